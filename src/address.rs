@@ -1,0 +1,414 @@
+//! Who sends and who receives: client addresses, domains, reverse-paths and
+//! recipients, parsed once into types that cannot be wrong.
+//!
+//! Input is what an MTA hands to a milter: socket addresses and the raw
+//! arguments of MAIL and RCPT. Nothing here asks DNS or knows the policy.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// The SMTP client as the MTA reported it at connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientAddr {
+    /// Not an Internet client: a unix socket or a family that the MTA did not
+    /// name.
+    Local,
+    /// An IPv4 client, or an IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC
+    /// 4291 section 2.5.5.2), which is IPv4 on the wire.
+    V4(Ipv4Addr),
+    /// An IPv6 client.
+    V6(Ipv6Addr),
+}
+
+impl From<IpAddr> for ClientAddr {
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self::V4(ip),
+            IpAddr::V6(ip) => Self::V6(ip),
+        }
+    }
+}
+
+impl ClientAddr {
+    /// The address, or `None` for a local client.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match *self {
+            Self::Local => None,
+            Self::V4(ip) => Some(IpAddr::V4(ip)),
+            Self::V6(ip) => Some(IpAddr::V6(ip)),
+        }
+    }
+}
+
+impl fmt::Display for ClientAddr {
+    /// RFC 5952 form without scope or prefix; `local` for a local client.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ip() {
+            Some(ip) => ip.fmt(f),
+            None => f.write_str("local"),
+        }
+    }
+}
+
+/// A mail domain as an A-label in lower case, without a trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Domain(Box<str>);
+
+/// Why a text is not a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DomainError {
+    /// Nothing, or nothing but a dot.
+    Empty,
+    /// Two dots in a row, or one in front.
+    EmptyLabel,
+    /// A label of more than 63 octets (RFC 1035 section 2.3.4).
+    LabelTooLong,
+    /// More than 253 octets.
+    TooLong,
+    /// An octet that no host name has: not a letter, digit, hyphen or
+    /// underscore once U-labels are converted (RFC 5890 section 2.3.1).
+    Character,
+}
+
+impl fmt::Display for DomainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "it is empty",
+            Self::EmptyLabel => "it has an empty label (two dots in a row or a leading dot)",
+            Self::LabelTooLong => "it has a label of more than 63 octets",
+            Self::TooLong => "it has more than 253 octets",
+            Self::Character => "it has a character that no domain name has",
+        })
+    }
+}
+
+impl std::error::Error for DomainError {}
+
+impl Domain {
+    /// Parses a domain written in any case, with or without a trailing dot,
+    /// in A-labels or U-labels.
+    ///
+    /// # Errors
+    /// As [`DomainError`] says.
+    pub fn parse(text: &str) -> Result<Self, DomainError> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let ascii = to_a_labels(text)?;
+        check_labels(&ascii)?;
+        Ok(Self(ascii.into()))
+    }
+
+    /// The A-label form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The domain one label up, or `None` above a top-level domain.
+    pub fn parent(&self) -> Option<&str> {
+        self.0.split_once('.').map(|(_, parent)| parent)
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn to_a_labels(text: &str) -> Result<String, DomainError> {
+    if text.is_ascii() {
+        return Ok(text.to_ascii_lowercase());
+    }
+    // The three dots that UTS 46 maps to '.' must not make a label vanish:
+    // idna keeps empty labels, and check_labels finds them.
+    idna::domain_to_ascii(text).map_err(|_| DomainError::Character)
+}
+
+fn check_labels(ascii: &str) -> Result<(), DomainError> {
+    if ascii.is_empty() {
+        return Err(DomainError::Empty);
+    }
+    if ascii.len() > 253 {
+        return Err(DomainError::TooLong);
+    }
+    ascii.split('.').try_for_each(check_label)
+}
+
+fn check_label(label: &str) -> Result<(), DomainError> {
+    // Underscores are no letters of a host name, but mail domains with them
+    // exist and resolve; refusing to know one would make its mail bounce.
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+    match label.len() {
+        0 => Err(DomainError::EmptyLabel),
+        64.. => Err(DomainError::LabelTooLong),
+        _ if label.bytes().all(allowed) => Ok(()),
+        _ => Err(DomainError::Character),
+    }
+}
+
+/// The reverse-path of a mail transaction (RFC 5321 section 4.1.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReversePath {
+    /// `<>`: notifications, which must not be answered.
+    Null,
+    /// A sender's mailbox.
+    Mailbox(Mailbox),
+}
+
+impl ReversePath {
+    /// Reads the first argument of MAIL as an MTA passes it on: with or
+    /// without angle brackets, with a source route perhaps.
+    pub fn parse(argument: &str) -> Self {
+        match strip_path(argument) {
+            "" => Self::Null,
+            path => Self::Mailbox(Mailbox::parse(path)),
+        }
+    }
+}
+
+impl fmt::Display for ReversePath {
+    /// Without the angle brackets; empty for the null reverse-path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => Ok(()),
+            Self::Mailbox(mailbox) => mailbox.fmt(f),
+        }
+    }
+}
+
+/// A mailbox, split at the last `@` outside a quoted string and not yet judged:
+/// the domain may be anything that a peer wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mailbox {
+    /// The local part as written, quotes and backslashes included.
+    pub local_part: String,
+    /// What follows the `@`, as written; `None` for a bare local part.
+    pub domain: Option<String>,
+}
+
+impl Mailbox {
+    /// Splits an address that has neither brackets nor a source route.
+    pub fn parse(address: &str) -> Self {
+        match split_at_domain(address) {
+            Some((local_part, domain)) => Self {
+                local_part: local_part.to_owned(),
+                domain: Some(domain.to_owned()),
+            },
+            None => Self {
+                local_part: address.to_owned(),
+                domain: None,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.domain {
+            Some(domain) => write!(f, "{}@{}", self.local_part, domain),
+            None => f.write_str(&self.local_part),
+        }
+    }
+}
+
+/// A recipient of a mail transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The address as the client wrote it, without brackets and source route.
+    pub address: String,
+    /// Where it goes.
+    pub domain: RecipientDomain,
+}
+
+/// What stands at the place of a recipient's domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipientDomain {
+    /// A domain, which may have opted in.
+    Name(Domain),
+    /// Something that can't opt in: an address literal without its brackets, a
+    /// bare local part or a text that is no domain.
+    Other(String),
+}
+
+impl RecipientDomain {
+    /// The domain, if it is one.
+    pub fn name(&self) -> Option<&Domain> {
+        match self {
+            Self::Name(domain) => Some(domain),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for RecipientDomain {
+    /// What the reply has in its brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(domain) => domain.fmt(f),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Recipient {
+    /// Reads the first argument of RCPT as an MTA passes it on.
+    ///
+    /// `resolved` is the MTA's own idea of the address (`{rcpt_addr}`); it
+    /// decides for a bare local part alone, which the MTA completes with a
+    /// domain of its own.
+    pub fn parse(argument: &str, resolved: Option<&str>) -> Self {
+        let address = strip_path(argument);
+        Self {
+            address: address.to_owned(),
+            domain: recipient_domain(address, resolved),
+        }
+    }
+}
+
+fn recipient_domain(address: &str, resolved: Option<&str>) -> RecipientDomain {
+    let completed = || resolved.map(strip_path).and_then(split_at_domain);
+    match split_at_domain(address).or_else(completed) {
+        None => RecipientDomain::Other(address.to_owned()),
+        Some((_, domain)) => parse_recipient_domain(domain),
+    }
+}
+
+fn parse_recipient_domain(text: &str) -> RecipientDomain {
+    if let Some(literal) = text.strip_prefix('[') {
+        return RecipientDomain::Other(literal.strip_suffix(']').unwrap_or(literal).to_owned());
+    }
+    match Domain::parse(text) {
+        Ok(domain) => RecipientDomain::Name(domain),
+        Err(_) => RecipientDomain::Other(text.to_owned()),
+    }
+}
+
+/// Takes angle brackets and a source route (RFC 5321 appendix C) away.
+fn strip_path(argument: &str) -> &str {
+    let argument = argument.trim_matches([' ', '\t']);
+    let path = argument
+        .strip_prefix('<')
+        .map_or(argument, |rest| rest.strip_suffix('>').unwrap_or(rest));
+    match path
+        .strip_prefix('@')
+        .and_then(|route| route.split_once(':'))
+    {
+        Some((_, address)) => address,
+        None => path,
+    }
+}
+
+/// Splits at the last `@` that no quoted string hides.
+fn split_at_domain(address: &str) -> Option<(&str, &str)> {
+    let mut at = None;
+    let mut quoted = false;
+    let mut escaped = false;
+    for (index, c) in address.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            '@' if !quoted => at = Some(index),
+            _ => {}
+        }
+    }
+    at.map(|index| (&address[..index], &address[index + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_are_understood_in_every_spelling_an_mta_passes_on() {
+        let table = [
+            // argument, {rcpt_addr}, want
+            ("<b@contoso.com>", None, "contoso.com"),
+            ("b@contoso.com", None, "contoso.com"),
+            ("<B.User@CONTOSO.Com>", None, "contoso.com"),
+            ("<b@contoso.com.>", None, "contoso.com"),
+            ("<@relay.example:b@contoso.com>", None, "contoso.com"),
+            ("<@a.example,@b.example:b@contoso.com>", None, "contoso.com"),
+            ("<\"quoted local\"@contoso.com>", None, "contoso.com"),
+            ("<\"a@b\"@contoso.com>", None, "contoso.com"),
+            ("<\"a\\\"@b\"@contoso.com>", None, "contoso.com"),
+            ("<b(comment)@contoso.com>", None, "contoso.com"),
+            ("<b@bücher.example>", None, "xn--bcher-kva.example"),
+            ("<b@xn--BCHER-kva.example>", None, "xn--bcher-kva.example"),
+            ("<b@under_score.example>", None, "under_score.example"),
+            ("<b>", Some("b@contoso.com"), "contoso.com"),
+        ];
+        for (argument, resolved, want) in table {
+            let recipient = Recipient::parse(argument, resolved);
+            assert_eq!(
+                recipient.domain.name().map(Domain::as_str),
+                Some(want),
+                "{argument}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_domain_can_never_opt_in_and_is_named_as_it_is() {
+        let table = [
+            ("<b@[192.0.2.1]>", None, "192.0.2.1"),
+            ("<b@[IPv6:2001:db8::1]>", None, "IPv6:2001:db8::1"),
+            ("<postmaster>", None, "postmaster"),
+            ("<postmaster>", Some("postmaster"), "postmaster"),
+            ("<b@a..example>", None, "a..example"),
+            ("<b@>", None, ""),
+            ("<b@exa mple>", None, "exa mple"),
+        ];
+        for (argument, resolved, want) in table {
+            let recipient = Recipient::parse(argument, resolved);
+            assert_eq!(recipient.domain.name(), None, "{argument}");
+            assert_eq!(recipient.domain.to_string(), want, "{argument}");
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_domain_is_not_overruled_by_the_mta() {
+        let recipient = Recipient::parse("<b@contoso.com>", Some("b@other.example"));
+        assert_eq!(recipient.domain.to_string(), "contoso.com");
+    }
+
+    #[test]
+    fn domains_are_refused_with_the_reason() {
+        let long_label = "a".repeat(64) + ".example";
+        let long_name = ["abcdefg"; 32].join(".");
+        let table = [
+            ("", DomainError::Empty),
+            (".", DomainError::Empty),
+            ("a..b", DomainError::EmptyLabel),
+            (".a", DomainError::EmptyLabel),
+            ("a b", DomainError::Character),
+            ("a@b", DomainError::Character),
+            (&long_label, DomainError::LabelTooLong),
+            (&long_name, DomainError::TooLong),
+        ];
+        for (text, want) in table {
+            assert_eq!(Domain::parse(text), Err(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_null_reverse_path_is_told_from_a_mailbox() {
+        assert_eq!(ReversePath::parse("<>"), ReversePath::Null);
+        assert_eq!(ReversePath::parse(""), ReversePath::Null);
+        let ReversePath::Mailbox(mailbox) = ReversePath::parse("<\"a@b\"@c.example>") else {
+            panic!("not a mailbox");
+        };
+        assert_eq!(mailbox.local_part, "\"a@b\"");
+        assert_eq!(mailbox.domain.as_deref(), Some("c.example"));
+    }
+
+    #[test]
+    fn ipv4_mapped_addresses_are_ipv4() {
+        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
+        assert_eq!(
+            ClientAddr::from(mapped),
+            ClientAddr::V4(Ipv4Addr::new(192, 0, 2, 1))
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! The one port to the DNS: a question has records, has none, or can't be
+//! answered now.
+//!
+//! Everything above asks through [`Resolve`], so that an evaluation can be run
+//! over zones in memory. [`Dns`] is the live resolver; it does not validate
+//! DNSSEC (the configured server does), does not consult a hosts file and never
+//! appends a search domain.
+
+mod live;
+mod name;
+mod trace;
+
+pub use live::{Dns, Options};
+pub use name::{Name, NameError};
+pub use trace::{Question, Traced};
+
+use std::{
+    fmt,
+    future::Future,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Instant,
+};
+
+/// Asks the five kinds of questions that PTR, SPF and DKIM have.
+///
+/// Aliases (CNAME) are followed. Names are asked as they are: no search list,
+/// no case folding.
+pub trait Resolve: Send + Sync + 'static {
+    /// TXT records, each with its strings joined without a separator (RFC 7208
+    /// section 3.3, RFC 6376 section 3.6.2.2).
+    fn txt(&self, name: &Name) -> impl Future<Output = Answer<Vec<u8>>> + Send;
+    /// IPv4 addresses.
+    fn a(&self, name: &Name) -> impl Future<Output = Answer<Ipv4Addr>> + Send;
+    /// IPv6 addresses.
+    fn aaaa(&self, name: &Name) -> impl Future<Output = Answer<Ipv6Addr>> + Send;
+    /// Mail exchangers, in the order received.
+    fn mx(&self, name: &Name) -> impl Future<Output = Answer<Mx>> + Send;
+    /// Names of an address, from `in-addr.arpa` or `ip6.arpa`.
+    fn ptr(&self, ip: IpAddr) -> impl Future<Output = Answer<Name>> + Send;
+}
+
+/// A mail exchanger (RFC 5321 section 5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mx {
+    /// Lower is preferred.
+    pub preference: u16,
+    /// The host; the root name for a null MX (RFC 7505).
+    pub exchange: Name,
+}
+
+/// What became of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<T> {
+    /// At least one record of the type asked for.
+    Found(Records<T>),
+    /// There is none, and the server is sure.
+    Absent(Absence),
+    /// It can't be known now.
+    Temperror(Failure),
+}
+
+/// The records of one answer; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Records<T> {
+    /// In the order received.
+    pub records: Vec<T>,
+    /// When the shortest of their TTLs runs out.
+    pub valid_until: Instant,
+}
+
+/// Why there is no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Absence {
+    /// The name does not exist.
+    NxDomain,
+    /// The name exists without a record of this type.
+    NoData,
+}
+
+/// Why a question can't be answered now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No server answered in time.
+    Timeout,
+    /// The server failed (SERVFAIL), for example because DNSSEC validation or
+    /// the domain's own servers did.
+    ServFail,
+    /// The server does not want to answer us.
+    Refused,
+    /// Anything else: a broken answer, another response code, a socket error.
+    /// The text is for logs.
+    Other(String),
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NxDomain => "NXDOMAIN",
+            Self::NoData => "NODATA",
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("time-out"),
+            Self::ServFail => f.write_str("SERVFAIL"),
+            Self::Refused => f.write_str("REFUSED"),
+            Self::Other(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl<T> Answer<T> {
+    /// The same answer with its records converted; those that `convert` drops
+    /// are gone, and with the last of them the answer is NODATA.
+    fn filter_map<U>(self, convert: impl FnMut(T) -> Option<U>) -> Answer<U> {
+        let found = match self {
+            Self::Found(found) => found,
+            Self::Absent(absence) => return Answer::Absent(absence),
+            Self::Temperror(failure) => return Answer::Temperror(failure),
+        };
+        let records: Vec<U> = found.records.into_iter().filter_map(convert).collect();
+        if records.is_empty() {
+            return Answer::Absent(Absence::NoData);
+        }
+        Answer::Found(Records {
+            records,
+            valid_until: found.valid_until,
+        })
+    }
+}

@@ -1,0 +1,223 @@
+//! The live resolver over hickory, with a failover of our own.
+//!
+//! hickory does not ask a second server when the first says SERVFAIL or
+//! REFUSED, and takes the first answer of several even if it is one of these.
+//! So each server has a resolver of its own, and a temporary result moves on to
+//! the next server.
+
+use super::{Absence, Answer, Failure, Mx, Name, Records, Resolve};
+use hickory_resolver::{
+    Resolver, TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    lookup::Lookup,
+    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    proto::{
+        op::ResponseCode,
+        rr::{RData, RecordType},
+    },
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+/// Resolves names through the configured servers.
+pub struct Dns {
+    /// Never empty.
+    servers: Vec<Server>,
+    attempts: usize,
+    /// Index of the server to ask first: the last one that gave a definite
+    /// answer, so that a dead server costs its time-out once and not each time.
+    preferred: AtomicUsize,
+}
+
+struct Server {
+    resolver: TokioResolver,
+    timeout: Duration,
+}
+
+/// How to reach the DNS.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The servers, asked in this order.
+    pub servers: Vec<SocketAddr>,
+    /// How long one server may take for one question.
+    pub timeout: Duration,
+    /// How often all servers are gone through while none answers; at least 1.
+    pub attempts: usize,
+    /// Answers kept per server, for no longer than their TTL.
+    pub cache_entries: u64,
+}
+
+impl Dns {
+    /// Makes a resolver. No packet is sent.
+    ///
+    /// # Errors
+    /// When there is no server, or hickory can't be set up.
+    pub fn new(options: &Options) -> Result<Self, NetError> {
+        if options.servers.is_empty() {
+            return Err(NetError::Message("there is no DNS server to ask"));
+        }
+        let servers = options.servers.iter();
+        Ok(Self {
+            servers: servers
+                .map(|&address| Server::new(address, options))
+                .collect::<Result<_, _>>()?,
+            attempts: options.attempts.max(1),
+            preferred: AtomicUsize::new(0),
+        })
+    }
+
+    async fn ask(&self, name: &Name, rtype: RecordType) -> Answer<RData> {
+        let mut failure = Failure::Timeout;
+        for _ in 0..self.attempts {
+            match self.ask_each_server(name, rtype).await {
+                Answer::Temperror(Failure::Timeout) => {}
+                // All servers had their say: asking again would only repeat it.
+                Answer::Temperror(said) => {
+                    failure = said;
+                    break;
+                }
+                definite => return definite,
+            }
+        }
+        Answer::Temperror(failure)
+    }
+
+    /// The first definite answer; else what the servers said, where a word is
+    /// preferred to silence.
+    async fn ask_each_server(&self, name: &Name, rtype: RecordType) -> Answer<RData> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut failure = Failure::Timeout;
+        for turn in 0..self.servers.len() {
+            let index = (first + turn) % self.servers.len();
+            match self.servers[index].ask(name, rtype).await {
+                Answer::Temperror(Failure::Timeout) => {}
+                Answer::Temperror(said) => failure = said,
+                definite => {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return definite;
+                }
+            }
+        }
+        Answer::Temperror(failure)
+    }
+}
+
+impl Server {
+    fn new(address: SocketAddr, options: &Options) -> Result<Self, NetError> {
+        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut config| {
+            config.port = address.port();
+            config
+        });
+        let server = NameServerConfig::new(address.ip(), true, connections.into());
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+        *builder.options_mut() = resolver_opts(options);
+        Ok(Self {
+            resolver: builder.build()?,
+            timeout: options.timeout,
+        })
+    }
+
+    async fn ask(&self, name: &Name, rtype: RecordType) -> Answer<RData> {
+        let lookup = self.resolver.lookup(name.as_record().clone(), rtype);
+        // hickory's own time-out is per connection attempt; UDP that falls back
+        // to TCP could take it twice.
+        match tokio::time::timeout(self.timeout, lookup).await {
+            Ok(Ok(lookup)) => records(&lookup, rtype),
+            Ok(Err(error)) => no_records(&error),
+            Err(_elapsed) => Answer::Temperror(Failure::Timeout),
+        }
+    }
+}
+
+fn resolver_opts(options: &Options) -> ResolverOpts {
+    let mut opts = ResolverOpts::default();
+    opts.timeout = options.timeout;
+    opts.attempts = 0;
+    opts.num_concurrent_reqs = 1;
+    opts.cache_size = options.cache_entries;
+    opts.use_hosts_file = ResolveHosts::Never;
+    opts
+}
+
+fn records(lookup: &Lookup, rtype: RecordType) -> Answer<RData> {
+    // The answer section also has the aliases on the way.
+    let of_type = lookup.answers().iter().filter(|r| r.record_type() == rtype);
+    let records: Vec<RData> = of_type.map(|record| record.data.clone()).collect();
+    if records.is_empty() {
+        return Answer::Absent(Absence::NoData);
+    }
+    Answer::Found(Records {
+        records,
+        valid_until: lookup.valid_until(),
+    })
+}
+
+fn no_records(error: &NetError) -> Answer<RData> {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
+            ResponseCode::NXDomain => Answer::Absent(Absence::NxDomain),
+            ResponseCode::NoError => Answer::Absent(Absence::NoData),
+            code => Answer::Temperror(response_code(code)),
+        },
+        NetError::Dns(DnsError::ResponseCode(code)) => Answer::Temperror(response_code(*code)),
+        NetError::Timeout => Answer::Temperror(Failure::Timeout),
+        other => Answer::Temperror(Failure::Other(other.to_string())),
+    }
+}
+
+fn response_code(code: ResponseCode) -> Failure {
+    match code {
+        ResponseCode::ServFail => Failure::ServFail,
+        ResponseCode::Refused => Failure::Refused,
+        other => Failure::Other(other.to_string()),
+    }
+}
+
+impl Resolve for Dns {
+    async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
+        let answer = self.ask(name, RecordType::TXT).await;
+        answer.filter_map(|data| match data {
+            RData::TXT(txt) => Some(txt.txt_data.concat()),
+            _ => None,
+        })
+    }
+
+    async fn a(&self, name: &Name) -> Answer<Ipv4Addr> {
+        let answer = self.ask(name, RecordType::A).await;
+        answer.filter_map(|data| match data {
+            RData::A(a) => Some(a.0),
+            _ => None,
+        })
+    }
+
+    async fn aaaa(&self, name: &Name) -> Answer<Ipv6Addr> {
+        let answer = self.ask(name, RecordType::AAAA).await;
+        answer.filter_map(|data| match data {
+            RData::AAAA(aaaa) => Some(aaaa.0),
+            _ => None,
+        })
+    }
+
+    async fn mx(&self, name: &Name) -> Answer<Mx> {
+        let answer = self.ask(name, RecordType::MX).await;
+        answer.filter_map(|data| match data {
+            RData::MX(mx) => Some(Mx {
+                preference: mx.preference,
+                exchange: Name::from_record(mx.exchange),
+            }),
+            _ => None,
+        })
+    }
+
+    async fn ptr(&self, ip: IpAddr) -> Answer<Name> {
+        let answer = self.ask(&Name::reverse(ip), RecordType::PTR).await;
+        answer.filter_map(|data| match data {
+            RData::PTR(ptr) => Some(Name::from_record(ptr.0)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! Domain names made of raw octets, as SPF macros and PTR records bring them.
+
+use hickory_resolver::proto::rr;
+use std::{fmt, net::IpAddr};
+
+/// A fully qualified domain name, compared without regard to ASCII case.
+///
+/// Labels hold any octets: what a macro expands to is asked as it is, never
+/// reinterpreted as an escape or a U-label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(rr::Name);
+
+/// Why octets are not a domain name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameError {
+    /// Two dots in a row, or one in front.
+    EmptyLabel,
+    /// A label of more than 63 octets (RFC 1035 section 2.3.4).
+    LabelTooLong,
+    /// More than 253 octets in the dotted form.
+    TooLong,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EmptyLabel => "a label is empty",
+            Self::LabelTooLong => "a label has more than 63 octets",
+            Self::TooLong => "the name has more than 253 octets",
+        })
+    }
+}
+
+impl std::error::Error for NameError {}
+
+impl Name {
+    /// Splits a dotted name at its dots alone; one trailing dot is allowed, and
+    /// nothing at all is the root.
+    ///
+    /// # Errors
+    /// As [`NameError`] says.
+    pub fn parse(dotted: impl AsRef<[u8]>) -> Result<Self, NameError> {
+        let dotted = dotted.as_ref();
+        let dotted = dotted.strip_suffix(b".").unwrap_or(dotted);
+        if dotted.is_empty() {
+            return Ok(Self(rr::Name::root()));
+        }
+        if dotted.len() > 253 {
+            return Err(NameError::TooLong);
+        }
+        Self::from_labels(dotted.split(|&b| b == b'.'))
+    }
+
+    fn from_labels<'a>(labels: impl Iterator<Item = &'a [u8]> + Clone) -> Result<Self, NameError> {
+        for label in labels.clone() {
+            match label.len() {
+                0 => return Err(NameError::EmptyLabel),
+                64.. => return Err(NameError::LabelTooLong),
+                _ => {}
+            }
+        }
+        let mut name = rr::Name::from_labels(labels).map_err(|_| NameError::TooLong)?;
+        // Otherwise the resolver would append the search domains of this host.
+        name.set_fqdn(true);
+        Ok(Self(name))
+    }
+
+    /// The name below `in-addr.arpa` or `ip6.arpa` whose PTR records name `ip`.
+    pub fn reverse(ip: IpAddr) -> Self {
+        Self(rr::Name::from(ip))
+    }
+
+    /// The labels from left to right, without the root.
+    pub fn labels(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.iter()
+    }
+
+    /// Whether this name is `ancestor` or a subdomain of it.
+    pub fn is_within(&self, ancestor: &Self) -> bool {
+        ancestor.0.zone_of(&self.0)
+    }
+
+    /// The dotted form without the trailing dot, octets as they are.
+    pub fn to_octets(&self) -> Vec<u8> {
+        self.labels().collect::<Vec<_>>().join(&b'.')
+    }
+
+    pub(super) fn from_record(name: rr::Name) -> Self {
+        let mut name = name;
+        name.set_fqdn(true);
+        Self(name)
+    }
+
+    pub(super) fn as_record(&self) -> &rr::Name {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    /// The dotted form without the trailing dot; octets that are not printable
+    /// ASCII are written as `\DDD` (RFC 4343 section 2.1).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for octet in self.to_octets() {
+            match octet {
+                b'!'..=b'~' => write!(f, "{}", char::from(octet))?,
+                _ => write!(f, "\\{octet:03}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_every_octet_that_a_macro_may_expand_to() {
+        for dotted in ["a:b/c%d.example.com", "a b.example", "*.example", "a\\.b"] {
+            let name = Name::parse(dotted).unwrap();
+            assert_eq!(name.to_octets(), dotted.as_bytes(), "{dotted}");
+        }
+    }
+
+    #[test]
+    fn names_that_dns_cannot_carry_are_refused() {
+        let long_label = [b'a'; 64];
+        let long_name = ["abcdefg"; 32].join(".");
+        let table: [(&[u8], NameError); 4] = [
+            (b"a..b", NameError::EmptyLabel),
+            (b".a", NameError::EmptyLabel),
+            (&long_label, NameError::LabelTooLong),
+            (long_name.as_bytes(), NameError::TooLong),
+        ];
+        for (dotted, want) in table {
+            assert_eq!(Name::parse(dotted), Err(want));
+        }
+    }
+
+    #[test]
+    fn subdomains_are_found_without_regard_to_case() {
+        let name = |text: &str| Name::parse(text).unwrap();
+        assert!(name("a.Example.COM").is_within(&name("example.com")));
+        assert!(name("example.com").is_within(&name("example.com.")));
+        assert!(!name("badexample.com").is_within(&name("example.com")));
+        assert_eq!(name("EXAMPLE.com"), name("example.COM"));
+    }
+}

@@ -1,0 +1,112 @@
+//! A resolver that remembers what was asked, for `sixgate explain`.
+
+use super::{Answer, Mx, Name, Resolve};
+use std::{
+    fmt::Display,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+/// Passes every question on to another resolver and keeps a record of it.
+#[derive(Debug)]
+pub struct Traced<R> {
+    resolver: R,
+    questions: Mutex<Vec<Question>>,
+}
+
+/// One question and what became of it.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The name asked for, in its printable form.
+    pub name: String,
+    /// The record type: `TXT`, `A`, `AAAA`, `MX` or `PTR`.
+    pub rtype: &'static str,
+    /// The records, or `NXDOMAIN`, `NODATA` or the failure.
+    pub outcome: String,
+    /// From asking to the answer; near zero when it was cached.
+    pub elapsed: Duration,
+}
+
+impl<R> Traced<R> {
+    /// Starts with no question asked.
+    pub fn new(resolver: R) -> Self {
+        Self {
+            resolver,
+            questions: Mutex::default(),
+        }
+    }
+
+    /// Everything asked so far, in the order of the answers.
+    pub fn questions(&self) -> Vec<Question> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Question>> {
+        // A list of finished entries is whole even if a holder panicked.
+        self.questions
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn record<T>(
+        &self,
+        name: &Name,
+        rtype: &'static str,
+        question: impl Future<Output = Answer<T>>,
+        describe: impl Fn(&T) -> String,
+    ) -> Answer<T> {
+        let start = Instant::now();
+        let answer = question.await;
+        self.lock().push(Question {
+            name: name.to_string(),
+            rtype,
+            outcome: outcome(&answer, describe),
+            elapsed: start.elapsed(),
+        });
+        answer
+    }
+}
+
+fn outcome<T>(answer: &Answer<T>, describe: impl Fn(&T) -> String) -> String {
+    match answer {
+        Answer::Found(found) => {
+            let records: Vec<String> = found.records.iter().map(describe).collect();
+            records.join(", ")
+        }
+        Answer::Absent(absence) => absence.to_string(),
+        Answer::Temperror(failure) => failure.to_string(),
+    }
+}
+
+fn display<T: Display>(value: &T) -> String {
+    value.to_string()
+}
+
+impl<R: Resolve> Resolve for Traced<R> {
+    async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
+        let quoted = |text: &Vec<u8>| format!("\"{}\"", text.escape_ascii());
+        self.record(name, "TXT", self.resolver.txt(name), quoted)
+            .await
+    }
+
+    async fn a(&self, name: &Name) -> Answer<Ipv4Addr> {
+        self.record(name, "A", self.resolver.a(name), display).await
+    }
+
+    async fn aaaa(&self, name: &Name) -> Answer<Ipv6Addr> {
+        self.record(name, "AAAA", self.resolver.aaaa(name), display)
+            .await
+    }
+
+    async fn mx(&self, name: &Name) -> Answer<Mx> {
+        let mx = |mx: &Mx| format!("{} {}", mx.preference, mx.exchange);
+        self.record(name, "MX", self.resolver.mx(name), mx).await
+    }
+
+    async fn ptr(&self, ip: IpAddr) -> Answer<Name> {
+        let name = Name::reverse(ip);
+        self.record(&name, "PTR", self.resolver.ptr(ip), display)
+            .await
+    }
+}

@@ -1,0 +1,8 @@
+//! sixgate: the policy of Exchange Online for anonymous inbound mail over IPv6,
+//! as a milter for Postfix and Sendmail.
+
+pub mod address;
+pub mod config;
+pub mod dns;
+pub mod policy;
+pub mod reply;

@@ -1,0 +1,3 @@
+//! The `sixgate` program.
+
+fn main() {}

@@ -1,0 +1,451 @@
+//! The decision table: what to do with a mail over IPv6, given what is known.
+//!
+//! [`decide`] takes facts and settings and says either what has to be found out
+//! next or what is decided. It owns the order of the rules and with it which
+//! look-ups a mail costs. It does no I/O, reads no clock and keeps no state.
+//!
+//! The table in docs/policy.md is the same in prose, and a test runs it.
+
+use crate::address::ClientAddr;
+use ipnet::IpNet;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
+
+/// The parts of the configuration that the policy depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Networks whose clients are not checked, besides loopback and
+    /// link-local. The default is none.
+    pub exempt_networks: Vec<IpNet>,
+    /// Whether SASL authentication exempts. The default is `true`.
+    pub exempt_authenticated: bool,
+    /// Which TLS exempts. The default is [`ExemptTls::Verified`].
+    pub exempt_tls: ExemptTls,
+    /// What counts as reverse DNS. The default is [`ReverseDns::Exists`].
+    pub reverse_dns: ReverseDns,
+    /// What to do when a DNS answer can't be had. The default is
+    /// [`OnDnsFailure::Tempfail`].
+    pub on_dns_failure: OnDnsFailure,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            exempt_networks: Vec::new(),
+            exempt_authenticated: true,
+            exempt_tls: ExemptTls::Verified,
+            reverse_dns: ReverseDns::Exists,
+            on_dns_failure: OnDnsFailure::Tempfail,
+        }
+    }
+}
+
+/// Which clients TLS exempts from the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExemptTls {
+    /// None.
+    None,
+    /// Those whose certificate the MTA verified.
+    Verified,
+    /// All that use TLS.
+    Any,
+}
+
+/// What counts as a reverse DNS record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReverseDns {
+    /// A PTR record exists.
+    Exists,
+    /// A name it gives leads back to the address.
+    Confirmed,
+}
+
+/// What to do with mail that can't be judged because DNS does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDnsFailure {
+    /// Refuse it with a 4xx: it comes back.
+    Tempfail,
+    /// Go on as if the check had passed.
+    Accept,
+}
+
+/// How far the SMTP session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// A client connected.
+    Connect,
+    /// MAIL: a mail transaction begins.
+    Mail,
+    /// RCPT: for one recipient.
+    Rcpt,
+    /// All header fields were received.
+    EndOfHeaders,
+    /// The whole message was received.
+    EndOfMessage,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connect",
+            Self::Mail => "mail",
+            Self::Rcpt => "rcpt",
+            Self::EndOfHeaders => "eoh",
+            Self::EndOfMessage => "eom",
+        })
+    }
+}
+
+/// What is known of one mail to one recipient. What is `None` was not asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Who connected.
+    pub client: ClientAddr,
+    /// Whether the client authenticated by SASL (RFC 4954).
+    pub authenticated: bool,
+    /// How the client uses TLS.
+    pub tls: Tls,
+    /// Whether the recipient's domain takes mail over IPv6.
+    pub opt_in: Option<OptIn>,
+    /// Whether the client's address has a PTR record.
+    pub ptr: Option<Ptr>,
+    /// Whether one of its names leads back to the address.
+    pub confirmation: Option<Confirmation>,
+    /// What SPF says of the MAIL FROM identity.
+    pub spf: Option<Authentication>,
+    /// Whether the message has a DKIM-Signature field.
+    pub signed: bool,
+    /// What the best DKIM signature says.
+    pub dkim: Option<Authentication>,
+}
+
+impl Facts {
+    /// All that is known when a client connects.
+    pub fn new(client: ClientAddr) -> Self {
+        Self {
+            client,
+            authenticated: false,
+            tls: Tls::None,
+            opt_in: None,
+            ptr: None,
+            confirmation: None,
+            spf: None,
+            signed: false,
+            dkim: None,
+        }
+    }
+}
+
+/// The client's use of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// In clear text.
+    None,
+    /// Encrypted, by a client that the MTA did not verify.
+    Unverified,
+    /// Encrypted, with a client certificate that the MTA verified.
+    Verified,
+}
+
+/// Whether a recipient's domain takes mail over IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptIn {
+    /// It opted in.
+    Yes,
+    /// It did not, or can't.
+    No,
+    /// Its source is down and nothing is known from before.
+    Temperror,
+}
+
+/// The outcome of the reverse look-up of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ptr {
+    /// There is a PTR record.
+    Found,
+    /// NXDOMAIN or NODATA.
+    None,
+    /// SERVFAIL, REFUSED, time-out, malformed.
+    Temperror,
+}
+
+/// Whether the names of an address lead back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// One does.
+    Confirmed,
+    /// None does.
+    Unconfirmed,
+    /// None was found to, and at least one could not be looked up.
+    Temperror,
+}
+
+/// What an authentication method says, as far as the policy cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// It passes.
+    Pass,
+    /// It does not, definitely: for SPF all of fail, softfail, neutral, none
+    /// and permerror.
+    NoPass,
+    /// It can't be known now.
+    Temperror,
+}
+
+/// A rule of the decision table that settled something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// 1: not an Internet client.
+    Local,
+    /// 2: IPv4.
+    Ipv4,
+    /// 3: loopback, link-local or a network exempt by configuration.
+    ExemptNetwork,
+    /// 4: authenticated by SASL.
+    ExemptAuthenticated,
+    /// 5: TLS of the kind that exempts.
+    ExemptTls,
+    /// 6: the recipient's domain did not opt in.
+    NotOptedIn,
+    /// 7: whether it did can't be known.
+    OptInTemperror,
+    /// 8: the client has no PTR record.
+    NoPtr,
+    /// 9: whether it has one can't be known.
+    PtrTemperror,
+    /// 10: it has, but no name leads back.
+    PtrUnconfirmed,
+    /// 11: SPF passes.
+    SpfPass,
+    /// 13: a DKIM signature passes.
+    DkimPass,
+    /// 14: neither passes, and one of them can't be known.
+    AuthTemperror,
+    /// 12 and 15: neither passes.
+    Unauthenticated,
+}
+
+impl Rule {
+    /// Every rule, in the order of the table.
+    pub const ALL: [Self; 14] = [
+        Self::Local,
+        Self::Ipv4,
+        Self::ExemptNetwork,
+        Self::ExemptAuthenticated,
+        Self::ExemptTls,
+        Self::NotOptedIn,
+        Self::OptInTemperror,
+        Self::NoPtr,
+        Self::PtrTemperror,
+        Self::PtrUnconfirmed,
+        Self::SpfPass,
+        Self::DkimPass,
+        Self::AuthTemperror,
+        Self::Unauthenticated,
+    ];
+
+    /// The name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Ipv4 => "ipv4",
+            Self::ExemptNetwork => "exempt-network",
+            Self::ExemptAuthenticated => "exempt-authenticated",
+            Self::ExemptTls => "exempt-tls",
+            Self::NotOptedIn => "not-opted-in",
+            Self::OptInTemperror => "opt-in-temperror",
+            Self::NoPtr => "no-ptr",
+            Self::PtrTemperror => "ptr-temperror",
+            Self::PtrUnconfirmed => "ptr-unconfirmed",
+            Self::SpfPass => "spf-pass",
+            Self::DkimPass => "dkim-pass",
+            Self::AuthTemperror => "auth-temperror",
+            Self::Unauthenticated => "unauthenticated",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which of the configured replies refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// `replies.not_opted_in`
+    NotOptedIn,
+    /// `replies.no_ptr`
+    NoPtr,
+    /// `replies.unauthenticated`
+    Unauthenticated,
+    /// `replies.temporary`
+    Temporary,
+}
+
+/// Something that costs a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// Ask the opt-in sources for the recipient's domain.
+    OptIn,
+    /// Ask for the client's PTR record.
+    Ptr,
+    /// Ask for the addresses of its names.
+    Confirmation,
+    /// Evaluate SPF.
+    Spf,
+    /// Verify the DKIM signatures, which takes the whole message.
+    Dkim,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Step {
+    /// Find this out and ask again.
+    Need(Check),
+    /// Nothing more is needed at this stage.
+    Done(Verdict),
+}
+
+/// What is decided at a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// No rule of this stage settles it: go on to the next stage.
+    Continue,
+    /// The connection (at connect), the mail transaction (at MAIL) or the
+    /// message (later) needs no more checks.
+    Accept(Rule),
+    /// The recipient (at RCPT) or the message (later) is refused.
+    Refuse(Rule, Refusal),
+}
+
+/// Decides at `stage`, or says what must be known first.
+pub fn decide(stage: Stage, settings: &Settings, facts: &Facts) -> Step {
+    match stage {
+        Stage::Connect => Step::Done(at_connect(settings, facts)),
+        Stage::Mail => Step::Done(at_mail(settings, facts)),
+        Stage::Rcpt => at_rcpt(settings, facts),
+        Stage::EndOfHeaders => at_end_of_headers(settings, facts),
+        Stage::EndOfMessage => at_end_of_message(settings, facts),
+    }
+}
+
+/// Rules 1 to 3.
+fn at_connect(settings: &Settings, facts: &Facts) -> Verdict {
+    match facts.client {
+        ClientAddr::Local => Verdict::Accept(Rule::Local),
+        ClientAddr::V4(_) => Verdict::Accept(Rule::Ipv4),
+        ClientAddr::V6(ip) if is_exempt(settings, ip) => Verdict::Accept(Rule::ExemptNetwork),
+        ClientAddr::V6(_) => Verdict::Continue,
+    }
+}
+
+fn is_exempt(settings: &Settings, ip: Ipv6Addr) -> bool {
+    let mut networks = settings.exempt_networks.iter();
+    ip.is_loopback()
+        || ip.is_unicast_link_local()
+        || networks.any(|network| network.contains(&IpAddr::V6(ip)))
+}
+
+/// Rules 4 and 5.
+fn at_mail(settings: &Settings, facts: &Facts) -> Verdict {
+    let tls_exempts = match settings.exempt_tls {
+        ExemptTls::None => false,
+        ExemptTls::Verified => facts.tls == Tls::Verified,
+        ExemptTls::Any => facts.tls != Tls::None,
+    };
+    if facts.authenticated && settings.exempt_authenticated {
+        Verdict::Accept(Rule::ExemptAuthenticated)
+    } else if tls_exempts {
+        Verdict::Accept(Rule::ExemptTls)
+    } else {
+        Verdict::Continue
+    }
+}
+
+/// Rules 6 to 10.
+fn at_rcpt(settings: &Settings, facts: &Facts) -> Step {
+    match facts.opt_in {
+        None => Step::Need(Check::OptIn),
+        Some(OptIn::No) => refuse(Rule::NotOptedIn, Refusal::NotOptedIn),
+        Some(OptIn::Temperror) => refuse(Rule::OptInTemperror, Refusal::Temporary),
+        Some(OptIn::Yes) => reverse_dns(settings, facts),
+    }
+}
+
+/// Rules 8 to 10.
+fn reverse_dns(settings: &Settings, facts: &Facts) -> Step {
+    match (facts.ptr, settings.reverse_dns) {
+        (None, _) => Step::Need(Check::Ptr),
+        (Some(Ptr::None), _) => refuse(Rule::NoPtr, Refusal::NoPtr),
+        (Some(Ptr::Temperror), _) => ptr_temperror(settings),
+        (Some(Ptr::Found), ReverseDns::Exists) => Step::Done(Verdict::Continue),
+        (Some(Ptr::Found), ReverseDns::Confirmed) => confirmation(settings, facts),
+    }
+}
+
+/// Rules 9 and 10 for an address that has names.
+fn confirmation(settings: &Settings, facts: &Facts) -> Step {
+    match facts.confirmation {
+        None => Step::Need(Check::Confirmation),
+        Some(Confirmation::Confirmed) => Step::Done(Verdict::Continue),
+        Some(Confirmation::Unconfirmed) => refuse(Rule::PtrUnconfirmed, Refusal::NoPtr),
+        Some(Confirmation::Temperror) => ptr_temperror(settings),
+    }
+}
+
+/// Rule 9: acceptance is no verdict on the message, so the recipient goes on.
+fn ptr_temperror(settings: &Settings) -> Step {
+    match settings.on_dns_failure {
+        OnDnsFailure::Tempfail => refuse(Rule::PtrTemperror, Refusal::Temporary),
+        OnDnsFailure::Accept => Step::Done(Verdict::Continue),
+    }
+}
+
+/// Rules 11, 12 and, without a signature, 14.
+fn at_end_of_headers(settings: &Settings, facts: &Facts) -> Step {
+    match (facts.spf, facts.signed) {
+        (None, _) => Step::Need(Check::Spf),
+        (Some(Authentication::Pass), _) => Step::Done(Verdict::Accept(Rule::SpfPass)),
+        (Some(_), true) => Step::Done(Verdict::Continue),
+        (Some(Authentication::Temperror), false) => auth_temperror(settings),
+        (Some(Authentication::NoPass), false) => unauthenticated(),
+    }
+}
+
+/// Rules 11 and 13 to 15.
+fn at_end_of_message(settings: &Settings, facts: &Facts) -> Step {
+    use Authentication::{NoPass, Pass, Temperror};
+    match (facts.spf, facts.dkim) {
+        (None, _) => Step::Need(Check::Spf),
+        (Some(Pass), _) => Step::Done(Verdict::Accept(Rule::SpfPass)),
+        (Some(NoPass | Temperror), None) => Step::Need(Check::Dkim),
+        (Some(NoPass | Temperror), Some(Pass)) => Step::Done(Verdict::Accept(Rule::DkimPass)),
+        (Some(Temperror), Some(NoPass | Temperror)) | (Some(NoPass), Some(Temperror)) => {
+            auth_temperror(settings)
+        }
+        (Some(NoPass), Some(NoPass)) => unauthenticated(),
+    }
+}
+
+/// Rule 14.
+fn auth_temperror(settings: &Settings) -> Step {
+    match settings.on_dns_failure {
+        OnDnsFailure::Tempfail => refuse(Rule::AuthTemperror, Refusal::Temporary),
+        OnDnsFailure::Accept => Step::Done(Verdict::Accept(Rule::AuthTemperror)),
+    }
+}
+
+/// Rules 12 and 15.
+fn unauthenticated() -> Step {
+    refuse(Rule::Unauthenticated, Refusal::Unauthenticated)
+}
+
+fn refuse(rule: Rule, refusal: Refusal) -> Step {
+    Step::Done(Verdict::Refuse(rule, refusal))
+}

@@ -1,0 +1,366 @@
+//! What the MTA is told to answer: one value of code, enhanced status code and
+//! text that agree with each other, and the templates that make it.
+//!
+//! Texts are terse ASCII for the sender; nothing of our internals goes in.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+/// An SMTP reply to a refused command (RFC 5321 section 4.2, RFC 3463).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    status: Status,
+    text: String,
+}
+
+impl Reply {
+    /// The three digits, e.g. `450`.
+    pub fn code(&self) -> &str {
+        &self.status.code
+    }
+
+    /// The enhanced status code, e.g. `4.7.25`.
+    pub fn enhanced(&self) -> &str {
+        &self.status.enhanced
+    }
+
+    /// What follows the codes: one line of printable ASCII.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the sender may try again.
+    pub fn class(&self) -> Class {
+        self.status.class
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.code(), self.enhanced(), self.text)
+    }
+}
+
+/// The class of a reply, which its code and its enhanced status code share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// 4xx: the sender tries again, over IPv4 if it can.
+    Transient,
+    /// 5xx: the sender gives up and bounces the mail.
+    Permanent,
+}
+
+/// A reply with `{address}` and `{domain}` still to be filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    status: Status,
+    text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Status {
+    class: Class,
+    code: String,
+    enhanced: String,
+}
+
+/// The values that a template's placeholders stand for.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    /// `{address}`: the client's address in its RFC 5952 form.
+    pub address: IpAddr,
+    /// `{domain}`: the recipient's domain; empty where there is none.
+    pub domain: &'a str,
+}
+
+impl Template {
+    /// Fills the placeholders in.
+    ///
+    /// What is not printable ASCII in a value becomes `?`, and what goes
+    /// beyond [`MAX_TEXT`] is cut off, so that no peer can break the reply.
+    pub fn render(&self, values: Values<'_>) -> Reply {
+        let text = self
+            .text
+            .replace("{address}", &values.address.to_string())
+            .replace("{domain}", values.domain);
+        let text = text.chars().map(printable).take(MAX_TEXT).collect();
+        Reply {
+            status: self.status.clone(),
+            text,
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Status { code, enhanced, .. } = &self.status;
+        write!(f, "{code} {enhanced} {}", self.text)
+    }
+}
+
+/// The longest text of a reply in octets. RFC 5321 section 4.5.3.1.5 allows 512
+/// for the whole line; MTAs put the recipient's address in front of it.
+pub const MAX_TEXT: usize = 400;
+
+fn printable(c: char) -> char {
+    if matches!(c, ' '..='~') { c } else { '?' }
+}
+
+/// Why a text is not a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyError {
+    /// The text does not begin with a code and an enhanced status code.
+    Form,
+    /// The code is not a 4xx or 5xx one of RFC 5321 section 4.2.
+    Code(String),
+    /// The enhanced status code is not one of RFC 3463 section 2.
+    Enhanced(String),
+    /// The first digits of code and enhanced status code differ: milter
+    /// libraries and MTAs drop the text of such a reply.
+    Class {
+        /// The code.
+        code: String,
+        /// The enhanced status code.
+        enhanced: String,
+    },
+    /// The text has something besides printable ASCII in it, or too much.
+    Text,
+    /// A placeholder that there is no value for.
+    Placeholder(String),
+}
+
+impl fmt::Display for ReplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form => f.write_str(
+                "it must be a code, an enhanced status code and a text, \
+                 such as \"450 4.7.25 Service unavailable\"",
+            ),
+            Self::Code(code) => write!(f, "{code:?} is no reply code; use 4xx or 5xx"),
+            Self::Enhanced(code) => write!(
+                f,
+                "{code:?} is no enhanced status code; use a form such as 4.7.25"
+            ),
+            Self::Class { code, enhanced } => write!(
+                f,
+                "the code {code} and the enhanced status code {enhanced} disagree; \
+                 both must begin with the same digit"
+            ),
+            Self::Text => write!(
+                f,
+                "the text must be one line of 1 to {MAX_TEXT} printable ASCII characters"
+            ),
+            Self::Placeholder(name) => write!(
+                f,
+                "{{{name}}} is no placeholder; use {{address}} or {{domain}}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ReplyError {}
+
+impl FromStr for Template {
+    type Err = ReplyError;
+
+    fn from_str(line: &str) -> Result<Self, ReplyError> {
+        let (code, rest) = line.split_once(' ').ok_or(ReplyError::Form)?;
+        let (enhanced, text) = rest.split_once(' ').ok_or(ReplyError::Form)?;
+        Ok(Self {
+            status: parse_status(code, enhanced)?,
+            text: parse_text(text)?,
+        })
+    }
+}
+
+fn parse_status(code: &str, enhanced: &str) -> Result<Status, ReplyError> {
+    let class = code_class(code).ok_or_else(|| ReplyError::Code(code.to_owned()))?;
+    let enhanced_class =
+        enhanced_class(enhanced).ok_or_else(|| ReplyError::Enhanced(enhanced.to_owned()))?;
+    let (code, enhanced) = (code.to_owned(), enhanced.to_owned());
+    if class != enhanced_class {
+        return Err(ReplyError::Class { code, enhanced });
+    }
+    Ok(Status {
+        class,
+        code,
+        enhanced,
+    })
+}
+
+/// RFC 5321 section 4.2: `%x34-35 %x30-35 %x30-39` for what refuses. 421 is
+/// left out: MTAs close the connection on it, and with it other recipients'.
+fn code_class(code: &str) -> Option<Class> {
+    match code.as_bytes() {
+        b"421" => None,
+        [b'4', b'0'..=b'5', b'0'..=b'9'] => Some(Class::Transient),
+        [b'5', b'0'..=b'5', b'0'..=b'9'] => Some(Class::Permanent),
+        _ => None,
+    }
+}
+
+/// RFC 3463 section 2: `class "." 1*3digit "." 1*3digit`, no leading zeros.
+fn enhanced_class(enhanced: &str) -> Option<Class> {
+    let mut parts = enhanced.split('.');
+    let class = match parts.next()? {
+        "4" => Class::Transient,
+        "5" => Class::Permanent,
+        _ => return None,
+    };
+    let (subject, detail) = (parts.next()?, parts.next()?);
+    let well_formed = is_number(subject) && is_number(detail) && parts.next().is_none();
+    well_formed.then_some(class)
+}
+
+fn is_number(digits: &str) -> bool {
+    let canonical = digits == "0" || !digits.starts_with('0');
+    matches!(digits.len(), 1..=3) && digits.bytes().all(|b| b.is_ascii_digit()) && canonical
+}
+
+fn parse_text(text: &str) -> Result<String, ReplyError> {
+    let printable = text.bytes().all(|b| matches!(b, b' '..=b'~'));
+    if text.trim().is_empty() || text.len() > MAX_TEXT || !printable {
+        return Err(ReplyError::Text);
+    }
+    match unknown_placeholder(text) {
+        Some(name) => Err(ReplyError::Placeholder(name.to_owned())),
+        None => Ok(text.to_owned()),
+    }
+}
+
+fn unknown_placeholder(text: &str) -> Option<&str> {
+    text.split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}'))
+        .map(|(name, _)| name)
+        .find(|name| !matches!(*name, "address" | "domain"))
+}
+
+/// The four replies that the gate gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replies {
+    /// The recipient's domain does not take mail over IPv6. The default is
+    /// `550 5.2.1 Service unavailable, [{domain}] does not accept email over
+    /// IPv6.`
+    pub not_opted_in: Template,
+    /// The client has no PTR record. The default is `450 4.7.25 Service
+    /// unavailable, sending IPv6 address [{address}] must have reverse DNS
+    /// record.`
+    pub no_ptr: Template,
+    /// Neither SPF nor DKIM passed. The default is `450 4.7.26 Service
+    /// unavailable, message sent over IPv6 [{address}] must pass either SPF or
+    /// DKIM validation.`
+    pub unauthenticated: Template,
+    /// Something could not be found out now. The default is `451 4.4.3 Service
+    /// unavailable, temporary failure, please try again later.`
+    pub temporary: Template,
+}
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self {
+            not_opted_in: documented(
+                "550 5.2.1 Service unavailable, [{domain}] does not accept email over IPv6.",
+            ),
+            no_ptr: documented(
+                "450 4.7.25 Service unavailable, sending IPv6 address [{address}] must have \
+                 reverse DNS record.",
+            ),
+            unauthenticated: documented(
+                "450 4.7.26 Service unavailable, message sent over IPv6 [{address}] must pass \
+                 either SPF or DKIM validation.",
+            ),
+            temporary: documented(
+                "451 4.4.3 Service unavailable, temporary failure, please try again later.",
+            ),
+        }
+    }
+}
+
+fn documented(line: &str) -> Template {
+    line.parse()
+        .expect("the documented replies are well formed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_replies_are_rendered_byte_for_byte() {
+        let values = Values {
+            address: "2a01:111:f200:2004::240".parse().unwrap(),
+            domain: "contoso.com",
+        };
+        let Replies {
+            not_opted_in,
+            no_ptr,
+            unauthenticated,
+            temporary,
+        } = Replies::default();
+        let table = [
+            (
+                not_opted_in,
+                "550 5.2.1 Service unavailable, [contoso.com] does not accept email over IPv6.",
+            ),
+            (
+                no_ptr,
+                "450 4.7.25 Service unavailable, sending IPv6 address \
+                 [2a01:111:f200:2004::240] must have reverse DNS record.",
+            ),
+            (
+                unauthenticated,
+                "450 4.7.26 Service unavailable, message sent over IPv6 \
+                 [2a01:111:f200:2004::240] must pass either SPF or DKIM validation.",
+            ),
+            (
+                temporary,
+                "451 4.4.3 Service unavailable, temporary failure, please try again later.",
+            ),
+        ];
+        for (template, want) in table {
+            assert_eq!(template.render(values).to_string(), want);
+        }
+    }
+
+    #[test]
+    fn replies_that_an_mta_would_mangle_are_refused() {
+        let long = format!("450 4.7.25 {}", "x".repeat(MAX_TEXT + 1));
+        let table = [
+            ("450", ReplyError::Form),
+            ("450 4.7.25", ReplyError::Form),
+            ("250 2.0.0 fine", ReplyError::Code("250".into())),
+            ("421 4.7.0 bye", ReplyError::Code("421".into())),
+            ("460 4.7.0 x", ReplyError::Code("460".into())),
+            ("450 4.7 x", ReplyError::Enhanced("4.7".into())),
+            ("450 4.07.1 x", ReplyError::Enhanced("4.07.1".into())),
+            (
+                "550 4.7.25 x",
+                ReplyError::Class {
+                    code: "550".into(),
+                    enhanced: "4.7.25".into(),
+                },
+            ),
+            ("450 4.7.25 a\nb", ReplyError::Text),
+            ("450 4.7.25 grün", ReplyError::Text),
+            ("450 4.7.25  ", ReplyError::Text),
+            (&long, ReplyError::Text),
+            ("450 4.7.25 {ip}", ReplyError::Placeholder("ip".into())),
+        ];
+        for (line, want) in table {
+            assert_eq!(line.parse::<Template>(), Err(want), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_chose_cannot_break_a_reply() {
+        let values = Values {
+            address: "2001:db8::1".parse().unwrap(),
+            domain: "a\r\n250 ok\u{2028}{address}",
+        };
+        let reply = Replies::default().not_opted_in.render(values);
+        assert_eq!(
+            reply.text(),
+            "Service unavailable, [a??250 ok?{address}] does not accept email over IPv6."
+        );
+    }
+}
