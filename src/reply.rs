@@ -276,6 +276,7 @@ impl Default for Replies {
     }
 }
 
+#[expect(clippy::expect_used, reason = "a constant, which a test renders")]
 fn documented(line: &str) -> Template {
     line.parse()
         .expect("the documented replies are well formed")
