@@ -10,7 +10,7 @@ mod live;
 mod name;
 mod trace;
 
-pub use live::{Dns, Options};
+pub use live::Dns;
 pub use name::{Name, NameError};
 pub use trace::{Question, Traced};
 

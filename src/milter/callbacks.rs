@@ -54,9 +54,7 @@ const MACROS: [(MacroStage, &CStr); 6] = [
 
 /// Makes the callbacks. Each connection keeps the snapshot that is current when
 /// its client connects.
-pub fn callbacks<R: Resolve>(
-    current: watch::Receiver<Arc<Snapshot<R>>>,
-) -> Callbacks<Session<R>> {
+pub fn callbacks<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) -> Callbacks<Session<R>> {
     Callbacks::new()
         .on_negotiate(|cx, actions, opts| Box::pin(async move { negotiate(cx, actions, opts) }))
         .on_connect(move |cx, name, socket| {
@@ -89,7 +87,9 @@ fn negotiate<R: Resolve>(
     }
     cx.requested_actions = REQUIRED_ACTIONS;
     cx.requested_opts = REQUIRED_OPTS;
-    cx.requested_macros = MACROS.map(|(stage, names)| (stage, names.to_owned())).into();
+    cx.requested_macros = MACROS
+        .map(|(stage, names)| (stage, names.to_owned()))
+        .into();
     Status::Continue
 }
 
