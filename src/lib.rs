@@ -4,8 +4,11 @@
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod address;
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod dns;
+pub mod exit;
 pub mod opt_in;
 pub mod policy;
 pub mod ptr;
