@@ -6,10 +6,12 @@
 pub mod address;
 pub mod authentication_results;
 pub mod checks;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod dkim;
 pub mod dns;
+pub mod exit;
 pub mod milter;
 pub mod opt_in;
 pub mod policy;

@@ -6,11 +6,12 @@
 use crate::{
     config::Config,
     dns::Dns,
+    exit::{Exit, Failure},
     server::{self, Bounds, Listeners},
     snapshot::Snapshot,
     telemetry,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use sd_notify::NotifyState;
 use std::{
     path::{Path, PathBuf},
@@ -25,16 +26,17 @@ use tokio::{
 /// Serves until a signal ends it.
 ///
 /// # Errors
-/// When the configuration is wrong, a socket can't be opened, or the system
-/// does not let us run.
-pub fn run(file: &Path) -> Result<()> {
+/// When the configuration is wrong, or the system does not let us run: a socket
+/// can't be opened, for example.
+pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = Config::load_for_host(file)?;
     telemetry::init(&config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("can't start the runtime")?;
-    runtime.block_on(serve(file, config))
+        .context("can't start the runtime")
+        .and_then(|runtime| runtime.block_on(serve(file, config)));
+    served.map_err(|error| Failure::new(Exit::Os, error))
 }
 
 async fn serve(file: &Path, config: Config) -> Result<()> {

@@ -7,7 +7,7 @@
 
 use crate::config;
 
-use super::{Absence, Answer, Failure, Mx, Name, Records, Resolve};
+use super::{Absence, Answer, Failure, Mx, Name, Records, Resolve, system_servers};
 use hickory_resolver::{
     Resolver, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
@@ -17,15 +17,12 @@ use hickory_resolver::{
         op::ResponseCode,
         rr::{RData, RecordType},
     },
-    system_conf::read_system_conf,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
-
-const DNS_PORT: u16 = 53;
 
 /// Resolves names through the configured servers.
 pub struct Dns {
@@ -53,6 +50,9 @@ impl Dns {
             [] => system_servers()?,
             servers => servers.to_vec(),
         };
+        if addresses.is_empty() {
+            return Err(NetError::Message("the system names no DNS server"));
+        }
         let servers = addresses.into_iter();
         Ok(Self {
             servers: servers
@@ -96,19 +96,6 @@ impl Dns {
             }
         }
         Answer::Temperror(failure)
-    }
-}
-
-/// What /etc/resolv.conf names, in its order.
-fn system_servers() -> Result<Vec<SocketAddr>, NetError> {
-    let (config, _options) = read_system_conf()?;
-    let servers = config.name_servers().iter();
-    let addresses: Vec<SocketAddr> = servers
-        .map(|server| SocketAddr::new(server.ip, DNS_PORT))
-        .collect();
-    match addresses.is_empty() {
-        true => Err(NetError::Message("the system names no DNS server")),
-        false => Ok(addresses),
     }
 }
 
