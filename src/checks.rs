@@ -95,6 +95,18 @@ impl<R: Resolve> Checks<R> {
         })
     }
 
+    /// Evaluates SPF and tells each step, for people.
+    pub async fn spf_explained(&self, sender: &Sender) -> (spf::Outcome, spf::Trace) {
+        let mut trace = spf::Trace::default();
+        let request = request(sender);
+        let evaluation = spf::explain(&*self.resolver, &request, self.spf_limits, &mut trace);
+        let outcome = match tokio::time::timeout(self.timeout, evaluation).await {
+            Ok(outcome) => outcome,
+            Err(_too_late) => spf::Outcome::timed_out(&request),
+        };
+        (outcome, trace)
+    }
+
     /// Starts to fetch the keys of the signatures that are worth verifying.
     pub fn dkim_keys(&self, verification: &dkim::Verification) -> Pending<dkim::Keys> {
         let resolver = Arc::clone(&self.resolver);

@@ -2,7 +2,7 @@
 //! so that each is written once.
 
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 /// A milter that refuses anonymous mail over IPv6 unless the recipient's domain
 /// has opted in, the client has reverse DNS, and SPF or DKIM passes.
@@ -25,6 +25,8 @@ pub enum Command {
     Serve(Serve),
     /// Say what is wrong with a configuration, or that it is fine
     CheckConfig(CheckConfig),
+    /// Tell what the gate would do with a mail, and why
+    Explain(Explain),
 }
 
 /// The arguments of `serve`.
@@ -44,6 +46,41 @@ pub struct CheckConfig {
     /// Print the effective settings, defaults included
     #[arg(long)]
     pub show: bool,
+}
+
+/// The arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The address of the client
+    #[arg(long, value_name = "IP")]
+    pub client: IpAddr,
+    /// The name that it gives at HELO or EHLO
+    #[arg(long, value_name = "NAME")]
+    pub helo: Option<String>,
+    /// The sender; without it the null reverse-path
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "<>",
+        hide_default_value = true
+    )]
+    pub from: String,
+    /// A recipient; may be given several times. Without one the mail is judged
+    /// as if to a domain that has opted in
+    #[arg(long, value_name = "ADDRESS")]
+    pub to: Vec<String>,
+    /// The message, for DKIM; - is standard input. Without it nothing is signed
+    #[arg(long, value_name = "FILE")]
+    pub message: Option<PathBuf>,
+    /// The client has authenticated by SASL
+    #[arg(long)]
+    pub authenticated: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The configuration that a command works with.

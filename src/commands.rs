@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod check_config;
+mod explain;
 mod serve;
 
 use crate::{cli::Command, exit::Failure};
@@ -13,5 +14,6 @@ pub fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(arguments) => serve::run(&arguments.config.path),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
     }
 }

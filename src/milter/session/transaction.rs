@@ -229,12 +229,8 @@ impl<R: Resolve> Transaction<R> {
             min_rsa_bits: config.min_rsa_bits,
             now: SystemTime::now(),
         };
-        let mail_from = match &self.reverse_path {
-            ReversePath::Null => None,
-            ReversePath::Mailbox(mailbox) => mailbox.domain.as_deref(),
-        };
         self.message
-            .start_dkim(&self.snapshot.checks, settings, mail_from);
+            .start_dkim(&self.snapshot.checks, settings, self.reverse_path.domain());
     }
 
     fn refuse_message(
