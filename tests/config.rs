@@ -254,7 +254,8 @@ fn sockets_that_are_nearly_right_are_refused() {
         ),
         (
             "socket_mode: rw-rw----\n",
-            "1: socket_mode: \"rw-rw----\" is no permission bits in octal such as \"0660\"",
+            "1: socket_mode: \"rw-rw----\" is no mode; \
+             write permission bits in octal such as \"0660\"",
         ),
     ]);
 }
