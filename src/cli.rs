@@ -21,8 +21,18 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the milter in the foreground
+    Serve(Serve),
     /// Say what is wrong with a configuration, or that it is fine
     CheckConfig(CheckConfig),
+}
+
+/// The arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// The arguments of `check-config`.

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod check_config;
+mod serve;
 
 use crate::{cli::Command, exit::Failure};
 
@@ -10,6 +11,7 @@ use crate::{cli::Command, exit::Failure};
 /// When the command fails, with the exit code and the last word.
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Serve(arguments) => serve::run(&arguments.config.path),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
     }
 }

@@ -1,0 +1,169 @@
+//! The sockets that MTAs connect to, accepted from as if they were one.
+
+use crate::{
+    config::{self, Config},
+    milter::stream::MilterStream,
+};
+use indymilter::{EitherStream, Listener};
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt, PermissionsExt, chown},
+    path::Path,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    time::{Sleep, sleep},
+};
+
+/// Open sockets. Dropping it closes them and removes the files of unix sockets.
+#[derive(Debug)]
+pub struct Listeners {
+    sockets: Vec<Socket>,
+    /// Where to begin to look for the next connection, so that a busy socket
+    /// does not starve the others.
+    turn: usize,
+    /// Set after an error: the next connection is not accepted before it ends.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+type Stream = EitherStream<TcpStream, UnixStream>;
+
+/// How long accepting rests after an error, so that one that stays does not
+/// keep a processor busy.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Opens every configured socket.
+///
+/// # Errors
+/// When one can't be opened; the text names it and says what to do. A unix
+/// socket that another process serves is left alone, one that nobody serves is
+/// replaced.
+pub async fn bind(config: &Config) -> io::Result<Listeners> {
+    let mut sockets = Vec::with_capacity(config.listen.len());
+    for socket in &config.listen {
+        let bound = match socket {
+            config::Socket::Unix(path) => bind_unix(path, config).await.map(Socket::Unix),
+            config::Socket::Inet { host, port } => {
+                let listener = TcpListener::bind((host.as_str(), *port)).await;
+                listener.map(Socket::Tcp)
+            }
+        };
+        sockets.push(bound.map_err(|error| named(socket, &error))?);
+    }
+    Ok(Listeners {
+        sockets,
+        turn: 0,
+        pause: None,
+    })
+}
+
+fn named(socket: &config::Socket, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("can't listen on {socket}: {error}"))
+}
+
+async fn bind_unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
+    remove_stale(path).await?;
+    let listener = UnixListener::bind(path)?;
+    if let Some(group) = &config.socket_group {
+        let group = config::group_id(group).map_err(io::Error::other)?;
+        chown(path, None, Some(group.as_raw()))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode))?;
+    Ok(listener)
+}
+
+/// Removes a socket that a process which is no more has left behind.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(io::Error::other("there is a file that is no socket"));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another process serves it",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            if let Socket::Unix(listener) = socket
+                && let Ok(address) = listener.local_addr()
+                && let Some(path) = address.as_pathname()
+            {
+                // It may be gone already, which is as well.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+impl Listener for Listeners {
+    type Io = MilterStream<Stream>;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Io>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match ready!(self.poll_sockets(cx)) {
+                Ok(stream) => return Poll::Ready(Ok(MilterStream::new(stream))),
+                // Of one connection (it is gone already) or of the moment (no
+                // file descriptor is left): no reason to end the daemon.
+                Err(error) => {
+                    tracing::warn!("a milter connection could not be accepted: {error}");
+                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                }
+            }
+        }
+    }
+}
+
+impl Listeners {
+    fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        for offset in 0..self.sockets.len() {
+            let index = (self.turn + offset) % self.sockets.len();
+            if let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx) {
+                self.turn = index + 1;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Socket {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _peer) = ready!(TcpListener::poll_accept(listener, cx))?;
+                // Small packets go back and forth; waiting to fill them would
+                // cost each its delay.
+                stream.set_nodelay(true)?;
+                Poll::Ready(Ok(EitherStream::Tcp(stream)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _peer) = ready!(UnixListener::poll_accept(listener, cx))?;
+                Poll::Ready(Ok(EitherStream::Unix(stream)))
+            }
+        }
+    }
+}
