@@ -10,3 +10,4 @@ pub mod opt_in;
 pub mod policy;
 pub mod ptr;
 pub mod reply;
+pub mod spf;
