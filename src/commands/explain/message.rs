@@ -92,7 +92,12 @@ mod tests {
 
     #[test]
     fn messages_are_taken_apart_as_an_mta_does_it() {
-        let table: [(&[u8], &[(&str, &str)], &str); 5] = [
+        type Row = (
+            &'static [u8],
+            &'static [(&'static str, &'static str)],
+            &'static str,
+        );
+        let table: [Row; 5] = [
             // file, want_fields, want_body
             (
                 b"From: a@b\r\nSubject: x\r\n\ty\r\n\r\nbody\r\n",
