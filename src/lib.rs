@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod config;
+pub mod dkim;
 pub mod dns;
 pub mod policy;
 pub mod reply;
