@@ -1,11 +1,40 @@
 //! The configuration, valid by construction: what a running daemon needs to
 //! know, with every default applied and every text parsed.
 //!
-//! Files are read in [`raw`], which is the only user of the YAML library. A
-//! value of [`Config`] can't be wrong, so nothing above checks it again.
+//! Files are read in `raw`, which is the only user of the YAML library; how a
+//! text becomes a value stands in the `with` of its field. What was read can't
+//! be wrong, so nothing above checks it again.
+
+mod addresses;
+mod error;
+mod host;
+mod nearest;
+mod quantities;
+mod raw;
+mod section;
+mod sockets;
+mod syntax;
+mod texts;
+mod value;
+mod warnings;
+mod words;
+
+pub use error::ConfigError;
+pub use host::group_id;
 
 use crate::{address::Domain, policy, reply::Replies};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use addresses::DnsServer;
+use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use texts::{AuthservId, LogFilter, MailDomain};
+use value::{List, Optional, Scalar};
+use words::{Word, YesNo};
 
 /// Everything that milter.yaml says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +67,85 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`] when there is no such file or it may not be
+    /// read, else [`ConfigError::Invalid`] with the first thing that is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&read(path)?, &path.display().to_string())
+    }
+
+    /// Reads a file and looks for what it names on this machine: the folders
+    /// of unix sockets and their group. Nothing is opened or changed.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`], and [`ConfigError::Invalid`] for what is
+    /// missing on this machine.
+    pub fn load_for_host(path: &Path) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        let file = path.display().to_string();
+        let config = Self::parse(&text, &file)?;
+        raw::check_host(&text, &file)?;
+        Ok(config)
+    }
+
+    /// Reads the text of a file. `file` is its name in errors.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with the first thing that is wrong.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        raw::parse(text, file)
+    }
+
+    /// The text of a file that says the same, with every key.
+    pub fn to_yaml(&self) -> String {
+        raw::show(self)
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let file = path.display().to_string();
+    match fs::read(path) {
+        Ok(octets) => String::from_utf8(octets).map_err(|error| not_utf8(file, &error)),
+        Err(error) => Err(ConfigError::Unreadable { file, error }),
+    }
+}
+
+fn not_utf8(file: String, error: &std::string::FromUtf8Error) -> ConfigError {
+    let well_formed = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let line_breaks = well_formed.iter().filter(|octet| **octet == b'\n').count();
+    ConfigError::Invalid {
+        file,
+        line: Some(line_breaks + 1),
+        complaint: "this is no UTF-8; save the file as UTF-8".to_owned(),
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![Socket::Inet {
+                host: Ipv4Addr::LOCALHOST.to_string(),
+                port: 8894,
+            }],
+            socket_mode: 0o660,
+            socket_group: None,
+            mode: Mode::Enforce,
+            opt_in: OptIn::default(),
+            policy: policy::Settings::default(),
+            replies: Replies::default(),
+            authentication_results: AuthenticationResults::default(),
+            dns: Dns::default(),
+            spf: Spf::default(),
+            dkim: Dkim::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
 /// Where MTAs connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Socket {
@@ -64,75 +172,187 @@ pub enum Mode {
 }
 
 /// Which domains take mail over IPv6.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OptIn {
     /// What a domain has that no source knows. The default is `false`.
+    #[serde(with = "Scalar::<YesNo>")]
     pub default: bool,
     /// Domains that opted in. The default is none.
+    #[serde(with = "List::<MailDomain>")]
     pub domains: Vec<Domain>,
 }
 
 /// The RFC 8601 field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AuthenticationResults {
     /// Whether to add it to checked mail and to remove forged ones. The default
     /// is `true`.
+    #[serde(with = "Scalar::<Word<bool>>")]
     pub add: bool,
     /// The authserv-id (RFC 8601 section 2.5). The default is the MTA's name,
     /// its macro `{j}`.
+    #[serde(with = "Optional::<AuthservId>")]
     pub authserv_id: Option<String>,
 }
 
+impl Default for AuthenticationResults {
+    fn default() -> Self {
+        Self {
+            add: true,
+            authserv_id: None,
+        }
+    }
+}
+
 /// How to ask the DNS.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Dns {
     /// Recursive resolvers. Empty, which is the default, means the system's.
+    #[serde(with = "List::<DnsServer>")]
     pub servers: Vec<SocketAddr>,
     /// How long one server may take for one question. The default is 2 s.
+    #[serde(with = "Scalar::<Timeout>")]
     pub timeout: Duration,
     /// How often the servers are gone through. The default is 2.
+    #[serde(with = "Scalar::<Number<usize, 1, 10>>")]
     pub attempts: usize,
     /// Answers kept in memory. The default is 65536.
+    #[serde(with = "Scalar::<Number<u64, 0, 100_000_000>>")]
     pub cache_entries: u64,
 }
 
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(2),
+            attempts: 2,
+            cache_entries: 65536,
+        }
+    }
+}
+
 /// Limits of RFC 7208 section 4.6.4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Spf {
     /// Terms that cause a DNS look-up. The default is 10.
+    #[serde(with = "Scalar::<Number<usize, 1, 100>>")]
     pub max_lookups: usize,
     /// Look-ups without an answer. The default is 2.
+    #[serde(with = "Scalar::<Number<usize, 0, 100>>")]
     pub max_void_lookups: usize,
 }
 
+impl Default for Spf {
+    fn default() -> Self {
+        Self {
+            max_lookups: 10,
+            max_void_lookups: 2,
+        }
+    }
+}
+
 /// Limits of DKIM verification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Dkim {
     /// Signatures verified in one message. The default is 8.
+    #[serde(with = "Scalar::<Number<usize, 1, 100>>")]
     pub max_signatures: usize,
     /// The shortest RSA key that counts, in bits. The default is 1024 (RFC 8301
     /// section 3.2), which is also the least allowed.
+    #[serde(with = "Scalar::<RsaBits>")]
     pub min_rsa_bits: usize,
 }
 
+impl Default for Dkim {
+    fn default() -> Self {
+        Self {
+            max_signatures: 8,
+            min_rsa_bits: 1024,
+        }
+    }
+}
+
 /// Bounds on what a peer can make us do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Milter connections at a time. The default is 10000.
+    #[serde(with = "Scalar::<Number<usize, 1, 1_000_000>>")]
     pub connections: usize,
     /// The longest header block kept, in octets. The default is 1 MiB.
+    #[serde(with = "Scalar::<Size<1024>>")]
     pub header_bytes: usize,
     /// How long one milter command may wait for look-ups. The default is 8 s.
+    #[serde(with = "Scalar::<StageTimeout>")]
     pub stage_timeout: Duration,
     /// How long a milter connection may be silent. The default is 2 h.
+    #[serde(with = "Scalar::<Timeout>")]
     pub idle_timeout: Duration,
     /// How long a shutdown waits for mail transactions. The default is 30 s.
+    #[serde(with = "Scalar::<Wait>")]
     pub drain_timeout: Duration,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_bytes: 1 << 20,
+            stage_timeout: Duration::from_secs(8),
+            idle_timeout: Duration::from_secs(2 * 60 * 60),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
 /// How to log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Log {
     /// A filter in the syntax of tracing's `EnvFilter`. The default is `info`.
+    #[serde(with = "Scalar::<LogFilter>")]
     pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_nothing_in_the_file_the_defaults_apply() {
+        for text in [
+            "",
+            "\n",
+            "# nothing\n",
+            "---\n",
+            "limits:\n  # connections: 5\n",
+        ] {
+            let config =
+                Config::parse(text, "milter.yaml").unwrap_or_else(|e| panic!("{text:?}: {e}"));
+            assert_eq!(config, Config::default(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_read_as_the_same() {
+        let text = Config::default().to_yaml();
+        assert_eq!(
+            Config::parse(&text, "milter.yaml").unwrap(),
+            Config::default()
+        );
+    }
 }

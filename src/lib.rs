@@ -1,9 +1,13 @@
 //! sixgate: the policy of Exchange Online for anonymous inbound mail over IPv6,
 //! as a milter for Postfix and Sendmail.
 
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
 pub mod address;
 pub mod config;
 pub mod dkim;
 pub mod dns;
+pub mod opt_in;
 pub mod policy;
+pub mod ptr;
 pub mod reply;

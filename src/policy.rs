@@ -99,7 +99,7 @@ impl fmt::Display for Stage {
 }
 
 /// What is known of one mail to one recipient. What is `None` was not asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Who connected.
     pub client: ClientAddr,

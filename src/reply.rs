@@ -75,14 +75,15 @@ pub struct Values<'a> {
 impl Template {
     /// Fills the placeholders in.
     ///
-    /// What is not printable ASCII in a value becomes `?`, and what goes
-    /// beyond [`MAX_TEXT`] is cut off, so that no peer can break the reply.
+    /// A peer may have chosen the values: what no address or domain has becomes
+    /// `?`, and what goes beyond [`MAX_TEXT`] is cut off.
     pub fn render(&self, values: Values<'_>) -> Reply {
-        let text = self
+        let domain: String = values.domain.chars().map(harmless).collect();
+        let mut text = self
             .text
             .replace("{address}", &values.address.to_string())
-            .replace("{domain}", values.domain);
-        let text = text.chars().map(printable).take(MAX_TEXT).collect();
+            .replace("{domain}", &domain);
+        text.truncate(MAX_TEXT);
         Reply {
             status: self.status.clone(),
             text,
@@ -101,8 +102,14 @@ impl fmt::Display for Template {
 /// for the whole line; MTAs put the recipient's address in front of it.
 pub const MAX_TEXT: usize = 400;
 
-fn printable(c: char) -> char {
-    if matches!(c, ' '..='~') { c } else { '?' }
+/// Keeps what could end the brackets of a reply or the reply field of a log
+/// line out.
+fn harmless(c: char) -> char {
+    match c {
+        '[' | ']' | '<' | '>' | ';' | '\\' => '?',
+        '!'..='~' => c,
+        _ => '?',
+    }
 }
 
 /// Why a text is not a reply.
@@ -276,6 +283,7 @@ impl Default for Replies {
     }
 }
 
+#[expect(clippy::expect_used, reason = "a constant, which a test renders")]
 fn documented(line: &str) -> Template {
     line.parse()
         .expect("the documented replies are well formed")
@@ -355,12 +363,12 @@ mod tests {
     fn what_a_client_chose_cannot_break_a_reply() {
         let values = Values {
             address: "2001:db8::1".parse().unwrap(),
-            domain: "a\r\n250 ok\u{2028}{address}",
+            domain: "a\r\n250 ok\u{2028}{address}] x; rule=spf-pass",
         };
         let reply = Replies::default().not_opted_in.render(values);
         assert_eq!(
             reply.text(),
-            "Service unavailable, [a??250 ok?{address}] does not accept email over IPv6."
+            "Service unavailable, [a??250?ok?{address}??x??rule=spf-pass] does not accept email over IPv6."
         );
     }
 }

@@ -1,0 +1,120 @@
+//! The live checks: each one a look-up with a deadline, started in the
+//! background and waited for when a rule needs it.
+//!
+//! What runs out of time is a temperror. Nothing is decided here.
+
+mod pending;
+
+pub use pending::Pending;
+
+use crate::{
+    address::{Domain, ReversePath},
+    config::Config,
+    dkim,
+    dns::Resolve,
+    opt_in,
+    policy::Confirmation,
+    ptr::{self, Reverse},
+    spf,
+};
+use std::{net::IpAddr, sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
+
+/// Everything that can be asked about a mail.
+#[derive(Debug)]
+pub struct Checks<R> {
+    resolver: Arc<R>,
+    opt_in: opt_in::Sources,
+    keys: Arc<dkim::KeyCache>,
+    spf_limits: crate::config::Spf,
+    timeout: Duration,
+}
+
+/// The sender of a mail transaction, as SPF is asked about it.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The MAIL FROM identity, or the null reverse-path.
+    pub reverse_path: ReversePath,
+    /// The name given at HELO or EHLO.
+    pub helo: Option<String>,
+}
+
+impl<R: Resolve> Checks<R> {
+    /// Makes the checks that a configuration asks for.
+    pub fn new(config: &Config, resolver: R) -> Self {
+        Self {
+            resolver: Arc::new(resolver),
+            opt_in: opt_in::Sources::new(&config.opt_in),
+            keys: Arc::default(),
+            spf_limits: config.spf,
+            timeout: config.limits.stage_timeout,
+        }
+    }
+
+    /// The resolver that all checks ask.
+    pub fn resolver(&self) -> &R {
+        &self.resolver
+    }
+
+    /// Whether a recipient's domain takes mail over IPv6.
+    pub fn opt_in(&self, domain: Option<&Domain>) -> opt_in::Answer {
+        self.opt_in.ask(domain)
+    }
+
+    /// Starts the reverse look-up of an address, and behind it the look-up of
+    /// its names; both share one deadline.
+    pub fn reverse(&self, ip: IpAddr) -> (Pending<Reverse>, Pending<Confirmation>) {
+        let deadline = self.deadline();
+        let (names_to, names_from) = oneshot::channel();
+        let resolver = Arc::clone(&self.resolver);
+        let reverse = Pending::start(deadline, Reverse::timed_out(), async move {
+            let reverse = ptr::look_up(&*resolver, ip).await;
+            // Nobody may want the confirmation any more.
+            let _ = names_to.send(reverse.names.clone());
+            reverse
+        });
+        let resolver = Arc::clone(&self.resolver);
+        let confirmation = Pending::start(deadline, Confirmation::Temperror, async move {
+            match names_from.await {
+                Ok(names) => ptr::confirm(&*resolver, ip, &names).await,
+                Err(_gave_up) => Confirmation::Temperror,
+            }
+        });
+        (reverse, confirmation)
+    }
+
+    /// Starts the evaluation of SPF.
+    pub fn spf(&self, sender: Sender) -> Pending<spf::Outcome> {
+        let resolver = Arc::clone(&self.resolver);
+        let limits = self.spf_limits;
+        let too_late = spf::Outcome::timed_out(&request(&sender));
+        Pending::start(self.deadline(), too_late, async move {
+            spf::evaluate(&*resolver, &request(&sender), limits).await
+        })
+    }
+
+    /// Starts to fetch the keys of the signatures that are worth verifying.
+    pub fn dkim_keys(&self, verification: &dkim::Verification) -> Pending<dkim::Keys> {
+        let resolver = Arc::clone(&self.resolver);
+        let cache = Arc::clone(&self.keys);
+        let names = verification.key_names();
+        Pending::start(self.deadline(), dkim::Keys::timed_out(), async move {
+            dkim::fetch_keys(&*resolver, &cache, &names).await
+        })
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+}
+
+fn request(sender: &Sender) -> spf::Request<'_> {
+    spf::Request {
+        client: sender.client,
+        reverse_path: &sender.reverse_path,
+        helo: sender.helo.as_deref(),
+        receiver: "unknown",
+    }
+}

@@ -1,0 +1,49 @@
+//! Finds what a mistyped word was meant to be.
+
+/// The word that takes the fewest edits to get to, if they change at most half
+/// of the letters.
+pub(super) fn nearest<'a>(typed: &str, words: &[&'a str]) -> Option<&'a str> {
+    let typed = typed.to_ascii_lowercase().replace('-', "_");
+    let distances = words.iter().map(|word| (edits(&typed, word), *word));
+    let (distance, word) = distances.min()?;
+    (distance * 2 <= word.len().max(typed.len())).then_some(word)
+}
+
+/// The Levenshtein distance, one row at a time.
+fn edits(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_is_recognized_and_another_word_is_not() {
+        let words = ["networks", "authenticated", "tls"];
+        let table = [
+            ("netwroks", Some("networks")),
+            ("network", Some("networks")),
+            ("Networks", Some("networks")),
+            ("authentcated", Some("authenticated")),
+            ("ssl", None),
+            ("tl", Some("tls")),
+            ("hosts", None),
+            ("", None),
+            ("anything", None),
+        ];
+        for (typed, want) in table {
+            assert_eq!(nearest(typed, &words), want, "{typed}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! milter.yaml as it is written: the only user of the YAML library.
+//!
+//! Takes the text of a file and makes a [`Config`] or one error with its line.
+//! Opens no file. To add a key, add a field here or to its section in
+//! [`super`], and a line to milter.yaml.example.
+
+use super::{
+    AuthenticationResults, Config, ConfigError, Dkim, Dns, Limits, Log, Mode, OptIn, Socket, Spf,
+    addresses::Network,
+    host::{KnownGroup, PlacedSocket},
+    section,
+    sockets::{GroupName, MilterSocket, SocketMode},
+    syntax,
+    texts::ReplyLine,
+    value::{List, Optional, Scalar},
+    words::Word,
+};
+use crate::{
+    policy::{ExemptTls, OnDnsFailure, ReverseDns, Settings},
+    reply::{Replies, Template},
+};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+/// Reads a configuration.
+pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
+    if let Err(error) = serde_yaml::from_str::<IgnoredAny>(text) {
+        return Err(syntax_error(text, file, &error));
+    }
+    let document = serde_yaml::Deserializer::from_str(text);
+    let parsed: Result<File, _> = section::deserialize(document);
+    parsed
+        .map(Config::from)
+        .map_err(|error| value_error(file, &error))
+}
+
+/// Looks for what the text names on this machine: the folders of its unix
+/// sockets and the group. The text must have been parsed before.
+pub(super) fn check_host(text: &str, file: &str) -> Result<(), ConfigError> {
+    // Reading it once more is what gives an error its line.
+    match serde_yaml::from_str::<Option<OnHost>>(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(value_error(file, &error)),
+    }
+}
+
+/// The text that is read as this configuration.
+pub(super) fn show(config: &Config) -> String {
+    serde_yaml::to_string(&File::from(config.clone()))
+        // Not reached: every value of a configuration has a text.
+        .unwrap_or_else(|error| format!("# {error}\n"))
+}
+
+/// The whole file, one field a key.
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+struct File {
+    #[serde(with = "List::<MilterSocket>")]
+    listen: Vec<Socket>,
+    #[serde(with = "Scalar::<SocketMode>")]
+    socket_mode: u32,
+    #[serde(with = "Optional::<GroupName>")]
+    socket_group: Option<String>,
+    #[serde(with = "Scalar::<Word<Mode>>")]
+    mode: Mode,
+    #[serde(with = "section")]
+    opt_in: OptIn,
+    #[serde(with = "Scalar::<Word<ReverseDns>>")]
+    reverse_dns: ReverseDns,
+    #[serde(with = "Scalar::<Word<OnDnsFailure>>")]
+    on_dns_failure: OnDnsFailure,
+    #[serde(with = "section")]
+    exempt: Exempt,
+    #[serde(with = "section")]
+    replies: ReplyLines,
+    #[serde(with = "section")]
+    authentication_results: AuthenticationResults,
+    #[serde(with = "section")]
+    dns: Dns,
+    #[serde(with = "section")]
+    spf: Spf,
+    #[serde(with = "section")]
+    dkim: Dkim,
+    #[serde(with = "section")]
+    limits: Limits,
+    #[serde(with = "section")]
+    log: Log,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+struct Exempt {
+    #[serde(with = "List::<Network>")]
+    networks: Vec<IpNet>,
+    #[serde(with = "Scalar::<Word<bool>>")]
+    authenticated: bool,
+    #[serde(with = "Scalar::<Word<ExemptTls>>")]
+    tls: ExemptTls,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+struct ReplyLines {
+    #[serde(with = "Scalar::<ReplyLine>")]
+    not_opted_in: Template,
+    #[serde(with = "Scalar::<ReplyLine>")]
+    no_ptr: Template,
+    #[serde(with = "Scalar::<ReplyLine>")]
+    unauthenticated: Template,
+    #[serde(with = "Scalar::<ReplyLine>")]
+    temporary: Template,
+}
+
+/// What a configuration needs of the machine it runs on.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OnHost {
+    #[serde(deserialize_with = "List::<PlacedSocket>::deserialize")]
+    listen: Vec<Socket>,
+    #[serde(deserialize_with = "Optional::<KnownGroup>::deserialize")]
+    socket_group: Option<String>,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Config::default().into()
+    }
+}
+
+impl Default for Exempt {
+    fn default() -> Self {
+        File::default().exempt
+    }
+}
+
+impl Default for ReplyLines {
+    fn default() -> Self {
+        Replies::default().into()
+    }
+}
+
+impl From<File> for Config {
+    fn from(file: File) -> Self {
+        Self {
+            listen: file.listen,
+            socket_mode: file.socket_mode,
+            socket_group: file.socket_group,
+            mode: file.mode,
+            opt_in: file.opt_in,
+            policy: Settings {
+                exempt_networks: file.exempt.networks,
+                exempt_authenticated: file.exempt.authenticated,
+                exempt_tls: file.exempt.tls,
+                reverse_dns: file.reverse_dns,
+                on_dns_failure: file.on_dns_failure,
+            },
+            replies: file.replies.into(),
+            authentication_results: file.authentication_results,
+            dns: file.dns,
+            spf: file.spf,
+            dkim: file.dkim,
+            limits: file.limits,
+            log: file.log,
+        }
+    }
+}
+
+impl From<Config> for File {
+    fn from(config: Config) -> Self {
+        Self {
+            listen: config.listen,
+            socket_mode: config.socket_mode,
+            socket_group: config.socket_group,
+            mode: config.mode,
+            opt_in: config.opt_in,
+            reverse_dns: config.policy.reverse_dns,
+            on_dns_failure: config.policy.on_dns_failure,
+            exempt: Exempt {
+                networks: config.policy.exempt_networks,
+                authenticated: config.policy.exempt_authenticated,
+                tls: config.policy.exempt_tls,
+            },
+            replies: config.replies.into(),
+            authentication_results: config.authentication_results,
+            dns: config.dns,
+            spf: config.spf,
+            dkim: config.dkim,
+            limits: config.limits,
+            log: config.log,
+        }
+    }
+}
+
+impl From<ReplyLines> for Replies {
+    fn from(lines: ReplyLines) -> Self {
+        Self {
+            not_opted_in: lines.not_opted_in,
+            no_ptr: lines.no_ptr,
+            unauthenticated: lines.unauthenticated,
+            temporary: lines.temporary,
+        }
+    }
+}
+
+impl From<Replies> for ReplyLines {
+    fn from(replies: Replies) -> Self {
+        Self {
+            not_opted_in: replies.not_opted_in,
+            no_ptr: replies.no_ptr,
+            unauthenticated: replies.unauthenticated,
+            temporary: replies.temporary,
+        }
+    }
+}
+
+/// The text is no YAML.
+fn syntax_error(text: &str, file: &str, error: &serde_yaml::Error) -> ConfigError {
+    let line = error.location().map(|location| location.line());
+    let (line, complaint) = syntax::explain(text, line, &error.to_string());
+    ConfigError::Invalid {
+        file: file.to_owned(),
+        line,
+        complaint,
+    }
+}
+
+/// The text is YAML, but a key or value is wrong.
+fn value_error(file: &str, error: &serde_yaml::Error) -> ConfigError {
+    let message = error.to_string();
+    let location = error.location();
+    let place = location.as_ref().map_or_else(String::new, |location| {
+        format!(" at line {} column {}", location.line(), location.column())
+    });
+    ConfigError::Invalid {
+        file: file.to_owned(),
+        line: location.map(|location| location.line()),
+        complaint: tidy_path(message.strip_suffix(&place).unwrap_or(&message)),
+    }
+}
+
+/// The library writes `exempt.networks[0]: …`, but the line tells which item,
+/// and `limits: .foo: …` for the key foo below limits.
+fn tidy_path(message: &str) -> String {
+    let (path, complaint) = message.split_once(": ").unwrap_or(("", message));
+    let path = path.split('[').next().unwrap_or(path);
+    match complaint.strip_prefix('.') {
+        _ if path.is_empty() => complaint.to_owned(),
+        Some(below) => format!("{path}.{below}"),
+        None => format!("{}: {complaint}", path.trim_start_matches('.')),
+    }
+}

@@ -1,0 +1,271 @@
+//! Values that say where MTAs connect to, and who may.
+
+use super::{Socket, value::Kind};
+use crate::address::Domain;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    path::{Path, PathBuf},
+};
+
+/// One item of `listen`.
+pub(super) struct MilterSocket;
+
+const EXAMPLES: &str = "unix:/run/sixgate/milter.sock or inet:127.0.0.1:8894";
+
+impl Kind for MilterSocket {
+    type Value = Socket;
+    const EXPECTED: &'static str =
+        "a socket such as unix:/run/sixgate/milter.sock or inet:127.0.0.1:8894";
+
+    fn parse(text: &str) -> Result<Socket, String> {
+        match text.split_once(':') {
+            Some(("unix" | "local", path)) => unix(path),
+            Some(("inet" | "inet6", place)) => inet(place),
+            Some(_) | None => Err(no_socket(text)),
+        }
+    }
+
+    fn show(value: &Socket) -> String {
+        value.to_string()
+    }
+
+    fn check_list(sockets: &[Socket]) -> Result<(), String> {
+        let first = sockets.first();
+        first.ok_or_else(|| format!("there is nothing to listen on; write {EXAMPLES}"))?;
+        let twice = (1..sockets.len()).find(|&n| sockets[..n].contains(&sockets[n]));
+        match twice {
+            Some(n) => Err(format!("{} is given twice; remove one", sockets[n])),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Socket {
+    /// In a form that milter.yaml takes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Inet { host, port } if host.contains(':') => write!(f, "inet:[{host}]:{port}"),
+            Self::Inet { host, port } => write!(f, "inet:{host}:{port}"),
+        }
+    }
+}
+
+/// Addresses of unix sockets hold 108 octets (unix(7)), the last of them NUL.
+const LONGEST_PATH: usize = 107;
+
+fn unix(path: &str) -> Result<Socket, String> {
+    if !Path::new(path).is_absolute() {
+        return Err(format!(
+            "{path:?} is no absolute path; write one such as unix:/run/sixgate/milter.sock"
+        ));
+    }
+    if path.len() > LONGEST_PATH {
+        return Err(format!(
+            "{path:?} is too long for a socket; write {LONGEST_PATH} octets or less"
+        ));
+    }
+    Ok(Socket::Unix(PathBuf::from(path)))
+}
+
+/// `port@host` as Sendmail writes it, else `host:port` as Postfix does.
+fn inet(place: &str) -> Result<Socket, String> {
+    let (host, port) = match place.split_once('@') {
+        Some((port, host)) => (host, port),
+        None => split_host_and_port(place)?,
+    };
+    Ok(Socket::Inet {
+        host: parse_host(host)?,
+        port: parse_port(port)?,
+    })
+}
+
+fn split_host_and_port(place: &str) -> Result<(&str, &str), String> {
+    if place.parse::<Ipv6Addr>().is_ok() {
+        return Err(format!(
+            "{place} needs brackets and a port; write \"inet:[{place}]:8894\", \
+             with the address and the port that you mean"
+        ));
+    }
+    if is_number(place) {
+        return Err(format!("there is no host; write inet:127.0.0.1:{place}"));
+    }
+    match place.rsplit_once(':') {
+        Some((host, port)) if !place.ends_with(']') => Ok((host, port)),
+        Some(_) | None => Err(format!("there is no port; write \"inet:{place}:8894\"")),
+    }
+}
+
+fn parse_host(host: &str) -> Result<String, String> {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    if let Ok(ip) = bare.unwrap_or(host).parse::<IpAddr>() {
+        return Ok(ip.to_string());
+    }
+    match Domain::parse(host) {
+        Ok(name) => Ok(name.to_string()),
+        Err(_) => Err(format!(
+            "{host:?} is neither an address nor a host name; \
+             write one such as 127.0.0.1, localhost or \"[::1]\""
+        )),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port != 0);
+    port.filter(|_| is_number(text))
+        .ok_or_else(|| format!("{text:?} is no TCP port; write one from 1 to 65535"))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn no_socket(text: &str) -> String {
+    match nearly(text) {
+        Some(socket) => format!("{text:?} is no milter socket; write \"{socket}\""),
+        None => format!("{text:?} is no milter socket; write one such as {EXAMPLES}"),
+    }
+}
+
+/// The socket that a spelling of another program stands for.
+fn nearly(text: &str) -> Option<Socket> {
+    if is_number(text) {
+        return inet(&format!("127.0.0.1:{text}")).ok();
+    }
+    let place = text.trim_start_matches("tcp:").trim_start_matches("//");
+    if place.starts_with('/') {
+        return unix(place).ok();
+    }
+    inet(place).ok()
+}
+
+/// Permission bits, in octal as chmod(1) takes them.
+pub(super) struct SocketMode;
+
+impl Kind for SocketMode {
+    type Value = u32;
+    const EXPECTED: &'static str = "permission bits in octal such as \"0660\"";
+
+    /// Reads 660, 0660 and 0o660 alike, with and without quotes. Who wrote
+    /// 0660 in a program that reads it as a decimal number had to write 432:
+    /// that leaves the owner without a bit and is refused.
+    fn parse(text: &str) -> Result<u32, String> {
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        let mode = u32::from_str_radix(digits, 8).ok();
+        let mode = mode.filter(|mode| is_number(digits) && *mode <= 0o777);
+        match mode {
+            None => Err(format!("{text:?} is no {}", Self::EXPECTED)),
+            Some(mode) if mode & 0o600 != 0o600 => Err(format!(
+                "{text:?} keeps sixgate itself out; write one such as \"0660\""
+            )),
+            Some(mode) => Ok(mode),
+        }
+    }
+
+    fn show(value: &u32) -> String {
+        format!("{value:04o}")
+    }
+}
+
+/// The name or number of a group.
+pub(super) struct GroupName;
+
+impl Kind for GroupName {
+    type Value = String;
+    const EXPECTED: &'static str = "the name of a group such as postfix";
+
+    fn parse(text: &str) -> Result<String, String> {
+        let refused = |c: char| c.is_whitespace() || c.is_control() || c == ':' || c == '/';
+        if text.is_empty() || text.contains(refused) {
+            return Err(format!("{text:?} is no group; write {}", Self::EXPECTED));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn show(value: &String) -> String {
+        value.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_read_in_the_spellings_of_postfix_and_sendmail() {
+        let table = [
+            ("unix:/run/x.sock", "unix:/run/x.sock"),
+            ("local:/run/x.sock", "unix:/run/x.sock"),
+            ("inet:127.0.0.1:8894", "inet:127.0.0.1:8894"),
+            ("inet:localhost:8894", "inet:localhost:8894"),
+            ("inet:8894@localhost", "inet:localhost:8894"),
+            ("inet:8894@127.0.0.1", "inet:127.0.0.1:8894"),
+            ("inet6:8894@::1", "inet:[::1]:8894"),
+            ("inet6:8894@[::1]", "inet:[::1]:8894"),
+            ("inet:[::1]:8894", "inet:[::1]:8894"),
+            ("inet6:[::1]:8894", "inet:[::1]:8894"),
+            ("inet:[2001:DB8:0::1]:1", "inet:[2001:db8::1]:1"),
+        ];
+        for (text, want) in table {
+            let socket = MilterSocket::parse(text).map(|socket| socket.to_string());
+            assert_eq!(socket.as_deref(), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn sockets_that_are_nearly_right_are_refused_with_what_to_write() {
+        let long = format!("unix:/{}", "x".repeat(LONGEST_PATH));
+        let table = [
+            ("/run/x.sock", "write \"unix:/run/x.sock\""),
+            ("unix:run/x.sock", "no absolute path"),
+            ("unix:", "no absolute path"),
+            ("unix://run/x", ""),
+            ("inet:8894", "write inet:127.0.0.1:8894"),
+            ("8894", "write \"inet:127.0.0.1:8894\""),
+            ("127.0.0.1:8894", "write \"inet:127.0.0.1:8894\""),
+            ("[::1]:8894", "write \"inet:[::1]:8894\""),
+            ("tcp:127.0.0.1:8894", "write \"inet:127.0.0.1:8894\""),
+            ("tcp://127.0.0.1:8894", "write \"inet:127.0.0.1:8894\""),
+            ("inet6:[::1]", "write \"inet:[::1]:8894\""),
+            ("inet6:::1", "write \"inet:[::1]:8894\""),
+            ("inet:::1:8894", "write \"inet:[::1:8894]:8894\""),
+            ("inet:localhost", "write \"inet:localhost:8894\""),
+            ("inet:127.0.0.1:0", "from 1 to 65535"),
+            ("inet:127.0.0.1:65536", "from 1 to 65535"),
+            ("inet:127.0.0.1:http", "from 1 to 65535"),
+            ("inet:127.0.0.1:+1", "from 1 to 65535"),
+            ("inet:*:8894", "neither an address nor a host name"),
+            ("inet::8894", "neither an address nor a host name"),
+            ("UNIX:/run/x", "write one such as"),
+            ("", "write one such as"),
+            (&long, "too long"),
+        ];
+        for (text, want) in table {
+            match MilterSocket::parse(text) {
+                Ok(socket) => assert_eq!((text, want), ("unix://run/x", ""), "{socket}"),
+                Err(complaint) => assert!(complaint.contains(want), "{text}: {complaint}"),
+            }
+        }
+    }
+
+    #[test]
+    fn modes_are_octal_however_they_are_written() {
+        for text in ["0660", "660", "0o660"] {
+            assert_eq!(SocketMode::parse(text), Ok(0o660), "{text}");
+        }
+        for text in [
+            "432",
+            "0888",
+            "rw-rw----",
+            "01777",
+            "0060",
+            "-660",
+            "",
+            "0x1b0",
+        ] {
+            assert!(SocketMode::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(SocketMode::show(&0o660), "0660");
+    }
+}

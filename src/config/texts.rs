@@ -1,0 +1,183 @@
+//! Values that are texts of some standard: domains, replies, an authserv-id, a
+//! log filter.
+
+use super::{nearest::nearest, value::Kind};
+use crate::{address::Domain, reply::Template};
+use tracing_subscriber::EnvFilter;
+
+/// A mail domain.
+pub(super) struct MailDomain;
+
+impl Kind for MailDomain {
+    type Value = Domain;
+    const EXPECTED: &'static str = "a domain such as example.org";
+
+    fn parse(text: &str) -> Result<Domain, String> {
+        Domain::parse(text).map_err(|error| match plain_domain(text) {
+            Some(domain) => format!("{text:?} is no domain: {error}; write {domain}"),
+            None => format!("{text:?} is no domain: {error}; write one such as example.org"),
+        })
+    }
+
+    fn show(value: &Domain) -> String {
+        value.to_string()
+    }
+}
+
+/// The domain in an address, a wildcard or a dotted suffix.
+fn plain_domain(text: &str) -> Option<Domain> {
+    let after_at = text.rsplit_once('@').map_or(text, |(_, domain)| domain);
+    let plain = after_at.trim_start_matches(['*', '.']);
+    Domain::parse(plain).ok()
+}
+
+/// A whole reply with placeholders.
+pub(super) struct ReplyLine;
+
+impl Kind for ReplyLine {
+    type Value = Template;
+    const EXPECTED: &'static str = "a reply such as \"450 4.7.25 Service unavailable\"";
+
+    fn parse(text: &str) -> Result<Template, String> {
+        text.parse::<Template>().map_err(|error| error.to_string())
+    }
+
+    fn show(value: &Template) -> String {
+        value.to_string()
+    }
+}
+
+/// The name by which an Authentication-Results field is known.
+pub(super) struct AuthservId;
+
+impl Kind for AuthservId {
+    type Value = String;
+    const EXPECTED: &'static str = "a name such as mx.example.org";
+
+    /// RFC 8601 section 2.5: "value" of RFC 2045 section 5.1, of which the
+    /// quoted form is left out: it would have to be compared unquoted.
+    fn parse(text: &str) -> Result<String, String> {
+        if text.is_empty() || !text.bytes().all(is_token_octet) {
+            return Err(format!(
+                "{text:?} is no authserv-id; write {}",
+                Self::EXPECTED
+            ));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn show(value: &String) -> String {
+        value.clone()
+    }
+}
+
+/// RFC 2045 section 5.1: any ASCII but space, controls and tspecials.
+fn is_token_octet(octet: u8) -> bool {
+    octet.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&octet)
+}
+
+/// A filter in the syntax of tracing's `EnvFilter`.
+pub(super) struct LogFilter;
+
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+impl Kind for LogFilter {
+    type Value = String;
+    const EXPECTED: &'static str = "error, warn, info, debug or trace, \
+         or a filter such as info,sixgate::dns=debug";
+
+    fn parse(text: &str) -> Result<String, String> {
+        let words = text.split(',').map(str::trim);
+        if let Some(word) = words.into_iter().find(|word| is_no_directive(word)) {
+            return Err(no_level(word));
+        }
+        match EnvFilter::builder().parse(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(format!("{text:?}: {error}; write {}", Self::EXPECTED)),
+        }
+    }
+
+    fn show(value: &String) -> String {
+        value.clone()
+    }
+}
+
+/// To `EnvFilter` a bare word that is no level is a target to be traced: a
+/// mistyped level would silence all the rest.
+fn is_no_directive(word: &str) -> bool {
+    let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    !is_level && !word.contains(['=', '[', ':'])
+}
+
+fn no_level(word: &str) -> String {
+    match nearest(word, &LEVELS) {
+        Some(level) => format!("{word:?} is no level; write {level}"),
+        None => format!("{word:?} is no level; write {}", LogFilter::EXPECTED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_plain_domain_is_refused_with_the_one_meant() {
+        let table = [
+            (".example.org", "write example.org"),
+            ("*.example.org", "write example.org"),
+            ("user@example.org", "write example.org"),
+            ("example..org", "write one such as"),
+            ("exa mple.org", "write one such as"),
+            ("!example.org", "write one such as"),
+            ("", "write one such as"),
+        ];
+        for (text, want) in table {
+            let complaint = MailDomain::parse(text).unwrap_err();
+            assert!(complaint.contains(want), "{text}: {complaint}");
+        }
+    }
+
+    #[test]
+    fn an_authserv_id_is_a_token() {
+        for text in ["mx.example.org", "mx", "example_org-1"] {
+            assert_eq!(AuthservId::parse(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "",
+            "mx example",
+            "mx;x",
+            "mx/1",
+            "\"mx\"",
+            "mx\n",
+            "größe",
+            "mx=1",
+        ] {
+            assert!(AuthservId::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_level_is_no_target() {
+        for text in [
+            "info",
+            "INFO",
+            "warn,sixgate::dns=debug",
+            "off",
+            "sixgate=trace",
+        ] {
+            assert_eq!(LogFilter::parse(text).as_deref(), Ok(text));
+        }
+        let table = [
+            ("warning", "write warn"),
+            ("inof", "write info"),
+            ("verbose", "write error, warn"),
+            ("", "write error, warn"),
+            ("sixgate=loud", "write error, warn"),
+            ("info,debgu", "write debug"),
+        ];
+        for (text, want) in table {
+            let complaint = LogFilter::parse(text).unwrap_err();
+            assert!(complaint.contains(want), "{text}: {complaint}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What a valid configuration may not be meant to say.
+
+use super::{Config, Mode, Socket};
+use crate::policy::OnDnsFailure;
+use std::net::IpAddr;
+
+impl Config {
+    /// One line each: the key, what follows from its value, what to write
+    /// instead.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.listen.iter().filter_map(exposed).collect();
+        warnings.extend(self.open_to_all_users());
+        warnings.extend(self.lenient_policy());
+        warnings.extend(self.exempt_networks());
+        warnings.extend(self.no_opt_in());
+        warnings.extend(self.limits());
+        warnings
+    }
+
+    fn open_to_all_users(&self) -> Option<String> {
+        let any_unix = self.listen.iter().any(|s| matches!(s, Socket::Unix(_)));
+        (any_unix && self.socket_mode & 0o002 != 0).then(|| {
+            format!(
+                "socket_mode: with {:04o} every user of this machine can connect",
+                self.socket_mode
+            )
+        })
+    }
+
+    fn lenient_policy(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        match self.mode {
+            Mode::Enforce => {}
+            Mode::Observe => warnings.push("mode: observe refuses nothing".to_owned()),
+        }
+        match self.policy.on_dns_failure {
+            OnDnsFailure::Tempfail => {}
+            OnDnsFailure::Accept => warnings.push(
+                "on_dns_failure: accept lets unchecked mail in while the DNS fails".to_owned(),
+            ),
+        }
+        warnings
+    }
+
+    fn exempt_networks(&self) -> Vec<String> {
+        let networks = self.policy.exempt_networks.iter();
+        let warning = |network: &ipnet::IpNet| match network {
+            ipnet::IpNet::V4(_) => Some(format!(
+                "exempt.networks: {network} has no effect: mail over IPv4 is never checked"
+            )),
+            ipnet::IpNet::V6(wide) if wide.prefix_len() < 16 => Some(format!(
+                "exempt.networks: {network} exempts a large part of the Internet"
+            )),
+            ipnet::IpNet::V6(_) => None,
+        };
+        networks.filter_map(warning).collect()
+    }
+
+    fn no_opt_in(&self) -> Option<String> {
+        (!self.opt_in.default && self.opt_in.domains.is_empty()).then(|| {
+            "opt_in: no domain has opted in, so all mail over IPv6 is refused for good".to_owned()
+        })
+    }
+
+    fn limits(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.spf.max_lookups > 10 {
+            warnings.push(format!(
+                "spf.max_lookups: {} is more than RFC 7208 section 4.6.4 allows (10)",
+                self.spf.max_lookups
+            ));
+        }
+        if self.dns.timeout >= self.limits.stage_timeout {
+            warnings.push(
+                "dns.timeout: not less than limits.stage_timeout, so a second server is \
+                 never asked"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+/// A milter has no authentication of its own.
+fn exposed(socket: &Socket) -> Option<String> {
+    let Socket::Inet { host, .. } = socket else {
+        return None;
+    };
+    let local = match host.parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback(),
+        Err(_) => host == "localhost",
+    };
+    (!local).then(|| format!("listen: {socket} is not on loopback; whoever reaches it can use it"))
+}

@@ -1,0 +1,94 @@
+//! Values that are one word of a few: switches and choices.
+
+use super::{Mode, nearest::nearest, value::Kind};
+use crate::policy::{ExemptTls, OnDnsFailure, ReverseDns};
+use std::marker::PhantomData;
+
+/// A type that has a word for each of its values.
+pub(super) trait Words: Copy + PartialEq + 'static {
+    const EXPECTED: &'static str;
+    /// The first word for a value is the one to show.
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+impl Words for Mode {
+    const EXPECTED: &'static str = "enforce or observe";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("enforce", Self::Enforce), ("observe", Self::Observe)];
+}
+
+impl Words for ReverseDns {
+    const EXPECTED: &'static str = "exists or confirmed";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("exists", Self::Exists), ("confirmed", Self::Confirmed)];
+}
+
+impl Words for OnDnsFailure {
+    const EXPECTED: &'static str = "tempfail or accept";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("tempfail", Self::Tempfail), ("accept", Self::Accept)];
+}
+
+impl Words for ExemptTls {
+    const EXPECTED: &'static str = "none, verified or any";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("verified", Self::Verified),
+        ("any", Self::Any),
+    ];
+}
+
+impl Words for bool {
+    const EXPECTED: &'static str = "true or false";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("true", true),
+        ("false", false),
+        ("yes", true),
+        ("no", false),
+    ];
+}
+
+/// One of the words of a type.
+pub(super) struct Word<T>(PhantomData<T>);
+
+impl<T: Words> Kind for Word<T> {
+    type Value = T;
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn parse(text: &str) -> Result<T, String> {
+        match T::WORDS.iter().find(|(word, _)| *word == text) {
+            Some((_, value)) => Ok(*value),
+            None => Err(no_such_word::<T>(text)),
+        }
+    }
+
+    fn show(value: &T) -> String {
+        let found = T::WORDS.iter().find(|(_, other)| other == value);
+        found.map_or_else(String::new, |(word, _)| (*word).to_owned())
+    }
+}
+
+fn no_such_word<T: Words>(text: &str) -> String {
+    let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+    match nearest(text, &words) {
+        Some(meant) => format!("{text:?} is none of the words here; write {meant}"),
+        None => format!("{text:?} is none of the words here; write {}", T::EXPECTED),
+    }
+}
+
+/// The same as a boolean, shown as `yes` and `no`.
+pub(super) struct YesNo;
+
+impl Kind for YesNo {
+    type Value = bool;
+    const EXPECTED: &'static str = "yes or no";
+
+    fn parse(text: &str) -> Result<bool, String> {
+        Word::<bool>::parse(text)
+            .map_err(|_| format!("{text:?} is none of the words here; write yes or no"))
+    }
+
+    fn show(value: &bool) -> String {
+        if *value { "yes" } else { "no" }.to_owned()
+    }
+}

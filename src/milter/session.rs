@@ -1,0 +1,144 @@
+//! One milter connection: who is at the other end, and the mail transaction
+//! that is under way.
+//!
+//! A session knows nothing of packets. Events come in the order in which an MTA
+//! sends them; one that comes out of order is answered with a temporary
+//! failure, never with an acceptance.
+
+mod message;
+mod peer;
+mod transaction;
+
+pub use peer::Client;
+pub use transaction::MailCommand;
+
+use crate::{
+    address::Recipient,
+    dns::Resolve,
+    policy::Refusal,
+    reply::{Reply, Values},
+    snapshot::Snapshot,
+};
+use peer::Peer;
+use std::{net::IpAddr, sync::Arc};
+use transaction::Transaction;
+
+/// What to answer to an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Response {
+    /// Go on.
+    Continue,
+    /// Nothing more of this mail transaction is wanted. At MAIL alone: later it
+    /// would wave the message through for every recipient.
+    Accept,
+    /// Refuse the recipient (at RCPT) or the message.
+    Refuse(Reply),
+}
+
+/// Changes to the header of a message that goes on, in the order in which to
+/// make them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Which Authentication-Results fields to remove, counted from 1 among the
+    /// fields of this name. Descending, so that each number still holds when
+    /// its turn comes.
+    pub remove: Vec<i32>,
+    /// The value of the Authentication-Results field to put first.
+    pub insert: Option<String>,
+}
+
+/// A milter connection whose client is checked.
+#[derive(Debug)]
+pub struct Session<R> {
+    snapshot: Arc<Snapshot<R>>,
+    peer: Peer,
+    transaction: Option<Transaction<R>>,
+}
+
+impl<R: Resolve> Session<R> {
+    /// A client connected. `None` means that the whole connection is accepted:
+    /// nothing of it is checked.
+    pub fn connect(snapshot: Arc<Snapshot<R>>, client: Client) -> Option<Self> {
+        let peer = Peer::connect(&snapshot, client)?;
+        Some(Self {
+            snapshot,
+            peer,
+            transaction: None,
+        })
+    }
+
+    /// HELO or EHLO.
+    pub fn helo(&mut self, name: String) {
+        self.peer.helo = Some(name);
+    }
+
+    /// MAIL: whatever was before is over. Sendmail sends no ABORT for it.
+    pub fn mail(&mut self, command: MailCommand) -> Response {
+        self.transaction = Transaction::begin(&self.snapshot, &self.peer, command);
+        match self.transaction {
+            Some(_) => Response::Continue,
+            None => Response::Accept,
+        }
+    }
+
+    /// RCPT.
+    pub async fn rcpt(&mut self, recipient: Recipient, queue_id: Option<&str>) -> Response {
+        match &mut self.transaction {
+            Some(transaction) => transaction.rcpt(&mut self.peer, recipient, queue_id).await,
+            None => self.out_of_order(),
+        }
+    }
+
+    /// One header field: name without colon, and the exact value.
+    pub fn header(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.header(name, value);
+        }
+    }
+
+    /// All header fields were given.
+    pub async fn end_of_headers(&mut self, queue_id: Option<&str>) -> Response {
+        match &mut self.transaction {
+            Some(transaction) => transaction.end_of_headers(&mut self.peer, queue_id).await,
+            None => self.out_of_order(),
+        }
+    }
+
+    /// A piece of the body. Says whether more of it is wanted.
+    pub fn body(&mut self, chunk: &[u8]) -> bool {
+        let transaction = self.transaction.as_mut();
+        transaction.is_some_and(|transaction| transaction.body(chunk))
+    }
+
+    /// The message is complete. The edits are empty unless it goes on.
+    pub async fn end_of_message(&mut self, queue_id: Option<&str>) -> (Response, Edits) {
+        match self.transaction.take() {
+            Some(transaction) => transaction.end_of_message(&mut self.peer, queue_id).await,
+            None => (self.out_of_order(), Edits::default()),
+        }
+    }
+
+    /// The mail transaction is over without a message. The HELO name stays:
+    /// Postfix sends ABORT after a second HELO.
+    pub fn abort(&mut self) {
+        self.transaction = None;
+    }
+
+    fn out_of_order(&self) -> Response {
+        tracing::warn!(client = %self.peer.ip, "milter command out of order: answered with a temporary failure");
+        Response::Refuse(reply(&self.snapshot, self.peer.ip, Refusal::Temporary, ""))
+    }
+}
+
+/// The configured reply for a refusal.
+fn reply<R>(snapshot: &Snapshot<R>, address: IpAddr, refusal: Refusal, domain: &str) -> Reply {
+    let replies = &snapshot.config.replies;
+    let template = match refusal {
+        Refusal::NotOptedIn => &replies.not_opted_in,
+        Refusal::NoPtr => &replies.no_ptr,
+        Refusal::Unauthenticated => &replies.unauthenticated,
+        Refusal::Temporary => &replies.temporary,
+    };
+    template.render(Values { address, domain })
+}

@@ -1,0 +1,150 @@
+//! The message of a mail transaction as it comes in: its header block, capped,
+//! and of its body nothing but hashes.
+
+use crate::{
+    authentication_results,
+    checks::{Checks, Pending},
+    dkim,
+    dns::Resolve,
+    policy::Authentication,
+};
+
+/// Forged fields that are removed. A message with more is not let through with
+/// the rest of them.
+const MAX_FORGED: usize = 1000;
+
+/// A message that is being received.
+#[derive(Debug)]
+pub(super) struct Message {
+    signatures: Signatures,
+    /// Authentication-Results fields seen so far, ours or not.
+    results_fields: i32,
+    /// The numbers of those that claim to be ours, ascending.
+    forged: Vec<i32>,
+    too_many_forged: bool,
+}
+
+/// How far DKIM is.
+#[derive(Debug)]
+enum Signatures {
+    /// The header block is still coming.
+    Header(dkim::HeaderBlock),
+    /// Keys and body are coming.
+    Verifying {
+        verification: Box<dkim::Verification>,
+        body: dkim::BodyHasher,
+        keys: Pending<dkim::Keys>,
+    },
+    /// No signature is needed, or all are verified.
+    Settled(Option<dkim::Outcome>),
+}
+
+impl Message {
+    /// An empty message whose header block may have `header_bytes` octets.
+    pub(super) fn new(header_bytes: usize) -> Self {
+        Self {
+            signatures: Signatures::Header(dkim::HeaderBlock::new(header_bytes)),
+            results_fields: 0,
+            forged: Vec::new(),
+            too_many_forged: false,
+        }
+    }
+
+    /// Takes a header field, looking for forgeries of `authserv_id`'s.
+    pub(super) fn header(&mut self, name: &[u8], value: &[u8], authserv_id: Option<&str>) {
+        if let Signatures::Header(block) = &mut self.signatures {
+            block.push(name, value);
+        }
+        if name.eq_ignore_ascii_case(authentication_results::NAME.as_bytes()) {
+            self.results_fields += 1;
+            let value = String::from_utf8_lossy(value);
+            let forged = authserv_id.is_some_and(|id| authentication_results::claims(&value, id));
+            match self.forged.len() {
+                0..MAX_FORGED if forged => self.forged.push(self.results_fields),
+                _ => self.too_many_forged |= forged,
+            }
+        }
+    }
+
+    /// Whether a signature is there that might pass.
+    pub(super) fn is_signed(&self) -> bool {
+        match &self.signatures {
+            Signatures::Header(block) => block.is_signed(),
+            Signatures::Verifying { .. } => true,
+            Signatures::Settled(outcome) => outcome.is_some(),
+        }
+    }
+
+    /// The numbers of the forged fields, ascending.
+    pub(super) fn forged(&self) -> &[i32] {
+        &self.forged
+    }
+
+    /// Whether it has more forged fields than can be removed.
+    pub(super) fn is_over_limits(&self) -> bool {
+        self.too_many_forged
+    }
+
+    /// Begins to fetch keys and to hash the body.
+    pub(super) fn start_dkim<R: Resolve>(
+        &mut self,
+        checks: &Checks<R>,
+        settings: dkim::Settings,
+        preferred_domain: Option<&str>,
+    ) {
+        let before = std::mem::replace(&mut self.signatures, Signatures::Settled(None));
+        let Signatures::Header(block) = before else {
+            self.signatures = before;
+            return;
+        };
+        let preferred = preferred_domain.as_slice();
+        let verification = Box::new(dkim::Verification::new(block, &settings, preferred));
+        self.signatures = Signatures::Verifying {
+            body: verification.body_hasher(),
+            keys: checks.dkim_keys(&verification),
+            verification,
+        };
+    }
+
+    /// Takes a piece of the body. Says whether more of it is wanted.
+    pub(super) fn body(&mut self, chunk: &[u8]) -> bool {
+        match &mut self.signatures {
+            Signatures::Verifying { body, .. } => {
+                body.update(chunk);
+                body.is_needed()
+            }
+            Signatures::Header(_) | Signatures::Settled(_) => false,
+        }
+    }
+
+    /// Waits for the keys and verifies.
+    pub(super) async fn verify(&mut self) -> Authentication {
+        if let Signatures::Verifying { keys, .. } = &mut self.signatures {
+            keys.get().await;
+        }
+        let before = std::mem::replace(&mut self.signatures, Signatures::Settled(None));
+        let outcome = match before {
+            Signatures::Verifying {
+                verification,
+                body,
+                keys,
+            } => keys
+                .known()
+                .map(|keys| verification.verify(body.finish(), keys)),
+            Signatures::Settled(outcome) => outcome,
+            // The MTA left the end of headers out, so the body is lost.
+            Signatures::Header(_) => None,
+        };
+        let authentication = outcome.as_ref().map(dkim::Outcome::authentication);
+        self.signatures = Signatures::Settled(outcome);
+        authentication.unwrap_or(Authentication::Temperror)
+    }
+
+    /// The result of [`Self::verify`], if it was needed.
+    pub(super) fn dkim(&self) -> Option<&dkim::Outcome> {
+        match &self.signatures {
+            Signatures::Settled(outcome) => outcome.as_ref(),
+            Signatures::Header(_) | Signatures::Verifying { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The SMTP client of a connection, and what is being found out about it.
+
+use crate::{
+    address::ClientAddr,
+    checks::Pending,
+    dns::Resolve,
+    policy::{Confirmation, Facts, Stage, Step, Verdict, decide},
+    ptr::Reverse,
+    snapshot::Snapshot,
+    telemetry,
+};
+use std::net::IpAddr;
+
+/// Who connected to the MTA, as the MTA tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The address.
+    pub addr: ClientAddr,
+    /// The host name that the MTA found; `unknown` if none.
+    pub name: String,
+    /// The MTA's own name (`{j}`), if it told.
+    pub mta: Option<String>,
+}
+
+/// A client that is checked.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) client: Client,
+    pub(super) ip: IpAddr,
+    pub(super) helo: Option<String>,
+    /// Started at connect, so that it is there by the first RCPT.
+    pub(super) reverse: Pending<Reverse>,
+    pub(super) confirmation: Pending<Confirmation>,
+}
+
+impl Peer {
+    /// `None` if rules 1 to 3 accept the connection.
+    pub(super) fn connect<R: Resolve>(snapshot: &Snapshot<R>, client: Client) -> Option<Self> {
+        let facts = Facts::new(client.addr);
+        let step = decide(Stage::Connect, &snapshot.config.policy, &facts);
+        if let Step::Done(Verdict::Accept(rule)) = step {
+            telemetry::exempt(&client, rule);
+            return None;
+        }
+        let ip = client.addr.ip()?;
+        let (reverse, confirmation) = snapshot.checks.reverse(ip);
+        Some(Self {
+            client,
+            ip,
+            helo: None,
+            reverse,
+            confirmation,
+        })
+    }
+}

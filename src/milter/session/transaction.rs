@@ -1,0 +1,313 @@
+//! A mail transaction: gathers the facts that the policy asks for, carries its
+//! verdicts out and tells them.
+
+use super::{Edits, Response, message::Message, peer::Peer, reply};
+use crate::{
+    address::{Recipient, ReversePath},
+    authentication_results::{self, Iprev, Results},
+    checks::{Pending, Sender},
+    config::Mode,
+    dkim,
+    dns::Resolve,
+    opt_in,
+    policy::{Check, Facts, OptIn, Refusal, Rule, Stage, Step, Tls, Verdict, decide},
+    reply::Reply,
+    snapshot::Snapshot,
+    spf,
+    telemetry::{self, Decision},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+/// What the MTA tells at MAIL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailCommand {
+    /// The sender.
+    pub reverse_path: ReversePath,
+    /// Whether the client authenticated by SASL.
+    pub authenticated: bool,
+    /// How the client uses TLS.
+    pub tls: Tls,
+}
+
+/// A mail transaction that is checked.
+#[derive(Debug)]
+pub(super) struct Transaction<R> {
+    snapshot: Arc<Snapshot<R>>,
+    facts: Facts,
+    reverse_path: ReversePath,
+    authserv_id: Option<String>,
+    /// Started at MAIL, so that it is there by the end of headers.
+    spf: Pending<spf::Outcome>,
+    opt_in: Option<opt_in::Answer>,
+    /// Recipients that were not refused.
+    recipients: usize,
+    message: Message,
+    /// What was decided before the end of the message.
+    settled: Option<Verdict>,
+    /// Time that the MTA waited for us.
+    waited: Duration,
+}
+
+impl<R: Resolve> Transaction<R> {
+    /// Begins at MAIL. `None` if rules 4 and 5 exempt it.
+    pub(super) fn begin(
+        snapshot: &Arc<Snapshot<R>>,
+        peer: &Peer,
+        command: MailCommand,
+    ) -> Option<Self> {
+        let facts = Facts {
+            authenticated: command.authenticated,
+            tls: command.tls,
+            ..Facts::new(peer.client.addr)
+        };
+        let step = decide(Stage::Mail, &snapshot.config.policy, &facts);
+        if let Step::Done(Verdict::Accept(rule)) = step {
+            telemetry::exempt(&peer.client, rule);
+            return None;
+        }
+        let results = &snapshot.config.authentication_results;
+        let authserv_id = results.authserv_id.as_ref().or(peer.client.mta.as_ref());
+        Some(Self {
+            snapshot: Arc::clone(snapshot),
+            facts,
+            authserv_id: authserv_id.filter(|_| results.add).cloned(),
+            spf: snapshot.checks.spf(Sender {
+                client: peer.ip,
+                reverse_path: command.reverse_path.clone(),
+                helo: peer.helo.clone(),
+            }),
+            reverse_path: command.reverse_path,
+            opt_in: None,
+            recipients: 0,
+            message: Message::new(snapshot.config.limits.header_bytes),
+            settled: None,
+            waited: Duration::ZERO,
+        })
+    }
+
+    /// Decides about a recipient.
+    pub(super) async fn rcpt(
+        &mut self,
+        peer: &mut Peer,
+        recipient: Recipient,
+        queue_id: Option<&str>,
+    ) -> Response {
+        self.facts.opt_in = None;
+        self.opt_in = Some(self.snapshot.checks.opt_in(recipient.domain.name()));
+        let verdict = self.settle(Stage::Rcpt, peer).await;
+        let response = match verdict {
+            Verdict::Continue | Verdict::Accept(_) => Response::Continue,
+            Verdict::Refuse(rule, refusal) => {
+                let domain = recipient.domain.to_string();
+                let reply = reply(&self.snapshot, peer.ip, refusal, &domain);
+                telemetry::decided(&Decision {
+                    reply: Some(&reply),
+                    recipient: Some(&recipient),
+                    ..self.decision(peer, Stage::Rcpt, rule, queue_id)
+                });
+                self.carry_out(reply)
+            }
+        };
+        if response == Response::Continue {
+            self.recipients += 1;
+        }
+        response
+    }
+
+    /// Takes a header field.
+    pub(super) fn header(&mut self, name: &[u8], value: &[u8]) {
+        self.message.header(name, value, self.authserv_id.as_deref());
+    }
+
+    /// Decides about the message if no signature can change it, else begins to
+    /// verify signatures.
+    pub(super) async fn end_of_headers(
+        &mut self,
+        peer: &mut Peer,
+        queue_id: Option<&str>,
+    ) -> Response {
+        self.facts.signed = self.message.is_signed();
+        let verdict = match self.message.is_over_limits() {
+            true => Verdict::Refuse(Rule::AuthTemperror, Refusal::Temporary),
+            false => self.settle(Stage::EndOfHeaders, peer).await,
+        };
+        match verdict {
+            Verdict::Continue => {
+                self.start_dkim();
+                Response::Continue
+            }
+            // Told at the end of the message, when its queue id is sure.
+            accept @ Verdict::Accept(_) => {
+                self.settled = Some(accept);
+                Response::Continue
+            }
+            refuse @ Verdict::Refuse(rule, refusal) => {
+                self.settled = Some(refuse);
+                self.refuse_message(peer, Stage::EndOfHeaders, rule, refusal, queue_id)
+            }
+        }
+    }
+
+    /// Takes a piece of the body. Says whether more of it is wanted.
+    pub(super) fn body(&mut self, chunk: &[u8]) -> bool {
+        self.settled.is_none() && self.message.body(chunk)
+    }
+
+    /// Decides about the message.
+    pub(super) async fn end_of_message(
+        mut self,
+        peer: &mut Peer,
+        queue_id: Option<&str>,
+    ) -> (Response, Edits) {
+        let already_refused = matches!(self.settled, Some(Verdict::Refuse(..)));
+        let verdict = match self.settled {
+            Some(verdict) => verdict,
+            None => self.settle(Stage::EndOfMessage, peer).await,
+        };
+        let response = match verdict {
+            Verdict::Accept(rule) => {
+                telemetry::decided(&self.decision(peer, Stage::EndOfMessage, rule, queue_id));
+                Response::Continue
+            }
+            Verdict::Refuse(..) if already_refused => Response::Continue,
+            Verdict::Refuse(rule, refusal) => {
+                self.refuse_message(peer, Stage::EndOfMessage, rule, refusal, queue_id)
+            }
+            // The policy leaves nothing open here; if it ever did, the mail
+            // must not slip through.
+            Verdict::Continue => {
+                self.refuse_message(peer, Stage::EndOfMessage, Rule::AuthTemperror, Refusal::Temporary, queue_id)
+            }
+        };
+        let edits = match response {
+            Response::Continue | Response::Accept => self.edits(peer).await,
+            Response::Refuse(_) => Edits::default(),
+        };
+        (response, edits)
+    }
+
+    /// Asks the policy until it has all it needs.
+    async fn settle(&mut self, stage: Stage, peer: &mut Peer) -> Verdict {
+        let start = Instant::now();
+        loop {
+            match decide(stage, &self.snapshot.config.policy, &self.facts) {
+                Step::Need(check) => self.find_out(check, peer).await,
+                Step::Done(verdict) => {
+                    self.waited += start.elapsed();
+                    return verdict;
+                }
+            }
+        }
+    }
+
+    async fn find_out(&mut self, check: Check, peer: &mut Peer) {
+        let facts = &mut self.facts;
+        match check {
+            Check::OptIn => {
+                let answer = self.opt_in.map(|answer| answer.opt_in);
+                facts.opt_in = Some(answer.unwrap_or(OptIn::Temperror));
+            }
+            Check::Ptr => facts.ptr = Some(peer.reverse.get().await.result),
+            Check::Confirmation => facts.confirmation = Some(*peer.confirmation.get().await),
+            Check::Spf => facts.spf = Some(self.spf.get().await.authentication()),
+            Check::Dkim => facts.dkim = Some(self.message.verify().await),
+        }
+    }
+
+    fn start_dkim(&mut self) {
+        let config = &self.snapshot.config.dkim;
+        let settings = dkim::Settings {
+            max_signatures: config.max_signatures,
+            min_rsa_bits: config.min_rsa_bits,
+            now: SystemTime::now(),
+        };
+        let mail_from = match &self.reverse_path {
+            ReversePath::Null => None,
+            ReversePath::Mailbox(mailbox) => mailbox.domain.as_deref(),
+        };
+        self.message
+            .start_dkim(&self.snapshot.checks, settings, mail_from);
+    }
+
+    fn refuse_message(
+        &self,
+        peer: &Peer,
+        stage: Stage,
+        rule: Rule,
+        refusal: Refusal,
+        queue_id: Option<&str>,
+    ) -> Response {
+        let reply = reply(&self.snapshot, peer.ip, refusal, "");
+        telemetry::decided(&Decision {
+            reply: Some(&reply),
+            ..self.decision(peer, stage, rule, queue_id)
+        });
+        self.carry_out(reply)
+    }
+
+    fn carry_out(&self, reply: Reply) -> Response {
+        match self.snapshot.config.mode {
+            Mode::Enforce => Response::Refuse(reply),
+            Mode::Observe => Response::Continue,
+        }
+    }
+
+    /// The changes to a message that goes on.
+    async fn edits(&self, peer: &mut Peer) -> Edits {
+        let Some(authserv_id) = &self.authserv_id else {
+            return Edits::default();
+        };
+        Edits {
+            remove: self.message.forged().iter().rev().copied().collect(),
+            insert: Some(self.results(peer, authserv_id).await),
+        }
+    }
+
+    async fn results(&self, peer: &mut Peer, authserv_id: &str) -> String {
+        let confirmation = *peer.confirmation.get().await;
+        let reverse = peer.reverse.get().await;
+        let iprev = Iprev {
+            ip: peer.ip,
+            ptr: reverse.result,
+            confirmation,
+            name: reverse.names.first(),
+        };
+        let results = Results {
+            iprev,
+            spf: self.spf.known().map(|outcome| (outcome, identity)),
+            dkim: self.message.dkim(),
+        };
+        authentication_results::render(authserv_id, &results)
+    }
+
+    /// What there is to tell; the reply and the recipient are the caller's.
+    fn decision<'a>(
+        &'a self,
+        peer: &'a Peer,
+        stage: Stage,
+        rule: Rule,
+        queue_id: Option<&'a str>,
+    ) -> Decision<'a> {
+        Decision {
+            queue_id,
+            mode: self.snapshot.config.mode,
+            stage,
+            rule,
+            reply: None,
+            client: &peer.client,
+            helo: peer.helo.as_deref(),
+            reverse_path: &self.reverse_path,
+            recipient: None,
+            recipients: self.recipients,
+            opt_in: self.opt_in.map(|answer| answer.source),
+            ptr: self.facts.ptr,
+            spf: self.spf.known(),
+            signed: self.facts.signed,
+            dkim: self.message.dkim(),
+            waited: self.waited,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The tests' own DNS server, asked by the program's own resolver: what the
+//! other tests build on.
+
+mod support;
+
+use sixgate::dns::{Absence, Answer, Dns, Failure, Name, Options, Resolve};
+use std::{fmt::Debug, net::IpAddr, time::Duration};
+use support::dns::{DnsServer, Zone};
+
+const ZONE: &str = r#"
+; name                    type   value
+example.org               A      192.0.2.1
+EXAMPLE.org               AAAA   2001:db8::1
+example.org               MX     10 mail.example.org   ; a comment
+example.org               TXT    "v=spf1 " "-all; \"quoted\" \001"
+alias.example.org         CNAME  far.example.org
+far.example.org           CNAME  example.org
+dangling.example.org      CNAME  nowhere.example.org
+loop.example.org          CNAME  loop.example.org
+below.empty.example.org   A      192.0.2.2
+2001:db8::1               PTR    mail.example.org
+2001:db8::2               SERVFAIL
+odd:/%c.example.org       A      192.0.2.3
+servfail.example.org      SERVFAIL
+refused.example.org       REFUSED
+silence.example.org       SILENCE
+txt-fails.example.org     TXT    SERVFAIL
+txt-fails.example.org     A      192.0.2.4
+"#;
+
+fn zone() -> Zone {
+    Zone::parse(ZONE).expect("a zone")
+}
+
+fn resolver(server: &DnsServer) -> Dns {
+    Dns::new(&Options {
+        servers: vec![server.address()],
+        timeout: Duration::from_millis(300),
+        attempts: 1,
+        cache_entries: 100,
+    })
+    .expect("a resolver")
+}
+
+fn name(dotted: &str) -> Name {
+    Name::parse(dotted).expect("a name")
+}
+
+fn found<T: Debug>(answer: Answer<T>) -> Vec<T> {
+    match answer {
+        Answer::Found(found) => found.records,
+        other => panic!("not found: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn records_are_found_without_regard_to_case_and_through_aliases() {
+    let server = DnsServer::start(zone());
+    let dns = resolver(&server);
+    let host = name("mail.example.org");
+
+    assert_eq!(found(dns.a(&name("Example.ORG")).await).len(), 1);
+    assert_eq!(found(dns.aaaa(&name("alias.example.org")).await).len(), 1);
+    assert_eq!(found(dns.mx(&name("example.org")).await)[0].exchange, host);
+    assert_eq!(
+        found(dns.txt(&name("example.org")).await),
+        [b"v=spf1 -all; \"quoted\" \x01"]
+    );
+    assert_eq!(found(dns.a(&name("odd:/%c.example.org")).await).len(), 1);
+    let ip: IpAddr = "2001:db8::1".parse().unwrap();
+    assert_eq!(found(dns.ptr(ip).await), [host]);
+}
+
+#[tokio::test]
+async fn absent_names_are_told_from_absent_records() {
+    let server = DnsServer::start(zone());
+    let dns = resolver(&server);
+    let table = [
+        ("nowhere.example.org", Absence::NxDomain),
+        ("below.example.org", Absence::NxDomain),
+        ("dangling.example.org", Absence::NxDomain),
+        ("empty.example.org", Absence::NoData),
+        ("below.empty.example.org", Absence::NoData),
+        ("loop.example.org", Absence::NoData),
+    ];
+    for (dotted, want) in table {
+        let answer = dns.txt(&name(dotted)).await;
+        assert_eq!(answer, Answer::Absent(want), "{dotted}");
+    }
+}
+
+#[tokio::test]
+async fn names_fail_as_the_zone_says() {
+    let server = DnsServer::start(zone());
+    let dns = resolver(&server);
+    let table = [
+        ("servfail.example.org", Failure::ServFail),
+        ("refused.example.org", Failure::Refused),
+        ("silence.example.org", Failure::Timeout),
+        ("txt-fails.example.org", Failure::ServFail),
+    ];
+    for (dotted, want) in table {
+        let answer = dns.txt(&name(dotted)).await;
+        assert_eq!(answer, Answer::Temperror(want), "{dotted}");
+    }
+    assert_eq!(found(dns.a(&name("txt-fails.example.org")).await).len(), 1);
+    let ptr = dns.ptr("2001:db8::2".parse().unwrap()).await;
+    assert_eq!(ptr, Answer::Temperror(Failure::ServFail));
+}
+
+#[tokio::test]
+async fn positive_and_negative_answers_are_cached_by_their_ttl() {
+    let server = DnsServer::start(zone());
+    let dns = resolver(&server);
+    for _ in 0..3 {
+        found(dns.a(&name("example.org")).await);
+        dns.a(&name("nowhere.example.org")).await;
+    }
+    let asked = |name: &str| (name.to_owned(), "A".to_owned());
+    assert_eq!(
+        server.questions(),
+        [asked("example.org"), asked("nowhere.example.org")]
+    );
+}
+
+#[tokio::test]
+async fn long_answers_come_over_tcp() {
+    let text = vec![b'x'; 30_000];
+    let mut zone = Zone::new();
+    zone.add("long.example.org", support::dns::Data::text(&text));
+    let server = DnsServer::start(zone);
+    let dns = resolver(&server);
+
+    assert_eq!(found(dns.txt(&name("long.example.org")).await), [text]);
+    assert_eq!(server.questions().len(), 2, "once over UDP, once over TCP");
+}
+
+#[tokio::test]
+async fn another_zone_can_take_the_place_of_the_first() {
+    let server = DnsServer::start(Zone::new());
+    assert_eq!(
+        resolver(&server).a(&name("example.org")).await,
+        Answer::Absent(Absence::NxDomain)
+    );
+    server.set_zone(zone());
+    assert_eq!(
+        found(resolver(&server).a(&name("example.org")).await).len(),
+        1
+    );
+}
+
+#[test]
+fn mistakes_in_a_zone_are_told_with_their_line() {
+    let table = [
+        ("example.org A 192.0.2.1\nexample.org A 192.0.2", "line 2"),
+        ("example.org", "a name alone"),
+        ("example.org TXT unquoted", "must be quoted"),
+        ("example.org TXT \"open", "not closed"),
+        ("example.org SRV 1 2 3", "no known form"),
+    ];
+    for (text, want) in table {
+        let error = Zone::parse(text).unwrap_err();
+        assert!(error.contains(want), "{error}");
+    }
+}

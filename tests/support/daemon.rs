@@ -1,0 +1,235 @@
+//! The real program, started with a configuration of its own and stopped with
+//! the test.
+//!
+//! Nothing here sleeps: readiness comes through the notification socket of
+//! systemd's protocol, log lines through a pipe.
+
+use super::milter::Address;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// How long anything that ought to happen at once may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `sixgate serve`, ready. Dropping it kills it.
+pub struct Daemon {
+    child: Child,
+    directory: TempDir,
+    notifications: UnixDatagram,
+    log: Arc<Log>,
+}
+
+impl Daemon {
+    /// Starts with the text of a configuration, to which the listening socket
+    /// is added, and waits until it is ready. Panics with its log if it ends
+    /// instead.
+    pub fn start(config: &str) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let socket = directory.path().join("milter.sock");
+        let config = format!("listen: unix:{}\n{config}", socket.display());
+        let daemon = Self::spawn(directory, &config);
+        daemon.wait_for_notification("READY=1");
+        daemon
+    }
+
+    fn spawn(directory: TempDir, config: &str) -> Self {
+        let config_file = directory.path().join("milter.yaml");
+        fs::write(&config_file, config).expect("the configuration can be written");
+        let notify = directory.path().join("notify");
+        let notifications = UnixDatagram::bind(&notify).expect("a notification socket");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+            .args(["serve", "-c"])
+            .arg(&config_file)
+            .env("NOTIFY_SOCKET", &notify)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let log = Log::collect(child.stderr.take().expect("a pipe"));
+        Self {
+            child,
+            directory,
+            notifications,
+            log,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Address {
+        Address::Unix(self.socket())
+    }
+
+    /// The path of its unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("milter.sock")
+    }
+
+    /// Its configuration, for other commands and for changes before a reload.
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.path().join("milter.yaml")
+    }
+
+    /// A directory for files that the configuration names.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory it ever had resident, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the program runs");
+        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+        let number = peak.and_then(|text| text.split_whitespace().next());
+        number.and_then(|n| n.parse().ok()).expect("VmHWM in KiB")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("the program runs");
+    }
+
+    /// Has it read its configuration again, and waits until it has.
+    pub fn reload(&self) {
+        self.signal(Signal::SIGHUP);
+        self.wait_for_notification("RELOADING=1");
+        self.wait_for_notification("READY=1");
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.log.wait_until_closed();
+        self.child.wait().expect("an exit status")
+    }
+
+    /// Ends it without warning.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for a line such as `READY=1` on the notification socket.
+    pub fn wait_for_notification(&self, wanted: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut buffer = [0; 4096];
+        while Instant::now() < deadline {
+            // Short, so that a program that has ended is noticed soon.
+            let wait = Some(Duration::from_millis(50));
+            self.notifications.set_read_timeout(wait).expect("a wait");
+            match self.notifications.recv(&mut buffer) {
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(&buffer[..length]);
+                    if text.lines().any(|line| line == wanted) {
+                        return;
+                    }
+                }
+                Err(_) if self.log.is_closed() => break,
+                Err(_) => {}
+            }
+        }
+        panic!("no {wanted} from the program:\n{}", self.log.text());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The lines that a program wrote, as they come.
+#[derive(Default)]
+pub struct Log {
+    written: Mutex<Written>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Written {
+    lines: Vec<String>,
+    closed: bool,
+}
+
+impl Log {
+    fn collect(pipe: ChildStderr) -> Arc<Self> {
+        let log = Arc::new(Self::default());
+        let writer = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                writer.lock().lines.push(line);
+                writer.changed.notify_all();
+            }
+            writer.lock().closed = true;
+            writer.changed.notify_all();
+        });
+        log
+    }
+
+    /// Everything so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lock().lines.clone()
+    }
+
+    /// Everything so far, in one piece.
+    pub fn text(&self) -> String {
+        self.lines().join("\n")
+    }
+
+    /// The first line that has all the words in it, as soon as there is one.
+    /// Panics with the log when it does not come.
+    pub fn wait_for(&self, words: &[&str]) -> String {
+        let has_all = |line: &&String| words.iter().all(|word| line.contains(word));
+        let find = |written: &Written| written.lines.iter().find(has_all).cloned();
+        let written = self.wait_while(|written| find(written).is_none() && !written.closed);
+        let line = find(&written);
+        drop(written);
+        line.unwrap_or_else(|| panic!("no line with {words:?}:\n{}", self.text()))
+    }
+
+    fn wait_until_closed(&self) {
+        let written = self.wait_while(|written| !written.closed);
+        assert!(written.closed, "the program does not end");
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while(
+        &self,
+        mut condition: impl FnMut(&mut Written) -> bool,
+    ) -> MutexGuard<'_, Written> {
+        let wait = self
+            .changed
+            .wait_timeout_while(self.lock(), PATIENCE, &mut condition);
+        wait.unwrap_or_else(PoisonError::into_inner).0
+    }
+}

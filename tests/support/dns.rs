@@ -1,0 +1,561 @@
+//! A real DNS server for tests, on UDP and TCP, over a zone in memory.
+//!
+//! It answers as a recursive resolver would: aliases are followed, NXDOMAIN and
+//! NODATA are told apart and carry a SOA (so that they are cached), answers too
+//! long for UDP are truncated. Names can be made to fail. It knows no zone cuts,
+//! no wildcards and no DNSSEC.
+
+use hickory_proto::{
+    op::{Edns, Message, Query, ResponseCode},
+    rr::{Name, RData, Record, RecordType, rdata},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+/// A running server. Dropping it stops it.
+pub struct DnsServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    zone: Mutex<Zone>,
+    questions: Mutex<Vec<(String, String)>>,
+    connections: Mutex<Vec<TcpStream>>,
+    stopping: AtomicBool,
+}
+
+impl DnsServer {
+    /// Starts on a free port of 127.0.0.1.
+    pub fn start(zone: Zone) -> Self {
+        // The port has to be free for both protocols.
+        for _ in 0..100 {
+            if let Ok(server) = Self::start_at(zone.clone(), (Ipv4Addr::LOCALHOST, 0).into()) {
+                return server;
+            }
+        }
+        panic!("no port is free for both UDP and TCP");
+    }
+
+    /// Starts on a given address; port 0 stands for a free one.
+    pub fn start_at(zone: Zone, address: SocketAddr) -> io::Result<Self> {
+        let tcp = TcpListener::bind(address)?;
+        let address = tcp.local_addr()?;
+        let udp = UdpSocket::bind(address)?;
+        let shared = Arc::new(Shared {
+            zone: Mutex::new(zone),
+            questions: Mutex::default(),
+            connections: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        });
+        let for_udp = Arc::clone(&shared);
+        let for_tcp = Arc::clone(&shared);
+        let threads = vec![
+            thread::spawn(move || for_udp.serve_udp(&udp)),
+            thread::spawn(move || for_tcp.serve_tcp(&tcp)),
+        ];
+        Ok(Self {
+            address,
+            shared,
+            threads,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves another zone from now on. Resolvers may have the old one cached.
+    pub fn set_zone(&self, zone: Zone) {
+        *lock(&self.shared.zone) = zone;
+    }
+
+    /// Everything asked so far: names as asked, without the trailing dot, octets
+    /// that are not printable ASCII as `\DDD`; types such as `TXT`. A question
+    /// that was asked again over TCP is there twice.
+    pub fn questions(&self) -> Vec<(String, String)> {
+        lock(&self.shared.questions).clone()
+    }
+
+    /// Starts the list of questions anew.
+    pub fn forget_questions(&self) {
+        lock(&self.shared.questions).clear();
+    }
+}
+
+impl Drop for DnsServer {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // One packet and one connection wake the two threads up.
+        let wake = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+        let _ = wake.and_then(|socket| socket.send_to(&[], self.address));
+        let _ = TcpStream::connect(self.address);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        for connection in lock(&self.shared.connections).drain(..) {
+            let _ = connection.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn serve_udp(&self, socket: &UdpSocket) {
+        let mut buffer = [0; 4096];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+            if self.stopping.load(Ordering::SeqCst) {
+                break;
+            }
+            if let Some(answer) = self.answer(&buffer[..length], Transport::Udp) {
+                let _ = socket.send_to(&answer, client);
+            }
+        }
+    }
+
+    fn serve_tcp(self: &Arc<Self>, listener: &TcpListener) {
+        while let Ok((connection, _)) = listener.accept() {
+            if self.stopping.load(Ordering::SeqCst) {
+                break;
+            }
+            if let Ok(clone) = connection.try_clone() {
+                lock(&self.connections).push(clone);
+            }
+            let shared = Arc::clone(self);
+            // Ends when the client, or Drop, closes the connection.
+            thread::spawn(move || shared.serve_connection(connection));
+        }
+    }
+
+    fn serve_connection(&self, mut connection: TcpStream) {
+        while let Ok(query) = read_message(&mut connection) {
+            let Some(answer) = self.answer(&query, Transport::Tcp) else {
+                continue;
+            };
+            if write_message(&mut connection, &answer).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// The octets to send, or nothing for silence and for what is no question.
+    fn answer(&self, octets: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let query = Message::from_vec(octets).ok()?;
+        let question = query.queries.first()?.clone();
+        lock(&self.questions).push((printable(&question.name), question.query_type.to_string()));
+        let found = lock(&self.zone).look_up(&question);
+        let message = response(&query, question, found)?;
+        let answer = message.to_vec().ok()?;
+        if answer.len() > transport.limit(&query) {
+            return message.truncate().to_vec().ok();
+        }
+        Some(answer)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    fn limit(self, query: &Message) -> usize {
+        match self {
+            Self::Udp => usize::from(query.max_payload()).max(512),
+            Self::Tcp => usize::from(u16::MAX),
+        }
+    }
+}
+
+fn response(query: &Message, question: Query, found: Found) -> Option<Message> {
+    let mut message = Message::response(query.metadata.id, query.metadata.op_code);
+    message.metadata.recursion_desired = query.metadata.recursion_desired;
+    message.metadata.recursion_available = true;
+    message.metadata.response_code = found.code?;
+    message.add_query(question);
+    message.add_answers(found.answers);
+    message.add_authorities(found.soa);
+    if query.edns.is_some() {
+        let mut edns = Edns::new();
+        edns.set_max_payload(4096);
+        message.set_edns(edns);
+    }
+    Some(message)
+}
+
+fn read_message(connection: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 2];
+    connection.read_exact(&mut length)?;
+    let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+    connection.read_exact(&mut message)?;
+    Ok(message)
+}
+
+fn write_message(connection: &mut TcpStream, message: &[u8]) -> io::Result<()> {
+    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+    connection.write_all(&[&length.to_be_bytes(), message].concat())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The records of all names, as one zone.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    records: BTreeMap<Key, Vec<Record>>,
+    faults: HashMap<(Key, Option<RecordType>), Fault>,
+    ttl: u32,
+}
+
+/// The value of a record. Names in it are split at their dots like owner names.
+#[derive(Clone, Debug)]
+pub enum Data {
+    A(Ipv4Addr),
+    Aaaa(Ipv6Addr),
+    /// Preference and host; an empty host is the root (null MX).
+    Mx(u16, String),
+    /// The strings of one record, each of at most 255 octets.
+    Txt(Vec<Vec<u8>>),
+    Ptr(String),
+    Cname(String),
+}
+
+impl Data {
+    /// A TXT record of any length, cut into strings of 255 octets.
+    pub fn text(text: impl AsRef<[u8]>) -> Self {
+        let text = text.as_ref();
+        if text.is_empty() {
+            return Self::Txt(vec![Vec::new()]);
+        }
+        Self::Txt(text.chunks(255).map(<[u8]>::to_vec).collect())
+    }
+
+    fn into_rdata(self) -> RData {
+        match self {
+            Self::A(ip) => RData::A(ip.into()),
+            Self::Aaaa(ip) => RData::AAAA(ip.into()),
+            Self::Mx(preference, host) => RData::MX(rdata::MX::new(preference, name(&host))),
+            Self::Txt(strings) => {
+                let strings = strings.iter().map(Vec::as_slice).collect();
+                RData::TXT(rdata::TXT::from_bytes(strings))
+            }
+            Self::Ptr(host) => RData::PTR(rdata::PTR(name(&host))),
+            Self::Cname(host) => RData::CNAME(rdata::CNAME(name(&host))),
+        }
+    }
+}
+
+/// How a name fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Answers SERVFAIL.
+    ServFail,
+    /// Answers REFUSED.
+    Refused,
+    /// Answers nothing at all.
+    Silence,
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Zone {
+    /// A zone in which no name exists; TTLs are 300 seconds.
+    pub fn new() -> Self {
+        Self {
+            records: BTreeMap::new(),
+            faults: HashMap::new(),
+            ttl: 300,
+        }
+    }
+
+    /// The TTL, in seconds, of records added from now on and of all negative
+    /// answers.
+    pub fn set_ttl(&mut self, seconds: u32) {
+        self.ttl = seconds;
+    }
+
+    /// Adds a record. The name is raw octets, split at its dots; panics if DNS
+    /// can't carry it.
+    pub fn add(&mut self, owner: impl AsRef<[u8]>, data: Data) {
+        let owner = name(owner);
+        let key = key(&owner);
+        let record = Record::from_rdata(owner, self.ttl, data.into_rdata());
+        self.records.entry(key).or_default().push(record);
+    }
+
+    /// Adds the PTR record of an address.
+    pub fn add_ptr(&mut self, ip: IpAddr, host: &str) {
+        self.add(reverse(ip), Data::Ptr(host.to_owned()));
+    }
+
+    /// Makes all questions for a name fail.
+    pub fn fault(&mut self, owner: impl AsRef<[u8]>, fault: Fault) {
+        self.faults.insert((key(&name(owner)), None), fault);
+    }
+
+    /// Makes the questions for a name and one type (such as `TXT`) fail.
+    pub fn fault_for(&mut self, owner: impl AsRef<[u8]>, rtype: &str, fault: Fault) {
+        let rtype = rtype.parse().expect("a record type");
+        self.faults.insert((key(&name(owner)), Some(rtype)), fault);
+    }
+
+    /// Reads a zone: a record a line, see [`Zone::add_line`].
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut zone = Self::new();
+        for (number, line) in text.lines().enumerate() {
+            zone.add_line(line)
+                .map_err(|error| format!("line {}: {error}: {line}", number + 1))?;
+        }
+        Ok(zone)
+    }
+
+    /// Reads one line: `name TYPE value`, `name FAULT` or `name TYPE FAULT`,
+    /// where FAULT is SERVFAIL, REFUSED or SILENCE; an IP address at the place
+    /// of the name stands for its reverse name. The strings of TXT are quoted,
+    /// with `\"`, `\\` and `\DDD` in them. A `;` begins a comment.
+    pub fn add_line(&mut self, line: &str) -> Result<(), String> {
+        let words = words(line)?;
+        let words: Vec<&Word> = words.iter().collect();
+        let [owner, rest @ ..] = words.as_slice() else {
+            return Ok(());
+        };
+        let owner = match owner.as_str()?.parse() {
+            Ok(ip) => reverse(ip),
+            Err(_) => owner.octets.clone(),
+        };
+        match rest {
+            [only] => self.fault(owner, fault(only).ok_or("no fault")?),
+            [rtype, value] if fault(value).is_some() => {
+                self.fault_for(owner, rtype.as_str()?, fault(value).ok_or("no fault")?);
+            }
+            [rtype, values @ ..] => self.add(owner, data(rtype.as_str()?, values)?),
+            [] => return Err("a name alone".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn look_up(&self, question: &Query) -> Found {
+        let mut answers = Vec::new();
+        let mut at = key(&question.name);
+        // As far as a patient resolver follows aliases; a loop ends here too.
+        for _ in 0..16 {
+            if let Some(fault) = self.fault_of(&at, question.query_type) {
+                return Found::fault(fault);
+            }
+            let Some(records) = self.records.get(&at) else {
+                return self.absent(&at, answers);
+            };
+            let wanted = |record: &&Record| record.record_type() == question.query_type;
+            let before = answers.len();
+            answers.extend(records.iter().filter(wanted).cloned());
+            if answers.len() > before {
+                return Found::records(answers);
+            }
+            let Some((alias, target)) = records.iter().find_map(as_alias) else {
+                return self.absent(&at, answers);
+            };
+            answers.push(alias.clone());
+            at = key(target);
+        }
+        Found::records(answers)
+    }
+
+    fn fault_of(&self, at: &Key, rtype: RecordType) -> Option<Fault> {
+        let fault = |rtype| self.faults.get(&(at.clone(), rtype)).copied();
+        fault(None).or_else(|| fault(Some(rtype)))
+    }
+
+    fn absent(&self, at: &Key, aliases: Vec<Record>) -> Found {
+        let exists = self.has_name_at_or_below(at);
+        Found {
+            code: Some(if exists {
+                ResponseCode::NoError
+            } else {
+                ResponseCode::NXDomain
+            }),
+            answers: aliases,
+            soa: Some(self.soa()),
+        }
+    }
+
+    /// A name without records exists if one below it does (RFC 8020).
+    fn has_name_at_or_below(&self, at: &Key) -> bool {
+        let mut names = self.records.range(at.clone()..).map(|(key, _)| key);
+        let by_record = names.next().is_some_and(|key| key.starts_with(at));
+        by_record || self.faults.keys().any(|(key, _)| key.starts_with(at))
+    }
+
+    fn soa(&self) -> Record {
+        let ttl = i32::try_from(self.ttl).unwrap_or(i32::MAX);
+        let (mname, rname) = (name("ns.invalid"), name("hostmaster.invalid"));
+        let soa = rdata::SOA::new(mname, rname, 1, ttl, ttl, ttl, self.ttl);
+        Record::from_rdata(Name::root(), self.ttl, RData::SOA(soa))
+    }
+}
+
+struct Found {
+    /// `None` for silence.
+    code: Option<ResponseCode>,
+    answers: Vec<Record>,
+    soa: Option<Record>,
+}
+
+impl Found {
+    fn records(answers: Vec<Record>) -> Self {
+        Self {
+            code: Some(ResponseCode::NoError),
+            answers,
+            soa: None,
+        }
+    }
+
+    fn fault(fault: Fault) -> Self {
+        Self {
+            code: match fault {
+                Fault::ServFail => Some(ResponseCode::ServFail),
+                Fault::Refused => Some(ResponseCode::Refused),
+                Fault::Silence => None,
+            },
+            answers: Vec::new(),
+            soa: None,
+        }
+    }
+}
+
+fn as_alias(record: &Record) -> Option<(&Record, &Name)> {
+    match &record.data {
+        RData::CNAME(target) => Some((record, &target.0)),
+        _ => None,
+    }
+}
+
+/// Labels in lower case from the root down, so that the names below a name
+/// follow it in order.
+type Key = Vec<Vec<u8>>;
+
+fn key(name: &Name) -> Key {
+    name.iter().rev().map(<[u8]>::to_ascii_lowercase).collect()
+}
+
+fn name(dotted: impl AsRef<[u8]>) -> Name {
+    let dotted = dotted.as_ref();
+    let labels = dotted.strip_suffix(b".").unwrap_or(dotted);
+    if labels.is_empty() {
+        return Name::root();
+    }
+    Name::from_labels(labels.split(|&octet| octet == b'.'))
+        .unwrap_or_else(|error| panic!("{}: {error}", dotted.escape_ascii()))
+}
+
+fn reverse(ip: IpAddr) -> Vec<u8> {
+    Name::from(ip).to_ascii().into_bytes()
+}
+
+fn printable(name: &Name) -> String {
+    let octets = name.iter().collect::<Vec<_>>().join(&b'.');
+    let mut text = String::new();
+    for octet in octets {
+        match octet {
+            b'!'..=b'~' => text.push(char::from(octet)),
+            _ => text.push_str(&format!("\\{octet:03}")),
+        }
+    }
+    text
+}
+
+/// A word of a zone file, its escapes resolved.
+struct Word {
+    octets: Vec<u8>,
+    quoted: bool,
+}
+
+impl Word {
+    fn as_str(&self) -> Result<&str, String> {
+        str::from_utf8(&self.octets).map_err(|error| error.to_string())
+    }
+}
+
+fn words(line: &str) -> Result<Vec<Word>, String> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_start().as_bytes();
+    while let Some(&first) = rest.first().filter(|&&octet| octet != b';') {
+        let quoted = first == b'"';
+        let (octets, after) = word(&rest[usize::from(quoted)..], quoted)?;
+        words.push(Word { octets, quoted });
+        rest = after.trim_ascii_start();
+    }
+    Ok(words)
+}
+
+/// The octets up to the closing quote or, unquoted, to the next space.
+fn word(mut rest: &[u8], quoted: bool) -> Result<(Vec<u8>, &[u8]), String> {
+    let mut octets = Vec::new();
+    loop {
+        match rest {
+            [b'"', after @ ..] if quoted => return Ok((octets, after)),
+            [] if quoted => return Err("a quote is not closed".to_owned()),
+            [] | [b' ' | b'\t' | b';', ..] if !quoted => return Ok((octets, rest)),
+            [b'\\', a @ b'0'..=b'9', b, c, after @ ..] => {
+                octets.push((a - b'0') * 100 + (b - b'0') * 10 + (c - b'0'));
+                rest = after;
+            }
+            [b'\\', octet, after @ ..] | [octet, after @ ..] => {
+                octets.push(*octet);
+                rest = after;
+            }
+            [] => return Err("nothing".to_owned()),
+        }
+    }
+}
+
+fn fault(word: &Word) -> Option<Fault> {
+    match word.octets.as_slice() {
+        _ if word.quoted => None,
+        b"SERVFAIL" => Some(Fault::ServFail),
+        b"REFUSED" => Some(Fault::Refused),
+        b"SILENCE" => Some(Fault::Silence),
+        _ => None,
+    }
+}
+
+fn data(rtype: &str, values: &[&Word]) -> Result<Data, String> {
+    if rtype == "TXT" {
+        let unquoted = values.iter().any(|value| !value.quoted);
+        let strings = || values.iter().map(|value| value.octets.clone()).collect();
+        return match unquoted {
+            true => Err("the strings of TXT must be quoted".to_owned()),
+            false => Ok(Data::Txt(strings())),
+        };
+    }
+    let values: Vec<&str> = values
+        .iter()
+        .map(|v| v.as_str())
+        .collect::<Result<_, _>>()?;
+    match (rtype, values.as_slice()) {
+        ("A", [ip]) => Ok(Data::A(parse(ip)?)),
+        ("AAAA", [ip]) => Ok(Data::Aaaa(parse(ip)?)),
+        ("MX", [preference, host]) => Ok(Data::Mx(parse(preference)?, (*host).to_owned())),
+        ("PTR", [host]) => Ok(Data::Ptr((*host).to_owned())),
+        ("CNAME", [host]) => Ok(Data::Cname((*host).to_owned())),
+        _ => Err("a record of no known form".to_owned()),
+    }
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}

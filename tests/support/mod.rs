@@ -1,0 +1,10 @@
+//! What several test binaries share: a DNS server to ask, the MTA's side of the
+//! milter protocol, and the real daemon.
+
+// Each test binary includes the whole of it and uses a part; `pub` marks what is
+// meant for them.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod daemon;
+pub mod dns;
+pub mod milter;
