@@ -127,12 +127,11 @@ async fn verify(
         min_rsa_bits: config.dkim.min_rsa_bits,
         now: SystemTime::now(),
     };
-    let preferred = sender.reverse_path.domain();
-    let verification = dkim::Verification::new(header, &settings, preferred.as_slice());
+    let verification = dkim::Verification::new(header, &settings, sender.reverse_path.domain());
     let mut keys = checks.dkim_keys(&verification);
     let mut body = verification.body_hasher();
     body.update(&message.body);
-    Some(verification.verify(body.finish(), keys.get().await))
+    Some(verification.verify(&body.finish(), keys.get().await))
 }
 
 fn print(report: &report::Report, json: bool) -> std::io::Result<()> {

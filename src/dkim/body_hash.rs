@@ -6,6 +6,7 @@
 
 use super::signature::Canonicalization;
 use aws_lc_rs::digest::{Context, SHA256};
+use std::fmt;
 
 /// Hashes a body by each canonicalization that a signature of it names.
 pub struct BodyHasher {
@@ -58,6 +59,15 @@ impl BodyHasher {
             simple: self.simple.map(Simple::finish),
             relaxed: self.relaxed.map(Relaxed::finish),
         }
+    }
+}
+
+impl fmt::Debug for BodyHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyHasher")
+            .field("simple", &self.simple.is_some())
+            .field("relaxed", &self.relaxed.is_some())
+            .finish()
     }
 }
 

@@ -45,7 +45,9 @@ const MACROS: [(MacroStage, &CStr); 6] = [
     (MacroStage::Helo, c"{tls_version} {verify} {cert_subject}"),
     (
         MacroStage::Mail,
-        c"i {auth_authen} {tls_version} {verify} {cert_subject}",
+        // j has a value always: of a packet without macros the library keeps
+        // those of the mail transaction before.
+        c"i j {auth_authen} {tls_version} {verify} {cert_subject}",
     ),
     (MacroStage::Rcpt, c"i {rcpt_addr}"),
     (MacroStage::Eoh, c"i"),
