@@ -46,34 +46,35 @@ impl HeaderBlock {
     ///
     /// Beyond the limit nothing more is kept.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.signed |= is_named(name, b"DKIM-Signature");
-        let breaks = value.iter().filter(|&&c| c == b'\n').count();
-        let longest = name.len() + b":".len() + value.len() + breaks + b"\r\n".len();
-        if self.truncated || self.octets.len() + longest > self.limit {
-            self.truncated = true;
-            return;
+        // What does not fit without its CRs does not fit with them either.
+        match self.has_room_for(name, value) {
+            true => self.push_transmitted(name, &with_crlf(value)),
+            false => self.push_transmitted(name, value),
         }
-        self.octets.extend_from_slice(name);
-        let colon = self.octets.len();
-        self.octets.push(b':');
-        self.push_lines(value);
-        self.ends.push(FieldEnds {
-            // The limit keeps both below u32::MAX.
-            colon: colon as u32,
-            end: self.octets.len() as u32,
-        });
     }
 
-    /// Writes the line breaks as CRLF, as they were on the wire (RFC 6376
-    /// section 3.4 takes the message as it was transmitted).
-    fn push_lines(&mut self, value: &[u8]) {
-        let mut lines = value.split(|&c| c == b'\n').peekable();
-        while let Some(line) = lines.next() {
-            let broken = lines.peek().is_some();
-            let line = if broken { without_cr(line) } else { line };
-            self.octets.extend_from_slice(line);
+    /// Appends a field as it was transmitted: the same, but a fold has the CRLF
+    /// it has on the wire, and an LF without CR is not taken for one.
+    pub fn push_transmitted(&mut self, name: &[u8], value: &[u8]) {
+        self.signed |= is_named(name, b"DKIM-Signature");
+        self.truncated |= !self.has_room_for(name, value);
+        if !self.truncated {
+            self.octets.extend_from_slice(name);
+            self.octets.push(b':');
+            let colon = self.octets.len() - 1;
+            self.octets.extend_from_slice(value);
             self.octets.extend_from_slice(b"\r\n");
+            self.ends.push(FieldEnds {
+                // The limit keeps both below u32::MAX.
+                colon: colon as u32,
+                end: self.octets.len() as u32,
+            });
         }
+    }
+
+    fn has_room_for(&self, name: &[u8], value: &[u8]) -> bool {
+        let field = name.len() + b":".len() + value.len() + b"\r\n".len();
+        self.octets.len() + field <= self.limit
     }
 
     /// Whether a DKIM-Signature field has come, kept or not.
@@ -147,8 +148,18 @@ impl HeaderBlock {
     }
 }
 
-fn without_cr(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
+/// The value with the line breaks that RFC 6376 signs: those of the wire.
+fn with_crlf(value: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(value.len() + 16);
+    let mut before = 0;
+    for &c in value {
+        if c == b'\n' && before != b'\r' {
+            lines.push(b'\r');
+        }
+        lines.push(c);
+        before = c;
+    }
+    lines
 }
 
 fn is_named(name: &[u8], wanted: &[u8]) -> bool {
@@ -271,6 +282,16 @@ impl Hash for FieldName<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_feed_is_a_fold_for_a_milter_and_a_defect_on_the_wire() {
+        let mut transmitted = block(&[("From", " a@example.org")]);
+        transmitted.push_transmitted(b"X", b" a\r\n b");
+        assert_eq!(transmitted.defect(), None);
+        transmitted.push_transmitted(b"X", b" a\n b");
+        let refusal = transmitted.defect().unwrap();
+        assert_eq!(refusal.reason, "the header has a bare LF in it");
+    }
 
     type Fields<'a> = &'a [(&'a str, &'a str)];
 
