@@ -177,3 +177,53 @@ fn one_line(text: &str) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(reverse_path: &ReversePath) -> Request<'_> {
+        Request {
+            client: "2001:db8::1".parse().unwrap(),
+            reverse_path,
+            helo: Some("mail.example.net"),
+            receiver: "mx.example.org",
+        }
+    }
+
+    #[test]
+    fn out_of_time_is_a_temperror_of_the_identity_that_was_checked() {
+        let table = [
+            ("<a@example.com>", Identity::MailFrom, "example.com"),
+            ("<>", Identity::Helo, "mail.example.net"),
+        ];
+        for (reverse_path, identity, domain) in table {
+            let reverse_path = ReversePath::parse(reverse_path);
+            let outcome = Outcome::timed_out(&request(&reverse_path));
+            assert_eq!(outcome.result, SpfResult::TempError);
+            assert_eq!(outcome.identity, identity);
+            assert_eq!(outcome.domain.as_deref(), Some(domain));
+        }
+    }
+
+    #[test]
+    fn evaluations_can_move_between_threads() {
+        fn is_send(_: impl Send) {}
+        fn of_any_resolver<R: dns::Resolve>(resolver: &R, request: &Request<'_>) {
+            let limits = config::Spf {
+                max_lookups: 10,
+                max_void_lookups: 2,
+            };
+            is_send(evaluate(resolver, request, limits));
+            is_send(explain(resolver, request, limits, &mut Trace::default()));
+        }
+        let _: fn(&dns::Dns, &Request<'_>) = of_any_resolver;
+    }
+
+    #[test]
+    fn reasons_are_one_line_of_bounded_ascii() {
+        assert_eq!(one_line("a\r\nb\u{fc}\0"), "a??b??");
+        assert_eq!(one_line(&"x".repeat(300)).len(), 300);
+        assert_eq!(one_line(&"x".repeat(70_000)).len(), 303);
+    }
+}

@@ -27,7 +27,8 @@ fn main() -> ExitCode {
 }
 
 fn official() -> Vec<Trial> {
-    let Some(folder) = env::var_os("SIXGATE_VECTORS") else {
+    let folder = env::var_os("SIXGATE_VECTORS").filter(|folder| !folder.is_empty());
+    let Some(folder) = folder else {
         let name = "the official suite (SIXGATE_VECTORS is not set)";
         return vec![Trial::test(name, || Ok(())).with_ignored_flag(true)];
     };

@@ -27,7 +27,7 @@ use std::{
 const MAX_HOSTS: usize = 10;
 /// Includes and redirects inside one another. `spf.max_lookups` bounds them too,
 /// but may be set to a number that no stack can hold.
-const MAX_DEPTH: usize = 50;
+const MAX_DEPTH: usize = 20;
 
 /// One evaluation: where it is, and what it has used up of the limits.
 pub(super) struct Evaluation<'a, R, O> {

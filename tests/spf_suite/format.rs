@@ -2,7 +2,7 @@
 //! zone that they are about.
 
 use crate::support::dns::{Data, DnsServer, Fault, Zone};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde::Deserialize;
 use sixgate::{
     address::ReversePath,
@@ -15,6 +15,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
+use tokio::runtime::{self, Runtime};
 
 /// One document: cases over one zone.
 #[derive(Deserialize)]
@@ -69,12 +70,13 @@ impl Scenario {
     /// One trial a case; the first of them to run starts the server for all.
     pub(crate) fn into_trials(self, suite: &str, timeout: Fault) -> Vec<Trial> {
         let zone = self.zone(timeout);
-        let server = Arc::new(OnceLock::new());
+        let served = Arc::new(OnceLock::new());
         let trial = |(name, case): (String, Case)| {
-            let (zone, server) = (zone.clone(), Arc::clone(&server));
+            let (zone, served) = (zone.clone(), Arc::clone(&served));
             let name = format!("{suite} / {} / {name}", self.description);
             Trial::test(name, move || {
-                case.check(server.get_or_init(|| DnsServer::start(zone)), timeout)
+                let served = served.get_or_init(|| Served::start(zone, timeout));
+                Ok(served.runtime.block_on(case.check(&served.dns))?)
             })
         };
         self.tests.into_iter().map(trial).collect()
@@ -96,6 +98,30 @@ impl Scenario {
             }
         }
         zone
+    }
+}
+
+/// A zone, with what asks for it. Making a resolver costs more than a case, so
+/// the cases of a scenario share one.
+struct Served {
+    dns: Dns,
+    runtime: Runtime,
+    _server: DnsServer,
+}
+
+impl Served {
+    fn start(zone: Zone, timeout: Fault) -> Self {
+        let server = DnsServer::start(zone);
+        let mut runtime = runtime::Builder::new_multi_thread();
+        Self {
+            dns: resolver(&server, timeout),
+            runtime: runtime
+                .enable_all()
+                .worker_threads(1)
+                .build()
+                .expect("a runtime"),
+            _server: server,
+        }
     }
 }
 
@@ -162,24 +188,22 @@ fn txt(strings: &[String]) -> Data {
 }
 
 impl Case {
-    #[tokio::main(flavor = "current_thread")]
-    async fn check(&self, server: &DnsServer, timeout: Fault) -> Result<(), Failed> {
-        let dns = resolver(server, timeout);
+    async fn check(&self, dns: &Dns) -> Result<(), String> {
         let reverse_path = ReversePath::parse(&self.mailfrom);
         let request = self.request(&reverse_path);
         let mut trace = Trace::default();
-        let told = spf::explain(&dns, &request, self.limits(), &mut trace).await;
+        let told = spf::explain(dns, &request, self.limits(), &mut trace).await;
         self.compare(&told)
             .map_err(|why| format!("{why}\n{trace}"))?;
         // The milter's way is the same but for the explanation.
-        let quiet = spf::evaluate(&dns, &request, self.limits()).await;
+        let quiet = spf::evaluate(dns, &request, self.limits()).await;
         let expected = Outcome {
             explanation: None,
             ..told
         };
         match quiet == expected {
             true => Ok(()),
-            false => Err(format!("without trace: {quiet:?}\n{trace}").into()),
+            false => Err(format!("without trace: {quiet:?}\n{trace}")),
         }
     }
 
@@ -220,7 +244,7 @@ impl Case {
 }
 
 /// Waits long for an answer, but not for one that will not come.
-fn resolver(server: &DnsServer, timeout: Fault) -> Dns {
+pub(crate) fn resolver(server: &DnsServer, timeout: Fault) -> Dns {
     let timeout = match timeout {
         Fault::Silence => Duration::from_millis(200),
         Fault::ServFail | Fault::Refused => Duration::from_secs(10),
