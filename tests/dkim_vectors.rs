@@ -10,8 +10,8 @@ mod support;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
 use sixgate::{
-    dkim::{self, DkimResult, HeaderBlock, KeyCache, Outcome, Verification},
     config,
+    dkim::{self, DkimResult, HeaderBlock, KeyCache, Outcome, Verification},
     dns::Dns,
     policy::Authentication,
 };
