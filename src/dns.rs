@@ -8,10 +8,12 @@
 
 mod live;
 mod name;
+mod system;
 mod trace;
 
-pub use live::{Dns, Options};
+pub use live::Dns;
 pub use name::{Name, NameError};
+pub use system::system_servers;
 pub use trace::{Question, Traced};
 
 use std::{

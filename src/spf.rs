@@ -18,7 +18,7 @@ pub use record::{
 };
 pub use trace::{Step, Trace};
 
-use crate::{address::ReversePath, config, dns};
+use crate::{address::ReversePath, config, dns, policy::Authentication};
 use evaluate::Evaluation;
 use sender::Sender;
 use std::{fmt, net::IpAddr};
@@ -140,6 +140,19 @@ impl Outcome {
         let sender = Sender::of(request);
         let reason = "no result within the time limit".to_owned();
         Self::new(&sender, SpfResult::TempError, reason)
+    }
+
+    /// What the policy makes of it: only `pass` passes.
+    pub fn authentication(&self) -> Authentication {
+        match self.result {
+            SpfResult::Pass => Authentication::Pass,
+            SpfResult::TempError => Authentication::Temperror,
+            SpfResult::Fail
+            | SpfResult::SoftFail
+            | SpfResult::Neutral
+            | SpfResult::None
+            | SpfResult::PermError => Authentication::NoPass,
+        }
     }
 
     fn new(sender: &Sender<'_>, result: SpfResult, reason: String) -> Self {

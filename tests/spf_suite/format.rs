@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sixgate::{
     address::ReversePath,
     config,
-    dns::{Dns, Options},
+    dns::Dns,
     spf::{self, Outcome, Request, Trace},
 };
 use std::{
@@ -249,7 +249,7 @@ pub(crate) fn resolver(server: &DnsServer, timeout: Fault) -> Dns {
         Fault::Silence => Duration::from_millis(200),
         Fault::ServFail | Fault::Refused => Duration::from_secs(10),
     };
-    let options = Options {
+    let options = config::Dns {
         servers: vec![server.address()],
         timeout,
         attempts: 1,
