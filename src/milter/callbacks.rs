@@ -3,9 +3,9 @@
 //! Negotiates what the session relies on and refuses an MTA that can't do it.
 //! Nothing is decided here.
 
-use super::session::{Client, Edits, MailCommand, Response, Session};
+use super::session::{Edits, MailCommand, Response, Session};
 use crate::{
-    address::{ClientAddr, Recipient, ReversePath},
+    address::{Client, ClientAddr, Recipient, ReversePath},
     authentication_results,
     dns::Resolve,
     policy::Tls,

@@ -9,11 +9,10 @@ mod message;
 mod peer;
 mod transaction;
 
-pub use peer::Client;
 pub use transaction::MailCommand;
 
 use crate::{
-    address::Recipient,
+    address::{Client, Recipient},
     dns::Resolve,
     policy::Refusal,
     reply::{Reply, Values},
