@@ -55,7 +55,11 @@ impl SmtpClient {
     }
 
     /// Greeting, EHLO and STARTTLS are spoken by openssl.
-    fn connect_tls(from: IpAddr, to: SocketAddr, certificate: Option<&PathBuf>) -> io::Result<Self> {
+    fn connect_tls(
+        from: IpAddr,
+        to: SocketAddr,
+        certificate: Option<&PathBuf>,
+    ) -> io::Result<Self> {
         let mut command = Command::new("openssl");
         command.args(["s_client", "-quiet", "-starttls", "smtp"]);
         command.args(["-connect", &to.to_string()]);

@@ -6,6 +6,9 @@
 //! `dialogue.rs` for how to read them. `-- demo` shows some instead of testing
 //! all.
 
+// `pub` marks what is meant for other modules of this binary.
+#![allow(unreachable_pub)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -98,7 +101,9 @@ fn trials(world: &Arc<World>) -> Vec<Trial> {
 
 fn ignored(reason: &str) -> Vec<Trial> {
     let dialogues = dialogues().into_iter().map(|(file, d)| (file, d.name));
-    let proofs = proofs::ALL.iter().map(|(name, _)| ("proofs", (*name).into()));
+    let proofs = proofs::ALL
+        .iter()
+        .map(|(name, _)| ("proofs", (*name).into()));
     let all = dialogues.chain(proofs);
     all.map(|(kind, name)| {
         let reason = reason.to_owned();

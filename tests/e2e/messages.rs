@@ -147,7 +147,7 @@ fn untidy() -> String {
      \tthis is  all.\r\n\
      \r\n\
      \r\n"
-    .to_owned()
+        .to_owned()
 }
 
 /// The client folds with CRLF; the milter sees LF.

@@ -81,8 +81,14 @@ pub fn furnish() -> io::Result<()> {
     }
     // Clients bind to addresses that no interface has.
     fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")?;
-    put_over("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")?;
-    put_over("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
+    put_over(
+        "/etc/resolv.conf",
+        "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+    )?;
+    put_over(
+        "/etc/nsswitch.conf",
+        "passwd: files\ngroup: files\nhosts: files dns\n",
+    )
 }
 
 /// Another text in place of a file, in here alone.

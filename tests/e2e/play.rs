@@ -100,7 +100,11 @@ impl<'a> Play<'a> {
     }
 
     fn send_pending(&mut self) -> Result<(), String> {
-        let lines: String = self.pending.iter().map(|e| e.said.clone() + "\r\n").collect();
+        let lines: String = self
+            .pending
+            .iter()
+            .map(|e| e.said.clone() + "\r\n")
+            .collect();
         self.client.send(lines.as_bytes()).map_err(not_sent)
     }
 
@@ -125,7 +129,10 @@ impl<'a> Play<'a> {
             return Ok(());
         }
         let wanted = wanted.reply.unwrap_or_else(|| "2xx or 3xx".to_owned());
-        Err(format!("{}\nwanted: {wanted}\ngot:    {reply}", exchange.said))
+        Err(format!(
+            "{}\nwanted: {wanted}\ngot:    {reply}",
+            exchange.said
+        ))
     }
 
     fn keep_recipients(&mut self, said: &str, reply: &str) {
@@ -237,7 +244,10 @@ impl<'a> Play<'a> {
         let found = our_only_field(delivery)?;
         check_text(sent, delivery)?;
         self.note("delivered with", &found);
-        match wanted.iter().find(|wanted| !found.contains(wanted.as_str())) {
+        match wanted
+            .iter()
+            .find(|wanted| !found.contains(wanted.as_str()))
+        {
             None => Ok(()),
             Some(missing) => Err(format!("no {missing:?} in {found}")),
         }
@@ -266,7 +276,13 @@ impl<'a> Play<'a> {
 fn check_untouched(sent: &str, delivery: &Delivery) -> Result<(), String> {
     let above = delivery.message.strip_suffix(sent);
     match above {
-        Some(above) if !above.to_ascii_lowercase().contains("authentication-results") => Ok(()),
+        Some(above)
+            if !above
+                .to_ascii_lowercase()
+                .contains("authentication-results") =>
+        {
+            Ok(())
+        }
         _ => Err(format!("sent:\n{sent}\narrived:\n{}", delivery.message)),
     }
 }
@@ -296,7 +312,10 @@ fn check_text(sent: &str, delivery: &Delivery) -> Result<(), String> {
 
 /// Whether a field claims to be the MTA's, however it is spelled.
 fn is_our_field(field: &str) -> bool {
-    let text: String = field.to_ascii_lowercase().split(['"', '\n', '\t', ' ']).collect();
+    let text: String = field
+        .to_ascii_lowercase()
+        .split(['"', '\n', '\t', ' '])
+        .collect();
     text.starts_with(&format!("authentication-results:{AUTHSERV_ID};"))
 }
 

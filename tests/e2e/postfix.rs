@@ -14,8 +14,6 @@ pub trait Mta {
     fn is_idle(&self) -> bool;
     /// How this MTA passes a milter's reply on to that line of a client.
     fn passes_on(&self, said: &str, reply: &str) -> String;
-    /// What it has logged.
-    fn log(&self) -> String;
 }
 
 pub struct Postfix {
@@ -34,10 +32,6 @@ impl Mta for Postfix {
     fn passes_on(&self, _said: &str, reply: &str) -> String {
         reply.to_owned()
     }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
 }
 
 impl Postfix {
@@ -48,7 +42,10 @@ impl Postfix {
         for folder in ["etc/sasl", "queue", "data"] {
             fs::create_dir_all(directory.join(folder))?;
         }
-        run("chown", &["postfix", &directory.join("data").to_string_lossy()])?;
+        run(
+            "chown",
+            &["postfix", &directory.join("data").to_string_lossy()],
+        )?;
         make_certificates(directory)?;
         make_account(directory)?;
         fs::write(etc.join("main.cf"), main_cf(directory, relay))?;
@@ -143,8 +140,21 @@ fn make_certificates(directory: &Path) -> io::Result<()> {
         let (key, out) = (file(&format!("{name}.key")), file(&format!("{name}.crt")));
         let subject = format!("/CN={name}.sixgate.test");
         let options = [
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-days", "2", "-subj", &subject, "-keyout", &key, "-out", &out,
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            &subject,
+            "-keyout",
+            &key,
+            "-out",
+            &out,
         ];
         run("openssl", &[&options, signed_by].concat())?;
         let both = fs::read_to_string(&key)? + &fs::read_to_string(&out)?;
@@ -152,7 +162,14 @@ fn make_certificates(directory: &Path) -> io::Result<()> {
     };
     make("ca", &[])?;
     let (ca, ca_key) = (file("ca.crt"), file("ca.key"));
-    let by_ca = ["-CA", &ca, "-CAkey", &ca_key, "-addext", "basicConstraints=critical,CA:FALSE"];
+    let by_ca = [
+        "-CA",
+        &ca,
+        "-CAkey",
+        &ca_key,
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    ];
     make("server", &by_ca)?;
     make("trusted", &by_ca)?;
     make("untrusted", &[])

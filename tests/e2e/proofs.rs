@@ -70,7 +70,9 @@ fn small_with_large_messages(world: &World) -> Result<(), String> {
         let send = || scope.spawn(|| send_large(world, &message));
         let threads: Vec<_> = (0..20).map(|_| send()).collect();
         let results = threads.into_iter().map(|thread| thread.join());
-        results.map(|r| r.unwrap_or_else(|_| Err("panic".into()))).collect()
+        results
+            .map(|r| r.unwrap_or_else(|_| Err("panic".into())))
+            .collect()
     });
     for reply in replies {
         let reply = reply?;

@@ -17,8 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A message that arrived.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// In angle brackets, as given to MAIL.
-    pub sender: String,
     /// In angle brackets, as given to RCPT.
     pub recipients: Vec<String>,
     /// The beginning of the message, dots unstuffed, line ends as LF.
@@ -114,7 +112,7 @@ impl Inbox {
     }
 
     fn converse(&self, mut reader: impl BufRead, mut writer: impl Write) -> io::Result<()> {
-        let (mut sender, mut recipients) = (String::new(), Vec::new());
+        let mut recipients = Vec::new();
         writer.write_all(b"220 sink LMTP\r\n")?;
         loop {
             let mut line = String::new();
@@ -126,7 +124,6 @@ impl Inbox {
             match verb.to_ascii_uppercase().as_str() {
                 "LHLO" => writer.write_all(b"250-sink\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n")?,
                 "MAIL" => {
-                    sender = path(line);
                     recipients = Vec::new();
                     writer.write_all(b"250 2.1.0 ok\r\n")?;
                 }
@@ -139,7 +136,6 @@ impl Inbox {
                     let (message, octets) = read_message(&mut reader)?;
                     let replies = b"250 2.0.0 ok\r\n".repeat(recipients.len());
                     self.lock().push(Delivery {
-                        sender: sender.clone(),
                         recipients: std::mem::take(&mut recipients),
                         message,
                         octets,

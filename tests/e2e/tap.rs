@@ -51,9 +51,8 @@ impl Tap {
     /// What was said on the connection whose CONNECT has the text in it.
     pub fn frames(&self, text: &str) -> Option<Vec<Frame>> {
         let connections = lock(&self.connections);
-        let has_text = |connect: &Mutex<Vec<u8>>| {
-            String::from_utf8_lossy(&lock(connect)).contains(text)
-        };
+        let has_text =
+            |connect: &Mutex<Vec<u8>>| String::from_utf8_lossy(&lock(connect)).contains(text);
         let found = connections.iter().find(|(_, connect)| has_text(connect));
         found.map(|(frames, _)| lock(frames).clone())
     }

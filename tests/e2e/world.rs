@@ -2,8 +2,8 @@
 //! for each gate, Postfix, and the final delivery.
 
 use super::{
-    dialogue::{Dialogue, Tls},
     client::Security,
+    dialogue::{Dialogue, Tls},
     messages::Keys,
     namespace::ROOM,
     postfix::{Mta, Postfix},
@@ -86,7 +86,9 @@ impl World {
         let keys = Keys::generate();
         let dns = start_dns(zone, &keys)?;
         let sink = Sink::start()?;
-        let gates = (0..).zip(GATES).map(|(index, gate)| start_gate(index, gate));
+        let gates = (0..)
+            .zip(GATES)
+            .map(|(index, gate)| start_gate(index, gate));
         let gates = gates.collect::<io::Result<Vec<_>>>()?;
         let mta = Postfix::start(&Path::new(ROOM).join("postfix"), &gates, sink.address())?;
         Ok(Self {
