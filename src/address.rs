@@ -165,6 +165,14 @@ impl ReversePath {
             path => Self::Mailbox(Mailbox::parse(path)),
         }
     }
+
+    /// The sender's domain as written, if there is one.
+    pub fn domain(&self) -> Option<&str> {
+        match self {
+            Self::Null => None,
+            Self::Mailbox(mailbox) => mailbox.domain.as_deref(),
+        }
+    }
 }
 
 impl fmt::Display for ReversePath {

@@ -40,7 +40,11 @@ pub struct Iprev<'a> {
 /// the MTA.
 pub fn render(authserv_id: &str, results: &Results<'_>) -> String {
     let mut parts = vec![authserv_id.to_owned(), iprev(&results.iprev)];
-    parts.extend(results.spf.map(|(outcome, identity)| spf(outcome, identity)));
+    parts.extend(
+        results
+            .spf
+            .map(|(outcome, identity)| spf(outcome, identity)),
+    );
     let signatures = results.dkim.map(|dkim| dkim.signatures.as_slice());
     parts.extend(signatures.unwrap_or_default().iter().map(dkim));
     parts.join(";\n\t")
@@ -53,7 +57,9 @@ fn iprev(iprev: &Iprev<'_>) -> String {
         (Ptr::Found, Confirmation::Unconfirmed) => "fail",
         (Ptr::Found, Confirmation::Temperror) | (Ptr::Temperror, _) => "temperror",
     };
-    let name = iprev.name.map(|name| format!(" ({})", comment(&name.to_string())));
+    let name = iprev
+        .name
+        .map(|name| format!(" ({})", comment(&name.to_string())));
     format!(
         "iprev={result} policy.iprev={}{}",
         value(&iprev.ip.to_string()),
@@ -80,7 +86,7 @@ fn dkim(signature: &dkim::SignatureResult) -> String {
         ("header.d", &signature.domain),
         ("header.s", &signature.selector),
         ("header.a", &signature.algorithm),
-        ("header.b", &signature.b),
+        ("header.b", &signature.header_b),
     ];
     for (property, known) in properties {
         if let Some(known) = known {
@@ -101,7 +107,12 @@ fn value(text: &str) -> String {
     if !text.is_empty() && text.len() <= MAX_VALUE && text.bytes().all(plain) {
         return text.to_owned();
     }
-    let quoted: String = text.chars().map(printable).take(MAX_VALUE).flat_map(escape).collect();
+    let quoted: String = text
+        .chars()
+        .map(printable)
+        .take(MAX_VALUE)
+        .flat_map(escape)
+        .collect();
     format!("\"{quoted}\"")
 }
 
@@ -118,7 +129,11 @@ fn comment(text: &str) -> String {
         '\\' => '/',
         c => c,
     };
-    text.chars().map(printable).map(replace).take(MAX_VALUE).collect()
+    text.chars()
+        .map(printable)
+        .map(replace)
+        .take(MAX_VALUE)
+        .collect()
 }
 
 fn printable(c: char) -> char {

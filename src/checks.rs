@@ -95,13 +95,29 @@ impl<R: Resolve> Checks<R> {
         })
     }
 
+    /// Evaluates SPF and tells each step, for people.
+    pub async fn spf_explained(&self, sender: &Sender) -> (spf::Outcome, spf::Trace) {
+        let mut trace = spf::Trace::default();
+        let request = request(sender);
+        let evaluation = spf::explain(&*self.resolver, &request, self.spf_limits, &mut trace);
+        let outcome = match tokio::time::timeout(self.timeout, evaluation).await {
+            Ok(outcome) => outcome,
+            Err(_too_late) => spf::Outcome::timed_out(&request),
+        };
+        (outcome, trace)
+    }
+
     /// Starts to fetch the keys of the signatures that are worth verifying.
+    /// Those that do not come in time are missing from the result.
     pub fn dkim_keys(&self, verification: &dkim::Verification) -> Pending<dkim::Keys> {
         let resolver = Arc::clone(&self.resolver);
         let cache = Arc::clone(&self.keys);
         let names = verification.key_names();
-        Pending::start(self.deadline(), dkim::Keys::timed_out(), async move {
-            dkim::fetch_keys(&*resolver, &cache, &names).await
+        let deadline = self.deadline();
+        // The fetch itself ends in time, with the keys that it has by then.
+        let give_up = deadline + Duration::from_secs(1);
+        Pending::start(give_up, dkim::Keys::default(), async move {
+            dkim::fetch_keys(&resolver, &cache, &names, deadline.into_std()).await
         })
     }
 

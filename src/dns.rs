@@ -8,10 +8,12 @@
 
 mod live;
 mod name;
+mod system;
 mod trace;
 
-pub use live::{Dns, Options};
+pub use live::Dns;
 pub use name::{Name, NameError};
+pub use system::system_servers;
 pub use trace::{Question, Traced};
 
 use std::{
@@ -113,6 +115,19 @@ impl fmt::Display for Failure {
 }
 
 impl<T> Answer<T> {
+    /// For people: the records, each described and separated by commas, or why
+    /// there are none.
+    pub fn describe(&self, describe: impl Fn(&T) -> String) -> String {
+        match self {
+            Self::Found(found) => {
+                let records: Vec<String> = found.records.iter().map(describe).collect();
+                records.join(", ")
+            }
+            Self::Absent(absence) => absence.to_string(),
+            Self::Temperror(failure) => failure.to_string(),
+        }
+    }
+
     /// The same answer with its records converted; those that `convert` drops
     /// are gone, and with the last of them the answer is NODATA.
     fn filter_map<U>(self, convert: impl FnMut(T) -> Option<U>) -> Answer<U> {

@@ -4,9 +4,20 @@
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod address;
+pub mod authentication_results;
+pub mod checks;
+pub mod cli;
+pub mod commands;
 pub mod config;
+pub mod dkim;
 pub mod dns;
+pub mod exit;
+pub mod milter;
 pub mod opt_in;
 pub mod policy;
 pub mod ptr;
 pub mod reply;
+pub mod server;
+pub mod snapshot;
+pub mod spf;
+pub mod telemetry;

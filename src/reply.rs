@@ -3,6 +3,7 @@
 //!
 //! Texts are terse ASCII for the sender; nothing of our internals goes in.
 
+use crate::policy::Refusal;
 use std::{fmt, net::IpAddr, str::FromStr};
 
 /// An SMTP reply to a refused command (RFC 5321 section 4.2, RFC 3463).
@@ -260,6 +261,18 @@ pub struct Replies {
     /// Something could not be found out now. The default is `451 4.4.3 Service
     /// unavailable, temporary failure, please try again later.`
     pub temporary: Template,
+}
+
+impl Replies {
+    /// The reply that refuses so.
+    pub fn get(&self, refusal: Refusal) -> &Template {
+        match refusal {
+            Refusal::NotOptedIn => &self.not_opted_in,
+            Refusal::NoPtr => &self.no_ptr,
+            Refusal::Unauthenticated => &self.unauthenticated,
+            Refusal::Temporary => &self.temporary,
+        }
+    }
 }
 
 impl Default for Replies {

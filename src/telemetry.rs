@@ -1,6 +1,9 @@
 //! Everything that is said about a decision, from one value.
 
 mod decision_line;
+mod set_up;
+
+pub use set_up::init;
 
 use crate::{
     address::{Recipient, ReversePath},

@@ -3,7 +3,10 @@
 
 mod support;
 
-use sixgate::dns::{Absence, Answer, Dns, Failure, Name, Options, Resolve};
+use sixgate::{
+    config,
+    dns::{Absence, Answer, Dns, Failure, Name, Resolve},
+};
 use std::{fmt::Debug, net::IpAddr, time::Duration};
 use support::dns::{DnsServer, Zone};
 
@@ -33,7 +36,7 @@ fn zone() -> Zone {
 }
 
 fn resolver(server: &DnsServer) -> Dns {
-    Dns::new(&Options {
+    Dns::new(&config::Dns {
         servers: vec![server.address()],
         timeout: Duration::from_millis(300),
         attempts: 1,

@@ -238,14 +238,36 @@ fn value_error(file: &str, error: &serde_yaml::Error) -> ConfigError {
     }
 }
 
-/// The library writes `exempt.networks[0]: …`, but the line tells which item,
-/// and `limits: .foo: …` for the key foo below limits.
+/// The library writes `exempt.networks[0]: ...`, but the line tells which item,
+/// and `limits: .foo: ...` for the key foo below limits.
 fn tidy_path(message: &str) -> String {
     let (path, complaint) = message.split_once(": ").unwrap_or(("", message));
+    if path.contains(' ') {
+        // The path of the whole file is left out.
+        return in_plain_words(message);
+    }
     let path = path.split('[').next().unwrap_or(path);
     match complaint.strip_prefix('.') {
-        _ if path.is_empty() => complaint.to_owned(),
         Some(below) => format!("{path}.{below}"),
-        None => format!("{}: {complaint}", path.trim_start_matches('.')),
+        None => format!(
+            "{}: {}",
+            path.trim_start_matches('.'),
+            in_plain_words(complaint)
+        ),
     }
+}
+
+/// What serde calls an invalid type, in words for people who don't write code.
+fn in_plain_words(complaint: &str) -> String {
+    let wrong_type = complaint.strip_prefix("invalid type: ");
+    let Some((found, expected)) = wrong_type.and_then(|c| c.split_once(", expected ")) else {
+        return complaint.to_owned();
+    };
+    let found = match found {
+        "unit value" => "nothing",
+        "sequence" => "a list",
+        "map" => "keys",
+        scalar => scalar,
+    };
+    format!("found {found}; write {expected}")
 }

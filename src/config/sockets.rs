@@ -155,7 +155,7 @@ impl Kind for SocketMode {
         let mode = u32::from_str_radix(digits, 8).ok();
         let mode = mode.filter(|mode| is_number(digits) && *mode <= 0o777);
         match mode {
-            None => Err(format!("{text:?} is no {}", Self::EXPECTED)),
+            None => Err(format!("{text:?} is no mode; write {}", Self::EXPECTED)),
             Some(mode) if mode & 0o600 != 0o600 => Err(format!(
                 "{text:?} keeps sixgate itself out; write one such as \"0660\""
             )),
@@ -220,7 +220,6 @@ mod tests {
             ("/run/x.sock", "write \"unix:/run/x.sock\""),
             ("unix:run/x.sock", "no absolute path"),
             ("unix:", "no absolute path"),
-            ("unix://run/x", ""),
             ("inet:8894", "write inet:127.0.0.1:8894"),
             ("8894", "write \"inet:127.0.0.1:8894\""),
             ("127.0.0.1:8894", "write \"inet:127.0.0.1:8894\""),
@@ -242,10 +241,8 @@ mod tests {
             (&long, "too long"),
         ];
         for (text, want) in table {
-            match MilterSocket::parse(text) {
-                Ok(socket) => assert_eq!((text, want), ("unix://run/x", ""), "{socket}"),
-                Err(complaint) => assert!(complaint.contains(want), "{text}: {complaint}"),
-            }
+            let complaint = MilterSocket::parse(text).unwrap_err();
+            assert!(complaint.contains(want), "{text}: {complaint}");
         }
     }
 

@@ -9,22 +9,72 @@ use std::net::Ipv6Addr;
 /// The line to look at and what is wrong with it. `line` is where the library
 /// stumbled, which may be after the line that is wrong.
 pub(super) fn explain(text: &str, line: Option<usize>, said: &str) -> (Option<usize>, String) {
-    let problem = said.split(" at line ").next().unwrap_or(said);
-    let Some(line) = line else {
-        return (None, format!("this is no YAML: {problem}"));
-    };
-    match slip_near(text, line) {
+    let lines: Vec<&str> = text.lines().collect();
+    let slip = line.and_then(|line| slip_near(&lines, line));
+    let (line, complaint) = match slip {
         Some((line, complaint)) => (Some(line), complaint),
-        None => (Some(line), format!("this is no YAML: {problem}")),
+        None => (line, advice(said)),
+    };
+    match line.map(|line| key_at(&lines, line)) {
+        Some(key) if !key.is_empty() => (line, format!("{key}: {complaint}")),
+        Some(_) | None => (line, complaint),
     }
 }
 
+/// What the library says, and what helps.
+const ADVICE: [(&str, &str); 6] = [
+    (
+        "mapping values are not allowed",
+        "quote the value if it has a colon in it, else mind the indentation",
+    ),
+    ("cannot start any token", "quote the value"),
+    (
+        "did not find expected key",
+        "mind the indentation: keys that belong together begin in one column",
+    ),
+    (
+        "while parsing a flow sequence",
+        "close the list with ] and put commas between its items",
+    ),
+    ("while scanning a quoted scalar", "close the quotes"),
+    ("more than one document", "remove the line ---"),
+];
+
+fn advice(said: &str) -> String {
+    let problem = said.split(" at line ").next().unwrap_or(said);
+    match ADVICE.iter().find(|(sign, _)| said.contains(sign)) {
+        Some((_, advice)) => format!("this is no YAML ({problem}); {advice}"),
+        None => format!("this is no YAML ({problem})"),
+    }
+}
+
+/// The dotted path of the key that a line belongs to, as far as the indentation
+/// tells.
+fn key_at(lines: &[&str], line: usize) -> String {
+    let mut path = Vec::new();
+    let mut column = usize::MAX;
+    for line in lines.iter().take(line).rev().filter(|l| says_something(l)) {
+        let indent = line.len() - line.trim_start().len();
+        if let (true, Some(key)) = (indent < column, key_of(line)) {
+            path.insert(0, key);
+            column = indent;
+        }
+    }
+    path.join(".")
+}
+
+fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once(':')?;
+    let is_key = |b: u8| b.is_ascii_lowercase() || b == b'_';
+    let key = key.trim();
+    (!key.is_empty() && key.bytes().all(is_key)).then_some(key)
+}
+
 /// Looks at the line and then at the last one before it that says something.
-fn slip_near(text: &str, line: usize) -> Option<(usize, String)> {
-    let numbered = (1..).zip(text.lines()).take(line);
-    let mut telling: Vec<_> = numbered.filter(|(_, line)| says_something(line)).collect();
-    let last_two = telling.split_off(telling.len().saturating_sub(2));
-    let mut nearest_first = last_two.into_iter().rev();
+fn slip_near(lines: &[&str], line: usize) -> Option<(usize, String)> {
+    let numbered = (1..).zip(lines).take(line);
+    let telling: Vec<_> = numbered.filter(|(_, line)| says_something(line)).collect();
+    let mut nearest_first = telling.into_iter().rev().take(2);
     nearest_first.find_map(|(number, line)| Some((number, slip(line)?)))
 }
 

@@ -215,7 +215,7 @@ fn mapping_in_place_of<'de, A: MapAccess<'de>>(expected: &str, mut map: A) -> A:
         Ok(_) => A::Error::custom(format_args!(
             "quote IPv6 addresses, or YAML takes them for keys: \"{address}\""
         )),
-        Err(_) => A::Error::custom(format_args!("expected {expected}, found keys")),
+        Err(_) => A::Error::custom(format_args!("found keys; write {expected}")),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a valid configuration may not be meant to say.
 
 use super::{Config, Mode, Socket};
-use crate::policy::OnDnsFailure;
+use crate::{address::Domain, policy::OnDnsFailure};
+use ipnet::IpNet;
 use std::net::IpAddr;
 
 impl Config {
@@ -12,7 +13,7 @@ impl Config {
         warnings.extend(self.open_to_all_users());
         warnings.extend(self.lenient_policy());
         warnings.extend(self.exempt_networks());
-        warnings.extend(self.no_opt_in());
+        warnings.extend(self.opt_in());
         warnings.extend(self.limits());
         warnings
     }
@@ -44,22 +45,28 @@ impl Config {
 
     fn exempt_networks(&self) -> Vec<String> {
         let networks = self.policy.exempt_networks.iter();
-        let warning = |network: &ipnet::IpNet| match network {
-            ipnet::IpNet::V4(_) => Some(format!(
+        let warning = |network: &IpNet| match network {
+            IpNet::V4(_) => Some(format!(
                 "exempt.networks: {network} has no effect: mail over IPv4 is never checked"
             )),
-            ipnet::IpNet::V6(wide) if wide.prefix_len() < 16 => Some(format!(
+            IpNet::V6(wide) if wide.prefix_len() < 16 => Some(format!(
                 "exempt.networks: {network} exempts a large part of the Internet"
             )),
-            ipnet::IpNet::V6(_) => None,
+            IpNet::V6(_) => None,
         };
         networks.filter_map(warning).collect()
     }
 
-    fn no_opt_in(&self) -> Option<String> {
-        (!self.opt_in.default && self.opt_in.domains.is_empty()).then(|| {
-            "opt_in: no domain has opted in, so all mail over IPv6 is refused for good".to_owned()
-        })
+    fn opt_in(&self) -> Vec<String> {
+        if !self.opt_in.default && self.opt_in.domains.is_empty() {
+            let warning = "opt_in: no domain has opted in, so all mail over IPv6 is refused";
+            return vec![warning.to_owned()];
+        }
+        let top_level = |domain: &&Domain| domain.parent().is_none();
+        let domains = self.opt_in.domains.iter().filter(top_level);
+        domains
+            .map(|domain| format!("opt_in.domains: {domain} is a domain without a dot"))
+            .collect()
     }
 
     fn limits(&self) -> Vec<String> {

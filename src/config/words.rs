@@ -70,9 +70,13 @@ impl<T: Words> Kind for Word<T> {
 
 fn no_such_word<T: Words>(text: &str) -> String {
     let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
-    match nearest(text, &words) {
-        Some(meant) => format!("{text:?} is none of the words here; write {meant}"),
-        None => format!("{text:?} is none of the words here; write {}", T::EXPECTED),
+    not_a_value(text, nearest(text, &words).unwrap_or(T::EXPECTED))
+}
+
+fn not_a_value(text: &str, write: &str) -> String {
+    match text {
+        "" => format!("nothing is given; write {write}"),
+        _ => format!("{text:?} is no value of this key; write {write}"),
     }
 }
 
@@ -84,8 +88,7 @@ impl Kind for YesNo {
     const EXPECTED: &'static str = "yes or no";
 
     fn parse(text: &str) -> Result<bool, String> {
-        Word::<bool>::parse(text)
-            .map_err(|_| format!("{text:?} is none of the words here; write yes or no"))
+        Word::<bool>::parse(text).map_err(|_| not_a_value(text, Self::EXPECTED))
     }
 
     fn show(value: &bool) -> String {

@@ -5,7 +5,9 @@
 //! So each server has a resolver of its own, and a temporary result moves on to
 //! the next server.
 
-use super::{Absence, Answer, Failure, Mx, Name, Records, Resolve};
+use crate::config;
+
+use super::{Absence, Answer, Failure, Mx, Name, Records, Resolve, system_servers};
 use hickory_resolver::{
     Resolver, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
@@ -37,34 +39,26 @@ struct Server {
     timeout: Duration,
 }
 
-/// How to reach the DNS.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The servers, asked in this order.
-    pub servers: Vec<SocketAddr>,
-    /// How long one server may take for one question.
-    pub timeout: Duration,
-    /// How often all servers are gone through while none answers; at least 1.
-    pub attempts: usize,
-    /// Answers kept per server, for no longer than their TTL.
-    pub cache_entries: u64,
-}
-
 impl Dns {
     /// Makes a resolver. No packet is sent.
     ///
     /// # Errors
-    /// When there is no server, or hickory can't be set up.
-    pub fn new(options: &Options) -> Result<Self, NetError> {
-        if options.servers.is_empty() {
-            return Err(NetError::Message("there is no DNS server to ask"));
+    /// When the system's servers are wanted and it names none, or hickory can't
+    /// be set up.
+    pub fn new(config: &config::Dns) -> Result<Self, NetError> {
+        let addresses = match config.servers.as_slice() {
+            [] => system_servers()?,
+            servers => servers.to_vec(),
+        };
+        if addresses.is_empty() {
+            return Err(NetError::Message("the system names no DNS server"));
         }
-        let servers = options.servers.iter();
+        let servers = addresses.into_iter();
         Ok(Self {
             servers: servers
-                .map(|&address| Server::new(address, options))
+                .map(|address| Server::new(address, config))
                 .collect::<Result<_, _>>()?,
-            attempts: options.attempts.max(1),
+            attempts: config.attempts.max(1),
             preferred: AtomicUsize::new(0),
         })
     }
@@ -106,18 +100,19 @@ impl Dns {
 }
 
 impl Server {
-    fn new(address: SocketAddr, options: &Options) -> Result<Self, NetError> {
-        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut config| {
-            config.port = address.port();
-            config
-        });
+    fn new(address: SocketAddr, config: &config::Dns) -> Result<Self, NetError> {
+        let connections =
+            [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                connection.port = address.port();
+                connection
+            });
         let server = NameServerConfig::new(address.ip(), true, connections.into());
-        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-        let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
-        *builder.options_mut() = resolver_opts(options);
+        let servers = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let mut builder = Resolver::builder_with_config(servers, TokioRuntimeProvider::default());
+        *builder.options_mut() = resolver_opts(config);
         Ok(Self {
             resolver: builder.build()?,
-            timeout: options.timeout,
+            timeout: config.timeout,
         })
     }
 
@@ -133,12 +128,12 @@ impl Server {
     }
 }
 
-fn resolver_opts(options: &Options) -> ResolverOpts {
+fn resolver_opts(config: &config::Dns) -> ResolverOpts {
     let mut opts = ResolverOpts::default();
-    opts.timeout = options.timeout;
+    opts.timeout = config.timeout;
     opts.attempts = 0;
     opts.num_concurrent_reqs = 1;
-    opts.cache_size = options.cache_entries;
+    opts.cache_size = config.cache_entries;
     opts.use_hosts_file = ResolveHosts::Never;
     opts
 }

@@ -61,21 +61,10 @@ impl<R> Traced<R> {
         self.lock().push(Question {
             name: name.to_string(),
             rtype,
-            outcome: outcome(&answer, describe),
+            outcome: answer.describe(describe),
             elapsed: start.elapsed(),
         });
         answer
-    }
-}
-
-fn outcome<T>(answer: &Answer<T>, describe: impl Fn(&T) -> String) -> String {
-    match answer {
-        Answer::Found(found) => {
-            let records: Vec<String> = found.records.iter().map(describe).collect();
-            records.join(", ")
-        }
-        Answer::Absent(absence) => absence.to_string(),
-        Answer::Temperror(failure) => failure.to_string(),
     }
 }
 

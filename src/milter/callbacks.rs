@@ -45,7 +45,9 @@ const MACROS: [(MacroStage, &CStr); 6] = [
     (MacroStage::Helo, c"{tls_version} {verify} {cert_subject}"),
     (
         MacroStage::Mail,
-        c"i {auth_authen} {tls_version} {verify} {cert_subject}",
+        // j has a value always: of a packet without macros the library keeps
+        // those of the mail transaction before.
+        c"i j {auth_authen} {tls_version} {verify} {cert_subject}",
     ),
     (MacroStage::Rcpt, c"i {rcpt_addr}"),
     (MacroStage::Eoh, c"i"),
@@ -54,9 +56,7 @@ const MACROS: [(MacroStage, &CStr); 6] = [
 
 /// Makes the callbacks. Each connection keeps the snapshot that is current when
 /// its client connects.
-pub fn callbacks<R: Resolve>(
-    current: watch::Receiver<Arc<Snapshot<R>>>,
-) -> Callbacks<Session<R>> {
+pub fn callbacks<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) -> Callbacks<Session<R>> {
     Callbacks::new()
         .on_negotiate(|cx, actions, opts| Box::pin(async move { negotiate(cx, actions, opts) }))
         .on_connect(move |cx, name, socket| {
@@ -89,7 +89,9 @@ fn negotiate<R: Resolve>(
     }
     cx.requested_actions = REQUIRED_ACTIONS;
     cx.requested_opts = REQUIRED_OPTS;
-    cx.requested_macros = MACROS.map(|(stage, names)| (stage, names.to_owned())).into();
+    cx.requested_macros = MACROS
+        .map(|(stage, names)| (stage, names.to_owned()))
+        .into();
     Status::Continue
 }
 

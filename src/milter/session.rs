@@ -133,12 +133,6 @@ impl<R: Resolve> Session<R> {
 
 /// The configured reply for a refusal.
 fn reply<R>(snapshot: &Snapshot<R>, address: IpAddr, refusal: Refusal, domain: &str) -> Reply {
-    let replies = &snapshot.config.replies;
-    let template = match refusal {
-        Refusal::NotOptedIn => &replies.not_opted_in,
-        Refusal::NoPtr => &replies.no_ptr,
-        Refusal::Unauthenticated => &replies.unauthenticated,
-        Refusal::Temporary => &replies.temporary,
-    };
+    let template = snapshot.config.replies.get(refusal);
     template.render(Values { address, domain })
 }

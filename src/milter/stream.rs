@@ -125,7 +125,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for MilterStream<S> {
             this.state = state.advance();
             match &mut this.state {
                 State::Through => return Pin::new(&mut this.stream).poll_read(cx, buf),
-                State::Release(held, done, _) => return Poll::Ready(Ok(release(held, done, buf))),
+                State::Release(held, done, _) => {
+                    release(held, done, buf);
+                    return Poll::Ready(Ok(()));
+                }
                 State::Frame(left) => {
                     return poll_read_at_most(&mut this.stream, cx, buf, left);
                 }

@@ -5,14 +5,18 @@ use crate::{
     milter::stream::MilterStream,
 };
 use indymilter::{EitherStream, Listener};
-use nix::unistd::Group;
 use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
     path::Path,
-    task::{Context, Poll},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::{
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    time::{Sleep, sleep},
+};
 
 /// Open sockets. Dropping it closes them and removes the files of unix sockets.
 #[derive(Debug)]
@@ -21,7 +25,15 @@ pub struct Listeners {
     /// Where to begin to look for the next connection, so that a busy socket
     /// does not starve the others.
     turn: usize,
+    /// Set after an error: the next connection is not accepted before it ends.
+    pause: Option<Pin<Box<Sleep>>>,
 }
+
+type Stream = EitherStream<TcpStream, UnixStream>;
+
+/// How long accepting rests after an error, so that one that stays does not
+/// keep a processor busy.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 enum Socket {
@@ -47,7 +59,11 @@ pub async fn bind(config: &Config) -> io::Result<Listeners> {
         };
         sockets.push(bound.map_err(|error| named(socket, &error))?);
     }
-    Ok(Listeners { sockets, turn: 0 })
+    Ok(Listeners {
+        sockets,
+        turn: 0,
+        pause: None,
+    })
 }
 
 fn named(socket: &config::Socket, error: &io::Error) -> io::Error {
@@ -58,7 +74,8 @@ async fn bind_unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
     remove_stale(path).await?;
     let listener = UnixListener::bind(path)?;
     if let Some(group) = &config.socket_group {
-        chown(path, None, Some(group_id(group)?))?;
+        let group = config::group_id(group).map_err(io::Error::other)?;
+        chown(path, None, Some(group.as_raw()))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode))?;
     Ok(listener)
@@ -84,16 +101,6 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn group_id(name: &str) -> io::Result<u32> {
-    match Group::from_name(name)? {
-        Some(group) => Ok(group.gid.as_raw()),
-        None => Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("there is no group {name}"),
-        )),
-    }
-}
-
 impl Drop for Listeners {
     fn drop(&mut self) {
         for socket in &self.sockets {
@@ -109,14 +116,34 @@ impl Drop for Listeners {
 }
 
 impl Listener for Listeners {
-    type Io = MilterStream<EitherStream<TcpStream, UnixStream>>;
+    type Io = MilterStream<Stream>;
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Io>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match ready!(self.poll_sockets(cx)) {
+                Ok(stream) => return Poll::Ready(Ok(MilterStream::new(stream))),
+                // Of one connection (it is gone already) or of the moment (no
+                // file descriptor is left): no reason to end the daemon.
+                Err(error) => {
+                    tracing::warn!("a milter connection could not be accepted: {error}");
+                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                }
+            }
+        }
+    }
+}
+
+impl Listeners {
+    fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         for offset in 0..self.sockets.len() {
             let index = (self.turn + offset) % self.sockets.len();
             if let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx) {
                 self.turn = index + 1;
-                return Poll::Ready(accepted.map(MilterStream::new));
+                return Poll::Ready(accepted);
             }
         }
         Poll::Pending
@@ -124,23 +151,19 @@ impl Listener for Listeners {
 }
 
 impl Socket {
-    /// Errors of one connection (it is gone before it was accepted) or of the
-    /// moment (no file descriptor left) must not end the daemon: they are told
-    /// and the next connection is waited for.
-    fn poll_accept(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<EitherStream<TcpStream, UnixStream>>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         match self {
-            Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| {
+            Self::Tcp(listener) => {
+                let (stream, _peer) = ready!(TcpListener::poll_accept(listener, cx))?;
                 // Small packets go back and forth; waiting to fill them would
                 // cost each its delay.
-                let _ = stream.set_nodelay(true);
-                EitherStream::Tcp(stream)
-            }),
-            Self::Unix(listener) => listener
-                .poll_accept(cx)
-                .map_ok(|(stream, _)| EitherStream::Unix(stream)),
+                stream.set_nodelay(true)?;
+                Poll::Ready(Ok(EitherStream::Tcp(stream)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _peer) = ready!(UnixListener::poll_accept(listener, cx))?;
+                Poll::Ready(Ok(EitherStream::Unix(stream)))
+            }
         }
     }
 }

@@ -39,7 +39,12 @@ fn refusal(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
         // The client sees both after the final dot, and Postfix calls both so.
         Stage::EndOfHeaders | Stage::EndOfMessage => "END-OF-MESSAGE",
     };
-    write!(line, "{}: {verb}: {stage} from {}: ", queue_id(decision), client(decision.client))?;
+    write!(
+        line,
+        "{}: {verb}: {stage} from {}: ",
+        queue_id(decision),
+        client(decision.client)
+    )?;
     if let Some(reply) = decision.reply {
         write!(line, "{reply}; ")?;
     }
@@ -62,12 +67,20 @@ fn acceptance(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
 }
 
 fn envelope(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
-    write!(line, "from=<{}>", Escaped(&decision.reverse_path.to_string()))?;
+    write!(
+        line,
+        "from=<{}>",
+        Escaped(&decision.reverse_path.to_string())
+    )?;
     match decision.recipient {
         Some(recipient) => write!(line, " to=<{}>", Escaped(&recipient.address))?,
         None => write!(line, " nrcpt={}", decision.recipients)?,
     }
-    write!(line, " helo=<{}>", Escaped(decision.helo.unwrap_or_default()))
+    write!(
+        line,
+        " helo=<{}>",
+        Escaped(decision.helo.unwrap_or_default())
+    )
 }
 
 fn findings(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
@@ -90,7 +103,11 @@ fn authentication(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
     }
     match decision.dkim {
         Some(outcome) => {
-            write!(line, " dkim={}", authentication_word(outcome.authentication()))?;
+            write!(
+                line,
+                " dkim={}",
+                authentication_word(outcome.authentication())
+            )?;
             signatures(line, outcome)
         }
         None if decision.signed => line.write_str(" dkim=not-needed"),

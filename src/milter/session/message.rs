@@ -30,13 +30,23 @@ enum Signatures {
     /// The header block is still coming.
     Header(dkim::HeaderBlock),
     /// Keys and body are coming.
-    Verifying {
-        verification: Box<dkim::Verification>,
-        body: dkim::BodyHasher,
-        keys: Pending<dkim::Keys>,
-    },
+    Verifying(Box<Verifying>),
     /// No signature is needed, or all are verified.
     Settled(Option<dkim::Outcome>),
+}
+
+#[derive(Debug)]
+struct Verifying {
+    verification: dkim::Verification,
+    body: dkim::BodyHasher,
+    keys: Pending<dkim::Keys>,
+}
+
+impl Verifying {
+    async fn finish(mut self) -> dkim::Outcome {
+        let keys = self.keys.get().await;
+        self.verification.verify(&self.body.finish(), keys)
+    }
 }
 
 impl Message {
@@ -70,7 +80,7 @@ impl Message {
     pub(super) fn is_signed(&self) -> bool {
         match &self.signatures {
             Signatures::Header(block) => block.is_signed(),
-            Signatures::Verifying { .. } => true,
+            Signatures::Verifying(_) => true,
             Signatures::Settled(outcome) => outcome.is_some(),
         }
     }
@@ -90,28 +100,30 @@ impl Message {
         &mut self,
         checks: &Checks<R>,
         settings: dkim::Settings,
-        preferred_domain: Option<&str>,
+        mail_from: Option<&str>,
     ) {
-        let before = std::mem::replace(&mut self.signatures, Signatures::Settled(None));
-        let Signatures::Header(block) = before else {
-            self.signatures = before;
-            return;
+        let block = match self.take_signatures() {
+            Signatures::Header(block) => block,
+            // A second end of headers: the first one counts.
+            begun @ (Signatures::Verifying(_) | Signatures::Settled(_)) => {
+                self.signatures = begun;
+                return;
+            }
         };
-        let preferred = preferred_domain.as_slice();
-        let verification = Box::new(dkim::Verification::new(block, &settings, preferred));
-        self.signatures = Signatures::Verifying {
+        let verification = dkim::Verification::new(block, &settings, mail_from);
+        self.signatures = Signatures::Verifying(Box::new(Verifying {
             body: verification.body_hasher(),
             keys: checks.dkim_keys(&verification),
             verification,
-        };
+        }));
     }
 
     /// Takes a piece of the body. Says whether more of it is wanted.
     pub(super) fn body(&mut self, chunk: &[u8]) -> bool {
         match &mut self.signatures {
-            Signatures::Verifying { body, .. } => {
-                body.update(chunk);
-                body.is_needed()
+            Signatures::Verifying(verifying) => {
+                verifying.body.update(chunk);
+                verifying.body.is_needed()
             }
             Signatures::Header(_) | Signatures::Settled(_) => false,
         }
@@ -119,18 +131,8 @@ impl Message {
 
     /// Waits for the keys and verifies.
     pub(super) async fn verify(&mut self) -> Authentication {
-        if let Signatures::Verifying { keys, .. } = &mut self.signatures {
-            keys.get().await;
-        }
-        let before = std::mem::replace(&mut self.signatures, Signatures::Settled(None));
-        let outcome = match before {
-            Signatures::Verifying {
-                verification,
-                body,
-                keys,
-            } => keys
-                .known()
-                .map(|keys| verification.verify(body.finish(), keys)),
+        let outcome = match self.take_signatures() {
+            Signatures::Verifying(verifying) => Some(verifying.finish().await),
             Signatures::Settled(outcome) => outcome,
             // The MTA left the end of headers out, so the body is lost.
             Signatures::Header(_) => None,
@@ -140,11 +142,15 @@ impl Message {
         authentication.unwrap_or(Authentication::Temperror)
     }
 
+    fn take_signatures(&mut self) -> Signatures {
+        std::mem::replace(&mut self.signatures, Signatures::Settled(None))
+    }
+
     /// The result of [`Self::verify`], if it was needed.
     pub(super) fn dkim(&self) -> Option<&dkim::Outcome> {
         match &self.signatures {
             Signatures::Settled(outcome) => outcome.as_ref(),
-            Signatures::Header(_) | Signatures::Verifying { .. } => None,
+            Signatures::Header(_) | Signatures::Verifying(_) => None,
         }
     }
 }

@@ -119,7 +119,8 @@ impl<R: Resolve> Transaction<R> {
 
     /// Takes a header field.
     pub(super) fn header(&mut self, name: &[u8], value: &[u8]) {
-        self.message.header(name, value, self.authserv_id.as_deref());
+        self.message
+            .header(name, value, self.authserv_id.as_deref());
     }
 
     /// Decides about the message if no signature can change it, else begins to
@@ -178,9 +179,13 @@ impl<R: Resolve> Transaction<R> {
             }
             // The policy leaves nothing open here; if it ever did, the mail
             // must not slip through.
-            Verdict::Continue => {
-                self.refuse_message(peer, Stage::EndOfMessage, Rule::AuthTemperror, Refusal::Temporary, queue_id)
-            }
+            Verdict::Continue => self.refuse_message(
+                peer,
+                Stage::EndOfMessage,
+                Rule::AuthTemperror,
+                Refusal::Temporary,
+                queue_id,
+            ),
         };
         let edits = match response {
             Response::Continue | Response::Accept => self.edits(peer).await,
@@ -224,12 +229,8 @@ impl<R: Resolve> Transaction<R> {
             min_rsa_bits: config.min_rsa_bits,
             now: SystemTime::now(),
         };
-        let mail_from = match &self.reverse_path {
-            ReversePath::Null => None,
-            ReversePath::Mailbox(mailbox) => mailbox.domain.as_deref(),
-        };
         self.message
-            .start_dkim(&self.snapshot.checks, settings, mail_from);
+            .start_dkim(&self.snapshot.checks, settings, self.reverse_path.domain());
     }
 
     fn refuse_message(
@@ -275,9 +276,15 @@ impl<R: Resolve> Transaction<R> {
             confirmation,
             name: reverse.names.first(),
         };
+        let reverse_path = self.reverse_path.to_string();
+        let helo = peer.helo.as_deref().unwrap_or_default();
+        let sender = |outcome: &spf::Outcome| match outcome.identity {
+            spf::Identity::MailFrom => reverse_path.as_str(),
+            spf::Identity::Helo => helo,
+        };
         let results = Results {
             iprev,
-            spf: self.spf.known().map(|outcome| (outcome, identity)),
+            spf: self.spf.known().map(|outcome| (outcome, sender(outcome))),
             dkim: self.message.dkim(),
         };
         authentication_results::render(authserv_id, &results)

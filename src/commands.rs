@@ -1,0 +1,19 @@
+//! The subcommands, one file each.
+
+mod check_config;
+mod explain;
+mod serve;
+
+use crate::{cli::Command, exit::Failure};
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// When the command fails, with the exit code and the last word.
+pub fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(arguments) => serve::run(&arguments.config.path),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+    }
+}

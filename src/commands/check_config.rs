@@ -1,0 +1,41 @@
+//! `sixgate check-config`: reads a configuration and looks for what it names.
+//!
+//! The verdict or, with `--show`, the settings go to standard output, warnings
+//! to standard error. No socket is opened and no question is sent.
+
+use crate::{
+    cli::CheckConfig,
+    config::Config,
+    dns::system_servers,
+    exit::{Exit, Failure},
+};
+use std::io::{self, Write};
+
+pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
+    let path = &arguments.config.path;
+    let config = Config::load_for_host(path)?;
+    for warning in config.warnings().into_iter().chain(no_dns_server(&config)) {
+        eprintln!("{}: warning: {warning}", path.display());
+    }
+    let verdict = match arguments.show {
+        true => config.to_yaml(),
+        false => format!("{}: ok\n", path.display()),
+    };
+    print(&verdict).map_err(|error| Failure::new(Exit::Io, error))
+}
+
+fn no_dns_server(config: &Config) -> Option<String> {
+    let error = match config.dns.servers.is_empty() {
+        true => system_servers().err()?,
+        false => return None,
+    };
+    Some(format!(
+        "dns.servers: none is given, and the system's can't be had: {error}"
+    ))
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}

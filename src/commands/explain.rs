@@ -1,0 +1,146 @@
+//! `sixgate explain`: what the gate would do with a mail, and why.
+//!
+//! Runs the milter's own checks and its own policy on one imagined mail.
+//! Unlike the milter it evaluates every check, also those that the policy would
+//! not have asked for.
+
+mod message;
+mod report;
+mod verdict;
+
+use crate::{
+    address::{ClientAddr, Recipient, ReversePath},
+    checks::{Checks, Sender},
+    cli::Explain,
+    config::Config,
+    dkim,
+    dns::{Dns, Traced},
+    exit::{Exit, Failure},
+    opt_in,
+    policy::{Confirmation, Facts},
+    ptr::Reverse,
+    spf,
+};
+use message::Message;
+use std::{io::Write, time::SystemTime};
+
+/// Explains one mail on standard output.
+///
+/// # Errors
+/// When the configuration is wrong, the message can't be read, or there is no
+/// resolver.
+pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.path)?;
+    let message = match &arguments.message {
+        Some(file) => Some(message::read(file).map_err(|e| Failure::new(Exit::NoInput, e))?),
+        None => None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Os, e))?;
+    let findings = runtime.block_on(find_out(&config, arguments, message.as_ref()))?;
+    print(
+        &report::Report::new(&config, arguments, &findings),
+        arguments.json,
+    )
+    .map_err(|e| Failure::new(Exit::Io, e))
+}
+
+/// Everything that can be known of the mail.
+struct Findings {
+    recipients: Vec<(Recipient, opt_in::Answer)>,
+    reverse: Reverse,
+    confirmation: Confirmation,
+    spf: spf::Outcome,
+    spf_trace: spf::Trace,
+    dkim: Option<dkim::Outcome>,
+    questions: Vec<crate::dns::Question>,
+}
+
+impl Findings {
+    /// The facts for the policy, but for the opt-in of a recipient.
+    fn facts(&self, arguments: &Explain) -> Facts {
+        Facts {
+            authenticated: arguments.authenticated,
+            ptr: Some(self.reverse.result),
+            confirmation: Some(self.confirmation),
+            spf: Some(self.spf.authentication()),
+            signed: self.dkim.is_some(),
+            dkim: self.dkim.as_ref().map(dkim::Outcome::authentication),
+            ..Facts::new(ClientAddr::from(arguments.client))
+        }
+    }
+}
+
+async fn find_out(
+    config: &Config,
+    arguments: &Explain,
+    message: Option<&Message>,
+) -> Result<Findings, Failure> {
+    let dns = Dns::new(&config.dns).map_err(|e| Failure::new(Exit::Unavailable, e))?;
+    let checks = Checks::new(config, Traced::new(dns));
+    let sender = Sender {
+        client: arguments.client.to_canonical(),
+        reverse_path: ReversePath::parse(&arguments.from),
+        helo: arguments.helo.clone(),
+    };
+    let recipients = arguments.to.iter().map(|to| Recipient::parse(to, None));
+    let (mut reverse, mut confirmation) = checks.reverse(sender.client);
+    let (spf, spf_trace) = checks.spf_explained(&sender).await;
+    let dkim = match message {
+        Some(message) => verify(config, &checks, &sender, message).await,
+        None => None,
+    };
+    Ok(Findings {
+        recipients: recipients
+            .map(|recipient| {
+                let answer = checks.opt_in(recipient.domain.name());
+                (recipient, answer)
+            })
+            .collect(),
+        reverse: reverse.get().await.clone(),
+        confirmation: *confirmation.get().await,
+        spf,
+        spf_trace,
+        dkim,
+        questions: checks.resolver().questions(),
+    })
+}
+
+/// `None` if nothing is signed.
+async fn verify(
+    config: &Config,
+    checks: &Checks<Traced<Dns>>,
+    sender: &Sender,
+    message: &Message,
+) -> Option<dkim::Outcome> {
+    let mut header = dkim::HeaderBlock::new(config.limits.header_bytes);
+    for (name, value) in &message.fields {
+        header.push(name, value);
+    }
+    if !header.is_signed() {
+        return None;
+    }
+    let settings = dkim::Settings {
+        max_signatures: config.dkim.max_signatures,
+        min_rsa_bits: config.dkim.min_rsa_bits,
+        now: SystemTime::now(),
+    };
+    let verification = dkim::Verification::new(header, &settings, sender.reverse_path.domain());
+    let mut keys = checks.dkim_keys(&verification);
+    let mut body = verification.body_hasher();
+    body.update(&message.body);
+    Some(verification.verify(&body.finish(), keys.get().await))
+}
+
+fn print(report: &report::Report, json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match json {
+        true => {
+            serde_json::to_writer_pretty(&mut out, report)?;
+            writeln!(out)
+        }
+        false => write!(out, "{report}"),
+    }
+}

@@ -1,0 +1,325 @@
+//! What `explain` prints, for people and as JSON.
+
+use super::{
+    Findings,
+    verdict::{Told, Walk},
+};
+use crate::{
+    address::Recipient,
+    cli::Explain,
+    config::{Config, Mode},
+    dkim, dns, opt_in,
+    policy::{Confirmation, OptIn, Ptr},
+    spf,
+};
+use serde::Serialize;
+use std::fmt;
+
+/// The whole story of a mail.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    client: String,
+    scope: &'static str,
+    recipients: Vec<RecipientReport>,
+    ptr: PtrReport,
+    spf: SpfReport,
+    dkim: Vec<SignatureReport>,
+    dns: Vec<QuestionReport>,
+    verdict: Told,
+    #[serde(skip)]
+    observes: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RecipientReport {
+    address: String,
+    domain: String,
+    opt_in: &'static str,
+    source: String,
+    verdict: Told,
+}
+
+#[derive(Debug, Serialize)]
+struct PtrReport {
+    result: &'static str,
+    names: Vec<String>,
+    confirmed: bool,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+struct SpfReport {
+    result: String,
+    identity: String,
+    domain: Option<String>,
+    reason: String,
+    explanation: Option<String>,
+    trace: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SignatureReport {
+    result: String,
+    domain: Option<String>,
+    selector: Option<String>,
+    algorithm: Option<String>,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+struct QuestionReport {
+    name: String,
+    #[serde(rename = "type")]
+    rtype: &'static str,
+    outcome: String,
+    milliseconds: u128,
+}
+
+impl Report {
+    /// Judges the findings by the configuration's policy.
+    pub(super) fn new(config: &Config, arguments: &Explain, findings: &Findings) -> Self {
+        let walk = Walk {
+            settings: &config.policy,
+            replies: &config.replies,
+        };
+        let verdicts = Verdicts::new(&walk, arguments, findings);
+        let recipients = findings.recipients.iter().zip(verdicts.recipients);
+        Self {
+            client: arguments.client.to_canonical().to_string(),
+            scope: verdicts.scope,
+            recipients: recipients
+                .map(|((recipient, answer), verdict)| {
+                    RecipientReport::new(recipient, answer, verdict)
+                })
+                .collect(),
+            ptr: PtrReport::new(findings),
+            spf: SpfReport::new(&findings.spf, &findings.spf_trace),
+            dkim: signatures(findings.dkim.as_ref()),
+            dns: findings.questions.iter().map(QuestionReport::new).collect(),
+            verdict: verdicts.message,
+            observes: config.mode == Mode::Observe,
+        }
+    }
+}
+
+/// The verdict of each recipient and of the message.
+struct Verdicts {
+    scope: &'static str,
+    recipients: Vec<Told>,
+    message: Told,
+}
+
+impl Verdicts {
+    fn new(walk: &Walk<'_>, arguments: &Explain, findings: &Findings) -> Self {
+        let facts = findings.facts(arguments);
+        if let Some(exemption) = walk.exemption(&facts) {
+            return Self {
+                scope: if arguments.client.to_canonical().is_ipv4() {
+                    "ipv4"
+                } else {
+                    "exempt"
+                },
+                recipients: vec![exemption.clone(); findings.recipients.len()],
+                message: exemption,
+            };
+        }
+        let refusals: Vec<Option<Told>> = match findings.recipients.as_slice() {
+            [] => vec![walk.recipient(&facts, OptIn::Yes, "")],
+            recipients => recipients
+                .iter()
+                .map(|(to, answer)| walk.recipient(&facts, answer.opt_in, &to.domain.to_string()))
+                .collect(),
+        };
+        let of_message = walk.message(&facts);
+        let all_refused = refusals.iter().all(Option::is_some);
+        let first_refusal = refusals.first().cloned().flatten();
+        let message = match all_refused {
+            true => first_refusal,
+            false => of_message.clone(),
+        };
+        let given = findings.recipients.len();
+        let recipients = refusals.into_iter().take(given);
+        Self {
+            scope: "checked",
+            recipients: recipients
+                .map(|refusal| {
+                    refusal
+                        .or_else(|| of_message.clone())
+                        .unwrap_or_else(Told::undecided)
+                })
+                .collect(),
+            message: message.unwrap_or_else(Told::undecided),
+        }
+    }
+}
+
+impl RecipientReport {
+    fn new(recipient: &Recipient, answer: &opt_in::Answer, verdict: Told) -> Self {
+        Self {
+            address: recipient.address.clone(),
+            domain: recipient.domain.to_string(),
+            opt_in: match answer.opt_in {
+                OptIn::Yes => "yes",
+                OptIn::No => "no",
+                OptIn::Temperror => "temperror",
+            },
+            source: answer.source.to_string(),
+            verdict,
+        }
+    }
+}
+
+impl PtrReport {
+    fn new(findings: &Findings) -> Self {
+        let reverse = &findings.reverse;
+        Self {
+            result: match reverse.result {
+                Ptr::Found => "found",
+                Ptr::None => "none",
+                Ptr::Temperror => "temperror",
+            },
+            names: reverse.names.iter().map(ToString::to_string).collect(),
+            confirmed: findings.confirmation == Confirmation::Confirmed,
+            reason: reverse.reason.clone(),
+        }
+    }
+}
+
+impl SpfReport {
+    fn new(outcome: &spf::Outcome, trace: &spf::Trace) -> Self {
+        Self {
+            result: outcome.result.to_string(),
+            identity: outcome.identity.to_string(),
+            domain: outcome.domain.clone(),
+            reason: outcome.reason.clone(),
+            explanation: outcome.explanation.clone(),
+            trace: trace.to_string().lines().map(str::to_owned).collect(),
+        }
+    }
+}
+
+fn signatures(outcome: Option<&dkim::Outcome>) -> Vec<SignatureReport> {
+    let signatures = outcome.map(|outcome| outcome.signatures.iter());
+    signatures
+        .into_iter()
+        .flatten()
+        .map(|signature| SignatureReport {
+            result: signature.result.to_string(),
+            domain: signature.domain.clone(),
+            selector: signature.selector.clone(),
+            algorithm: signature.algorithm.clone(),
+            reason: signature.reason.clone(),
+        })
+        .collect()
+}
+
+impl QuestionReport {
+    fn new(question: &dns::Question) -> Self {
+        Self {
+            name: question.name.clone(),
+            rtype: question.rtype,
+            outcome: question.outcome.clone(),
+            milliseconds: question.elapsed.as_millis(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "client     {} ({})", self.client, self.scope)?;
+        for recipient in &self.recipients {
+            write!(f, "{recipient}")?;
+        }
+        write!(f, "{}{}", self.ptr, self.spf)?;
+        if self.dkim.is_empty() {
+            writeln!(f, "dkim       none: no signature was given")?;
+        }
+        for signature in &self.dkim {
+            write!(f, "{signature}")?;
+        }
+        for question in &self.dns {
+            write!(f, "{question}")?;
+        }
+        writeln!(f, "verdict    {}", self.verdict)?;
+        match self.observes {
+            true => writeln!(f, "           mode is observe: nothing is refused"),
+            false => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for RecipientReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address,
+            domain,
+            opt_in,
+            source,
+            verdict,
+        } = self;
+        writeln!(
+            f,
+            "recipient  {address}: [{domain}] opt-in {opt_in} ({source})"
+        )?;
+        writeln!(f, "           {verdict}")
+    }
+}
+
+impl fmt::Display for PtrReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ptr        {}", self.result)?;
+        match (self.names.as_slice(), self.confirmed) {
+            ([], _) => writeln!(f, ": {}", self.reason),
+            (names, true) => writeln!(f, ": {}, confirmed", names.join(", ")),
+            (names, false) => writeln!(f, ": {}, not confirmed", names.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for SpfReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let domain = self.domain.as_deref().unwrap_or("no domain");
+        writeln!(
+            f,
+            "spf        {} for {} of {domain}: {}",
+            self.result, self.identity, self.reason
+        )?;
+        for line in &self.trace {
+            writeln!(f, "           {line}")?;
+        }
+        match &self.explanation {
+            Some(explanation) => writeln!(f, "           {domain} explains: {explanation}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for SignatureReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
+        writeln!(
+            f,
+            "dkim       {}: d={} s={} a={}: {}",
+            self.result,
+            known(&self.domain),
+            known(&self.selector),
+            known(&self.algorithm),
+            self.reason
+        )
+    }
+}
+
+impl fmt::Display for QuestionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            rtype,
+            outcome,
+            milliseconds,
+        } = self;
+        writeln!(
+            f,
+            "dns        {rtype} {name}: {outcome} ({milliseconds} ms)"
+        )
+    }
+}

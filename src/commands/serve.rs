@@ -1,0 +1,144 @@
+//! `sixgate serve`: runs the milter in the foreground.
+//!
+//! Tells the service manager what goes on (sd_notify), reads the configuration
+//! again at SIGHUP and ends at SIGTERM or SIGINT.
+
+use crate::{
+    config::Config,
+    dns::Dns,
+    exit::{Exit, Failure},
+    server::{self, Bounds, Listeners},
+    snapshot::Snapshot,
+    telemetry,
+};
+use anyhow::{Context as _, Result};
+use sd_notify::NotifyState;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::{
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// When the configuration is wrong, or the system does not let us run: a socket
+/// can't be opened, for example.
+pub(super) fn run(file: &Path) -> Result<(), Failure> {
+    let config = Config::load_for_host(file)?;
+    telemetry::init(&config.log);
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("can't start the runtime")
+        .and_then(|runtime| runtime.block_on(serve(file, config)));
+    served.map_err(|error| Failure::new(Exit::Os, error))
+}
+
+async fn serve(file: &Path, config: Config) -> Result<()> {
+    let listeners = server::bind(&config).await?;
+    let bounds = Bounds {
+        connections: config.limits.connections,
+        idle_timeout: config.limits.idle_timeout,
+    };
+    let (sender, current) = watch::channel(snapshot(config)?);
+    let reloader = Reloader {
+        file: file.to_owned(),
+        sender,
+        hangup: signal(SignalKind::hangup())?,
+    };
+    run_until_signal(listeners, current, bounds, reloader).await
+}
+
+async fn run_until_signal(
+    listeners: Listeners,
+    current: watch::Receiver<Arc<Snapshot<Dns>>>,
+    bounds: Bounds,
+    mut reloader: Reloader,
+) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    notify(&[NotifyState::Ready]);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    let shutdown = async {
+        select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = reloader.run() => {}
+        }
+        notify(&[NotifyState::Stopping]);
+        tracing::info!("stopping");
+    };
+    server::run(listeners, current, bounds, shutdown).await?;
+    Ok(())
+}
+
+fn snapshot(config: Config) -> Result<Arc<Snapshot<Dns>>> {
+    let dns = Dns::new(&config.dns).context("can't set the DNS resolver up")?;
+    Ok(Arc::new(Snapshot::new(config, dns)))
+}
+
+/// Reads the configuration again at SIGHUP.
+struct Reloader {
+    file: PathBuf,
+    sender: watch::Sender<Arc<Snapshot<Dns>>>,
+    hangup: Signal,
+}
+
+impl Reloader {
+    async fn run(&mut self) {
+        while let Some(()) = self.hangup.recv().await {
+            match NotifyState::monotonic_usec_now() {
+                Ok(now) => notify(&[NotifyState::Reloading, now]),
+                Err(_no_clock) => notify(&[NotifyState::Reloading]),
+            }
+            match self.reload() {
+                Ok(()) => tracing::info!("configuration reloaded"),
+                Err(error) => {
+                    tracing::error!("configuration not reloaded, the old one stays: {error:#}");
+                }
+            }
+            notify(&[NotifyState::Ready]);
+        }
+    }
+
+    fn reload(&self) -> Result<()> {
+        let config = Config::load_for_host(&self.file)?;
+        self.warn_about_what_needs_a_restart(&config);
+        self.sender.send_replace(snapshot(config)?);
+        Ok(())
+    }
+
+    fn warn_about_what_needs_a_restart(&self, new: &Config) {
+        let current = self.sender.borrow();
+        let old = &current.config;
+        let keys = [
+            ("listen", old.listen != new.listen),
+            ("socket_mode", old.socket_mode != new.socket_mode),
+            ("socket_group", old.socket_group != new.socket_group),
+            (
+                "limits.connections",
+                old.limits.connections != new.limits.connections,
+            ),
+            (
+                "limits.idle_timeout",
+                old.limits.idle_timeout != new.limits.idle_timeout,
+            ),
+            ("log.level", old.log != new.log),
+        ];
+        for (key, _) in keys.iter().filter(|(_, changed)| *changed) {
+            tracing::warn!("{key} has changed, which takes effect at the next start");
+        }
+    }
+}
+
+/// Tells the service manager, if there is one that listens.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, state) {
+        tracing::warn!("can't notify the service manager: {error}");
+    }
+}

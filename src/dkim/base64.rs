@@ -1,0 +1,74 @@
+//! Base64 with folding white space in it (RFC 6376 section 2.10).
+
+/// Decodes `base64string`: white space is allowed anywhere, padding may be
+/// missing, anything else that is not Base64 makes it `None`.
+pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = without_white_space(text).collect();
+    let digits = strip_padding(&digits);
+    if digits.len() % 4 == 1 {
+        return None;
+    }
+    let mut octets = Vec::with_capacity(digits.len() * 3 / 4);
+    for group in digits.chunks(4) {
+        decode_group(group, &mut octets)?;
+    }
+    Some(octets)
+}
+
+/// The text as one word.
+pub(super) fn without_white_space(text: &[u8]) -> impl Iterator<Item = u8> {
+    let white = |c: &u8| matches!(c, b' ' | b'\t' | b'\r' | b'\n');
+    text.iter().copied().filter(move |c| !white(c))
+}
+
+fn strip_padding(digits: &[u8]) -> &[u8] {
+    let once = digits.strip_suffix(b"=").unwrap_or(digits);
+    once.strip_suffix(b"=").unwrap_or(once)
+}
+
+/// Two to four digits make one to three octets.
+fn decode_group(group: &[u8], octets: &mut Vec<u8>) -> Option<()> {
+    let mut bits = 0_u32;
+    for &digit in group {
+        bits = bits << 6 | u32::from(value(digit)?);
+    }
+    bits <<= 6 * (4 - group.len());
+    octets.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
+    Some(())
+}
+
+fn value(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_decoded_with_white_space_and_without_padding() {
+        let table: [(&str, Option<&[u8]>); 11] = [
+            ("", Some(b"")),
+            ("Zg==", Some(b"f")),
+            ("Zm8=", Some(b"fo")),
+            ("Zm9v", Some(b"foo")),
+            ("Zm9vYmFy", Some(b"foobar")),
+            (" Zm\r\n\t9v YmFy ", Some(b"foobar")),
+            ("Zg", Some(b"f")),
+            ("+/+/", Some(b"\xfb\xff\xbf")),
+            ("Z", None),
+            ("Zm9v!", None),
+            ("Zg==Zg==", None),
+        ];
+        for (text, want) in table {
+            assert_eq!(decode(text.as_bytes()).as_deref(), want, "{text}");
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The header block of one message, kept octet for octet and capped.
+//!
+//! Fields come as a milter gets them. Nothing is judged while they come; once
+//! all are there, [`HeaderBlock::defect`] says whether the block can be
+//! verified at all.
+
+use super::outcome::{DkimResult, Refusal};
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+};
+
+/// The header fields of a message, in one buffer.
+#[derive(Debug)]
+pub struct HeaderBlock {
+    octets: Vec<u8>,
+    ends: Vec<FieldEnds>,
+    limit: usize,
+    truncated: bool,
+    signed: bool,
+}
+
+/// Where a field's name (the colon) and the field end. It begins where the one
+/// before ends.
+#[derive(Clone, Copy, Debug)]
+struct FieldEnds {
+    colon: u32,
+    end: u32,
+}
+
+impl HeaderBlock {
+    /// Starts an empty block that keeps no more than `limit` octets, line
+    /// breaks included. No block is longer than 4 GiB.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            octets: Vec::new(),
+            ends: Vec::new(),
+            limit: limit.min(u32::MAX as usize),
+            truncated: false,
+            signed: false,
+        }
+    }
+
+    /// Appends a field as a milter gets it: the name without its colon, and the
+    /// value exactly as it follows the colon, with folds of LF alone.
+    ///
+    /// Beyond the limit nothing more is kept.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        // What does not fit without its CRs does not fit with them either.
+        match self.has_room_for(name, value) {
+            true => self.push_transmitted(name, &with_crlf(value)),
+            false => self.push_transmitted(name, value),
+        }
+    }
+
+    /// Appends a field as it was transmitted: the same, but a fold has the CRLF
+    /// it has on the wire, and an LF without CR is not taken for one.
+    pub fn push_transmitted(&mut self, name: &[u8], value: &[u8]) {
+        self.signed |= is_named(name, b"DKIM-Signature");
+        self.truncated |= !self.has_room_for(name, value);
+        if !self.truncated {
+            self.octets.extend_from_slice(name);
+            self.octets.push(b':');
+            let colon = self.octets.len() - 1;
+            self.octets.extend_from_slice(value);
+            self.octets.extend_from_slice(b"\r\n");
+            self.ends.push(FieldEnds {
+                // The limit keeps both below u32::MAX.
+                colon: colon as u32,
+                end: self.octets.len() as u32,
+            });
+        }
+    }
+
+    fn has_room_for(&self, name: &[u8], value: &[u8]) -> bool {
+        let field = name.len() + b":".len() + value.len() + b"\r\n".len();
+        self.octets.len() + field <= self.limit
+    }
+
+    /// Whether a DKIM-Signature field has come, kept or not.
+    pub fn is_signed(&self) -> bool {
+        self.signed
+    }
+
+    /// Whether the block was longer than its limit. No signature of such a
+    /// message is verified.
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// The fields from top to bottom.
+    pub(super) fn fields(&self) -> impl Iterator<Item = Field<'_>> {
+        (0..self.ends.len()).map(|index| self.field(index))
+    }
+
+    /// One field by its place from the top.
+    pub(super) fn field(&self, index: usize) -> Field<'_> {
+        let start = match index.checked_sub(1) {
+            Some(previous) => self.ends[previous].end as usize,
+            None => 0,
+        };
+        let FieldEnds { colon, end } = self.ends[index];
+        Field {
+            name: &self.octets[start..colon as usize],
+            value: &self.octets[colon as usize + 1..end as usize],
+        }
+    }
+
+    /// Why no signature of this message can count, if that is so.
+    pub(super) fn defect(&self) -> Option<Refusal> {
+        if self.truncated {
+            let reason = "the header is longer than limits.header_bytes allows";
+            return Some(Refusal::new(DkimResult::Policy, reason));
+        }
+        let malformed = self.fields().find_map(|field| field.defect());
+        malformed.or_else(|| self.author_defect())
+    }
+
+    /// What a reader takes for the author must be what was signed, so there
+    /// must not be a second From to show (RFC 6376 section 8.15).
+    fn author_defect(&self) -> Option<Refusal> {
+        match self.fields().filter(|f| f.is_named(b"From")).count() {
+            0 => Some(Refusal::new(
+                DkimResult::Permerror,
+                "the message has no From field",
+            )),
+            1 => None,
+            _ => Some(Refusal::new(
+                DkimResult::Policy,
+                "the message has more than one From field (RFC 5322 section 3.6)",
+            )),
+        }
+    }
+
+    /// Looks the fields of these names up, all in one pass.
+    pub(super) fn index<'a>(&'a self, names: impl Iterator<Item = &'a [u8]>) -> Index<'a> {
+        let mut places: HashMap<_, Vec<usize>> =
+            names.map(|name| (FieldName(name), Vec::new())).collect();
+        for (place, field) in self.fields().enumerate() {
+            if let Some(places) = places.get_mut(&FieldName(field.bare_name())) {
+                places.push(place);
+            }
+        }
+        Index {
+            headers: self,
+            places,
+        }
+    }
+}
+
+/// The value with the line breaks that RFC 6376 signs: those of the wire.
+fn with_crlf(value: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(value.len() + 16);
+    let mut before = 0;
+    for &c in value {
+        if c == b'\n' && before != b'\r' {
+            lines.push(b'\r');
+        }
+        lines.push(c);
+        before = c;
+    }
+    lines
+}
+
+fn is_named(name: &[u8], wanted: &[u8]) -> bool {
+    name.trim_ascii_end().eq_ignore_ascii_case(wanted)
+}
+
+/// One header field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field<'a> {
+    /// As written, with the white space that obsolete syntax allows before the
+    /// colon (RFC 5322 section 4.5).
+    pub(super) name: &'a [u8],
+    /// All that follows the colon, CRLF included.
+    pub(super) value: &'a [u8],
+}
+
+impl<'a> Field<'a> {
+    pub(super) fn is_named(&self, wanted: &[u8]) -> bool {
+        is_named(self.name, wanted)
+    }
+
+    /// The name without white space before the colon.
+    pub(super) fn bare_name(&self) -> &'a [u8] {
+        self.name.trim_ascii_end()
+    }
+
+    /// Octets that programs understand differently: what was signed would not
+    /// be what is read.
+    fn defect(&self) -> Option<Refusal> {
+        let name = self.bare_name();
+        let printable = |c: &u8| matches!(c, b'!'..=b'~') && *c != b':';
+        let reason = if name.is_empty() || !name.iter().all(printable) {
+            "the header has a field whose name is malformed"
+        } else if self.name[name.len()..].iter().any(|&c| !is_wsp(c)) {
+            "the header has a control character before a colon"
+        } else {
+            value_defect(self.value)?
+        };
+        Some(Refusal::new(DkimResult::Policy, reason))
+    }
+}
+
+/// The only line breaks of a value are those of folds and the last one.
+fn value_defect(value: &[u8]) -> Option<&'static str> {
+    let text = value.strip_suffix(b"\r\n").unwrap_or(value);
+    let mut after = text.iter().copied().skip(1).chain([0]);
+    let mut before = 0;
+    for &c in text {
+        let next = after.next();
+        match c {
+            0 => return Some("the header has a NUL in it"),
+            b'\r' if next != Some(b'\n') => return Some("the header has a bare CR in it"),
+            b'\n' if before != b'\r' || !next.is_some_and(is_wsp) => {
+                return Some("the header has a bare LF in it");
+            }
+            _ => before = c,
+        }
+    }
+    None
+}
+
+fn is_wsp(c: u8) -> bool {
+    matches!(c, b' ' | b'\t')
+}
+
+/// The places of the fields with certain names.
+#[derive(Debug)]
+pub(super) struct Index<'a> {
+    headers: &'a HeaderBlock,
+    places: HashMap<FieldName<'a>, Vec<usize>>,
+}
+
+impl<'a> Index<'a> {
+    /// One field by its place from the top.
+    pub(super) fn field(&self, place: usize) -> Field<'a> {
+        self.headers.field(place)
+    }
+
+    /// The fields that `names` stand for (RFC 6376 section 5.4.2): each name
+    /// takes the lowest field that no name before it took; a name that has none
+    /// left stands for nothing. The field at `own` is the signature itself,
+    /// which was not there when the fields were signed.
+    pub(super) fn select<'n>(
+        &self,
+        names: impl Iterator<Item = &'n [u8]>,
+        own: usize,
+    ) -> Vec<Field<'a>> {
+        let mut unused = HashMap::new();
+        let mut take = |name| {
+            let name = FieldName(name);
+            let places = self.places.get(&name).map_or(&[][..], Vec::as_slice);
+            let rest = unused.entry(name).or_insert_with(|| places.iter().rev());
+            rest.find(|&&place| place != own).copied()
+        };
+        let places: Vec<usize> = names.filter_map(&mut take).collect();
+        places.into_iter().map(|place| self.field(place)).collect()
+    }
+}
+
+/// A field name, compared without regard to case.
+#[derive(Clone, Copy, Debug)]
+struct FieldName<'a>(&'a [u8]);
+
+impl PartialEq for FieldName<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(other.0)
+    }
+}
+
+impl Eq for FieldName<'_> {}
+
+impl Hash for FieldName<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for c in self.0 {
+            state.write_u8(c.to_ascii_lowercase());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_feed_is_a_fold_for_a_milter_and_a_defect_on_the_wire() {
+        let mut transmitted = block(&[("From", " a@example.org")]);
+        transmitted.push_transmitted(b"X", b" a\r\n b");
+        assert_eq!(transmitted.defect(), None);
+        transmitted.push_transmitted(b"X", b" a\n b");
+        let refusal = transmitted.defect().unwrap();
+        assert_eq!(refusal.reason, "the header has a bare LF in it");
+    }
+
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
+    fn block(fields: Fields<'_>) -> HeaderBlock {
+        let mut headers = HeaderBlock::new(10_000);
+        for (name, value) in fields {
+            headers.push(name.as_bytes(), value.as_bytes());
+        }
+        headers
+    }
+
+    #[test]
+    fn fields_are_kept_octet_for_octet_with_crlf() {
+        let headers = block(&[("A ", " x\n\ty"), ("b", ""), ("C", "x\r\n y ")]);
+        let fields: Vec<_> = headers.fields().map(|f| (f.name, f.value)).collect();
+        let want: [(&[u8], &[u8]); 3] = [
+            (b"A ", b" x\r\n\ty\r\n"),
+            (b"b", b"\r\n"),
+            (b"C", b"x\r\n y \r\n"),
+        ];
+        assert_eq!(fields, want);
+    }
+
+    #[test]
+    fn what_programs_understand_differently_is_a_defect() {
+        let from = ("From", " a@example.org");
+        let table: [(Fields<'_>, Option<&str>); 14] = [
+            (&[from], None),
+            (&[from, ("X", " \u{c}\u{b}\u{1b}\u{7f}\u{e9}\n x")], None),
+            (&[from, ("X ", "")], None),
+            (&[], Some("no From")),
+            (&[from, ("from ", " b")], Some("more than one From")),
+            (&[from, ("X", "a\0b")], Some("NUL")),
+            (&[from, ("X", "a\rb")], Some("bare CR")),
+            (&[from, ("X", "a\r")], Some("bare CR")),
+            (&[from, ("X", "a\r\r\n b")], Some("bare CR")),
+            (&[from, ("X", "a\nb")], Some("bare LF")),
+            (&[from, ("X", "a\n")], Some("bare LF")),
+            (&[from, ("", "x")], Some("name is malformed")),
+            (&[from, ("X Y", "x")], Some("name is malformed")),
+            (&[from, ("X\u{c}", "x")], Some("control character")),
+        ];
+        for (fields, want) in table {
+            let reason = block(fields).defect().map(|refusal| refusal.reason);
+            let found = reason.as_deref().unwrap_or("none");
+            assert!(found.contains(want.unwrap_or("none")), "{fields:?} {found}");
+        }
+    }
+
+    #[test]
+    fn beyond_the_limit_nothing_is_kept_and_nothing_counts() {
+        let mut headers = HeaderBlock::new(20);
+        headers.push(b"From", b" a@b.example");
+        assert!(!headers.is_truncated());
+        headers.push(b"DKIM-Signature", b" v=1");
+        headers.push(b"A", b"");
+        assert!(headers.is_truncated() && headers.is_signed());
+        assert_eq!(headers.fields().count(), 1);
+        assert_eq!(headers.defect().unwrap().result, DkimResult::Policy);
+    }
+
+    #[test]
+    fn fields_are_selected_from_the_bottom_and_each_once() {
+        let headers = block(&[
+            ("DKIM-Signature", "own"),
+            ("A", "1"),
+            ("DKIM-Signature", "other"),
+            ("B", "2"),
+            ("a ", "3"),
+            ("A", "4"),
+        ]);
+        let table: [(&[&str], &[&str]); 6] = [
+            (&["a"], &["4"]),
+            (&["a", "B", "A"], &["4", "2", "3"]),
+            (&["a", "a", "a", "a", "a"], &["4", "3", "1"]),
+            (&["c", "b", "b"], &["2"]),
+            (&["dkim-signature", "dkim-signature"], &["other"]),
+            (&[], &[]),
+        ];
+        for (names, want) in table {
+            let names = || names.iter().map(|name| name.as_bytes());
+            let fields = headers.index(names()).select(names(), 0);
+            let found = fields.iter().map(|f| f.value.trim_ascii());
+            assert!(found.eq(want.iter().map(|v| v.as_bytes())), "{want:?}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One key record (RFC 6376 section 3.6.1), parsed into a key that may verify
+//! signatures, and what it says about their use.
+//!
+//! Input is the text of a TXT record. mail-auth does the arithmetic of
+//! signatures; nothing else of it is used.
+
+use super::{
+    base64,
+    outcome::{DkimResult, Refusal},
+    signature::{Algorithm, Signature},
+    tag_list::{TagList, items},
+};
+use mail_auth::common::{
+    crypto::{self, VerifyingKey},
+    parse::TxtRecordParser,
+    verify::DomainKey,
+};
+use std::fmt;
+
+/// The longest RSA key that counts, in bits. The time to verify grows with the
+/// square of the length, and RFC 8301 section 3.2 asks for no more than 4096.
+const MAX_RSA_BITS: usize = 8192;
+
+/// A public key.
+pub(super) struct Key {
+    kind: Kind,
+    verifier: Box<dyn VerifyingKey + Send + Sync>,
+    /// `t=y`: the domain tests DKIM.
+    testing: bool,
+    /// `t=s`: no identity below the signing domain.
+    strict: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Rsa { bits: usize },
+    Ed25519,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("kind", &self.kind).finish()
+    }
+}
+
+impl Key {
+    /// Parses a record, whatever signature it is for.
+    pub(super) fn parse(record: &[u8]) -> Result<Self, Refusal> {
+        let tags = TagList::parse(record).map_err(|error| error.refusal(DkimResult::Permerror))?;
+        version(&tags)?;
+        hash_algorithms(&tags)?;
+        service_types(&tags)?;
+        let (kind, verifier) = public_key(&tags)?;
+        let flag = |flag| items(tags.get("t").unwrap_or_default()).any(|f| is(f, flag));
+        Ok(Self {
+            kind,
+            verifier,
+            testing: flag("y"),
+            strict: flag("s"),
+        })
+    }
+
+    /// Whether this key may verify this signature at all.
+    pub(super) fn permits(
+        &self,
+        signature: &Signature,
+        min_rsa_bits: usize,
+    ) -> Result<(), Refusal> {
+        self.fits(signature.algorithm)?;
+        if self.testing {
+            // RFC 6376 section 3.6.1: "Verifiers MUST NOT treat messages from
+            // Signers in testing mode differently from unsigned email"
+            return Err(Refusal::new(
+                DkimResult::Neutral,
+                "the key record says that the domain only tests DKIM; remove t=y from it",
+            ));
+        }
+        if self.strict && !signature.identity_in_domain_itself {
+            return Err(permerror(
+                "the key record has t=s, and the identity (i=) is in a subdomain",
+            ));
+        }
+        self.check_length(min_rsa_bits)
+    }
+
+    /// RFC 6376 section 6.1.2 step 7: the algorithm of the signature must be one
+    /// for this type of key.
+    fn fits(&self, algorithm: Algorithm) -> Result<(), Refusal> {
+        match (algorithm, self.kind) {
+            (Algorithm::RsaSha256, Kind::Rsa { .. })
+            | (Algorithm::Ed25519Sha256, Kind::Ed25519) => Ok(()),
+            (Algorithm::RsaSha256, Kind::Ed25519)
+            | (Algorithm::Ed25519Sha256, Kind::Rsa { .. }) => Err(permerror(
+                "the key is not of the type (k=) that the signature's algorithm (a=) needs",
+            )),
+        }
+    }
+
+    fn check_length(&self, min_rsa_bits: usize) -> Result<(), Refusal> {
+        match self.kind {
+            Kind::Rsa { bits } if bits < min_rsa_bits => Err(Refusal::new(
+                DkimResult::Policy,
+                format!("the RSA key has {bits} bits, and {min_rsa_bits} are the least accepted"),
+            )),
+            Kind::Rsa { bits } if bits > MAX_RSA_BITS => Err(Refusal::new(
+                DkimResult::Policy,
+                format!("the RSA key has {bits} bits, and {MAX_RSA_BITS} are the most accepted"),
+            )),
+            Kind::Rsa { .. } | Kind::Ed25519 => Ok(()),
+        }
+    }
+
+    /// Whether `signature` was made over `signed` with the private half.
+    pub(super) fn verify(&self, signed: &[u8], signature: &[u8]) -> bool {
+        let algorithm = match self.kind {
+            Kind::Rsa { .. } => crypto::Algorithm::RsaSha256,
+            Kind::Ed25519 => crypto::Algorithm::Ed25519Sha256,
+        };
+        let verified = self.verifier.verify_bytes(signed, signature, algorithm);
+        verified.is_ok()
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Kind::Rsa { bits } => write!(f, "RSA key of {bits} bits"),
+            Kind::Ed25519 => f.write_str("Ed25519 key"),
+        }
+    }
+}
+
+/// `v=`: the first tag if it is there at all.
+fn version(tags: &TagList<'_>) -> Result<(), Refusal> {
+    match tags.get("v") {
+        None => Ok(()),
+        Some(b"DKIM1") if tags.first() == Some(b"v") => Ok(()),
+        Some(b"DKIM1") => Err(permerror("the key record has v= not as its first tag")),
+        Some(_) => Err(permerror(
+            "the key record has a version (v=) other than DKIM1",
+        )),
+    }
+}
+
+/// `h=`: the default is all algorithms.
+fn hash_algorithms(tags: &TagList<'_>) -> Result<(), Refusal> {
+    match tags.get("h") {
+        Some(hashes) if !items(hashes).any(|hash| is(hash, "sha256")) => {
+            Err(permerror("the key record does not allow SHA-256 (h=)"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// `s=`: the default is all services.
+fn service_types(tags: &TagList<'_>) -> Result<(), Refusal> {
+    let for_mail = |service: &[u8]| service == b"*" || is(service, "email");
+    match tags.get("s") {
+        Some(services) if !items(services).any(for_mail) => {
+            Err(permerror("the key record is not for mail (s=)"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// `k=` and `p=`.
+fn public_key(tags: &TagList<'_>) -> Result<(Kind, Box<dyn VerifyingKey + Send + Sync>), Refusal> {
+    let text = tags
+        .get("p")
+        .ok_or_else(|| permerror("the key record has no p="))?;
+    let octets = base64::decode(text)
+        .ok_or_else(|| permerror("the key (p=) in the key record is not Base64"))?;
+    if octets.is_empty() {
+        return Err(permerror("the key record is revoked (empty p=)"));
+    }
+    match tags.get("k").unwrap_or(b"rsa") {
+        kind if is(kind, "rsa") => rsa(text),
+        kind if is(kind, "ed25519") => ed25519(text, octets.len()),
+        _ => Err(permerror(
+            "the key record is for an unknown type of key (k=)",
+        )),
+    }
+}
+
+fn rsa(text: &[u8]) -> Result<(Kind, Box<dyn VerifyingKey + Send + Sync>), Refusal> {
+    let verifier = verifier("rsa", text)?;
+    match verifier.public_key_bits() {
+        0 => Err(permerror("the key (p=) in the key record is no RSA key")),
+        bits => Ok((Kind::Rsa { bits }, verifier)),
+    }
+}
+
+/// RFC 8463 section 4.2: 32 octets, without the wrapping that RSA keys have.
+fn ed25519(
+    text: &[u8],
+    length: usize,
+) -> Result<(Kind, Box<dyn VerifyingKey + Send + Sync>), Refusal> {
+    match length {
+        32 => Ok((Kind::Ed25519, verifier("ed25519", text)?)),
+        _ => Err(permerror(
+            "the key (p=) in the key record is no Ed25519 key of 32 octets",
+        )),
+    }
+}
+
+/// Hands mail-auth a record that has nothing to interpret in it.
+fn verifier(kind: &str, text: &[u8]) -> Result<Box<dyn VerifyingKey + Send + Sync>, Refusal> {
+    let mut record = format!("k={kind}; p=").into_bytes();
+    record.extend(base64::without_white_space(text));
+    let key = DomainKey::parse(&record);
+    let key = key.map_err(|_| permerror("the key (p=) in the key record is broken"))?;
+    Ok(key.p)
+}
+
+/// Keywords are literals of ABNF, which has no case (RFC 5234 section 2.3).
+fn is(text: &[u8], keyword: &str) -> bool {
+    text.eq_ignore_ascii_case(keyword.as_bytes())
+}
+
+fn permerror(reason: &'static str) -> Refusal {
+    Refusal::new(DkimResult::Permerror, reason)
+}

@@ -1,0 +1,207 @@
+//! Fetches keys from DNS, all of a message at once, and keeps them parsed.
+//!
+//! What could not be fetched in time is a temperror, never an absence.
+
+use super::{
+    key::Key,
+    outcome::{DkimResult, Refusal},
+};
+use crate::dns::{Answer, Name, Records, Resolve};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+use tokio::{task::JoinSet, time};
+
+/// What the key records of a message say, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(HashMap<Name, Found>);
+
+/// A key, or why there is none.
+type Found = Result<Arc<Key>, Refusal>;
+
+impl Keys {
+    pub(super) fn get(&self, name: &Name) -> Found {
+        let in_time = self.0.get(name).cloned();
+        in_time.unwrap_or_else(|| Err(temperror("the key record did not come in time")))
+    }
+}
+
+/// Asks for the key records at `names`, all at the same time, and returns when
+/// the last answer is there or the deadline has come. What `cache` has is not
+/// asked for.
+pub async fn fetch_keys<R: Resolve>(
+    resolver: &Arc<R>,
+    cache: &KeyCache,
+    names: &[Name],
+    deadline: Instant,
+) -> Keys {
+    let mut keys = Keys::default();
+    let mut questions = JoinSet::new();
+    for name in names {
+        match cache.get(name, Instant::now()) {
+            Some(found) => drop(keys.0.insert(name.clone(), found)),
+            None => drop(questions.spawn(ask(Arc::clone(resolver), name.clone()))),
+        }
+    }
+    let collected = collect(&mut questions, cache, &mut keys);
+    // What is not there by then counts as a temperror, so the time-out itself
+    // says nothing more.
+    let _ = time::timeout_at(deadline.into(), collected).await;
+    keys
+}
+
+async fn ask<R: Resolve>(resolver: Arc<R>, name: Name) -> (Name, Answer<Vec<u8>>) {
+    let answer = resolver.txt(&name).await;
+    (name, answer)
+}
+
+async fn collect(
+    questions: &mut JoinSet<(Name, Answer<Vec<u8>>)>,
+    cache: &KeyCache,
+    keys: &mut Keys,
+) {
+    while let Some(finished) = questions.join_next().await {
+        if let Ok((name, answer)) = finished {
+            let found = read(answer, &name, cache);
+            keys.0.insert(name, found);
+        }
+    }
+}
+
+/// RFC 6376 section 6.1.2, steps 1 to 4.
+fn read(answer: Answer<Vec<u8>>, name: &Name, cache: &KeyCache) -> Found {
+    match answer {
+        Answer::Found(records) => {
+            let found = single_key(&records);
+            cache.insert(name.clone(), found.clone(), records.valid_until);
+            found
+        }
+        Answer::Absent(absence) => Err(Refusal::new(
+            DkimResult::Permerror,
+            format!("there is no key record at {name} ({absence})"),
+        )),
+        Answer::Temperror(failure) => {
+            let failure = failure.to_string().escape_default().to_string();
+            Err(temperror(format!(
+                "the key record could not be fetched: {failure}"
+            )))
+        }
+    }
+}
+
+/// RFC 6376 section 3.6.2.2: "if there are multiple records in an RRset, the
+/// results are undefined". A choice between them would be one for whoever can
+/// add one.
+fn single_key(records: &Records<Vec<u8>>) -> Found {
+    match records.records.as_slice() {
+        [record] => Key::parse(record).map(Arc::new),
+        _ => Err(Refusal::new(
+            DkimResult::Permerror,
+            "there are several TXT records where one key record should be",
+        )),
+    }
+}
+
+fn temperror(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(DkimResult::Temperror, reason)
+}
+
+/// The keys that the latest messages needed, parsed, each for no longer than
+/// its record may be kept.
+///
+/// It holds at most [`KeyCache::CAPACITY`] keys in two generations: the young
+/// one fills up, then it becomes the old one, and what was old and not asked
+/// for since is gone.
+#[derive(Debug, Default)]
+pub struct KeyCache(Mutex<Generations>);
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<Name, Cached>,
+    old: HashMap<Name, Cached>,
+}
+
+#[derive(Clone, Debug)]
+struct Cached {
+    found: Found,
+    valid_until: Instant,
+}
+
+impl KeyCache {
+    /// How many keys are kept. An RSA key and its name take about 1 KiB, so
+    /// that all take 4 MiB at most; a busy host sees some hundred selectors an
+    /// hour. A key that fell out costs a question that DNS has cached and some
+    /// microseconds.
+    pub const CAPACITY: usize = 4096;
+
+    fn get(&self, name: &Name, now: Instant) -> Option<Found> {
+        let mut generations = self.lock();
+        let cached = match generations.young.get(name) {
+            Some(cached) => cached.clone(),
+            None => {
+                let cached = generations.old.remove(name)?;
+                generations.insert(name.clone(), cached.clone());
+                cached
+            }
+        };
+        (now < cached.valid_until).then_some(cached.found)
+    }
+
+    fn insert(&self, name: Name, found: Found, valid_until: Instant) {
+        self.lock().insert(name, Cached { found, valid_until });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Generations> {
+        // Maps of whole entries are whole even if a holder panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Generations {
+    fn insert(&mut self, name: Name, cached: Cached) {
+        if self.young.len() >= KeyCache::CAPACITY / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(name, cached);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn name(number: usize) -> Name {
+        Name::parse(format!("s{number}._domainkey.example.org")).unwrap()
+    }
+
+    fn nothing() -> Found {
+        Err(temperror("nothing"))
+    }
+
+    #[test]
+    fn a_key_is_kept_until_its_ttl_runs_out() {
+        let cache = KeyCache::default();
+        let start = Instant::now();
+        let end = start + Duration::from_secs(300);
+        cache.insert(name(1), nothing(), end);
+        assert!(cache.get(&name(1), start).is_some());
+        assert!(cache.get(&name(1), end).is_none());
+        assert!(cache.get(&name(2), start).is_none());
+    }
+
+    #[test]
+    fn the_cache_is_bounded_and_keeps_what_is_asked_for() {
+        let cache = KeyCache::default();
+        let start = Instant::now();
+        let end = start + Duration::from_secs(300);
+        for number in 0..10 * KeyCache::CAPACITY {
+            cache.insert(name(number), nothing(), end);
+            assert!(cache.get(&name(0), start).is_some());
+        }
+        let generations = cache.lock();
+        assert!(generations.young.len() + generations.old.len() <= KeyCache::CAPACITY);
+    }
+}

@@ -1,0 +1,377 @@
+//! One DKIM-Signature field, parsed into a value that RFC 6376 allows and that
+//! our policy does not refuse whatever the key may be.
+//!
+//! Input is the field's value as it stands in the header. Nothing is looked up
+//! and no clock is read.
+
+use super::{
+    base64,
+    outcome::{Claims, DkimResult, Refusal},
+    tag_list::{TagList, items, trim},
+};
+use crate::{address::Domain, dns::Name};
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// The most names that `h=` may have. Signers use some 30; looking names up
+/// costs time that a sender must not be able to spend at will.
+const MAX_SIGNED_FIELDS: usize = 256;
+
+/// The longest signature in octets: that of an RSA key of 8192 bits.
+const MAX_SIGNATURE: usize = 1024;
+
+/// How far in the future a signature may be made: clocks are not all right.
+const CLOCK_SKEW: Duration = Duration::from_hours(24);
+
+/// A signature that is worth fetching its key.
+#[derive(Debug)]
+pub(super) struct Signature {
+    pub(super) algorithm: Algorithm,
+    pub(super) header_canonicalization: Canonicalization,
+    pub(super) body_canonicalization: Canonicalization,
+    /// `d=`, with at least two labels.
+    pub(super) domain: Domain,
+    /// Whether the domain of `i=` is `d=` and not one below it.
+    pub(super) identity_in_domain_itself: bool,
+    /// Where the key record is: `s=`, `_domainkey`, `d=`.
+    pub(super) key_name: Name,
+    /// `h=` without white space.
+    signed_fields: Vec<u8>,
+    /// `bh=`, a SHA-256 hash.
+    pub(super) body_hash: [u8; 32],
+    /// `b=`.
+    pub(super) octets: Vec<u8>,
+    /// Where the value of `b=` stands in the field's value.
+    pub(super) octets_span: Range<usize>,
+}
+
+/// How the hash of the header was signed (RFC 6376 section 3.3, RFC 8463).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    /// RSA with PKCS #1 v1.5 and SHA-256.
+    RsaSha256,
+    /// PureEdDSA over the SHA-256 hash.
+    Ed25519Sha256,
+}
+
+/// What changes in transit a signature survives (RFC 6376 section 3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Canonicalization {
+    /// None.
+    Simple,
+    /// Those of white space and line folding.
+    Relaxed,
+}
+
+impl Signature {
+    /// Parses the value of a DKIM-Signature field as far as `Claims` and, if it
+    /// is acceptable, wholly.
+    pub(super) fn parse(value: &[u8], now: SystemTime) -> (Claims, Result<Self, Refusal>) {
+        match TagList::parse(value) {
+            Ok(tags) => (claims(&tags), signature(&tags, now)),
+            Err(error) => (Claims::default(), Err(error.refusal(DkimResult::Neutral))),
+        }
+    }
+
+    /// The names of `h=`.
+    pub(super) fn signed_fields(&self) -> impl Iterator<Item = &[u8]> {
+        items(&self.signed_fields)
+    }
+}
+
+fn claims(tags: &TagList<'_>) -> Claims {
+    let name = |tag| tags.get(tag).and_then(|text| host_name(text).ok());
+    Claims {
+        domain: name("d").map(|d| d.to_string()),
+        selector: name("s").map(|s| s.to_string()),
+        algorithm: tags.get("a").and_then(algorithm_name),
+        header_b: tags.get("b").and_then(beginning),
+    }
+}
+
+/// A hyphenated word that can stand in a header field of ours.
+fn algorithm_name(text: &[u8]) -> Option<String> {
+    let hyphenated = |c: &u8| c.is_ascii_alphanumeric() || *c == b'-';
+    let fits = (1..=32).contains(&text.len()) && text.iter().all(hyphenated);
+    fits.then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+/// RFC 6008 section 4: the first eight characters are enough.
+fn beginning(text: &[u8]) -> Option<String> {
+    let base64 = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=');
+    let start: Vec<u8> = base64::without_white_space(text).take(8).collect();
+    let fits = !start.is_empty() && start.iter().all(base64);
+    fits.then(|| String::from_utf8_lossy(&start).into_owned())
+}
+
+/// RFC 6376 section 6.1.1, in the order of the tags in section 3.5.
+fn signature(tags: &TagList<'_>, now: SystemTime) -> Result<Signature, Refusal> {
+    version(tags)?;
+    let algorithm = algorithm(required(tags, "a")?)?;
+    let octets = signature_octets(required(tags, "b")?)?;
+    let body_hash = body_hash(required(tags, "bh")?)?;
+    let (header_canonicalization, body_canonicalization) = canonicalizations(tags)?;
+    let domain = signing_domain(required(tags, "d")?)?;
+    let signed_fields = signed_fields(required(tags, "h")?)?;
+    let identity_in_domain_itself = identity(tags, &domain)?;
+    body_length(tags)?;
+    query_methods(tags)?;
+    let key_name = key_name(required(tags, "s")?, &domain)?;
+    times(tags, now)?;
+    Ok(Signature {
+        algorithm,
+        header_canonicalization,
+        body_canonicalization,
+        domain,
+        identity_in_domain_itself,
+        key_name,
+        signed_fields,
+        body_hash,
+        octets,
+        octets_span: tags.span("b").unwrap_or_default(),
+    })
+}
+
+fn required<'a>(tags: &TagList<'a>, name: &'static str) -> Result<&'a [u8], Refusal> {
+    let missing = || {
+        neutral(format!(
+            "the signature has no {name}= tag, which is required"
+        ))
+    };
+    tags.get(name).ok_or_else(missing)
+}
+
+fn version(tags: &TagList<'_>) -> Result<(), Refusal> {
+    match required(tags, "v")? {
+        b"1" => Ok(()),
+        _ => Err(neutral("the signature has a version (v=) other than 1")),
+    }
+}
+
+/// Keywords are literals of ABNF, which has no case (RFC 5234 section 2.3).
+fn algorithm(text: &[u8]) -> Result<Algorithm, Refusal> {
+    match text.to_ascii_lowercase().as_slice() {
+        b"rsa-sha256" => Ok(Algorithm::RsaSha256),
+        b"ed25519-sha256" => Ok(Algorithm::Ed25519Sha256),
+        // RFC 8301 section 3.1
+        b"rsa-sha1" => Err(policy(
+            "the signature uses SHA-1, which RFC 8301 forbids; sign with rsa-sha256",
+        )),
+        _ => Err(neutral("the signature algorithm (a=) is unknown")),
+    }
+}
+
+fn signature_octets(text: &[u8]) -> Result<Vec<u8>, Refusal> {
+    match base64::decode(text) {
+        Some(octets) if octets.is_empty() => Err(neutral("the signature (b=) is empty")),
+        Some(octets) if octets.len() > MAX_SIGNATURE => {
+            Err(policy("the signature (b=) is longer than that of any key"))
+        }
+        Some(octets) => Ok(octets),
+        None => Err(neutral("the signature (b=) is not Base64")),
+    }
+}
+
+fn body_hash(text: &[u8]) -> Result<[u8; 32], Refusal> {
+    let hash = base64::decode(text).and_then(|octets| octets.try_into().ok());
+    hash.ok_or_else(|| neutral("the body hash (bh=) is not a SHA-256 hash in Base64"))
+}
+
+fn canonicalizations(tags: &TagList<'_>) -> Result<(Canonicalization, Canonicalization), Refusal> {
+    let text = tags.get("c").unwrap_or(b"simple");
+    let mut names = text.splitn(2, |&c| c == b'/');
+    let header = canonicalization(names.next().unwrap_or_default())?;
+    // RFC 6376 section 3.5: "If only one algorithm is named, that algorithm is
+    // used for the header and "simple" is used for the body."
+    let body = canonicalization(names.next().unwrap_or(b"simple"))?;
+    Ok((header, body))
+}
+
+fn canonicalization(name: &[u8]) -> Result<Canonicalization, Refusal> {
+    match name.to_ascii_lowercase().as_slice() {
+        b"simple" => Ok(Canonicalization::Simple),
+        b"relaxed" => Ok(Canonicalization::Relaxed),
+        _ => Err(neutral("the canonicalization (c=) is unknown")),
+    }
+}
+
+fn signing_domain(text: &[u8]) -> Result<Domain, Refusal> {
+    let domain =
+        host_name(text).map_err(|()| neutral("the signing domain (d=) is no domain name"))?;
+    match domain.parent() {
+        Some(_) => Ok(domain),
+        None => Err(policy("the signing domain (d=) is a top-level domain")),
+    }
+}
+
+/// `sub-domain *("." sub-domain)` in A-labels or, as RFC 8616 section 5 has it,
+/// U-labels.
+fn host_name(text: &[u8]) -> Result<Domain, ()> {
+    let text = std::str::from_utf8(text).map_err(|_| ())?;
+    let domain = Domain::parse(text).map_err(|_| ())?;
+    let ldh = |label: &str| !label.starts_with('-') && !label.ends_with('-');
+    let fits = !text.ends_with('.') && !domain.as_str().contains('_');
+    if fits && domain.as_str().split('.').all(ldh) {
+        Ok(domain)
+    } else {
+        Err(())
+    }
+}
+
+fn signed_fields(text: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let printable = |name: &[u8]| !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+    if items(text).nth(MAX_SIGNED_FIELDS).is_some() {
+        return Err(policy("the list of signed fields (h=) is too long"));
+    }
+    if !items(text).all(printable) {
+        return Err(neutral(
+            "the list of signed fields (h=) is no list of field names",
+        ));
+    }
+    if !items(text).any(|name| name.eq_ignore_ascii_case(b"from")) {
+        // RFC 6376 section 5.4
+        return Err(permerror("the From field is not signed (h= lacks it)"));
+    }
+    Ok(items(text).collect::<Vec<_>>().join(&b':'))
+}
+
+/// Whether `i=` is in the signing domain itself; below it is allowed as well,
+/// unless the key says otherwise. The default of `i=` is `@` and `d=`.
+fn identity(tags: &TagList<'_>, domain: &Domain) -> Result<bool, Refusal> {
+    let Some(text) = tags.get("i") else {
+        return Ok(true);
+    };
+    let identity = identity_domain(text)
+        .ok_or_else(|| neutral("the identity (i=) has no domain name after an \"@\""))?;
+    if !is_within(&identity, domain) {
+        let reason = "the identity (i=) is not in the signing domain (d=)";
+        return Err(permerror(reason));
+    }
+    Ok(identity == *domain)
+}
+
+/// `[ Local-part ] "@" domain-name`, in quoted-printable.
+fn identity_domain(text: &[u8]) -> Option<Domain> {
+    let text = quoted_printable(text)?;
+    let at = text.iter().rposition(|&c| c == b'@')?;
+    host_name(&text[at + 1..]).ok()
+}
+
+/// RFC 6376 section 2.11: `=` and two hexadecimal digits stand for an octet.
+fn quoted_printable(text: &[u8]) -> Option<Vec<u8>> {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&c, after)) = rest.split_first() {
+        match (c, after) {
+            (b'=', [high, low, after @ ..]) => {
+                octets.push(hex(*high)? << 4 | hex(*low)?);
+                rest = after;
+            }
+            (b'=', _) => return None,
+            _ => {
+                octets.push(c);
+                rest = after;
+            }
+        }
+    }
+    Some(octets)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    let value = char::from(digit).to_digit(16)?;
+    u8::try_from(value).ok()
+}
+
+/// Whether a domain is another one or below it.
+pub(super) fn is_within(domain: &Domain, ancestor: &Domain) -> bool {
+    let above = domain.as_str().strip_suffix(ancestor.as_str());
+    above.is_some_and(|labels| labels.is_empty() || labels.ends_with('.'))
+}
+
+/// A body that is signed in part can be added to (RFC 6376 section 8.2).
+fn body_length(tags: &TagList<'_>) -> Result<(), Refusal> {
+    match tags.get("l") {
+        None => Ok(()),
+        Some(digits) if is_number(digits) => Err(policy(
+            "the signature covers the body only in part (l=), which is not accepted; \
+             sign without l=",
+        )),
+        Some(_) => Err(neutral("the body length (l=) is no number")),
+    }
+}
+
+/// `q=`: DNS TXT records are the only way to fetch keys. The default is
+/// `dns/txt`.
+fn query_methods(tags: &TagList<'_>) -> Result<(), Refusal> {
+    let methods = tags.get("q").unwrap_or(b"dns/txt");
+    match items(methods).any(|method| method.eq_ignore_ascii_case(b"dns/txt")) {
+        true => Ok(()),
+        false => Err(neutral("the signature knows no way to its key but q=")),
+    }
+}
+
+fn key_name(selector: &[u8], domain: &Domain) -> Result<Name, Refusal> {
+    let selector =
+        host_name(selector).map_err(|()| neutral("the selector (s=) is no domain name"))?;
+    let name = format!("{selector}._domainkey.{domain}");
+    Name::parse(name).map_err(|_| neutral("selector and domain make a name too long for DNS"))
+}
+
+/// `t=` and `x=`, in seconds since 1970.
+fn times(tags: &TagList<'_>, now: SystemTime) -> Result<(), Refusal> {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let made = seconds(tags, "t")?;
+    let expires = seconds(tags, "x")?;
+    if made.is_some_and(|made| made > now.saturating_add(CLOCK_SKEW)) {
+        return Err(policy("the signature was made in the future (t=)"));
+    }
+    if expires.is_some_and(|expires| made.is_some_and(|made| expires <= made)) {
+        let reason = "the signature expires (x=) before it was made (t=)";
+        return Err(neutral(reason));
+    }
+    if expires.is_some_and(|expires| expires <= now) {
+        return Err(policy("the signature has expired (x=)"));
+    }
+    Ok(())
+}
+
+/// RFC 6376 section 3.5: values too large to hold may be taken for infinite.
+fn seconds(tags: &TagList<'_>, name: &'static str) -> Result<Option<Duration>, Refusal> {
+    let Some(digits) = tags.get(name) else {
+        return Ok(None);
+    };
+    if !is_number(digits) {
+        return Err(neutral(format!("the time {name}= is no number of seconds")));
+    }
+    let digits = std::str::from_utf8(digits).unwrap_or_default();
+    let seconds = digits.parse().unwrap_or(u64::MAX);
+    Ok(Some(Duration::from_secs(seconds)))
+}
+
+fn is_number(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
+fn neutral(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(DkimResult::Neutral, reason)
+}
+
+fn policy(reason: &'static str) -> Refusal {
+    Refusal::new(DkimResult::Policy, reason)
+}
+
+fn permerror(reason: &'static str) -> Refusal {
+    Refusal::new(DkimResult::Permerror, reason)
+}
+
+/// The domain of a From field, for ranking signatures and nothing else: what
+/// stands after the last `@`.
+pub(super) fn author_domain(value: &[u8]) -> Option<Domain> {
+    let at = value.iter().rposition(|&c| c == b'@')?;
+    let rest = trim(&value[at + 1..]);
+    let part = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_' | 0x80..);
+    let end = rest.iter().position(|c| !part(c)).unwrap_or(rest.len());
+    Domain::parse(std::str::from_utf8(&rest[..end]).ok()?).ok()
+}

@@ -1,0 +1,54 @@
+//! How a command ends: its exit code, and the last word if it failed.
+
+use crate::config::ConfigError;
+use std::process::ExitCode;
+
+/// Why a command failed, as sysexits.h counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 64: the command line is wrong.
+    Usage = 64,
+    /// 66: a file that was named does not exist or can't be read.
+    NoInput = 66,
+    /// 69: something that is needed does not work, such as the DNS.
+    Unavailable = 69,
+    /// 71: the operating system refused something, such as a socket.
+    Os = 71,
+    /// 74: reading or writing failed half-way.
+    Io = 74,
+    /// 78: the configuration is wrong.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What a command could not do.
+#[derive(Debug)]
+pub struct Failure {
+    /// The code to end with.
+    pub exit: Exit,
+    /// For standard error, in one line.
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    /// A failure with the code that fits it.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        let error = error.into();
+        Self { exit, error }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let exit = match error {
+            ConfigError::Unreadable { .. } => Exit::NoInput,
+            ConfigError::Invalid { .. } => Exit::Config,
+        };
+        Self::new(exit, error)
+    }
+}

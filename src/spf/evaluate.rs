@@ -1,0 +1,630 @@
+//! check_host(): the evaluation of RFC 7208, in the order of its sections.
+//!
+//! Input is a [`Sender`] and the DNS. Errors of records and of the DNS end the
+//! whole evaluation at once, from whatever depth, as [`Stop`]; they can't be
+//! mistaken for "does not match".
+
+use super::{
+    Outcome, SpfResult,
+    macros::{DomainSpec, ExplainString, Values},
+    record::{Directive, Hosts, Mechanism, Qualifier, Record, SyntaxError, is_spf},
+    sender::Sender,
+    trace::{Count, Observer, Step},
+};
+use crate::{
+    config,
+    dns::{self, Answer, Name},
+};
+use std::{
+    fmt::Display,
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Names of one `mx` or `ptr` whose addresses are looked up (section 4.6.4).
+const MAX_HOSTS: usize = 10;
+/// Includes and redirects inside one another. `spf.max_lookups` bounds them too,
+/// but may be set to a number that no stack can hold.
+const MAX_DEPTH: usize = 20;
+
+/// One evaluation: where it is, and what it has used up of the limits.
+pub(super) struct Evaluation<'a, R, O> {
+    resolver: &'a R,
+    sender: &'a Sender<'a>,
+    limits: config::Spf,
+    observer: &'a mut O,
+    lookups: usize,
+    void_lookups: usize,
+    depth: usize,
+    /// The validated names of the client, once they are known: neither `ptr` nor
+    /// `%{p}` looks them up twice.
+    validated: Option<Vec<Name>>,
+}
+
+/// What the record of one domain says.
+enum Finding {
+    /// There is no record, and why.
+    NoRecord(String),
+    /// A mechanism matched, or none did.
+    Settled(Settled),
+}
+
+struct Settled {
+    qualifier: Qualifier,
+    reason: String,
+    explanation: Option<Explanation>,
+}
+
+/// `exp=`, and the domain whose record has it.
+struct Explanation {
+    spec: DomainSpec,
+    domain: Name,
+}
+
+/// Why the whole evaluation ends early.
+enum Stop {
+    TempError(String),
+    PermError(String),
+}
+
+/// What a `domain-spec` expands to.
+enum Target {
+    Name(Name),
+    /// Nothing that DNS can carry.
+    Malformed,
+    /// RFC 8616 section 4: a term with `%{s}` or `%{l}` matches nothing if the
+    /// local part is not ASCII.
+    Unmatchable,
+}
+
+type Checking<'s> = Pin<Box<dyn Future<Output = Result<Finding, Stop>> + Send + 's>>;
+
+impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
+    pub(super) fn new(
+        resolver: &'a R,
+        sender: &'a Sender<'a>,
+        limits: config::Spf,
+        observer: &'a mut O,
+    ) -> Self {
+        Self {
+            resolver,
+            sender,
+            limits,
+            observer,
+            lookups: 0,
+            void_lookups: 0,
+            depth: 0,
+            validated: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Outcome {
+        let sender = self.sender;
+        let finding = match &sender.domain {
+            Ok(domain) => self.check_host(domain).await,
+            Err(why) => Ok(Finding::NoRecord(why.clone())),
+        };
+        let outcome = self.conclude(finding).await;
+        self.depth = 0;
+        self.note(|| Step::Decided {
+            result: outcome.result,
+            reason: outcome.reason.clone(),
+        });
+        outcome
+    }
+
+    async fn conclude(&mut self, finding: Result<Finding, Stop>) -> Outcome {
+        let (result, reason, explanation) = match finding {
+            Ok(Finding::NoRecord(why)) => (SpfResult::None, why, None),
+            Ok(Finding::Settled(it)) => (it.qualifier.into(), it.reason, it.explanation),
+            Err(Stop::TempError(why)) => (SpfResult::TempError, why, None),
+            Err(Stop::PermError(why)) => (SpfResult::PermError, why, None),
+        };
+        let mut outcome = Outcome::new(self.sender, result, reason);
+        if let Some(explanation) = explanation {
+            outcome.explanation = self.explain(&explanation).await;
+        }
+        outcome
+    }
+
+    /// Section 4. Boxed, because include and redirect come back to it.
+    fn check_host<'s>(&'s mut self, domain: &'s Name) -> Checking<'s> {
+        Box::pin(async move {
+            // Section 4.3: "or is not a multi-label domain name".
+            if domain.labels().count() < 2 {
+                let why = format!("{domain} is not fully qualified");
+                return Ok(Finding::NoRecord(why));
+            }
+            match self.look_up_record(domain).await? {
+                Some(record) => self.evaluate_record(&record, domain).await,
+                None => Ok(Finding::NoRecord(format!("{domain} has no SPF record"))),
+            }
+        })
+    }
+
+    /// Section 4.4.
+    async fn look_up_record(&mut self, domain: &Name) -> Result<Option<Record>, Stop> {
+        match self.resolver.txt(domain).await {
+            Answer::Found(found) => self.select_record(domain, &found.records),
+            // Section 4.3: NXDOMAIN gives "none"; so does, by section 4.5, an
+            // answer without records.
+            Answer::Absent(absence) => {
+                self.note(|| Step::Note(format!("TXT {domain}: {absence}")));
+                Ok(None)
+            }
+            Answer::Temperror(failure) => Err(Stop::TempError(format!("TXT {domain}: {failure}"))),
+        }
+    }
+
+    /// Section 4.5: exactly one of the TXT records may be an SPF record, be it
+    /// well-formed or not.
+    fn select_record(&mut self, domain: &Name, texts: &[Vec<u8>]) -> Result<Option<Record>, Stop> {
+        let texts: Vec<&Vec<u8>> = texts.iter().filter(|text| is_spf(text)).collect();
+        for text in &texts {
+            self.note(|| Step::Record {
+                domain: domain.to_string(),
+                text: text.escape_ascii().to_string(),
+            });
+        }
+        match texts.as_slice() {
+            [] => Ok(None),
+            [text] => Record::parse(text).map(Some).map_err(Stop::from),
+            _ => {
+                let why = format!("{domain} has {} SPF records", texts.len());
+                Err(Stop::PermError(why))
+            }
+        }
+    }
+
+    /// Section 4.6: mechanisms from left to right; the first match decides.
+    async fn evaluate_record(&mut self, record: &Record, domain: &Name) -> Result<Finding, Stop> {
+        for directive in record.directives() {
+            if self.try_directive(directive, domain).await? {
+                return Ok(Finding::Settled(Settled {
+                    qualifier: directive.qualifier,
+                    reason: format!("{directive} matches"),
+                    explanation: explanation::<O>(directive, record, domain),
+                }));
+            }
+        }
+        match record.redirect() {
+            Some(target) => self.redirect(target, domain).await,
+            // Section 4.7.
+            None => Ok(Finding::Settled(Settled {
+                qualifier: Qualifier::Neutral,
+                reason: format!("no mechanism of {domain} matches"),
+                explanation: None,
+            })),
+        }
+    }
+
+    async fn try_directive(&mut self, directive: &Directive, domain: &Name) -> Result<bool, Stop> {
+        self.begin_term(directive, directive.mechanism.asks_dns())?;
+        let matched = self.matches(&directive.mechanism, domain).await?;
+        self.note(|| match matched {
+            true => Step::Matched(directive.qualifier.into()),
+            false => Step::NotMatched,
+        });
+        Ok(matched)
+    }
+
+    /// Section 4.6.4: a term that causes look-ups counts before it is evaluated.
+    fn begin_term(&mut self, term: impl Display, asks_dns: bool) -> Result<(), Stop> {
+        let lookup = match asks_dns {
+            true => Some(self.count_lookup()?),
+            false => None,
+        };
+        self.note(|| Step::Term {
+            term: term.to_string(),
+            lookup,
+        });
+        Ok(())
+    }
+
+    fn count_lookup(&mut self) -> Result<Count, Stop> {
+        self.lookups += 1;
+        let limit = self.limits.max_lookups;
+        if self.lookups > limit {
+            let why = format!("more than {limit} terms that need look-ups");
+            return Err(Stop::PermError(why));
+        }
+        Ok(Count {
+            used: self.lookups,
+            limit,
+        })
+    }
+
+    fn count_void_lookup(&mut self) -> Result<Count, Stop> {
+        self.void_lookups += 1;
+        let limit = self.limits.max_void_lookups;
+        if self.void_lookups > limit {
+            let why = format!("more than {limit} look-ups without an answer");
+            return Err(Stop::PermError(why));
+        }
+        Ok(Count {
+            used: self.void_lookups,
+            limit,
+        })
+    }
+
+    /// Section 4.8: the name a term is about, or `None` if the DNS can't be
+    /// asked for it. What then happens is left open by the RFC; the mechanism
+    /// does not match, as for a name that does not exist.
+    async fn host(
+        &mut self,
+        spec: Option<&DomainSpec>,
+        domain: &Name,
+    ) -> Result<Option<Name>, Stop> {
+        let Some(spec) = spec else {
+            return Ok(Some(domain.clone()));
+        };
+        match self.target(spec, domain).await? {
+            Target::Name(name) => Ok(Some(name)),
+            Target::Malformed | Target::Unmatchable => Ok(None),
+        }
+    }
+
+    async fn target(&mut self, spec: &DomainSpec, domain: &Name) -> Result<Target, Stop> {
+        if spec.uses_local_part() && !self.sender.local_part.is_ascii() {
+            self.note(|| Step::Note("the local part is not ASCII (RFC 8616)".to_owned()));
+            return Ok(Target::Unmatchable);
+        }
+        let validated = match spec.needs_validated_name() {
+            true => self.count_validated_name(domain).await?,
+            false => Vec::new(),
+        };
+        let octets = spec.expand(&self.values(&domain.to_octets(), &validated));
+        if spec.has_macros() {
+            self.note(|| Step::Expanded {
+                spec: spec.to_string(),
+                name: octets.escape_ascii().to_string(),
+            });
+        }
+        Ok(self.parse_target(&octets))
+    }
+
+    fn parse_target(&mut self, octets: &[u8]) -> Target {
+        match Name::parse(octets) {
+            Ok(name) if name.labels().next().is_some() => Target::Name(name),
+            Ok(_root) => Target::Malformed,
+            Err(why) => {
+                self.note(|| Step::Note(format!("no name that DNS can be asked for: {why}")));
+                Target::Malformed
+            }
+        }
+    }
+
+    fn values<'v>(&'v self, domain: &'v [u8], validated: &'v [u8]) -> Values<'v> {
+        Values {
+            client: self.sender.client,
+            local_part: self.sender.local_part.as_bytes(),
+            sender_domain: &self.sender.domain_octets,
+            domain,
+            helo: self.sender.helo.as_bytes(),
+            validated,
+            receiver: self.sender.receiver.as_bytes(),
+            now: unix_time(),
+        }
+    }
+
+    /// Section 5.
+    async fn matches(&mut self, mechanism: &Mechanism, domain: &Name) -> Result<bool, Stop> {
+        let client = self.sender.client;
+        match mechanism {
+            Mechanism::All => Ok(true),
+            Mechanism::Include(spec) => self.include(spec, domain).await,
+            Mechanism::A(hosts) => self.a(hosts, domain).await,
+            Mechanism::Mx(hosts) => self.mx(hosts, domain).await,
+            Mechanism::Ptr(spec) => self.ptr(spec.as_ref(), domain).await,
+            Mechanism::Ip4(network, prefix) => {
+                Ok(matches!(client, IpAddr::V4(ip) if prefix.covers(*network, ip)))
+            }
+            Mechanism::Ip6(network, prefix) => {
+                Ok(matches!(client, IpAddr::V6(ip) if prefix.covers(*network, ip)))
+            }
+            Mechanism::Exists(spec) => self.exists(spec, domain).await,
+        }
+    }
+
+    /// Section 5.2.
+    async fn include(&mut self, spec: &DomainSpec, domain: &Name) -> Result<bool, Stop> {
+        let included = match self.target(spec, domain).await? {
+            Target::Name(included) => included,
+            Target::Unmatchable => return Ok(false),
+            Target::Malformed => return Err(malformed("include", spec)),
+        };
+        let finding = self.descend(&included).await;
+        match finding.map_err(|stop| stop.within(format_args!("include:{spec}")))? {
+            Finding::Settled(it) => match it.qualifier {
+                Qualifier::Pass => Ok(true),
+                Qualifier::Fail | Qualifier::SoftFail | Qualifier::Neutral => Ok(false),
+            },
+            Finding::NoRecord(why) => Err(Stop::PermError(format!("include:{spec}: {why}"))),
+        }
+    }
+
+    async fn descend(&mut self, domain: &Name) -> Result<Finding, Stop> {
+        if self.depth == MAX_DEPTH {
+            let why = format!("more than {MAX_DEPTH} records inside one another");
+            return Err(Stop::PermError(why));
+        }
+        self.depth += 1;
+        let finding = self.check_host(domain).await?;
+        self.depth -= 1;
+        Ok(finding)
+    }
+
+    /// Section 5.3.
+    async fn a(&mut self, hosts: &Hosts, domain: &Name) -> Result<bool, Stop> {
+        match self.host(hosts.domain.as_ref(), domain).await? {
+            Some(name) => self.host_matches(&name, hosts).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn host_matches(&mut self, name: &Name, hosts: &Hosts) -> Result<bool, Stop> {
+        let client = self.sender.client;
+        let addresses = self.addresses(name).await?;
+        Ok(addresses.iter().any(|&host| hosts.cover(host, client)))
+    }
+
+    /// Section 5.4.
+    async fn mx(&mut self, hosts: &Hosts, domain: &Name) -> Result<bool, Stop> {
+        let Some(name) = self.host(hosts.domain.as_ref(), domain).await? else {
+            return Ok(false);
+        };
+        let answer = self.resolver.mx(&name).await;
+        let describe = |mx: &dns::Mx| format!("{} {}", mx.preference, mx.exchange);
+        let exchanges = self.settle("MX", &name, answer, describe)?;
+        // Section 4.6.4. Told before any of them is asked for, so that the
+        // result does not depend on the order in which the DNS names them.
+        if exchanges.len() > MAX_HOSTS {
+            let why = format!("{name} has more than {MAX_HOSTS} mail exchangers");
+            return Err(Stop::PermError(why));
+        }
+        for mx in exchanges {
+            // A null MX (RFC 7505) is no host.
+            let is_host = mx.exchange.labels().next().is_some();
+            if is_host && self.host_matches(&mx.exchange, hosts).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Section 5.5.
+    async fn ptr(&mut self, spec: Option<&DomainSpec>, domain: &Name) -> Result<bool, Stop> {
+        let Some(target) = self.host(spec, domain).await? else {
+            return Ok(false);
+        };
+        let validated = self.validated_names().await?;
+        Ok(validated.iter().any(|name| name.is_within(&target)))
+    }
+
+    async fn validated_names(&mut self) -> Result<&[Name], Stop> {
+        if self.validated.is_none() {
+            self.validated = Some(self.look_up_validated_names().await?);
+        }
+        Ok(self.validated.as_deref().unwrap_or_default())
+    }
+
+    async fn look_up_validated_names(&mut self) -> Result<Vec<Name>, Stop> {
+        let client = self.sender.client;
+        let answer = self.resolver.ptr(client).await;
+        let names = self.settle("PTR", &Name::reverse(client), answer, Name::to_string);
+        // "If a DNS error occurs while doing the PTR RR lookup, then this
+        // mechanism fails to match."
+        let names = names.or_else(Stop::ignore_dns_error)?;
+        let mut validated = Vec::new();
+        // Section 4.6.4: "all records other than the first 10 MUST be ignored".
+        for name in names.into_iter().take(MAX_HOSTS) {
+            // "If a DNS error occurs while doing an A RR lookup, then that
+            // domain name is skipped and the search continues."
+            let addresses = self.addresses(&name).await;
+            let addresses = addresses.or_else(Stop::ignore_dns_error)?;
+            if addresses.contains(&client) {
+                validated.push(name);
+            }
+        }
+        Ok(validated)
+    }
+
+    /// Section 5.7: "The lookup type is A even when the connection type is
+    /// IPv6."
+    async fn exists(&mut self, spec: &DomainSpec, domain: &Name) -> Result<bool, Stop> {
+        let Some(name) = self.host(Some(spec), domain).await? else {
+            return Ok(false);
+        };
+        let answer = self.resolver.a(&name).await;
+        let found = self.settle("A", &name, answer, ToString::to_string)?;
+        Ok(!found.is_empty())
+    }
+
+    /// Section 6.1.
+    async fn redirect(&mut self, spec: &DomainSpec, domain: &Name) -> Result<Finding, Stop> {
+        let term = format!("redirect={spec}");
+        self.begin_term(&term, true)?;
+        let Target::Name(target) = self.target(spec, domain).await? else {
+            return Err(malformed("redirect", spec));
+        };
+        let finding = self.descend(&target).await;
+        match finding.map_err(|stop| stop.within(&term))? {
+            Finding::Settled(it) => Ok(Finding::Settled(Settled {
+                reason: format!("{term}: {}", it.reason),
+                ..it
+            })),
+            // "If no SPF record is found [...], the result is a 'permerror'
+            // rather than 'none'."
+            Finding::NoRecord(why) => Err(Stop::PermError(format!("{term}: {why}"))),
+        }
+    }
+
+    /// Section 6.2. Whatever goes wrong, the fail stays a fail.
+    async fn explain(&mut self, explanation: &Explanation) -> Option<String> {
+        // Section 4.6.4: this look-up happens after the evaluation and does not
+        // count.
+        self.limits.max_lookups = usize::MAX;
+        self.limits.max_void_lookups = usize::MAX;
+        let Explanation { spec, domain } = explanation;
+        let Ok(Target::Name(name)) = self.target(spec, domain).await else {
+            return None;
+        };
+        let answer = self.resolver.txt(&name).await;
+        let quote = |text: &Vec<u8>| format!("\"{}\"", text.escape_ascii());
+        self.note_question("TXT", &name, &answer, quote, None);
+        match answer {
+            Answer::Found(found) => match found.records.as_slice() {
+                [text] => self.expand_explanation(text, domain).await,
+                _ => None,
+            },
+            Answer::Absent(_) | Answer::Temperror(_) => None,
+        }
+    }
+
+    async fn expand_explanation(&mut self, text: &[u8], domain: &Name) -> Option<String> {
+        let text = ExplainString::parse(text).ok()?;
+        let validated = match text.needs_validated_name() {
+            true => self.validated_name(domain).await.ok()?,
+            false => Vec::new(),
+        };
+        text.expand(&self.values(&domain.to_octets(), &validated))
+    }
+
+    /// Section 4.6.4 counts the PTR look-up of `%{p}` among those of the terms.
+    async fn count_validated_name(&mut self, domain: &Name) -> Result<Vec<u8>, Stop> {
+        self.count_lookup()?;
+        self.validated_name(domain).await
+    }
+
+    /// `%{p}` (section 7.3): the domain itself if it is among the validated
+    /// names, else a subdomain of it, else any.
+    async fn validated_name(&mut self, domain: &Name) -> Result<Vec<u8>, Stop> {
+        let names = self.validated_names().await?;
+        let exact = names.iter().find(|&name| name == domain);
+        let within = || names.iter().find(|name| name.is_within(domain));
+        let name = exact.or_else(within).or(names.first());
+        Ok(name.map_or_else(|| b"unknown".to_vec(), Name::to_octets))
+    }
+
+    /// Section 5: A records for an IPv4 client, AAAA records for an IPv6 client.
+    async fn addresses(&mut self, name: &Name) -> Result<Vec<IpAddr>, Stop> {
+        match self.sender.client {
+            IpAddr::V4(_) => {
+                let answer = self.resolver.a(name).await;
+                let found = self.settle("A", name, answer, ToString::to_string)?;
+                Ok(found.into_iter().map(IpAddr::V4).collect())
+            }
+            IpAddr::V6(_) => {
+                let answer = self.resolver.aaaa(name).await;
+                let found = self.settle("AAAA", name, answer, ToString::to_string)?;
+                Ok(found.into_iter().map(IpAddr::V6).collect())
+            }
+        }
+    }
+
+    /// Section 5: an error of the DNS ends the evaluation; "no such name" is an
+    /// answer without records, of which section 4.6.4 allows but a few.
+    fn settle<T>(
+        &mut self,
+        rtype: &'static str,
+        name: &Name,
+        answer: Answer<T>,
+        describe: impl Fn(&T) -> String,
+    ) -> Result<Vec<T>, Stop> {
+        let void = match answer {
+            Answer::Absent(_) => Some(self.count_void_lookup()),
+            Answer::Found(_) | Answer::Temperror(_) => None,
+        };
+        let counted = void.as_ref().and_then(|void| void.as_ref().ok().copied());
+        self.note_question(rtype, name, &answer, describe, counted);
+        match answer {
+            Answer::Found(found) => Ok(found.records),
+            Answer::Absent(_) => void.transpose().map(|_| Vec::new()),
+            Answer::Temperror(failure) => {
+                Err(Stop::TempError(format!("{rtype} {name}: {failure}")))
+            }
+        }
+    }
+
+    fn note_question<T>(
+        &mut self,
+        rtype: &'static str,
+        name: &Name,
+        answer: &Answer<T>,
+        describe: impl Fn(&T) -> String,
+        void: Option<Count>,
+    ) {
+        self.note(|| Step::Question {
+            rtype,
+            name: name.to_string(),
+            outcome: answer.describe(describe),
+            void,
+        });
+    }
+
+    fn note(&mut self, step: impl FnOnce() -> Step) {
+        self.observer.note(self.depth, step);
+    }
+}
+
+/// What to look up if the match is a fail and somebody wants to hear why.
+fn explanation<O: Observer>(
+    directive: &Directive,
+    record: &Record,
+    domain: &Name,
+) -> Option<Explanation> {
+    let wanted = O::WANTS_EXPLANATION && directive.qualifier == Qualifier::Fail;
+    let spec = record.explanation().filter(|_| wanted)?;
+    Some(Explanation {
+        spec: spec.clone(),
+        domain: domain.clone(),
+    })
+}
+
+/// Section 4.3 would give "none" for such a domain, which sections 5.2 and 6.1
+/// turn into a permerror.
+fn malformed(term: &str, spec: &DomainSpec) -> Stop {
+    Stop::PermError(format!("{term} of {spec} leads to no domain name"))
+}
+
+fn unix_time() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
+
+impl Stop {
+    fn within(self, term: impl Display) -> Self {
+        match self {
+            Self::TempError(why) => Self::TempError(format!("{term}: {why}")),
+            Self::PermError(why) => Self::PermError(format!("{term}: {why}")),
+        }
+    }
+
+    /// For `ptr` (section 5.5), where an error is as good as no answer. A limit
+    /// that was exceeded stays exceeded.
+    fn ignore_dns_error<T: Default>(self) -> Result<T, Self> {
+        match self {
+            Self::TempError(_) => Ok(T::default()),
+            Self::PermError(_) => Err(self),
+        }
+    }
+}
+
+impl From<SyntaxError> for Stop {
+    fn from(error: SyntaxError) -> Self {
+        Self::PermError(error.to_string())
+    }
+}
+
+impl From<Qualifier> for SpfResult {
+    fn from(qualifier: Qualifier) -> Self {
+        match qualifier {
+            Qualifier::Pass => Self::Pass,
+            Qualifier::Fail => Self::Fail,
+            Qualifier::SoftFail => Self::SoftFail,
+            Qualifier::Neutral => Self::Neutral,
+        }
+    }
+}

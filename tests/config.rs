@@ -1,0 +1,592 @@
+//! milter.yaml as a postmaster writes it: what is understood, what is refused
+//! and in which words. Everything runs the real program.
+
+use sixgate::config::Config;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+use tempfile::TempDir;
+
+/// The commands that read a configuration and must refuse a wrong one alike.
+const COMMANDS: [&str; 1] = ["check-config"];
+
+fn sixgate(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn run_with(yaml: impl AsRef<[u8]>, arguments: &[&str]) -> Output {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("milter.yaml"), yaml).unwrap();
+    let arguments = [arguments, &["-c", "milter.yaml"]].concat();
+    sixgate(folder.path(), &arguments)
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Each row is a file, and what the one line on standard error says after the
+/// file's name.
+#[track_caller]
+fn assert_refused(table: &[(&str, &str)]) {
+    for (yaml, want) in table {
+        for command in COMMANDS {
+            let output = run_with(yaml, &[command]);
+            assert_eq!(stderr(&output), format!("milter.yaml:{want}\n"), "{yaml}");
+            assert_eq!(output.status.code(), Some(78), "{yaml}");
+            assert_eq!(stdout(&output), "", "{yaml}");
+        }
+    }
+}
+
+#[test]
+fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
+    assert_refused(&[
+        (
+            "mode: enforce\nexempt:\n  netwroks:\n    - \"::1\"\n",
+            "3: exempt.netwroks: unknown key; did you mean networks? \
+             (allowed here: networks, authenticated, tls)",
+        ),
+        (
+            "limits:\n  conections: 5\n",
+            "2: limits.conections: unknown key; did you mean connections? (allowed here: \
+             connections, header_bytes, stage_timeout, idle_timeout, drain_timeout)",
+        ),
+        (
+            "log:\n  colour: red\n",
+            "2: log.colour: unknown key; allowed here: level",
+        ),
+        (
+            "lisetn: inet:127.0.0.1:8894\n",
+            "1: lisetn: unknown key; did you mean listen? (allowed here: listen, socket_mode, \
+             socket_group, mode, opt_in, reverse_dns, on_dns_failure, exempt, replies, \
+             authentication_results, dns, spf, dkim, limits, log)",
+        ),
+        (
+            "mode: enforce\n\nmode: observe\n",
+            "3: mode: the key is given twice; remove one",
+        ),
+        (
+            "exempt:\n  tls: any\n  authenticated: no\n  tls: none\n",
+            "4: exempt.tls: the key is given twice; remove one",
+        ),
+    ]);
+}
+
+#[test]
+fn values_of_the_wrong_type_are_refused_with_what_to_write() {
+    assert_refused(&[
+        (
+            "exempt: yes\n",
+            "1: exempt: found string \"yes\"; \
+             write keys below it (networks, authenticated, tls)",
+        ),
+        (
+            "listen: true\n",
+            "1: listen: found boolean `true`; write a socket such as \
+             unix:/run/sixgate/milter.sock or inet:127.0.0.1:8894, or a list of such",
+        ),
+        (
+            "listen:\n  - inet: 127.0.0.1:8894\n",
+            "2: listen: found keys; write a socket such as \
+             unix:/run/sixgate/milter.sock or inet:127.0.0.1:8894",
+        ),
+        (
+            "mode: [observe]\n",
+            "1: mode: found a list; write enforce or observe",
+        ),
+        (
+            "dns:\n  attempts: two\n",
+            "2: dns.attempts: \"two\" is no whole number from 1 to 10",
+        ),
+        (
+            "opt_in:\n  domains:\n    -\n",
+            "3: opt_in.domains: found nothing; write a domain such as example.org",
+        ),
+    ]);
+}
+
+#[test]
+fn ipv6_addresses_that_yaml_mangles_are_to_be_quoted() {
+    assert_refused(&[
+        (
+            "exempt:\n  networks:\n    - 2001:db8::\n",
+            "3: exempt.networks: quote IPv6 addresses, or YAML takes them for keys: \
+             \"2001:db8::\"",
+        ),
+        (
+            "exempt:\n  networks:\n    2001:db8::\n",
+            "3: exempt.networks: quote IPv6 addresses, or YAML takes them for keys: \
+             \"2001:db8::\"",
+        ),
+        (
+            "exempt:\n  networks: [2001:db8::/32, ::1]\n",
+            "2: exempt.networks: YAML stumbles over IPv6 addresses; \
+             quote what has one in it: \"2001:db8::/32\"",
+        ),
+        (
+            "exempt:\n  networks: [\n    10.0.0.0/8,\n    ::1\n  ]\n",
+            "4: exempt.networks: YAML stumbles over IPv6 addresses; \
+             quote what has one in it: \"::1\"",
+        ),
+        (
+            "dns:\n  servers: ::\n",
+            "2: dns.servers: YAML stumbles over IPv6 addresses; \
+             quote what has one in it: \"::\"",
+        ),
+        (
+            "listen: [inet:[::1]:8894]\n",
+            "1: listen: YAML stumbles over IPv6 addresses; quote what has one in it: \"::1\"",
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_no_yaml_is_refused_with_what_helps() {
+    assert_refused(&[
+        (
+            "exempt:\n\tnetworks: []\n",
+            "2: exempt.networks: YAML does not take tabs; indent with spaces",
+        ),
+        (
+            "replies:\n  no_ptr: 450 4.7.25 no PTR: go away\n",
+            "2: replies.no_ptr: this is no YAML (mapping values are not allowed in this \
+             context); quote the value if it has a colon in it, else mind the indentation",
+        ),
+        (
+            "mode: @enforce\n",
+            "1: mode: this is no YAML (found character that cannot start any token); \
+             quote the value",
+        ),
+        (
+            "listen:\n - inet:127.0.0.1:8894\n- unix:/x\n",
+            "3: listen: this is no YAML (did not find expected key); \
+             mind the indentation: keys that belong together begin in one column",
+        ),
+    ]);
+    let output = run_with(b"mode: enforce\n# gr\xfc\xdfe\n", &["check-config"]);
+    let want = "milter.yaml:2: this is no UTF-8; save the file as UTF-8\n";
+    assert_eq!(stderr(&output), want);
+    assert_eq!(output.status.code(), Some(78));
+}
+
+#[test]
+fn wrong_networks_and_servers_are_refused() {
+    assert_refused(&[
+        (
+            "exempt:\n  networks:\n    - \"2001:db8::/32\"\n    - \"2001:db8::1/32\"\n",
+            "4: exempt.networks: \"2001:db8::1/32\" has host bits set; write \"2001:db8::/32\"",
+        ),
+        (
+            "exempt:\n  networks: example.org\n",
+            "2: exempt.networks: \"example.org\" is no network; \
+             write one such as \"2001:db8::/32\"",
+        ),
+        (
+            "dns:\n  servers: dns.example\n",
+            "2: dns.servers: \"dns.example\" is no address; write an address such as \
+             127.0.0.1, 127.0.0.1:5353 or \"[2001:db8::53]:53\"",
+        ),
+        (
+            "dns:\n  servers: [127.0.0.1, \"[::1]:0\"]\n",
+            "2: dns.servers: 0 is no port; write ::1 for the usual one",
+        ),
+    ]);
+}
+
+#[test]
+fn sockets_that_are_nearly_right_are_refused() {
+    assert_refused(&[
+        (
+            "listen: /run/sixgate.sock\n",
+            "1: listen: \"/run/sixgate.sock\" is no milter socket; \
+             write \"unix:/run/sixgate.sock\"",
+        ),
+        (
+            "listen: unix:sixgate.sock\n",
+            "1: listen: \"sixgate.sock\" is no absolute path; \
+             write one such as unix:/run/sixgate/milter.sock",
+        ),
+        (
+            "listen: inet:8894\n",
+            "1: listen: there is no host; write inet:127.0.0.1:8894",
+        ),
+        (
+            "listen: \"inet6:[::1]\"\n",
+            "1: listen: there is no port; write \"inet:[::1]:8894\"",
+        ),
+        (
+            "listen: tcp:127.0.0.1:8894\n",
+            "1: listen: \"tcp:127.0.0.1:8894\" is no milter socket; \
+             write \"inet:127.0.0.1:8894\"",
+        ),
+        (
+            "listen: inet:127.0.0.1:0\n",
+            "1: listen: \"0\" is no TCP port; write one from 1 to 65535",
+        ),
+        (
+            "listen: inet:127.0.0.1:65536\n",
+            "1: listen: \"65536\" is no TCP port; write one from 1 to 65535",
+        ),
+        (
+            "listen: []\n",
+            "1: listen: there is nothing to listen on; \
+             write unix:/run/sixgate/milter.sock or inet:127.0.0.1:8894",
+        ),
+        (
+            "listen:\n  - inet:127.0.0.1:8894\n  - inet:8894@127.0.0.1\n",
+            "2: listen: inet:127.0.0.1:8894 is given twice; remove one",
+        ),
+        (
+            "socket_mode: 432\n",
+            "1: socket_mode: \"432\" keeps sixgate itself out; write one such as \"0660\"",
+        ),
+        (
+            "socket_mode: rw-rw----\n",
+            "1: socket_mode: \"rw-rw----\" is no mode; \
+             write permission bits in octal such as \"0660\"",
+        ),
+    ]);
+}
+
+#[test]
+fn what_this_machine_does_not_have_is_refused() {
+    assert_refused(&[
+        (
+            "listen:\n  - inet:127.0.0.1:8894\n  - unix:/nonexistent/sixgate/milter.sock\n",
+            "3: listen: the folder /nonexistent/sixgate does not exist; \
+             make it with: mkdir -p /nonexistent/sixgate",
+        ),
+        (
+            "listen: unix:/etc/passwd\n",
+            "1: listen: /etc/passwd exists and is no socket; write another path",
+        ),
+        (
+            "listen: unix:/etc/passwd/milter.sock\n",
+            "1: listen: /etc/passwd is no folder",
+        ),
+        (
+            "mode: enforce\nsocket_group: no-such-group\n",
+            "2: socket_group: there is no group \"no-such-group\" on this machine; \
+             write the name of one, or make it with: groupadd --system no-such-group",
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_words_and_texts_are_refused() {
+    assert_refused(&[
+        (
+            "mode: Observe\n",
+            "1: mode: \"Observe\" is no value of this key; write observe",
+        ),
+        (
+            "mode:\n",
+            "1: mode: nothing is given; write enforce or observe",
+        ),
+        (
+            "reverse_dns: any\n",
+            "1: reverse_dns: \"any\" is no value of this key; write exists or confirmed",
+        ),
+        (
+            "on_dns_failure: defer\n",
+            "1: on_dns_failure: \"defer\" is no value of this key; write tempfail or accept",
+        ),
+        (
+            "exempt:\n  tls: verfied\n",
+            "2: exempt.tls: \"verfied\" is no value of this key; write verified",
+        ),
+        (
+            "opt_in:\n  default: maybe\n",
+            "2: opt_in.default: \"maybe\" is no value of this key; write yes or no",
+        ),
+        (
+            "opt_in:\n  domains:\n    - example.org\n    - .example.org\n",
+            "4: opt_in.domains: \".example.org\" is no domain: it has an empty label \
+             (two dots in a row or a leading dot); write example.org",
+        ),
+        (
+            "replies:\n  no_ptr: 550 4.7.25 No PTR\n",
+            "2: replies.no_ptr: the code 550 and the enhanced status code 4.7.25 disagree; \
+             both must begin with the same digit",
+        ),
+        (
+            "replies:\n  no_ptr: \"450 4.7.25 [{ip}]\"\n",
+            "2: replies.no_ptr: {ip} is no placeholder; use {address} or {domain}",
+        ),
+        (
+            "authentication_results:\n  authserv_id: mx example\n",
+            "2: authentication_results.authserv_id: \"mx example\" is no authserv-id; \
+             write a name such as mx.example.org",
+        ),
+        (
+            "log:\n  level: verbose\n",
+            "2: log.level: \"verbose\" is no level; write error, warn, info, debug or trace, \
+             or a filter such as info,sixgate::dns=debug",
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_quantities_are_refused() {
+    assert_refused(&[
+        (
+            "dns:\n  timeout: 2\n",
+            "2: dns.timeout: \"2\" has no unit; \
+             write a duration such as 500ms, 2s, 5m, 2h or 1d",
+        ),
+        (
+            "limits:\n  idle_timeout: 0s\n",
+            "2: limits.idle_timeout: \"0s\" leaves no time at all; write more",
+        ),
+        (
+            "limits:\n  stage_timeout: 10s\n",
+            "2: limits.stage_timeout: \"10s\" is too long: Sendmail waits 10s for an answer \
+             and may then accept the mail unchecked; write 9500ms or less",
+        ),
+        (
+            "limits:\n  header_bytes: 1 MB\n",
+            "2: limits.header_bytes: \"1 MB\" is no size; \
+             write a size such as 1 MiB, 64 KiB or 65536",
+        ),
+        (
+            "limits:\n  connections: 0\n",
+            "2: limits.connections: \"0\" is no whole number from 1 to 1000000",
+        ),
+        (
+            "dkim:\n  min_rsa_bits: 512\n",
+            "2: dkim.min_rsa_bits: 512 is too few: RFC 8301 forbids keys under 1024 bits; \
+             write 1024 or more",
+        ),
+        (
+            "spf:\n  max_lookups: 0\n",
+            "2: spf.max_lookups: \"0\" is no whole number from 1 to 100",
+        ),
+    ]);
+}
+
+#[test]
+fn what_can_be_meant_in_one_way_alone_is_understood() {
+    let table = [
+        ("", ""),
+        (
+            "exempt: {networks: 10.0.0.0/8}",
+            "exempt: {networks: [10.0.0.0/8]}",
+        ),
+        (
+            "exempt: {networks: [\"2001:db8::1\"]}",
+            "exempt: {networks: [\"2001:db8::1/128\"]}",
+        ),
+        (
+            "exempt:\n  networks:\n  - 2001:db8::/32\n  - ::1\n",
+            "exempt: {networks: [\"2001:db8::/32\", \"::1/128\"]}",
+        ),
+        ("exempt:\n  networks:\n  # none\n", "exempt: {networks: []}"),
+        (
+            "exempt: {authenticated: no}",
+            "exempt: {authenticated: false}",
+        ),
+        ("opt_in: {default: true}", "opt_in: {default: yes}"),
+        (
+            "opt_in: {domains: EXAMPLE.org.}",
+            "opt_in: {domains: [example.org]}",
+        ),
+        ("socket_mode: 660", "socket_mode: \"0660\""),
+        ("socket_mode: 0600", "socket_mode: \"0600\""),
+        ("socket_group: ~", "socket_group:"),
+        ("listen: inet6:8894@::1", "listen: [\"inet:[::1]:8894\"]"),
+        (
+            "dns: {servers: 127.0.0.1}",
+            "dns: {servers: [127.0.0.1:53]}",
+        ),
+        (
+            "limits: {stage_timeout: 8 s}",
+            "limits: {stage_timeout: 8000ms}",
+        ),
+        (
+            "limits: {header_bytes: 65536}",
+            "limits: {header_bytes: 64 KiB}",
+        ),
+    ];
+    for (spelling, same) in table {
+        let [spelled, meant] =
+            [spelling, same].map(|yaml| stdout(&run_with(yaml, &["check-config", "--show"])));
+        assert!(!spelled.is_empty(), "{spelling}");
+        assert_eq!(spelled, meant, "{spelling}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_no_input() {
+    let folder = TempDir::new().unwrap();
+    for (file, want) in [
+        ("none.yaml", "none.yaml: can't be read: No such file"),
+        (".", ".: can't be read: Is a directory"),
+    ] {
+        let output = sixgate(folder.path(), &["check-config", "-c", file]);
+        assert!(stderr(&output).starts_with(want), "{}", stderr(&output));
+        assert_eq!(output.status.code(), Some(66));
+    }
+}
+
+#[test]
+fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
+    let quiet = "opt_in: {domains: example.org}\ndns: {servers: 127.0.0.1}\n";
+    let output = run_with(quiet, &["check-config"]);
+    assert_eq!(stdout(&output), "milter.yaml: ok\n");
+    assert_eq!(stderr(&output), "");
+    assert_eq!(output.status.code(), Some(0));
+
+    let table = [
+        (
+            "listen: inet:0.0.0.0:8894",
+            "listen: inet:0.0.0.0:8894 is not on loopback; whoever reaches it can use it",
+        ),
+        (
+            "{listen: unix:/milter.sock, socket_mode: 0666}",
+            "socket_mode: with 0666 every user of this machine can connect",
+        ),
+        ("mode: observe", "mode: observe refuses nothing"),
+        (
+            "on_dns_failure: accept",
+            "on_dns_failure: accept lets unchecked mail in while the DNS fails",
+        ),
+        (
+            "exempt: {networks: 192.0.2.0/24}",
+            "exempt.networks: 192.0.2.0/24 has no effect: mail over IPv4 is never checked",
+        ),
+        (
+            "exempt: {networks: \"::/0\"}",
+            "exempt.networks: ::/0 exempts a large part of the Internet",
+        ),
+        (
+            "opt_in: {domains: []}",
+            "opt_in: no domain has opted in, so all mail over IPv6 is refused",
+        ),
+        (
+            "opt_in: {domains: yes}",
+            "opt_in.domains: yes is a domain without a dot",
+        ),
+        (
+            "spf: {max_lookups: 11}",
+            "spf.max_lookups: 11 is more than RFC 7208 section 4.6.4 allows (10)",
+        ),
+        (
+            "dns: {timeout: 8s}",
+            "dns.timeout: not less than limits.stage_timeout, so a second server is never asked",
+        ),
+    ];
+    for (yaml, want) in table {
+        let output = run_with(yaml, &["check-config"]);
+        let warning = format!("milter.yaml: warning: {want}\n");
+        assert!(stderr(&output).contains(&warning), "{}", stderr(&output));
+        assert_eq!(output.status.code(), Some(0), "{yaml}");
+    }
+}
+
+#[test]
+fn the_shown_settings_are_read_as_the_same() {
+    let everything = r#"
+listen: [unix:/milter.sock, "inet:[2001:db8::1]:1", inet:localhost:2]
+socket_mode: 0640
+socket_group: root
+mode: observe
+opt_in: {default: yes, domains: [example.org, "bücher.example", no]}
+reverse_dns: confirmed
+on_dns_failure: accept
+exempt: {networks: ["2001:db8::", "::/0", 10.0.0.0/8], authenticated: no, tls: any}
+replies:
+  not_opted_in: "550 5.1.1 \"{domain}\": it's no # use"
+  no_ptr: 450 4.7.25 [{address}]
+  unauthenticated: 550 5.7.26 No
+  temporary: "451 4.4.3   three spaces "
+authentication_results: {add: false, authserv_id: "null"}
+dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1, cache_entries: 0}
+spf: {max_lookups: 5, max_void_lookups: 0}
+dkim: {max_signatures: 1, min_rsa_bits: 2048}
+limits: {connections: 1, header_bytes: 65537, stage_timeout: 9500ms, idle_timeout: 5m, drain_timeout: 0s}
+log: {level: "warn,sixgate::dns=debug"}
+"#;
+    let shown = stdout(&run_with(everything, &["check-config", "--show"]));
+    let meant = Config::parse(everything, "").unwrap();
+    assert_eq!(Config::parse(&shown, "").unwrap(), meant);
+    // It would prove nothing of a key that has its default.
+    let default = Config::default().to_yaml();
+    for line in default.lines().filter(|line| !line.ends_with(':')) {
+        assert!(!shown.lines().any(|other| other == line), "{line}");
+    }
+}
+
+const EXAMPLE: &str = include_str!("../milter.yaml.example");
+
+#[test]
+fn the_example_says_what_the_defaults_are() {
+    let example = Config::parse(EXAMPLE, "milter.yaml.example");
+    assert_eq!(example.unwrap(), Config::default());
+}
+
+#[test]
+fn the_example_has_every_key_and_a_comment_for_each() {
+    let every_key = keys(&Config::default().to_yaml());
+    assert_eq!(keys(EXAMPLE), every_key);
+    assert!(every_key.contains("limits.stage_timeout"), "{every_key:?}");
+
+    let lines: Vec<&str> = EXAMPLE.lines().map(str::trim).collect();
+    for pair in lines.windows(2) {
+        let gives_a_value = !pair[1].starts_with(['#', '-']) && pair[1].contains(": ");
+        assert!(!gives_a_value || pair[0].starts_with('#'), "{}", pair[1]);
+    }
+}
+
+/// The dotted paths of all keys.
+fn keys(yaml: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    collect_keys("", &serde_yaml::from_str(yaml).unwrap(), &mut found);
+    found
+}
+
+fn collect_keys(path: &str, value: &serde_yaml::Value, found: &mut BTreeSet<String>) {
+    let Some(mapping) = value.as_mapping() else {
+        return;
+    };
+    for (key, value) in mapping {
+        let path = format!("{path}{}", key.as_str().unwrap());
+        collect_keys(&format!("{path}."), value, found);
+        found.insert(path);
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_a_usage_error_and_help_is_none() {
+    let folder = TempDir::new().unwrap();
+    let table: [(&[&str], i32); 7] = [
+        (&[], 64),
+        (&["nonsense"], 64),
+        (&["check-config", "--nonsense"], 64),
+        (&["check-config", "-c"], 64),
+        (&["--help"], 0),
+        (&["check-config", "--help"], 0),
+        (&["--version"], 0),
+    ];
+    for (arguments, want) in table {
+        let output = sixgate(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(want), "{arguments:?}");
+        let (silent, talking) = match want {
+            0 => (&output.stderr, &output.stdout),
+            _ => (&output.stdout, &output.stderr),
+        };
+        assert!(silent.is_empty() && !talking.is_empty(), "{arguments:?}");
+        assert!(talking.len() < 80 * 24, "{arguments:?} fills the screen");
+    }
+}

@@ -1,0 +1,247 @@
+//! `sixgate explain`: the real program before a real DNS server, read as JSON
+//! and as a person would.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::{
+    io::Write,
+    process::{Command, Output, Stdio},
+};
+use support::dns::{DnsServer, Zone};
+
+const ZONE: &str = r#"
+2001:db8:1::10            PTR    mail.good.example
+mail.good.example         AAAA   2001:db8:1::10
+2001:db8:1::60            SERVFAIL
+good.example              TXT    "v=spf1 include:_spf.good.example -all"
+_spf.good.example         TXT    "v=spf1 a:gone.example ip6:2001:db8:1::/64 ?all"
+bad.example               TXT    "v=spf1 -all exp=why.bad.example"
+why.bad.example           TXT    "%{c} may not send for %{d}"
+"#;
+
+struct World {
+    dns: DnsServer,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            dns: DnsServer::start(Zone::parse(ZONE).expect("a zone")),
+            directory: tempfile::TempDir::new().expect("a directory"),
+        }
+    }
+
+    fn explain(&self, arguments: &str, input: &str) -> Output {
+        let config = self.directory.path().join("milter.yaml");
+        let text = format!(
+            "dns: {{servers: [{}]}}\nopt_in: {{domains: [contoso.com]}}\n",
+            self.dns.address()
+        );
+        std::fs::write(&config, text).expect("a configuration");
+        let mut program = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+            .args(["explain", "-c"])
+            .arg(config)
+            .args(arguments.split_whitespace())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdin = program.stdin.take().expect("a pipe");
+        stdin
+            .write_all(input.as_bytes())
+            .expect("the program reads");
+        drop(stdin);
+        program.wait_with_output().expect("the program ends")
+    }
+
+    fn json(&self, arguments: &str, input: &str) -> Value {
+        let output = self.explain(&format!("{arguments} --json"), input);
+        assert!(output.status.success(), "{arguments}");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+}
+
+#[test]
+fn the_verdict_is_the_gates_own() {
+    let world = World::new();
+    let no_ptr = "450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:1::20] must have \
+                  reverse DNS record.";
+    let not_opted_in =
+        "550 5.2.1 Service unavailable, [other.example] does not accept email over IPv6.";
+    let unauthenticated = "450 4.7.26 Service unavailable, message sent over IPv6 \
+                           [2001:db8:1::10] must pass either SPF or DKIM validation.";
+    let temporary = "451 4.4.3 Service unavailable, temporary failure, please try again later.";
+    let table = [
+        // arguments, scope, action, stage, rule, reply
+        (
+            "--client 192.0.2.1 --to b@contoso.com",
+            "ipv4",
+            "accept",
+            "connect",
+            "ipv4",
+            None,
+        ),
+        (
+            "--client ::ffff:192.0.2.1",
+            "ipv4",
+            "accept",
+            "connect",
+            "ipv4",
+            None,
+        ),
+        (
+            "--client fe80::1",
+            "exempt",
+            "accept",
+            "connect",
+            "exempt-network",
+            None,
+        ),
+        (
+            "--client 2001:db8:1::20 --authenticated --to b@contoso.com",
+            "exempt",
+            "accept",
+            "mail",
+            "exempt-authenticated",
+            None,
+        ),
+        (
+            "--client 2001:db8:1::20 --to b@other.example",
+            "checked",
+            "reject",
+            "rcpt",
+            "not-opted-in",
+            Some(not_opted_in),
+        ),
+        (
+            "--client 2001:db8:1::20 --to b@contoso.com",
+            "checked",
+            "defer",
+            "rcpt",
+            "no-ptr",
+            Some(no_ptr),
+        ),
+        (
+            "--client 2001:db8:1::20",
+            "checked",
+            "defer",
+            "rcpt",
+            "no-ptr",
+            Some(no_ptr),
+        ),
+        (
+            "--client 2001:db8:1::60 --to b@contoso.com",
+            "checked",
+            "defer",
+            "rcpt",
+            "ptr-temperror",
+            Some(temporary),
+        ),
+        (
+            "--client 2001:db8:1::10 --from a@good.example --to b@contoso.com",
+            "checked",
+            "accept",
+            "eoh",
+            "spf-pass",
+            None,
+        ),
+        (
+            "--client 2001:db8:1::10 --from a@bad.example --to b@contoso.com",
+            "checked",
+            "defer",
+            "eoh",
+            "unauthenticated",
+            Some(unauthenticated),
+        ),
+    ];
+    for (arguments, scope, action, stage, rule, reply) in table {
+        let told = world.json(arguments, "");
+        assert_eq!(told["scope"], scope, "{arguments}");
+        let want = json!({"action": action, "stage": stage, "rule": rule, "reply": reply});
+        assert_eq!(told["verdict"], want, "{arguments}");
+    }
+}
+
+#[test]
+fn every_check_is_told_also_those_that_the_gate_would_not_need() {
+    let world = World::new();
+    let told = world.json(
+        "--client 2001:db8:1::10 --from a@good.example --to b@other.example --to b@contoso.com",
+        "",
+    );
+    assert_eq!(
+        told["ptr"],
+        json!({"result": "found", "names": ["mail.good.example"], "confirmed": true, "reason": ""})
+    );
+    assert_eq!(told["spf"]["result"], "pass");
+    assert_eq!(told["spf"]["identity"], "mailfrom");
+    assert_eq!(told["spf"]["domain"], "good.example");
+    assert_eq!(told["recipients"][0]["opt_in"], "no");
+    assert_eq!(told["recipients"][0]["verdict"]["rule"], "not-opted-in");
+    assert_eq!(told["recipients"][1]["opt_in"], "yes");
+    assert_eq!(told["recipients"][1]["source"], "domains");
+    assert_eq!(told["recipients"][1]["verdict"]["rule"], "spf-pass");
+    assert_eq!(told["verdict"]["rule"], "spf-pass");
+    let questions = told["dns"].as_array().expect("questions");
+    let asked: Vec<_> = questions.iter().map(|q| (&q["type"], &q["name"])).collect();
+    assert!(asked.contains(&(&json!("TXT"), &json!("_spf.good.example"))));
+}
+
+#[test]
+fn spf_is_told_record_by_record_with_the_deciding_term() {
+    let world = World::new();
+    let output = world.explain("--client 2001:db8:1::10 --from a@good.example", "");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let story = [
+        "v=spf1 include:_spf.good.example -all",
+        "include:_spf.good.example (look-up 1 of 10)",
+        "a:gone.example",
+        "void look-up 1 of 2",
+        "does not match",
+        "ip6:2001:db8:1::/64",
+        "matches: pass",
+        "verdict    accept at eoh by spf-pass",
+    ];
+    let mut rest = text.as_str();
+    for words in story {
+        let found = rest.find(words);
+        rest = &rest[found.unwrap_or_else(|| panic!("{words:?} is missing in order:\n{text}"))..];
+    }
+}
+
+#[test]
+fn a_fail_is_told_with_the_domains_own_explanation() {
+    let world = World::new();
+    let told = world.json("--client 2001:db8:1::10 --from a@bad.example", "");
+    assert_eq!(
+        told["spf"]["explanation"],
+        "2001:db8:1::10 may not send for bad.example"
+    );
+}
+
+#[test]
+fn a_signature_that_can_not_pass_is_told_with_what_is_wrong() {
+    let world = World::new();
+    let message = "From: a@bad.example\nDKIM-Signature: v=1; a=rsa-sha1; d=bad.example; s=s;\n \
+                   h=from; bh=AAAA; b=AAAA\n\nbody\n";
+    let told = world.json(
+        "--client 2001:db8:1::10 --from a@bad.example --to b@contoso.com --message -",
+        message,
+    );
+    let signature = &told["dkim"][0];
+    assert_eq!(signature["domain"], "bad.example");
+    assert_eq!(signature["selector"], "s");
+    assert_ne!(signature["result"], "pass");
+    assert_ne!(signature["reason"], "");
+    assert_eq!(told["verdict"]["stage"], "eom");
+    assert_eq!(told["verdict"]["rule"], "unauthenticated");
+}
+
+#[test]
+fn a_message_that_can_not_be_read_is_no_input() {
+    let world = World::new();
+    let output = world.explain("--client 2001:db8:1::10 --message /nonexistent", "");
+    assert_eq!(output.status.code(), Some(66));
+}

@@ -1,0 +1,461 @@
+//! Dialogues between an MTA and the real daemon over the milter protocol, with a
+//! real DNS server behind it.
+
+mod support;
+
+use std::net::{IpAddr, SocketAddr};
+use support::{
+    daemon::Daemon,
+    dns::{DnsServer, Zone},
+    milter::{Command, MilterClient, Modification, Options, Reply},
+};
+
+const ZONE: &str = r#"
+2001:db8:1::10            PTR    mail.good.example
+mail.good.example         AAAA   2001:db8:1::10
+2001:db8:1::50            PTR    mail.good.example
+2001:db8:1::60            SERVFAIL
+2001:db8:1::61            SILENCE
+good.example              TXT    "v=spf1 ip6:2001:db8:1::/64 -all"
+mail.good.example         TXT    "v=spf1 ip6:2001:db8:1::10 -all"
+bad.example               TXT    "v=spf1 -all"
+percent.example           TXT    "v=spf1 -all"
+broken.example            SERVFAIL
+mute.example              SILENCE
+"#;
+
+const NOT_OPTED_IN: &str =
+    "550 5.2.1 Service unavailable, [other.example] does not accept email over IPv6.";
+const NO_PTR: &str = "450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:1::20] must \
+                      have reverse DNS record.";
+const UNAUTHENTICATED: &str = "450 4.7.26 Service unavailable, message sent over IPv6 \
+                               [2001:db8:1::10] must pass either SPF or DKIM validation.";
+const TEMPORARY: &str = "451 4.4.3 Service unavailable, temporary failure, please try again later.";
+
+/// The daemon with the DNS that it asks.
+struct World {
+    daemon: Daemon,
+    dns: DnsServer,
+}
+
+impl World {
+    fn new(config: &str) -> Self {
+        let dns = DnsServer::start(Zone::parse(ZONE).expect("a zone"));
+        let daemon = Daemon::start(&format!(
+            "dns: {{servers: [{}], timeout: 200ms, attempts: 1}}\n\
+             opt_in: {{domains: [contoso.com, second.example]}}\n{config}",
+            dns.address()
+        ));
+        Self { daemon, dns }
+    }
+
+    fn mta(&self) -> MilterClient {
+        MilterClient::open(&self.daemon.address())
+    }
+
+    /// An MTA whose client has connected and said HELO.
+    fn mta_with_client(&self, ip: &str) -> MilterClient {
+        let mut mta = self.mta();
+        mta.macros(Command::Connect, &[("j", "mx.contoso.com")]);
+        assert_eq!(mta.connect_from("[x]", client(ip)), Reply::Continue);
+        assert_eq!(mta.helo("mail.good.example"), Reply::Continue);
+        mta
+    }
+
+    fn questions_about(&self, name: &str) -> usize {
+        let questions = self.dns.questions();
+        let about = questions.iter().filter(|(asked, _)| asked.contains(name));
+        about.count()
+    }
+}
+
+fn client(ip: &str) -> SocketAddr {
+    SocketAddr::new(ip.parse::<IpAddr>().expect("an address"), 25252)
+}
+
+fn smtp(reply: &str) -> Reply {
+    Reply::Smtp(reply.to_owned())
+}
+
+const MESSAGE: &[u8] = b"From: a@good.example\r\nSubject: x\r\n\r\nbody\r\n";
+
+#[test]
+fn only_clients_over_ipv6_are_looked_at() {
+    let world = World::new("exempt: {networks: [\"2001:db8:9::/48\"]}");
+    let table = [
+        // family, address, want
+        (b'4', "192.0.2.1", Reply::Accept),
+        (b'6', "::ffff:192.0.2.1", Reply::Accept),
+        (b'6', "::1", Reply::Accept),
+        (b'6', "fe80::1", Reply::Accept),
+        (b'6', "2001:db8:9::1", Reply::Accept),
+        (b'6', "IPv6:2001:db8:9:0:0:0:0:1", Reply::Accept),
+        (b'L', "/run/socket", Reply::Accept),
+        (b'U', "", Reply::Accept),
+        (b'6', "2001:db8:1::10", Reply::Continue),
+        (b'6', "IPv6:2001:db8:1:0:0:0:0:10", Reply::Continue),
+    ];
+    for (family, address, want) in table {
+        let reply = world.mta().connect("host", family, address, 25);
+        assert_eq!(reply, want, "{address}");
+    }
+    assert_eq!(world.questions_about("1.1.0.0.2.ip6.arpa"), 0);
+}
+
+#[test]
+fn recipients_are_judged_one_by_one() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    let table = [
+        ("<b@other.example>", smtp(NOT_OPTED_IN)),
+        ("<b@contoso.com>", Reply::Continue),
+        ("<b@OTHER.example.>", smtp(NOT_OPTED_IN)),
+        ("<@relay.example:B@Contoso.COM.>", Reply::Continue),
+        (
+            "<b@sub.contoso.com>",
+            smtp(
+                "550 5.2.1 Service unavailable, [sub.contoso.com] does not accept email over IPv6.",
+            ),
+        ),
+        (
+            "<b@[192.0.2.1]>",
+            smtp("550 5.2.1 Service unavailable, [192.0.2.1] does not accept email over IPv6."),
+        ),
+        (
+            "<b@bücher.example>",
+            smtp(
+                "550 5.2.1 Service unavailable, [xn--bcher-kva.example] does not accept email over IPv6.",
+            ),
+        ),
+        (
+            "<b@50%.example>",
+            smtp("550 5.2.1 Service unavailable, [50%%.example] does not accept email over IPv6."),
+        ),
+    ];
+    for (recipient, want) in table {
+        assert_eq!(mta.rcpt(&[recipient]), want, "{recipient}");
+    }
+    let end = mta.message(MESSAGE, 65535);
+    assert_eq!(end.reply, Reply::Continue);
+}
+
+#[test]
+fn the_mta_completes_a_bare_recipient() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    mta.macros(Command::Rcpt, &[("{rcpt_addr}", "postmaster@contoso.com")]);
+    assert_eq!(mta.rcpt(&["<postmaster>"]), Reply::Continue);
+    mta.macros(Command::Rcpt, &[("{rcpt_addr}", "postmaster")]);
+    let refused = "550 5.2.1 Service unavailable, [postmaster] does not accept email over IPv6.";
+    assert_eq!(mta.rcpt(&["<postmaster>"]), smtp(refused));
+}
+
+#[test]
+fn missing_ptr_defers_only_after_opt_in() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client("2001:db8:1::20");
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@other.example>"]), smtp(NOT_OPTED_IN));
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), smtp(NO_PTR));
+}
+
+#[test]
+fn what_dns_does_not_tell_is_a_temporary_failure() {
+    let world = World::new("");
+    let table = [
+        // client, sender, recipient's reply, message's reply
+        ("2001:db8:1::60", "<a@good.example>", smtp(TEMPORARY), None),
+        ("2001:db8:1::61", "<a@good.example>", smtp(TEMPORARY), None),
+        (
+            "2001:db8:1::10",
+            "<a@broken.example>",
+            Reply::Continue,
+            Some(smtp(TEMPORARY)),
+        ),
+        (
+            "2001:db8:1::10",
+            "<a@mute.example>",
+            Reply::Continue,
+            Some(smtp(TEMPORARY)),
+        ),
+    ];
+    for (ip, sender, want_rcpt, want_message) in table {
+        let mut mta = world.mta_with_client(ip);
+        assert_eq!(mta.mail(&[sender]), Reply::Continue);
+        assert_eq!(mta.rcpt(&["<b@contoso.com>"]), want_rcpt, "{ip} {sender}");
+        if let Some(want) = want_message {
+            assert_eq!(mta.message(MESSAGE, 65535).reply, want, "{ip} {sender}");
+        }
+    }
+}
+
+#[test]
+fn with_on_dns_failure_accept_what_dns_does_not_tell_goes_on() {
+    let world = World::new("on_dns_failure: accept");
+    let mut mta = world.mta_with_client("2001:db8:1::60");
+    assert_eq!(mta.mail(&["<a@broken.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
+    world
+        .daemon
+        .log()
+        .wait_for(&["accept:", "rule=auth-temperror"]);
+}
+
+#[test]
+fn with_reverse_dns_confirmed_a_name_must_lead_back() {
+    let world = World::new("reverse_dns: confirmed");
+    let refused = "450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:1::50] must have \
+                   reverse DNS record.";
+    let table = [
+        ("2001:db8:1::10", Reply::Continue),
+        ("2001:db8:1::50", smtp(refused)),
+    ];
+    for (ip, want) in table {
+        let mut mta = world.mta_with_client(ip);
+        assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+        assert_eq!(mta.rcpt(&["<b@contoso.com>"]), want, "{ip}");
+    }
+}
+
+#[test]
+fn senders_are_authenticated_by_spf() {
+    let world = World::new("");
+    let table = [
+        // sender, want
+        ("<a@good.example>", Reply::Continue),
+        ("a@good.example", Reply::Continue),
+        ("<@route.example:a@good.example>", Reply::Continue),
+        ("<>", Reply::Continue),
+        ("<a@bad.example>", smtp(UNAUTHENTICATED)),
+        ("<a@unknown.example>", smtp(UNAUTHENTICATED)),
+        ("<a@[192.0.2.1]>", smtp(UNAUTHENTICATED)),
+        ("<postmaster>", smtp(UNAUTHENTICATED)),
+    ];
+    for (sender, want) in table {
+        let mut mta = world.mta_with_client("2001:db8:1::10");
+        assert_eq!(mta.mail(&[sender]), Reply::Continue);
+        assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+        assert_eq!(mta.message(MESSAGE, 65535).reply, want, "{sender}");
+    }
+}
+
+#[test]
+fn the_body_is_not_asked_for_when_spf_has_passed() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    mta.header("From", " a@good.example");
+    assert_eq!(mta.eoh(), Reply::Continue);
+    assert_eq!(mta.body(&[b'x'; 65535]), Reply::Skip);
+    assert_eq!(mta.eom().reply, Reply::Continue);
+}
+
+#[test]
+fn exempt_transactions_are_accepted_at_mail_and_the_next_one_is_not() {
+    let world = World::new("");
+    let table: [(&[(&str, &str)], Reply); 7] = [
+        (&[("{auth_authen}", "alice")], Reply::Accept),
+        (
+            &[("{tls_version}", "TLSv1.3"), ("{verify}", "OK")],
+            Reply::Accept,
+        ),
+        (
+            &[("{tls_version}", "TLSv1.3"), ("{cert_subject}", "mail")],
+            Reply::Accept,
+        ),
+        (
+            // Sendmail names the subject of a certificate that it does not trust.
+            &[
+                ("{tls_version}", "TLSv1.3"),
+                ("{verify}", "FAIL"),
+                ("{cert_subject}", "mail"),
+            ],
+            Reply::Continue,
+        ),
+        (&[("{tls_version}", "TLSv1.3")], Reply::Continue),
+        (&[("{auth_authen}", "")], Reply::Continue),
+        (&[("j", "mx.contoso.com")], Reply::Continue),
+    ];
+    let mut mta = world.mta_with_client("2001:db8:1::20");
+    for (macros, want) in table {
+        mta.macros(Command::Mail, macros);
+        assert_eq!(mta.mail(&["<a@good.example>"]), want, "{macros:?}");
+    }
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), smtp(NO_PTR));
+}
+
+#[test]
+fn our_results_come_first_and_forged_ones_go_from_last_to_first() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    let fields = [
+        ("Authentication-Results", " mx.contoso.com; dkim=pass"),
+        ("Authentication-Results", " other.example; dkim=pass"),
+        (
+            "authentication-results",
+            "\n\t(x) MX.contoso.com ; spf=pass",
+        ),
+    ];
+    for (name, value) in fields {
+        mta.header(name, value);
+    }
+    assert_eq!(mta.eoh(), Reply::Continue);
+    let name = || "Authentication-Results".to_owned();
+    let remove = |index| Modification::ChangeHeader {
+        index,
+        name: name(),
+        value: String::new(),
+    };
+    let results = " mx.contoso.com;\n\tiprev=pass policy.iprev=\"2001:db8:1::10\" \
+                   (mail.good.example);\n\tspf=pass (ip6:2001:db8:1::/64 matches) \
+                   smtp.mailfrom=a@good.example";
+    let insert = Modification::InsertHeader {
+        index: 0,
+        name: name(),
+        value: results.to_owned(),
+    };
+    assert_eq!(mta.eom().modifications, [remove(3), remove(1), insert]);
+}
+
+#[test]
+fn observe_mode_decides_and_refuses_nothing() {
+    let world = World::new("mode: observe");
+    let mut mta = world.mta_with_client("2001:db8:1::20");
+    assert_eq!(mta.mail(&["<a@bad.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@other.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
+    let log = world.daemon.log();
+    for rule in ["not-opted-in", "no-ptr", "unauthenticated"] {
+        log.wait_for(&["reject_warning:", &format!("rule={rule} mode=observe")]);
+    }
+}
+
+#[test]
+fn a_new_mail_transaction_forgets_the_one_before() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    // Sendmail sends no ABORT in between; Postfix sends it after a second HELO.
+    for (sender, want) in [
+        ("<a@good.example>", Reply::Continue),
+        ("<a@bad.example>", smtp(UNAUTHENTICATED)),
+        ("<a@good.example>", Reply::Continue),
+    ] {
+        assert_eq!(mta.mail(&[sender]), Reply::Continue);
+        assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+        assert_eq!(mta.message(MESSAGE, 65535).reply, want);
+    }
+    assert_eq!(mta.mail(&["<a@bad.example>"]), Reply::Continue);
+    assert_eq!(mta.helo("mail.good.example"), Reply::Continue);
+    mta.abort();
+    assert_eq!(mta.mail(&["<>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
+}
+
+#[test]
+fn each_look_up_is_done_once_and_only_if_a_rule_needs_it() {
+    let world = World::new("authentication_results: {add: false}");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    for _ in 0..5 {
+        assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    }
+    assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
+    assert_eq!(world.questions_about("0.1.0.0.0"), 1);
+    assert_eq!(world.questions_about("good.example"), 2);
+}
+
+#[test]
+fn an_mta_that_can_not_do_what_is_needed_is_refused_with_a_reason() {
+    let world = World::new("");
+    let old = Options {
+        version: 2,
+        actions: 0x1f,
+        protocol: 0x7f,
+    };
+    assert!(MilterClient::open_with(&world.daemon.address(), old).is_none());
+    world.daemon.log().wait_for(&["milter protocol 6"]);
+}
+
+#[test]
+fn an_mta_that_leaves_steps_out_gets_a_temporary_failure() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(mta.mail(&["<a@bad.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    assert_eq!(mta.eom().reply, smtp(TEMPORARY));
+}
+
+#[test]
+fn decision_lines_tell_what_decided() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client("2001:db8:1::20");
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), smtp(NO_PTR));
+    let line = world.daemon.log().wait_for(&["rule=no-ptr"]);
+    let want = format!(
+        "NOQUEUE: reject: RCPT from unknown[2001:db8:1::20]: {NO_PTR}; rule=no-ptr mode=enforce \
+         from=<a@good.example> to=<b@contoso.com> helo=<mail.good.example> ptr=none opt_in=domains"
+    );
+    assert!(line.contains(&want), "{line}");
+
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    mta.header("From", " a@good.example");
+    mta.eoh();
+    mta.macros(Command::EndOfMessage, &[("i", "4F9D195432C")]);
+    assert_eq!(mta.eom().reply, Reply::Continue);
+    let line = world.daemon.log().wait_for(&["rule=spf-pass"]);
+    let want = "4F9D195432C: accept: rule=spf-pass mode=enforce client=unknown[2001:db8:1::10] \
+                from=<a@good.example> nrcpt=1 helo=<mail.good.example> ptr=found opt_in=domains \
+                spf=pass spf_domain=good.example dkim=none";
+    assert!(line.contains(want), "{line}");
+}
+
+#[test]
+fn no_peer_can_forge_a_decision_line() {
+    let world = World::new("");
+    let mut mta = world.mta();
+    mta.connect_from("host]: x\n", client("2001:db8:1::20"));
+    mta.helo("h>\r\nNOQUEUE: accept: rule=spf-pass");
+    mta.mail(&["<a\u{2028}\u{1b}[2J@e.example> x"]);
+    mta.rcpt(&["<b@x; rule=spf-pass mode=enforce>"]);
+    let line = world.daemon.log().wait_for(&["rule=not-opted-in"]);
+    assert_eq!(line.matches(" rule=").count(), 1, "{line}");
+    assert!(!line.contains('\u{1b}') && line.is_ascii(), "{line}");
+    let lines = world.daemon.log().lines();
+    assert!(!lines.iter().any(|line| line.starts_with("NOQUEUE: accept")));
+}
+
+#[test]
+fn a_reload_changes_what_new_connections_get_and_a_bad_one_changes_nothing() {
+    let world = World::new("");
+    let file = world.daemon.config_file();
+    let config = std::fs::read_to_string(&file).expect("the configuration");
+    let rcpt = |mta: &mut MilterClient| {
+        assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+        mta.rcpt(&["<b@other.example>"])
+    };
+    let mut before = world.mta_with_client("2001:db8:1::10");
+
+    let changed = config.replace("contoso.com,", "contoso.com, other.example,");
+    std::fs::write(&file, &changed).expect("the configuration");
+    world.daemon.reload();
+    assert_eq!(rcpt(&mut before), smtp(NOT_OPTED_IN));
+    let mut after = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(rcpt(&mut after), Reply::Continue);
+
+    std::fs::write(&file, "mode: on\n").expect("the configuration");
+    world.daemon.reload();
+    world.daemon.log().wait_for(&["not reloaded", "mode"]);
+    let mut after = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(rcpt(&mut after), Reply::Continue);
+}

@@ -1,0 +1,246 @@
+//! Cases where it matters what was asked of the DNS, or told in the trace.
+
+use super::format::resolver;
+use crate::support::dns::{Data, DnsServer, Fault, Zone};
+use libtest_mimic::{Failed, Trial};
+use sixgate::{
+    address::ReversePath,
+    config,
+    spf::{self, Request, SpfResult, Trace},
+};
+
+const LIMITS: config::Spf = config::Spf {
+    max_lookups: 10,
+    max_void_lookups: 2,
+};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let table: [(&str, fn()); 10] = [
+        ("huge-record-comes-over-tcp", huge_record_comes_over_tcp),
+        (
+            "huge-record-with-a-late-error",
+            huge_record_with_a_late_error,
+        ),
+        ("no-domain-asks-nothing", no_domain_asks_nothing),
+        ("broken-record-is-not-begun", broken_record_is_not_begun),
+        ("milter-asks-no-explanation", milter_asks_no_explanation),
+        ("p-is-looked-up-once", p_is_looked_up_once),
+        ("ptr-asks-for-ten-names", ptr_asks_for_ten_names),
+        ("mx-worst-case", mx_worst_case),
+        ("loop-without-limit-ends", loop_without_limit_ends),
+        ("trace-tells-the-story", trace_tells_the_story),
+    ];
+    let trial = |(name, run): (&str, fn())| {
+        Trial::test(format!("ours / Effort / {name}"), move || {
+            run();
+            Ok::<(), Failed>(())
+        })
+    };
+    table.map(trial).into()
+}
+
+/// What came of a check of 2001:db8::1 as a client.
+struct Checked {
+    result: SpfResult,
+    trace: Trace,
+    /// Name and type of each question; those of [`spf::explain`] alone.
+    questions: Vec<(String, String)>,
+}
+
+impl Checked {
+    fn asked(&self, rtype: &str) -> usize {
+        let questions = self.questions.iter();
+        questions.filter(|(_, asked)| asked == rtype).count()
+    }
+}
+
+fn check(zone: Zone, mail_from: &str) -> Checked {
+    check_within(LIMITS, zone, mail_from)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn check_within(limits: config::Spf, zone: Zone, mail_from: &str) -> Checked {
+    let server = DnsServer::start(zone);
+    let reverse_path = ReversePath::parse(mail_from);
+    let mut trace = Trace::default();
+    let dns = resolver(&server, Fault::ServFail);
+    let outcome = spf::explain(&dns, &request(&reverse_path), limits, &mut trace).await;
+    Checked {
+        result: outcome.result,
+        trace,
+        questions: server.questions(),
+    }
+}
+
+fn request(reverse_path: &ReversePath) -> Request<'_> {
+    Request {
+        client: "2001:db8::1".parse().expect("an address"),
+        reverse_path,
+        helo: Some("mail.example.com"),
+        receiver: "receiver.example",
+    }
+}
+
+fn zone(text: &str) -> Zone {
+    Zone::parse(text).expect("a zone")
+}
+
+fn zone_with_record(text: &str) -> Zone {
+    let mut zone = Zone::new();
+    zone.add("example.com", Data::text(text));
+    zone
+}
+
+/// RFC 7208 section 3.4 advises against it, but a record may be as long as DNS
+/// can carry.
+fn huge_record_comes_over_tcp() {
+    let networks = "ip4:192.0.2.1 ".repeat(4_000);
+    let record = format!("v=spf1 {networks}ip6:2001:db8::/32 -all");
+    let checked = check(zone_with_record(&record), "<a@example.com>");
+    assert_eq!(checked.result, SpfResult::Pass);
+    // Once by UDP, where the answer was truncated, and once by TCP.
+    assert_eq!(checked.asked("TXT"), 2);
+}
+
+/// RFC 7208 section 4.6.
+fn huge_record_with_a_late_error() {
+    let networks = "ip6:2001:db8::1 ".repeat(3_500);
+    let record = format!("v=spf1 {networks}moo");
+    let checked = check(zone_with_record(&record), "<a@example.com>");
+    assert_eq!(checked.result, SpfResult::PermError);
+}
+
+/// RFC 7208 section 4.3.
+fn no_domain_asks_nothing() {
+    let long_label = format!("<a@{}.example>", "x".repeat(64));
+    for mail_from in [
+        "<a>",
+        "<a@localhost>",
+        "<a@[IPv6:2001:db8::1]>",
+        "<a@192.0.2.1>",
+        "<a@a..example>",
+        &long_label,
+    ] {
+        let checked = check(Zone::new(), mail_from);
+        assert_eq!(checked.result, SpfResult::None, "{mail_from}");
+        assert_eq!(checked.questions, [], "{mail_from}");
+    }
+}
+
+/// RFC 7208 section 4.6.
+fn broken_record_is_not_begun() {
+    let checked = check(
+        zone_with_record("v=spf1 a mx exists:x.example -all/24"),
+        "<a@example.com>",
+    );
+    assert_eq!(checked.result, SpfResult::PermError);
+    assert_eq!(checked.questions.len(), 1);
+}
+
+/// RFC 7208 section 6.2.
+#[tokio::main(flavor = "current_thread")]
+async fn milter_asks_no_explanation() {
+    let server = DnsServer::start(zone_with_record("v=spf1 -all exp=why.example.com"));
+    let reverse_path = ReversePath::parse("<a@example.com>");
+    let dns = resolver(&server, Fault::ServFail);
+    let outcome = spf::evaluate(&dns, &request(&reverse_path), LIMITS).await;
+    assert_eq!(outcome.result, SpfResult::Fail);
+    assert_eq!(server.questions().len(), 1);
+}
+
+/// RFC 7208 section 4.6.4.
+fn p_is_looked_up_once() {
+    let mut zone = zone("2001:db8::1 PTR mail.example.net");
+    let many = "%{p}.".repeat(5_000);
+    let record = format!("v=spf1 exists:{many}x.example exists:{many}y.example ptr -all");
+    zone.add("example.com", Data::text(record));
+    zone.fault("mail.example.net", Fault::ServFail);
+    let checked = check(zone, "<a@example.com>");
+    assert_eq!(checked.result, SpfResult::Fail);
+    assert_eq!((checked.asked("PTR"), checked.asked("AAAA")), (1, 1));
+}
+
+/// RFC 7208 section 4.6.4.
+fn ptr_asks_for_ten_names() {
+    let mut zone = zone_with_record("v=spf1 ptr -all");
+    for number in 0..200 {
+        let name = format!("n{number}.example.net");
+        zone.add_ptr("2001:db8::1".parse().expect("an address"), &name);
+        zone.add(
+            &name,
+            Data::Aaaa("2001:db8::2".parse().expect("an address")),
+        );
+    }
+    let checked = check(zone, "<a@example.com>");
+    assert_eq!(checked.result, SpfResult::Fail);
+    assert_eq!(checked.asked("AAAA"), 10);
+}
+
+/// The most that one record can make us ask: ten times ten hosts (RFC 7208
+/// sections 4.6.4 and 11.1).
+fn mx_worst_case() {
+    let mut zone = Zone::new();
+    let terms: String = (0..11).map(|n| format!("mx:m{n}.example ")).collect();
+    zone.add("example.com", Data::text(format!("v=spf1 {terms}+all")));
+    for n in 0..11 {
+        for host in 0..10 {
+            let host = format!("h{host}.m{n}.example");
+            zone.add(format!("m{n}.example"), Data::Mx(10, host.clone()));
+            zone.add(host, Data::Aaaa("2001:db8::2".parse().expect("an address")));
+        }
+    }
+    let checked = check(zone, "<a@example.com>");
+    assert_eq!(checked.result, SpfResult::PermError);
+    assert_eq!(checked.questions.len(), 1 + 10 + 10 * 10);
+}
+
+/// `spf.max_lookups` may be set to anything; the stack has its own limit.
+fn loop_without_limit_ends() {
+    let limits = config::Spf {
+        max_lookups: usize::MAX,
+        max_void_lookups: usize::MAX,
+    };
+    for record in ["v=spf1 include:%{d} +all", "v=spf1 redirect=%{d}"] {
+        let checked = check_within(limits, zone_with_record(record), "<a@example.com>");
+        assert_eq!(checked.result, SpfResult::PermError, "{record}");
+    }
+}
+
+fn trace_tells_the_story() {
+    let zone = zone(
+        r#"
+        example.com      TXT "v=spf1 a:www.%{d} include:_spf.%{d2} -all exp=why.%{d}"
+        www.example.com  A 192.0.2.1
+        _spf.example.com TXT "v=spf1 mx ip4:192.0.2.0/24 ?all"
+        _spf.example.com MX 10 mail.example.com
+        mail.example.com AAAA 2001:db8::25
+        why.example.com  TXT "%{i} is not ours"
+        "#,
+    );
+    let checked = check(zone, "<a@example.com>");
+    let want = "\
+record of example.com: v=spf1 a:www.%{d} include:_spf.%{d2} -all exp=why.%{d}
+  a:www.%{d} (look-up 1 of 10)
+    www.%{d} expands to www.example.com
+    AAAA www.example.com: NODATA (void look-up 1 of 2)
+    does not match
+  include:_spf.%{d2} (look-up 2 of 10)
+    _spf.%{d2} expands to _spf.example.com
+    record of _spf.example.com: v=spf1 mx ip4:192.0.2.0/24 ?all
+      mx (look-up 3 of 10)
+        MX _spf.example.com: 10 mail.example.com
+        AAAA mail.example.com: 2001:db8::25
+        does not match
+      ip4:192.0.2.0/24
+        does not match
+      ?all
+        matches: neutral
+    does not match
+  -all
+    matches: fail
+    why.%{d} expands to why.example.com
+    TXT why.example.com: \"%{i} is not ours\"
+fail: -all matches
+";
+    assert_eq!(checked.trace.to_string(), want);
+}
