@@ -75,10 +75,10 @@ async fn run_until_signal(
         drain.start();
         notify(&[NotifyState::Stopping]);
         tracing::info!("stopping");
+        Ok(())
     };
     let serving = server::run(listeners, current, bounds, Arc::clone(&drain));
-    let ((), served) = tokio::join!(until_signal, serving);
-    served?;
+    tokio::try_join!(until_signal, serving)?;
     Ok(())
 }
 
