@@ -54,6 +54,10 @@ fn main() -> ExitCode {
         return test(&arguments);
     }
     match namespace::obstacle() {
+        Some(reason) if namespace::is_required() => {
+            eprintln!("The dialogues with a real mail server can't be held: {reason}");
+            ExitCode::FAILURE
+        }
         Some(reason) => libtest_mimic::run(&arguments, ignored(&reason)).exit_code(),
         None => namespace::run_this_program_inside().expect("a namespace"),
     }
