@@ -240,26 +240,56 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> T {
 async fn run(folder: &Path, case: &Case) -> Result<(), Failed> {
     let mut records: Records = read_json(&folder.join("zone.json"));
     records.extend(case.zone.clone());
-    let server = DnsServer::start(zone(&records));
-    let resolver = Arc::new(resolver(&server));
     let octets = fs::read(folder.join(&case.file))?;
     let message = Message::parse(&octets);
 
-    let outcome = message
-        .verify(&resolver, Form::Transmitted, &[message.body])
-        .await;
+    let outcome = judge_and_rechunk(case, &message, &records).await?;
+    if only_tests(&outcome) && case.expected == Expected::Pass {
+        let server = DnsServer::start(zone(&without_testing(&records)));
+        let resolver = Arc::new(resolver(&server));
+        let whole = [message.body];
+        return is_pass(&message.verify(&resolver, Form::Transmitted, &whole).await);
+    }
+    Ok(())
+}
+
+async fn judge_and_rechunk(
+    case: &Case,
+    message: &Message<'_>,
+    records: &Records,
+) -> Result<Outcome, Failed> {
+    let server = DnsServer::start(zone(records));
+    let resolver = Arc::new(resolver(&server));
+    let whole = [message.body];
+    let outcome = message.verify(&resolver, Form::Transmitted, &whole).await;
     judge(case, &outcome)?;
     for (name, chunks) in chunkings(message.body) {
         let chunked = message.verify(&resolver, Form::Transmitted, &chunks).await;
         is_same(name, &chunked, &outcome)?;
     }
-    let from_mta = message
-        .verify(&resolver, Form::Milter, &[message.body])
-        .await;
+    let from_mta = message.verify(&resolver, Form::Milter, &whole).await;
     match case.file.as_str() {
-        TAKEN_FOR_A_FOLD => is_pass(&from_mta),
-        _ => is_same("as a milter gets it", &from_mta, &outcome),
+        TAKEN_FOR_A_FOLD => is_pass(&from_mta)?,
+        _ => is_same("as a milter gets it", &from_mta, &outcome)?,
     }
+    Ok(outcome)
+}
+
+/// Whether nothing but `t=y` of its key keeps a message from passing: then it
+/// has to pass once that is gone.
+fn only_tests(outcome: &Outcome) -> bool {
+    let testing = |s: &dkim::SignatureResult| s.reason.contains("only tests DKIM");
+    outcome.signatures.iter().any(testing)
+}
+
+fn without_testing(records: &Records) -> Records {
+    let mut records = records.clone();
+    for (_, value) in records.values_mut().flatten() {
+        if let Value::Text(text) = value {
+            *text = text.replace("t=y:s;", "t=s;").replace("t=y;", "");
+        }
+    }
+    records
 }
 
 fn is_same(how: &str, found: &Outcome, wanted: &Outcome) -> Result<(), Failed> {

@@ -264,3 +264,99 @@ impl Sink {
         hash
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Canonicalization::{Relaxed, Simple};
+
+    /// Body, its simple and its relaxed form.
+    #[rustfmt::skip]
+    const BODIES: [(&str, &str, &str); 24] = [
+        // RFC 6376 section 3.4.5
+        (" C \r\nD \t E\r\n\r\n\r\n", " C \r\nD \t E\r\n", " C\r\nD E\r\n"),
+        // Section 3.4.3: an empty body is "a single CRLF"; section 3.4.4: "a
+        // null input".
+        ("", "\r\n", ""),
+        ("\r\n", "\r\n", ""),
+        ("\r\n\r\n\r\n", "\r\n", ""),
+        ("a", "a\r\n", "a\r\n"),
+        ("a\r\n", "a\r\n", "a\r\n"),
+        ("a\r\nb", "a\r\nb\r\n", "a\r\nb\r\n"),
+        ("\r\n\r\na", "\r\n\r\na\r\n", "\r\n\r\na\r\n"),
+        ("a\r\n\r\n\r\nb\r\n", "a\r\n\r\n\r\nb\r\n", "a\r\n\r\n\r\nb\r\n"),
+        // White space at the ends of lines and of the body.
+        ("a \t\r\n", "a \t\r\n", "a\r\n"),
+        ("a \t", "a \t\r\n", "a\r\n"),
+        (" ", " \r\n", ""),
+        (" \r\n", " \r\n", ""),
+        ("a\r\n \t\r\n \r\n", "a\r\n \t\r\n \r\n", "a\r\n"),
+        ("a\r\n \r\nb", "a\r\n \r\nb\r\n", "a\r\n\r\nb\r\n"),
+        ("a\t \tb \r\n c", "a\t \tb \r\n c\r\n", "a b\r\n c\r\n"),
+        // A CR or LF without the other is no line break.
+        ("a\rb\nc\r\n", "a\rb\nc\r\n", "a\rb\nc\r\n"),
+        ("a\r", "a\r\r\n", "a\r\r\n"),
+        ("\r", "\r\r\n", "\r\r\n"),
+        ("a\n\n", "a\n\n\r\n", "a\n\n\r\n"),
+        ("a\r\r\n\r\n", "a\r\r\n", "a\r\r\n"),
+        ("a \r b\r\n", "a \r b\r\n", "a \r b\r\n"),
+        ("\r\n\n\r\n", "\r\n\n\r\n", "\r\n\n\r\n"),
+        // Form feed and NUL are octets like any other.
+        ("a\u{c} \0\r\n", "a\u{c} \0\r\n", "a\u{c} \0\r\n"),
+    ];
+
+    fn hash(chunks: &[&[u8]]) -> BodyHashes {
+        let mut hasher = BodyHasher::new([Simple, Relaxed].into_iter());
+        chunks.iter().for_each(|chunk| hasher.update(chunk));
+        hasher.finish()
+    }
+
+    fn sha256(text: &str) -> Option<[u8; 32]> {
+        let digest = aws_lc_rs::digest::digest(&SHA256, text.as_bytes());
+        digest.as_ref().try_into().ok()
+    }
+
+    #[test]
+    fn bodies_are_canonicalized_by_rfc_6376_section_3_4() {
+        for (body, simple, relaxed) in BODIES {
+            let hashes = hash(&[body.as_bytes()]);
+            assert_eq!(hashes.get(Simple), sha256(simple), "simple {body:?}");
+            assert_eq!(hashes.get(Relaxed), sha256(relaxed), "relaxed {body:?}");
+        }
+    }
+
+    #[test]
+    fn any_chunking_gives_the_same_hash() {
+        for (body, ..) in BODIES {
+            let whole = hash(&[body.as_bytes()]);
+            let octets: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
+            assert_eq!(hash(&octets), whole, "octets of {body:?}");
+            for second in 0..=body.len() {
+                let (start, end) = body.as_bytes().split_at(second);
+                for first in 0..=second {
+                    let (start, middle) = start.split_at(first);
+                    assert_eq!(hash(&[start, middle, end]), whole, "{body:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_larger_than_the_buffer_is_hashed_whole() {
+        let lines = format!("{}  x\r\n", "y".repeat(3000)).repeat(50);
+        let hashes = hash(&[lines.as_bytes(), &b"\r\n".repeat(5000)]);
+        assert_eq!(hashes.get(Simple), sha256(&lines));
+        assert_eq!(hashes.get(Relaxed), sha256(&lines.replace("  ", " ")));
+    }
+
+    #[test]
+    fn only_the_canonicalizations_named_are_computed() {
+        let none = BodyHasher::new([].into_iter());
+        assert!(!none.is_needed());
+        let relaxed = BodyHasher::new([Relaxed].into_iter());
+        assert!(relaxed.is_needed());
+        let hashes = relaxed.finish();
+        assert_eq!(hashes.get(Simple), None);
+        assert_eq!(hashes.get(Relaxed), sha256(""));
+    }
+}
