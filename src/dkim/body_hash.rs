@@ -192,8 +192,7 @@ impl Relaxed {
 
     /// Writes all up to the next octet that may have to be changed.
     fn update_content<'a>(&mut self, rest: &'a [u8]) -> &'a [u8] {
-        let end = rest.iter().position(|c| matches!(c, b' ' | b'\t' | b'\r'));
-        let (content, rest) = rest.split_at(end.unwrap_or(rest.len()));
+        let (content, rest) = rest.split_at(unchanged(rest));
         self.write_pending();
         self.out.write(content);
         rest
@@ -220,6 +219,19 @@ impl Relaxed {
         }
         self.out.finish()
     }
+}
+
+/// How many octets, of which the first is content, go through as they are. One
+/// space between words does; the last octet has to wait for what follows.
+fn unchanged(content: &[u8]) -> usize {
+    let changes = |pair: &[u8]| match pair[0] {
+        b'\t' | b'\r' => true,
+        b' ' => matches!(pair[1], b' ' | b'\t' | b'\r'),
+        _ => false,
+    };
+    let blank = |c: &u8| matches!(c, b' ' | b'\t' | b'\r');
+    let all = content.len() - usize::from(content.last().is_some_and(blank));
+    content.windows(2).position(changes).unwrap_or(all)
 }
 
 /// SHA-256 behind a buffer: words and line breaks are too short to hash one by
