@@ -26,150 +26,39 @@ use support::dns::{Data, DnsServer, Fault, Zone};
 
 /// Messages whose signature is valid by the RFCs and does not count for us, with
 /// the result and what its reason says. docs/policy.md has the same list.
+#[rustfmt::skip]
 const POLICY: &[(&str, DkimResult, &str)] = &[
     ("d-tld.eml", DkimResult::Policy, "is a top-level domain"),
-    (
-        "dupfrom-signed-both.eml",
-        DkimResult::Policy,
-        "more than one From field",
-    ),
-    (
-        "l-append-simple.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
+    ("dupfrom-signed-both.eml", DkimResult::Policy, "more than one From field"),
+    ("l-append-simple.eml", DkimResult::Policy, "only in part (l=)"),
     ("l-full.eml", DkimResult::Policy, "only in part (l=)"),
-    (
-        "l-partial-afterws-rel.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
-    (
-        "l-partial-midline-sim.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
+    ("l-partial-afterws-rel.eml", DkimResult::Policy, "only in part (l=)"),
+    ("l-partial-midline-sim.eml", DkimResult::Policy, "only in part (l=)"),
     ("l-zero-empty.eml", DkimResult::Policy, "only in part (l=)"),
-    (
-        "opendkim-test20.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test21.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test22.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test23.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test28.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
-    (
-        "opendkim-test29.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
-    (
-        "opendkim-test30.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
-    (
-        "opendkim-test31.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
-    (
-        "opendkim-test32.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test34.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test37.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test38.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test39.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test40.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test41.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test42.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test43.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test45.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test46.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test53.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test67.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test74.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test84.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test126.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
+    ("opendkim-test20.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test21.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test22.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test23.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test28.eml", DkimResult::Policy, "only in part (l=)"),
+    ("opendkim-test29.eml", DkimResult::Policy, "only in part (l=)"),
+    ("opendkim-test30.eml", DkimResult::Policy, "only in part (l=)"),
+    ("opendkim-test31.eml", DkimResult::Policy, "only in part (l=)"),
+    ("opendkim-test32.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test34.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test37.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test38.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test39.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test40.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test41.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test42.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test43.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test45.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test46.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test53.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test67.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test74.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test84.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test126.eml", DkimResult::Neutral, "only tests DKIM"),
 ];
 
 /// A bare LF before white space, which a milter gets like any fold: what passes
