@@ -8,8 +8,9 @@ use aws_lc_rs::{
     signature::{Ed25519KeyPair, KeyPair},
 };
 use sixgate::{
+    config,
     dkim::{self, DkimResult, HeaderBlock, KeyCache, Outcome, Settings, Verification},
-    dns::{Dns, Options},
+    dns::Dns,
     policy::Authentication,
 };
 use std::{
@@ -84,7 +85,7 @@ fn soon() -> Instant {
 }
 
 fn resolver(server: &DnsServer) -> Arc<Dns> {
-    let options = Options {
+    let options = config::Dns {
         servers: vec![server.address()],
         timeout: Duration::from_secs(5),
         attempts: 1,
