@@ -5,8 +5,11 @@
 //! the same seeds, without instrumentation but much faster. [`spf`] and [`dkim`]
 //! have the differential runs, which `soak` starts too.
 
+pub mod dkim;
+pub mod message;
 pub mod now;
 pub mod random;
+pub mod signed;
 pub mod spf;
 pub mod tally;
 pub mod zone;

@@ -1,7 +1,7 @@
 //! `soak TARGET COUNT SEED`: runs a target or a comparison so many times, without
 //! instrumentation. A finding is shown and ends the run with an error.
 
-use sixgate_fuzz::{spf, tally::Tally};
+use sixgate_fuzz::{dkim, spf, tally::Tally};
 use std::{env, process::ExitCode, time::Instant};
 
 fn main() -> ExitCode {
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
 
 fn run(target: &str, count: u64, seed: u64) -> Option<Result<Tally, String>> {
     match target {
+        "dkim-against-viadkim" => Some(dkim::run(count, seed)),
         "spf-against-viaspf" => Some(spf::run(count, seed)),
         _ => None,
     }
