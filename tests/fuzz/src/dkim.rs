@@ -9,7 +9,7 @@ use crate::{
     random::{Random, mix, mutate},
     signed,
     tally::Tally,
-    zone::{Found, Zone},
+    zone::{Found, Zone, shown},
 };
 use seeds::Seed;
 use sixgate::dkim::{DkimResult, SignatureResult};
@@ -17,18 +17,15 @@ use std::{io, sync::Arc};
 use viadkim::verifier::{self, LookupTxt, VerificationResult, VerificationStatus};
 
 /// Runs `count` cases and returns what they came to: classes of signatures.
-///
-/// # Errors
-/// With the whole case, if a difference has no explanation.
-pub fn run(count: u64, seed: u64) -> Result<Tally, String> {
+pub fn run(count: u64, seed: u64) -> Tally {
     let seeds = seeds::load();
     let mut tally = Tally::default();
     for number in 0..count {
         let number = seed.wrapping_add(number);
         let case = Case::generate(&seeds, number);
-        compare(&case, &mut tally).map_err(|why| format!("case {number}: {why}"))?;
+        compare(&case, number, &mut tally);
     }
-    Ok(tally)
+    tally
 }
 
 /// One message and the keys in the DNS.
@@ -170,31 +167,42 @@ impl LookupTxt for Keys {
     }
 }
 
-fn compare(case: &Case, tally: &mut Tally) -> Result<(), String> {
+fn compare(case: &Case, number: u64, tally: &mut Tally) {
     let ours = message::verify(&case.message, &case.zone).signatures;
-    let Some(theirs) = viadkim_results(case) else {
-        return classes::untaken(case, &ours, tally);
-    };
-    // It takes names without the white space that may be before the colon.
-    if ours.len() != theirs.len() {
-        return Err(describe(case, &ours, Some(&theirs)));
-    }
-    for (our, their) in ours.iter().zip(&theirs) {
-        let class = class(case, our, their);
-        tally.count(class.ok_or_else(|| describe(case, &ours, Some(&theirs)))?);
+    let theirs = viadkim_results(case);
+    for (place, our) in ours.iter().enumerate() {
+        // Nothing comes of a header that viadkim does not take.
+        let their = theirs.as_ref().map(|theirs| theirs.get(place));
+        match class(case, our, their) {
+            Ok(class) => tally.count(class),
+            Err(kind) => tally.unexplained(kind, || {
+                format!("case {number}: {}", describe(case, &ours, theirs.as_deref()))
+            }),
+        }
     }
     if ours.is_empty() {
         tally.count("same: not signed");
     }
-    Ok(())
 }
 
-fn class(case: &Case, our: &SignatureResult, their: &VerificationResult) -> Option<&'static str> {
-    match (our.result == DkimResult::Pass, &their.status) {
-        (true, VerificationStatus::Success) => Some("same: pass"),
-        (false, VerificationStatus::Failure(_)) => Some("same: no pass"),
-        (true, VerificationStatus::Failure(error)) => classes::only_ours(case, error),
-        (false, VerificationStatus::Success) => classes::only_theirs(our),
+/// The class of a signature, or of what kind its difference is.
+fn class(
+    case: &Case,
+    our: &SignatureResult,
+    their: Option<Option<&VerificationResult>>,
+) -> Result<&'static str, String> {
+    let passes = our.result == DkimResult::Pass;
+    match (passes, their.map(|their| their.map(|their| &their.status))) {
+        (true, Some(Some(VerificationStatus::Success))) => Ok("same: pass"),
+        (false, Some(Some(VerificationStatus::Failure(_)) | None)) => Ok("same: no pass"),
+        (false, None) => Ok("same: no pass, and viadkim does not take the header"),
+        (true, Some(Some(VerificationStatus::Failure(error)))) => classes::only_ours(case, error)
+            .ok_or_else(|| format!("only sixgate passes: {error:?}")),
+        (true, Some(None) | None) => {
+            classes::untaken(case).ok_or_else(|| "only sixgate takes the header".to_owned())
+        }
+        (false, Some(Some(VerificationStatus::Success))) => classes::only_theirs(our)
+            .ok_or_else(|| format!("only viadkim passes: {}", our.reason)),
     }
 }
 
@@ -221,8 +229,9 @@ fn describe(
     }
     text += &format!("\n{}\n", case.message.body.escape_ascii());
     for name in signed::KEY_NAMES {
-        text += &format!("{name} {:?}\n", case.zone.txt.get(name.as_bytes()));
+        let text_of = case.zone.txt.get(name.as_bytes());
+        text += &format!("{name} {}\n", text_of.map(shown).unwrap_or_default());
     }
     let statuses = theirs.map(|theirs| theirs.iter().map(|r| &r.status).collect::<Vec<_>>());
-    text + &format!("sixgate {ours:#?}\nviadkim {statuses:#?}")
+    text + &format!("sixgate {ours:?}\nviadkim {statuses:?}\n")
 }

@@ -4,7 +4,11 @@
 mod classes;
 mod generate;
 
-use crate::{now::now, tally::Tally, zone::Zone};
+use crate::{
+    now::now,
+    tally::Tally,
+    zone::{Zone, shown},
+};
 use generate::Case;
 use sixgate::{
     address::ReversePath,
@@ -14,30 +18,45 @@ use sixgate::{
 use std::net::IpAddr;
 
 /// Runs `count` cases and returns what they came to.
-///
-/// # Errors
-/// With the whole case, if a difference has no explanation.
-pub fn run(count: u64, seed: u64) -> Result<Tally, String> {
+pub fn run(count: u64, seed: u64) -> Tally {
     let mut tally = Tally::default();
     for number in 0..count {
         let case = Case::generate(seed.wrapping_add(number));
-        tally.count(compare(&case)?);
+        compare(&case, &mut tally);
     }
-    Ok(tally)
+    tally
 }
 
-fn compare(case: &Case) -> Result<&'static str, String> {
-    let ours = evaluate(case);
-    let Some(theirs) = viaspf_result(case, false) else {
-        return Ok("not comparable: viaspf does not take such a sender");
-    };
-    if ours.result == result(&theirs) {
-        return Ok(agreement(ours.result));
+fn compare(case: &Case, tally: &mut Tally) {
+    let ours = evaluate(case).result;
+    match viaspf_result(case, false) {
+        None => tally.count("not comparable: viaspf does not take such a sender"),
+        Some(theirs) if result(&theirs) == ours => tally.count(agreement(ours)),
+        Some(_) => compare_steps(case, tally),
     }
+}
+
+fn compare_steps(case: &Case, tally: &mut Tally) {
     let (ours, trace) = explain(case);
-    let theirs = viaspf_result(case, true).unwrap_or(theirs);
-    let class = classes::class(case, &ours, &trace, &theirs);
-    class.ok_or_else(|| describe(case, &ours, &trace, &theirs))
+    let Some(theirs) = viaspf_result(case, true) else {
+        return;
+    };
+    let direction = direction(ours.result, result(&theirs));
+    match classes::class(case, &ours, &trace, &theirs) {
+        Some(class) => tally.count(format!("{class}; {direction}")),
+        None => {
+            let kind = format!("{} or {}; {direction}", ours.result, theirs.spf_result);
+            tally.unexplained(kind, || describe(case, &ours, &trace, &theirs));
+        }
+    }
+}
+
+fn direction(ours: SpfResult, theirs: SpfResult) -> &'static str {
+    match (ours, theirs) {
+        (SpfResult::Pass, _) => "only sixgate passes",
+        (_, SpfResult::Pass) => "only viaspf passes",
+        _ => "neither passes",
+    }
 }
 
 fn agreement(result: SpfResult) -> &'static str {
@@ -148,18 +167,6 @@ fn texts(zone: &Zone) -> String {
     let txt = zone.txt.iter();
     txt.map(|(name, found)| format!("{} TXT {}\n", name.escape_ascii(), shown(found)))
         .collect()
-}
-
-fn shown(found: &crate::zone::Found<Vec<u8>>) -> String {
-    match found {
-        crate::zone::Found::Fails => "SERVFAIL".to_owned(),
-        crate::zone::Found::Records(texts) => {
-            let texts = texts
-                .iter()
-                .map(|text| format!("\"{}\"", text.escape_ascii()));
-            texts.collect::<Vec<_>>().join(", ")
-        }
-    }
 }
 
 /// The family of a client as records see it.

@@ -231,3 +231,16 @@ impl Lookup for Zone {
         lookup_result(self.ptr_names(), theirs)
     }
 }
+
+/// Texts for people.
+pub fn shown(found: &Found<Vec<u8>>) -> String {
+    match found {
+        Found::Fails => "SERVFAIL".to_owned(),
+        Found::Records(texts) => {
+            let texts = texts
+                .iter()
+                .map(|text| format!("\"{}\"", text.escape_ascii()));
+            texts.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
