@@ -3,11 +3,18 @@
 
 mod support;
 
-use std::net::{IpAddr, SocketAddr};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::{fd::OwnedFd, unix::net::UnixListener},
+};
 use support::{
     daemon::Daemon,
     dns::{DnsServer, Zone},
-    milter::{Command, MilterClient, Modification, Options, Reply},
+    milter::{Address, Command, MilterClient, Modification, Options, Reply},
 };
 
 const ZONE: &str = r#"
@@ -458,4 +465,71 @@ fn a_reload_changes_what_new_connections_get_and_a_bad_one_changes_nothing() {
     world.daemon.log().wait_for(&["not reloaded", "mode"]);
     let mut after = world.mta_with_client("2001:db8:1::10");
     assert_eq!(rcpt(&mut after), Reply::Continue);
+}
+
+#[test]
+fn sigterm_lets_mail_transactions_end_and_no_new_one_begin() {
+    let world = World::new("");
+    let mut under_way = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(under_way.mail(&["<a@good.example>"]), Reply::Continue);
+    let mut idle = world.mta_with_client("2001:db8:1::10");
+
+    world.daemon.signal(Signal::SIGTERM);
+    world.daemon.wait_for_notification("STOPPING=1");
+    assert_eq!(idle.mail(&["<a@good.example>"]), smtp(TEMPORARY));
+    assert_eq!(under_way.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    assert_eq!(under_way.message(MESSAGE, 65535).reply, Reply::Continue);
+    assert!(world.daemon.stop().success());
+}
+
+#[test]
+fn what_does_not_end_within_the_drain_timeout_is_cut_off() {
+    let world = World::new("limits: {drain_timeout: 100ms}");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    world.daemon.signal(Signal::SIGTERM);
+    world
+        .daemon
+        .log()
+        .wait_for(&["limits.drain_timeout is over"]);
+    assert!(world.daemon.stop().success());
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_and_told() {
+    let world = World::new("limits: {connections: 1}");
+    let first = world.mta_with_client("2001:db8:1::10");
+    let mut second = MilterClient::connect_only(&world.daemon.address());
+    assert_eq!(second.receive_frame(), None);
+    world
+        .daemon
+        .log()
+        .wait_for(&["limits.connections is reached"]);
+    drop(first);
+}
+
+#[test]
+fn a_socket_that_systemd_passes_on_is_served_and_left_alone() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let path = directory.path().join("passed-on.sock");
+    let config = directory.path().join("milter.yaml");
+    std::fs::write(&config, "listen: systemd:milter\n").expect("a configuration");
+    // Passed on as systemd does it, sd_listen_fds(3): descriptor 3 and three
+    // variables.
+    let passing_on = "exec 3<&0 0</dev/null; \
+                      LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=milter exec \"$@\"";
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let mut daemon = std::process::Command::new("sh")
+        .args(["-c", passing_on, "sh"])
+        .args([env!("CARGO_BIN_EXE_sixgate"), "serve", "-c"])
+        .arg(&config)
+        .stdin(OwnedFd::from(listener))
+        .spawn()
+        .expect("a shell");
+    let mut mta = MilterClient::open(&Address::Unix(path.clone()));
+    assert_eq!(mta.connect_from("x", client("192.0.2.1")), Reply::Accept);
+    let pid = daemon.id().try_into().expect("a process id");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+    assert!(daemon.wait().expect("it ends").success());
+    assert!(path.exists());
 }

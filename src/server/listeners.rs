@@ -1,25 +1,33 @@
 //! The sockets that MTAs connect to, accepted from as if they were one.
 
+mod inherited;
+
 use crate::{
     config::{self, Config},
     milter::stream::MilterStream,
 };
 use indymilter::{EitherStream, Listener};
+use inherited::Inherited;
+use ipnet::IpNet;
 use std::{
-    fs, io,
+    fs,
+    future::pending,
+    io::{self, ErrorKind},
+    net::IpAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
-    path::Path,
+    path::{Path, PathBuf},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host},
+    sync::Semaphore,
     time::{Sleep, sleep},
 };
 
 /// Open sockets. Dropping it closes them and removes the files of unix sockets.
-#[derive(Debug)]
 pub struct Listeners {
     sockets: Vec<Socket>,
     /// Where to begin to look for the next connection, so that a busy socket
@@ -27,6 +35,12 @@ pub struct Listeners {
     turn: usize,
     /// Set after an error: the next connection is not accepted before it ends.
     pause: Option<Pin<Box<Sleep>>>,
+    /// When it is done, the sockets are closed.
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// One permit for each connection that may be open.
+    permits: Arc<Semaphore>,
+    refusals: Refusals,
+    allow_peers: Vec<IpNet>,
 }
 
 type Stream = EitherStream<TcpStream, UnixStream>;
@@ -38,7 +52,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    /// With the file to remove at the end; that of a socket which systemd
+    /// opened is systemd's.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 /// Opens every configured socket.
@@ -48,21 +64,24 @@ enum Socket {
 /// socket that another process serves is left alone, one that nobody serves is
 /// replaced.
 pub async fn bind(config: &Config) -> io::Result<Listeners> {
+    let mut inherited = Inherited::take();
     let mut sockets = Vec::with_capacity(config.listen.len());
     for socket in &config.listen {
         let bound = match socket {
-            config::Socket::Unix(path) => bind_unix(path, config).await.map(Socket::Unix),
-            config::Socket::Inet { host, port } => {
-                let listener = TcpListener::bind((host.as_str(), *port)).await;
-                listener.map(Socket::Tcp)
-            }
+            config::Socket::Unix(path) => bind_unix(path, config).await.map(|socket| vec![socket]),
+            config::Socket::Inet { host, port } => bind_inet(host, *port).await,
+            config::Socket::Systemd(name) => inherited.named(name),
         };
-        sockets.push(bound.map_err(|error| named(socket, &error))?);
+        sockets.extend(bound.map_err(|error| named(socket, &error))?);
     }
     Ok(Listeners {
         sockets,
         turn: 0,
         pause: None,
+        end: Box::pin(pending()),
+        permits: Arc::new(Semaphore::new(config.limits.connections)),
+        refusals: Refusals::default(),
+        allow_peers: config.allow_peers.clone(),
     })
 }
 
@@ -70,7 +89,17 @@ fn named(socket: &config::Socket, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("can't listen on {socket}: {error}"))
 }
 
-async fn bind_unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
+/// A name may have several addresses, of which every one is opened:
+/// `localhost` is both 127.0.0.1 and ::1 where both exist.
+async fn bind_inet(host: &str, port: u16) -> io::Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    for address in lookup_host((host, port)).await? {
+        sockets.push(Socket::Tcp(TcpListener::bind(address).await?));
+    }
+    Ok(sockets)
+}
+
+async fn bind_unix(path: &Path, config: &Config) -> io::Result<Socket> {
     remove_stale(path).await?;
     let listener = UnixListener::bind(path)?;
     if let Some(group) = &config.socket_group {
@@ -78,7 +107,7 @@ async fn bind_unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
         chown(path, None, Some(group.as_raw()))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode))?;
-    Ok(listener)
+    Ok(Socket::Unix(listener, Some(path.to_owned())))
 }
 
 /// Removes a socket that a process which is no more has left behind.
@@ -101,17 +130,38 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
+fn is_allowed(peer: IpAddr, allow_peers: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    let contains = |network: &IpNet| network.contains(&peer);
+    allow_peers.is_empty() || peer.is_loopback() || allow_peers.iter().any(contains)
+}
+
+/// Connections refused because as many are open as may be.
+#[derive(Debug, Default)]
+struct Refusals {
+    number: usize,
+    told: Option<Instant>,
+}
+
+/// A full house is told this often, however many knock.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Refusals {
+    fn count(&mut self) {
+        self.number += 1;
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
+            tracing::warn!(
+                refused = self.number,
+                "limits.connections is reached: more milter connections are closed at once"
+            );
+            self.told = Some(Instant::now());
+        }
+    }
+}
+
 impl Drop for Listeners {
     fn drop(&mut self) {
-        for socket in &self.sockets {
-            if let Socket::Unix(listener) = socket
-                && let Ok(address) = listener.local_addr()
-                && let Some(path) = address.as_pathname()
-            {
-                // It may be gone already, which is as well.
-                let _ = fs::remove_file(path);
-            }
-        }
+        self.close();
     }
 }
 
@@ -120,28 +170,65 @@ impl Listener for Listeners {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Io>> {
         loop {
+            if self.end.as_mut().poll(cx).is_ready() {
+                self.end = Box::pin(pending());
+                self.close();
+            }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            match ready!(self.poll_sockets(cx)) {
-                Ok(stream) => return Poll::Ready(Ok(MilterStream::new(stream))),
-                // Of one connection (it is gone already) or of the moment (no
-                // file descriptor is left): no reason to end the daemon.
-                Err(error) => {
-                    tracing::warn!("a milter connection could not be accepted: {error}");
-                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
-                }
+            if let Some(stream) = ready!(self.poll_connection(cx)) {
+                return Poll::Ready(Ok(stream));
             }
         }
     }
 }
 
 impl Listeners {
+    /// The same sockets, closed when `end` is done.
+    #[must_use]
+    pub fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
+        let mut listeners = self;
+        listeners.end = Box::pin(end);
+        listeners
+    }
+
+    /// The next connection; `None` if it was none that can be served.
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Option<MilterStream<Stream>>> {
+        let stream = match ready!(self.poll_sockets(cx)) {
+            Ok(stream) => stream,
+            // Of one connection (it is gone already) or of the moment (no file
+            // descriptor is left): no reason to end the daemon.
+            Err(error) => {
+                tracing::warn!("a milter connection could not be accepted: {error}");
+                if error.kind() != ErrorKind::PermissionDenied {
+                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                }
+                return Poll::Ready(None);
+            }
+        };
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        Poll::Ready(match permit {
+            Ok(permit) => Some(MilterStream::new(stream, permit)),
+            // Closed at once, so that the MTA defers its mail at once.
+            Err(_none_left) => {
+                self.refusals.count();
+                None
+            }
+        })
+    }
+
+    fn close(&mut self) {
+        for socket in self.sockets.drain(..) {
+            socket.remove_file();
+        }
+    }
+
     fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         for offset in 0..self.sockets.len() {
             let index = (self.turn + offset) % self.sockets.len();
-            if let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx) {
+            if let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx, &self.allow_peers) {
                 self.turn = index + 1;
                 return Poll::Ready(accepted);
             }
@@ -151,19 +238,61 @@ impl Listeners {
 }
 
 impl Socket {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+    fn remove_file(self) {
+        if let Self::Unix(_, Some(path)) = self {
+            // It may be gone already, which is as well.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+        allow_peers: &[IpNet],
+    ) -> Poll<io::Result<Stream>> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _peer) = ready!(TcpListener::poll_accept(listener, cx))?;
+                let (stream, peer) = ready!(TcpListener::poll_accept(listener, cx))?;
+                if !is_allowed(peer.ip(), allow_peers) {
+                    let error = format!("{peer} is not in allow_peers");
+                    return Poll::Ready(Err(io::Error::new(ErrorKind::PermissionDenied, error)));
+                }
                 // Small packets go back and forth; waiting to fill them would
                 // cost each its delay.
                 stream.set_nodelay(true)?;
                 Poll::Ready(Ok(EitherStream::Tcp(stream)))
             }
-            Self::Unix(listener) => {
+            Self::Unix(listener, _) => {
                 let (stream, _peer) = ready!(UnixListener::poll_accept(listener, cx))?;
                 Poll::Ready(Ok(EitherStream::Unix(stream)))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_allowed_by_network_and_always_from_loopback() {
+        let table = [
+            // allow_peers, peer, want
+            ("", "203.0.113.1", true),
+            ("192.0.2.0/24", "192.0.2.7", true),
+            ("192.0.2.0/24", "::ffff:192.0.2.7", true),
+            ("192.0.2.0/24", "203.0.113.1", false),
+            ("192.0.2.0/24", "2001:db8::1", false),
+            ("192.0.2.0/24", "127.0.0.1", true),
+            ("192.0.2.0/24", "::1", true),
+            ("192.0.2.0/24 2001:db8::/32", "2001:db8::1", true),
+        ];
+        for (networks, peer, want) in table {
+            let networks: Vec<IpNet> = networks
+                .split_whitespace()
+                .map(|network| network.parse().unwrap())
+                .collect();
+            assert_eq!(is_allowed(peer.parse().unwrap(), &networks), want, "{peer}");
         }
     }
 }

@@ -12,7 +12,7 @@ use nix::{
 use std::{
     fs,
     io::{BufRead, BufReader},
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -37,7 +37,11 @@ impl Daemon {
     /// is added, and waits until it is ready. Panics with its log if it ends
     /// instead.
     pub fn start(config: &str) -> Self {
-        let directory = TempDir::new().expect("a temporary directory");
+        // An MTA's user has to reach the socket.
+        let directory = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir()
+            .expect("a temporary directory");
         let socket = directory.path().join("milter.sock");
         let config = format!("listen: unix:{}\n{config}", socket.display());
         let daemon = Self::spawn(directory, &config);
@@ -88,8 +92,8 @@ impl Daemon {
     }
 
     /// What it has logged.
-    pub fn log(&self) -> &Log {
-        &self.log
+    pub fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
     }
 
     /// The process id.
@@ -202,12 +206,16 @@ impl Log {
     /// The first line that has all the words in it, as soon as there is one.
     /// Panics with the log when it does not come.
     pub fn wait_for(&self, words: &[&str]) -> String {
+        let line = self.find(words);
+        line.unwrap_or_else(|| panic!("no line with {words:?}:\n{}", self.text()))
+    }
+
+    /// As [`Log::wait_for`], and `None` when it does not come.
+    pub fn find(&self, words: &[&str]) -> Option<String> {
         let has_all = |line: &&String| words.iter().all(|word| line.contains(word));
         let find = |written: &Written| written.lines.iter().find(has_all).cloned();
         let written = self.wait_while(|written| find(written).is_none() && !written.closed);
-        let line = find(&written);
-        drop(written);
-        line.unwrap_or_else(|| panic!("no line with {words:?}:\n{}", self.text()))
+        find(&written)
     }
 
     fn wait_until_closed(&self) {

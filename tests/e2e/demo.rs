@@ -1,0 +1,42 @@
+//! Shows the dialogues that have a title, with what was logged and delivered.
+
+use super::{dialogue::Dialogue, namespace, play::play, world::World};
+use std::process::ExitCode;
+
+/// Plays them one after the other.
+pub fn show(dialogues: &[(&str, Dialogue)], zone: &str) -> ExitCode {
+    println!("Starting a name server, sixgate and Postfix in a network of their own ...\n");
+    namespace::furnish().expect("the namespace can be furnished");
+    let world = World::start(zone).expect("everything starts");
+    let mut code = ExitCode::SUCCESS;
+    for (number, (_, dialogue)) in (1..).zip(dialogues) {
+        let Some(title) = &dialogue.demo else {
+            continue;
+        };
+        println!("--- {title}\n    client {}\n", dialogue.from);
+        match play(number, dialogue, &world) {
+            Ok(transcript) => println!("{}", without_keywords(&transcript)),
+            Err(error) => {
+                println!("This was not to be expected: {error}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
+}
+
+/// Leaves out what follows the first line of the reply to EHLO.
+fn without_keywords(transcript: &str) -> String {
+    let (mut lines, mut after_ehlo) = (Vec::new(), false);
+    for line in transcript.lines() {
+        let is_keyword = after_ehlo && line.starts_with("S: 250");
+        let was_shown = lines
+            .last()
+            .is_some_and(|last: &&str| last.starts_with("S: 250"));
+        if !(is_keyword && was_shown) {
+            lines.push(line);
+        }
+        after_ehlo = is_keyword || line.starts_with("C: EHLO");
+    }
+    lines.join("\n") + "\n"
+}

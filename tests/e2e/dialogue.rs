@@ -1,0 +1,164 @@
+//! Reads dialogues: what a client says and what it must be answered.
+//!
+//! ```text
+//! == name_of_the_dialogue
+//! from 2001:db8::10            the client's address
+//! at observe                   which gate it meets; `enforce` if left out
+//! over TLS [with NAME]         STARTTLS, with a client certificate perhaps
+//! pipelined                    everything up to DATA in one go
+//! without EHLO                 which is said first otherwise
+//! demo Rule 1: ...             a title; this one is shown in the demonstration
+//! C: MAIL FROM:<a@b.example>   a line of the client
+//! S: 250                       the reply: a code alone, or all of it
+//! M: plain                     DATA and a message
+//! M/2: plain                   the first half of one, then the client hangs up
+//! R: spf=pass, iprev=pass      what its Authentication-Results field has
+//! R: none                      it arrives as it was sent
+//! L: rule=spf-pass             what the decision line has
+//! ```
+//!
+//! Without `S:` a reply must be positive. What is accepted must arrive and what
+//! is refused must not; that is never written.
+
+use std::net::IpAddr;
+
+/// One SMTP connection.
+#[derive(Clone, Debug)]
+pub struct Dialogue {
+    pub name: String,
+    pub from: IpAddr,
+    pub gate: String,
+    pub tls: Tls,
+    pub pipelined: bool,
+    pub says_ehlo: bool,
+    pub demo: Option<String>,
+    pub steps: Vec<Step>,
+}
+
+/// `over TLS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    No,
+    Yes,
+    /// With the client certificate of that name.
+    WithCertificate(String),
+}
+
+/// What happens, in order.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// The client says a line.
+    Say(Exchange),
+    /// The client says DATA, is told to go on, and sends the message of that
+    /// name.
+    Send(Exchange),
+    /// As before, but only half of it, and the connection is gone.
+    HangUp(String),
+    /// What the last message's field has; nothing stands for no field.
+    Results(Vec<String>),
+    /// The words of a decision line.
+    Log(Vec<String>),
+}
+
+/// Something said, and what is to be answered: a code or a whole reply, or
+/// anything positive.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pub said: String,
+    pub reply: Option<String>,
+}
+
+impl Dialogue {
+    /// Reads a file of them.
+    pub fn parse(text: &str) -> Result<Vec<Self>, String> {
+        let mut dialogues: Vec<Self> = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let place = |error| format!("line {}: {error}: {line}", number + 1);
+            match (line.strip_prefix("== "), dialogues.last_mut()) {
+                _ if line.trim().is_empty() || line.starts_with('#') => {}
+                (Some(name), _) => dialogues.push(Self::new(name)),
+                (None, Some(dialogue)) => dialogue.add(line).map_err(place)?,
+                (None, None) => return Err(place("outside a dialogue")),
+            }
+        }
+        Ok(dialogues)
+    }
+
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.trim().to_owned(),
+            from: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10]),
+            gate: "enforce".to_owned(),
+            tls: Tls::No,
+            pipelined: false,
+            says_ehlo: true,
+            demo: None,
+            steps: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, line: &str) -> Result<(), &'static str> {
+        let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+        let value = value.trim();
+        match key {
+            "from" => self.from = value.parse().map_err(|_| "no address")?,
+            "at" => self.gate = value.to_owned(),
+            "over" => self.tls = tls(value)?,
+            "demo" => self.demo = Some(value.to_owned()),
+            "without" if value == "EHLO" => self.says_ehlo = false,
+            "pipelined" => self.pipelined = true,
+            "C:" => self.steps.push(Step::Say(Exchange::new(value))),
+            "M:" => self.steps.push(Step::Send(Exchange::new(value))),
+            "M/2:" => self.steps.push(Step::HangUp(value.to_owned())),
+            "S:" => self.expect(value)?,
+            "R:" if value == "none" => self.steps.push(Step::Results(Vec::new())),
+            "R:" => self.steps.push(Step::Results(list(value))),
+            "L:" => self.steps.push(Step::Log(list(value))),
+            _ => return Err("not understood"),
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, reply: &str) -> Result<(), &'static str> {
+        let exchange = match self.steps.last_mut() {
+            Some(Step::Say(exchange) | Step::Send(exchange)) => exchange,
+            _ => return Err("a reply to nothing"),
+        };
+        exchange.reply = match exchange.reply.take() {
+            // A reply of several lines.
+            Some(first) => Some(format!("{first}\n{reply}")),
+            None => Some(reply.to_owned()),
+        };
+        Ok(())
+    }
+}
+
+impl Exchange {
+    fn new(said: &str) -> Self {
+        Self {
+            said: said.to_owned(),
+            reply: None,
+        }
+    }
+
+    /// Whether this is the reply that was to come.
+    pub fn is_answered_by(&self, reply: &str) -> bool {
+        match self.reply.as_deref() {
+            None => reply.starts_with(['2', '3']),
+            Some(code) if code.len() == 3 => reply.starts_with(code),
+            Some(whole) => reply == whole,
+        }
+    }
+}
+
+fn tls(words: &str) -> Result<Tls, &'static str> {
+    match words.split_once(" with ") {
+        None if words == "TLS" => Ok(Tls::Yes),
+        Some(("TLS", name)) => Ok(Tls::WithCertificate(name.to_owned())),
+        _ => Err("not TLS"),
+    }
+}
+
+fn list(value: &str) -> Vec<String> {
+    value.split(", ").map(str::to_owned).collect()
+}

@@ -1,0 +1,140 @@
+//! A machine of its own for the test: network, mounts and processes that nobody
+//! else sees, and that are gone when the test is, even if it is killed.
+//!
+//! In it all of 2001:db8::/32, 192.0.2.0/24 and 198.51.100.0/24 is local, port
+//! 25 and port 53 are free, [`ROOM`] is an empty file system in memory, and the
+//! resolver is 127.0.0.1. Nothing outside is changed.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+/// Where files may be made inside.
+pub const ROOM: &str = "/srv";
+
+const INSIDE: &str = "SIXGATE_E2E_INSIDE";
+
+/// How non-root users may have it, see [`obstacle`].
+const SUDO: &str = "SIXGATE_E2E_SUDO";
+
+/// Whether this process is in a namespace of its own.
+pub fn is_inside() -> bool {
+    env::var_os(INSIDE).is_some()
+}
+
+/// Where this is set, an obstacle is a failure.
+const REQUIRED: &str = "SIXGATE_E2E_REQUIRED";
+
+/// Whether it is wrong to go without.
+pub fn is_required() -> bool {
+    env::var_os(REQUIRED).is_some()
+}
+
+/// Why there can be no namespace, or nothing to run in it.
+pub fn obstacle() -> Option<String> {
+    if !is_root() && env::var_os(SUDO).is_none() {
+        return Some(format!("needs root, or {SUDO}=1 to use sudo"));
+    }
+    let tools = [
+        ("unshare", "util-linux"),
+        ("setpriv", "util-linux"),
+        ("ip", "iproute2"),
+        ("postfix", "postfix"),
+        ("openssl", "openssl"),
+        ("saslpasswd2", "sasl2-bin"),
+    ];
+    let missing = tools.iter().find(|(tool, _)| !is_installed(tool));
+    let missing = missing.map(|(tool, package)| format!("{tool} is missing: install {package}"));
+    missing.or_else(unshare_fails)
+}
+
+/// Containers may forbid it.
+fn unshare_fails() -> Option<String> {
+    let output = unshare("true".as_ref()).output();
+    match output {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("unshare: {error}")),
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
+}
+
+fn is_installed(tool: &str) -> bool {
+    let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    folders.iter().any(|f| Path::new(f).join(tool).exists())
+}
+
+/// Runs this very program inside, with the same arguments.
+pub fn run_this_program_inside() -> io::Result<ExitCode> {
+    let status = unshare(env::current_exe()?.as_os_str())
+        .args(env::args_os().skip(1))
+        .stdin(Stdio::null())
+        .status()?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// A program in namespaces of its own. The death of this process kills unshare,
+/// whose death kills the first process inside, whose death kills all others.
+fn unshare(program: &OsStr) -> Command {
+    let mut command = match is_root() {
+        true => Command::new("env"),
+        false => Command::new("sudo"),
+    };
+    if !is_root() {
+        command.args(["-n", "env"]);
+    }
+    command.arg(format!("{INSIDE}=1"));
+    command.arg(format!("TMPDIR={ROOM}/tmp"));
+    // sudo would take the death signal away, so it stands before this.
+    command.args(["setpriv", "--pdeathsig", "KILL"]);
+    command.args(["unshare", "--net", "--mount", "--pid", "--mount-proc"]);
+    command.args(["--fork", "--kill-child"]).arg(program);
+    command
+}
+
+/// Furnishes the namespace; to be called once, inside.
+pub fn furnish() -> io::Result<()> {
+    run("mount", &["-t", "tmpfs", "-o", "mode=755", "tmpfs", ROOM])?;
+    fs::create_dir(Path::new(ROOM).join("tmp"))?;
+    run("ip", &["link", "set", "lo", "up"])?;
+    for network in ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"] {
+        run("ip", &["route", "add", "local", network, "dev", "lo"])?;
+    }
+    // Clients bind to addresses that no interface has.
+    fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")?;
+    put_over(
+        "/etc/resolv.conf",
+        "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+    )?;
+    put_over(
+        "/etc/nsswitch.conf",
+        "passwd: files\ngroup: files\nhosts: files dns\n",
+    )
+}
+
+/// Another text in place of a file, in here alone.
+fn put_over(file: &str, text: &str) -> io::Result<()> {
+    let name = Path::new(file).file_name().unwrap_or_default();
+    let ours: PathBuf = Path::new(ROOM).join(name);
+    fs::write(&ours, text)?;
+    run("mount", &["--bind", &ours.to_string_lossy(), file])
+}
+
+/// Runs a command to its end; what it says is in the error.
+pub fn run(command: &str, arguments: &[&str]) -> io::Result<()> {
+    let output = Command::new(command).args(arguments).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let arguments = arguments.join(" ");
+    Err(io::Error::other(format!("{command} {arguments}: {said}")))
+}

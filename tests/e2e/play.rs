@@ -1,0 +1,335 @@
+//! Plays a dialogue against the real mail server and judges the answers.
+
+use super::{
+    client::SmtpClient,
+    dialogue::{Dialogue, Exchange, Step},
+    messages::{self, AUTHSERV_ID},
+    postfix::Mta,
+    sink::Delivery,
+    world::{World, plain_address, recipients},
+};
+use std::{collections::VecDeque, io};
+
+/// What was said and seen, for people.
+pub type Transcript = String;
+
+/// Plays it; the error says what was not as written, and has the transcript.
+pub fn play(number: usize, dialogue: &Dialogue, world: &World) -> Result<Transcript, String> {
+    let mut play = match Play::start(number, dialogue, world) {
+        Ok(play) => play,
+        Err(error) => return Err(format!("no connection: {error}")),
+    };
+    match play.run() {
+        Ok(()) => Ok(play.transcript),
+        Err(error) => Err(format!("{error}\n\n{}", play.transcript)),
+    }
+}
+
+struct Play<'a> {
+    dialogue: &'a Dialogue,
+    world: &'a World,
+    client: SmtpClient,
+    helo: String,
+    /// Commands said whose replies were not read yet.
+    pending: VecDeque<Exchange>,
+    /// Accepted in this mail transaction.
+    recipients: Vec<String>,
+    messages: usize,
+    /// The last message accepted and what arrived of it.
+    delivered: Option<(String, Delivery)>,
+    /// Whether a step has looked at its Authentication-Results field.
+    results_checked: bool,
+    transcript: Transcript,
+}
+
+impl<'a> Play<'a> {
+    fn start(number: usize, dialogue: &'a Dialogue, world: &'a World) -> io::Result<Self> {
+        let address = world.address(&dialogue.gate, dialogue.from);
+        let security = world.security(dialogue);
+        Ok(Self {
+            dialogue,
+            world,
+            client: SmtpClient::connect(dialogue.from, address, &security)?,
+            helo: format!("dialogue-{number}.example"),
+            pending: VecDeque::new(),
+            recipients: Vec::new(),
+            messages: 0,
+            delivered: None,
+            results_checked: true,
+            transcript: Transcript::new(),
+        })
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        if self.dialogue.tls == super::dialogue::Tls::No {
+            let greeting = self.client.reply().map_err(no_reply)?;
+            self.note("S", &greeting);
+        }
+        if self.dialogue.says_ehlo {
+            self.say(&positive(&format!("EHLO {}", self.helo)))?;
+        }
+        for step in &self.dialogue.steps {
+            self.step(step)?;
+        }
+        self.check_results_once()?;
+        self.flush_pending()
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Say(exchange) if self.dialogue.pipelined => {
+                self.pending.push_back(exchange.clone());
+                Ok(())
+            }
+            Step::Say(exchange) => self.say(exchange),
+            Step::Send(exchange) => self.send(exchange),
+            Step::HangUp(message) => self.hang_up(message),
+            Step::Results(wanted) => self.check_results(wanted),
+            Step::Log(words) => self.check_log(words),
+        }
+    }
+
+    fn say(&mut self, exchange: &Exchange) -> Result<(), String> {
+        self.pending.push_back(exchange.clone());
+        self.flush_pending()
+    }
+
+    fn flush_pending(&mut self) -> Result<(), String> {
+        self.send_pending()?;
+        self.read_pending()
+    }
+
+    fn send_pending(&mut self) -> Result<(), String> {
+        let lines: String = self
+            .pending
+            .iter()
+            .map(|e| e.said.clone() + "\r\n")
+            .collect();
+        self.client.send(lines.as_bytes()).map_err(not_sent)
+    }
+
+    fn read_pending(&mut self) -> Result<(), String> {
+        while let Some(exchange) = self.pending.pop_front() {
+            self.note("C", &exchange.said);
+            let reply = self.client.reply().map_err(no_reply)?;
+            self.note("S", &reply);
+            self.judge(&exchange, &reply)?;
+            self.keep_recipients(&exchange.said, &reply);
+        }
+        Ok(())
+    }
+
+    fn judge(&self, exchange: &Exchange, reply: &str) -> Result<(), String> {
+        let mut wanted = exchange.clone();
+        wanted.reply = exchange
+            .reply
+            .as_ref()
+            .map(|reply| self.world.mta.passes_on(&exchange.said, reply));
+        if wanted.is_answered_by(reply) {
+            return Ok(());
+        }
+        let wanted = wanted.reply.unwrap_or_else(|| "2xx or 3xx".to_owned());
+        Err(format!(
+            "{}\nwanted: {wanted}\ngot:    {reply}",
+            exchange.said
+        ))
+    }
+
+    fn keep_recipients(&mut self, said: &str, reply: &str) {
+        let said_upper = said.to_ascii_uppercase();
+        if said_upper.starts_with("RCPT TO:") {
+            if reply.starts_with('2') {
+                let argument = said["RCPT TO:".len()..].trim();
+                // ESMTP parameters follow the path.
+                let path = match argument.rfind('>') {
+                    Some(end) => &argument[..=end],
+                    None => argument,
+                };
+                self.recipients.push(plain_address(path));
+            }
+        } else if !reply.starts_with('3') {
+            self.recipients.clear();
+        }
+    }
+
+    fn send(&mut self, exchange: &Exchange) -> Result<(), String> {
+        self.check_results_once()?;
+        let token = self.next_token();
+        let message = messages::message(&exchange.said, &token, &self.world.keys);
+        let begins = self.begin_data()?;
+        if !begins.starts_with("354") {
+            return self.judge(exchange, &begins);
+        }
+        let recipients = std::mem::take(&mut self.recipients);
+        self.note("C", &format!("[the message \"{}\"]", exchange.said));
+        let stuffed = messages::stuffed(&message);
+        self.client.send(stuffed.as_bytes()).map_err(not_sent)?;
+        let reply = self.client.reply().map_err(no_reply)?;
+        self.note("S", &reply);
+        match reply.starts_with('2') {
+            true => self.world.remember(&token, &recipients),
+            false => self.world.remember(&token, &[]),
+        }
+        self.judge(exchange, &reply)?;
+        if reply.starts_with('2') {
+            self.wait_for_delivery(&token, &recipients, &message)?;
+        }
+        Ok(())
+    }
+
+    /// The reply to DATA, which is sent with everything pending.
+    fn begin_data(&mut self) -> Result<String, String> {
+        let pending = self.pending.len();
+        self.pending.push_back(positive("DATA"));
+        self.send_pending()?;
+        self.pending.truncate(pending);
+        self.read_pending()?;
+        self.note("C", "DATA");
+        let reply = self.client.reply().map_err(no_reply)?;
+        self.note("S", &reply);
+        Ok(reply)
+    }
+
+    fn hang_up(&mut self, name: &str) -> Result<(), String> {
+        let token = self.next_token();
+        let message = messages::message(name, &token, &self.world.keys);
+        self.begin_data()?;
+        let half = &message.as_bytes()[..message.len() / 2];
+        self.client.send(half).map_err(not_sent)?;
+        self.note("C", &format!("[half of \"{name}\", and hangs up]"));
+        self.world.remember(&token, &[]);
+        self.client.hang_up();
+        Ok(())
+    }
+
+    fn next_token(&mut self) -> String {
+        self.messages += 1;
+        format!("[{}#{}]", self.dialogue.name, self.messages)
+    }
+
+    /// Waits until it is there, for whom it was accepted and nobody else.
+    fn wait_for_delivery(
+        &mut self,
+        token: &str,
+        wanted: &[String],
+        message: &str,
+    ) -> Result<(), String> {
+        let deliveries = self.world.sink.wait_for(token, wanted.len());
+        let mut wanted = wanted.to_vec();
+        wanted.sort();
+        let arrived = recipients(&deliveries);
+        if arrived != wanted {
+            return Err(format!("delivered to {arrived:?} and not to {wanted:?}"));
+        }
+        let delivery = deliveries.into_iter().next().ok_or("no recipients")?;
+        self.delivered = Some((message.replace("\r\n", "\n"), delivery));
+        self.results_checked = false;
+        Ok(())
+    }
+
+    /// Where no step says more: the field is there, first and once.
+    fn check_results_once(&mut self) -> Result<(), String> {
+        match self.results_checked {
+            true => Ok(()),
+            false => self.check_results(&[String::new()]),
+        }
+    }
+
+    fn check_results(&mut self, wanted: &[String]) -> Result<(), String> {
+        self.results_checked = true;
+        let (sent, delivery) = self.delivered.as_ref().ok_or("nothing was delivered")?;
+        if wanted.is_empty() {
+            return check_untouched(sent, delivery);
+        }
+        let found = our_only_field(delivery)?;
+        check_text(sent, delivery)?;
+        self.note("delivered with", &found);
+        match wanted
+            .iter()
+            .find(|wanted| !found.contains(wanted.as_str()))
+        {
+            None => Ok(()),
+            Some(missing) => Err(format!("no {missing:?} in {found}")),
+        }
+    }
+
+    fn check_log(&mut self, wanted: &[String]) -> Result<(), String> {
+        let helo = format!("helo=<{}>", self.helo);
+        let mut words: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        if self.dialogue.says_ehlo {
+            words.push(&helo);
+        }
+        let line = self.world.gate(&self.dialogue.gate).log_line(&words);
+        let line = line.ok_or_else(|| format!("no line in the log with {words:?}"))?;
+        self.note("logged", &line);
+        Ok(())
+    }
+
+    fn note(&mut self, who: &str, text: &str) {
+        for line in text.lines() {
+            self.transcript.push_str(&format!("{who}: {line}\n"));
+        }
+    }
+}
+
+/// What arrived is what was sent, below the MTA's own Received field.
+fn check_untouched(sent: &str, delivery: &Delivery) -> Result<(), String> {
+    let above = delivery.message.strip_suffix(sent);
+    match above {
+        Some(above)
+            if !above
+                .to_ascii_lowercase()
+                .contains("authentication-results") =>
+        {
+            Ok(())
+        }
+        _ => Err(format!("sent:\n{sent}\narrived:\n{}", delivery.message)),
+    }
+}
+
+/// Our field, which has to stand first and be the only one that is ours.
+fn our_only_field(delivery: &Delivery) -> Result<String, String> {
+    let fields = delivery.fields();
+    let ours: Vec<&String> = fields.iter().filter(|f| is_our_field(f)).collect();
+    match ours.as_slice() {
+        [only] if fields.first() == Some(*only) => Ok((*only).clone()),
+        _ => Err(format!("not one field of ours, and first: {fields:#?}")),
+    }
+}
+
+/// Nothing is taken away, forged fields apart; long messages are kept in part.
+fn check_text(sent: &str, delivery: &Delivery) -> Result<(), String> {
+    let is_forged = |field: &&str| is_our_field(field);
+    let forgeries = sent.split("\n\n").next().unwrap_or_default();
+    if forgeries.lines().filter(is_forged).count() > 0 || sent.len() > 200_000 {
+        return Ok(());
+    }
+    match delivery.message.ends_with(sent) {
+        true => Ok(()),
+        false => Err(format!("sent:\n{sent}\narrived:\n{}", delivery.message)),
+    }
+}
+
+/// Whether a field claims to be the MTA's, however it is spelled.
+fn is_our_field(field: &str) -> bool {
+    let text: String = field
+        .to_ascii_lowercase()
+        .split(['"', '\n', '\t', ' '])
+        .collect();
+    text.starts_with(&format!("authentication-results:{AUTHSERV_ID};"))
+}
+
+fn positive(said: &str) -> Exchange {
+    Exchange {
+        said: said.to_owned(),
+        reply: None,
+    }
+}
+
+fn no_reply(error: io::Error) -> String {
+    format!("no reply: {error}")
+}
+
+fn not_sent(error: io::Error) -> String {
+    format!("can't send: {error}")
+}

@@ -1,0 +1,194 @@
+//! A private Postfix with a configuration, queue and ports of its own. It never
+//! touches the machine's.
+
+use super::{namespace::run, world::Gate};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+/// What dialogues need to know of a mail server.
+pub trait Mta {
+    /// Whether everything accepted has been handed on, or put off.
+    fn is_idle(&self) -> bool;
+    /// How this MTA passes a milter's reply on to that line of a client.
+    fn passes_on(&self, said: &str, reply: &str) -> String;
+}
+
+pub struct Postfix {
+    directory: PathBuf,
+}
+
+impl Mta for Postfix {
+    fn is_idle(&self) -> bool {
+        // What is deferred will not arrive, and is found missing.
+        let queues = ["maildrop", "incoming", "active"];
+        queues
+            .iter()
+            .all(|queue| is_empty(&self.directory.join("queue").join(queue)))
+    }
+
+    fn passes_on(&self, _said: &str, reply: &str) -> String {
+        reply.to_owned()
+    }
+}
+
+impl Postfix {
+    /// Starts in that directory, with a port for each gate. What is accepted
+    /// goes to `relay`, an LMTP server. It ends with its PID namespace.
+    pub fn start(directory: &Path, gates: &[Gate], relay: SocketAddr) -> io::Result<Self> {
+        let etc = directory.join("etc");
+        for folder in ["etc/sasl", "queue", "data"] {
+            fs::create_dir_all(directory.join(folder))?;
+        }
+        run(
+            "chown",
+            &["postfix", &directory.join("data").to_string_lossy()],
+        )?;
+        make_certificates(directory)?;
+        make_account(directory)?;
+        fs::write(etc.join("main.cf"), main_cf(directory, relay))?;
+        fs::write(etc.join("master.cf"), master_cf(gates))?;
+        // Returns when it is ready.
+        run("postfix", &["-c", &etc.to_string_lossy(), "start"])?;
+        Ok(Self {
+            directory: directory.to_owned(),
+        })
+    }
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn main_cf(directory: &Path, relay: SocketAddr) -> String {
+    let directory = directory.display();
+    format!(
+        "compatibility_level = 3.6
+queue_directory = {directory}/queue
+data_directory = {directory}/data
+maillog_file = {directory}/log
+maillog_file_prefixes = {directory}
+myhostname = mx.sixgate.test
+mydestination =
+mynetworks =
+inet_interfaces = all
+inet_protocols = all
+
+# Everything accepted is delivered to the test.
+relay_domains = static:all
+relay_transport = lmtp:inet:{relay}
+default_transport = $relay_transport
+smtpd_relay_restrictions = reject_unauth_destination
+# Otherwise Postfix itself refuses an '@' in a local part.
+allow_untrusted_routing = yes
+message_size_limit = 60000000
+
+# Otherwise Postfix adds fields to mail from loopback addresses.
+local_header_rewrite_clients =
+
+# A client that is refused is answered at once.
+smtpd_error_sleep_time = 0
+smtpd_soft_error_limit = 1000
+smtpd_hard_error_limit = 1000
+smtpd_client_connection_count_limit = 0
+
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {directory}/tls/server.pem
+smtpd_tls_CAfile = {directory}/tls/ca.pem
+smtpd_tls_ask_ccert = yes
+
+smtpd_sasl_auth_enable = yes
+smtpd_authorized_xclient_hosts = [2001:db8:c::]/48
+"
+    )
+}
+
+fn master_cf(gates: &[Gate]) -> String {
+    let mut text = String::new();
+    for gate in gates {
+        let (port, socket) = (gate.port, gate.milter.display());
+        text.push_str(&format!("{port} inet n - n - 200 smtpd\n"));
+        text.push_str(&format!("    -o smtpd_milters=unix:{socket}\n"));
+    }
+    text.push_str(
+        "pickup     unix  n  -  n  60    1  pickup
+cleanup    unix  n  -  n  -     0  cleanup
+qmgr       unix  n  -  n  300   1  qmgr
+tlsmgr     unix  -  -  n  1000? 1  tlsmgr
+rewrite    unix  -  -  n  -     -  trivial-rewrite
+bounce     unix  -  -  n  -     0  bounce
+defer      unix  -  -  n  -     0  bounce
+trace      unix  -  -  n  -     0  bounce
+flush      unix  n  -  n  1000? 0  flush
+proxymap   unix  -  -  n  -     -  proxymap
+error      unix  -  -  n  -     -  error
+retry      unix  -  -  n  -     -  error
+lmtp       unix  -  -  n  -     -  lmtp
+anvil      unix  -  -  n  -     1  anvil
+postlog    unix-dgram n - n  -     1  postlogd
+",
+    );
+    text
+}
+
+/// An authority, the server's certificate by it, a client's by it
+/// (`trusted.pem`), and a client's by nobody (`untrusted.pem`).
+fn make_certificates(directory: &Path) -> io::Result<()> {
+    let folder = directory.join("tls");
+    fs::create_dir_all(&folder)?;
+    let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let make = |name: &str, signed_by: &[&str]| {
+        let (key, out) = (file(&format!("{name}.key")), file(&format!("{name}.crt")));
+        let subject = format!("/CN={name}.sixgate.test");
+        let options = [
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            &subject,
+            "-keyout",
+            &key,
+            "-out",
+            &out,
+        ];
+        run("openssl", &[&options, signed_by].concat())?;
+        let both = fs::read_to_string(&key)? + &fs::read_to_string(&out)?;
+        fs::write(file(&format!("{name}.pem")), both)
+    };
+    make("ca", &[])?;
+    let (ca, ca_key) = (file("ca.crt"), file("ca.key"));
+    let by_ca = [
+        "-CA",
+        &ca,
+        "-CAkey",
+        &ca_key,
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    ];
+    make("server", &by_ca)?;
+    make("trusted", &by_ca)?;
+    make("untrusted", &[])
+}
+
+/// `alice` with the password `secret`, for AUTH PLAIN.
+fn make_account(directory: &Path) -> io::Result<()> {
+    let database = directory.join("sasldb2");
+    let smtpd_conf = format!(
+        "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {}\nmech_list: PLAIN\n",
+        database.display()
+    );
+    fs::write(directory.join("etc/sasl/smtpd.conf"), smtpd_conf)?;
+    let set = format!(
+        "printf secret | saslpasswd2 -p -c -f '{0}' -u mx.sixgate.test alice && chown postfix '{0}'",
+        database.display()
+    );
+    run("sh", &["-c", &set])
+}

@@ -1,0 +1,135 @@
+//! What a dialogue alone can't show.
+
+use super::{
+    client::{Security, SmtpClient},
+    dialogue::Dialogue,
+    messages,
+    play::play,
+    tap::Frame,
+    world::{MEASURED, MORTAL, TAPPED, World},
+};
+use std::{net::IpAddr, thread};
+
+type Proof = fn(&World) -> Result<(), String>;
+
+pub const ALL: [(&str, Proof); 3] = [
+    ("ipv4_mail_is_answered_by_one_accept_at_connect", one_accept),
+    (
+        "twenty_signed_messages_of_30_megabytes_at_once_leave_the_daemon_below_40_megabytes",
+        small_with_large_messages,
+    ),
+    ("a_daemon_that_has_died_defers_mail", dead_daemon_defers),
+];
+
+fn one_accept(world: &World) -> Result<(), String> {
+    let _shared = world.turn.shared();
+    play_text(
+        world,
+        "from 198.51.100.10
+C: MAIL FROM:<a@fail.example>
+C: RCPT TO:<b@closed.example>
+M: plain
+R: none
+C: QUIT",
+        TAPPED,
+    )?;
+    let tap = world.gate(TAPPED).tap.as_ref().ok_or("no tap")?;
+    let frames = tap.frames("198.51.100.10").ok_or("no milter connection")?;
+    let commands: String = frames.iter().filter_map(command).collect();
+    let answers: String = frames.iter().filter_map(answer).collect();
+    // Negotiation, macros and CONNECT; Postfix may say good-bye or not yet.
+    let commands = commands.trim_end_matches('Q');
+    match (commands, answers.as_str()) {
+        ("ODC", "Oa") => Ok(()),
+        _ => Err(format!("{frames:?}")),
+    }
+}
+
+fn command(frame: &Frame) -> Option<char> {
+    match frame {
+        Frame::Command(letter) => Some(*letter),
+        Frame::Answer(_) => None,
+    }
+}
+
+fn answer(frame: &Frame) -> Option<char> {
+    match frame {
+        Frame::Answer(letter) => Some(*letter),
+        Frame::Command(_) => None,
+    }
+}
+
+/// The sender's SPF record refuses everybody, so that the signature decides and
+/// the whole body has to be hashed.
+fn small_with_large_messages(world: &World) -> Result<(), String> {
+    let _alone = world.turn.alone();
+    let message = messages::message("rsa-30-megabytes", "[huge]", &world.keys);
+    let message = messages::stuffed(&message);
+    let before = world.gate(MEASURED).daemon().peak_memory();
+    let replies: Vec<Result<String, String>> = thread::scope(|scope| {
+        let send = || scope.spawn(|| send_large(world, &message));
+        let threads: Vec<_> = (0..20).map(|_| send()).collect();
+        let results = threads.into_iter().map(|thread| thread.join());
+        results
+            .map(|r| r.unwrap_or_else(|_| Err("panic".into())))
+            .collect()
+    });
+    for reply in replies {
+        let reply = reply?;
+        if !reply.starts_with("250 ") {
+            return Err(reply);
+        }
+    }
+    let peak = world.gate(MEASURED).daemon().peak_memory();
+    let deliveries = world.sink.wait_for("[huge]", 20);
+    if deliveries.len() != 20 || deliveries.iter().any(|d| d.octets < message.len()) {
+        return Err(format!("{} of 20 arrived whole", deliveries.len()));
+    }
+    eprintln!("peak memory of the daemon: {before} KiB before, {peak} KiB after");
+    match peak < 40 * 1024 {
+        true => Ok(()),
+        false => Err(format!("{peak} KiB")),
+    }
+}
+
+fn send_large(world: &World, message: &str) -> Result<String, String> {
+    let from: IpAddr = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11].into();
+    let to = world.address(MEASURED, from);
+    let mut client = SmtpClient::connect(from, to, &Security::Plain).map_err(|e| e.to_string())?;
+    let mut reply = client.reply().map_err(|e| e.to_string())?;
+    let commands = [
+        "EHLO stranger.example\r\n",
+        "MAIL FROM:<a@signed.example>\r\n",
+        "RCPT TO:<b@open.example>\r\n",
+        "DATA\r\n",
+        message,
+    ];
+    for command in commands {
+        if !reply.starts_with(['2', '3']) {
+            return Err(reply);
+        }
+        client.send(command.as_bytes()).map_err(|e| e.to_string())?;
+        reply = client.reply().map_err(|e| e.to_string())?;
+    }
+    Ok(reply)
+}
+
+/// Postfix's own reply, by `milter_default_action`.
+fn dead_daemon_defers(world: &World) -> Result<(), String> {
+    let _shared = world.turn.shared();
+    world.gate(MORTAL).daemon().kill();
+    play_text(
+        world,
+        "C: MAIL FROM:<a@ip6.example>
+S: 451 4.7.1 Service unavailable - try again later",
+        MORTAL,
+    )
+}
+
+fn play_text(world: &World, text: &str, gate: &str) -> Result<(), String> {
+    let text = format!("== {gate}\nat {gate}\n{text}");
+    for dialogue in Dialogue::parse(&text)? {
+        play(0, &dialogue, world)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! Everything that runs around the dialogues, started once: the DNS, one daemon
+//! for each gate, Postfix, and the final delivery.
+
+use super::{
+    client::Security,
+    dialogue::{Dialogue, Tls},
+    messages::Keys,
+    namespace::ROOM,
+    postfix::{Mta, Postfix},
+    sink::{Delivery, Sink},
+    support::{
+        daemon::{Daemon, PATIENCE},
+        dns::{DnsServer, Zone},
+    },
+    tap::Tap,
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    thread,
+    time::Instant,
+};
+
+/// What all gates have.
+const COMMON: &str = "
+socket_mode: \"0666\"
+opt_in:
+  domains: [open.example, xn--bcher-kva.example]
+dns: {timeout: 1s, attempts: 1}
+";
+
+/// A port of the MTA with a daemon of its own behind it: name and
+/// configuration. The first has port 25, the others those from 2501 on.
+const GATES: [(&str, &str); 11] = [
+    ("enforce", ""),
+    ("observe", "mode: observe"),
+    ("confirmed", "reverse_dns: confirmed"),
+    ("lenient", "on_dns_failure: accept"),
+    ("any-tls", "exempt: {tls: any}"),
+    ("no-exemptions", "exempt: {tls: none, authenticated: false}"),
+    (
+        "own-network",
+        "exempt: {networks: [\"2001:db8::20/128\"]}\nauthentication_results: {add: false}",
+    ),
+    (
+        "own-words",
+        "replies: {no_ptr: \"450 4.7.1 100% of {address} must have a name, 50%s [x]: try %d\"}",
+    ),
+    (TAPPED, ""),
+    (MEASURED, ""),
+    (MORTAL, ""),
+];
+
+/// The gate where it is noted what the MTA and the daemon say to each other.
+pub const TAPPED: &str = "tapped";
+
+/// The gate whose daemon's memory is measured.
+pub const MEASURED: &str = "measured";
+
+/// The gate whose daemon is killed.
+pub const MORTAL: &str = "mortal";
+
+pub struct Gate {
+    pub name: &'static str,
+    pub port: u16,
+    /// The socket that the MTA connects to.
+    pub milter: PathBuf,
+    daemon: Mutex<Daemon>,
+    /// At [`TAPPED`] alone.
+    pub tap: Option<Tap>,
+}
+
+pub struct World {
+    pub keys: Keys,
+    pub mta: Postfix,
+    pub sink: Sink,
+    pub turn: Turn,
+    gates: Vec<Gate>,
+    /// Whom each message sent so far has to reach, by its token.
+    sent: Mutex<BTreeMap<String, Vec<String>>>,
+    _dns: DnsServer,
+}
+
+impl World {
+    /// Starts everything. Only for the inside of a furnished namespace.
+    pub fn start(zone: &str) -> io::Result<Self> {
+        let keys = Keys::generate();
+        let dns = start_dns(zone, &keys)?;
+        let sink = Sink::start()?;
+        let gates = (0..)
+            .zip(GATES)
+            .map(|(index, gate)| start_gate(index, gate));
+        let gates = gates.collect::<io::Result<Vec<_>>>()?;
+        let mta = Postfix::start(&Path::new(ROOM).join("postfix"), &gates, sink.address())?;
+        Ok(Self {
+            keys,
+            mta,
+            sink,
+            turn: Turn::default(),
+            gates,
+            sent: Mutex::default(),
+            _dns: dns,
+        })
+    }
+
+    pub fn gate(&self, name: &str) -> &Gate {
+        let gate = self.gates.iter().find(|gate| gate.name == name);
+        gate.unwrap_or_else(|| panic!("there is no gate {name:?}"))
+    }
+
+    /// Where a client of that address reaches a gate.
+    pub fn address(&self, gate: &str, client: IpAddr) -> SocketAddr {
+        let port = self.gate(gate).port;
+        match client {
+            // A loopback client needs no route to the other addresses.
+            _ if client.is_loopback() => (client, port).into(),
+            IpAddr::V4(_) => ([192, 0, 2, 25], port).into(),
+            IpAddr::V6(_) => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2525], port).into(),
+        }
+    }
+
+    pub fn security(&self, dialogue: &Dialogue) -> Security {
+        let file = |name: &str| Path::new(ROOM).join(format!("postfix/tls/{name}.pem"));
+        match &dialogue.tls {
+            Tls::No => Security::Plain,
+            Tls::Yes => Security::StartTls { certificate: None },
+            Tls::WithCertificate(name) => Security::StartTls {
+                certificate: Some(file(name)),
+            },
+        }
+    }
+
+    /// Keeps in mind who has to receive the message with the token: nobody if
+    /// it was refused.
+    pub fn remember(&self, token: &str, recipients: &[String]) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.insert(token.to_owned(), sorted(recipients.to_vec()));
+    }
+
+    /// Waits until the MTA has handed everything on, and compares what arrived
+    /// with what was accepted. Returns the differences.
+    pub fn unlike_what_was_accepted(&self) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.mta.is_idle() && Instant::now() < deadline {
+            thread::yield_now();
+        }
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let differences = sent.iter().filter_map(|(token, wanted)| {
+            let arrived = recipients(&self.sink.with_token(token));
+            (arrived != *wanted).then(|| format!("{token}: {arrived:?} and not {wanted:?}"))
+        });
+        differences.collect()
+    }
+}
+
+/// Dialogues are held at the same time; some things want to be alone.
+#[derive(Default)]
+pub struct Turn(RwLock<()>);
+
+impl Turn {
+    pub fn shared(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gate {
+    /// The first line of the daemon's log with all the words in it.
+    pub fn log_line(&self, words: &[&str]) -> Option<String> {
+        let log = self.daemon().log();
+        log.find(words)
+    }
+
+    pub fn daemon(&self) -> MutexGuard<'_, Daemon> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn start_dns(zone: &str, keys: &Keys) -> io::Result<DnsServer> {
+    let zone = zone
+        .replace("{rsa}", &keys.rsa.public())
+        .replace("{ed25519}", &keys.ed25519.public());
+    let zone = Zone::parse(&zone).map_err(io::Error::other)?;
+    DnsServer::start_at(zone, ([127, 0, 0, 1], 53).into())
+}
+
+fn start_gate(index: u16, (name, config): (&'static str, &str)) -> io::Result<Gate> {
+    let daemon = Daemon::start(&format!("{COMMON}{config}\n"));
+    let (milter, tap) = match name {
+        TAPPED => {
+            let socket = Path::new(ROOM).join("tap.sock");
+            (socket.clone(), Some(Tap::start(&socket, daemon.socket())?))
+        }
+        _ => (daemon.socket(), None),
+    };
+    Ok(Gate {
+        name,
+        port: if index == 0 { 25 } else { 2500 + index },
+        milter,
+        tap,
+        daemon: Mutex::new(daemon),
+    })
+}
+
+/// Everybody that the deliveries are for, in the spelling of [`plain_address`].
+pub fn recipients(deliveries: &[Delivery]) -> Vec<String> {
+    let all = deliveries.iter().flat_map(|d| &d.recipients);
+    sorted(all.map(|recipient| plain_address(recipient)).collect())
+}
+
+/// An address without what an MTA may rewrite: brackets, a source route, a
+/// trailing dot, upper case.
+pub fn plain_address(path: &str) -> String {
+    let path = path.trim_start_matches('<').trim_end_matches('>');
+    let address = match path.strip_prefix('@').and_then(|p| p.split_once(':')) {
+        Some((_, address)) => address,
+        None => path,
+    };
+    address.trim_end_matches('.').to_lowercase()
+}
+
+fn sorted(mut list: Vec<String>) -> Vec<String> {
+    list.sort();
+    list
+}
