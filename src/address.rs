@@ -171,7 +171,7 @@ impl ReversePath {
     /// Reads the first argument of MAIL as an MTA passes it on: with or
     /// without angle brackets, with a source route perhaps.
     pub fn parse(argument: &str) -> Self {
-        match strip_path(argument) {
+        match strip_path(argument).as_str() {
             "" => Self::Null,
             path => Self::Mailbox(Mailbox::parse(path)),
         }
@@ -273,24 +273,38 @@ impl fmt::Display for RecipientDomain {
 impl Recipient {
     /// Reads the first argument of RCPT as an MTA passes it on.
     ///
-    /// `resolved` is the MTA's own idea of the address (`{rcpt_addr}`); it
-    /// decides for a bare local part alone, which the MTA completes with a
-    /// domain of its own.
+    /// `resolved` is the MTA's own idea of the address (`{rcpt_addr}`). It
+    /// decides where the argument has no domain of its own: for a bare local
+    /// part, which the MTA completes, and for what only the MTA can read. Where
+    /// it has one, the MTA may have put an alias in its place.
     pub fn parse(argument: &str, resolved: Option<&str>) -> Self {
         let address = strip_path(argument);
         Self {
-            address: address.to_owned(),
-            domain: recipient_domain(address, resolved),
+            domain: recipient_domain(&address, resolved),
+            address,
         }
     }
 }
 
 fn recipient_domain(address: &str, resolved: Option<&str>) -> RecipientDomain {
-    let completed = || resolved.map(strip_path).and_then(split_at_domain);
-    match split_at_domain(address).or_else(completed) {
-        None => RecipientDomain::Other(address.to_owned()),
-        Some((_, domain)) => parse_recipient_domain(domain),
+    let written = split_at_domain(address).map(|(_, domain)| parse_recipient_domain(domain));
+    match written {
+        Some(name @ RecipientDomain::Name(_)) => name,
+        Some(literal @ RecipientDomain::Other(_)) if is_literal(address) => literal,
+        None | Some(RecipientDomain::Other(_)) => resolved
+            .and_then(resolved_domain)
+            .or(written)
+            .unwrap_or_else(|| RecipientDomain::Other(address.to_owned())),
     }
+}
+
+fn is_literal(address: &str) -> bool {
+    split_at_domain(address).is_some_and(|(_, domain)| domain.starts_with('['))
+}
+
+fn resolved_domain(resolved: &str) -> Option<RecipientDomain> {
+    let address = strip_path(resolved);
+    split_at_domain(&address).map(|(_, domain)| parse_recipient_domain(domain))
 }
 
 fn parse_recipient_domain(text: &str) -> RecipientDomain {
@@ -303,36 +317,80 @@ fn parse_recipient_domain(text: &str) -> RecipientDomain {
     }
 }
 
-/// Takes angle brackets and a source route (RFC 5321 appendix C) away.
-fn strip_path(argument: &str) -> &str {
-    let argument = argument.trim_matches([' ', '\t']);
-    let path = argument
-        .strip_prefix('<')
-        .map_or(argument, |rest| rest.strip_suffix('>').unwrap_or(rest));
-    match path
-        .strip_prefix('@')
-        .and_then(|route| route.split_once(':'))
-    {
-        Some((_, address)) => address,
-        None => path,
+/// The address in an argument, read as MTAs read it (RFC 822 section 6, which
+/// Postfix allows unless `strict_rfc821_envelopes` is set): without comments and
+/// white space, angle brackets and what is around them, a source route (RFC
+/// 5321 appendix C) or the name of a group.
+fn strip_path(argument: &str) -> String {
+    let plain = without_comments(argument);
+    let address = in_brackets(&plain);
+    let end_of_route = match address.starts_with('@') {
+        true => address.find(':'),
+        // A colon behind the local part belongs to an address literal.
+        false => address
+            .find([':', '@', '"'])
+            .filter(|&at| address[at..].starts_with(':')),
+    };
+    match end_of_route {
+        Some(colon) => address[colon + 1..].trim_end_matches(';').to_owned(),
+        None => address.to_owned(),
+    }
+}
+
+/// A comment that is never closed ends with the text.
+fn without_comments(argument: &str) -> String {
+    let mut plain = String::with_capacity(argument.len());
+    let mut depth = 0_usize;
+    let mut quoted = false;
+    let mut chars = argument.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if depth > 0 => drop(chars.next()),
+            '\\' => plain.extend([c].into_iter().chain(chars.next())),
+            '(' if !quoted => depth += 1,
+            ')' if depth > 0 => depth -= 1,
+            _ if depth > 0 => {}
+            ' ' | '\t' if !quoted => {}
+            c => {
+                quoted ^= c == '"';
+                plain.push(c);
+            }
+        }
+    }
+    plain
+}
+
+fn in_brackets(plain: &str) -> &str {
+    match find_unquoted(plain, '<') {
+        None => plain,
+        Some(open) => {
+            let rest = &plain[open + 1..];
+            find_unquoted(rest, '>').map_or(rest, |close| &rest[..close])
+        }
     }
 }
 
 /// Splits at the last `@` that no quoted string hides.
 fn split_at_domain(address: &str) -> Option<(&str, &str)> {
-    let mut at = None;
+    let at = unquoted(address).filter(|&(_, c)| c == '@').last();
+    at.map(|(index, _)| (&address[..index], &address[index + 1..]))
+}
+
+fn find_unquoted(text: &str, wanted: char) -> Option<usize> {
+    let found = unquoted(text).find(|&(_, c)| c == wanted);
+    found.map(|(index, _)| index)
+}
+
+/// The characters outside of quoted strings that no backslash hides.
+fn unquoted(text: &str) -> impl Iterator<Item = (usize, char)> {
     let mut quoted = false;
     let mut escaped = false;
-    for (index, c) in address.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => quoted = !quoted,
-            '@' if !quoted => at = Some(index),
-            _ => {}
-        }
-    }
-    at.map(|index| (&address[..index], &address[index + 1..]))
+    text.char_indices().filter(move |&(_, c)| {
+        let hidden = escaped;
+        escaped = !hidden && c == '\\';
+        quoted ^= !hidden && c == '"';
+        !hidden && !quoted && c != '"' && c != '\\'
+    })
 }
 
 #[cfg(test)]
@@ -357,6 +415,18 @@ mod tests {
             ("<b@xn--BCHER-kva.example>", None, "xn--bcher-kva.example"),
             ("<b@under_score.example>", None, "under_score.example"),
             ("<b>", Some("b@contoso.com"), "contoso.com"),
+            // As Postfix reads them by default; each with the domain it
+            // delivers to.
+            ("<b@contoso.com(@other.example>", None, "contoso.com"),
+            ("<b@contoso.com>(@other.example", None, "contoso.com"),
+            ("<b@contoso.com(\\)@other.example>", None, "contoso.com"),
+            ("<b@contoso.com >", None, "contoso.com"),
+            ("<b@contoso.com (x)>", None, "contoso.com"),
+            ("<b@contoso . com>", None, "contoso.com"),
+            ("Foo<b@contoso.com>", None, "contoso.com"),
+            ("\"<\" <b@contoso.com>", None, "contoso.com"),
+            ("<x:b@contoso.com;>", None, "contoso.com"),
+            ("<b@con!toso>", Some("b@contoso.com"), "contoso.com"),
         ];
         for (argument, resolved, want) in table {
             let recipient = Recipient::parse(argument, resolved);
@@ -377,7 +447,7 @@ mod tests {
             ("<postmaster>", Some("postmaster"), "postmaster"),
             ("<b@a..example>", None, "a..example"),
             ("<b@>", None, ""),
-            ("<b@exa mple>", None, "exa mple"),
+            ("<b@exa;mple>", None, "exa;mple"),
         ];
         for (argument, resolved, want) in table {
             let recipient = Recipient::parse(argument, resolved);
@@ -387,7 +457,16 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_a_domain_is_not_overruled_by_the_mta() {
+    fn a_comment_can_not_change_the_sender() {
+        for argument in ["<a@b.example(x@c.example>", "<a@b.example>(@c.example"] {
+            let reverse_path = ReversePath::parse(argument);
+            assert_eq!(reverse_path.domain(), Some("b.example"), "{argument}");
+        }
+        assert_eq!(ReversePath::parse("<(a@b.example)>"), ReversePath::Null);
+    }
+
+    #[test]
+    fn an_address_with_a_domain_is_not_overruled_by_an_alias() {
         let recipient = Recipient::parse("<b@contoso.com>", Some("b@other.example"));
         assert_eq!(recipient.domain.to_string(), "contoso.com");
     }

@@ -9,7 +9,7 @@ pub use pending::Pending;
 
 use crate::{
     address::{Domain, ReversePath},
-    config::Config,
+    config::{self, Config},
     dkim,
     dns::Resolve,
     opt_in,
@@ -17,7 +17,11 @@ use crate::{
     ptr::{self, Reverse},
     spf,
 };
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::{sync::oneshot, time::Instant};
 
 /// Everything that can be asked about a mail.
@@ -26,7 +30,8 @@ pub struct Checks<R> {
     resolver: Arc<R>,
     opt_in: opt_in::Sources,
     keys: Arc<dkim::KeyCache>,
-    spf_limits: crate::config::Spf,
+    spf_limits: config::Spf,
+    dkim_limits: config::Dkim,
     timeout: Duration,
 }
 
@@ -49,6 +54,7 @@ impl<R: Resolve> Checks<R> {
             opt_in: opt_in::Sources::new(&config.opt_in),
             keys: Arc::default(),
             spf_limits: config.spf,
+            dkim_limits: config.dkim,
             timeout: config.limits.stage_timeout,
         }
     }
@@ -105,6 +111,15 @@ impl<R: Resolve> Checks<R> {
             Err(_too_late) => spf::Outcome::timed_out(&request),
         };
         (outcome, trace)
+    }
+
+    /// How to verify a message now.
+    pub fn dkim_settings(&self) -> dkim::Settings {
+        dkim::Settings {
+            max_signatures: self.dkim_limits.max_signatures,
+            min_rsa_bits: self.dkim_limits.min_rsa_bits,
+            now: SystemTime::now(),
+        }
     }
 
     /// Starts to fetch the keys of the signatures that are worth verifying.

@@ -14,8 +14,9 @@ use crate::{
 use indymilter::Config;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
+    select,
     sync::{Semaphore, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// Bounds of the milter protocol, which hold until the next start.
@@ -52,7 +53,21 @@ pub async fn run<R: Resolve>(
         Arc::clone(&drain).started().await;
         wait_for_transactions(&drain, bounds.drain_timeout).await;
     };
-    indymilter::run(listeners, callbacks, config, shutdown).await
+    let served = indymilter::run(listeners, callbacks, config, shutdown);
+    select! {
+        served = served => served,
+        () = hung(&drain, bounds.drain_timeout + GRACE) => Ok(()),
+    }
+}
+
+/// How long sessions may take to end once they are told to. One that waits for
+/// an MTA which does not read would hold us for its idle time-out.
+const GRACE: Duration = Duration::from_secs(5);
+
+async fn hung(drain: &Arc<Drain>, patience: Duration) {
+    Arc::clone(drain).started().await;
+    sleep(patience).await;
+    tracing::warn!("connections of MTAs that do not answer are cut off");
 }
 
 async fn wait_for_transactions(drain: &Drain, patience: Duration) {

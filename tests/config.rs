@@ -460,7 +460,8 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
         ("mode: observe", "mode: observe refuses nothing"),
         (
             "on_dns_failure: accept",
-            "on_dns_failure: accept lets unchecked mail in while the DNS fails",
+            "on_dns_failure: accept lets unchecked mail in while the DNS fails, \
+             and a sender can make that of its own domain fail",
         ),
         (
             "exempt: {networks: 192.0.2.0/24}",

@@ -1,68 +1,60 @@
 //! A look-up that is under way: started as soon as its input is known, awaited
 //! only where a rule needs it.
 
+use std::panic::resume_unwind;
 use tokio::{
-    sync::oneshot,
-    task::AbortHandle,
+    task::JoinHandle,
     time::{Instant, timeout_at},
 };
 
 /// A value that is being found out. Dropping it gives the search up.
 #[derive(Debug)]
 pub struct Pending<T> {
-    state: State<T>,
-    task: AbortHandle,
-}
-
-#[derive(Debug)]
-enum State<T> {
-    Waiting {
-        receiver: oneshot::Receiver<T>,
-        in_doubt: T,
-    },
-    Known(T),
+    task: JoinHandle<T>,
+    in_doubt: T,
+    known: Option<T>,
 }
 
 impl<T: Clone + Send + 'static> Pending<T> {
-    /// Starts `work`. When it has no result by `deadline`, or fails, the result
-    /// is `in_doubt`.
+    /// Starts `work`. When it has no result by `deadline`, the result is
+    /// `in_doubt`.
     pub fn start(
         deadline: Instant,
         in_doubt: T,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Self {
-        let (sender, receiver) = oneshot::channel();
         let too_late = in_doubt.clone();
-        let task = tokio::spawn(async move {
-            let result = timeout_at(deadline, work).await.unwrap_or(too_late);
-            // Nobody waits any more: the mail transaction is over.
-            let _ = sender.send(result);
-        });
+        let task =
+            tokio::spawn(async move { timeout_at(deadline, work).await.unwrap_or(too_late) });
         Self {
-            state: State::Waiting { receiver, in_doubt },
-            task: task.abort_handle(),
+            task,
+            in_doubt,
+            known: None,
         }
     }
 
     /// The value, waiting for it if need be. Cancel safe.
+    ///
+    /// # Panics
+    /// When the work did. A defect is no DNS failure, which may be accepted by
+    /// configuration: it ends the session, and the MTA defers the mail.
     pub async fn get(&mut self) -> &T {
-        if let State::Waiting { receiver, in_doubt } = &mut self.state {
-            // The sender is gone only if the work panicked.
-            let value = receiver.await.unwrap_or_else(|_| in_doubt.clone());
-            self.state = State::Known(value);
+        if self.known.is_none() {
+            self.known = match (&mut self.task).await {
+                Ok(value) => Some(value),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => resume_unwind(panic),
+                    // The runtime is being shut down.
+                    Err(_cancelled) => None,
+                },
+            };
         }
-        match &self.state {
-            State::Known(value) => value,
-            State::Waiting { in_doubt, .. } => in_doubt,
-        }
+        self.known.as_ref().unwrap_or(&self.in_doubt)
     }
 
     /// The value if somebody waited for it.
     pub fn known(&self) -> Option<&T> {
-        match &self.state {
-            State::Known(value) => Some(value),
-            State::Waiting { .. } => None,
-        }
+        self.known.as_ref()
     }
 }
 
@@ -97,10 +89,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_panics_stays_in_doubt() {
-        let mut value = Pending::start(in_an_hour(), "in doubt", async {
-            panic!("forced by the test")
-        });
-        assert_eq!(*value.get().await, "in doubt");
+    #[should_panic = "forced by the test"]
+    async fn a_defect_is_not_taken_for_doubt() {
+        let work = async { panic!("forced by the test") };
+        let mut value = Pending::start(in_an_hour(), "in doubt", work);
+        value.get().await;
     }
 }

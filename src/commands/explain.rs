@@ -22,7 +22,7 @@ use crate::{
     spf,
 };
 use message::Message;
-use std::{io::Write, time::SystemTime};
+use std::io::Write;
 
 /// Explains one mail on standard output.
 ///
@@ -122,11 +122,7 @@ async fn verify(
     if !header.is_signed() {
         return None;
     }
-    let settings = dkim::Settings {
-        max_signatures: config.dkim.max_signatures,
-        min_rsa_bits: config.dkim.min_rsa_bits,
-        now: SystemTime::now(),
-    };
+    let settings = checks.dkim_settings();
     let verification = dkim::Verification::new(header, &settings, sender.reverse_path.domain());
     let mut keys = checks.dkim_keys(&verification);
     let mut body = verification.body_hasher();

@@ -35,21 +35,25 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     for warning in config.warnings() {
         tracing::warn!("{}: {warning}", file.display());
     }
-    let served = tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("can't start the runtime")
-        .and_then(|runtime| runtime.block_on(serve(file, config)));
-    served.map_err(|error| Failure::new(Exit::Os, error))
+        .map_err(|error| Failure::new(Exit::Os, error))?;
+    runtime.block_on(async {
+        let snapshot = snapshot(config).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        let served = serve(file, snapshot).await;
+        served.map_err(|error| Failure::new(Exit::Os, error))
+    })
 }
 
-async fn serve(file: &Path, config: Config) -> Result<()> {
-    let listeners = server::bind(&config).await?;
+async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
+    let config = &snapshot.config;
+    let listeners = server::bind(config).await?;
     let bounds = Bounds {
         idle_timeout: config.limits.idle_timeout,
         drain_timeout: config.limits.drain_timeout,
     };
-    let (sender, current) = watch::channel(snapshot(config)?);
+    let (sender, current) = watch::channel(snapshot);
     let reloader = Reloader {
         file: file.to_owned(),
         sender,

@@ -37,7 +37,9 @@ impl Config {
         match self.policy.on_dns_failure {
             OnDnsFailure::Tempfail => {}
             OnDnsFailure::Accept => warnings.push(
-                "on_dns_failure: accept lets unchecked mail in while the DNS fails".to_owned(),
+                "on_dns_failure: accept lets unchecked mail in while the DNS fails, \
+                 and a sender can make that of its own domain fail"
+                    .to_owned(),
             ),
         }
         warnings

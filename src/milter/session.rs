@@ -105,10 +105,15 @@ impl<R: Resolve> Session<R> {
 
     /// All header fields were given.
     pub async fn end_of_headers(&mut self, queue_id: Option<&str>) -> Response {
-        match &mut self.transaction {
-            Some(transaction) => transaction.end_of_headers(&mut self.peer, queue_id).await,
-            None => self.out_of_order(),
+        let Some(transaction) = &mut self.transaction else {
+            return self.out_of_order();
+        };
+        let response = transaction.end_of_headers(&mut self.peer, queue_id).await;
+        if let Response::Refuse(_) = response {
+            // Sendmail sends no ABORT, and a drain would wait for it.
+            self.transaction = None;
         }
+        response
     }
 
     /// A piece of the body. Says whether more of it is wanted.

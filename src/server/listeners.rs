@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use std::{
     fs,
     future::pending,
-    io::{self, ErrorKind},
+    io,
     net::IpAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
     path::{Path, PathBuf},
@@ -40,6 +40,7 @@ pub struct Listeners {
     /// One permit for each connection that may be open.
     permits: Arc<Semaphore>,
     refusals: Refusals,
+    strangers: Refusals,
     allow_peers: Vec<IpNet>,
 }
 
@@ -81,6 +82,7 @@ pub async fn bind(config: &Config) -> io::Result<Listeners> {
         end: Box::pin(pending()),
         permits: Arc::new(Semaphore::new(config.limits.connections)),
         refusals: Refusals::default(),
+        strangers: Refusals::default(),
         allow_peers: config.allow_peers.clone(),
     })
 }
@@ -136,23 +138,23 @@ fn is_allowed(peer: IpAddr, allow_peers: &[IpNet]) -> bool {
     allow_peers.is_empty() || peer.is_loopback() || allow_peers.iter().any(contains)
 }
 
-/// Connections refused because as many are open as may be.
+/// Connections that are closed at once for one reason.
 #[derive(Debug, Default)]
 struct Refusals {
     number: usize,
     told: Option<Instant>,
 }
 
-/// A full house is told this often, however many knock.
+/// How often they are told, however many knock.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Refusals {
-    fn count(&mut self) {
+    fn count(&mut self, reason: &str) {
         self.number += 1;
         if self.told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
             tracing::warn!(
-                refused = self.number,
-                "limits.connections is reached: more milter connections are closed at once"
+                closed = self.number,
+                "{reason}: milter connections are closed"
             );
             self.told = Some(Instant::now());
         }
@@ -194,29 +196,35 @@ impl Listeners {
         listeners
     }
 
-    /// The next connection; `None` if it was none that can be served.
+    /// The next connection; `None` if it was none that is served.
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Option<MilterStream<Stream>>> {
-        let stream = match ready!(self.poll_sockets(cx)) {
-            Ok(stream) => stream,
+        match ready!(self.poll_sockets(cx)) {
+            Ok(Some(stream)) => Poll::Ready(self.admit(stream)),
+            Ok(None) => {
+                self.strangers
+                    .count("a host that allow_peers does not name knocks");
+                Poll::Ready(None)
+            }
             // Of one connection (it is gone already) or of the moment (no file
             // descriptor is left): no reason to end the daemon.
             Err(error) => {
                 tracing::warn!("a milter connection could not be accepted: {error}");
-                if error.kind() != ErrorKind::PermissionDenied {
-                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
-                }
-                return Poll::Ready(None);
+                self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                Poll::Ready(None)
             }
-        };
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        Poll::Ready(match permit {
+        }
+    }
+
+    /// Closes a connection too many at once, so that the MTA defers its mail at
+    /// once.
+    fn admit(&mut self, stream: Stream) -> Option<MilterStream<Stream>> {
+        match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => Some(MilterStream::new(stream, permit)),
-            // Closed at once, so that the MTA defers its mail at once.
             Err(_none_left) => {
-                self.refusals.count();
+                self.refusals.count("limits.connections is reached");
                 None
             }
-        })
+        }
     }
 
     fn close(&mut self) {
@@ -225,7 +233,7 @@ impl Listeners {
         }
     }
 
-    fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+    fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Stream>>> {
         for offset in 0..self.sockets.len() {
             let index = (self.turn + offset) % self.sockets.len();
             if let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx, &self.allow_peers) {
@@ -249,22 +257,21 @@ impl Socket {
         &mut self,
         cx: &mut Context<'_>,
         allow_peers: &[IpNet],
-    ) -> Poll<io::Result<Stream>> {
+    ) -> Poll<io::Result<Option<Stream>>> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = ready!(TcpListener::poll_accept(listener, cx))?;
                 if !is_allowed(peer.ip(), allow_peers) {
-                    let error = format!("{peer} is not in allow_peers");
-                    return Poll::Ready(Err(io::Error::new(ErrorKind::PermissionDenied, error)));
+                    return Poll::Ready(Ok(None));
                 }
                 // Small packets go back and forth; waiting to fill them would
                 // cost each its delay.
                 stream.set_nodelay(true)?;
-                Poll::Ready(Ok(EitherStream::Tcp(stream)))
+                Poll::Ready(Ok(Some(EitherStream::Tcp(stream))))
             }
             Self::Unix(listener, _) => {
                 let (stream, _peer) = ready!(UnixListener::poll_accept(listener, cx))?;
-                Poll::Ready(Ok(EitherStream::Unix(stream)))
+                Poll::Ready(Ok(Some(EitherStream::Unix(stream))))
             }
         }
     }

@@ -30,7 +30,8 @@ pub(super) fn read(file: &Path) -> Result<Message> {
 /// A stored message usually has the line ends of the system; on the wire, and
 /// when it was signed, they were CRLF.
 fn with_crlf(octets: Vec<u8>) -> Vec<u8> {
-    if octets.windows(2).any(|pair| pair == b"\r\n") {
+    let first = octets.iter().position(|&b| b == b'\n').unwrap_or_default();
+    if octets[..first].ends_with(b"\r") {
         return octets;
     }
     let lines: Vec<&[u8]> = octets.split(|&b| b == b'\n').collect();

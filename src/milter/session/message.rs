@@ -65,6 +65,8 @@ impl Message {
         if let Signatures::Header(block) = &mut self.signatures {
             block.push(name, value);
         }
+        // White space before the colon is obsolete syntax, which some MTAs keep.
+        let name = name.trim_ascii_end();
         if name.eq_ignore_ascii_case(authentication_results::NAME.as_bytes()) {
             self.results_fields += 1;
             let value = String::from_utf8_lossy(value);
@@ -74,6 +76,11 @@ impl Message {
                 _ => self.too_many_forged |= forged,
             }
         }
+    }
+
+    /// Whether keys and body are coming.
+    pub(super) fn is_being_verified(&self) -> bool {
+        matches!(self.signatures, Signatures::Verifying(_))
     }
 
     /// Whether a signature is there that might pass.

@@ -9,7 +9,7 @@ use crate::{
     snapshot::Snapshot,
     telemetry,
 };
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A client that is checked.
 #[derive(Debug)]
@@ -31,7 +31,9 @@ impl Peer {
             telemetry::exempt(&client, rule);
             return None;
         }
-        let ip = client.addr.ip()?;
+        // Rule 1 accepts a client without an address. Should it ever not, the
+        // client must still be checked.
+        let ip = client.addr.ip().unwrap_or(Ipv6Addr::UNSPECIFIED.into());
         let (reverse, confirmation) = snapshot.checks.reverse(ip);
         Some(Self {
             client,

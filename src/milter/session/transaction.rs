@@ -7,7 +7,6 @@ use crate::{
     authentication_results::{self, Iprev, Results},
     checks::{Pending, Sender},
     config::Mode,
-    dkim,
     dns::Resolve,
     milter::drain::UnderWay,
     opt_in,
@@ -19,8 +18,11 @@ use crate::{
 };
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
+
+/// The verdict on what can't be judged whatever the configuration accepts.
+const BROKEN: Verdict = Verdict::Refuse(Rule::AuthTemperror, Refusal::Temporary);
 
 /// What the MTA tells at MAIL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +138,7 @@ impl<R: Resolve> Transaction<R> {
     ) -> Response {
         self.facts.signed = self.message.is_signed();
         let verdict = match self.message.is_over_limits() {
-            true => Verdict::Refuse(Rule::AuthTemperror, Refusal::Temporary),
+            true => BROKEN,
             false => self.settle(Stage::EndOfHeaders, peer).await,
         };
         match verdict {
@@ -174,10 +176,13 @@ impl<R: Resolve> Transaction<R> {
                 self.carry_out(reply(&self.snapshot, peer.ip, refusal, ""))
             }
             Some(verdict) => self.conclude(peer, verdict, queue_id),
-            None => {
+            None if self.message.is_being_verified() => {
                 let verdict = self.settle(Stage::EndOfMessage, peer).await;
                 self.conclude(peer, verdict, queue_id)
             }
+            // The MTA left the end of headers out. That is no DNS failure,
+            // which may be accepted by configuration.
+            None => self.conclude(peer, BROKEN, queue_id),
         };
         let edits = match response {
             Response::Continue | Response::Accept => self.edits(peer).await,
@@ -229,12 +234,7 @@ impl<R: Resolve> Transaction<R> {
     }
 
     fn start_dkim(&mut self) {
-        let config = &self.snapshot.config.dkim;
-        let settings = dkim::Settings {
-            max_signatures: config.max_signatures,
-            min_rsa_bits: config.min_rsa_bits,
-            now: SystemTime::now(),
-        };
+        let settings = self.snapshot.checks.dkim_settings();
         self.message
             .start_dkim(&self.snapshot.checks, settings, self.reverse_path.domain());
     }
