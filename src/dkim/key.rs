@@ -51,7 +51,8 @@ impl Key {
         hash_algorithms(&tags)?;
         service_types(&tags)?;
         let (kind, verifier) = public_key(&tags)?;
-        let flag = |flag| items(tags.get("t").unwrap_or_default()).any(|f| is(f, flag));
+        let flags = list(&tags, "t")?.unwrap_or_default();
+        let flag = |flag| flags.iter().any(|f| is(f, flag));
         Ok(Self {
             kind,
             verifier,
@@ -144,8 +145,8 @@ fn version(tags: &TagList<'_>) -> Result<(), Refusal> {
 
 /// `h=`: the default is all algorithms.
 fn hash_algorithms(tags: &TagList<'_>) -> Result<(), Refusal> {
-    match tags.get("h") {
-        Some(hashes) if !items(hashes).any(|hash| is(hash, "sha256")) => {
+    match list(tags, "h")? {
+        Some(hashes) if !hashes.iter().any(|hash| is(hash, "sha256")) => {
             Err(permerror("the key record does not allow SHA-256 (h=)"))
         }
         Some(_) | None => Ok(()),
@@ -155,11 +156,28 @@ fn hash_algorithms(tags: &TagList<'_>) -> Result<(), Refusal> {
 /// `s=`: the default is all services.
 fn service_types(tags: &TagList<'_>) -> Result<(), Refusal> {
     let for_mail = |service: &[u8]| service == b"*" || is(service, "email");
-    match tags.get("s") {
-        Some(services) if !items(services).any(for_mail) => {
+    match list(tags, "s")? {
+        Some(services) if !services.iter().any(|service| for_mail(service)) => {
             Err(permerror("the key record is not for mail (s=)"))
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// A list with colons, if it is there. RFC 6376 section 3.6.1 has no empty items
+/// in any of them, and section 6.1.2 step 4 no use for a record that has. Nothing
+/// at all is taken for no items: domains do publish `t=;`.
+fn list<'a>(tags: &TagList<'a>, name: &str) -> Result<Option<Vec<&'a [u8]>>, Refusal> {
+    let list = match tags.get(name) {
+        None => return Ok(None),
+        Some(b"") => Vec::new(),
+        Some(value) => items(value).collect(),
+    };
+    match list.iter().any(|item| item.is_empty()) {
+        true => Err(permerror(
+            "the key record has a list (h=, s= or t=) with an empty item",
+        )),
+        false => Ok(Some(list)),
     }
 }
 
@@ -329,6 +347,20 @@ mod tests {
                 "{record}: {}",
                 refusal.reason
             );
+        }
+    }
+
+    #[test]
+    fn key_records_with_an_empty_item_in_a_list_are_none() {
+        let key = "k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+        for tag in ["t=:s", "h=sha256:", "s=email::*"] {
+            let record = format!("v=DKIM1; {tag}; {key}");
+            let refusal = Key::parse(record.as_bytes()).unwrap_err();
+            assert_eq!(refusal.result, DkimResult::Permerror, "{tag}");
+        }
+        for tag in ["t=s", "h=sha1 : sha256", "s=other:email"] {
+            let record = format!("v=DKIM1; {tag}; {key}");
+            assert!(Key::parse(record.as_bytes()).is_ok(), "{tag}");
         }
     }
 }
