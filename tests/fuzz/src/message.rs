@@ -2,7 +2,9 @@
 //! signatures.
 
 use crate::zone::Zone;
-use sixgate::dkim::{BodyHashes, HeaderBlock, KeyCache, Outcome, Settings, Verification, fetch_keys};
+use sixgate::dkim::{
+    BodyHashes, HeaderBlock, KeyCache, Outcome, Settings, Verification, fetch_keys,
+};
 use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -46,9 +48,8 @@ impl Message {
 
     /// How often a field is there.
     pub fn count(&self, name: &str) -> usize {
-        let named = |(n, _): &&(Vec<u8>, Vec<u8>)| {
-            n.trim_ascii_end().eq_ignore_ascii_case(name.as_bytes())
-        };
+        let named =
+            |(n, _): &&(Vec<u8>, Vec<u8>)| n.trim_ascii_end().eq_ignore_ascii_case(name.as_bytes());
         self.fields.iter().filter(named).count()
     }
 }
