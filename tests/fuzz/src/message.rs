@@ -46,6 +46,17 @@ impl Message {
         Self { fields, body }
     }
 
+    /// The message as it is transmitted.
+    pub fn to_octets(&self) -> Vec<u8> {
+        let fields = self.fields.iter();
+        let mut octets: Vec<u8> = fields
+            .flat_map(|(name, value)| [name, b":".as_slice(), value, b"\r\n"].concat())
+            .collect();
+        octets.extend_from_slice(b"\r\n");
+        octets.extend_from_slice(&self.body);
+        octets
+    }
+
     /// How often a field is there.
     pub fn count(&self, name: &str) -> usize {
         let named =

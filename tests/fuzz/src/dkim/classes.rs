@@ -55,6 +55,9 @@ pub(super) fn only_ours(case: &Case, error: &VerificationError) -> Option<&'stat
         VerificationError::KeyRecordFormat(error) => match error {
             DkimKeyRecordError::InvalidBase64 => Some(PADDING),
             DkimKeyRecordError::TagListFormat if has_blank_end(records(case)) => Some(BLANK_END),
+            DkimKeyRecordError::RecordFormat => {
+                Some("RFC 8616 5: that a key record is UTF-8 is not looked at")
+            }
             DkimKeyRecordError::TagListFormat if has_line_break(records(case)) => {
                 Some("2.8: a bare CR or LF in a key record is white space like any other")
             }
