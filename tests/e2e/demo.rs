@@ -1,13 +1,20 @@
 //! Shows the dialogues that have a title, with what was logged and delivered.
 
-use super::{dialogue::Dialogue, namespace, play::play, world::World};
+use super::{
+    dialogue::Dialogue,
+    mta::Kind,
+    namespace,
+    play::play,
+    world::{Ground, World},
+};
 use std::process::ExitCode;
 
 /// Plays them one after the other.
 pub fn show(dialogues: &[(&str, Dialogue)], zone: &str) -> ExitCode {
     println!("Starting a name server, sixgate and Postfix in a network of their own ...\n");
     namespace::furnish().expect("the namespace can be furnished");
-    let world = World::start(zone).expect("everything starts");
+    let ground = Ground::prepare(zone).expect("the DNS server starts");
+    let world = World::start(Kind::Postfix, &ground).expect("everything starts");
     let mut code = ExitCode::SUCCESS;
     for (number, (_, dialogue)) in (1..).zip(dialogues) {
         let Some(title) = &dialogue.demo else {

@@ -5,6 +5,7 @@
 //! from 2001:db8::10            the client's address
 //! at observe                   which gate it meets; `enforce` if left out
 //! over TLS [with NAME]         STARTTLS, with a client certificate perhaps
+//! only postfix: REASON         why it can't be held with another mail server
 //! pipelined                    everything up to DATA in one go
 //! without EHLO                 which is said first otherwise
 //! demo Rule 1: ...             a title; this one is shown in the demonstration
@@ -31,8 +32,16 @@ pub struct Dialogue {
     pub tls: Tls,
     pub pipelined: bool,
     pub says_ehlo: bool,
+    pub only: Option<Only>,
     pub demo: Option<String>,
     pub steps: Vec<Step>,
+}
+
+/// The mail server that it can be held with, and why no other.
+#[derive(Clone, Debug)]
+pub struct Only {
+    pub mta: String,
+    pub reason: String,
 }
 
 /// `over TLS`.
@@ -92,6 +101,7 @@ impl Dialogue {
             tls: Tls::No,
             pipelined: false,
             says_ehlo: true,
+            only: None,
             demo: None,
             steps: Vec::new(),
         }
@@ -103,6 +113,7 @@ impl Dialogue {
         match key {
             "from" => self.from = value.parse().map_err(|_| "no address")?,
             "at" => self.gate = value.to_owned(),
+            "only" => self.only = Some(only(value)?),
             "over" => self.tls = tls(value)?,
             "demo" => self.demo = Some(value.to_owned()),
             "without" if value == "EHLO" => self.says_ehlo = false,
@@ -157,6 +168,14 @@ fn tls(words: &str) -> Result<Tls, &'static str> {
         Some(("TLS", name)) => Ok(Tls::WithCertificate(name.to_owned())),
         _ => Err("not TLS"),
     }
+}
+
+fn only(words: &str) -> Result<Only, &'static str> {
+    let (mta, reason) = words.split_once(": ").ok_or("without a reason")?;
+    Ok(Only {
+        mta: mta.to_owned(),
+        reason: reason.to_owned(),
+    })
 }
 
 fn list(value: &str) -> Vec<String> {

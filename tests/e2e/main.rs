@@ -1,6 +1,7 @@
-//! The gate on a real mail server, end to end: a private Postfix asks real
-//! daemons, clients speak from IPv6 addresses, a real DNS server answers, and
-//! what is delivered is looked at.
+//! The gate on real mail servers, end to end: a private Postfix and a private
+//! Sendmail ask real daemons, clients speak from IPv6 addresses, a real DNS
+//! server answers, and what is delivered is looked at. All dialogues are held
+//! with both.
 //!
 //! The dialogues stand in `dialogues/`, what the DNS knows in `zone`; see
 //! `dialogue.rs` for how to read them. `-- demo` shows some instead of testing
@@ -13,13 +14,16 @@
 mod support;
 
 mod client;
+mod credentials;
 mod demo;
 mod dialogue;
 mod messages;
+mod mta;
 mod namespace;
 mod play;
 mod postfix;
 mod proofs;
+mod sendmail;
 mod signer;
 mod sink;
 mod tap;
@@ -27,8 +31,10 @@ mod world;
 
 use dialogue::Dialogue;
 use libtest_mimic::{Arguments, Completion, Trial};
+use mta::Kind;
 use std::{env, process::ExitCode, sync::Arc};
-use world::World;
+
+use world::{Ground, World};
 
 /// Files of dialogues, by what they are about.
 const DIALOGUES: [(&str, &str); 6] = [
@@ -65,13 +71,20 @@ fn main() -> ExitCode {
 
 fn test(arguments: &Arguments) -> ExitCode {
     namespace::furnish().expect("the namespace can be furnished");
-    let world = Arc::new(World::start(ZONE).expect("everything starts"));
-    let mut conclusion = libtest_mimic::run(arguments, trials(&world));
-    let differences = world.unlike_what_was_accepted();
-    for difference in &differences {
-        eprintln!("delivered unlike accepted: {difference}");
+    let ground = Ground::prepare(ZONE).expect("the DNS server starts");
+    let present = Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.obstacle().is_none());
+    let worlds: Vec<_> = present
+        .map(|kind| Arc::new(World::start(kind, &ground).expect("everything starts")))
+        .collect();
+    let mut conclusion = libtest_mimic::run(arguments, trials(&worlds));
+    for world in worlds {
+        for difference in world.unlike_what_was_accepted() {
+            eprintln!("{}: delivered unlike accepted: {difference}", world.kind);
+            conclusion.num_failed += 1;
+        }
     }
-    conclusion.num_failed += differences.len() as u64;
     conclusion.exit_code()
 }
 
@@ -86,33 +99,61 @@ fn demonstrate() -> ExitCode {
     }
 }
 
-fn trials(world: &Arc<World>) -> Vec<Trial> {
+fn trials(worlds: &[Arc<World>]) -> Vec<Trial> {
+    let trials = Kind::ALL.into_iter().map(|kind| {
+        match (
+            worlds.iter().find(|world| world.kind == kind),
+            kind.obstacle(),
+        ) {
+            (Some(world), _) => trials_with(world),
+            (None, reason) => ignored_with(kind, &reason.unwrap_or_default()),
+        }
+    });
+    trials.flatten().collect()
+}
+
+fn trials_with(world: &Arc<World>) -> Vec<Trial> {
     let dialogues = (1..).zip(dialogues()).map(|(number, (file, dialogue))| {
         let world = Arc::clone(world);
-        Trial::test(dialogue.name.clone(), move || {
-            let _shared = world.turn.shared();
-            play::play(number, &dialogue, &world)?;
-            Ok(())
-        })
-        .with_kind(file)
+        let name = format!("{} / {}", world.kind, dialogue.name);
+        let hold = move || match can_not_be_held(&dialogue, world.kind) {
+            Some(reason) => Ok(Completion::ignored_with(reason)),
+            None => {
+                let _shared = world.ground.turn.shared();
+                play::play(number, &dialogue, &world)?;
+                Ok(Completion::Completed)
+            }
+        };
+        Trial::ignorable_test(name, hold).with_kind(file)
     });
     let proofs = proofs::ALL.iter().map(|&(name, proof)| {
         let world = Arc::clone(world);
+        let name = format!("{} / {name}", world.kind);
         Trial::test(name, move || Ok(proof(&world)?)).with_kind("proofs")
     });
     dialogues.chain(proofs).collect()
 }
 
+fn can_not_be_held(dialogue: &Dialogue, kind: Kind) -> Option<String> {
+    let only = dialogue.only.as_ref()?;
+    (only.mta != kind.to_string()).then(|| only.reason.clone())
+}
+
 fn ignored(reason: &str) -> Vec<Trial> {
+    let all = Kind::ALL.into_iter();
+    all.flat_map(|kind| ignored_with(kind, reason)).collect()
+}
+
+fn ignored_with(kind: Kind, reason: &str) -> Vec<Trial> {
     let dialogues = dialogues().into_iter().map(|(file, d)| (file, d.name));
     let proofs = proofs::ALL
         .iter()
         .map(|(name, _)| ("proofs", (*name).into()));
     let all = dialogues.chain(proofs);
-    all.map(|(kind, name)| {
+    all.map(|(file, name)| {
         let reason = reason.to_owned();
         let ignored = move || Ok(Completion::ignored_with(reason));
-        Trial::ignorable_test(name, ignored).with_kind(kind)
+        Trial::ignorable_test(format!("{kind} / {name}"), ignored).with_kind(file)
     })
     .collect()
 }

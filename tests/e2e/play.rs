@@ -4,7 +4,7 @@ use super::{
     client::SmtpClient,
     dialogue::{Dialogue, Exchange, Step},
     messages::{self, AUTHSERV_ID},
-    postfix::Mta,
+    mta::Mta,
     sink::Delivery,
     world::{World, plain_address, recipients},
 };
@@ -155,7 +155,7 @@ impl<'a> Play<'a> {
     fn send(&mut self, exchange: &Exchange) -> Result<(), String> {
         self.check_results_once()?;
         let token = self.next_token();
-        let message = messages::message(&exchange.said, &token, &self.world.keys);
+        let message = messages::message(&exchange.said, &token, &self.world.ground.keys);
         let begins = self.begin_data()?;
         if !begins.starts_with("354") {
             return self.judge(exchange, &begins);
@@ -192,7 +192,7 @@ impl<'a> Play<'a> {
 
     fn hang_up(&mut self, name: &str) -> Result<(), String> {
         let token = self.next_token();
-        let message = messages::message(name, &token, &self.world.keys);
+        let message = messages::message(name, &token, &self.world.ground.keys);
         self.begin_data()?;
         let half = &message.as_bytes()[..message.len() / 2];
         self.client.send(half).map_err(not_sent)?;
@@ -238,11 +238,12 @@ impl<'a> Play<'a> {
     fn check_results(&mut self, wanted: &[String]) -> Result<(), String> {
         self.results_checked = true;
         let (sent, delivery) = self.delivered.as_ref().ok_or("nothing was delivered")?;
+        let mta = self.world.mta.as_ref();
         if wanted.is_empty() {
-            return check_untouched(sent, delivery);
+            return check_untouched(sent, delivery, mta);
         }
         let found = our_only_field(delivery)?;
-        check_text(sent, delivery)?;
+        check_text(sent, delivery, mta)?;
         self.note("delivered with", &found);
         match wanted
             .iter()
@@ -273,8 +274,9 @@ impl<'a> Play<'a> {
 }
 
 /// What arrived is what was sent, below the MTA's own Received field.
-fn check_untouched(sent: &str, delivery: &Delivery) -> Result<(), String> {
-    let above = delivery.message.strip_suffix(sent);
+fn check_untouched(sent: &str, delivery: &Delivery, mta: &dyn Mta) -> Result<(), String> {
+    let arrived = mta.plain_spelling(&delivery.message);
+    let above = arrived.strip_suffix(&mta.plain_spelling(sent));
     match above {
         Some(above)
             if !above
@@ -298,13 +300,14 @@ fn our_only_field(delivery: &Delivery) -> Result<String, String> {
 }
 
 /// Nothing is taken away, forged fields apart; long messages are kept in part.
-fn check_text(sent: &str, delivery: &Delivery) -> Result<(), String> {
+fn check_text(sent: &str, delivery: &Delivery, mta: &dyn Mta) -> Result<(), String> {
     let is_forged = |field: &&str| is_our_field(field);
     let forgeries = sent.split("\n\n").next().unwrap_or_default();
     if forgeries.lines().filter(is_forged).count() > 0 || sent.len() > 200_000 {
         return Ok(());
     }
-    match delivery.message.ends_with(sent) {
+    let arrived = mta.plain_spelling(&delivery.message);
+    match arrived.ends_with(&mta.plain_spelling(sent)) {
         true => Ok(()),
         false => Err(format!("sent:\n{sent}\narrived:\n{}", delivery.message)),
     }

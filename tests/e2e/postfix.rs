@@ -1,21 +1,19 @@
 //! A private Postfix with a configuration, queue and ports of its own. It never
 //! touches the machine's.
 
-use super::{namespace::run, world::Gate};
+use super::{
+    credentials::{make_account, make_certificates},
+    mta::Mta,
+    namespace::run,
+    world::Gate,
+};
 use std::{
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-/// What dialogues need to know of a mail server.
-pub trait Mta {
-    /// Whether everything accepted has been handed on, or put off.
-    fn is_idle(&self) -> bool;
-    /// How this MTA passes a milter's reply on to that line of a client.
-    fn passes_on(&self, said: &str, reply: &str) -> String;
-}
-
+/// Run by its own `postfix` command.
 pub struct Postfix {
     directory: PathBuf,
 }
@@ -32,6 +30,10 @@ impl Mta for Postfix {
     fn passes_on(&self, _said: &str, reply: &str) -> String {
         reply.to_owned()
     }
+
+    fn plain_spelling(&self, message: &str) -> String {
+        message.to_owned()
+    }
 }
 
 impl Postfix {
@@ -47,7 +49,11 @@ impl Postfix {
             &["postfix", &directory.join("data").to_string_lossy()],
         )?;
         make_certificates(directory)?;
-        make_account(directory)?;
+        make_account(
+            &directory.join("sasldb2"),
+            "postfix",
+            &etc.join("sasl/smtpd.conf"),
+        )?;
         fs::write(etc.join("main.cf"), main_cf(directory, relay))?;
         fs::write(etc.join("master.cf"), master_cf(gates))?;
         // Returns when it is ready.
@@ -131,64 +137,4 @@ postlog    unix-dgram n - n  -     1  postlogd
 ",
     );
     text
-}
-
-/// An authority, the server's certificate by it, a client's by it
-/// (`trusted.pem`), and a client's by nobody (`untrusted.pem`).
-fn make_certificates(directory: &Path) -> io::Result<()> {
-    let folder = directory.join("tls");
-    fs::create_dir_all(&folder)?;
-    let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    let make = |name: &str, signed_by: &[&str]| {
-        let (key, out) = (file(&format!("{name}.key")), file(&format!("{name}.crt")));
-        let subject = format!("/CN={name}.sixgate.test");
-        let options = [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            &subject,
-            "-keyout",
-            &key,
-            "-out",
-            &out,
-        ];
-        run("openssl", &[&options, signed_by].concat())?;
-        let both = fs::read_to_string(&key)? + &fs::read_to_string(&out)?;
-        fs::write(file(&format!("{name}.pem")), both)
-    };
-    make("ca", &[])?;
-    let (ca, ca_key) = (file("ca.crt"), file("ca.key"));
-    let by_ca = [
-        "-CA",
-        &ca,
-        "-CAkey",
-        &ca_key,
-        "-addext",
-        "basicConstraints=critical,CA:FALSE",
-    ];
-    make("server", &by_ca)?;
-    make("trusted", &by_ca)?;
-    make("untrusted", &[])
-}
-
-/// `alice` with the password `secret`, for AUTH PLAIN.
-fn make_account(directory: &Path) -> io::Result<()> {
-    let database = directory.join("sasldb2");
-    let smtpd_conf = format!(
-        "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {}\nmech_list: PLAIN\n",
-        database.display()
-    );
-    fs::write(directory.join("etc/sasl/smtpd.conf"), smtpd_conf)?;
-    let set = format!(
-        "printf secret | saslpasswd2 -p -c -f '{0}' -u mx.sixgate.test alice && chown postfix '{0}'",
-        database.display()
-    );
-    run("sh", &["-c", &set])
 }

@@ -22,7 +22,7 @@ pub const ALL: [(&str, Proof); 3] = [
 ];
 
 fn one_accept(world: &World) -> Result<(), String> {
-    let _shared = world.turn.shared();
+    let _shared = world.ground.turn.shared();
     play_text(
         world,
         "from 198.51.100.10
@@ -62,8 +62,8 @@ fn answer(frame: &Frame) -> Option<char> {
 /// The sender's SPF record refuses everybody, so that the signature decides and
 /// the whole body has to be hashed.
 fn small_with_large_messages(world: &World) -> Result<(), String> {
-    let _alone = world.turn.alone();
-    let message = messages::message("rsa-30-megabytes", "[huge]", &world.keys);
+    let _alone = world.ground.turn.alone();
+    let message = messages::message("rsa-30-megabytes", "[huge]", &world.ground.keys);
     let message = messages::stuffed(&message);
     let before = world.gate(MEASURED).daemon().peak_memory();
     let replies: Vec<Result<String, String>> = thread::scope(|scope| {
@@ -116,7 +116,7 @@ fn send_large(world: &World, message: &str) -> Result<String, String> {
 
 /// Postfix's own reply, by `milter_default_action`.
 fn dead_daemon_defers(world: &World) -> Result<(), String> {
-    let _shared = world.turn.shared();
+    let _shared = world.ground.turn.shared();
     world.gate(MORTAL).daemon().kill();
     play_text(
         world,

@@ -1,12 +1,12 @@
-//! Everything that runs around the dialogues, started once: the DNS, one daemon
-//! for each gate, Postfix, and the final delivery.
+//! Everything that runs around the dialogues: the DNS, and for each mail server
+//! one daemon for each gate, and the final delivery.
 
 use super::{
     client::Security,
     dialogue::{Dialogue, Tls},
     messages::Keys,
+    mta::{Kind, Mta},
     namespace::ROOM,
-    postfix::{Mta, Postfix},
     sink::{Delivery, Sink},
     support::{
         daemon::{Daemon, PATIENCE},
@@ -16,10 +16,10 @@ use super::{
 };
 use std::{
     collections::BTreeMap,
-    io,
+    fs, io,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
     time::Instant,
 };
@@ -33,7 +33,7 @@ dns: {timeout: 1s, attempts: 1}
 ";
 
 /// A port of the MTA with a daemon of its own behind it: name and
-/// configuration. The first has port 25, the others those from 2501 on.
+/// configuration.
 const GATES: [(&str, &str); 11] = [
     ("enforce", ""),
     ("observe", "mode: observe"),
@@ -73,36 +73,53 @@ pub struct Gate {
     pub tap: Option<Tap>,
 }
 
-pub struct World {
+/// What all mail servers share.
+pub struct Ground {
     pub keys: Keys,
-    pub mta: Postfix,
-    pub sink: Sink,
     pub turn: Turn,
-    gates: Vec<Gate>,
-    /// Whom each message sent so far has to reach, by its token.
-    sent: Mutex<BTreeMap<String, Vec<String>>>,
     _dns: DnsServer,
 }
 
-impl World {
-    /// Starts everything. Only for the inside of a furnished namespace.
-    pub fn start(zone: &str) -> io::Result<Self> {
+impl Ground {
+    /// Only for the inside of a furnished namespace.
+    pub fn prepare(zone: &str) -> io::Result<Arc<Self>> {
         let keys = Keys::generate();
-        let dns = start_dns(zone, &keys)?;
+        Ok(Arc::new(Self {
+            _dns: start_dns(zone, &keys)?,
+            keys,
+            turn: Turn::default(),
+        }))
+    }
+}
+
+/// One mail server and what it talks to.
+pub struct World {
+    pub ground: Arc<Ground>,
+    pub kind: Kind,
+    pub mta: Box<dyn Mta>,
+    pub sink: Sink,
+    gates: Vec<Gate>,
+    /// Whom each message sent so far has to reach, by its token.
+    sent: Mutex<BTreeMap<String, Vec<String>>>,
+}
+
+impl World {
+    /// Starts everything of one mail server.
+    pub fn start(kind: Kind, ground: &Arc<Ground>) -> io::Result<Self> {
+        let directory = directory(kind);
+        fs::create_dir_all(&directory)?;
         let sink = Sink::start()?;
         let gates = (0..)
             .zip(GATES)
-            .map(|(index, gate)| start_gate(index, gate));
+            .map(|(index, gate)| start_gate(kind, index, gate));
         let gates = gates.collect::<io::Result<Vec<_>>>()?;
-        let mta = Postfix::start(&Path::new(ROOM).join("postfix"), &gates, sink.address())?;
         Ok(Self {
-            keys,
-            mta,
+            ground: Arc::clone(ground),
+            kind,
+            mta: kind.start(&directory, &gates, sink.address())?,
             sink,
-            turn: Turn::default(),
             gates,
             sent: Mutex::default(),
-            _dns: dns,
         })
     }
 
@@ -123,7 +140,7 @@ impl World {
     }
 
     pub fn security(&self, dialogue: &Dialogue) -> Security {
-        let file = |name: &str| Path::new(ROOM).join(format!("postfix/tls/{name}.pem"));
+        let file = |name: &str| directory(self.kind).join(format!("tls/{name}.pem"));
         match &dialogue.tls {
             Tls::No => Security::Plain,
             Tls::Yes => Security::StartTls { certificate: None },
@@ -182,6 +199,11 @@ impl Gate {
     }
 }
 
+/// Where the mail server has its files.
+fn directory(kind: Kind) -> PathBuf {
+    Path::new(ROOM).join(kind.to_string())
+}
+
 fn start_dns(zone: &str, keys: &Keys) -> io::Result<DnsServer> {
     let zone = zone
         .replace("{rsa}", &keys.rsa.public())
@@ -190,18 +212,18 @@ fn start_dns(zone: &str, keys: &Keys) -> io::Result<DnsServer> {
     DnsServer::start_at(zone, ([127, 0, 0, 1], 53).into())
 }
 
-fn start_gate(index: u16, (name, config): (&'static str, &str)) -> io::Result<Gate> {
+fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> io::Result<Gate> {
     let daemon = Daemon::start(&format!("{COMMON}{config}\n"));
     let (milter, tap) = match name {
         TAPPED => {
-            let socket = Path::new(ROOM).join("tap.sock");
+            let socket = directory(kind).join("tap.sock");
             (socket.clone(), Some(Tap::start(&socket, daemon.socket())?))
         }
         _ => (daemon.socket(), None),
     };
     Ok(Gate {
         name,
-        port: if index == 0 { 25 } else { 2500 + index },
+        port: kind.port(index),
         milter,
         tap,
         daemon: Mutex::new(daemon),
