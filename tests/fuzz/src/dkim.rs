@@ -35,22 +35,90 @@ struct Case {
 }
 
 const HEADER_WORDS: &[&str] = &[
-    "\r\n", "\r\n ", "\r\n\t", " ", "\t", "From: b@example.net\r\n", "Subject: x\r\n", ":", "\r\nX-A: y",
-    "\r", "\n", "\r\nFrom : z", "\u{e9}",
+    "\r\n",
+    "\r\n ",
+    "\r\n\t",
+    " ",
+    "\t",
+    "From: b@example.net\r\n",
+    "Subject: x\r\n",
+    ":",
+    "\r\nX-A: y",
+    "\r",
+    "\n",
+    "\r\nFrom : z",
+    "\u{e9}",
 ];
 
 const TAGS: &[&str] = &[
-    " l=0;", " l=5;", " t=1;", " x=1;", " x=99999999999;", " t=1767225599;", " t=1767300000;", " t=1767400000;",
-    " i=@example.com;", " i=a@sub.example.com;", " i=@example.org;", " i=\"a b\"@example.com;", " q=dns/txt;", " q=foo;",
-    " q=foo:dns/txt;", " z=a:b;", " z=;", " y=1;", ";", " ", "\r\n ", " c=simple;", " c=relaxed/relaxed;", " h=From;", " v=1;",
-    ":From", ":Subject", "From:", "=", " a=rsa-sha256;", " a=rsa-sha1;", " d=com;", " d=EXAMPLE.com;", " s=ed;", " i=x=3D@Example.com;",
-    " i=@-.example.com;", " i=@a_b.example.com;",
+    " l=0;",
+    " l=5;",
+    " t=1;",
+    " x=1;",
+    " x=99999999999;",
+    " t=1767225599;",
+    " t=1767300000;",
+    " t=1767400000;",
+    " i=@example.com;",
+    " i=a@sub.example.com;",
+    " i=@example.org;",
+    " i=\"a b\"@example.com;",
+    " q=dns/txt;",
+    " q=foo;",
+    " q=foo:dns/txt;",
+    " z=a:b;",
+    " z=;",
+    " y=1;",
+    ";",
+    " ",
+    "\r\n ",
+    " c=simple;",
+    " c=relaxed/relaxed;",
+    " h=From;",
+    " v=1;",
+    ":From",
+    ":Subject",
+    "From:",
+    "=",
+    " a=rsa-sha256;",
+    " a=rsa-sha1;",
+    " d=com;",
+    " d=EXAMPLE.com;",
+    " s=ed;",
+    " i=x=3D@Example.com;",
+    " i=@-.example.com;",
+    " i=@a_b.example.com;",
 ];
 
 const RECORD_TAGS: &[&str] = &[
-    " t=y;", " t=s;", " t=y:s;", " h=sha256;", " h=sha1;", " h=sha1:sha256;", " s=email;", " s=*;", " s=other;",
-    " n=note;", " n==;", " k=rsa;", " k=ed25519;", " g=*;", " p=;", ";", " ", "v=DKIM1;", " v=DKIM1;", " x=y;", "=", "\t", "t=;",
-    " h=;", " s=;", " h=sha256:;", " n=\u{e9};", "\"",
+    " t=y;",
+    " t=s;",
+    " t=y:s;",
+    " h=sha256;",
+    " h=sha1;",
+    " h=sha1:sha256;",
+    " s=email;",
+    " s=*;",
+    " s=other;",
+    " n=note;",
+    " n==;",
+    " k=rsa;",
+    " k=ed25519;",
+    " g=*;",
+    " p=;",
+    ";",
+    " ",
+    "v=DKIM1;",
+    " v=DKIM1;",
+    " x=y;",
+    "=",
+    "\t",
+    "t=;",
+    " h=;",
+    " s=;",
+    " h=sha256:;",
+    " n=\u{e9};",
+    "\"",
 ];
 
 impl Case {
@@ -99,7 +167,8 @@ fn mutate_header(random: &mut Random, message: &mut Message) {
 
 /// Adds tags at the edges of others, or changes anything.
 fn mutate_signature(random: &mut Random, message: &mut Message) {
-    let is_signature = |(name, _): &&mut (Vec<u8>, Vec<u8>)| name.eq_ignore_ascii_case(b"DKIM-Signature");
+    let is_signature =
+        |(name, _): &&mut (Vec<u8>, Vec<u8>)| name.eq_ignore_ascii_case(b"DKIM-Signature");
     if let Some((_, value)) = message.fields.iter_mut().find(is_signature) {
         mutate_tags(random, value, TAGS);
     }
@@ -156,7 +225,10 @@ impl LookupTxt for Keys {
     type Query<'a> = std::future::Ready<io::Result<Self::Answer>>;
 
     fn lookup_txt(&self, domain: &str) -> Self::Query<'_> {
-        let domain = domain.strip_suffix('.').unwrap_or(domain).to_ascii_lowercase();
+        let domain = domain
+            .strip_suffix('.')
+            .unwrap_or(domain)
+            .to_ascii_lowercase();
         std::future::ready(match self.0.txt.get(domain.as_bytes()) {
             Some(Found::Fails) => Err(io::ErrorKind::Other.into()),
             Some(Found::Records(texts)) if !texts.is_empty() => {
@@ -176,7 +248,10 @@ fn compare(case: &Case, number: u64, tally: &mut Tally) {
         match class(case, our, their) {
             Ok(class) => tally.count(class),
             Err(kind) => tally.unexplained(kind, || {
-                format!("case {number}: {}", describe(case, &ours, theirs.as_deref()))
+                format!(
+                    "case {number}: {}",
+                    describe(case, &ours, theirs.as_deref())
+                )
             }),
         }
     }
@@ -196,13 +271,15 @@ fn class(
         (true, Some(Some(VerificationStatus::Success))) => Ok("same: pass"),
         (false, Some(Some(VerificationStatus::Failure(_)) | None)) => Ok("same: no pass"),
         (false, None) => Ok("same: no pass, and viadkim does not take the header"),
-        (true, Some(Some(VerificationStatus::Failure(error)))) => classes::only_ours(case, error)
-            .ok_or_else(|| format!("only sixgate passes: {error:?}")),
+        (true, Some(Some(VerificationStatus::Failure(error)))) => {
+            classes::only_ours(case, error).ok_or_else(|| format!("only sixgate passes: {error:?}"))
+        }
         (true, Some(None) | None) => {
             classes::untaken(case).ok_or_else(|| "only sixgate takes the header".to_owned())
         }
-        (false, Some(Some(VerificationStatus::Success))) => classes::only_theirs(our)
-            .ok_or_else(|| format!("only viadkim passes: {}", our.reason)),
+        (false, Some(Some(VerificationStatus::Success))) => {
+            classes::only_theirs(our).ok_or_else(|| format!("only viadkim passes: {}", our.reason))
+        }
     }
 }
 
@@ -228,9 +305,16 @@ fn describe(
         text += &format!("{}:{}\n", name.escape_ascii(), value.escape_ascii());
     }
     text += &format!("\n{}\n", case.message.body.escape_ascii());
-    for name in signed::KEY_NAMES {
-        let text_of = case.zone.txt.get(name.as_bytes());
-        text += &format!("{name} {}\n", text_of.map(shown).unwrap_or_default());
+    for (selector, domain) in ours.iter().map(|our| (&our.selector, &our.domain)) {
+        let (selector, domain) = (selector.as_deref(), domain.as_deref());
+        let name = [
+            selector.unwrap_or_default(),
+            "_domainkey",
+            domain.unwrap_or_default(),
+        ]
+        .join(".");
+        let found = case.zone.txt.get(name.as_bytes());
+        text += &format!("{name} {}\n", found.map(shown).unwrap_or_default());
     }
     let statuses = theirs.map(|theirs| theirs.iter().map(|r| &r.status).collect::<Vec<_>>());
     text + &format!("sixgate {ours:?}\nviadkim {statuses:?}\n")

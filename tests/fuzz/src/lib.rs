@@ -12,4 +12,5 @@ pub mod random;
 pub mod signed;
 pub mod spf;
 pub mod tally;
+pub mod targets;
 pub mod zone;

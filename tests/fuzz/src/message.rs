@@ -2,7 +2,9 @@
 //! signatures.
 
 use crate::zone::Zone;
-use sixgate::dkim::{BodyHashes, HeaderBlock, KeyCache, Outcome, Settings, Verification, fetch_keys};
+use sixgate::dkim::{
+    BodyHashes, HeaderBlock, KeyCache, Outcome, Settings, Verification, fetch_keys,
+};
 use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -44,11 +46,21 @@ impl Message {
         Self { fields, body }
     }
 
+    /// The message as it is transmitted.
+    pub fn to_octets(&self) -> Vec<u8> {
+        let fields = self.fields.iter();
+        let mut octets: Vec<u8> = fields
+            .flat_map(|(name, value)| [name, b":".as_slice(), value, b"\r\n"].concat())
+            .collect();
+        octets.extend_from_slice(b"\r\n");
+        octets.extend_from_slice(&self.body);
+        octets
+    }
+
     /// How often a field is there.
     pub fn count(&self, name: &str) -> usize {
-        let named = |(n, _): &&(Vec<u8>, Vec<u8>)| {
-            n.trim_ascii_end().eq_ignore_ascii_case(name.as_bytes())
-        };
+        let named =
+            |(n, _): &&(Vec<u8>, Vec<u8>)| n.trim_ascii_end().eq_ignore_ascii_case(name.as_bytes());
         self.fields.iter().filter(named).count()
     }
 }

@@ -14,7 +14,9 @@ use std::{
 use viadkim::{
     crypto::{HashAlgorithm, KeyType, SigningKey},
     header::{FieldBody, FieldName, HeaderFields},
-    signature::{Canonicalization, CanonicalizationAlgorithm, DomainName, Selector, SigningAlgorithm},
+    signature::{
+        Canonicalization, CanonicalizationAlgorithm, DomainName, Selector, SigningAlgorithm,
+    },
     signer::{Expiration, HeaderSelection, SignRequest, Timestamp},
 };
 
@@ -39,12 +41,31 @@ pub fn zone() -> Zone {
 }
 
 const NAMES: &[&str] = &[
-    "Subject", "To", "Date", "Message-ID", "Received", "SUBJECT", "X-A", "MIME-Version", "x-a", "Cc",
+    "Subject",
+    "To",
+    "Date",
+    "Message-ID",
+    "Received",
+    "SUBJECT",
+    "X-A",
+    "MIME-Version",
+    "x-a",
+    "Cc",
 ];
 
 const VALUES: &[&str] = &[
-    " hello", "", " ", " a  b\t c ", "\ta", " one\r\n two", " one \r\n\t two \r\n three", " \"q\" <a@b>",
-    " gr\u{fc}n", " a:b;c=d", "  x", "x\t",
+    " hello",
+    "",
+    " ",
+    " a  b\t c ",
+    "\ta",
+    " one\r\n two",
+    " one \r\n\t two \r\n three",
+    " \"q\" <a@b>",
+    " gr\u{fc}n",
+    " a:b;c=d",
+    "  x",
+    "x\t",
 ];
 
 const FROM: &[&str] = &[
@@ -55,7 +76,8 @@ const FROM: &[&str] = &[
 ];
 
 const LINES: &[&str] = &[
-    "", "hello", " ", "a  b", "\t", "x ", " y", "a\tb", "--", ".", "\r", "\n", "a\rb", "\u{e9}", "  \t ", "a \r",
+    "", "hello", " ", "a  b", "\t", "x ", " y", "a\tb", "--", ".", "\r", "\n", "a\rb", "\u{e9}",
+    "  \t ", "a \r",
 ];
 
 /// An unsigned message.
@@ -81,10 +103,15 @@ pub fn unsigned(random: &mut Random) -> Message {
 pub async fn sign(message: &Message, random: &mut Random) -> Option<Message> {
     let headers = header_fields(message)?;
     let request = request(message, random);
-    let signed = viadkim::sign(headers, &message.body, [request]).await.ok()?;
+    let signed = viadkim::sign(headers, &message.body, [request])
+        .await
+        .ok()?;
     let output = signed.into_iter().next()?.ok()?;
     let mut message = message.clone();
-    let field = (output.header_name.into_bytes(), output.header_value.into_bytes());
+    let field = (
+        output.header_name.into_bytes(),
+        output.header_value.into_bytes(),
+    );
     message.fields.insert(0, field);
     Some(message)
 }
@@ -143,7 +170,9 @@ fn selection(message: &Message, random: &mut Random) -> HeaderSelection {
         }
     }
     for _ in 0..random.below(3) {
-        names.extend(FieldName::new(random.pick(&["From", "Subject", "X-A", "List-Id"])));
+        names.extend(FieldName::new(
+            random.pick(&["From", "Subject", "X-A", "List-Id"]),
+        ));
     }
     HeaderSelection::Manual(names)
 }

@@ -25,7 +25,10 @@ impl Tally {
 
     /// Keeps what has no explanation.
     pub fn unexplained(&mut self, kind: String, case: impl FnOnce() -> String) {
-        let first = || Unexplained { count: 0, first: case() };
+        let first = || Unexplained {
+            count: 0,
+            first: case(),
+        };
         self.unexplained.entry(kind).or_insert_with(first).count += 1;
     }
 

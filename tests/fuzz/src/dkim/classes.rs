@@ -10,11 +10,20 @@ use viadkim::{
 /// A part of the reason that sixgate gives, and what it stands for.
 const ONLY_THEIRS: &[(&str, &str)] = &[
     ("only in part (l=)", "8.2: l= is not accepted"),
-    ("only tests DKIM", "3.6.1: t=y is to be treated as not signed"),
+    (
+        "only tests DKIM",
+        "3.6.1: t=y is to be treated as not signed",
+    ),
     ("top-level domain", "6.1.1: d= is a top-level domain"),
     ("more than one From", "8.15: more than one From field"),
-    ("no Ed25519 key of 32 octets", "RFC 8463 4.2: viadkim takes an Ed25519 key wrapped as RSA keys are"),
-    ("several TXT records", "3.6.2.2: several key records are undefined"),
+    (
+        "no Ed25519 key of 32 octets",
+        "RFC 8463 4.2: viadkim takes an Ed25519 key wrapped as RSA keys are",
+    ),
+    (
+        "several TXT records",
+        "3.6.2.2: several key records are undefined",
+    ),
 ];
 
 /// Why only viadkim passes a signature.
@@ -29,8 +38,11 @@ pub(super) fn only_ours(case: &Case, error: &VerificationError) -> Option<&'stat
     match error {
         VerificationError::DkimSignatureFormat(error) => match error.kind {
             DkimSignatureErrorKind::InvalidBase64 => Some(PADDING),
-            DkimSignatureErrorKind::TagListFormat if has_blank_end(signatures(case)) => Some(BLANK_END),
-            DkimSignatureErrorKind::InvalidExpiration | DkimSignatureErrorKind::InvalidTimestamp
+            DkimSignatureErrorKind::TagListFormat if has_blank_end(signatures(case)) => {
+                Some(BLANK_END)
+            }
+            DkimSignatureErrorKind::InvalidExpiration
+            | DkimSignatureErrorKind::InvalidTimestamp
                 if has_long_number(case) =>
             {
                 Some("3.5: more than 12 digits in t= or x= may be taken for infinite")
@@ -43,11 +55,23 @@ pub(super) fn only_ours(case: &Case, error: &VerificationError) -> Option<&'stat
         VerificationError::KeyRecordFormat(error) => match error {
             DkimKeyRecordError::InvalidBase64 => Some(PADDING),
             DkimKeyRecordError::TagListFormat if has_blank_end(records(case)) => Some(BLANK_END),
+            DkimKeyRecordError::RecordFormat => {
+                Some("RFC 8616 5: that a key record is UTF-8 is not looked at")
+            }
+            DkimKeyRecordError::TagListFormat if has_line_break(records(case)) => {
+                Some("2.8: a bare CR or LF in a key record is white space like any other")
+            }
+            DkimKeyRecordError::InvalidFlag if has_empty_flags(records(case)) => {
+                Some("3.6.1: t= with nothing in it is taken for no flags")
+            }
             DkimKeyRecordError::InvalidQuotedPrintable => {
                 Some("3.6.1: n= is not interpreted by any program")
             }
             _ => None,
         },
+        VerificationError::VerificationFailure(viadkim::crypto::VerificationError::InvalidKey) => {
+            Some("3.6.1: the algorithm identifier around an RSA key is not looked at")
+        }
         _ => None,
     }
 }
@@ -71,6 +95,19 @@ fn records(case: &Case) -> impl Iterator<Item = &[u8]> {
 
 fn has_blank_end<'a>(mut texts: impl Iterator<Item = &'a [u8]>) -> bool {
     texts.any(|text| text.trim_ascii_end().ends_with(b";") && !text.ends_with(b";"))
+}
+
+fn has_line_break<'a>(mut texts: impl Iterator<Item = &'a [u8]>) -> bool {
+    texts.any(|text| text.iter().any(|c| matches!(c, b'\r' | b'\n')))
+}
+
+fn has_empty_flags<'a>(texts: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut tags = texts.flat_map(|text| text.split(|&c| c == b';'));
+    tags.any(|tag| {
+        tag.trim_ascii()
+            .strip_prefix(b"t")
+            .is_some_and(|t| t.trim_ascii() == b"=")
+    })
 }
 
 fn has_long_number(case: &Case) -> bool {

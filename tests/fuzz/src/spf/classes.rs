@@ -101,14 +101,12 @@ impl Difference<'_> {
         })
     }
 
+    /// Whether a term that was begun has such a macro.
     fn expands(&self, spec: &str) -> bool {
-        let spec_of = |step: &Step| match step {
-            Step::Expanded { spec, .. } => Some(spec.to_ascii_lowercase()),
-            _ => None,
-        };
-        let mut terms = self.steps().filter_map(spec_of);
-        let in_reason = self.ours.reason.to_ascii_lowercase().contains(spec);
-        in_reason || terms.any(|text| text.contains(spec))
+        self.steps().any(|step| match step {
+            Step::Term { term, .. } => term.to_ascii_lowercase().contains(spec),
+            _ => false,
+        })
     }
 
     fn expands_to_empty_label(&self) -> bool {

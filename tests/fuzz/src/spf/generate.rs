@@ -5,6 +5,7 @@ use crate::{
     random::{self, Random},
     zone::{Found, Zone},
 };
+use sixgate::spf::Record;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One mail and the DNS it meets.
@@ -233,6 +234,11 @@ fn texts(random: &mut Random, client: IpAddr) -> Found<Vec<u8>> {
 
 fn record(random: &mut Random, client: IpAddr) -> Vec<u8> {
     let mut text = "v=spf1".to_owned();
+    // An error anywhere ends an evaluation, so most records have none.
+    let term = match random.below(10) {
+        0..3 => term,
+        _ => well_formed_term,
+    };
     for _ in 0..random.below(7) {
         text += if random.one_in(20) { "  " } else { " " };
         text += &term(random, client);
@@ -247,10 +253,19 @@ fn record(random: &mut Random, client: IpAddr) -> Vec<u8> {
         ]);
     }
     let mut octets = text.into_bytes();
-    if random.one_in(12) {
+    if random.one_in(20) {
         random::mutate(random, &mut octets, DICTIONARY);
     }
     octets
+}
+
+fn well_formed_term(random: &mut Random, client: IpAddr) -> String {
+    loop {
+        let term = term(random, client);
+        if Record::parse(format!("v=spf1 {term}").as_bytes()).is_ok() {
+            return term;
+        }
+    }
 }
 
 fn term(random: &mut Random, client: IpAddr) -> String {

@@ -1,0 +1,54 @@
+//! The fuzz targets: what must hold for any octets at all, besides that nothing
+//! panics. Each is one file.
+
+pub mod body_chunks;
+pub mod dkim_signature;
+pub mod header_block;
+pub mod key_record;
+pub mod spf_macro;
+pub mod spf_record;
+
+use crate::random::{Random, mix, mutate};
+
+/// A target: its name, its check, what inputs begin with, and words to put in.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// As on the command line and in `fuzz_targets/`.
+    pub name: &'static str,
+    /// Panics if something that must hold does not.
+    pub check: fn(&[u8]),
+    /// Inputs to begin with.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Words that matter to it.
+    pub dictionary: &'static [&'static str],
+}
+
+/// All targets.
+pub const TARGETS: [Target; 6] = [
+    spf_record::TARGET,
+    spf_macro::TARGET,
+    dkim_signature::TARGET,
+    key_record::TARGET,
+    header_block::TARGET,
+    body_chunks::TARGET,
+];
+
+impl Target {
+    /// The target of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        TARGETS.into_iter().find(|target| target.name == name)
+    }
+
+    /// Checks `count` inputs: seeds, mutated again and again.
+    pub fn soak(&self, count: u64, seed: u64) {
+        let seeds = (self.seeds)();
+        for number in 0..count {
+            let mut random = Random::new(mix(seed.wrapping_add(number)));
+            let mut input = seeds[random.below(seeds.len())].clone();
+            for _ in 0..=random.below(6) {
+                mutate(&mut random, &mut input, self.dictionary);
+            }
+            (self.check)(&input);
+        }
+    }
+}
