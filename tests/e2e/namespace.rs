@@ -55,7 +55,14 @@ pub fn run_this_program_inside() -> io::Result<ExitCode> {
         // The death of this process kills unshare, whose death kills the first
         // process inside, whose death kills all others.
         &["setpriv", "--pdeathsig", "KILL"],
-        &["unshare", "--net", "--mount", "--pid", "--mount-proc"],
+        &[
+            "unshare",
+            "--net",
+            "--mount",
+            "--uts",
+            "--pid",
+            "--mount-proc",
+        ],
         &["--fork", "--kill-child"],
     ];
     let mut words = words.iter().skip(usize::from(as_root)).copied().flatten();
@@ -81,6 +88,12 @@ pub fn furnish() -> io::Result<()> {
     }
     // Clients bind to addresses that no interface has.
     fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")?;
+    // Sendmail waits a minute for a name with a dot in it.
+    fs::write("/proc/sys/kernel/hostname", "mx.sixgate.test")?;
+    put_over(
+        "/etc/hosts",
+        "127.0.0.1 localhost\n::1 localhost\n192.0.2.25 mx.sixgate.test\n",
+    )?;
     put_over(
         "/etc/resolv.conf",
         "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",

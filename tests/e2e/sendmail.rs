@@ -218,7 +218,6 @@ TRUST_AUTH_MECH(`PLAIN')
 
 dnl Everything accepted is delivered to the test.
 FEATURE(`nocanonify')
-FEATURE(`promiscuous_relay')
 FEATURE(`accept_unresolvable_domains')
 FEATURE(`accept_unqualified_senders')
 define(`SMART_HOST', `sink:[{relay_host}]')
@@ -231,6 +230,9 @@ MAILER_DEFINITIONS
 Msink, P=[IPC], F=mzuX8, S=EnvFromSMTP/HdrFromSMTP, R=EnvToSMTP, E=\\r\\n,
 	T=DNS/RFC822/SMTP, A=TCP $h {relay_port}
 MAILER(`smtp')
+LOCAL_RULESETS
+SLocal_check_rcpt
+R$*	$#OK
 ",
         relay_host = relay.ip(),
         relay_port = relay.port(),
