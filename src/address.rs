@@ -52,6 +52,17 @@ impl fmt::Display for ClientAddr {
     }
 }
 
+/// Who connected to the MTA, as the MTA tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The address.
+    pub addr: ClientAddr,
+    /// The host name that the MTA found; `unknown` if none.
+    pub name: String,
+    /// The MTA's own name (`{j}`), if it told.
+    pub mta: Option<String>,
+}
+
 /// A mail domain as an A-label in lower case, without a trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Domain(Box<str>);

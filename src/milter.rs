@@ -1,5 +1,6 @@
 //! The milter protocol: callbacks translate, sessions gather facts.
 
 pub mod callbacks;
+pub mod drain;
 pub mod session;
 pub mod stream;

@@ -6,35 +6,60 @@ mod listeners;
 
 pub use listeners::{Listeners, bind};
 
-use crate::{dns::Resolve, milter::callbacks, snapshot::Snapshot};
+use crate::{
+    dns::Resolve,
+    milter::{callbacks, drain::Drain},
+    snapshot::Snapshot,
+};
 use indymilter::Config;
 use std::{io, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 /// Bounds of the milter protocol, which hold until the next start.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Connections at a time.
-    pub connections: usize,
     /// How long a connection may be silent.
     pub idle_timeout: Duration,
+    /// How long the end waits for mail transactions.
+    pub drain_timeout: Duration,
 }
 
-/// Serves MTAs until `shutdown` is done. Connections that begin after a change
-/// of `current` work with the new snapshot.
+/// Serves MTAs until `drain` is started, and then until no mail transaction is
+/// under way or the drain time-out is over. Connections that begin after a
+/// change of `current` work with the new snapshot.
 ///
 /// # Errors
-/// When a socket can't accept connections any more.
+/// When the sockets can't accept connections any more.
 pub async fn run<R: Resolve>(
     listeners: Listeners,
     current: watch::Receiver<Arc<Snapshot<R>>>,
     bounds: Bounds,
-    shutdown: impl Future,
+    drain: Arc<Drain>,
 ) -> io::Result<()> {
+    let listeners = listeners.until(Arc::clone(&drain).started());
+    let callbacks = callbacks::callbacks(current, Arc::clone(&drain));
     let config = Config {
-        max_connections: bounds.connections,
+        // The listeners have a limit of their own, which tells when it is
+        // reached; the library's lets connections wait in silence.
+        max_connections: Semaphore::MAX_PERMITS,
         connection_timeout: bounds.idle_timeout,
         ..Config::default()
     };
-    indymilter::run(listeners, callbacks::callbacks(current), config, shutdown).await
+    let shutdown = async {
+        Arc::clone(&drain).started().await;
+        wait_for_transactions(&drain, bounds.drain_timeout).await;
+    };
+    indymilter::run(listeners, callbacks, config, shutdown).await
+}
+
+async fn wait_for_transactions(drain: &Drain, patience: Duration) {
+    if timeout(patience, drain.finished()).await.is_err() {
+        tracing::warn!(
+            transactions = drain.under_way(),
+            "limits.drain_timeout is over: the mail under way is cut off, and the MTA defers it"
+        );
+    }
 }

@@ -6,11 +6,9 @@ mod set_up;
 pub use set_up::init;
 
 use crate::{
-    address::{Recipient, ReversePath},
+    address::{Client, Recipient, ReversePath},
     config::Mode,
-    dkim,
-    milter::session::Client,
-    opt_in,
+    dkim, opt_in,
     policy::{Ptr, Rule, Stage},
     reply::Reply,
     spf,

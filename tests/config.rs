@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 /// The commands that read a configuration and must refuse a wrong one alike.
-const COMMANDS: [&str; 1] = ["check-config"];
+const COMMANDS: [&str; 2] = ["check-config", "serve"];
 
 fn sixgate(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sixgate"))

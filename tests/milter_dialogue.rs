@@ -3,6 +3,7 @@
 
 mod support;
 
+use nix::sys::signal::Signal;
 use std::net::{IpAddr, SocketAddr};
 use support::{
     daemon::Daemon,
@@ -458,4 +459,45 @@ fn a_reload_changes_what_new_connections_get_and_a_bad_one_changes_nothing() {
     world.daemon.log().wait_for(&["not reloaded", "mode"]);
     let mut after = world.mta_with_client("2001:db8:1::10");
     assert_eq!(rcpt(&mut after), Reply::Continue);
+}
+
+#[test]
+fn sigterm_lets_mail_transactions_end_and_no_new_one_begin() {
+    let world = World::new("");
+    let mut under_way = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(under_way.mail(&["<a@good.example>"]), Reply::Continue);
+    let mut idle = world.mta_with_client("2001:db8:1::10");
+
+    world.daemon.signal(Signal::SIGTERM);
+    world.daemon.wait_for_notification("STOPPING=1");
+    assert_eq!(idle.mail(&["<a@good.example>"]), smtp(TEMPORARY));
+    assert_eq!(under_way.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    assert_eq!(under_way.message(MESSAGE, 65535).reply, Reply::Continue);
+    assert!(world.daemon.stop().success());
+}
+
+#[test]
+fn what_does_not_end_within_the_drain_timeout_is_cut_off() {
+    let world = World::new("limits: {drain_timeout: 100ms}");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    world.daemon.signal(Signal::SIGTERM);
+    world
+        .daemon
+        .log()
+        .wait_for(&["limits.drain_timeout is over"]);
+    assert!(world.daemon.stop().success());
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_and_told() {
+    let world = World::new("limits: {connections: 1}");
+    let first = world.mta_with_client("2001:db8:1::10");
+    let mut second = MilterClient::connect_only(&world.daemon.address());
+    assert_eq!(second.receive_frame(), None);
+    world
+        .daemon
+        .log()
+        .wait_for(&["limits.connections is reached"]);
+    drop(first);
 }

@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     dns::Dns,
     exit::{Exit, Failure},
+    milter::drain::Drain,
     server::{self, Bounds, Listeners},
     snapshot::Snapshot,
     telemetry,
@@ -42,8 +43,8 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
 async fn serve(file: &Path, config: Config) -> Result<()> {
     let listeners = server::bind(&config).await?;
     let bounds = Bounds {
-        connections: config.limits.connections,
         idle_timeout: config.limits.idle_timeout,
+        drain_timeout: config.limits.drain_timeout,
     };
     let (sender, current) = watch::channel(snapshot(config)?);
     let reloader = Reloader {
@@ -64,16 +65,20 @@ async fn run_until_signal(
     let mut interrupt = signal(SignalKind::interrupt())?;
     notify(&[NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    let shutdown = async {
+    let drain = Arc::<Drain>::default();
+    let until_signal = async {
         select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = reloader.run() => {}
+            () = reloader.run() => {}
         }
+        drain.start();
         notify(&[NotifyState::Stopping]);
         tracing::info!("stopping");
+        Ok(())
     };
-    server::run(listeners, current, bounds, shutdown).await?;
+    let serving = server::run(listeners, current, bounds, Arc::clone(&drain));
+    tokio::try_join!(until_signal, serving)?;
     Ok(())
 }
 
@@ -127,6 +132,10 @@ impl Reloader {
             (
                 "limits.idle_timeout",
                 old.limits.idle_timeout != new.limits.idle_timeout,
+            ),
+            (
+                "limits.drain_timeout",
+                old.limits.drain_timeout != new.limits.drain_timeout,
             ),
             ("log.level", old.log != new.log),
         ];

@@ -3,9 +3,12 @@
 //! Negotiates what the session relies on and refuses an MTA that can't do it.
 //! Nothing is decided here.
 
-use super::session::{Client, Edits, MailCommand, Response, Session};
+use super::{
+    drain::Drain,
+    session::{Edits, MailCommand, Response, Session},
+};
 use crate::{
-    address::{ClientAddr, Recipient, ReversePath},
+    address::{Client, ClientAddr, Recipient, ReversePath},
     authentication_results,
     dns::Resolve,
     policy::Tls,
@@ -55,13 +58,17 @@ const MACROS: [(MacroStage, &CStr); 6] = [
 ];
 
 /// Makes the callbacks. Each connection keeps the snapshot that is current when
-/// its client connects.
-pub fn callbacks<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) -> Callbacks<Session<R>> {
+/// its client connects; `drain` knows of every mail transaction.
+pub fn callbacks<R: Resolve>(
+    current: watch::Receiver<Arc<Snapshot<R>>>,
+    drain: Arc<Drain>,
+) -> Callbacks<Session<R>> {
     Callbacks::new()
         .on_negotiate(|cx, actions, opts| Box::pin(async move { negotiate(cx, actions, opts) }))
         .on_connect(move |cx, name, socket| {
             let snapshot = Arc::clone(&current.borrow());
-            Box::pin(async move { connect(cx, snapshot, &name, &socket) })
+            let drain = Arc::clone(&drain);
+            Box::pin(async move { connect(cx, snapshot, drain, &name, &socket) })
         })
         .on_helo(|cx, name| Box::pin(async move { helo(cx, &name) }))
         .on_mail(|cx, arguments| Box::pin(async move { mail(cx, &arguments) }))
@@ -98,6 +105,7 @@ fn negotiate<R: Resolve>(
 fn connect<R: Resolve>(
     cx: &mut Context<Session<R>>,
     snapshot: Arc<Snapshot<R>>,
+    drain: Arc<Drain>,
     name: &CStr,
     socket: &SocketInfo,
 ) -> Status {
@@ -109,7 +117,7 @@ fn connect<R: Resolve>(
         name: host_name(name),
         mta: read(&cx.macros, c"j"),
     };
-    cx.data = Session::connect(snapshot, client);
+    cx.data = Session::connect(snapshot, drain, client);
     match cx.data {
         Some(_) => Status::Continue,
         None => Status::Accept,

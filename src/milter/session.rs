@@ -9,11 +9,11 @@ mod message;
 mod peer;
 mod transaction;
 
-pub use peer::Client;
 pub use transaction::MailCommand;
 
+use super::drain::Drain;
 use crate::{
-    address::Recipient,
+    address::{Client, Recipient},
     dns::Resolve,
     policy::Refusal,
     reply::{Reply, Values},
@@ -52,6 +52,7 @@ pub struct Edits {
 #[derive(Debug)]
 pub struct Session<R> {
     snapshot: Arc<Snapshot<R>>,
+    drain: Arc<Drain>,
     peer: Peer,
     transaction: Option<Transaction<R>>,
 }
@@ -59,10 +60,11 @@ pub struct Session<R> {
 impl<R: Resolve> Session<R> {
     /// A client connected. `None` means that the whole connection is accepted:
     /// nothing of it is checked.
-    pub fn connect(snapshot: Arc<Snapshot<R>>, client: Client) -> Option<Self> {
+    pub fn connect(snapshot: Arc<Snapshot<R>>, drain: Arc<Drain>, client: Client) -> Option<Self> {
         let peer = Peer::connect(&snapshot, client)?;
         Some(Self {
             snapshot,
+            drain,
             peer,
             transaction: None,
         })
@@ -75,7 +77,11 @@ impl<R: Resolve> Session<R> {
 
     /// MAIL: whatever was before is over. Sendmail sends no ABORT for it.
     pub fn mail(&mut self, command: MailCommand) -> Response {
-        self.transaction = Transaction::begin(&self.snapshot, &self.peer, command);
+        self.transaction = None;
+        let Some(under_way) = self.drain.begin() else {
+            return self.temporary_failure();
+        };
+        self.transaction = Transaction::begin(&self.snapshot, &self.peer, command, under_way);
         match self.transaction {
             Some(_) => Response::Continue,
             None => Response::Accept,
@@ -126,8 +132,13 @@ impl<R: Resolve> Session<R> {
     }
 
     fn out_of_order(&self) -> Response {
-        tracing::warn!(client = %self.peer.ip, "milter command out of order: answered with a temporary failure");
-        Response::Refuse(reply(&self.snapshot, self.peer.ip, Refusal::Temporary, ""))
+        tracing::warn!(client = %self.peer.ip, "milter command out of order");
+        self.temporary_failure()
+    }
+
+    fn temporary_failure(&self) -> Response {
+        let refusal = Refusal::Temporary;
+        Response::Refuse(reply(&self.snapshot, self.peer.ip, refusal, ""))
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
+};
 
 /// The longest CONNECT frame that is translated, in octets: a host name, the
 /// family, the port and an address fit several times over. Longer ones go on
@@ -25,6 +28,8 @@ const HEADER: usize = 5;
 pub struct MilterStream<S> {
     stream: S,
     state: State,
+    /// Its place among the connections that may be open.
+    _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Debug)]
@@ -42,11 +47,12 @@ enum State {
 }
 
 impl<S> MilterStream<S> {
-    /// Begins before negotiation.
-    pub fn new(stream: S) -> Self {
+    /// Begins before negotiation. The permit is held until the end.
+    pub fn new(stream: S, permit: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
             state: State::Header(Vec::new()),
+            _permit: permit,
         }
     }
 }
@@ -202,7 +208,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MilterStream<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use std::sync::Arc;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::Semaphore,
+    };
 
     fn packet(command: u8, payload: &[u8]) -> Vec<u8> {
         let length = (payload.len() + 1) as u32;
@@ -211,7 +221,8 @@ mod tests {
 
     async fn read_through(sent: &[u8], chunk: usize) -> Vec<u8> {
         let (mut mta, ours) = tokio::io::duplex(65536);
-        let mut stream = MilterStream::new(ours);
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mut stream = MilterStream::new(ours, permit);
         for piece in sent.chunks(chunk) {
             mta.write_all(piece).await.unwrap();
         }

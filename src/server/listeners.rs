@@ -6,20 +6,23 @@ use crate::{
 };
 use indymilter::{EitherStream, Listener};
 use std::{
-    fs, io,
+    fs,
+    future::pending,
+    io,
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
     path::Path,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::Semaphore,
     time::{Sleep, sleep},
 };
 
 /// Open sockets. Dropping it closes them and removes the files of unix sockets.
-#[derive(Debug)]
 pub struct Listeners {
     sockets: Vec<Socket>,
     /// Where to begin to look for the next connection, so that a busy socket
@@ -27,6 +30,11 @@ pub struct Listeners {
     turn: usize,
     /// Set after an error: the next connection is not accepted before it ends.
     pause: Option<Pin<Box<Sleep>>>,
+    /// When it is done, the sockets are closed.
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// One permit for each connection that may be open.
+    permits: Arc<Semaphore>,
+    refusals: Refusals,
 }
 
 type Stream = EitherStream<TcpStream, UnixStream>;
@@ -63,6 +71,9 @@ pub async fn bind(config: &Config) -> io::Result<Listeners> {
         sockets,
         turn: 0,
         pause: None,
+        end: Box::pin(pending()),
+        permits: Arc::new(Semaphore::new(config.limits.connections)),
+        refusals: Refusals::default(),
     })
 }
 
@@ -101,17 +112,32 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Connections refused because as many are open as may be.
+#[derive(Debug, Default)]
+struct Refusals {
+    number: usize,
+    told: Option<Instant>,
+}
+
+/// A full house is told this often, however many knock.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Refusals {
+    fn count(&mut self) {
+        self.number += 1;
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
+            tracing::warn!(
+                refused = self.number,
+                "limits.connections is reached: more milter connections are closed at once"
+            );
+            self.told = Some(Instant::now());
+        }
+    }
+}
+
 impl Drop for Listeners {
     fn drop(&mut self) {
-        for socket in &self.sockets {
-            if let Socket::Unix(listener) = socket
-                && let Ok(address) = listener.local_addr()
-                && let Some(path) = address.as_pathname()
-            {
-                // It may be gone already, which is as well.
-                let _ = fs::remove_file(path);
-            }
-        }
+        self.close();
     }
 }
 
@@ -120,24 +146,59 @@ impl Listener for Listeners {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Io>> {
         loop {
+            if self.end.as_mut().poll(cx).is_ready() {
+                self.end = Box::pin(pending());
+                self.close();
+            }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            match ready!(self.poll_sockets(cx)) {
-                Ok(stream) => return Poll::Ready(Ok(MilterStream::new(stream))),
-                // Of one connection (it is gone already) or of the moment (no
-                // file descriptor is left): no reason to end the daemon.
-                Err(error) => {
-                    tracing::warn!("a milter connection could not be accepted: {error}");
-                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
-                }
+            if let Some(stream) = ready!(self.poll_connection(cx)) {
+                return Poll::Ready(Ok(stream));
             }
         }
     }
 }
 
 impl Listeners {
+    /// The same sockets, closed when `end` is done.
+    #[must_use]
+    pub fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
+        let mut listeners = self;
+        listeners.end = Box::pin(end);
+        listeners
+    }
+
+    /// The next connection; `None` if it was none that can be served.
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Option<MilterStream<Stream>>> {
+        let stream = match ready!(self.poll_sockets(cx)) {
+            Ok(stream) => stream,
+            // Of one connection (it is gone already) or of the moment (no file
+            // descriptor is left): no reason to end the daemon.
+            Err(error) => {
+                tracing::warn!("a milter connection could not be accepted: {error}");
+                self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                return Poll::Ready(None);
+            }
+        };
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        Poll::Ready(match permit {
+            Ok(permit) => Some(MilterStream::new(stream, permit)),
+            // Closed at once, so that the MTA defers its mail at once.
+            Err(_none_left) => {
+                self.refusals.count();
+                None
+            }
+        })
+    }
+
+    fn close(&mut self) {
+        for socket in self.sockets.drain(..) {
+            socket.remove_file();
+        }
+    }
+
     fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         for offset in 0..self.sockets.len() {
             let index = (self.turn + offset) % self.sockets.len();
@@ -151,6 +212,16 @@ impl Listeners {
 }
 
 impl Socket {
+    fn remove_file(self) {
+        if let Self::Unix(listener) = self
+            && let Ok(address) = listener.local_addr()
+            && let Some(path) = address.as_pathname()
+        {
+            // It may be gone already, which is as well.
+            let _ = fs::remove_file(path);
+        }
+    }
+
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         match self {
             Self::Tcp(listener) => {

@@ -154,7 +154,10 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
                 self.note(|| Step::Note(format!("TXT {domain}: {absence}")));
                 Ok(None)
             }
-            Answer::Temperror(failure) => Err(Stop::TempError(format!("TXT {domain}: {failure}"))),
+            Answer::Temperror(failure) => {
+                self.note(|| Step::Note(format!("TXT {domain}: {failure}")));
+                Err(Stop::TempError(format!("TXT {domain}: {failure}")))
+            }
         }
     }
 
@@ -212,15 +215,12 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
 
     /// Section 4.6.4: a term that causes look-ups counts before it is evaluated.
     fn begin_term(&mut self, term: impl Display, asks_dns: bool) -> Result<(), Stop> {
-        let lookup = match asks_dns {
-            true => Some(self.count_lookup()?),
-            false => None,
-        };
+        let counted = asks_dns.then(|| self.count_lookup()).transpose();
         self.note(|| Step::Term {
             term: term.to_string(),
-            lookup,
+            lookup: counted.as_ref().ok().copied().flatten(),
         });
-        Ok(())
+        counted.map(|_| ())
     }
 
     fn count_lookup(&mut self) -> Result<Count, Stop> {

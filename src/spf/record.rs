@@ -107,6 +107,8 @@ pub enum Problem {
     Ip6Network,
     /// `redirect=` or `exp=` for the second time (section 6).
     Twice,
+    /// An address where a domain belongs: a common mistake for `ip4` or `ip6`.
+    Address,
     /// A domain or macro that is not well-formed.
     Macro(MacroError),
 }
@@ -128,6 +130,7 @@ impl fmt::Display for Problem {
             Self::Ip4Network => "not an IPv4 address",
             Self::Ip6Network => "not an IPv6 address",
             Self::Twice => "it appears twice",
+            Self::Address => "an address where a domain belongs (ip4: and ip6: take addresses)",
             Self::Macro(error) => return error.fmt(f),
         })
     }
@@ -273,7 +276,11 @@ impl Mechanism {
 
 /// `":" domain-spec`
 fn parse_domain(argument: &[u8]) -> Result<DomainSpec, Problem> {
-    Ok(DomainSpec::parse(after_colon(argument)?)?)
+    let value = after_colon(argument)?;
+    DomainSpec::parse(value).map_err(|error| match parse_ascii::<IpAddr>(value) {
+        Some(_) => Problem::Address,
+        None => error.into(),
+    })
 }
 
 /// `[ ":" domain-spec ]`
@@ -583,7 +590,8 @@ mod tests {
                 "include:x.example/24",
                 Problem::Macro(MacroError::DomainEnd),
             ),
-            ("a:192.0.2.1", Problem::Macro(MacroError::DomainEnd)),
+            ("a:192.0.2.1", Problem::Address),
+            ("mx:2001:db8::1", Problem::Address),
             ("exp=", Problem::Macro(MacroError::Empty)),
             (
                 "exp=%{r}.example",

@@ -6,8 +6,8 @@
 
 use super::Decision;
 use crate::{
+    address::Client,
     config::Mode,
-    milter::session::Client,
     policy::{Authentication, Ptr, Stage},
 };
 use std::fmt::{self, Write};

@@ -22,7 +22,7 @@ pub fn show(dialogues: &[(&str, Dialogue)], zone: &str) -> ExitCode {
         };
         println!("--- {title}\n    client {}\n", dialogue.from);
         match play(number, dialogue, &world) {
-            Ok(transcript) => println!("{transcript}"),
+            Ok(transcript) => println!("{}", without_keywords(&transcript)),
             Err(error) => {
                 println!("This was not to be expected: {error}");
                 code = ExitCode::FAILURE;
@@ -30,4 +30,20 @@ pub fn show(dialogues: &[(&str, Dialogue)], zone: &str) -> ExitCode {
         }
     }
     code
+}
+
+/// Leaves out what follows the first line of the reply to EHLO.
+fn without_keywords(transcript: &str) -> String {
+    let (mut lines, mut after_ehlo) = (Vec::new(), false);
+    for line in transcript.lines() {
+        let is_keyword = after_ehlo && line.starts_with("S: 250");
+        let was_shown = lines
+            .last()
+            .is_some_and(|last: &&str| last.starts_with("S: 250"));
+        if !(is_keyword && was_shown) {
+            lines.push(line);
+        }
+        after_ehlo = is_keyword || line.starts_with("C: EHLO");
+    }
+    lines.join("\n") + "\n"
 }

@@ -59,7 +59,19 @@ fn main() -> ExitCode {
     if namespace::is_inside() {
         return test(&arguments);
     }
+    let of_any = || Kind::ALL.into_iter().find_map(Kind::obstacle);
     match namespace::obstacle() {
+        None if namespace::is_required() && of_any().is_some() => {
+            eprintln!(
+                "The dialogues can't be held with every mail server: {}",
+                of_any().unwrap_or_default()
+            );
+            ExitCode::FAILURE
+        }
+        Some(reason) if namespace::is_required() => {
+            eprintln!("The dialogues with a real mail server can't be held: {reason}");
+            ExitCode::FAILURE
+        }
         Some(reason) => libtest_mimic::run(&arguments, ignored(&reason)).exit_code(),
         None => namespace::run_this_program_inside().expect("a namespace"),
     }

@@ -6,7 +6,9 @@
 //! resolver is 127.0.0.1. Nothing outside is changed.
 
 use std::{
-    env, fs, io,
+    env,
+    ffi::OsStr,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
@@ -24,9 +26,17 @@ pub fn is_inside() -> bool {
     env::var_os(INSIDE).is_some()
 }
 
+/// Where this is set, an obstacle is a failure.
+const REQUIRED: &str = "SIXGATE_E2E_REQUIRED";
+
+/// Whether it is wrong to go without.
+pub fn is_required() -> bool {
+    env::var_os(REQUIRED).is_some()
+}
+
 /// Why there can be no namespace, or nothing to run in it.
 pub fn obstacle() -> Option<String> {
-    if !nix::unistd::Uid::effective().is_root() && env::var_os(SUDO).is_none() {
+    if !is_root() && env::var_os(SUDO).is_none() {
         return Some(format!("needs root, or {SUDO}=1 to use sudo"));
     }
     let tools = [
@@ -38,7 +48,22 @@ pub fn obstacle() -> Option<String> {
         ("saslpasswd2", "sasl2-bin"),
     ];
     let missing = tools.iter().find(|(tool, _)| !is_installed(tool));
-    missing.map(|(tool, package)| format!("{tool} is missing: install {package}"))
+    let missing = missing.map(|(tool, package)| format!("{tool} is missing: install {package}"));
+    missing.or_else(unshare_fails)
+}
+
+/// Containers may forbid it.
+fn unshare_fails() -> Option<String> {
+    let output = unshare("true".as_ref()).output();
+    match output {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("unshare: {error}")),
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
 }
 
 fn is_installed(tool: &str) -> bool {
@@ -48,34 +73,32 @@ fn is_installed(tool: &str) -> bool {
 
 /// Runs this very program inside, with the same arguments.
 pub fn run_this_program_inside() -> io::Result<ExitCode> {
-    let as_root = nix::unistd::Uid::effective().is_root();
-    let words = [
-        // sudo would take the death signal away, so it comes first.
-        ["sudo", "-n", "--preserve-env"].as_slice(),
-        // The death of this process kills unshare, whose death kills the first
-        // process inside, whose death kills all others.
-        &["setpriv", "--pdeathsig", "KILL"],
-        &[
-            "unshare",
-            "--net",
-            "--mount",
-            "--uts",
-            "--pid",
-            "--mount-proc",
-        ],
-        &["--fork", "--kill-child"],
-    ];
-    let mut words = words.iter().skip(usize::from(as_root)).copied().flatten();
-    let status = Command::new(words.next().unwrap_or(&"unshare"))
-        .args(words)
-        .arg(env::current_exe()?)
+    let status = unshare(env::current_exe()?.as_os_str())
         .args(env::args_os().skip(1))
-        .env(INSIDE, "1")
-        .env("TMPDIR", Path::new(ROOM).join("tmp"))
         .stdin(Stdio::null())
         .status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// A program in namespaces of its own. The death of this process kills unshare,
+/// whose death kills the first process inside, whose death kills all others.
+fn unshare(program: &OsStr) -> Command {
+    let mut command = match is_root() {
+        true => Command::new("env"),
+        false => Command::new("sudo"),
+    };
+    if !is_root() {
+        command.args(["-n", "env"]);
+    }
+    command.arg(format!("{INSIDE}=1"));
+    command.arg(format!("TMPDIR={ROOM}/tmp"));
+    // sudo would take the death signal away, so it stands before this.
+    command.args(["setpriv", "--pdeathsig", "KILL"]);
+    command.args(["unshare", "--net", "--mount", "--uts", "--pid"]);
+    command.args(["--mount-proc", "--fork", "--kill-child"]);
+    command.arg(program);
+    command
 }
 
 /// Furnishes the namespace; to be called once, inside.

@@ -91,6 +91,9 @@ smtpd_relay_restrictions = reject_unauth_destination
 allow_untrusted_routing = yes
 message_size_limit = 60000000
 
+# Otherwise Postfix adds fields to mail from loopback addresses.
+local_header_rewrite_clients =
+
 # A client that is refused is answered at once.
 smtpd_error_sleep_time = 0
 smtpd_soft_error_limit = 1000

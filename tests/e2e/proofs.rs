@@ -6,7 +6,7 @@ use super::{
     messages,
     play::play,
     tap::Frame,
-    world::{ALONE, TAPPED, World},
+    world::{MEASURED, MORTAL, TAPPED, World},
 };
 use std::{net::IpAddr, thread};
 
@@ -65,7 +65,7 @@ fn small_with_large_messages(world: &World) -> Result<(), String> {
     let _alone = world.ground.turn.alone();
     let message = messages::message("rsa-30-megabytes", "[huge]", &world.ground.keys);
     let message = messages::stuffed(&message);
-    let before = world.gate(ALONE).daemon().peak_memory();
+    let before = world.gate(MEASURED).daemon().peak_memory();
     let replies: Vec<Result<String, String>> = thread::scope(|scope| {
         let send = || scope.spawn(|| send_large(world, &message));
         let threads: Vec<_> = (0..20).map(|_| send()).collect();
@@ -80,7 +80,7 @@ fn small_with_large_messages(world: &World) -> Result<(), String> {
             return Err(reply);
         }
     }
-    let peak = world.gate(ALONE).daemon().peak_memory();
+    let peak = world.gate(MEASURED).daemon().peak_memory();
     let deliveries = world.sink.wait_for("[huge]", 20);
     if deliveries.len() != 20 || deliveries.iter().any(|d| d.octets < message.len()) {
         return Err(format!("{} of 20 arrived whole", deliveries.len()));
@@ -94,7 +94,7 @@ fn small_with_large_messages(world: &World) -> Result<(), String> {
 
 fn send_large(world: &World, message: &str) -> Result<String, String> {
     let from: IpAddr = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11].into();
-    let to = world.address(ALONE, from);
+    let to = world.address(MEASURED, from);
     let mut client = SmtpClient::connect(from, to, &Security::Plain).map_err(|e| e.to_string())?;
     let mut reply = client.reply().map_err(|e| e.to_string())?;
     let commands = [
@@ -116,13 +116,13 @@ fn send_large(world: &World, message: &str) -> Result<String, String> {
 
 /// Postfix's own reply, by `milter_default_action`.
 fn dead_daemon_defers(world: &World) -> Result<(), String> {
-    let _alone = world.ground.turn.alone();
-    world.gate(ALONE).daemon().kill();
+    let _shared = world.ground.turn.shared();
+    world.gate(MORTAL).daemon().kill();
     play_text(
         world,
         "C: MAIL FROM:<a@ip6.example>
 S: 451 4.7.1 Service unavailable - try again later",
-        ALONE,
+        MORTAL,
     )
 }
 

@@ -1,7 +1,7 @@
 //! A private Sendmail, from Debian's packages but not installed, with a
 //! configuration, queue and ports of its own.
 //!
-//! `extract-sendmail.sh` unpacks it. The first gate is attached by
+//! `tests/extract-sendmail.sh` unpacks it. The first gate is attached by
 //! `packaging/sendmail/sixgate.m4`, the others by lines such as it writes.
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     world::Gate,
 };
 use std::{
-    env, fs, io,
+    fs, io,
     net::{Ipv6Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -90,7 +90,7 @@ impl Sendmail {
     pub fn obstacle() -> Option<String> {
         let missing = |what| Some(format!("needs {what}"));
         match program().exists() {
-            false => missing("Sendmail: run tests/e2e/extract-sendmail.sh"),
+            false => missing("Sendmail: run tests/extract-sendmail.sh"),
             true if !Path::new("/usr/bin/m4").exists() => missing("m4: install m4"),
             true => None,
         }
@@ -127,8 +127,7 @@ impl Sendmail {
 
 /// Where `extract-sendmail.sh` has put it.
 fn root() -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sendmail");
-    env::var_os("SIXGATE_SENDMAIL").map_or_else(default, PathBuf::from)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sendmail")
 }
 
 fn program() -> PathBuf {

@@ -21,72 +21,71 @@ pub enum Frame {
     Answer(char),
 }
 
-type Notes = Arc<Mutex<Vec<Frame>>>;
-
-/// Notes of each connection so far, with the octets of its CONNECT.
+/// What is said on each connection; ends with the process.
 #[derive(Clone, Default)]
 pub struct Tap {
-    connections: Arc<Mutex<Vec<(Notes, Arc<Mutex<Vec<u8>>>)>>>,
+    connections: Arc<Mutex<Vec<Connection>>>,
+}
+
+#[derive(Clone, Default)]
+struct Connection {
+    frames: Arc<Mutex<Vec<Frame>>>,
+    /// The data of its CONNECT.
+    client: Arc<Mutex<String>>,
 }
 
 impl Tap {
-    /// Listens at `here` and passes on to `there`; ends with the process.
+    /// Listens at `here` and passes on to `there`.
     pub fn start(here: &Path, there: PathBuf) -> io::Result<Self> {
         let listener = UnixListener::bind(here)?;
         // The MTA's user has to reach it.
         std::fs::set_permissions(here, PermissionsExt::from_mode(0o666))?;
         let tap = Self::default();
-        let notes = tap.clone();
+        let connections = Arc::clone(&tap.connections);
         thread::spawn(move || {
             for mta in listener.incoming().flatten() {
+                let connection = Connection::default();
+                lock(&connections).push(connection.clone());
                 // Without a daemon the MTA's connection just ends.
-                if let Ok(daemon) = UnixStream::connect(&there) {
-                    notes.pass_on(mta, daemon);
-                }
+                let _ = UnixStream::connect(&there).map(|to| connection.pass_on(mta, to));
             }
         });
         Ok(tap)
     }
 
-    /// What was said on the connection whose CONNECT has the text in it.
+    /// What was said on the first connection whose CONNECT has the text in it.
     pub fn frames(&self, text: &str) -> Option<Vec<Frame>> {
         let connections = lock(&self.connections);
-        let has_text =
-            |connect: &Mutex<Vec<u8>>| String::from_utf8_lossy(&lock(connect)).contains(text);
-        let found = connections.iter().find(|(_, connect)| has_text(connect));
-        found.map(|(frames, _)| lock(frames).clone())
+        let found = connections.iter().find(|c| lock(&c.client).contains(text));
+        found.map(|connection| lock(&connection.frames).clone())
+    }
+}
+
+impl Connection {
+    fn pass_on(self, mta: UnixStream, daemon: UnixStream) {
+        let (Ok(to_mta), Ok(to_daemon)) = (mta.try_clone(), daemon.try_clone()) else {
+            return;
+        };
+        let answers = self.clone();
+        thread::spawn(move || copy_frames(mta, to_daemon, |l, data| self.note_command(l, data)));
+        thread::spawn(move || {
+            copy_frames(daemon, to_mta, |letter, _| {
+                lock(&answers.frames).push(Frame::Answer(letter));
+            });
+        });
     }
 
-    fn pass_on(&self, mta: UnixStream, daemon: UnixStream) {
-        let (frames, connect) = (Notes::default(), Arc::new(Mutex::default()));
-        lock(&self.connections).push((Arc::clone(&frames), Arc::clone(&connect)));
-        let Ok((from_mta, to_mta)) = mta.try_clone().map(|clone| (clone, mta)) else {
-            return;
-        };
-        let Ok((from_daemon, to_daemon)) = daemon.try_clone().map(|clone| (clone, daemon)) else {
-            return;
-        };
-        let notes = Arc::clone(&frames);
-        thread::spawn(move || {
-            let note = |letter, data: &[u8]| {
-                if letter == 'C' {
-                    *lock(&connect) = data.to_vec();
-                }
-                lock(&notes).push(Frame::Command(letter));
-            };
-            copy_frames(from_mta, to_daemon, note)
-        });
-        thread::spawn(move || {
-            copy_frames(from_daemon, to_mta, |letter, _| {
-                lock(&frames).push(Frame::Answer(letter));
-            })
-        });
+    fn note_command(&self, letter: char, data: &[u8]) {
+        if letter == 'C' {
+            *lock(&self.client) = String::from_utf8_lossy(data).into();
+        }
+        lock(&self.frames).push(Frame::Command(letter));
     }
 }
 
 fn copy_frames(mut from: UnixStream, mut to: UnixStream, note: impl Fn(char, &[u8])) {
     while let Ok(frame) = read_frame(&mut from) {
-        note(frame.get(4).copied().map_or('?', char::from), &frame[5..]);
+        note(char::from(frame[4]), &frame[5..]);
         if to.write_all(&frame).is_err() {
             break;
         }

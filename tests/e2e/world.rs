@@ -34,7 +34,7 @@ dns: {timeout: 1s, attempts: 1}
 
 /// A port of the MTA with a daemon of its own behind it: name and
 /// configuration.
-const GATES: [(&str, &str); 10] = [
+const GATES: [(&str, &str); 11] = [
     ("enforce", ""),
     ("observe", "mode: observe"),
     ("confirmed", "reverse_dns: confirmed"),
@@ -50,14 +50,18 @@ const GATES: [(&str, &str); 10] = [
         "replies: {no_ptr: \"450 4.7.1 100% of {address} must have a name, 50%s [x]: try %d\"}",
     ),
     (TAPPED, ""),
-    (ALONE, ""),
+    (MEASURED, ""),
+    (MORTAL, ""),
 ];
 
 /// The gate where it is noted what the MTA and the daemon say to each other.
 pub const TAPPED: &str = "tapped";
 
-/// The gate whose daemon is measured and killed.
-pub const ALONE: &str = "alone";
+/// The gate whose daemon's memory is measured.
+pub const MEASURED: &str = "measured";
+
+/// The gate whose daemon is killed.
+pub const MORTAL: &str = "mortal";
 
 pub struct Gate {
     pub name: &'static str,

@@ -15,7 +15,7 @@ const LIMITS: config::Spf = config::Spf {
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let table: [(&str, fn()); 10] = [
+    let table: [(&str, fn()); 11] = [
         ("huge-record-comes-over-tcp", huge_record_comes_over_tcp),
         (
             "huge-record-with-a-late-error",
@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("mx-worst-case", mx_worst_case),
         ("loop-without-limit-ends", loop_without_limit_ends),
         ("trace-tells-the-story", trace_tells_the_story),
+        ("trace-tells-why-it-ended", trace_tells_why_it_ended),
     ];
     let trial = |(name, run): (&str, fn())| {
         Trial::test(format!("ours / Effort / {name}"), move || {
@@ -241,6 +242,37 @@ record of example.com: v=spf1 a:www.%{d} include:_spf.%{d2} -all exp=why.%{d}
     why.%{d} expands to why.example.com
     TXT why.example.com: \"%{i} is not ours\"
 fail: -all matches
+";
+    assert_eq!(checked.trace.to_string(), want);
+}
+
+fn trace_tells_why_it_ended() {
+    let zone = zone(
+        r#"
+        example.com      TXT "v=spf1 include:_spf.example.com include:_spf2.example.com +all"
+        _spf.example.com TXT "v=spf1 exists:a.example exists:b.example ?all"
+        _spf2.example.com TXT "v=spf1 mx:c.example ?all"
+        "#,
+    );
+    let checked = check(zone, "<a@example.com>");
+    let want = "\
+record of example.com: v=spf1 include:_spf.example.com include:_spf2.example.com +all
+  include:_spf.example.com (look-up 1 of 10)
+    record of _spf.example.com: v=spf1 exists:a.example exists:b.example ?all
+      exists:a.example (look-up 2 of 10)
+        A a.example: NXDOMAIN (void look-up 1 of 2)
+        does not match
+      exists:b.example (look-up 3 of 10)
+        A b.example: NXDOMAIN (void look-up 2 of 2)
+        does not match
+      ?all
+        matches: neutral
+    does not match
+  include:_spf2.example.com (look-up 4 of 10)
+    record of _spf2.example.com: v=spf1 mx:c.example ?all
+      mx:c.example (look-up 5 of 10)
+        MX c.example: NXDOMAIN
+permerror: include:_spf2.example.com: more than 2 look-ups without an answer
 ";
     assert_eq!(checked.trace.to_string(), want);
 }

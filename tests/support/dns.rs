@@ -234,11 +234,7 @@ pub enum Data {
 impl Data {
     /// A TXT record of any length, cut into strings of 255 octets.
     pub fn text(text: impl AsRef<[u8]>) -> Self {
-        let text = text.as_ref();
-        if text.is_empty() {
-            return Self::Txt(vec![Vec::new()]);
-        }
-        Self::Txt(text.chunks(255).map(<[u8]>::to_vec).collect())
+        Self::Txt(pieces(text.as_ref()))
     }
 
     fn into_rdata(self) -> RData {
@@ -247,6 +243,7 @@ impl Data {
             Self::Aaaa(ip) => RData::AAAA(ip.into()),
             Self::Mx(preference, host) => RData::MX(rdata::MX::new(preference, name(&host))),
             Self::Txt(strings) => {
+                assert!(strings.iter().all(|s| s.len() <= 255), "a string too long");
                 let strings = strings.iter().map(Vec::as_slice).collect();
                 RData::TXT(rdata::TXT::from_bytes(strings))
             }
@@ -327,7 +324,8 @@ impl Zone {
     /// Reads one line: `name TYPE value`, `name FAULT` or `name TYPE FAULT`,
     /// where FAULT is SERVFAIL, REFUSED or SILENCE; an IP address at the place
     /// of the name stands for its reverse name. The strings of TXT are quoted,
-    /// with `\"`, `\\` and `\DDD` in them. A `;` begins a comment.
+    /// with `\"`, `\\` and `\DDD` in them; those too long for DNS are split. A
+    /// `;` begins a comment.
     pub fn add_line(&mut self, line: &str) -> Result<(), String> {
         let words = words(line)?;
         let words: Vec<&Word> = words.iter().collect();
@@ -536,10 +534,10 @@ fn fault(word: &Word) -> Option<Fault> {
 fn data(rtype: &str, values: &[&Word]) -> Result<Data, String> {
     if rtype == "TXT" {
         let unquoted = values.iter().any(|value| !value.quoted);
-        let strings = || values.iter().map(|value| value.octets.clone()).collect();
+        let pieces = values.iter().flat_map(|value| pieces(&value.octets));
         return match unquoted {
             true => Err("the strings of TXT must be quoted".to_owned()),
-            false => Ok(Data::Txt(strings())),
+            false => Ok(Data::Txt(pieces.collect())),
         };
     }
     let values: Vec<&str> = values
@@ -553,6 +551,14 @@ fn data(rtype: &str, values: &[&Word]) -> Result<Data, String> {
         ("PTR", [host]) => Ok(Data::Ptr((*host).to_owned())),
         ("CNAME", [host]) => Ok(Data::Cname((*host).to_owned())),
         _ => Err("a record of no known form".to_owned()),
+    }
+}
+
+/// At least one, each of at most 255 octets (RFC 1035 section 3.3).
+fn pieces(text: &[u8]) -> Vec<Vec<u8>> {
+    match text {
+        [] => vec![Vec::new()],
+        text => text.chunks(255).map(<[u8]>::to_vec).collect(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The SMTP client of a connection, and what is being found out about it.
 
 use crate::{
-    address::ClientAddr,
+    address::Client,
     checks::Pending,
     dns::Resolve,
     policy::{Confirmation, Facts, Stage, Step, Verdict, decide},
@@ -10,17 +10,6 @@ use crate::{
     telemetry,
 };
 use std::net::IpAddr;
-
-/// Who connected to the MTA, as the MTA tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// The address.
-    pub addr: ClientAddr,
-    /// The host name that the MTA found; `unknown` if none.
-    pub name: String,
-    /// The MTA's own name (`{j}`), if it told.
-    pub mta: Option<String>,
-}
 
 /// A client that is checked.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use crate::{
     config::Mode,
     dkim,
     dns::Resolve,
+    milter::drain::UnderWay,
     opt_in,
     policy::{Check, Facts, OptIn, Refusal, Rule, Stage, Step, Tls, Verdict, decide},
     reply::Reply,
@@ -49,6 +50,7 @@ pub(super) struct Transaction<R> {
     settled: Option<Verdict>,
     /// Time that the MTA waited for us.
     waited: Duration,
+    _under_way: UnderWay,
 }
 
 impl<R: Resolve> Transaction<R> {
@@ -57,6 +59,7 @@ impl<R: Resolve> Transaction<R> {
         snapshot: &Arc<Snapshot<R>>,
         peer: &Peer,
         command: MailCommand,
+        under_way: UnderWay,
     ) -> Option<Self> {
         let facts = Facts {
             authenticated: command.authenticated,
@@ -85,6 +88,7 @@ impl<R: Resolve> Transaction<R> {
             message: Message::new(snapshot.config.limits.header_bytes),
             settled: None,
             waited: Duration::ZERO,
+            _under_way: under_way,
         })
     }
 

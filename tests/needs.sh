@@ -1,0 +1,49 @@
+# Installs what the tests and the demonstration need on Debian and Ubuntu, and
+# nothing that is there. Sourced by tests/all.sh and tests/demo.sh.
+
+# command:package
+needs="cc:gcc make:make unshare:util-linux ip:iproute2 openssl:openssl
+       postfix:postfix saslpasswd2:sasl2-bin m4:m4"
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+missing_packages() {
+    local need
+    for need in $needs; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "${need%%:*}" >/dev/null || echo "${need#*:}"
+    done
+    # AUTH PLAIN is a plug-in, not a command.
+    ls /usr/lib/*/sasl2/libplain.so >/dev/null 2>&1 || echo libsasl2-modules
+}
+
+install_packages() {
+    # Postfix is wanted as programs only: with no configuration it does not
+    # start, and the tests never touch the machine's own.
+    echo 'postfix postfix/main_mailer_type select No configuration' |
+        as_root debconf-set-selections
+    as_root apt-get update -q
+    # Where another mail server is installed it must not be removed for this.
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends --no-remove "$@"
+}
+
+install_needs() {
+    local packages
+    packages=$(missing_packages)
+    if [ -n "$packages" ]; then
+        # One word a package.
+        # shellcheck disable=SC2086
+        install_packages $packages </dev/null
+    fi
+    if ! command -v cargo >/dev/null; then
+        echo "cargo is missing: install Rust 1.95 or newer, see https://rustup.rs" >&2
+        exit 69
+    fi
+}
+
+# Users other than root run the part that needs root through sudo.
+if [ "$(id -u)" -ne 0 ]; then
+    export SIXGATE_E2E_SUDO=1
+fi
