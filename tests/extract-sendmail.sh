@@ -1,10 +1,10 @@
 #!/bin/bash
 # Gets Debian's Sendmail and unpacks it in target/sendmail for the tests, without
 # installing it: as packages, Postfix and Sendmail exclude each other.
+# Lists of packages are one word each.
+# shellcheck disable=SC2046
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# One word a package.
-# shellcheck disable=SC2046
 . tests/needs.sh
 
 folder=target/sendmail

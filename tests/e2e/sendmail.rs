@@ -59,10 +59,9 @@ impl Mta for Sendmail {
 
     /// White space in the header is Sendmail's to choose.
     fn plain_spelling(&self, message: &str) -> String {
-        let (header, body) = match message.split_once("\n\n") {
-            Some((header, body)) => (header, body),
-            None => ("", message),
-        };
+        let without_header = || ("", message.trim_start_matches('\n'));
+        let parts = message.split_once("\n\n");
+        let (header, body) = parts.unwrap_or_else(without_header);
         let unfolded = header.replace("\n\t", "").replace("\n ", "");
         unfolded.replace([' ', '\t'], "") + "\n\n" + body
     }
@@ -76,10 +75,12 @@ fn path(said: &str) -> Option<&str> {
     has_path.then(|| argument[..end].trim())
 }
 
-/// A whole reply with the path between its enhanced code and its text.
+/// A whole reply with the path between its enhanced code and its text. Sendmail
+/// leaves it out after 451 and 452.
 fn with_prefix(path: &str, reply: &str) -> String {
     let words: Vec<&str> = reply.splitn(3, ' ').collect();
     match words[..] {
+        ["451" | "452", ..] => reply.to_owned(),
         [code, enhanced, text] => format!("{code} {enhanced} {path}... {text}"),
         _ => reply.to_owned(),
     }
@@ -135,7 +136,7 @@ fn program() -> PathBuf {
 }
 
 /// What m4 makes of a sendmail.mc, with the feature installed.
-fn configuration(directory: &Path, mc: &str) -> io::Result<String> {
+pub fn configuration(directory: &Path, mc: &str) -> io::Result<String> {
     let cf = directory.join("cf");
     if !cf.exists() {
         let original = root().join("usr/share/sendmail/cf");
