@@ -45,8 +45,8 @@ pub fn render(authserv_id: &str, results: &Results<'_>) -> String {
             .spf
             .map(|(outcome, identity)| spf(outcome, identity)),
     );
-    let signatures = results.dkim.map(|dkim| dkim.signatures.as_slice());
-    parts.extend(signatures.unwrap_or_default().iter().map(dkim));
+    let signatures = results.dkim.into_iter().flat_map(|dkim| dkim.best());
+    parts.extend(signatures.map(dkim));
     parts.join(";\n\t")
 }
 

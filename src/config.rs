@@ -24,6 +24,7 @@ pub use host::group_id;
 
 use crate::{address::Domain, policy, reply::Replies};
 use addresses::DnsServer;
+use ipnet::IpNet;
 use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -45,6 +46,9 @@ pub struct Config {
     pub socket_mode: u32,
     /// Group of unix sockets. The default is that of the process.
     pub socket_group: Option<String>,
+    /// Networks from which MTAs may connect over TCP, besides loopback. Empty,
+    /// which is the default, means all.
+    pub allow_peers: Vec<IpNet>,
     /// Whether refusals are carried out. The default is [`Mode::Enforce`].
     pub mode: Mode,
     /// Which domains take mail over IPv6.
@@ -132,6 +136,7 @@ impl Default for Config {
             }],
             socket_mode: 0o660,
             socket_group: None,
+            allow_peers: Vec::new(),
             mode: Mode::Enforce,
             opt_in: OptIn::default(),
             policy: policy::Settings::default(),
@@ -160,6 +165,9 @@ pub enum Socket {
         /// TCP port.
         port: u16,
     },
+    /// `systemd:NAME`: a socket that systemd opened and passes on by this name
+    /// (`FileDescriptorName=`, sd_listen_fds(3)).
+    Systemd(String),
 }
 
 /// Whether refusals are carried out.

@@ -70,7 +70,7 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "lisetn: inet:127.0.0.1:8894\n",
             "1: lisetn: unknown key; did you mean listen? (allowed here: listen, socket_mode, \
-             socket_group, mode, opt_in, reverse_dns, on_dns_failure, exempt, replies, \
+             socket_group, allow_peers, mode, opt_in, reverse_dns, on_dns_failure, exempt, replies, \
              authentication_results, dns, spf, dkim, limits, log)",
         ),
         (
@@ -498,9 +498,10 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
 #[test]
 fn the_shown_settings_are_read_as_the_same() {
     let everything = r#"
-listen: [unix:/milter.sock, "inet:[2001:db8::1]:1", inet:localhost:2]
+listen: [unix:/milter.sock, "inet:[2001:db8::1]:1", inet:localhost:2, systemd:milter]
 socket_mode: 0640
 socket_group: root
+allow_peers: 192.0.2.0/24
 mode: observe
 opt_in: {default: yes, domains: [example.org, "bücher.example", no]}
 reverse_dns: confirmed

@@ -27,150 +27,39 @@ use support::dns::{Data, DnsServer, Fault, Zone};
 
 /// Messages whose signature is valid by the RFCs and does not count for us, with
 /// the result and what its reason says. docs/policy.md has the same list.
+#[rustfmt::skip]
 const POLICY: &[(&str, DkimResult, &str)] = &[
     ("d-tld.eml", DkimResult::Policy, "is a top-level domain"),
-    (
-        "dupfrom-signed-both.eml",
-        DkimResult::Policy,
-        "more than one From field",
-    ),
-    (
-        "l-append-simple.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
+    ("dupfrom-signed-both.eml", DkimResult::Policy, "more than one From field"),
+    ("l-append-simple.eml", DkimResult::Policy, "only in part (l=)"),
     ("l-full.eml", DkimResult::Policy, "only in part (l=)"),
-    (
-        "l-partial-afterws-rel.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
-    (
-        "l-partial-midline-sim.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
+    ("l-partial-afterws-rel.eml", DkimResult::Policy, "only in part (l=)"),
+    ("l-partial-midline-sim.eml", DkimResult::Policy, "only in part (l=)"),
     ("l-zero-empty.eml", DkimResult::Policy, "only in part (l=)"),
-    (
-        "opendkim-test20.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test21.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test22.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test23.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test28.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
-    (
-        "opendkim-test29.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
-    (
-        "opendkim-test30.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
-    (
-        "opendkim-test31.eml",
-        DkimResult::Policy,
-        "only in part (l=)",
-    ),
-    (
-        "opendkim-test32.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test34.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test37.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test38.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test39.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test40.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test41.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test42.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test43.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test45.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test46.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test53.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test67.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test74.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test84.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
-    (
-        "opendkim-test126.eml",
-        DkimResult::Neutral,
-        "only tests DKIM",
-    ),
+    ("opendkim-test20.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test21.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test22.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test23.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test28.eml", DkimResult::Policy, "only in part (l=)"),
+    ("opendkim-test29.eml", DkimResult::Policy, "only in part (l=)"),
+    ("opendkim-test30.eml", DkimResult::Policy, "only in part (l=)"),
+    ("opendkim-test31.eml", DkimResult::Policy, "only in part (l=)"),
+    ("opendkim-test32.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test34.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test37.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test38.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test39.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test40.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test41.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test42.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test43.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test45.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test46.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test53.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test67.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test74.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test84.eml", DkimResult::Neutral, "only tests DKIM"),
+    ("opendkim-test126.eml", DkimResult::Neutral, "only tests DKIM"),
 ];
 
 /// A bare LF before white space, which a milter gets like any fold: what passes
@@ -241,26 +130,56 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> T {
 async fn run(folder: &Path, case: &Case) -> Result<(), Failed> {
     let mut records: Records = read_json(&folder.join("zone.json"));
     records.extend(case.zone.clone());
-    let server = DnsServer::start(zone(&records));
-    let resolver = Arc::new(resolver(&server));
     let octets = fs::read(folder.join(&case.file))?;
     let message = Message::parse(&octets);
 
-    let outcome = message
-        .verify(&resolver, Form::Transmitted, &[message.body])
-        .await;
+    let outcome = judge_and_rechunk(case, &message, &records).await?;
+    if only_tests(&outcome) && case.expected == Expected::Pass {
+        let server = DnsServer::start(zone(&without_testing(&records)));
+        let resolver = Arc::new(resolver(&server));
+        let whole = [message.body];
+        return is_pass(&message.verify(&resolver, Form::Transmitted, &whole).await);
+    }
+    Ok(())
+}
+
+async fn judge_and_rechunk(
+    case: &Case,
+    message: &Message<'_>,
+    records: &Records,
+) -> Result<Outcome, Failed> {
+    let server = DnsServer::start(zone(records));
+    let resolver = Arc::new(resolver(&server));
+    let whole = [message.body];
+    let outcome = message.verify(&resolver, Form::Transmitted, &whole).await;
     judge(case, &outcome)?;
     for (name, chunks) in chunkings(message.body) {
         let chunked = message.verify(&resolver, Form::Transmitted, &chunks).await;
         is_same(name, &chunked, &outcome)?;
     }
-    let from_mta = message
-        .verify(&resolver, Form::Milter, &[message.body])
-        .await;
+    let from_mta = message.verify(&resolver, Form::Milter, &whole).await;
     match case.file.as_str() {
-        TAKEN_FOR_A_FOLD => is_pass(&from_mta),
-        _ => is_same("as a milter gets it", &from_mta, &outcome),
+        TAKEN_FOR_A_FOLD => is_pass(&from_mta)?,
+        _ => is_same("as a milter gets it", &from_mta, &outcome)?,
     }
+    Ok(outcome)
+}
+
+/// Whether nothing but `t=y` of its key keeps a message from passing: then it
+/// has to pass once that is gone.
+fn only_tests(outcome: &Outcome) -> bool {
+    let testing = |s: &dkim::SignatureResult| s.reason.contains("only tests DKIM");
+    outcome.signatures.iter().any(testing)
+}
+
+fn without_testing(records: &Records) -> Records {
+    let mut records = records.clone();
+    for (_, value) in records.values_mut().flatten() {
+        if let Value::Text(text) = value {
+            *text = text.replace("t=y:s;", "t=s;").replace("t=y;", "");
+        }
+    }
+    records
 }
 
 fn is_same(how: &str, found: &Outcome, wanted: &Outcome) -> Result<(), Failed> {

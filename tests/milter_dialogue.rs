@@ -3,12 +3,18 @@
 
 mod support;
 
-use nix::sys::signal::Signal;
-use std::net::{IpAddr, SocketAddr};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::{fd::OwnedFd, unix::net::UnixListener},
+};
 use support::{
     daemon::Daemon,
     dns::{DnsServer, Zone},
-    milter::{Command, MilterClient, Modification, Options, Reply},
+    milter::{Address, Command, MilterClient, Modification, Options, Reply},
 };
 
 const ZONE: &str = r#"
@@ -502,4 +508,30 @@ fn connections_beyond_the_limit_are_closed_and_told() {
         .log()
         .wait_for(&["limits.connections is reached"]);
     drop(first);
+}
+
+#[test]
+fn a_socket_that_systemd_passes_on_is_served_and_left_alone() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let path = directory.path().join("passed-on.sock");
+    let config = directory.path().join("milter.yaml");
+    std::fs::write(&config, "listen: systemd:milter\n").expect("a configuration");
+    // Passed on as systemd does it, sd_listen_fds(3): descriptor 3 and three
+    // variables.
+    let passing_on = "exec 3<&0 0</dev/null; \
+                      LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=milter exec \"$@\"";
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let mut daemon = std::process::Command::new("sh")
+        .args(["-c", passing_on, "sh"])
+        .args([env!("CARGO_BIN_EXE_sixgate"), "serve", "-c"])
+        .arg(&config)
+        .stdin(OwnedFd::from(listener))
+        .spawn()
+        .expect("a shell");
+    let mut mta = MilterClient::open(&Address::Unix(path.clone()));
+    assert_eq!(mta.connect_from("x", client("192.0.2.1")), Reply::Accept);
+    let pid = daemon.id().try_into().expect("a process id");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+    assert!(daemon.wait().expect("it ends").success());
+    assert!(path.exists());
 }

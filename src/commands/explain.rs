@@ -117,7 +117,7 @@ async fn verify(
 ) -> Option<dkim::Outcome> {
     let mut header = dkim::HeaderBlock::new(config.limits.header_bytes);
     for (name, value) in &message.fields {
-        header.push(name, value);
+        header.push_transmitted(name, value);
     }
     if !header.is_signed() {
         return None;

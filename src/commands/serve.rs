@@ -32,6 +32,9 @@ use tokio::{
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = Config::load_for_host(file)?;
     telemetry::init(&config.log);
+    for warning in config.warnings() {
+        tracing::warn!("{}: {warning}", file.display());
+    }
     let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -125,6 +128,7 @@ impl Reloader {
             ("listen", old.listen != new.listen),
             ("socket_mode", old.socket_mode != new.socket_mode),
             ("socket_group", old.socket_group != new.socket_group),
+            ("allow_peers", old.allow_peers != new.allow_peers),
             (
                 "limits.connections",
                 old.limits.connections != new.limits.connections,

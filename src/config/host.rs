@@ -43,7 +43,7 @@ impl Kind for PlacedSocket {
         let socket = MilterSocket::parse(text)?;
         match &socket {
             Socket::Unix(path) => check_path(path)?,
-            Socket::Inet { .. } => {}
+            Socket::Inet { .. } | Socket::Systemd(_) => {}
         }
         Ok(socket)
     }

@@ -61,6 +61,8 @@ struct File {
     socket_mode: u32,
     #[serde(with = "Optional::<GroupName>")]
     socket_group: Option<String>,
+    #[serde(with = "List::<Network>")]
+    allow_peers: Vec<IpNet>,
     #[serde(with = "Scalar::<Word<Mode>>")]
     mode: Mode,
     #[serde(with = "section")]
@@ -145,6 +147,7 @@ impl From<File> for Config {
             listen: file.listen,
             socket_mode: file.socket_mode,
             socket_group: file.socket_group,
+            allow_peers: file.allow_peers,
             mode: file.mode,
             opt_in: file.opt_in,
             policy: Settings {
@@ -171,6 +174,7 @@ impl From<Config> for File {
             listen: config.listen,
             socket_mode: config.socket_mode,
             socket_group: config.socket_group,
+            allow_peers: config.allow_peers,
             mode: config.mode,
             opt_in: config.opt_in,
             reverse_dns: config.policy.reverse_dns,

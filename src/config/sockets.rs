@@ -22,6 +22,7 @@ impl Kind for MilterSocket {
         match text.split_once(':') {
             Some(("unix" | "local", path)) => unix(path),
             Some(("inet" | "inet6", place)) => inet(place),
+            Some(("systemd", name)) => systemd(name),
             Some(_) | None => Err(no_socket(text)),
         }
     }
@@ -48,6 +49,7 @@ impl fmt::Display for Socket {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Inet { host, port } if host.contains(':') => write!(f, "inet:[{host}]:{port}"),
             Self::Inet { host, port } => write!(f, "inet:{host}:{port}"),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -67,6 +69,18 @@ fn unix(path: &str) -> Result<Socket, String> {
         ));
     }
     Ok(Socket::Unix(PathBuf::from(path)))
+}
+
+/// systemd.socket(5): printable ASCII without a colon, 255 octets at most.
+fn systemd(name: &str) -> Result<Socket, String> {
+    let allowed = |b: u8| b.is_ascii_graphic() && b != b':';
+    match name.len() {
+        1..=255 if name.bytes().all(allowed) => Ok(Socket::Systemd(name.to_owned())),
+        _ => Err(format!(
+            "{name:?} is no name of a socket; write systemd:NAME, with the \
+             FileDescriptorName of a .socket unit"
+        )),
+    }
 }
 
 /// `port@host` as Sendmail writes it, else `host:port` as Postfix does.
@@ -201,6 +215,7 @@ mod tests {
             ("inet:localhost:8894", "inet:localhost:8894"),
             ("inet:8894@localhost", "inet:localhost:8894"),
             ("inet:8894@127.0.0.1", "inet:127.0.0.1:8894"),
+            ("systemd:milter", "systemd:milter"),
             ("inet6:8894@::1", "inet:[::1]:8894"),
             ("inet6:8894@[::1]", "inet:[::1]:8894"),
             ("inet:[::1]:8894", "inet:[::1]:8894"),

@@ -48,9 +48,35 @@ fn value(digit: u8) -> Option<u8> {
     }
 }
 
+/// For the tests of the modules beside this one.
+#[cfg(test)]
+pub(super) fn encode(octets: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in octets.chunks(3) {
+        let bits = group
+            .iter()
+            .fold(0, |bits, &octet| bits << 8 | usize::from(octet));
+        let bits = bits << (8 * (3 - group.len()));
+        let digit = |place: usize| char::from(DIGITS[bits >> (18 - 6 * place) & 63]);
+        text.extend((0..=group.len()).map(digit));
+        text.extend((group.len()..3).map(|_| '='));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let octets: Vec<u8> = (0..=255).collect();
+        for length in 0..octets.len() {
+            let text = encode(&octets[..length]);
+            assert_eq!(decode(text.as_bytes()).unwrap(), &octets[..length]);
+        }
+    }
 
     #[test]
     fn base64_is_decoded_with_white_space_and_without_padding() {

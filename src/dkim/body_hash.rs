@@ -202,8 +202,7 @@ impl Relaxed {
 
     /// Writes all up to the next octet that may have to be changed.
     fn update_content<'a>(&mut self, rest: &'a [u8]) -> &'a [u8] {
-        let end = rest.iter().position(|c| matches!(c, b' ' | b'\t' | b'\r'));
-        let (content, rest) = rest.split_at(end.unwrap_or(rest.len()));
+        let (content, rest) = rest.split_at(unchanged(rest));
         self.write_pending();
         self.out.write(content);
         rest
@@ -230,6 +229,19 @@ impl Relaxed {
         }
         self.out.finish()
     }
+}
+
+/// How many octets, of which the first is content, go through as they are. One
+/// space between words does; the last octet has to wait for what follows.
+fn unchanged(content: &[u8]) -> usize {
+    let changes = |pair: &[u8]| match pair[0] {
+        b'\t' | b'\r' => true,
+        b' ' => matches!(pair[1], b' ' | b'\t' | b'\r'),
+        _ => false,
+    };
+    let blank = |c: &u8| matches!(c, b' ' | b'\t' | b'\r');
+    let all = content.len() - usize::from(content.last().is_some_and(blank));
+    content.windows(2).position(changes).unwrap_or(all)
 }
 
 /// SHA-256 behind a buffer: words and line breaks are too short to hash one by
@@ -272,5 +284,101 @@ impl Sink {
         let mut hash = [0; 32];
         hash.copy_from_slice(self.context.finish().as_ref());
         hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Canonicalization::{Relaxed, Simple};
+
+    /// Body, its simple and its relaxed form.
+    #[rustfmt::skip]
+    const BODIES: [(&str, &str, &str); 24] = [
+        // RFC 6376 section 3.4.5
+        (" C \r\nD \t E\r\n\r\n\r\n", " C \r\nD \t E\r\n", " C\r\nD E\r\n"),
+        // Section 3.4.3: an empty body is "a single CRLF"; section 3.4.4: "a
+        // null input".
+        ("", "\r\n", ""),
+        ("\r\n", "\r\n", ""),
+        ("\r\n\r\n\r\n", "\r\n", ""),
+        ("a", "a\r\n", "a\r\n"),
+        ("a\r\n", "a\r\n", "a\r\n"),
+        ("a\r\nb", "a\r\nb\r\n", "a\r\nb\r\n"),
+        ("\r\n\r\na", "\r\n\r\na\r\n", "\r\n\r\na\r\n"),
+        ("a\r\n\r\n\r\nb\r\n", "a\r\n\r\n\r\nb\r\n", "a\r\n\r\n\r\nb\r\n"),
+        // White space at the ends of lines and of the body.
+        ("a \t\r\n", "a \t\r\n", "a\r\n"),
+        ("a \t", "a \t\r\n", "a\r\n"),
+        (" ", " \r\n", ""),
+        (" \r\n", " \r\n", ""),
+        ("a\r\n \t\r\n \r\n", "a\r\n \t\r\n \r\n", "a\r\n"),
+        ("a\r\n \r\nb", "a\r\n \r\nb\r\n", "a\r\n\r\nb\r\n"),
+        ("a\t \tb \r\n c", "a\t \tb \r\n c\r\n", "a b\r\n c\r\n"),
+        // A CR or LF without the other is no line break.
+        ("a\rb\nc\r\n", "a\rb\nc\r\n", "a\rb\nc\r\n"),
+        ("a\r", "a\r\r\n", "a\r\r\n"),
+        ("\r", "\r\r\n", "\r\r\n"),
+        ("a\n\n", "a\n\n\r\n", "a\n\n\r\n"),
+        ("a\r\r\n\r\n", "a\r\r\n", "a\r\r\n"),
+        ("a \r b\r\n", "a \r b\r\n", "a \r b\r\n"),
+        ("\r\n\n\r\n", "\r\n\n\r\n", "\r\n\n\r\n"),
+        // Form feed and NUL are octets like any other.
+        ("a\u{c} \0\r\n", "a\u{c} \0\r\n", "a\u{c} \0\r\n"),
+    ];
+
+    fn hash(chunks: &[&[u8]]) -> BodyHashes {
+        let mut hasher = BodyHasher::new([Simple, Relaxed].into_iter());
+        chunks.iter().for_each(|chunk| hasher.update(chunk));
+        hasher.finish()
+    }
+
+    fn sha256(text: &str) -> Option<[u8; 32]> {
+        let digest = aws_lc_rs::digest::digest(&SHA256, text.as_bytes());
+        digest.as_ref().try_into().ok()
+    }
+
+    #[test]
+    fn bodies_are_canonicalized_by_rfc_6376_section_3_4() {
+        for (body, simple, relaxed) in BODIES {
+            let hashes = hash(&[body.as_bytes()]);
+            assert_eq!(hashes.get(Simple), sha256(simple), "simple {body:?}");
+            assert_eq!(hashes.get(Relaxed), sha256(relaxed), "relaxed {body:?}");
+        }
+    }
+
+    #[test]
+    fn any_chunking_gives_the_same_hash() {
+        for (body, ..) in BODIES {
+            let whole = hash(&[body.as_bytes()]);
+            let octets: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
+            assert_eq!(hash(&octets), whole, "octets of {body:?}");
+            for second in 0..=body.len() {
+                let (start, end) = body.as_bytes().split_at(second);
+                for first in 0..=second {
+                    let (start, middle) = start.split_at(first);
+                    assert_eq!(hash(&[start, middle, end]), whole, "{body:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_larger_than_the_buffer_is_hashed_whole() {
+        let lines = format!("{}  x\r\n", "y".repeat(3000)).repeat(50);
+        let hashes = hash(&[lines.as_bytes(), &b"\r\n".repeat(5000)]);
+        assert_eq!(hashes.get(Simple), sha256(&lines));
+        assert_eq!(hashes.get(Relaxed), sha256(&lines.replace("  ", " ")));
+    }
+
+    #[test]
+    fn only_the_canonicalizations_named_are_computed() {
+        let none = BodyHasher::new([].into_iter());
+        assert!(!none.is_needed());
+        let relaxed = BodyHasher::new([Relaxed].into_iter());
+        assert!(relaxed.is_needed());
+        let hashes = relaxed.finish();
+        assert_eq!(hashes.get(Simple), None);
+        assert_eq!(hashes.get(Relaxed), sha256(""));
     }
 }

@@ -51,7 +51,8 @@ impl Key {
         hash_algorithms(&tags)?;
         service_types(&tags)?;
         let (kind, verifier) = public_key(&tags)?;
-        let flag = |flag| items(tags.get("t").unwrap_or_default()).any(|f| is(f, flag));
+        let flags = list(&tags, "t")?.unwrap_or_default();
+        let flag = |flag| flags.iter().any(|f| is(f, flag));
         Ok(Self {
             kind,
             verifier,
@@ -144,8 +145,8 @@ fn version(tags: &TagList<'_>) -> Result<(), Refusal> {
 
 /// `h=`: the default is all algorithms.
 fn hash_algorithms(tags: &TagList<'_>) -> Result<(), Refusal> {
-    match tags.get("h") {
-        Some(hashes) if !items(hashes).any(|hash| is(hash, "sha256")) => {
+    match list(tags, "h")? {
+        Some(hashes) if !hashes.iter().any(|hash| is(hash, "sha256")) => {
             Err(permerror("the key record does not allow SHA-256 (h=)"))
         }
         Some(_) | None => Ok(()),
@@ -155,11 +156,23 @@ fn hash_algorithms(tags: &TagList<'_>) -> Result<(), Refusal> {
 /// `s=`: the default is all services.
 fn service_types(tags: &TagList<'_>) -> Result<(), Refusal> {
     let for_mail = |service: &[u8]| service == b"*" || is(service, "email");
-    match tags.get("s") {
-        Some(services) if !items(services).any(for_mail) => {
+    match list(tags, "s")? {
+        Some(services) if !services.iter().any(|service| for_mail(service)) => {
             Err(permerror("the key record is not for mail (s=)"))
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// A list with colons, if it is there. RFC 6376 section 3.6.1 has no empty items
+/// in any of them, and section 6.1.2 step 4 no use for a record that has.
+fn list<'a>(tags: &TagList<'a>, name: &str) -> Result<Option<Vec<&'a [u8]>>, Refusal> {
+    let list = tags.get(name).map(|value| items(value).collect::<Vec<_>>());
+    match &list {
+        Some(items) if items.iter().any(|item| item.is_empty()) => Err(permerror(
+            "the key record has a list (h=, s= or t=) with an empty item",
+        )),
+        Some(_) | None => Ok(list),
     }
 }
 
@@ -219,4 +232,130 @@ fn is(text: &[u8], keyword: &str) -> bool {
 
 fn permerror(reason: &'static str) -> Refusal {
     Refusal::new(DkimResult::Permerror, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    /// The key of RFC 8463 appendix A.2.
+    const ED25519: &str = "k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
+    /// A record with a modulus of so many bits, 512 at least, made up.
+    fn rsa(bits: usize) -> String {
+        let mut modulus = vec![0, 0x80];
+        modulus.resize(bits / 8 + 1, 1);
+        let key = [der(0x02, &modulus), der(0x02, &[1, 0, 1])].concat();
+        format!("k=rsa; p={}", base64::encode(&der(0x30, &key)))
+    }
+
+    fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+        let [.., high, low] = content.len().to_be_bytes();
+        match content.len() {
+            0..128 => [&[tag, low], content].concat(),
+            _ => [&[tag, 0x82, high, low], content].concat(),
+        }
+    }
+
+    fn signature(tags: &str) -> Signature {
+        let hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+        let value = format!("v=1; d=example.org; s=s; h=from; b=AAAA; bh={hash}; {tags}");
+        let (_, parsed) = Signature::parse(value.as_bytes(), SystemTime::now());
+        parsed.unwrap()
+    }
+
+    fn refusal(record: &str, tags: &str) -> Option<Refusal> {
+        let key = Key::parse(record.as_bytes());
+        let permitted = key.and_then(|key| key.permits(&signature(tags), 1024));
+        permitted.err()
+    }
+
+    #[test]
+    fn keys_for_this_signature_are_permitted() {
+        let ed = "a=ed25519-sha256";
+        let itself = "a=ed25519-sha256; i=@example.org";
+        let below = "a=rsa-sha256; i=@sub.example.org";
+        let table = [
+            (ED25519.to_owned(), ed),
+            (format!("v=DKIM1; {ED25519};"), ed),
+            (format!(" v = DKIM1 ; {ED25519} ; "), ed),
+            (format!("{ED25519}; h=sha1 : SHA256"), ed),
+            (format!("{ED25519}; s=*"), ed),
+            (format!("{ED25519}; s=tlsrpt : email"), ed),
+            (format!("{ED25519}; t="), ed),
+            (format!("{ED25519}; t=x"), ed),
+            (format!("{ED25519}; t=s"), itself),
+            (format!("{ED25519}; n=a=20note; g=; zz=1"), ed),
+            (rsa(1024), below),
+            (rsa(1024).replace("k=rsa; ", ""), below),
+            (rsa(8192), below),
+        ];
+        for (record, tags) in table {
+            assert_eq!(refusal(&record, tags), None, "{record} {tags}");
+        }
+    }
+
+    #[test]
+    fn keys_that_are_not_for_it_are_refused_with_the_reason() {
+        use DkimResult::{Neutral, Permerror, Policy};
+        let ed = "a=ed25519-sha256";
+        let below = "a=ed25519-sha256; i=@sub.example.org";
+        let rsa_sha256 = "a=rsa-sha256";
+        let table = [
+            (String::new(), ed, Permerror, "no p="),
+            ("hello world".into(), ed, Permerror, "without \"=\""),
+            ("V=DKIM1; P=AAAA".into(), ed, Permerror, "no p="),
+            ("v=DKIM1; k=rsa".into(), rsa_sha256, Permerror, "no p="),
+            ("v=DKIM1; p=".into(), rsa_sha256, Permerror, "revoked"),
+            ("v=DKIM1; p= ;".into(), rsa_sha256, Permerror, "revoked"),
+            ("p=!!!!".into(), rsa_sha256, Permerror, "Base64"),
+            ("p=AAAA".into(), rsa_sha256, Permerror, "no RSA key"),
+            (format!("{ED25519}; p="), ed, Permerror, "twice"),
+            (format!("{ED25519};;"), ed, Permerror, "empty tag"),
+            (format!("{ED25519}; v=DKIM1"), ed, Permerror, "first tag"),
+            (format!("v=DKIM2; {ED25519}"), ed, Permerror, "version"),
+            (format!("v=dkim1; {ED25519}"), ed, Permerror, "version"),
+            (format!("{ED25519}; h=sha1"), ed, Permerror, "h="),
+            (format!("{ED25519}; s=tlsrpt"), ed, Permerror, "s="),
+            (format!("{ED25519}; t=y"), ed, Neutral, "tests DKIM"),
+            (format!("{ED25519}; t=s : Y"), ed, Neutral, "tests DKIM"),
+            (format!("{ED25519}; t=s"), below, Permerror, "t=s"),
+            (ED25519.to_owned(), rsa_sha256, Permerror, "type (k=)"),
+            (rsa(2048), ed, Permerror, "type (k=)"),
+            (
+                ED25519.replace("25519;", "448;"),
+                ed,
+                Permerror,
+                "unknown type",
+            ),
+            (ED25519.replace("URo=", "UQ=="), ed, Permerror, "32 octets"),
+            (rsa(512), rsa_sha256, Policy, "512 bits"),
+            (rsa(1016), rsa_sha256, Policy, "1016 bits"),
+            (rsa(8200), rsa_sha256, Policy, "8200 bits"),
+        ];
+        for (record, tags, result, reason) in table {
+            let refusal = refusal(&record, tags).unwrap();
+            assert_eq!(refusal.result, result, "{record}: {}", refusal.reason);
+            assert!(
+                refusal.reason.contains(reason),
+                "{record}: {}",
+                refusal.reason
+            );
+        }
+    }
+
+    #[test]
+    fn key_records_with_an_empty_item_in_a_list_are_none() {
+        let key = "k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+        for tag in ["t=", "t=:s", "h=sha256:", "s=email::*"] {
+            let record = format!("v=DKIM1; {tag}; {key}");
+            let refusal = Key::parse(record.as_bytes()).unwrap_err();
+            assert_eq!(refusal.result, DkimResult::Permerror, "{tag}");
+        }
+        for tag in ["t=s", "h=sha1 : sha256", "s=other:email"] {
+            let record = format!("v=DKIM1; {tag}; {key}");
+            assert!(Key::parse(record.as_bytes()).is_ok(), "{tag}");
+        }
+    }
 }

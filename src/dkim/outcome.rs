@@ -24,7 +24,25 @@ impl Outcome {
             Authentication::NoPass
         }
     }
+
+    /// Those worth telling: what passes, then what could not be judged, then
+    /// the rest; no more than [`MAX_TOLD`], of however many a peer sent.
+    pub fn best(&self) -> impl Iterator<Item = &SignatureResult> {
+        let rank = |signature: &&SignatureResult| match signature.result {
+            DkimResult::Pass => 0,
+            DkimResult::Temperror => 1,
+            DkimResult::Fail | DkimResult::Policy | DkimResult::Neutral | DkimResult::Permerror => {
+                2
+            }
+        };
+        let mut signatures: Vec<&SignatureResult> = self.signatures.iter().collect();
+        signatures.sort_by_key(rank);
+        signatures.into_iter().take(MAX_TOLD)
+    }
 }
+
+/// How many signatures logs and header fields tell of.
+pub const MAX_TOLD: usize = 10;
 
 /// What became of one signature.
 ///

@@ -375,3 +375,206 @@ pub(super) fn author_domain(value: &[u8]) -> Option<Domain> {
     let end = rest.iter().position(|c| !part(c)).unwrap_or(rest.len());
     Domain::parse(std::str::from_utf8(&rest[..end]).ok()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tags of a good signature, one replaced; an empty replacement leaves
+    /// it out, and a nameless one is added.
+    fn with(name: &str, replacement: &str) -> String {
+        let good = [
+            ("v", "v=1"),
+            ("a", "a=rsa-sha256"),
+            ("d", "d=example.org"),
+            ("s", "s=s1"),
+            ("h", "h=from"),
+            ("bh", "bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="),
+            ("b", "b=AAAA"),
+            ("", ""),
+        ];
+        let replace = |(tag, text)| if tag == name { replacement } else { text };
+        let tags: Vec<&str> = good.map(replace).into_iter().collect();
+        let tags: Vec<&str> = tags.into_iter().filter(|tag| !tag.is_empty()).collect();
+        tags.join("; ")
+    }
+
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_000_000)
+    }
+
+    fn parse(tags: &str) -> Result<Signature, Refusal> {
+        Signature::parse(tags.as_bytes(), now()).1
+    }
+
+    #[test]
+    fn what_rfc_6376_allows_is_accepted() {
+        let table = [
+            ("", ""),
+            ("a", "a=ed25519-sha256"),
+            ("a", "a=RSA-SHA256"),
+            ("d", "d=EXAMPLE.Org"),
+            ("d", "d=b\u{fc}cher.example"),
+            ("s", "s=a-b.2024.S"),
+            ("h", "h= to :\r\n\tFROM\t: subject"),
+            ("", "c=relaxed"),
+            ("", "c=simple/relaxed"),
+            ("", "i=@example.org"),
+            ("", "i=joe=40home@Mail.Example.ORG"),
+            ("", "i==22a@b=22@example.org"),
+            ("", "q=dns/txt"),
+            ("", "q=foo : dns/txt"),
+            ("", "t=999999"),
+            ("", "t=1086400"),
+            ("", "x=1000001"),
+            ("", "t=5; x=18446744073709551616"),
+            ("", "z=From:a|To:b"),
+            ("", "unknown=1"),
+            ("b", "b=AA\r\n AA"),
+        ];
+        for (name, tag) in table {
+            let parsed = parse(&with(name, tag));
+            assert!(parsed.is_ok(), "{tag}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn what_it_does_not_allow_is_refused_with_the_reason() {
+        use DkimResult::{Neutral, Permerror, Policy};
+        let long_h = format!("h=from{}", ":a".repeat(MAX_SIGNED_FIELDS));
+        let long_b = format!("b={}", "AAAA".repeat(400));
+        let long_s = format!("s={}", ["abcdefg"; 30].join("."));
+        let table = [
+            ("v", "", Neutral, "no v= tag"),
+            ("v", "v=1.0", Neutral, "version"),
+            ("v", "v=2", Neutral, "version"),
+            ("a", "", Neutral, "no a= tag"),
+            ("a", "a=rsa-sha1", Policy, "SHA-1"),
+            ("a", "a=rsa-sha512", Neutral, "unknown"),
+            ("a", "a=rsa - sha256", Neutral, "unknown"),
+            ("b", "", Neutral, "no b= tag"),
+            ("b", "b=", Neutral, "empty"),
+            ("b", "b=!", Neutral, "Base64"),
+            ("b", &long_b, Policy, "longer"),
+            ("bh", "", Neutral, "no bh= tag"),
+            ("bh", "bh=AAAA", Neutral, "body hash"),
+            ("", "c=nofws", Neutral, "canonicalization"),
+            ("", "c=simple/", Neutral, "canonicalization"),
+            ("", "c=simple/relaxed/simple", Neutral, "canonicalization"),
+            ("d", "", Neutral, "no d= tag"),
+            ("d", "d=", Neutral, "no domain name"),
+            ("d", "d=org", Policy, "top-level"),
+            ("d", "d=example.org.", Neutral, "no domain name"),
+            ("d", "d=exa mple.org", Neutral, "no domain name"),
+            ("d", "d=a_b.example.org", Neutral, "no domain name"),
+            ("d", "d=-a.example.org", Neutral, "no domain name"),
+            ("h", "", Neutral, "no h= tag"),
+            ("h", "h=", Neutral, "no list"),
+            ("h", "h=from::to", Neutral, "no list"),
+            ("h", "h=from:a b", Neutral, "no list"),
+            ("h", "h=to:subject", Permerror, "not signed"),
+            ("h", &long_h, Policy, "too long"),
+            ("", "i=example.org", Neutral, "identity"),
+            ("", "i=@", Neutral, "identity"),
+            ("", "i=a=4@example.org", Neutral, "identity"),
+            ("", "i=@org", Permerror, "not in the signing domain"),
+            (
+                "",
+                "i=@badexample.org",
+                Permerror,
+                "not in the signing domain",
+            ),
+            (
+                "",
+                "i=@example.org@x.example",
+                Permerror,
+                "not in the signing domain",
+            ),
+            ("", "l=0", Policy, "l="),
+            ("", "l=-1", Neutral, "body length"),
+            ("", "q=http", Neutral, "q="),
+            ("s", "", Neutral, "no s= tag"),
+            ("s", "s=", Neutral, "selector"),
+            ("s", "s=a._domainkey.b", Neutral, "selector"),
+            ("s", &long_s, Neutral, "too long"),
+            ("", "t=", Neutral, "t= is no number"),
+            ("", "t=-1", Neutral, "t= is no number"),
+            ("", "t=1086401", Policy, "future"),
+            ("", "t=99999999999999999999", Policy, "future"),
+            ("", "x=1e9", Neutral, "x= is no number"),
+            ("", "x=0", Policy, "expired"),
+            ("", "x=1000000", Policy, "expired"),
+            ("", "t=1000005; x=1000005", Neutral, "before it was made"),
+            ("", "v=1", Neutral, "twice"),
+            ("", ";", Neutral, "empty tag"),
+        ];
+        for (name, tag, result, reason) in table {
+            let refusal = parse(&with(name, tag)).unwrap_err();
+            assert_eq!(refusal.result, result, "{tag}: {}", refusal.reason);
+            assert!(refusal.reason.contains(reason), "{tag}: {}", refusal.reason);
+        }
+    }
+
+    #[test]
+    fn the_default_canonicalization_is_simple_and_the_body_has_its_own() {
+        use Canonicalization::{Relaxed, Simple};
+        let table = [
+            ("", Simple, Simple),
+            ("c=relaxed", Relaxed, Simple),
+            ("c=relaxed/relaxed", Relaxed, Relaxed),
+            ("c=simple/relaxed", Simple, Relaxed),
+        ];
+        for (tag, header, body) in table {
+            let signature = parse(&with("", tag)).unwrap();
+            assert_eq!(signature.header_canonicalization, header, "{tag}");
+            assert_eq!(signature.body_canonicalization, body, "{tag}");
+        }
+    }
+
+    #[test]
+    fn the_key_is_looked_up_below_the_signing_domain() {
+        let tags = with("d", "d=B\u{fc}cher.Example");
+        let signature = parse(&tags.replace("s=s1", "s=A.b")).unwrap();
+        let want = "a.b._domainkey.xn--bcher-kva.example";
+        assert_eq!(signature.key_name.to_string(), want);
+    }
+
+    #[test]
+    fn claims_are_told_of_refused_signatures_and_never_forge_a_field() {
+        let claims = |tags: &str| Signature::parse(tags.as_bytes(), now()).0;
+        let refused = claims("v=2; d=Example.org; s=S; a=rsa-sha1; b=AB\r\n CDEFGHIJ");
+        assert_eq!(refused.domain.as_deref(), Some("example.org"));
+        assert_eq!(refused.selector.as_deref(), Some("s"));
+        assert_eq!(refused.algorithm.as_deref(), Some("rsa-sha1"));
+        assert_eq!(refused.header_b.as_deref(), Some("ABCDEFGH"));
+        for hostile in [
+            "d=a b; s=x\r\n y; a=r;c=d e; b=\"",
+            "d=example.org;;",
+            "a=x y",
+        ] {
+            let told = claims(hostile);
+            let safe = |text: &Option<String>| text.as_deref().is_none_or(|t| t == "r");
+            let all = [
+                &told.domain,
+                &told.selector,
+                &told.algorithm,
+                &told.header_b,
+            ];
+            assert!(all.into_iter().all(safe), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn the_author_is_found_well_enough_to_rank() {
+        let table = [
+            (" a@example.org", Some("example.org")),
+            (" \"x@y\" <a@Example.org>\r\n", Some("example.org")),
+            (" undisclosed", None),
+            (" a@", None),
+        ];
+        for (value, want) in table {
+            let domain = author_domain(value.as_bytes());
+            assert_eq!(domain.as_ref().map(Domain::as_str), want, "{value}");
+        }
+    }
+}

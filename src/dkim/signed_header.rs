@@ -60,3 +60,77 @@ fn write_relaxed_value(value: &[u8], octets: &mut Vec<u8>) {
         octets.extend_from_slice(b"\r\n");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dkim::HeaderBlock;
+    use std::time::SystemTime;
+
+    /// What the signature in the first field signs.
+    fn signed(fields: &[(&str, &str)]) -> String {
+        let mut headers = HeaderBlock::new(10_000);
+        for (name, value) in fields {
+            headers.push(name.as_bytes(), value.as_bytes());
+        }
+        let (_, parsed) = Signature::parse(headers.field(0).value, SystemTime::now());
+        let signature = parsed.unwrap();
+        let index = headers.index(signature.signed_fields());
+        String::from_utf8(signed_octets(&index, &signature, 0)).unwrap()
+    }
+
+    /// A signature of no field but the author's, with `b=` among what is given.
+    fn signature(before: &str, after: &str) -> String {
+        let hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+        format!("{before}; v=1; a=rsa-sha256; d=example.org; s=s; bh={hash}{after}")
+    }
+
+    #[test]
+    fn fields_are_canonicalized_as_in_rfc_6376_section_3_4_5() {
+        let (a, b) = (("A", " X"), ("B ", " Y\t\n\tZ  "));
+        let table = [
+            (
+                "c=relaxed; h=a:b:from",
+                "a:X\r\nb:Y Z\r\nfrom:\r\ndkim-signature:c=relaxed; ",
+            ),
+            (
+                "c=simple; h=A:B:From",
+                "A: X\r\nB : Y\t\r\n\tZ  \r\nFrom:\r\nDKIM-Signature:c=simple; ",
+            ),
+        ];
+        for (tags, want) in table {
+            let own = signature(tags, "; b=AAAA");
+            let found = signed(&[("DKIM-Signature", &own), a, b, ("From", "")]);
+            assert!(found.starts_with(want), "{found}");
+        }
+    }
+
+    #[test]
+    fn the_value_of_b_is_taken_out_and_nothing_else() {
+        let table = [
+            // before and after the other tags, and what is left of it
+            ("h=from;b=AAAA", "", "h=from;b=", ""),
+            (
+                "h=from; b =\n A\n\tA ;bb=b=A",
+                ";",
+                "h=from; b =;bb=b=A",
+                ";",
+            ),
+            ("b=AAAA; h=from", "; z=b=AAAA", "b=; h=from", "; z=b=AAAA"),
+            ("h=from", "; b= AAAA ;\n ", "h=from", "; b=;\r\n "),
+            ("h=from", ";b=AAAA \n ", "h=from", ";b="),
+        ];
+        for (before, after, before_left, after_left) in table {
+            let found = signed(&[("DKIM-Signature", &signature(before, after))]);
+            let left = signature(before_left, after_left);
+            assert_eq!(found, format!("DKIM-Signature:{left}"));
+        }
+    }
+
+    #[test]
+    fn a_form_feed_is_no_white_space() {
+        let own = signature("c=relaxed; h=from", "; b=AAAA");
+        let found = signed(&[("DKIM-Signature", &own), ("From", " a \u{c} b\u{b}")]);
+        assert!(found.starts_with("from:a \u{c} b\u{b}\r\n"), "{found}");
+    }
+}

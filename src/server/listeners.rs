@@ -1,23 +1,28 @@
 //! The sockets that MTAs connect to, accepted from as if they were one.
 
+mod inherited;
+
 use crate::{
     config::{self, Config},
     milter::stream::MilterStream,
 };
 use indymilter::{EitherStream, Listener};
+use inherited::Inherited;
+use ipnet::IpNet;
 use std::{
     fs,
     future::pending,
-    io,
+    io::{self, ErrorKind},
+    net::IpAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
-    path::Path,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 use tokio::{
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host},
     sync::Semaphore,
     time::{Sleep, sleep},
 };
@@ -35,6 +40,7 @@ pub struct Listeners {
     /// One permit for each connection that may be open.
     permits: Arc<Semaphore>,
     refusals: Refusals,
+    allow_peers: Vec<IpNet>,
 }
 
 type Stream = EitherStream<TcpStream, UnixStream>;
@@ -46,7 +52,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    /// With the file to remove at the end; that of a socket which systemd
+    /// opened is systemd's.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 /// Opens every configured socket.
@@ -56,16 +64,15 @@ enum Socket {
 /// socket that another process serves is left alone, one that nobody serves is
 /// replaced.
 pub async fn bind(config: &Config) -> io::Result<Listeners> {
+    let mut inherited = Inherited::take();
     let mut sockets = Vec::with_capacity(config.listen.len());
     for socket in &config.listen {
         let bound = match socket {
-            config::Socket::Unix(path) => bind_unix(path, config).await.map(Socket::Unix),
-            config::Socket::Inet { host, port } => {
-                let listener = TcpListener::bind((host.as_str(), *port)).await;
-                listener.map(Socket::Tcp)
-            }
+            config::Socket::Unix(path) => bind_unix(path, config).await.map(|socket| vec![socket]),
+            config::Socket::Inet { host, port } => bind_inet(host, *port).await,
+            config::Socket::Systemd(name) => inherited.named(name),
         };
-        sockets.push(bound.map_err(|error| named(socket, &error))?);
+        sockets.extend(bound.map_err(|error| named(socket, &error))?);
     }
     Ok(Listeners {
         sockets,
@@ -74,6 +81,7 @@ pub async fn bind(config: &Config) -> io::Result<Listeners> {
         end: Box::pin(pending()),
         permits: Arc::new(Semaphore::new(config.limits.connections)),
         refusals: Refusals::default(),
+        allow_peers: config.allow_peers.clone(),
     })
 }
 
@@ -81,7 +89,17 @@ fn named(socket: &config::Socket, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("can't listen on {socket}: {error}"))
 }
 
-async fn bind_unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
+/// A name may have several addresses, of which every one is opened:
+/// `localhost` is both 127.0.0.1 and ::1 where both exist.
+async fn bind_inet(host: &str, port: u16) -> io::Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    for address in lookup_host((host, port)).await? {
+        sockets.push(Socket::Tcp(TcpListener::bind(address).await?));
+    }
+    Ok(sockets)
+}
+
+async fn bind_unix(path: &Path, config: &Config) -> io::Result<Socket> {
     remove_stale(path).await?;
     let listener = UnixListener::bind(path)?;
     if let Some(group) = &config.socket_group {
@@ -89,7 +107,7 @@ async fn bind_unix(path: &Path, config: &Config) -> io::Result<UnixListener> {
         chown(path, None, Some(group.as_raw()))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode))?;
-    Ok(listener)
+    Ok(Socket::Unix(listener, Some(path.to_owned())))
 }
 
 /// Removes a socket that a process which is no more has left behind.
@@ -110,6 +128,12 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) => Err(error),
     }
+}
+
+fn is_allowed(peer: IpAddr, allow_peers: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    let contains = |network: &IpNet| network.contains(&peer);
+    allow_peers.is_empty() || peer.is_loopback() || allow_peers.iter().any(contains)
 }
 
 /// Connections refused because as many are open as may be.
@@ -178,7 +202,9 @@ impl Listeners {
             // descriptor is left): no reason to end the daemon.
             Err(error) => {
                 tracing::warn!("a milter connection could not be accepted: {error}");
-                self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                if error.kind() != ErrorKind::PermissionDenied {
+                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                }
                 return Poll::Ready(None);
             }
         };
@@ -202,7 +228,7 @@ impl Listeners {
     fn poll_sockets(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         for offset in 0..self.sockets.len() {
             let index = (self.turn + offset) % self.sockets.len();
-            if let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx) {
+            if let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx, &self.allow_peers) {
                 self.turn = index + 1;
                 return Poll::Ready(accepted);
             }
@@ -213,28 +239,60 @@ impl Listeners {
 
 impl Socket {
     fn remove_file(self) {
-        if let Self::Unix(listener) = self
-            && let Ok(address) = listener.local_addr()
-            && let Some(path) = address.as_pathname()
-        {
+        if let Self::Unix(_, Some(path)) = self {
             // It may be gone already, which is as well.
             let _ = fs::remove_file(path);
         }
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+        allow_peers: &[IpNet],
+    ) -> Poll<io::Result<Stream>> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _peer) = ready!(TcpListener::poll_accept(listener, cx))?;
+                let (stream, peer) = ready!(TcpListener::poll_accept(listener, cx))?;
+                if !is_allowed(peer.ip(), allow_peers) {
+                    let error = format!("{peer} is not in allow_peers");
+                    return Poll::Ready(Err(io::Error::new(ErrorKind::PermissionDenied, error)));
+                }
                 // Small packets go back and forth; waiting to fill them would
                 // cost each its delay.
                 stream.set_nodelay(true)?;
                 Poll::Ready(Ok(EitherStream::Tcp(stream)))
             }
-            Self::Unix(listener) => {
+            Self::Unix(listener, _) => {
                 let (stream, _peer) = ready!(UnixListener::poll_accept(listener, cx))?;
                 Poll::Ready(Ok(EitherStream::Unix(stream)))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_allowed_by_network_and_always_from_loopback() {
+        let table = [
+            // allow_peers, peer, want
+            ("", "203.0.113.1", true),
+            ("192.0.2.0/24", "192.0.2.7", true),
+            ("192.0.2.0/24", "::ffff:192.0.2.7", true),
+            ("192.0.2.0/24", "203.0.113.1", false),
+            ("192.0.2.0/24", "2001:db8::1", false),
+            ("192.0.2.0/24", "127.0.0.1", true),
+            ("192.0.2.0/24", "::1", true),
+            ("192.0.2.0/24 2001:db8::/32", "2001:db8::1", true),
+        ];
+        for (networks, peer, want) in table {
+            let networks: Vec<IpNet> = networks
+                .split_whitespace()
+                .map(|network| network.parse().unwrap())
+                .collect();
+            assert_eq!(is_allowed(peer.parse().unwrap(), &networks), want, "{peer}");
         }
     }
 }

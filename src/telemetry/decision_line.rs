@@ -118,7 +118,7 @@ fn authentication(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
 fn signatures(line: &mut String, outcome: &crate::dkim::Outcome) -> fmt::Result {
     let separators = ["="].into_iter().chain(std::iter::repeat(","));
     line.write_str(" dkim_signatures")?;
-    for (separator, signature) in separators.zip(&outcome.signatures) {
+    for (separator, signature) in separators.zip(outcome.best()) {
         let domain = signature.domain.as_deref().unwrap_or("?");
         write!(line, "{separator}{}:{}", Escaped(domain), signature.result)?;
     }

@@ -1,4 +1,4 @@
-//! A message in a file, taken apart as an MTA hands it to a milter.
+//! A message in a file, taken apart into header fields and body.
 
 use anyhow::{Context, Result};
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 /// Header fields and body.
 pub(super) struct Message {
-    /// Name without the colon, and the exact value, folded with LF.
+    /// Name without the colon, and the exact value, folds included.
     pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
     /// The body, with CRLF.
     pub(super) body: Vec<u8>,
@@ -47,7 +47,7 @@ fn parse(octets: &[u8]) -> Message {
                 break;
             }
             (Some(b' ' | b'\t'), Some((_, value))) => {
-                value.push(b'\n');
+                value.extend_from_slice(b"\r\n");
                 value.extend_from_slice(line);
             }
             (Some(_), _) => match split_field(line) {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_taken_apart_as_an_mta_does_it() {
+    fn messages_are_taken_apart_at_fields_and_the_empty_line() {
         type Row = (
             &'static [u8],
             &'static [(&'static str, &'static str)],
@@ -101,7 +101,7 @@ mod tests {
             // file, want_fields, want_body
             (
                 b"From: a@b\r\nSubject: x\r\n\ty\r\n\r\nbody\r\n",
-                &[("From", " a@b"), ("Subject", " x\n\ty")],
+                &[("From", " a@b"), ("Subject", " x\r\n\ty")],
                 "body\r\n",
             ),
             (

@@ -167,35 +167,37 @@ impl<R: Resolve> Transaction<R> {
         peer: &mut Peer,
         queue_id: Option<&str>,
     ) -> (Response, Edits) {
-        let already_refused = matches!(self.settled, Some(Verdict::Refuse(..)));
-        let verdict = match self.settled {
-            Some(verdict) => verdict,
-            None => self.settle(Stage::EndOfMessage, peer).await,
-        };
-        let response = match verdict {
-            Verdict::Accept(rule) => {
-                telemetry::decided(&self.decision(peer, Stage::EndOfMessage, rule, queue_id));
-                Response::Continue
+        let response = match self.settled {
+            // Told at the end of headers. An MTA that goes on nevertheless, as
+            // it does when we only observe, hears the same again.
+            Some(Verdict::Refuse(_, refusal)) => {
+                self.carry_out(reply(&self.snapshot, peer.ip, refusal, ""))
             }
-            Verdict::Refuse(..) if already_refused => Response::Continue,
-            Verdict::Refuse(rule, refusal) => {
-                self.refuse_message(peer, Stage::EndOfMessage, rule, refusal, queue_id)
+            Some(verdict) => self.conclude(peer, verdict, queue_id),
+            None => {
+                let verdict = self.settle(Stage::EndOfMessage, peer).await;
+                self.conclude(peer, verdict, queue_id)
             }
-            // The policy leaves nothing open here; if it ever did, the mail
-            // must not slip through.
-            Verdict::Continue => self.refuse_message(
-                peer,
-                Stage::EndOfMessage,
-                Rule::AuthTemperror,
-                Refusal::Temporary,
-                queue_id,
-            ),
         };
         let edits = match response {
             Response::Continue | Response::Accept => self.edits(peer).await,
             Response::Refuse(_) => Edits::default(),
         };
         (response, edits)
+    }
+
+    fn conclude(&self, peer: &Peer, verdict: Verdict, queue_id: Option<&str>) -> Response {
+        let (rule, refusal) = match verdict {
+            Verdict::Accept(rule) => {
+                telemetry::decided(&self.decision(peer, Stage::EndOfMessage, rule, queue_id));
+                return Response::Continue;
+            }
+            Verdict::Refuse(rule, refusal) => (rule, refusal),
+            // The policy leaves nothing open here; if it ever did, the mail
+            // must not slip through.
+            Verdict::Continue => (Rule::AuthTemperror, Refusal::Temporary),
+        };
+        self.refuse_message(peer, Stage::EndOfMessage, rule, refusal, queue_id)
     }
 
     /// Asks the policy until it has all it needs.

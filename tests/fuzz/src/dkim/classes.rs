@@ -1,0 +1,108 @@
+//! Why results differ: each class is one explained difference.
+
+use super::Case;
+use crate::zone::Found;
+use sixgate::dkim::SignatureResult;
+use viadkim::{
+    record::DkimKeyRecordError, signature::DkimSignatureErrorKind, verifier::VerificationError,
+};
+
+/// A part of the reason that sixgate gives, and what it stands for.
+const ONLY_THEIRS: &[(&str, &str)] = &[
+    ("only in part (l=)", "8.2: l= is not accepted"),
+    ("only tests DKIM", "3.6.1: t=y is to be treated as not signed"),
+    ("top-level domain", "6.1.1: d= is a top-level domain"),
+    ("more than one From", "8.15: more than one From field"),
+    ("no Ed25519 key of 32 octets", "RFC 8463 4.2: viadkim takes an Ed25519 key wrapped as RSA keys are"),
+    ("several TXT records", "3.6.2.2: several key records are undefined"),
+];
+
+/// Why only viadkim passes a signature.
+pub(super) fn only_theirs(our: &SignatureResult) -> Option<&'static str> {
+    let mut classes = ONLY_THEIRS.iter();
+    let (_, class) = classes.find(|(reason, _)| our.reason.contains(reason))?;
+    Some(class)
+}
+
+/// Why only sixgate passes a signature.
+pub(super) fn only_ours(case: &Case, error: &VerificationError) -> Option<&'static str> {
+    match error {
+        VerificationError::DkimSignatureFormat(error) => match error.kind {
+            DkimSignatureErrorKind::InvalidBase64 => Some(PADDING),
+            DkimSignatureErrorKind::TagListFormat if has_blank_end(signatures(case)) => Some(BLANK_END),
+            DkimSignatureErrorKind::InvalidExpiration | DkimSignatureErrorKind::InvalidTimestamp
+                if has_long_number(case) =>
+            {
+                Some("3.5: more than 12 digits in t= or x= may be taken for infinite")
+            }
+            DkimSignatureErrorKind::InvalidIdentity => {
+                Some("3.5: the local part of i= is of no use and not checked")
+            }
+            _ => None,
+        },
+        VerificationError::KeyRecordFormat(error) => match error {
+            DkimKeyRecordError::InvalidBase64 => Some(PADDING),
+            DkimKeyRecordError::TagListFormat if has_blank_end(records(case)) => Some(BLANK_END),
+            DkimKeyRecordError::InvalidQuotedPrintable => {
+                Some("3.6.1: n= is not interpreted by any program")
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+const PADDING: &str = "2.10: padding of Base64 may be missing";
+const BLANK_END: &str = "3.2: white space may follow the last semicolon";
+
+fn signatures(case: &Case) -> impl Iterator<Item = &[u8]> {
+    let named = |(name, _): &&(Vec<u8>, Vec<u8>)| name.eq_ignore_ascii_case(b"DKIM-Signature");
+    let fields = case.message.fields.iter().filter(named);
+    fields.map(|(_, value)| value.as_slice())
+}
+
+fn records(case: &Case) -> impl Iterator<Item = &[u8]> {
+    let texts = case.zone.txt.values().filter_map(|found| match found {
+        Found::Records(texts) => Some(texts),
+        Found::Fails => None,
+    });
+    texts.flatten().map(Vec::as_slice)
+}
+
+fn has_blank_end<'a>(mut texts: impl Iterator<Item = &'a [u8]>) -> bool {
+    texts.any(|text| text.trim_ascii_end().ends_with(b";") && !text.ends_with(b";"))
+}
+
+fn has_long_number(case: &Case) -> bool {
+    let mut tags = signatures(case).flat_map(|value| value.split(|&c| c == b';'));
+    tags.any(|tag| {
+        let tag = tag.trim_ascii();
+        let timed = tag.starts_with(b"t=") || tag.starts_with(b"x=");
+        timed && tag.len() > 14 && tag[2..].iter().all(u8::is_ascii_digit)
+    })
+}
+
+/// Why only sixgate passes a signature in a header that viadkim does not take.
+pub(super) fn untaken(case: &Case) -> Option<&'static str> {
+    let any = |odd: fn(&(Vec<u8>, Vec<u8>)) -> bool| case.message.fields.iter().any(odd);
+    if any(|(name, _)| name.ends_with(b" ") || name.ends_with(b"\t")) {
+        return Some("RFC 5322 4.5: white space before the colon");
+    }
+    if any(|(_, value)| has_control(value)) {
+        return Some("RFC 5322 4.1: control octets are text like any other");
+    }
+    if any(|(_, value)| has_blank_line(value)) {
+        return Some("RFC 5322 4.2: a line of a folded field may be blank");
+    }
+    None
+}
+
+fn has_control(value: &[u8]) -> bool {
+    let control = |c: &u8| c.is_ascii_control() && !matches!(c, b'\t' | b'\r' | b'\n');
+    value.iter().any(control)
+}
+
+fn has_blank_line(value: &[u8]) -> bool {
+    let mut lines = value.split(|&c| c == b'\n').skip(1);
+    lines.any(|line| line.trim_ascii().is_empty())
+}

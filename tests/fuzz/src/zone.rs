@@ -1,0 +1,246 @@
+//! A DNS in memory for both sides of a comparison.
+//!
+//! It has what it was told and, for every other name, what a seed makes up, so
+//! that a name that comes out of a macro has an answer of its own: two programs
+//! that expand it differently get different answers.
+
+use crate::random::{Random, hash};
+use async_trait::async_trait;
+use sixgate::dns::{Absence, Answer, Failure, Mx, Name, Records, Resolve};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+use viaspf::lookup::{self, Lookup, LookupError, LookupResult};
+
+/// The zone.
+#[derive(Clone, Debug, Default)]
+pub struct Zone {
+    /// TXT records by name in lower case.
+    pub txt: HashMap<Vec<u8>, Found<Vec<u8>>>,
+    /// Names of the client's address.
+    pub ptr: Vec<Vec<u8>>,
+    /// Whether asking for them fails.
+    pub ptr_fails: bool,
+    /// The client, whose address made-up hosts often have.
+    pub client: Option<IpAddr>,
+    /// What is made up depends on this; 0 makes nothing up.
+    pub seed: u64,
+}
+
+/// An answer of a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found<T> {
+    /// These records; none is NODATA.
+    Records(Vec<T>),
+    /// SERVFAIL.
+    Fails,
+}
+
+impl Zone {
+    /// Adds TXT records to a name.
+    pub fn add_txt(&mut self, name: &str, text: impl Into<Vec<u8>>) {
+        let name = name.to_ascii_lowercase().into_bytes();
+        let found = self.txt.entry(name).or_insert(Found::Records(Vec::new()));
+        if let Found::Records(texts) = found {
+            texts.push(text.into());
+        }
+    }
+
+    fn txt_at(&self, name: &[u8]) -> Found<Vec<u8>> {
+        let found = self.txt.get(&name.to_ascii_lowercase()).cloned();
+        found.unwrap_or(Found::Records(Vec::new()))
+    }
+
+    /// The dice for a name and a type; `None` where nothing is made up.
+    fn dice(&self, name: &[u8], rtype: &str) -> Option<Random> {
+        let seed = hash(self.seed, rtype.as_bytes());
+        (self.seed != 0).then(|| Random::new(hash(seed, name)))
+    }
+
+    fn a_at(&self, name: &[u8]) -> Found<Ipv4Addr> {
+        let near = match self.client {
+            Some(IpAddr::V4(client)) => client.to_bits(),
+            Some(IpAddr::V6(_)) | None => 0xc000_0201,
+        };
+        let address = |dice: &mut Random| Ipv4Addr::from_bits(near ^ flip(dice, 32) as u32);
+        self.addresses(name, "A", address)
+    }
+
+    fn aaaa_at(&self, name: &[u8]) -> Found<Ipv6Addr> {
+        let near = match self.client {
+            Some(IpAddr::V6(client)) => client.to_bits(),
+            Some(IpAddr::V4(_)) | None => 1,
+        };
+        let address = |dice: &mut Random| Ipv6Addr::from_bits(near ^ flip(dice, 128));
+        self.addresses(name, "AAAA", address)
+    }
+
+    fn addresses<T>(
+        &self,
+        name: &[u8],
+        rtype: &str,
+        address: impl Fn(&mut Random) -> T,
+    ) -> Found<T> {
+        let Some(mut dice) = self.dice(name, rtype) else {
+            return Found::Records(Vec::new());
+        };
+        match dice.below(20) {
+            0 => Found::Fails,
+            1..7 => Found::Records(Vec::new()),
+            _ => Found::Records((0..=dice.below(3)).map(|_| address(&mut dice)).collect()),
+        }
+    }
+
+    fn mx_at(&self, name: &[u8]) -> Found<Vec<u8>> {
+        let Some(mut dice) = self.dice(name, "MX") else {
+            return Found::Records(Vec::new());
+        };
+        let count = match dice.below(20) {
+            0 => return Found::Fails,
+            1..5 => 0,
+            5 => 10,
+            6 => 11 + dice.below(3),
+            _ => 1 + dice.below(4),
+        };
+        let host = |n| match (n, dice.below(40)) {
+            // A null MX (RFC 7505), but not alone: viaspf has no name for the root.
+            (1, 0..8) => Vec::new(),
+            (_, k) => format!("mx{k}.example.net").into_bytes(),
+        };
+        Found::Records((0..count).map(host).collect())
+    }
+
+    fn ptr_names(&self) -> Found<Vec<u8>> {
+        match self.ptr_fails {
+            true => Found::Fails,
+            false => Found::Records(self.ptr.clone()),
+        }
+    }
+}
+
+/// Bits to change in an address: none, one of the last, or one anywhere.
+fn flip(dice: &mut Random, bits: usize) -> u128 {
+    match dice.below(4) {
+        0 => 0,
+        1 => 1 << dice.below(8),
+        _ => 1 << dice.below(bits),
+    }
+}
+
+fn answer<T, U>(found: Found<T>, convert: impl Fn(T) -> Option<U>) -> Answer<U> {
+    let records: Vec<U> = match found {
+        Found::Fails => return Answer::Temperror(Failure::ServFail),
+        Found::Records(records) => records.into_iter().filter_map(convert).collect(),
+    };
+    match records.is_empty() {
+        true => Answer::Absent(Absence::NxDomain),
+        false => Answer::Found(Records {
+            records,
+            valid_until: Instant::now() + Duration::from_secs(60),
+        }),
+    }
+}
+
+fn name(octets: Vec<u8>) -> Option<Name> {
+    Name::parse(octets).ok()
+}
+
+impl Resolve for Zone {
+    async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
+        answer(self.txt_at(&name.to_octets()), Some)
+    }
+
+    async fn a(&self, name: &Name) -> Answer<Ipv4Addr> {
+        answer(self.a_at(&name.to_octets()), Some)
+    }
+
+    async fn aaaa(&self, name: &Name) -> Answer<Ipv6Addr> {
+        answer(self.aaaa_at(&name.to_octets()), Some)
+    }
+
+    async fn mx(&self, host: &Name) -> Answer<Mx> {
+        let mx = |octets| {
+            let exchange = name(octets)?;
+            Some(Mx {
+                preference: 10,
+                exchange,
+            })
+        };
+        answer(self.mx_at(&host.to_octets()), mx)
+    }
+
+    async fn ptr(&self, _ip: IpAddr) -> Answer<Name> {
+        answer(self.ptr_names(), name)
+    }
+}
+
+fn lookup_result<T, U>(found: Found<T>, convert: impl Fn(T) -> Option<U>) -> LookupResult<Vec<U>> {
+    let records: Vec<U> = match found {
+        Found::Fails => return Err(LookupError::Dns(None)),
+        Found::Records(records) => records.into_iter().filter_map(convert).collect(),
+    };
+    match records.is_empty() {
+        true => Err(LookupError::NoRecords),
+        false => Ok(records),
+    }
+}
+
+fn octets(name: &lookup::Name) -> &[u8] {
+    let dotted = name.as_str();
+    dotted.strip_suffix('.').unwrap_or(dotted).as_bytes()
+}
+
+fn theirs(octets: Vec<u8>) -> Option<lookup::Name> {
+    lookup::Name::new(std::str::from_utf8(&octets).ok()?).ok()
+}
+
+#[async_trait]
+impl Lookup for Zone {
+    async fn lookup_a<'lookup, 'a>(
+        &'lookup self,
+        name: &'a lookup::Name,
+    ) -> LookupResult<Vec<Ipv4Addr>> {
+        lookup_result(self.a_at(octets(name)), Some)
+    }
+
+    async fn lookup_aaaa<'lookup, 'a>(
+        &'lookup self,
+        name: &'a lookup::Name,
+    ) -> LookupResult<Vec<Ipv6Addr>> {
+        lookup_result(self.aaaa_at(octets(name)), Some)
+    }
+
+    async fn lookup_mx<'lookup, 'a>(
+        &'lookup self,
+        name: &'a lookup::Name,
+    ) -> LookupResult<Vec<lookup::Name>> {
+        lookup_result(self.mx_at(octets(name)), theirs)
+    }
+
+    async fn lookup_txt<'lookup, 'a>(
+        &'lookup self,
+        name: &'a lookup::Name,
+    ) -> LookupResult<Vec<String>> {
+        let text = |octets: Vec<u8>| Some(String::from_utf8_lossy(&octets).into_owned());
+        lookup_result(self.txt_at(octets(name)), text)
+    }
+
+    async fn lookup_ptr<'lookup>(&'lookup self, _ip: IpAddr) -> LookupResult<Vec<lookup::Name>> {
+        lookup_result(self.ptr_names(), theirs)
+    }
+}
+
+/// Texts for people.
+pub fn shown(found: &Found<Vec<u8>>) -> String {
+    match found {
+        Found::Fails => "SERVFAIL".to_owned(),
+        Found::Records(texts) => {
+            let texts = texts
+                .iter()
+                .map(|text| format!("\"{}\"", text.escape_ascii()));
+            texts.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
