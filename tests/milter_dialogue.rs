@@ -148,14 +148,16 @@ fn recipients_are_judged_one_by_one() {
 }
 
 #[test]
-fn the_mta_completes_a_bare_recipient() {
+fn a_bare_recipient_is_completed_by_the_mta_or_with_its_name() {
     let world = World::new("");
     let mut mta = world.mta_with_client("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
     mta.macros(Command::Rcpt, &[("{rcpt_addr}", "postmaster@contoso.com")]);
     assert_eq!(mta.rcpt(&["<postmaster>"]), Reply::Continue);
+    // Sendmail does not, and means the host that it calls {j}.
     mta.macros(Command::Rcpt, &[("{rcpt_addr}", "postmaster")]);
-    let refused = "550 5.2.1 Service unavailable, [postmaster] does not accept email over IPv6.";
+    let refused =
+        "550 5.2.1 Service unavailable, [mx.contoso.com] does not accept email over IPv6.";
     assert_eq!(mta.rcpt(&["<postmaster>"]), smtp(refused));
 }
 

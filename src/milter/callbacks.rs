@@ -8,7 +8,7 @@ use super::{
     session::{Edits, MailCommand, Response, Session},
 };
 use crate::{
-    address::{Client, ClientAddr, Recipient, ReversePath},
+    address::{Client, ClientAddr, Mailbox, Recipient, ReversePath},
     authentication_results,
     dns::Resolve,
     policy::Tls,
@@ -153,7 +153,7 @@ fn mail<R: Resolve>(cx: &mut Context<Session<R>>, arguments: &[CString]) -> Stat
 }
 
 async fn rcpt<R: Resolve>(cx: &mut Context<Session<R>>, arguments: &[CString]) -> Status {
-    let resolved = read(&cx.macros, c"{rcpt_addr}");
+    let resolved = resolved_recipient(&cx.macros);
     let recipient = Recipient::parse(&first(arguments), resolved.as_deref());
     let queue_id = read(&cx.macros, c"i");
     let Some(session) = &mut cx.data else {
@@ -274,6 +274,16 @@ fn tls(macros: &Macros) -> Tls {
 fn read(macros: &Macros, name: &CStr) -> Option<String> {
     let value = macros.get(name)?.to_string_lossy();
     (!value.is_empty()).then(|| value.into_owned())
+}
+
+/// The MTA's own idea of a recipient. Sendmail leaves a bare local part bare and
+/// delivers it on the host that it calls `{j}`.
+fn resolved_recipient(macros: &Macros) -> Option<String> {
+    let address = read(macros, c"{rcpt_addr}")?;
+    match (Mailbox::parse(&address).domain, read(macros, c"j")) {
+        (None, Some(host)) => Some(format!("{address}@{host}")),
+        (None, None) | (Some(_), _) => Some(address),
+    }
 }
 
 fn first(arguments: &[CString]) -> String {

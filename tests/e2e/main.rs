@@ -59,14 +59,21 @@ fn main() -> ExitCode {
     if namespace::is_inside() {
         return test(&arguments);
     }
-    match namespace::obstacle() {
+    match obstacle() {
         Some(reason) if namespace::is_required() => {
-            eprintln!("The dialogues with a real mail server can't be held: {reason}");
+            eprintln!("The dialogues with real mail servers can't be held: {reason}");
             ExitCode::FAILURE
         }
         Some(reason) => libtest_mimic::run(&arguments, ignored(&reason)).exit_code(),
         None => namespace::run_this_program_inside().expect("a namespace"),
     }
+}
+
+/// Why there can be no dialogues; where all are required, why not with all mail
+/// servers.
+fn obstacle() -> Option<String> {
+    let of_a_server = || Kind::ALL.into_iter().find_map(Kind::obstacle);
+    namespace::obstacle().or_else(|| of_a_server().filter(|_| namespace::is_required()))
 }
 
 fn test(arguments: &Arguments) -> ExitCode {
@@ -126,7 +133,7 @@ fn trials_with(world: &Arc<World>) -> Vec<Trial> {
         };
         Trial::ignorable_test(name, hold).with_kind(file)
     });
-    let proofs = proofs::ALL.iter().map(|&(name, proof)| {
+    let proofs = proofs::of(world.kind).map(|(name, proof)| {
         let world = Arc::clone(world);
         let name = format!("{} / {name}", world.kind);
         Trial::test(name, move || Ok(proof(&world)?)).with_kind("proofs")
@@ -146,9 +153,7 @@ fn ignored(reason: &str) -> Vec<Trial> {
 
 fn ignored_with(kind: Kind, reason: &str) -> Vec<Trial> {
     let dialogues = dialogues().into_iter().map(|(file, d)| (file, d.name));
-    let proofs = proofs::ALL
-        .iter()
-        .map(|(name, _)| ("proofs", (*name).into()));
+    let proofs = proofs::of(kind).map(|(name, _)| ("proofs", name.into()));
     let all = dialogues.chain(proofs);
     all.map(|(file, name)| {
         let reason = reason.to_owned();

@@ -95,8 +95,9 @@ fn unshare(program: &OsStr) -> Command {
     command.arg(format!("TMPDIR={ROOM}/tmp"));
     // sudo would take the death signal away, so it stands before this.
     command.args(["setpriv", "--pdeathsig", "KILL"]);
-    command.args(["unshare", "--net", "--mount", "--pid", "--mount-proc"]);
-    command.args(["--fork", "--kill-child"]).arg(program);
+    command.args(["unshare", "--net", "--mount", "--uts", "--pid"]);
+    command.args(["--mount-proc", "--fork", "--kill-child"]);
+    command.arg(program);
     command
 }
 
@@ -110,6 +111,12 @@ pub fn furnish() -> io::Result<()> {
     }
     // Clients bind to addresses that no interface has.
     fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")?;
+    // Sendmail waits a minute for a name with a dot in it.
+    fs::write("/proc/sys/kernel/hostname", "mx.sixgate.test")?;
+    put_over(
+        "/etc/hosts",
+        "127.0.0.1 localhost\n::1 localhost\n192.0.2.25 mx.sixgate.test\n",
+    )?;
     put_over(
         "/etc/resolv.conf",
         "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",

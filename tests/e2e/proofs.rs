@@ -4,7 +4,9 @@ use super::{
     client::{Security, SmtpClient},
     dialogue::Dialogue,
     messages,
+    mta::Kind,
     play::play,
+    sendmail,
     tap::Frame,
     world::{MEASURED, MORTAL, TAPPED, World},
 };
@@ -12,7 +14,21 @@ use std::{net::IpAddr, thread};
 
 type Proof = fn(&World) -> Result<(), String>;
 
-pub const ALL: [(&str, Proof); 3] = [
+/// Those of a mail server.
+pub fn of(kind: Kind) -> impl Iterator<Item = (&'static str, Proof)> {
+    let more: &[_] = match kind {
+        Kind::Postfix => &[],
+        Kind::Sendmail => &OF_SENDMAIL,
+    };
+    OF_ALL.iter().chain(more).copied()
+}
+
+const OF_SENDMAIL: [(&str, Proof); 1] = [(
+    "the_m4_feature_adds_the_filter_with_the_socket_given",
+    m4_feature,
+)];
+
+const OF_ALL: [(&str, Proof); 3] = [
     ("ipv4_mail_is_answered_by_one_accept_at_connect", one_accept),
     (
         "twenty_signed_messages_of_30_megabytes_at_once_leave_the_daemon_below_40_megabytes",
@@ -114,7 +130,7 @@ fn send_large(world: &World, message: &str) -> Result<String, String> {
     Ok(reply)
 }
 
-/// Postfix's own reply, by `milter_default_action`.
+/// The mail server's own reply, by `milter_default_action` or `F=T`.
 fn dead_daemon_defers(world: &World) -> Result<(), String> {
     let _shared = world.ground.turn.shared();
     world.gate(MORTAL).daemon().kill();
@@ -124,6 +140,40 @@ fn dead_daemon_defers(world: &World) -> Result<(), String> {
 S: 451 4.7.1 Service unavailable - try again later",
         MORTAL,
     )
+}
+
+fn m4_feature(world: &World) -> Result<(), String> {
+    let table = [
+        // sendmail.mc, want: filters, the line of ours
+        (
+            "FEATURE(`sixgate')",
+            "sixgate",
+            "S=inet:8894@127.0.0.1, F=T, T=C:10s;S:30s;R:30s;E:5m",
+        ),
+        (
+            "FEATURE(`sixgate', `local:/run/sixgate/milter.sock')",
+            "sixgate",
+            "S=local:/run/sixgate/milter.sock, F=T, T=C:10s;S:30s;R:30s;E:5m",
+        ),
+        (
+            "INPUT_MAIL_FILTER(`other', `S=inet:1@::1')FEATURE(`sixgate', `inet6:8894@::1')",
+            "other, sixgate",
+            "S=inet6:8894@::1, F=T, T=C:10s;S:30s;R:30s;E:5m",
+        ),
+    ];
+    for (mc, filters, line) in table {
+        let mc = format!("OSTYPE(`linux')\n{mc}\nMAILER(`smtp')\n");
+        let cf = sendmail::configuration(&world.directory(), &mc).map_err(|e| e.to_string())?;
+        for want in [
+            format!("O InputMailFilters={filters}"),
+            format!("Xsixgate, {line}"),
+        ] {
+            if !cf.lines().any(|line| line == want) {
+                return Err(format!("no {want:?} from {mc}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn play_text(world: &World, text: &str, gate: &str) -> Result<(), String> {

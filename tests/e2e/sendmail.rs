@@ -1,7 +1,7 @@
 //! A private Sendmail, from Debian's packages but not installed, with a
 //! configuration, queue and ports of its own.
 //!
-//! `extract-sendmail.sh` unpacks it. The first gate is attached by
+//! `tests/extract-sendmail.sh` unpacks it. The first gate is attached by
 //! `packaging/sendmail/sixgate.m4`, the others by lines such as it writes.
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     world::Gate,
 };
 use std::{
-    env, fs, io,
+    fs, io,
     net::{Ipv6Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -59,10 +59,9 @@ impl Mta for Sendmail {
 
     /// White space in the header is Sendmail's to choose.
     fn plain_spelling(&self, message: &str) -> String {
-        let (header, body) = match message.split_once("\n\n") {
-            Some((header, body)) => (header, body),
-            None => ("", message),
-        };
+        let without_header = || ("", message.trim_start_matches('\n'));
+        let parts = message.split_once("\n\n");
+        let (header, body) = parts.unwrap_or_else(without_header);
         let unfolded = header.replace("\n\t", "").replace("\n ", "");
         unfolded.replace([' ', '\t'], "") + "\n\n" + body
     }
@@ -76,10 +75,12 @@ fn path(said: &str) -> Option<&str> {
     has_path.then(|| argument[..end].trim())
 }
 
-/// A whole reply with the path between its enhanced code and its text.
+/// A whole reply with the path between its enhanced code and its text. Sendmail
+/// leaves it out after 451 and 452.
 fn with_prefix(path: &str, reply: &str) -> String {
     let words: Vec<&str> = reply.splitn(3, ' ').collect();
     match words[..] {
+        ["451" | "452", ..] => reply.to_owned(),
         [code, enhanced, text] => format!("{code} {enhanced} {path}... {text}"),
         _ => reply.to_owned(),
     }
@@ -90,7 +91,7 @@ impl Sendmail {
     pub fn obstacle() -> Option<String> {
         let missing = |what| Some(format!("needs {what}"));
         match program().exists() {
-            false => missing("Sendmail: run tests/e2e/extract-sendmail.sh"),
+            false => missing("Sendmail: run tests/extract-sendmail.sh"),
             true if !Path::new("/usr/bin/m4").exists() => missing("m4: install m4"),
             true => None,
         }
@@ -127,8 +128,7 @@ impl Sendmail {
 
 /// Where `extract-sendmail.sh` has put it.
 fn root() -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sendmail");
-    env::var_os("SIXGATE_SENDMAIL").map_or_else(default, PathBuf::from)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sendmail")
 }
 
 fn program() -> PathBuf {
@@ -136,7 +136,7 @@ fn program() -> PathBuf {
 }
 
 /// What m4 makes of a sendmail.mc, with the feature installed.
-fn configuration(directory: &Path, mc: &str) -> io::Result<String> {
+pub fn configuration(directory: &Path, mc: &str) -> io::Result<String> {
     let cf = directory.join("cf");
     if !cf.exists() {
         let original = root().join("usr/share/sendmail/cf");
@@ -218,7 +218,6 @@ TRUST_AUTH_MECH(`PLAIN')
 
 dnl Everything accepted is delivered to the test.
 FEATURE(`nocanonify')
-FEATURE(`promiscuous_relay')
 FEATURE(`accept_unresolvable_domains')
 FEATURE(`accept_unqualified_senders')
 define(`SMART_HOST', `sink:[{relay_host}]')
@@ -231,6 +230,9 @@ MAILER_DEFINITIONS
 Msink, P=[IPC], F=mzuX8, S=EnvFromSMTP/HdrFromSMTP, R=EnvToSMTP, E=\\r\\n,
 	T=DNS/RFC822/SMTP, A=TCP $h {relay_port}
 MAILER(`smtp')
+LOCAL_RULESETS
+SLocal_check_rcpt
+R$*	$#OK
 ",
         relay_host = relay.ip(),
         relay_port = relay.port(),

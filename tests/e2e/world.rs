@@ -123,6 +123,11 @@ impl World {
         })
     }
 
+    /// Where the mail server has its files.
+    pub fn directory(&self) -> PathBuf {
+        directory(self.kind)
+    }
+
     pub fn gate(&self, name: &str) -> &Gate {
         let gate = self.gates.iter().find(|gate| gate.name == name);
         gate.unwrap_or_else(|| panic!("there is no gate {name:?}"))
@@ -140,7 +145,7 @@ impl World {
     }
 
     pub fn security(&self, dialogue: &Dialogue) -> Security {
-        let file = |name: &str| directory(self.kind).join(format!("tls/{name}.pem"));
+        let file = |name: &str| self.directory().join(format!("tls/{name}.pem"));
         match &dialogue.tls {
             Tls::No => Security::Plain,
             Tls::Yes => Security::StartTls { certificate: None },
@@ -199,7 +204,6 @@ impl Gate {
     }
 }
 
-/// Where the mail server has its files.
 fn directory(kind: Kind) -> PathBuf {
     Path::new(ROOM).join(kind.to_string())
 }
