@@ -12,7 +12,7 @@ use super::{
     world::Gate,
 };
 use std::{
-    fs, io,
+    env, fs, io,
     net::{Ipv6Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -161,11 +161,11 @@ pub fn configuration(directory: &Path, mc: &str) -> io::Result<String> {
 }
 
 fn run_daemon(cf: &Path) -> io::Result<Child> {
-    let library = |folder: &str| root().join(folder).display().to_string();
-    let libraries = [
-        library("usr/lib/x86_64-linux-gnu"),
-        library("lib/x86_64-linux-gnu"),
-    ];
+    let library = |folder: &str| {
+        let folder = root().join(folder);
+        format!("{}/{}-linux-gnu", folder.display(), env::consts::ARCH)
+    };
+    let libraries = [library("usr/lib"), library("lib")];
     Command::new(program())
         .arg("-bD")
         .arg(format!("-C{}", cf.display()))
