@@ -23,6 +23,7 @@ mod namespace;
 mod play;
 mod postfix;
 mod proofs;
+mod restarts;
 mod sendmail;
 mod signer;
 mod sink;

@@ -6,7 +6,7 @@ use super::{
     messages,
     mta::Kind,
     play::play,
-    sendmail,
+    restarts, sendmail,
     tap::Frame,
     world::{MEASURED, MORTAL, TAPPED, World},
 };
@@ -28,13 +28,17 @@ const OF_SENDMAIL: [(&str, Proof); 1] = [(
     m4_feature,
 )];
 
-const OF_ALL: [(&str, Proof); 3] = [
+const OF_ALL: [(&str, Proof); 4] = [
     ("ipv4_mail_is_answered_by_one_accept_at_connect", one_accept),
     (
         "twenty_signed_messages_of_30_megabytes_at_once_leave_the_daemon_below_40_megabytes",
         small_with_large_messages,
     ),
     ("a_daemon_that_has_died_defers_mail", dead_daemon_defers),
+    (
+        "twenty_restarts_under_load_lose_no_mail_and_let_none_in_unchecked",
+        restarts::lose_nothing,
+    ),
 ];
 
 fn one_accept(world: &World) -> Result<(), String> {

@@ -18,6 +18,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::{IpAddr, SocketAddr},
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
@@ -25,7 +26,7 @@ use std::{
 };
 
 /// What all gates have.
-const COMMON: &str = "
+pub const COMMON: &str = "
 socket_mode: \"0666\"
 opt_in:
   domains: [open.example, xn--bcher-kva.example]
@@ -34,7 +35,7 @@ dns: {timeout: 1s, attempts: 1}
 
 /// A port of the MTA with a daemon of its own behind it: name and
 /// configuration.
-const GATES: [(&str, &str); 11] = [
+const GATES: [(&str, &str); 12] = [
     ("enforce", ""),
     ("observe", "mode: observe"),
     ("confirmed", "reverse_dns: confirmed"),
@@ -52,6 +53,7 @@ const GATES: [(&str, &str); 11] = [
     (TAPPED, ""),
     (MEASURED, ""),
     (MORTAL, ""),
+    (RESTARTED, ""),
 ];
 
 /// The gate where it is noted what the MTA and the daemon say to each other.
@@ -63,6 +65,10 @@ pub const MEASURED: &str = "measured";
 /// The gate whose daemon is killed.
 pub const MORTAL: &str = "mortal";
 
+/// The gate whose socket outlives its daemons, as with a service manager that
+/// passes it on.
+pub const RESTARTED: &str = "restarted";
+
 pub struct Gate {
     pub name: &'static str,
     pub port: u16,
@@ -71,6 +77,8 @@ pub struct Gate {
     daemon: Mutex<Daemon>,
     /// At [`TAPPED`] alone.
     pub tap: Option<Tap>,
+    /// At [`RESTARTED`] alone: its socket, which the proof has served.
+    pub passed_on: Option<UnixListener>,
 }
 
 /// What all mail servers share.
@@ -218,20 +226,29 @@ fn start_dns(zone: &str, keys: &Keys) -> io::Result<DnsServer> {
 
 fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> io::Result<Gate> {
     let daemon = Daemon::start(&format!("{COMMON}{config}\n"));
-    let (milter, tap) = match name {
-        TAPPED => {
-            let socket = directory(kind).join("tap.sock");
-            (socket.clone(), Some(Tap::start(&socket, daemon.socket())?))
-        }
-        _ => (daemon.socket(), None),
-    };
-    Ok(Gate {
+    let mut gate = Gate {
         name,
         port: kind.port(index),
-        milter,
-        tap,
+        milter: daemon.socket(),
+        tap: None,
+        passed_on: None,
         daemon: Mutex::new(daemon),
-    })
+    };
+    match name {
+        TAPPED => {
+            let socket = directory(kind).join("tap.sock");
+            gate.tap = Some(Tap::start(&socket, gate.milter)?);
+            gate.milter = socket;
+        }
+        RESTARTED => {
+            let socket = directory(kind).join("passed-on.sock");
+            gate.passed_on = Some(UnixListener::bind(&socket)?);
+            fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
+            gate.milter = socket;
+        }
+        _ => {}
+    }
+    Ok(gate)
 }
 
 /// Everybody that the deliveries are for, in the spelling of [`plain_address`].

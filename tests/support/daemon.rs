@@ -71,6 +71,16 @@ impl Daemon {
         }
     }
 
+    /// Starts with more sockets than its own, as `listen` has them.
+    pub fn start_listening(sockets: &[&str]) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let own = format!("unix:{}", directory.path().join("milter.sock").display());
+        let config = format!("listen: [{own}, {}]\n", sockets.join(", "));
+        let daemon = Self::spawn(directory, &config);
+        daemon.wait_for_notification("READY=1");
+        daemon
+    }
+
     /// Where it listens.
     pub fn address(&self) -> Address {
         Address::Unix(self.socket())
