@@ -3,6 +3,7 @@
 //! [`run`] takes the world as arguments, so that a test starts the same thing.
 
 mod listeners;
+pub mod open_files;
 
 pub use listeners::{Listeners, bind};
 

@@ -1,9 +1,10 @@
 //! Everything that is said about a decision, from one value.
 
+mod closed_connections;
 mod decision_line;
 mod set_up;
 
-pub use set_up::init;
+pub use set_up::{init, log_panics};
 
 use crate::{
     address::{Client, Recipient, ReversePath},

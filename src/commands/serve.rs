@@ -8,7 +8,7 @@ use crate::{
     dns::Dns,
     exit::{Exit, Failure},
     milter::drain::Drain,
-    server::{self, Bounds, Listeners},
+    server::{self, Bounds, Listeners, open_files},
     snapshot::Snapshot,
     telemetry,
 };
@@ -48,6 +48,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
 
 async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
     let config = &snapshot.config;
+    open_files::allow(config.limits.connections);
     let listeners = server::bind(config).await?;
     let bounds = Bounds {
         idle_timeout: config.limits.idle_timeout,

@@ -37,6 +37,10 @@ impl Daemon {
     /// is added, and waits until it is ready. Panics with its log if it ends
     /// instead.
     pub fn start(config: &str) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_sixgate")), config)
+    }
+
+    fn start_by(command: Command, config: &str) -> Self {
         // An MTA's user has to reach the socket.
         let directory = tempfile::Builder::new()
             .permissions(fs::Permissions::from_mode(0o755))
@@ -44,17 +48,29 @@ impl Daemon {
             .expect("a temporary directory");
         let socket = directory.path().join("milter.sock");
         let config = format!("listen: unix:{}\n{config}", socket.display());
-        let daemon = Self::spawn(directory, &config);
+        let daemon = Self::spawn(directory, command, &config);
         daemon.wait_for_notification("READY=1");
         daemon
     }
 
-    fn spawn(directory: TempDir, config: &str) -> Self {
+    /// As [`Daemon::start`], where the system allows so many open files.
+    pub fn start_with_open_files(config: &str, soft: u64, hard: u64) -> Self {
+        // Lowering the limit of a process that is not there yet takes a shell.
+        let limits = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &limits])
+            .arg(env!("CARGO_BIN_EXE_sixgate"));
+        Self::start_by(command, config)
+    }
+
+    fn spawn(directory: TempDir, command: Command, config: &str) -> Self {
         let config_file = directory.path().join("milter.yaml");
         fs::write(&config_file, config).expect("the configuration can be written");
         let notify = directory.path().join("notify");
         let notifications = UnixDatagram::bind(&notify).expect("a notification socket");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        let mut command = command;
+        let mut child = command
             .args(["serve", "-c"])
             .arg(&config_file)
             .env("NOTIFY_SOCKET", &notify)
@@ -76,7 +92,8 @@ impl Daemon {
         let directory = TempDir::new().expect("a temporary directory");
         let own = format!("unix:{}", directory.path().join("milter.sock").display());
         let config = format!("listen: [{own}, {}]\n", sockets.join(", "));
-        let daemon = Self::spawn(directory, &config);
+        let command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        let daemon = Self::spawn(directory, command, &config);
         daemon.wait_for_notification("READY=1");
         daemon
     }
@@ -113,11 +130,22 @@ impl Daemon {
 
     /// The most memory it ever had resident, in KiB.
     pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// The memory it has resident now, in KiB.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("the program runs");
-        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-        let number = peak.and_then(|text| text.split_whitespace().next());
-        number.and_then(|n| n.parse().ok()).expect("VmHWM in KiB")
+        let value = status.lines().find_map(|line| line.strip_prefix(key));
+        let number = value.and_then(|text| text.split_whitespace().next());
+        number
+            .and_then(|n| n.parse().ok())
+            .expect("a number of KiB")
     }
 
     /// Sends a signal.

@@ -388,6 +388,11 @@ impl MilterClient {
         let _ = self.stream.write_all(octets);
     }
 
+    /// The same; says whether the milter still takes them.
+    pub fn try_send_octets(&mut self, octets: &[u8]) -> bool {
+        self.stream.write_all(octets).is_ok()
+    }
+
     /// The next frame; `None` once the milter has closed the connection.
     pub fn receive_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut length = [0; 4];

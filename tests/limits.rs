@@ -1,0 +1,542 @@
+//! What a peer on the milter socket may do to the daemon: nothing but end its
+//! own connection. Every test looks at the memory, and at another connection
+//! that is served meanwhile and afterwards.
+
+mod support;
+
+use nix::sys::{
+    resource::{Resource, getrlimit, setrlimit},
+    signal::Signal,
+};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+use support::{
+    daemon::Daemon,
+    dns::{DnsServer, Zone},
+    milter::{Command, MilterClient, Reply},
+};
+
+const ZONE: &str = r#"
+2001:db8::1     PTR    mail.good.example
+good.example    TXT    "v=spf1 ip6:2001:db8::/64 -all"
+"#;
+
+const TEMPORARY: &str = "451 4.4.3 Service unavailable, temporary failure, please try again later.";
+const MESSAGE: &[u8] = b"From: a@good.example\r\n\r\nbody\r\n";
+
+/// A frame may have this many octets; a test's fraction of it stays in the
+/// allocator's hands.
+const FRAME: usize = 1 << 20;
+
+/// The daemon with its DNS, and the memory it had at first.
+struct World {
+    daemon: Daemon,
+    memory: u64,
+    _dns: DnsServer,
+}
+
+impl World {
+    fn new(config: &str) -> Self {
+        Self::start(config, Daemon::start)
+    }
+
+    fn start(config: &str, start: impl Fn(&str) -> Daemon) -> Self {
+        let dns = DnsServer::start(Zone::parse(ZONE).expect("a zone"));
+        let daemon = start(&format!(
+            "dns: {{servers: [{}], timeout: 1s}}\nopt_in: {{domains: [contoso.com]}}\n{config}",
+            dns.address()
+        ));
+        let world = Self {
+            daemon,
+            memory: 0,
+            _dns: dns,
+        };
+        // What is allocated once and for all is there after one mail.
+        world.assert_serves();
+        Self {
+            memory: world.daemon.memory(),
+            ..world
+        }
+    }
+
+    fn mta(&self) -> MilterClient {
+        MilterClient::open(&self.daemon.address())
+    }
+
+    /// An MTA whose client has connected and said HELO.
+    fn mta_with_client(&self) -> MilterClient {
+        let mut mta = self.mta();
+        mta.macros(Command::Connect, &[("j", "mx.contoso.com")]);
+        assert_eq!(mta.connect_from("[x]", client()), Reply::Continue);
+        assert_eq!(mta.helo("mail.good.example"), Reply::Continue);
+        mta
+    }
+
+    /// An MTA in the middle of a mail transaction.
+    fn mta_after_rcpt(&self) -> MilterClient {
+        let mut mta = self.mta_with_client();
+        assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+        assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+        mta
+    }
+
+    fn assert_serves(&self) {
+        let mut mta = self.mta_after_rcpt();
+        assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
+    }
+
+    /// At no time was there more than `mib` MiB above what it had at first.
+    fn assert_peak_below(&self, mib: u64) {
+        let grown = self.daemon.peak_memory().saturating_sub(self.memory);
+        assert!(grown < mib * 1024, "{grown} KiB more than at first");
+    }
+}
+
+fn client() -> SocketAddr {
+    SocketAddr::new("2001:db8::1".parse::<IpAddr>().expect("an address"), 25252)
+}
+
+fn smtp(reply: &str) -> Reply {
+    Reply::Smtp(reply.to_owned())
+}
+
+/// A frame whose length may be a lie.
+fn frame(length: u32, letter: u8, data: &[u8]) -> Vec<u8> {
+    [&length.to_be_bytes(), [letter].as_slice(), data].concat()
+}
+
+/// An honest frame.
+fn honest(letter: u8, data: &[u8]) -> Vec<u8> {
+    frame(data.len() as u32 + 1, letter, data)
+}
+
+/// What `mta` gets for octets that end its connection: not one frame.
+#[track_caller]
+fn assert_closed(mta: &mut MilterClient, what: &str) {
+    assert_eq!(mta.receive_frame(), None, "{what}");
+}
+
+#[test]
+fn frames_that_are_too_long_end_their_connection_and_are_told() {
+    let world = World::new("");
+    let mut other = world.mta_after_rcpt();
+    for letter in *b"OCHMRLNBEDUTXA" {
+        for length in [FRAME as u32 + 1, u32::MAX / 2, u32::MAX] {
+            for mut mta in [world.mta(), world.mta_after_rcpt()] {
+                mta.send_octets(&frame(length, letter, &[0; 4096]));
+                assert_closed(&mut mta, &format!("{} {length}", char::from(letter)));
+            }
+        }
+    }
+    world.daemon.log().wait_for(&["closed", "more than 1 MiB"]);
+    assert_eq!(other.message(MESSAGE, 65535).reply, Reply::Continue);
+    world.assert_serves();
+    world.assert_peak_below(16);
+}
+
+#[test]
+fn a_frame_is_not_paid_for_before_it_comes() {
+    let world = World::new("");
+    let holders: Vec<MilterClient> = (0..200)
+        .map(|_| {
+            let mut mta = world.mta_with_client();
+            mta.send_octets(&frame(FRAME as u32, b'B', &[0; 16]));
+            mta
+        })
+        .collect();
+    world.assert_serves();
+    world.assert_peak_below(32);
+    drop(holders);
+    world.assert_serves();
+}
+
+#[test]
+fn unknown_commands_end_their_connection_and_are_told() {
+    let world = World::new("");
+    let mut other = world.mta_after_rcpt();
+    for letter in (0..=255).filter(|letter| !b"ABCDEHKLMNOQRTU".contains(letter)) {
+        for length in [0, 1] {
+            let mut mta = world.mta_with_client();
+            mta.send_octets(&frame(length, letter, &[]));
+            assert_closed(&mut mta, &format!("{letter:#x}"));
+        }
+    }
+    world.daemon.log().wait_for(&["closed", "unknown command"]);
+    assert_eq!(other.message(MESSAGE, 65535).reply, Reply::Continue);
+    world.assert_serves();
+    world.assert_peak_below(16);
+}
+
+#[test]
+fn frames_without_data_are_no_acceptance() {
+    let world = World::new("");
+    for letter in *b"CHMRLOU" {
+        for length in [0, 1] {
+            let mut mta = world.mta_with_client();
+            mta.send_octets(&frame(length, letter, &[]));
+            mta.send_octets(&honest(b'Q', b""));
+            let answer = mta.receive_frame();
+            assert!(!accepts(&answer), "{} {answer:?}", char::from(letter));
+        }
+    }
+    world.assert_serves();
+    world.assert_peak_below(16);
+}
+
+fn accepts(answer: &Option<(u8, Vec<u8>)>) -> bool {
+    matches!(answer, Some((b'a' | b'c' | b'd', _)))
+}
+
+#[test]
+fn commands_before_negotiation_or_connect_are_no_acceptance() {
+    let world = World::new("");
+    let commands: [(u8, &[u8]); 11] = [
+        (b'C', b"x\x006\0\x192001:db8::1\0"),
+        (b'H', b"helo\0"),
+        (b'M', b"<a@good.example>\0"),
+        (b'R', b"<b@contoso.com>\0"),
+        (b'T', b""),
+        (b'L', b"From\0 a\0"),
+        (b'N', b""),
+        (b'B', b"body\r\n"),
+        (b'E', b""),
+        (b'U', b"NOOP\0"),
+        (b'A', b""),
+    ];
+    let address = world.daemon.address();
+    for (letter, data) in commands {
+        for mut mta in [MilterClient::connect_only(&address), world.mta()] {
+            let negotiated = !mta.negotiated().macros.is_empty();
+            // CONNECT has its turn then, and an unknown command lets nothing in.
+            if letter == b'U' || negotiated && letter == b'C' {
+                continue;
+            }
+            mta.send_octets(&honest(letter, data));
+            mta.send_octets(&honest(b'Q', b""));
+            let answer = mta.receive_frame();
+            let what = char::from(letter);
+            assert!(!accepts(&answer), "{what} {negotiated} {answer:?}");
+        }
+    }
+    world.assert_serves();
+    world.assert_peak_below(16);
+}
+
+#[test]
+fn a_reply_in_place_of_a_negotiation_ends_the_connection() {
+    let world = World::new("");
+    for letter in *b"cartdsyp" {
+        let mut mta = MilterClient::connect_only(&world.daemon.address());
+        mta.send_octets(&honest(letter, b""));
+        assert_closed(&mut mta, &char::from(letter).to_string());
+    }
+    world.assert_serves();
+    world.assert_peak_below(16);
+}
+
+#[test]
+fn connect_in_every_malformed_shape_is_no_acceptance() {
+    let world = World::new("");
+    let long_name = [[b'a'; 5000].as_slice(), b"\x006\0\x19IPv6:2001:db8::1\0"].concat();
+    let table: [&[u8]; 20] = [
+        b"",
+        b"\0",
+        b"x",
+        b"x\0",
+        b"x\x006",
+        b"x\x006\0",
+        b"x\x006\0\x19",
+        b"x\x006\0\x19\0",
+        b"x\x006\0\x192001:db8::1",
+        b"x\x006\0\x19IPv6:",
+        b"x\x006\0\x19IPv6:\0",
+        b"x\x006\0\x19IPv6:IPv6:2001:db8::1\0",
+        b"x\x006\0\x19IPv6:2001:db8::1%eth0\0",
+        b"x\x006\0\x19[2001:db8::1]\0",
+        b"x\x006\0\x19192.0.2.1\0",
+        b"x\x004\0\x192001:db8::1\0",
+        b"x\x004\0\x19192.0.2.256\0",
+        b"x\x007\0\x192001:db8::1\0",
+        b"x\0\xff\xff\xff\xff",
+        &long_name,
+    ];
+    for connect in table {
+        let mut mta = world.mta();
+        mta.send_octets(&honest(b'C', connect));
+        assert_closed(&mut mta, &connect.escape_ascii().to_string());
+    }
+    world.daemon.log().wait_for(&["broke the milter protocol"]);
+    world.assert_serves();
+    world.assert_peak_below(16);
+}
+
+#[test]
+fn macros_without_end_take_bounded_memory() {
+    let world = World::new("");
+    let mut other = world.mta_after_rcpt();
+    let mut mta = world.mta_after_rcpt();
+    let packets: Vec<u8> = (0..1000)
+        .flat_map(|n| honest(b'D', format!("Rname{n}\0value\0").as_bytes()))
+        .collect();
+    for _ in 0..1000 {
+        mta.send_octets(&packets);
+    }
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    world.assert_peak_below(16);
+    assert_eq!(other.message(MESSAGE, 65535).reply, Reply::Continue);
+    world.assert_serves();
+}
+
+#[test]
+fn macros_as_large_as_a_frame_take_bounded_memory() {
+    let world = World::new("");
+    let mut mta = world.mta_after_rcpt();
+    // Many small ones cost most: each is two strings in a table.
+    let small: Vec<u8> = (0..FRAME / 8)
+        .flat_map(|n| format!("{n:05x}\0v\0").into_bytes())
+        .collect();
+    let one = [b"name\0".as_slice(), &[b'v'; FRAME - 16], b"\0"].concat();
+    for _ in 0..3 {
+        for stage in *b"CHMRTNE" {
+            for data in [&one, &small] {
+                let data = [&[stage], &data[..data.len().min(FRAME - 2)]].concat();
+                mta.send_octets(&honest(b'D', &data));
+            }
+        }
+    }
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    // A table for each of seven stages, and the one being read.
+    world.assert_peak_below(256);
+    world.assert_serves();
+}
+
+#[test]
+fn a_million_recipients_take_no_memory() {
+    let world = World::new("");
+    let mut mta = world.mta_after_rcpt();
+    let start = Instant::now();
+    for batch in 0..RECIPIENTS / BATCH {
+        let frames: Vec<u8> = (0..BATCH)
+            .flat_map(|n| honest(b'R', format!("<b{batch}x{n}@contoso.com>\0").as_bytes()))
+            .collect();
+        mta.send_octets(&frames);
+        for _ in 0..BATCH {
+            assert_eq!(mta.receive_frame(), Some((b'c', Vec::new())));
+        }
+    }
+    eprintln!("{RECIPIENTS} recipients in {:?}", start.elapsed());
+    assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
+    let told = format!("nrcpt={}", RECIPIENTS + 1);
+    world.daemon.log().wait_for(&["accept:", &told]);
+    world.assert_peak_below(16);
+    world.assert_serves();
+}
+
+const RECIPIENTS: usize = 1_000_000;
+/// So many replies fit into a socket's buffer.
+const BATCH: usize = 1000;
+
+#[test]
+fn a_header_block_over_the_cap_is_not_kept_and_a_signature_in_it_not_believed() {
+    let world = World::new("limits: {header_bytes: 64 KiB}");
+    let mut mta = world.mta_with_client();
+    assert_eq!(mta.mail(&["<a@other.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    mta.header("From", " a@other.example");
+    let long = "x".repeat(FRAME - 64);
+    for _ in 0..64 {
+        mta.header("X-Long", &long);
+    }
+    mta.header("DKIM-Signature", " v=1; a=rsa-sha256; d=other.example; s=s");
+    assert_eq!(mta.eoh(), Reply::Continue);
+    let reply = mta.eom().reply;
+    assert!(
+        matches!(&reply, Reply::Smtp(text) if text.starts_with("45")),
+        "{reply:?}"
+    );
+    world.assert_peak_below(32);
+    world.assert_serves();
+}
+
+#[test]
+fn a_hundred_thousand_header_fields_take_bounded_memory() {
+    let world = World::new("");
+    let mut mta = world.mta_after_rcpt();
+    for n in 0..100_000 {
+        mta.header("X-Field", &format!(" {n}"));
+    }
+    assert_eq!(mta.eoh(), Reply::Continue);
+    assert_eq!(mta.eom().reply, Reply::Continue);
+    world.assert_peak_below(16);
+    world.assert_serves();
+}
+
+#[test]
+fn forged_results_by_the_thousand_end_in_a_temporary_failure() {
+    let world = World::new("");
+    // fields, want at end of headers
+    let table = [
+        (1000, Reply::Continue),
+        (1001, smtp(TEMPORARY)),
+        (50_000, smtp(TEMPORARY)),
+    ];
+    for (fields, want) in table {
+        let mut mta = world.mta_after_rcpt();
+        for _ in 0..fields {
+            mta.header("Authentication-Results", " mx.contoso.com; spf=pass");
+        }
+        assert_eq!(mta.eoh(), want, "{fields}");
+        if want == Reply::Continue {
+            assert_eq!(mta.eom().modifications.len(), fields + 1);
+        }
+    }
+    world
+        .daemon
+        .log()
+        .wait_for(&["451 4.4.3", "rule=auth-temperror"]);
+    world.assert_peak_below(16);
+    world.assert_serves();
+}
+
+#[test]
+fn who_is_silent_too_long_is_closed_and_told_and_who_is_not_goes_on() {
+    let world = World::new("limits: {idle_timeout: 1s}");
+    let whole = honest(b'M', b"<a@good.example>\0");
+    let mut silent: Vec<MilterClient> = vec![
+        MilterClient::connect_only(&world.daemon.address()),
+        world.mta(),
+        world.mta_with_client(),
+        world.mta_after_rcpt(),
+    ];
+    // A frame that begins, and never ends.
+    for end in 1..whole.len() {
+        let mut mta = world.mta_with_client();
+        mta.send_octets(&whole[..end]);
+        silent.push(mta);
+    }
+    let mut other = world.mta_with_client();
+    for mta in &mut silent {
+        // The closing is awaited with the other one talking all the time.
+        assert_eq!(other.mail(&["<a@good.example>"]), Reply::Continue);
+        assert_eq!(other.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+        assert_eq!(other.message(MESSAGE, 65535).reply, Reply::Continue);
+        assert_closed(mta, "silent");
+    }
+    let told = world
+        .daemon
+        .log()
+        .wait_for(&["closed", "limits.idle_timeout"]);
+    assert!(told.contains("WARN"), "{told}");
+    world.assert_serves();
+    world.assert_peak_below(16);
+}
+
+#[test]
+fn who_sends_a_frame_octet_by_octet_has_the_idle_time_for_all_of_it() {
+    let world = World::new("limits: {idle_timeout: 500ms}");
+    let mut mta = world.mta_with_client();
+    let start = Instant::now();
+    mta.send_octets(&frame(FRAME as u32, b'B', &[]));
+    let mut closed = false;
+    while !closed && start.elapsed() < Duration::from_secs(20) {
+        // Serving another one is the pause between the octets.
+        world.assert_serves();
+        closed = !mta.try_send_octets(b"x");
+    }
+    assert!(closed, "an octet now and then keeps a connection open");
+    world.daemon.log().wait_for(&["limits.idle_timeout"]);
+    world.assert_peak_below(16);
+}
+
+#[test]
+fn who_does_not_read_replies_is_closed_and_told() {
+    let world = World::new("limits: {idle_timeout: 1s}");
+    let mut mta = world.mta_after_rcpt();
+    let recipients: Vec<u8> = (0..1000)
+        .flat_map(|_| honest(b'R', b"<b@other.example>\0"))
+        .collect();
+    // Each is refused with a long line, until the replies fill the socket.
+    while mta.try_send_octets(&recipients) {}
+    world
+        .daemon
+        .log()
+        .wait_for(&["closed", "limits.idle_timeout"]);
+    world.assert_serves();
+    world.assert_peak_below(16);
+}
+
+#[test]
+fn ten_thousand_idle_connections_are_held() {
+    let connections = 10_000.min(open_files_of_this_test().saturating_sub(200));
+    let world = World::new("");
+    let before = world.daemon.memory();
+    let mut idle: Vec<MilterClient> = (0..connections).map(|_| world.mta()).collect();
+    // The places in the house are those of the idle ones and of this one.
+    idle.truncate(9_999);
+    let per_connection = (world.daemon.memory() - before) as f64 / idle.len() as f64;
+    eprintln!(
+        "{} idle connections, {per_connection:.1} KiB each",
+        idle.len()
+    );
+    assert!(per_connection < 64.0, "{per_connection} KiB");
+    world.assert_serves_with_patience();
+    let last = idle.last_mut().expect("a connection");
+    assert_eq!(last.connect_from("[x]", client()), Reply::Continue);
+    drop(idle);
+    world.assert_serves();
+    world.daemon.signal(Signal::SIGTERM);
+    assert!(world.daemon.stop().success());
+}
+
+impl World {
+    /// The place of a connection that has just ended may not be free at once.
+    fn assert_serves_with_patience(&self) {
+        let address = self.daemon.address();
+        let start = Instant::now();
+        while start.elapsed() < support::daemon::PATIENCE {
+            if MilterClient::open_with(&address, support::milter::OFFER).is_some() {
+                return;
+            }
+        }
+        panic!("no place becomes free");
+    }
+}
+
+/// As many as the system gives.
+fn open_files_of_this_test() -> usize {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("a limit up to the hard one");
+    usize::try_from(hard).unwrap_or(usize::MAX)
+}
+
+#[test]
+fn the_number_of_open_files_is_raised_as_far_as_connections_need_it() {
+    let config = "limits: {connections: 1000}";
+    let world = World::start(config, |text| Daemon::start_with_open_files(text, 64, 4096));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", world.daemon.pid()));
+    let limits = limits.expect("the program runs");
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().nth(3));
+    assert_eq!(soft, Some("1512"));
+    assert!(!world.daemon.log().text().contains("open files"));
+}
+
+#[test]
+fn too_few_open_files_are_told_at_the_start_and_when_they_run_out() {
+    let config = "limits: {connections: 1000}";
+    let world = World::start(config, |text| Daemon::start_with_open_files(text, 64, 64));
+    let log = world.daemon.log();
+    log.wait_for(&["WARN", "allows 64", "LimitNOFILE=1512"]);
+    let address = world.daemon.address();
+    let many: Vec<MilterClient> = (0..80)
+        .map(|_| MilterClient::connect_only(&address))
+        .collect();
+    log.wait_for(&["could not be accepted", "Too many open files"]);
+    drop(many);
+    world.assert_serves();
+}
