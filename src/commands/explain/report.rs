@@ -82,7 +82,8 @@ impl Report {
             settings: &config.policy,
             replies: &config.replies,
         };
-        let verdicts = Verdicts::new(&walk, arguments, findings);
+        let to: Vec<_> = findings.recipients.iter().map(addressee).collect();
+        let verdicts = walk.verdicts(&findings.facts(arguments), &to);
         let recipients = findings.recipients.iter().zip(verdicts.recipients);
         Self {
             client: arguments.client.to_canonical().to_string(),
@@ -102,55 +103,9 @@ impl Report {
     }
 }
 
-/// The verdict of each recipient and of the message.
-struct Verdicts {
-    scope: &'static str,
-    recipients: Vec<Told>,
-    message: Told,
-}
-
-impl Verdicts {
-    fn new(walk: &Walk<'_>, arguments: &Explain, findings: &Findings) -> Self {
-        let facts = findings.facts(arguments);
-        if let Some(exemption) = walk.exemption(&facts) {
-            return Self {
-                scope: if arguments.client.to_canonical().is_ipv4() {
-                    "ipv4"
-                } else {
-                    "exempt"
-                },
-                recipients: vec![exemption.clone(); findings.recipients.len()],
-                message: exemption,
-            };
-        }
-        let refusals: Vec<Option<Told>> = match findings.recipients.as_slice() {
-            [] => vec![walk.recipient(&facts, OptIn::Yes, "")],
-            recipients => recipients
-                .iter()
-                .map(|(to, answer)| walk.recipient(&facts, answer.opt_in, &to.domain.to_string()))
-                .collect(),
-        };
-        let of_message = walk.message(&facts);
-        let all_refused = refusals.iter().all(Option::is_some);
-        let first_refusal = refusals.first().cloned().flatten();
-        let message = match all_refused {
-            true => first_refusal,
-            false => of_message.clone(),
-        };
-        let given = findings.recipients.len();
-        let recipients = refusals.into_iter().take(given);
-        Self {
-            scope: "checked",
-            recipients: recipients
-                .map(|refusal| {
-                    refusal
-                        .or_else(|| of_message.clone())
-                        .unwrap_or_else(Told::undecided)
-                })
-                .collect(),
-            message: message.unwrap_or_else(Told::undecided),
-        }
-    }
+/// What the policy needs to know of a recipient.
+fn addressee((recipient, answer): &(Recipient, opt_in::Answer)) -> (OptIn, String) {
+    (answer.opt_in, recipient.domain.to_string())
 }
 
 impl RecipientReport {

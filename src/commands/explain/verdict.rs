@@ -1,6 +1,7 @@
 //! Walks a mail through the stages of the policy with everything known.
 
 use crate::{
+    address::ClientAddr,
     policy::{Facts, OptIn, Refusal, Rule, Settings, Stage, Step, Verdict, decide},
     reply::{Class, Replies, Reply, Values},
 };
@@ -27,16 +28,62 @@ pub(super) struct Walk<'a> {
     pub(super) replies: &'a Replies,
 }
 
+/// What becomes of each recipient and of the message.
+pub(super) struct Verdicts {
+    /// `checked`, `ipv4` or `exempt`.
+    pub(super) scope: &'static str,
+    pub(super) recipients: Vec<Told>,
+    pub(super) message: Told,
+}
+
 impl Walk<'_> {
+    /// Judges a mail of which everything is known to recipients of which the
+    /// opt-in and the domain are. Without one it is judged as if to a domain
+    /// that has opted in.
+    pub(super) fn verdicts(&self, facts: &Facts, to: &[(OptIn, String)]) -> Verdicts {
+        match self.exemption(facts) {
+            Some(exemption) => Verdicts {
+                scope: match facts.client {
+                    ClientAddr::V4(_) => "ipv4",
+                    ClientAddr::V6(_) | ClientAddr::Local => "exempt",
+                },
+                recipients: vec![exemption.clone(); to.len()],
+                message: exemption,
+            },
+            None => self.checked(facts, to),
+        }
+    }
+
+    fn checked(&self, facts: &Facts, to: &[(OptIn, String)]) -> Verdicts {
+        let of_message = self.message(facts);
+        let refusals = to
+            .iter()
+            .map(|(opt_in, domain)| self.recipient(facts, *opt_in, domain));
+        let refusals: Vec<Option<Told>> = refusals.collect();
+        let nobody_left = refusals.iter().all(Option::is_some);
+        let first_refusal = match refusals.first() {
+            Some(first) => first.clone(),
+            None => self.recipient(facts, OptIn::Yes, ""),
+        };
+        let recipients = refusals.into_iter();
+        Verdicts {
+            scope: "checked",
+            recipients: recipients
+                .map(|refusal| refusal.unwrap_or_else(|| of_message.clone()))
+                .collect(),
+            message: first_refusal.filter(|_| nobody_left).unwrap_or(of_message),
+        }
+    }
+
     /// What happens before there is a recipient: an exemption, if there is one.
-    pub(super) fn exemption(&self, facts: &Facts) -> Option<Told> {
+    fn exemption(&self, facts: &Facts) -> Option<Told> {
         [Stage::Connect, Stage::Mail]
             .into_iter()
             .find_map(|stage| self.at(stage, facts, ""))
     }
 
     /// The refusal of a recipient, if it is refused.
-    pub(super) fn recipient(&self, facts: &Facts, opt_in: OptIn, domain: &str) -> Option<Told> {
+    fn recipient(&self, facts: &Facts, opt_in: OptIn, domain: &str) -> Option<Told> {
         let facts = Facts {
             opt_in: Some(opt_in),
             ..*facts
@@ -44,11 +91,11 @@ impl Walk<'_> {
         self.at(Stage::Rcpt, &facts, domain)
     }
 
-    /// What becomes of the message.
-    pub(super) fn message(&self, facts: &Facts) -> Option<Told> {
+    fn message(&self, facts: &Facts) -> Told {
         [Stage::EndOfHeaders, Stage::EndOfMessage]
             .into_iter()
             .find_map(|stage| self.at(stage, facts, ""))
+            .unwrap_or_else(Told::undecided)
     }
 
     fn at(&self, stage: Stage, facts: &Facts, domain: &str) -> Option<Told> {
@@ -71,7 +118,7 @@ impl Walk<'_> {
 
 impl Told {
     /// What the policy never says; if it did, the milter would defer.
-    pub(super) fn undecided() -> Self {
+    fn undecided() -> Self {
         Self {
             action: "defer",
             stage: Stage::EndOfMessage.to_string(),
