@@ -1,0 +1,191 @@
+//! A panic in a session ends that session alone, as a temporary failure, and is
+//! told in the log. It is forced through what the server is run with: a
+//! resolver that panics, and a configuration that no file can bring about.
+//!
+//! One test, since panics and log belong to the whole process.
+
+mod support;
+
+use sixgate::{
+    config::{Config, Socket},
+    dns::{Answer, Failure, Mx, Name, Resolve},
+    milter::drain::Drain,
+    server::{self, Bounds},
+    snapshot::Snapshot,
+    telemetry,
+};
+use std::{
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use support::milter::{Address, MilterClient, Reply};
+use tokio::sync::watch;
+
+const TEMPORARY: &str = "451 4.4.3 Service unavailable, temporary failure, please try again later.";
+
+/// Panics over the PTR of 2001:db8::bad and the SPF record of panic.example.
+struct Panicky;
+
+impl Resolve for Panicky {
+    async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
+        match name.to_string().starts_with("panic.example") {
+            true => panic!("forced over TXT"),
+            false => found(b"v=spf1 ip6:2001:db8::/32 -all".to_vec()),
+        }
+    }
+
+    async fn a(&self, _name: &Name) -> Answer<Ipv4Addr> {
+        Answer::Temperror(Failure::ServFail)
+    }
+
+    async fn aaaa(&self, _name: &Name) -> Answer<Ipv6Addr> {
+        Answer::Temperror(Failure::ServFail)
+    }
+
+    async fn mx(&self, _name: &Name) -> Answer<Mx> {
+        Answer::Temperror(Failure::ServFail)
+    }
+
+    async fn ptr(&self, ip: IpAddr) -> Answer<Name> {
+        match ip.to_string().ends_with("bad") {
+            true => panic!("forced over PTR\nNOQUEUE: accept: forged"),
+            false => found(Name::reverse(ip)),
+        }
+    }
+}
+
+fn found<T>(record: T) -> Answer<T> {
+    Answer::Found(sixgate::dns::Records {
+        records: vec![record],
+        valid_until: std::time::Instant::now() + Duration::from_secs(300),
+    })
+}
+
+fn snapshot(socket: &Path, change: impl FnOnce(&mut Config)) -> Arc<Snapshot<Panicky>> {
+    let text = "opt_in: {domains: [contoso.com]}";
+    let mut config = Config::parse(text, "milter.yaml").expect("a configuration");
+    config.listen = vec![Socket::Unix(PathBuf::from(socket))];
+    change(&mut config);
+    Arc::new(Snapshot::new(config, Panicky))
+}
+
+/// Runs the server and `dialogue` beside it.
+fn serve(
+    current: watch::Receiver<Arc<Snapshot<Panicky>>>,
+    dialogue: impl FnOnce() + Send + 'static,
+) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let config = current.borrow().config.clone();
+        let listeners = server::bind(&config).await.expect("a socket");
+        let bounds = Bounds {
+            idle_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(1),
+        };
+        let drain = Arc::<Drain>::default();
+        let serving = tokio::spawn(server::run(listeners, current, bounds, Arc::clone(&drain)));
+        let played = tokio::task::spawn_blocking(dialogue).await;
+        assert_eq!(
+            drain.under_way(),
+            0,
+            "a panic leaves no mail transaction behind"
+        );
+        drain.start();
+        serving.await.expect("no panic").expect("no error");
+        played.expect("the dialogue passes");
+    });
+}
+
+/// What the log has.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no panic")).into_owned()
+    }
+}
+
+#[test]
+fn a_panic_ends_its_session_alone_with_a_temporary_failure_and_is_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("milter.sock");
+    let sound = snapshot(&socket, |_| {});
+    // No clock goes that far, so the first look-up panics in the session itself.
+    let unsound = snapshot(&socket, |config| {
+        config.limits.stage_timeout = Duration::MAX
+    });
+    let (sender, current) = watch::channel(Arc::clone(&sound));
+
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+    telemetry::log_panics();
+
+    serve(current, move || {
+        let address = Address::Unix(socket);
+        let open = |ip: &str| {
+            let client = SocketAddr::new(ip.parse::<IpAddr>().expect("an address"), 25252);
+            let mut mta = MilterClient::open(&address);
+            let reply = mta.connect_from("[x]", client);
+            (mta, reply)
+        };
+        let rcpt = |mta: &mut MilterClient, sender: &str| {
+            assert_eq!(mta.mail(&[sender]), Reply::Continue);
+            mta.rcpt(&["<b@contoso.com>"])
+        };
+        let message = |mta: &mut MilterClient| mta.message(b"From: a@b\r\n\r\nx\r\n", 65535).reply;
+        let temporary = || Reply::Smtp(TEMPORARY.to_owned());
+
+        let (mut other, _) = open("2001:db8::1");
+        assert_eq!(rcpt(&mut other, "<a@good.example>"), Reply::Continue);
+
+        // In a look-up: the result is a temperror, and the session goes on.
+        let (mut mta, _) = open("2001:db8::bad");
+        assert_eq!(rcpt(&mut mta, "<a@good.example>"), temporary());
+        let (mut mta, _) = open("2001:db8::1");
+        assert_eq!(rcpt(&mut mta, "<a@panic.example>"), Reply::Continue);
+        assert_eq!(message(&mut mta), temporary());
+
+        // In the session: the connection is closed.
+        sender.send_replace(unsound);
+        for _ in 0..100 {
+            let (_mta, reply) = open("2001:db8::1");
+            assert_eq!(reply, Reply::Closed);
+        }
+
+        sender.send_replace(sound);
+        assert_eq!(message(&mut other), Reply::Continue);
+        let (mut mta, _) = open("2001:db8::1");
+        assert_eq!(rcpt(&mut mta, "<a@good.example>"), Reply::Continue);
+        assert_eq!(message(&mut mta), Reply::Continue);
+    });
+
+    let text = log.text();
+    for message in [
+        "forced over TXT",
+        "forced over PTR\\nNOQUEUE",
+        "overflow when adding",
+    ] {
+        let told = text.lines().any(|line| {
+            line.contains("ERROR") && line.contains("internal error at") && line.contains(message)
+        });
+        assert!(told, "{message}: {text}");
+    }
+}
