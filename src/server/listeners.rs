@@ -39,6 +39,8 @@ pub struct Listeners {
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// One permit for each connection that may be open.
     permits: Arc<Semaphore>,
+    /// `limits.idle_timeout`, for replies that are not read.
+    patience: Duration,
     refusals: Refusals,
     strangers: Refusals,
     allow_peers: Vec<IpNet>,
@@ -81,6 +83,7 @@ pub async fn bind(config: &Config) -> io::Result<Listeners> {
         pause: None,
         end: Box::pin(pending()),
         permits: Arc::new(Semaphore::new(config.limits.connections)),
+        patience: config.limits.idle_timeout,
         refusals: Refusals::default(),
         strangers: Refusals::default(),
         allow_peers: config.allow_peers.clone(),
@@ -219,7 +222,7 @@ impl Listeners {
     /// once.
     fn admit(&mut self, stream: Stream) -> Option<MilterStream<Stream>> {
         match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => Some(MilterStream::new(stream, permit)),
+            Ok(permit) => Some(MilterStream::new(stream, self.patience, permit)),
             Err(_none_left) => {
                 self.refusals.count("limits.connections is reached");
                 None
