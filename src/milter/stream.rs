@@ -4,15 +4,21 @@
 //! `IPv6:2001:db8:1:0:0:0:0:10`; the protocol library reads addresses without a
 //! prefix. This stream takes the prefix away. Nothing else is touched, and
 //! after the CONNECT frame nothing is even looked at.
+//!
+//! An MTA that does not read what we write loses its connection in the end: the
+//! library, having given up, would wait without limit for its last words to be
+//! read.
 
 use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
+    time::{Sleep, sleep},
 };
 
 /// The longest CONNECT frame that is translated, in octets: a host name, the
@@ -28,6 +34,10 @@ const HEADER: usize = 5;
 pub struct MilterStream<S> {
     stream: S,
     state: State,
+    /// How long the MTA may leave what we write unread.
+    patience: Duration,
+    /// Runs while it does.
+    unread: Option<Pin<Box<Sleep>>>,
     /// Its place among the connections that may be open.
     _permit: OwnedSemaphorePermit,
 }
@@ -48,10 +58,12 @@ enum State {
 
 impl<S> MilterStream<S> {
     /// Begins before negotiation. The permit is held until the end.
-    pub fn new(stream: S, permit: OwnedSemaphorePermit) -> Self {
+    pub fn new(stream: S, patience: Duration, permit: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
             state: State::Header(Vec::new()),
+            patience,
+            unread: None,
             _permit: permit,
         }
     }
@@ -193,7 +205,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MilterStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let this = self.get_mut();
+        if let Poll::Ready(written) = Pin::new(&mut this.stream).poll_write(cx, buf) {
+            this.unread = None;
+            return Poll::Ready(written);
+        }
+        let patience = this.patience;
+        let unread = this.unread.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(unread.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -222,7 +242,7 @@ mod tests {
     async fn read_through(sent: &[u8], chunk: usize) -> Vec<u8> {
         let (mut mta, ours) = tokio::io::duplex(65536);
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let mut stream = MilterStream::new(ours, permit);
+        let mut stream = MilterStream::new(ours, Duration::from_secs(60), permit);
         for piece in sent.chunks(chunk) {
             mta.write_all(piece).await.unwrap();
         }

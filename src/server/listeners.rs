@@ -34,6 +34,8 @@ pub struct Listeners {
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// One permit for each connection that may be open.
     permits: Arc<Semaphore>,
+    /// `limits.idle_timeout`, for replies that are not read.
+    patience: Duration,
     refusals: Refusals,
 }
 
@@ -73,6 +75,7 @@ pub async fn bind(config: &Config) -> io::Result<Listeners> {
         pause: None,
         end: Box::pin(pending()),
         permits: Arc::new(Semaphore::new(config.limits.connections)),
+        patience: config.limits.idle_timeout,
         refusals: Refusals::default(),
     })
 }
@@ -184,7 +187,7 @@ impl Listeners {
         };
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         Poll::Ready(match permit {
-            Ok(permit) => Some(MilterStream::new(stream, permit)),
+            Ok(permit) => Some(MilterStream::new(stream, self.patience, permit)),
             // Closed at once, so that the MTA defers its mail at once.
             Err(_none_left) => {
                 self.refusals.count();

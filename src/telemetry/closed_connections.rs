@@ -58,7 +58,7 @@ impl Visit for Text {
 fn reason(error: &str) -> Option<String> {
     match error.strip_prefix("I/O error: ").unwrap_or(error) {
         "milter shut down" => None,
-        "deadline has elapsed" => {
+        "deadline has elapsed" | "timed out" => {
             Some("the MTA was silent, or did not read, for limits.idle_timeout".to_owned())
         }
         "invalid data" => Some("the MTA sent a frame of more than 1 MiB".to_owned()),
