@@ -12,7 +12,7 @@ use hickory_proto::{
 use std::{
     collections::{BTreeMap, HashMap},
     io::{self, Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -104,7 +104,7 @@ impl Drop for DnsServer {
             let _ = thread.join();
         }
         for connection in lock(&self.shared.connections).drain(..) {
-            let _ = connection.shutdown(std::net::Shutdown::Both);
+            let _ = connection.shutdown(Shutdown::Both);
         }
     }
 }
@@ -141,18 +141,23 @@ impl Shared {
             let Some(answer) = self.answer(&query, Transport::Tcp) else {
                 continue;
             };
-            if write_message(&mut connection, &answer).is_err() {
+            if answer.is_empty() || write_message(&mut connection, &answer).is_err() {
                 break;
             }
         }
+        let _ = connection.shutdown(Shutdown::Both);
     }
 
     /// The octets to send, or nothing for silence and for what is no question.
+    /// No octets at all end a TCP connection.
     fn answer(&self, octets: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let query = Message::from_vec(octets).ok()?;
         let question = query.queries.first()?.clone();
         lock(&self.questions).push((printable(&question.name), question.query_type.to_string()));
         let found = lock(&self.zone).look_up(&question);
+        if let Some(misbehaviour) = found.misbehaviour {
+            return misbehave(misbehaviour, &query, transport);
+        }
         let message = response(&query, question, found)?;
         let answer = message.to_vec().ok()?;
         if answer.len() > transport.limit(&query) {
@@ -191,6 +196,42 @@ fn response(query: &Message, question: Query, found: Found) -> Option<Message> {
         message.set_edns(edns);
     }
     Some(message)
+}
+
+/// What a server may say that does not answer the question.
+fn misbehave(how: Misbehaviour, query: &Message, transport: Transport) -> Option<Vec<u8>> {
+    let id = query.metadata.id;
+    match (how, transport) {
+        (Misbehaviour::Truncated, Transport::Tcp) => Some(Vec::new()),
+        (Misbehaviour::Truncated, Transport::Udp) => response(
+            query,
+            query.queries.first()?.clone(),
+            Found::records(Vec::new()),
+        )?
+        .truncate()
+        .to_vec()
+        .ok(),
+        (Misbehaviour::WrongId, _) => welcome(query, id ^ 1, query.queries.first()?.clone()),
+        (Misbehaviour::WrongQuestion, _) => {
+            let mut other = query.queries.first()?.clone();
+            other.name = name("other.invalid");
+            welcome(query, id, other)
+        }
+        (Misbehaviour::Garbage, _) => Some([&id.to_be_bytes(), [0xff; 100].as_slice()].concat()),
+        (Misbehaviour::Noise, _) => Some(vec![0x55; 3]),
+    }
+}
+
+/// What everybody would like to hear: the PTR record is there, and SPF passes.
+fn welcome(query: &Message, id: u16, question: Query) -> Option<Vec<u8>> {
+    let data = match question.query_type {
+        RecordType::PTR => Data::Ptr("mail.good.example".to_owned()),
+        _ => Data::text("v=spf1 +all"),
+    };
+    let record = Record::from_rdata(question.name.clone(), 300, data.into_rdata());
+    let mut message = response(query, question, Found::records(vec![record]))?;
+    message.metadata.id = id;
+    message.to_vec().ok()
 }
 
 fn read_message(connection: &mut TcpStream) -> io::Result<Vec<u8>> {
@@ -260,8 +301,28 @@ pub enum Fault {
     ServFail,
     /// Answers REFUSED.
     Refused,
+    /// Answers FORMERR.
+    FormErr,
     /// Answers nothing at all.
     Silence,
+    /// Sends what is no answer to the question.
+    Misbehaviour(Misbehaviour),
+}
+
+/// What a server sends in place of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misbehaviour {
+    /// A truncated answer over UDP; the TCP connection is closed over the same
+    /// question.
+    Truncated,
+    /// A welcome answer with the id of another question.
+    WrongId,
+    /// A welcome answer to another question.
+    WrongQuestion,
+    /// The right id, and octets that mean nothing.
+    Garbage,
+    /// Too few octets for a header.
+    Noise,
 }
 
 impl Default for Zone {
@@ -322,8 +383,8 @@ impl Zone {
     }
 
     /// Reads one line: `name TYPE value`, `name FAULT` or `name TYPE FAULT`,
-    /// where FAULT is SERVFAIL, REFUSED or SILENCE; an IP address at the place
-    /// of the name stands for its reverse name. The strings of TXT are quoted,
+    /// where FAULT is SERVFAIL, REFUSED, FORMERR, SILENCE, TRUNCATED, WRONG-ID,
+    /// WRONG-QUESTION, GARBAGE or NOISE; an IP address at the place of the name stands for its reverse name. The strings of TXT are quoted,
     /// with `\"`, `\\` and `\DDD` in them; those too long for DNS are split. A
     /// `;` begins a comment.
     pub fn add_line(&mut self, line: &str) -> Result<(), String> {
@@ -388,6 +449,7 @@ impl Zone {
             }),
             answers: aliases,
             soa: Some(self.soa()),
+            misbehaviour: None,
         }
     }
 
@@ -411,6 +473,7 @@ struct Found {
     code: Option<ResponseCode>,
     answers: Vec<Record>,
     soa: Option<Record>,
+    misbehaviour: Option<Misbehaviour>,
 }
 
 impl Found {
@@ -419,6 +482,7 @@ impl Found {
             code: Some(ResponseCode::NoError),
             answers,
             soa: None,
+            misbehaviour: None,
         }
     }
 
@@ -427,10 +491,15 @@ impl Found {
             code: match fault {
                 Fault::ServFail => Some(ResponseCode::ServFail),
                 Fault::Refused => Some(ResponseCode::Refused),
-                Fault::Silence => None,
+                Fault::FormErr => Some(ResponseCode::FormErr),
+                Fault::Silence | Fault::Misbehaviour(_) => None,
             },
             answers: Vec::new(),
             soa: None,
+            misbehaviour: match fault {
+                Fault::Misbehaviour(misbehaviour) => Some(misbehaviour),
+                Fault::ServFail | Fault::Refused | Fault::FormErr | Fault::Silence => None,
+            },
         }
     }
 }
@@ -526,7 +595,13 @@ fn fault(word: &Word) -> Option<Fault> {
         _ if word.quoted => None,
         b"SERVFAIL" => Some(Fault::ServFail),
         b"REFUSED" => Some(Fault::Refused),
+        b"FORMERR" => Some(Fault::FormErr),
         b"SILENCE" => Some(Fault::Silence),
+        b"TRUNCATED" => Some(Fault::Misbehaviour(Misbehaviour::Truncated)),
+        b"WRONG-ID" => Some(Fault::Misbehaviour(Misbehaviour::WrongId)),
+        b"WRONG-QUESTION" => Some(Fault::Misbehaviour(Misbehaviour::WrongQuestion)),
+        b"GARBAGE" => Some(Fault::Misbehaviour(Misbehaviour::Garbage)),
+        b"NOISE" => Some(Fault::Misbehaviour(Misbehaviour::Noise)),
         _ => None,
     }
 }

@@ -1,0 +1,387 @@
+//! The daemon before a DNS server that fails or misbehaves: what the look-ups
+//! make of it, the reply, and that it comes in time. Nothing is accepted by
+//! accident, and others are served meanwhile.
+
+mod support;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+use support::{
+    daemon::Daemon,
+    dns::{Data, DnsServer, Fault, Zone},
+    milter::{Command, EndOfMessage, MilterClient, Reply},
+};
+
+const STAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a busy machine may add to it.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// Each fault and what is to come of it for PTR, SPF and a DKIM key.
+const FAULTS: [(&str, Outcome); 11] = [
+    ("SILENCE", TEMPERROR),
+    ("SERVFAIL", TEMPERROR),
+    ("REFUSED", TEMPERROR),
+    ("FORMERR", TEMPERROR),
+    ("TRUNCATED", TEMPERROR),
+    ("WRONG-ID", TEMPERROR),
+    ("WRONG-QUESTION", TEMPERROR),
+    ("GARBAGE", TEMPERROR),
+    ("NOISE", TEMPERROR),
+    // Aliases that end in nothing lead to no record.
+    ("CNAME loop.good.example", ABSENT),
+    ("CNAME mute.good.example", TEMPERROR),
+];
+
+/// The rule that decides, and the reply: over PTR, and over SPF or a key.
+struct Outcome {
+    ptr: (&'static str, &'static str),
+    sender: (&'static str, &'static str),
+}
+
+const TEMPORARY: &str = "451 4.4.3 ";
+const TEMPERROR: Outcome = Outcome {
+    ptr: ("rule=ptr-temperror", TEMPORARY),
+    sender: ("rule=auth-temperror", TEMPORARY),
+};
+const ABSENT: Outcome = Outcome {
+    ptr: ("rule=no-ptr", "450 4.7.25 "),
+    sender: ("rule=unauthenticated", "450 4.7.26 "),
+};
+
+const ZONE: &str = r#"
+2001:db8:1::10       PTR    mail.good.example
+good.example         TXT    "v=spf1 ip6:2001:db8:1::/64 -all"
+bad.example          TXT    "v=spf1 -all"
+loop.good.example    CNAME  pool.good.example
+pool.good.example    CNAME  loop.good.example
+mute.good.example    SILENCE
+"#;
+
+/// The faults at the reverse name of 2001:db8:f::N, at senderN.example and at
+/// the key record keyN of signer.example.
+fn zone() -> Zone {
+    let mut zone = Zone::parse(ZONE).expect("a zone");
+    for (n, (fault, _)) in FAULTS.iter().enumerate() {
+        for name in [
+            fault_client(n),
+            format!("sender{n}.example"),
+            format!("key{n}._domainkey.signer.example"),
+        ] {
+            zone.add_line(&format!("{name} {fault}")).expect("a line");
+        }
+    }
+    zone
+}
+
+fn fault_client(n: usize) -> String {
+    format!("2001:db8:f::1:{n:x}")
+}
+
+/// The daemon with the DNS that it asks.
+struct World {
+    daemon: Daemon,
+    dns: DnsServer,
+}
+
+impl World {
+    fn new(zone: Zone) -> Self {
+        let dns = DnsServer::start(zone);
+        let daemon = start_daemon(&format!("{}", dns.address()), "200ms", STAGE_TIMEOUT);
+        Self { daemon, dns }
+    }
+}
+
+fn start_daemon(servers: &str, dns_timeout: &str, stage_timeout: Duration) -> Daemon {
+    Daemon::start(&format!(
+        "dns: {{servers: [{servers}], timeout: {dns_timeout}}}\nopt_in: {{domains: [contoso.com]}}\nlimits: {{stage_timeout: {}ms}}",
+        stage_timeout.as_millis()
+    ))
+}
+
+const GOOD_CLIENT: &str = "2001:db8:1::10";
+
+fn mta_with_client(daemon: &Daemon, ip: &str) -> MilterClient {
+    let client = SocketAddr::new(ip.parse::<IpAddr>().expect("an address"), 25252);
+    let mut mta = MilterClient::open(&daemon.address());
+    mta.macros(Command::Connect, &[("j", "mx.contoso.com")]);
+    assert_eq!(mta.connect_from("[x]", client), Reply::Continue);
+    assert_eq!(mta.helo("mail.good.example"), Reply::Continue);
+    mta
+}
+
+/// From MAIL to the reply to RCPT.
+fn rcpt(mta: &mut MilterClient, sender: &str) -> Reply {
+    assert_eq!(mta.mail(&[sender]), Reply::Continue);
+    mta.rcpt(&["<b@contoso.com>"])
+}
+
+const UNSIGNED: &[u8] = b"From: a@good.example\r\n\r\nbody\r\n";
+
+/// A message from a client with a PTR record.
+fn send(daemon: &Daemon, sender: &str, message: &[u8]) -> EndOfMessage {
+    let mut mta = mta_with_client(daemon, GOOD_CLIENT);
+    assert_eq!(rcpt(&mut mta, sender), Reply::Continue);
+    mta.message(message, 65535)
+}
+
+/// All is right with it but the signature, which the key would tell.
+fn signed_with(selector: &str) -> Vec<u8> {
+    let hash = "Ck5SoRNWUpSR4X0COv7R5ub2pUTtl6xz4dTFz++ji4M=";
+    let signature = "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eA==";
+    format!(
+        "From: a@signer.example\r\nDKIM-Signature: v=1; a=rsa-sha256; c=simple/simple;          d=signer.example; s={selector}; h=from; bh={hash}; b={signature}\r\n\r\nbody\r\n"
+    )
+    .into_bytes()
+}
+
+#[track_caller]
+fn assert_reply(reply: &Reply, start: &str, what: &str) {
+    let given = matches!(reply, Reply::Smtp(text) if text.starts_with(start));
+    assert!(given, "{what}: {reply:?}");
+}
+
+#[track_caller]
+fn assert_in_time(start: Instant, what: &str) {
+    let elapsed = start.elapsed();
+    eprintln!("{what}: {} ms", elapsed.as_millis());
+    assert!(elapsed < STAGE_TIMEOUT + MARGIN, "{what}: {elapsed:?}");
+}
+
+#[test]
+fn every_fault_over_ptr_refuses_the_recipient_for_now_and_in_time() {
+    let world = World::new(zone());
+    for (n, (fault, want)) in FAULTS.iter().enumerate() {
+        let (rule, reply) = want.ptr;
+        let start = Instant::now();
+        let mut mta = mta_with_client(&world.daemon, &fault_client(n));
+        assert_reply(&rcpt(&mut mta, "<a@good.example>"), reply, fault);
+        assert_in_time(start, &format!("PTR {fault}: {reply}"));
+        let client = format!("[{}]", fault_client(n));
+        world.daemon.log().wait_for(&[&client, rule]);
+    }
+}
+
+#[test]
+fn every_fault_over_spf_refuses_the_message_for_now_and_in_time() {
+    let world = World::new(zone());
+    for (n, (fault, want)) in FAULTS.iter().enumerate() {
+        let (rule, reply) = want.sender;
+        let sender = format!("<a@sender{n}.example>");
+        let start = Instant::now();
+        let end = send(&world.daemon, &sender, UNSIGNED);
+        assert_reply(&end.reply, reply, fault);
+        assert_in_time(start, &format!("SPF {fault}: {reply}"));
+        world.daemon.log().wait_for(&[&sender, rule]);
+    }
+}
+
+#[test]
+fn every_fault_over_a_dkim_key_refuses_the_message_for_now_and_in_time() {
+    let world = World::new(zone());
+    for (n, (fault, want)) in FAULTS.iter().enumerate() {
+        let (rule, reply) = want.sender;
+        let start = Instant::now();
+        let message = signed_with(&format!("key{n}"));
+        let end = send(&world.daemon, "<a@bad.example>", &message);
+        assert_reply(&end.reply, reply, fault);
+        assert_in_time(start, &format!("key {fault}: {reply}"));
+        let asked = format!("key{n}._domainkey.signer.example");
+        let questions = world.dns.questions();
+        assert!(questions.iter().any(|(name, _)| *name == asked), "{fault}");
+        world.daemon.log().wait_for(&["spf=fail", rule]);
+    }
+}
+
+#[test]
+fn at_the_end_of_a_message_progress_is_reported_while_a_key_is_awaited() {
+    let mut zone = zone();
+    zone.fault("mute._domainkey.signer.example", Fault::Silence);
+    let dns = DnsServer::start(zone);
+    let daemon = start_daemon(&dns.address().to_string(), "5s", Duration::from_secs(4));
+    let start = Instant::now();
+    let end = send(&daemon, "<a@bad.example>", &signed_with("mute"));
+    assert_reply(&end.reply, TEMPORARY, "mute");
+    assert!(end.progress >= 1);
+    assert!(start.elapsed() < Duration::from_secs(4) + MARGIN);
+}
+
+#[test]
+fn answers_of_64_kb_are_read_and_taken_for_what_they_are() {
+    let mut zone = zone();
+    let long = "x".repeat(60_000);
+    let spf = |term: &str| {
+        format!(
+            "v=spf1 {}-all",
+            format!("{term} ").repeat(60_000 / (term.len() + 1))
+        )
+    };
+    let name = |n: usize| format!("long{n}.example");
+    // Found beside what else is there; too long to be evaluated; no SPF at all.
+    zone.add(name(0), Data::text(&long));
+    zone.add(name(0), Data::text("v=spf1 ip6:2001:db8:1::/64 -all"));
+    zone.add(name(1), Data::text(spf("include:bad.example")));
+    zone.add(name(2), Data::text(&long));
+    zone.add(name(3), Data::text(spf("ip4:192.0.2.1")));
+    zone.add(
+        "long._domainkey.signer.example",
+        Data::text(format!("v=DKIM1; p={long}")),
+    );
+    let world = World::new(zone);
+    let table = [
+        (0, Reply::Continue, "spf=pass"),
+        (1, Reply::Tempfail, "spf=permerror"),
+        (2, Reply::Tempfail, "spf=none"),
+        (3, Reply::Tempfail, "spf=fail"),
+    ];
+    for (n, want, told) in table {
+        let sender = format!("<a@{}>", name(n));
+        let start = Instant::now();
+        let reply = send(&world.daemon, &sender, UNSIGNED).reply;
+        match want {
+            Reply::Continue => assert_eq!(reply, want, "{n}"),
+            _ => assert_reply(&reply, "450 4.7.26 ", &sender),
+        }
+        assert_in_time(start, told);
+        world.daemon.log().wait_for(&[&sender, told]);
+    }
+    let end = send(&world.daemon, "<a@bad.example>", &signed_with("long"));
+    assert_reply(&end.reply, "450 4.7.26 ", "key");
+}
+
+#[test]
+fn bombs_of_txt_records_take_bounded_time_and_memory() {
+    let mut zone = zone();
+    // Sixty thousand octets in records of one, and ten includes of as many.
+    for n in 0..4000 {
+        zone.add("many.example", Data::text(format!("{n}")));
+    }
+    let includes: String = (0..10)
+        .map(|n| format!("include:deep{n}.example "))
+        .collect();
+    zone.add("deep.example", Data::text(format!("v=spf1 {includes}-all")));
+    for n in 0..10 {
+        let filler = "ip4:192.0.2.1 ".repeat(4000);
+        zone.add(
+            format!("deep{n}.example"),
+            Data::text(format!("v=spf1 {filler}-all")),
+        );
+    }
+    let world = World::new(zone);
+    send(&world.daemon, "<a@good.example>", UNSIGNED);
+    let before = world.daemon.memory();
+    for sender in ["<a@many.example>", "<a@deep.example>"] {
+        for _ in 0..20 {
+            let start = Instant::now();
+            let end = send(&world.daemon, sender, UNSIGNED);
+            assert_reply(&end.reply, "45", sender);
+            assert_in_time(start, sender);
+        }
+    }
+    let grown = world.daemon.peak_memory().saturating_sub(before);
+    assert!(grown < 32 * 1024, "{grown} KiB");
+}
+
+#[test]
+fn a_dead_or_failing_server_is_made_up_for_by_the_next() {
+    let good = DnsServer::start(zone());
+    let mut failing = Vec::new();
+    for fault in ["SILENCE", "SERVFAIL", "REFUSED", "GARBAGE"] {
+        let lines = format!("{GOOD_CLIENT} {fault}\ngood.example {fault}");
+        failing.push(DnsServer::start(Zone::parse(&lines).expect("a zone")));
+    }
+    let nobody = {
+        let gone = DnsServer::start(Zone::new());
+        gone.address()
+    };
+    let firsts = failing.iter().map(DnsServer::address).chain([nobody]);
+    for first in firsts {
+        let servers = format!("{first}, {}", good.address());
+        let daemon = start_daemon(&servers, "200ms", STAGE_TIMEOUT);
+        for _ in 0..2 {
+            let end = send(&daemon, "<a@good.example>", UNSIGNED);
+            assert_eq!(end.reply, Reply::Continue, "{servers}");
+        }
+    }
+}
+
+#[test]
+fn when_all_servers_are_back_the_next_mail_is_accepted_at_once() {
+    let lasting = || {
+        let mut zone = Zone::new();
+        // Not kept, so that each mail asks again.
+        zone.set_ttl(0);
+        for line in ZONE.lines() {
+            zone.add_line(line).expect("a line");
+        }
+        zone
+    };
+    let mut server = DnsServer::start(lasting());
+    let address = server.address();
+    let daemon = start_daemon(&address.to_string(), "200ms", STAGE_TIMEOUT);
+    for _ in 0..2 {
+        let end = send(&daemon, "<a@good.example>", UNSIGNED);
+        assert_eq!(end.reply, Reply::Continue);
+        drop(server);
+        for _ in 0..3 {
+            let start = Instant::now();
+            let mut mta = mta_with_client(&daemon, GOOD_CLIENT);
+            assert_reply(&rcpt(&mut mta, "<a@good.example>"), TEMPORARY, "dead");
+            assert_in_time(start, "all dead");
+        }
+        server = DnsServer::start_at(lasting(), address).expect("the port is free again");
+    }
+    let end = send(&daemon, "<a@good.example>", UNSIGNED);
+    assert_eq!(end.reply, Reply::Continue);
+}
+
+#[test]
+fn mute_senders_do_not_slow_the_others_down() {
+    const MUTE: usize = 20;
+    const ROUNDS: usize = 20;
+    let mut zone = zone();
+    for n in 0..MUTE * ROUNDS {
+        zone.fault(format!("mute{n}.example"), Fault::Silence);
+    }
+    let world = World::new(zone);
+    let mut others = mta_with_client(&world.daemon, GOOD_CLIENT);
+    let (mut alone, mut beside) = (0, 0);
+    for round in 0..ROUNDS {
+        alone += messages_in(&mut others, Duration::from_millis(250));
+        let mut mute: Vec<MilterClient> = (0..MUTE)
+            .map(|n| {
+                let mut mta = mta_with_client(&world.daemon, GOOD_CLIENT);
+                let sender = format!("<a@mute{}.example>", round * MUTE + n);
+                assert_eq!(rcpt(&mut mta, &sender), Reply::Continue);
+                // The reply to the end of headers is not awaited yet.
+                mta.send_frame(b'N', b"");
+                mta
+            })
+            .collect();
+        beside += messages_in(&mut others, Duration::from_millis(250));
+        for mta in &mut mute {
+            let answer = mta.receive_frame();
+            assert!(matches!(&answer, Some((b'y', text)) if text.starts_with(b"451 4.4.3 ")));
+        }
+        // A neighbour on the machine may spoil a round, but not all of them.
+        if beside >= 200 && beside * 100 >= alone * 95 {
+            eprintln!("{beside} messages beside mute senders, {alone} without, {round}");
+            return;
+        }
+    }
+    panic!("{beside} messages beside mute senders, {alone} without");
+}
+
+/// How many messages of one MTA are accepted in a time.
+fn messages_in(mta: &mut MilterClient, time: Duration) -> usize {
+    let start = Instant::now();
+    let mut count = 0;
+    while start.elapsed() < time {
+        assert_eq!(rcpt(mta, "<a@good.example>"), Reply::Continue);
+        assert_eq!(mta.message(UNSIGNED, 65535).reply, Reply::Continue);
+        count += 1;
+    }
+    count
+}
