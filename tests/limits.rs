@@ -93,7 +93,8 @@ impl World {
     /// At no time was there more than `mib` MiB above what it had at first.
     fn assert_peak_below(&self, mib: u64) {
         let grown = self.daemon.peak_memory().saturating_sub(self.memory);
-        assert!(grown < mib * 1024, "{grown} KiB more than at first");
+        eprintln!("{grown} KiB more than at first");
+        assert!(grown < mib * 1024, "{grown} KiB");
     }
 }
 
