@@ -247,7 +247,9 @@ impl Case {
 pub(crate) fn resolver(server: &DnsServer, timeout: Fault) -> Dns {
     let timeout = match timeout {
         Fault::Silence => Duration::from_millis(200),
-        Fault::ServFail | Fault::Refused => Duration::from_secs(10),
+        Fault::ServFail | Fault::Refused | Fault::FormErr | Fault::Misbehaviour(_) => {
+            Duration::from_secs(10)
+        }
     };
     let options = config::Dns {
         servers: vec![server.address()],
