@@ -318,12 +318,12 @@ fn parse_recipient_domain(text: &str) -> RecipientDomain {
 }
 
 /// The address in an argument, read as MTAs read it (RFC 822 section 6, which
-/// Postfix allows unless `strict_rfc821_envelopes` is set): without comments and
-/// white space, angle brackets and what is around them, a source route (RFC
-/// 5321 appendix C) or the name of a group.
+/// Postfix allows unless `strict_rfc821_envelopes` is set): without comments,
+/// angle brackets and what is around them, a source route (RFC 5321 appendix C)
+/// or the name of a group, and without white space in the domain.
 fn strip_path(argument: &str) -> String {
     let plain = without_comments(argument);
-    let address = in_brackets(&plain);
+    let address = in_brackets(&plain).trim();
     let end_of_route = match address.starts_with('@') {
         true => address.find(':'),
         // A colon behind the local part belongs to an address literal.
@@ -331,8 +331,15 @@ fn strip_path(argument: &str) -> String {
             .find([':', '@', '"'])
             .filter(|&at| address[at..].starts_with(':')),
     };
-    match end_of_route {
-        Some(colon) => address[colon + 1..].trim_end_matches(';').to_owned(),
+    let address = match end_of_route {
+        Some(colon) => address[colon + 1..].trim_end_matches(';').trim(),
+        None => address,
+    };
+    match split_at_domain(address) {
+        Some((local_part, domain)) => {
+            let domain: String = domain.split_whitespace().collect();
+            format!("{}@{domain}", local_part.trim_end())
+        }
         None => address.to_owned(),
     }
 }
@@ -350,7 +357,6 @@ fn without_comments(argument: &str) -> String {
             '(' if !quoted => depth += 1,
             ')' if depth > 0 => depth -= 1,
             _ if depth > 0 => {}
-            ' ' | '\t' if !quoted => {}
             c => {
                 quoted ^= c == '"';
                 plain.push(c);
