@@ -6,6 +6,7 @@ mod support;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::Range,
     time::{Duration, Instant},
 };
 use support::{
@@ -345,40 +346,68 @@ fn when_all_servers_are_back_the_next_mail_is_accepted_at_once() {
 }
 
 #[test]
-fn mute_senders_do_not_slow_the_others_down() {
+fn others_are_served_while_mute_senders_wait() {
+    const MUTE: usize = 50;
+    const OTHERS: usize = 200;
+    let dns = DnsServer::start(zone_with_mute_senders(MUTE));
+    // Long enough that no mute sender has its answer before the others have.
+    let daemon = start_daemon(&dns.address().to_string(), "9s", Duration::from_secs(9));
+    let _waiting = mute_senders(&daemon, 0..MUTE);
+    let accepted = (0..OTHERS)
+        .filter(|_| send(&daemon, "<a@good.example>", UNSIGNED).reply == Reply::Continue);
+    assert_eq!(accepted.count(), OTHERS);
+    let log = daemon.log();
+    log.wait_for(&["rule=spf-pass"]);
+    assert!(
+        !log.text().contains("rule=auth-temperror"),
+        "a mute sender was answered"
+    );
+}
+
+#[test]
+#[ignore = "needs a machine that has nothing else to do"]
+fn others_keep_95_percent_of_their_rate_beside_mute_senders() {
     const MUTE: usize = 20;
-    const ROUNDS: usize = 20;
-    let mut zone = zone();
-    for n in 0..MUTE * ROUNDS {
-        zone.fault(format!("mute{n}.example"), Fault::Silence);
-    }
-    let world = World::new(zone);
+    const ROUNDS: usize = 40;
+    const WINDOW: Duration = Duration::from_millis(250);
+    let world = World::new(zone_with_mute_senders(MUTE * ROUNDS));
     let mut others = mta_with_client(&world.daemon, GOOD_CLIENT);
-    let (mut alone, mut beside) = (0, 0);
+    let (mut alone, mut beside, mut percent) = (0, 0, Vec::new());
     for round in 0..ROUNDS {
-        alone += messages_in(&mut others, Duration::from_millis(250));
-        let mut mute: Vec<MilterClient> = (0..MUTE)
-            .map(|n| {
-                let mut mta = mta_with_client(&world.daemon, GOOD_CLIENT);
-                let sender = format!("<a@mute{}.example>", round * MUTE + n);
-                assert_eq!(rcpt(&mut mta, &sender), Reply::Continue);
-                // The reply to the end of headers is not awaited yet.
-                mta.send_frame(b'N', b"");
-                mta
-            })
-            .collect();
-        beside += messages_in(&mut others, Duration::from_millis(250));
-        for mta in &mut mute {
+        let without = messages_in(&mut others, WINDOW);
+        let mut waiting = mute_senders(&world.daemon, round * MUTE..(round + 1) * MUTE);
+        let with = messages_in(&mut others, WINDOW);
+        for mta in &mut waiting {
             let answer = mta.receive_frame();
             assert!(matches!(&answer, Some((b'y', text)) if text.starts_with(b"451 4.4.3 ")));
         }
-        // A neighbour on the machine may spoil a round, but not all of them.
-        if beside >= 200 && beside * 100 >= alone * 95 {
-            eprintln!("{beside} messages beside mute senders, {alone} without, {round}");
-            return;
-        }
+        (alone, beside) = (alone + without, beside + with);
+        percent.push(with * 100 / without);
     }
-    panic!("{beside} messages beside mute senders, {alone} without");
+    percent.sort_unstable();
+    let median = percent[ROUNDS / 2];
+    eprintln!("{alone} messages alone, {beside} beside mute senders, median {median} %");
+    assert!(median >= 95, "{percent:?}");
+}
+
+fn zone_with_mute_senders(count: usize) -> Zone {
+    let mut zone = zone();
+    for n in 0..count {
+        zone.fault(format!("mute{n}.example"), Fault::Silence);
+    }
+    zone
+}
+
+/// MTAs that wait for the reply to the end of headers, which SPF is needed for.
+fn mute_senders(daemon: &Daemon, numbers: Range<usize>) -> Vec<MilterClient> {
+    let wait = |n| {
+        let mut mta = mta_with_client(daemon, GOOD_CLIENT);
+        let sender = format!("<a@mute{n}.example>");
+        assert_eq!(rcpt(&mut mta, &sender), Reply::Continue);
+        mta.send_frame(b'N', b"");
+        mta
+    };
+    numbers.map(wait).collect()
 }
 
 /// How many messages of one MTA are accepted in a time.
