@@ -83,11 +83,11 @@ async fn run_until_signal(
         drain.start();
         notify(&[NotifyState::Stopping]);
         tracing::info!("stopping");
-        Ok(())
     };
-    let serving = server::run(listeners, current, bounds, Arc::clone(&drain));
-    tokio::try_join!(until_signal, serving)?;
-    Ok(())
+    // A task of its own, for connections to begin where they are accepted.
+    let serving = tokio::spawn(server::run(listeners, current, bounds, Arc::clone(&drain)));
+    until_signal.await;
+    serving.await.context("the server failed")
 }
 
 fn snapshot(config: Config) -> Result<Arc<Snapshot<Dns>>> {
