@@ -17,7 +17,7 @@ use crate::{
     snapshot::Snapshot,
 };
 use listeners::Accepted;
-use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, future::pending, sync::Arc, time::Duration};
 use tokio::{
     select,
     sync::{OwnedSemaphorePermit, oneshot, watch},
@@ -50,13 +50,13 @@ pub async fn run<R: Resolve>(
         select! {
             biased;
             () = drain.started() => break,
+            () = connections.forget_one() => {}
             Accepted { stream, permit } = listeners.accept() => {
                 let (current, drain) = (current.clone(), Arc::clone(&drain));
                 connections.begin(permit, |end| {
                     Connection::new(stream, bounds.idle_timeout, end, current, drain).serve()
                 });
             }
-            () = connections.forget_one() => {}
         }
     }
     drop(listeners);
@@ -67,9 +67,16 @@ pub async fn run<R: Resolve>(
 /// one alone.
 #[derive(Default)]
 struct Connections {
-    tasks: JoinSet<()>,
-    /// Dropping one tells its connection to end.
-    ends: HashMap<Id, oneshot::Sender<Infallible>>,
+    tasks: JoinSet<Result<(), Closed>>,
+    open: HashMap<Id, Open>,
+}
+
+/// What an open connection has outside of its task.
+struct Open {
+    /// Dropped, it tells the connection to end.
+    _end: oneshot::Sender<Infallible>,
+    /// Its place among the connections that may be open.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Connections {
@@ -78,30 +85,36 @@ impl Connections {
         F: Future<Output = Result<(), Closed>> + Send + 'static,
     {
         let (tell, end) = oneshot::channel();
-        let served = serve(end);
-        let task = self.tasks.spawn(async move {
-            if let Err(closed) = served.await {
-                closed.tell();
-            }
-            drop(permit);
-        });
-        self.ends.insert(task.id(), tell);
+        let task = self.tasks.spawn(serve(end));
+        let open = Open {
+            _end: tell,
+            _permit: permit,
+        };
+        self.open.insert(task.id(), open);
     }
 
-    /// Waits until a connection is closed; for ever if there is none.
+    /// Waits until a connection is closed, and tells why; waits for ever if
+    /// there is none.
     async fn forget_one(&mut self) {
         let id = match self.tasks.join_next_with_id().await {
-            Some(Ok((id, ()))) => id,
+            Some(Ok((id, served))) => {
+                served.unwrap_or_else(|closed| closed.tell());
+                id
+            }
             // A panic, which is told where it happens.
             Some(Err(error)) => error.id(),
-            None => return std::future::pending().await,
+            None => return pending().await,
         };
-        self.ends.remove(&id);
+        self.open.remove(&id);
     }
 
     async fn end(mut self, drain: &Drain, patience: Duration) {
-        self.ends.clear();
-        let all_closed = async { while self.tasks.join_next().await.is_some() {} };
+        self.open.clear();
+        let all_closed = async {
+            while !self.tasks.is_empty() {
+                self.forget_one().await;
+            }
+        };
         if timeout(patience, all_closed).await.is_err() {
             tracing::warn!(
                 transactions = drain.under_way(),

@@ -150,11 +150,12 @@ where
             }
             Command::Helo(name) => self.helo(name)?,
             Command::Mail(argument) => self.mail(argument)?,
-            Command::Rcpt(argument) => self.rcpt(argument).await?,
+            // What waits for look-ups is large, and most connections are idle.
+            Command::Rcpt(argument) => Box::pin(self.rcpt(argument)).await?,
             Command::Header(name, value) => self.header(name, value)?,
-            Command::EndOfHeaders => self.end_of_headers().await?,
+            Command::EndOfHeaders => Box::pin(self.end_of_headers()).await?,
             Command::Body(piece) => self.body(piece)?,
-            Command::EndOfMessage(piece) => self.end_of_message(piece).await?,
+            Command::EndOfMessage(piece) => Box::pin(self.end_of_message(piece)).await?,
             Command::Abort => self.abort(),
             Command::Quit => self.phase = Phase::Over,
             Command::QuitForNext => {
