@@ -83,11 +83,13 @@ async fn run_until_signal(
         drain.start();
         notify(&[NotifyState::Stopping]);
         tracing::info!("stopping");
+        Ok(())
     };
     // A task of its own, for connections to begin where they are accepted.
     let serving = tokio::spawn(server::run(listeners, current, bounds, Arc::clone(&drain)));
-    until_signal.await;
-    serving.await.context("the server failed")
+    let serving = async { serving.await.context("the server failed") };
+    tokio::try_join!(until_signal, serving)?;
+    Ok(())
 }
 
 fn snapshot(config: Config) -> Result<Arc<Snapshot<Dns>>> {

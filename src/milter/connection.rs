@@ -123,13 +123,11 @@ where
         }
         let is_idle = self.phase <= Phase::Idle;
         while !has_next {
-            if is_idle && self.drain.has_started() {
-                return Ok(false);
-            }
             select! {
                 biased;
+                // First, so that an MTA that goes on and on can't put it off.
+                _end = &mut self.end, if is_idle => return Ok(false),
                 filled = self.wire.fill(frames, is_idle) => filled?,
-                _ended = &mut self.end, if is_idle => return Ok(false),
             }
             has_next = frames.has_next()?;
         }

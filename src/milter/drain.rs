@@ -36,8 +36,7 @@ impl Drain {
         self.start.notify_waiters();
     }
 
-    /// Whether an orderly end has begun.
-    pub fn has_started(&self) -> bool {
+    fn has_started(&self) -> bool {
         self.has_started.load(Ordering::SeqCst)
     }
 
