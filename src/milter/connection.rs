@@ -14,23 +14,17 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    address::{Client, ClientAddr, Mailbox, Recipient, ReversePath},
+    address::{Client, ClientAddr, Recipient, ReversePath},
     dns::Resolve,
-    policy::Tls,
     snapshot::Snapshot,
 };
 use indymilter::MacroStage;
-use std::{borrow::Cow, convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     select,
     sync::{oneshot, watch},
-    time::timeout,
 };
-
-/// How often a waiting MTA is told at end of message that we are still at work.
-/// Sendmail's default patience is 10 s.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
 /// A connection of an MTA.
 pub struct Connection<S, R> {
@@ -205,7 +199,7 @@ where
         let command = MailCommand {
             reverse_path: ReversePath::parse(&String::from_utf8_lossy(argument)),
             authenticated: self.macros.get("{auth_authen}").is_some(),
-            tls: tls(&self.macros),
+            tls: self.macros.tls(),
         };
         let response = session(&mut self.session, "MAIL")?.mail(command);
         self.phase = match response {
@@ -219,7 +213,7 @@ where
     async fn rcpt(&mut self, argument: &[u8]) -> Result<(), Closed> {
         self.macros.enter(MacroStage::Rcpt);
         self.in_order(Phase::Mail, Phase::Recipients);
-        let resolved = resolved_recipient(&self.macros);
+        let resolved = self.macros.resolved_recipient();
         let argument = String::from_utf8_lossy(argument);
         let recipient = Recipient::parse(&argument, resolved.as_deref());
         let queue_id = self.macros.get("i");
@@ -267,16 +261,8 @@ where
             session.body(last_piece);
         }
         let queue_id = self.macros.get("i");
-        let mut decision = pin!(session.end_of_message(queue_id.as_deref()));
-        let (response, edits) = loop {
-            match timeout(PROGRESS_INTERVAL, &mut decision).await {
-                Ok(decided) => break decided,
-                Err(_still_at_work) => {
-                    self.wire.replies.progress();
-                    self.wire.flush().await?;
-                }
-            }
-        };
+        let decision = session.end_of_message(queue_id.as_deref());
+        let (response, edits) = self.wire.report_progress(decision).await?;
         self.wire.replies.edit(&edits);
         self.wire.replies.respond(&response);
         self.phase = Phase::Idle;
@@ -315,30 +301,5 @@ fn host_name(name: &[u8]) -> String {
     match String::from_utf8_lossy(name) {
         name if name.is_empty() || name.starts_with('[') => "unknown".to_owned(),
         name => name.into_owned(),
-    }
-}
-
-/// How the client uses TLS. Sendmail tells in `{verify}` whether it trusts the
-/// certificate; Postfix does not have it, and sends `{cert_subject}` for
-/// trusted certificates alone.
-fn tls(macros: &Macros) -> Tls {
-    let verified = match macros.get("{verify}") {
-        Some(verify) => verify == "OK",
-        None => macros.get("{cert_subject}").is_some(),
-    };
-    match macros.get("{tls_version}") {
-        None => Tls::None,
-        Some(_) if verified => Tls::Verified,
-        Some(_) => Tls::Unverified,
-    }
-}
-
-/// The MTA's own idea of a recipient. Sendmail leaves a bare local part bare and
-/// delivers it on the host that it calls `{j}`.
-fn resolved_recipient(macros: &Macros) -> Option<Cow<'_, str>> {
-    let address = macros.get("{rcpt_addr}")?;
-    match (Mailbox::parse(&address).domain, macros.get("j")) {
-        (None, Some(host)) => Some(format!("{address}@{host}").into()),
-        (None, None) | (Some(_), _) => Some(address),
     }
 }

@@ -5,6 +5,7 @@
 //! mail transaction, even if the MTA sends none for that.
 
 use super::command::string;
+use crate::{address::Mailbox, policy::Tls};
 use indymilter::MacroStage;
 use std::borrow::Cow;
 
@@ -77,6 +78,31 @@ impl Macros {
         let mut values = values.filter_map(|stage| stage.get(name.as_bytes()));
         let value = values.find(|value| !value.is_empty())?;
         Some(String::from_utf8_lossy(value))
+    }
+
+    /// How the client uses TLS. Sendmail tells in `{verify}` whether it trusts
+    /// the certificate; Postfix does not have it, and sends `{cert_subject}` for
+    /// trusted certificates alone.
+    pub(super) fn tls(&self) -> Tls {
+        let verified = match self.get("{verify}") {
+            Some(verify) => verify == "OK",
+            None => self.get("{cert_subject}").is_some(),
+        };
+        match self.get("{tls_version}") {
+            None => Tls::None,
+            Some(_) if verified => Tls::Verified,
+            Some(_) => Tls::Unverified,
+        }
+    }
+
+    /// The MTA's own idea of a recipient. Sendmail leaves a bare local part bare
+    /// and delivers it on the host that it calls `{j}`.
+    pub(super) fn resolved_recipient(&self) -> Option<Cow<'_, str>> {
+        let address = self.get("{rcpt_addr}")?;
+        match (Mailbox::parse(&address).domain, self.get("j")) {
+            (None, Some(host)) => Some(format!("{address}@{host}").into()),
+            (None, None) | (Some(_), _) => Some(address),
+        }
     }
 }
 

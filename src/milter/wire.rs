@@ -1,11 +1,16 @@
 //! The two directions of a milter connection, neither of which waits for ever.
 
 use super::{closed::Closed, frame::Frames, patience::Patience, replies::Replies};
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     select,
+    time::timeout,
 };
+
+/// How often a waiting MTA is told at end of message that we are still at work.
+/// Sendmail's default patience is 10 s.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
 /// A connection's stream, the replies that are to go out on it, and how long the
 /// MTA may be silent or leave them unread.
@@ -60,5 +65,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         self.replies.clear();
         Ok(())
+    }
+
+    /// Awaits `work` and keeps an MTA that waits for the end of a message
+    /// patient.
+    ///
+    /// # Errors
+    /// As [`Wire::flush`].
+    pub(super) async fn report_progress<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Closed> {
+        let mut work = pin!(work);
+        loop {
+            match timeout(PROGRESS_INTERVAL, &mut work).await {
+                Ok(done) => return Ok(done),
+                Err(_still_at_work) => {
+                    self.replies.progress();
+                    self.flush().await?;
+                }
+            }
+        }
     }
 }
