@@ -65,8 +65,9 @@ impl<R: Resolve> Checks<R> {
     }
 
     /// Whether a recipient's domain takes mail over IPv6.
-    pub fn opt_in(&self, domain: Option<&Domain>) -> opt_in::Answer {
-        self.opt_in.ask(domain)
+    pub async fn opt_in(&self, domain: Option<&Domain>) -> opt_in::Answer {
+        let deadline = self.deadline();
+        self.opt_in.ask(&*self.resolver, deadline, domain).await
     }
 
     /// Starts the reverse look-up of an address, and behind it the look-up of

@@ -1,10 +1,12 @@
 //! Which recipient domains take mail over IPv6.
 //!
 //! Sources are asked in a fixed order and the first definite answer wins; the
-//! default speaks for a domain that no source knows.
+//! default speaks for a domain that no source knows. A source that can't answer
+//! now ends the search: one that comes later must not overrule what it may say.
 
-use crate::{address::Domain, config, policy};
+use crate::{address::Domain, config, dns::Resolve, policy};
 use std::{collections::HashSet, fmt};
+use tokio::time::Instant;
 
 /// The sources of one configuration.
 #[derive(Clone, Debug)]
@@ -22,11 +24,32 @@ pub struct Answer {
     pub source: Source,
 }
 
+/// What one source knows of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Known {
+    /// It opted in.
+    Yes,
+    /// It opted out.
+    No,
+    /// The source has no entry for it: the next one is asked.
+    Nothing,
+    /// The source can't tell now.
+    Temperror,
+}
+
 /// Who decided about a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
+    /// The file that `sixgate opt-in` edits, `opt_in.managed_file`.
+    Managed,
     /// `opt_in.domains` of the configuration.
     Domains,
+    /// A list of `opt_in.files`.
+    File,
+    /// The zone `opt_in.dns_zone`.
+    DnsZone,
+    /// The server `opt_in.socketmap`.
+    Socketmap,
     /// No source knows the domain: `opt_in.default`.
     Default,
     /// The recipient has no domain that could opt in.
@@ -36,7 +59,11 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Managed => "managed",
             Self::Domains => "domains",
+            Self::File => "file",
+            Self::DnsZone => "dns-zone",
+            Self::Socketmap => "socketmap",
             Self::Default => "default",
             Self::NoDomain => "no-domain",
         })
@@ -53,28 +80,75 @@ impl Sources {
     }
 
     /// Asks for a domain; `None` is a recipient without one, which can't opt in
-    /// whatever the default is.
-    pub fn ask(&self, domain: Option<&Domain>) -> Answer {
-        let (yes, source) = match domain {
-            None => (false, Source::NoDomain),
-            Some(domain) if self.domains.contains(domain) => (true, Source::Domains),
-            Some(_) => (self.default, Source::Default),
+    /// whatever the default is. A source that has not answered by `deadline`
+    /// can't tell. While the sources are lists, nothing is waited for.
+    pub async fn ask<R: Resolve>(
+        &self,
+        resolver: &R,
+        deadline: Instant,
+        domain: Option<&Domain>,
+    ) -> Answer {
+        let Some(domain) = domain else {
+            return Answer::definite(policy::OptIn::No, Source::NoDomain);
         };
-        let opt_in = if yes {
-            policy::OptIn::Yes
-        } else {
-            policy::OptIn::No
+        if let Some(answer) = self.ask_lists(domain) {
+            return answer;
+        }
+        if let Some(answer) = self.ask_servers(resolver, deadline, domain).await {
+            return answer;
+        }
+        Answer::definite(self.default(), Source::Default)
+    }
+
+    fn ask_lists(&self, domain: &Domain) -> Option<Answer> {
+        let listed = match self.domains.contains(domain) {
+            true => Known::Yes,
+            false => Known::Nothing,
         };
-        Answer { opt_in, source }
+        Answer::of(listed, Source::Domains)
+    }
+
+    async fn ask_servers<R: Resolve>(
+        &self,
+        _resolver: &R,
+        _deadline: Instant,
+        _domain: &Domain,
+    ) -> Option<Answer> {
+        None
+    }
+
+    fn default(&self) -> policy::OptIn {
+        match self.default {
+            true => policy::OptIn::Yes,
+            false => policy::OptIn::No,
+        }
+    }
+}
+
+impl Answer {
+    /// What a source says; `None` if the next one is to be asked.
+    fn of(known: Known, source: Source) -> Option<Self> {
+        let opt_in = match known {
+            Known::Yes => policy::OptIn::Yes,
+            Known::No => policy::OptIn::No,
+            Known::Temperror => policy::OptIn::Temperror,
+            Known::Nothing => return None,
+        };
+        Some(Self { opt_in, source })
+    }
+
+    fn definite(opt_in: policy::OptIn, source: Source) -> Self {
+        Self { opt_in, source }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::Dns;
 
-    #[test]
-    fn a_domain_is_found_itself_and_its_subdomains_are_not() {
+    #[tokio::test]
+    async fn a_domain_is_found_itself_and_its_subdomains_are_not() {
         let table = [
             // default, domain, want
             (false, Some("contoso.com"), true, Source::Domains),
@@ -83,13 +157,18 @@ mod tests {
             (true, Some("other.example"), true, Source::Default),
             (true, None, false, Source::NoDomain),
         ];
+        let dns = Dns::new(&config::Dns {
+            servers: vec!["127.0.0.1:53".parse().unwrap()],
+            ..config::Dns::default()
+        });
+        let dns = dns.unwrap();
         for (default, domain, yes, source) in table {
             let sources = Sources::new(&config::OptIn {
                 default,
                 domains: vec![Domain::parse("Contoso.com.").unwrap()],
             });
             let domain = domain.map(|text| Domain::parse(text).unwrap());
-            let answer = sources.ask(domain.as_ref());
+            let answer = sources.ask(&dns, Instant::now(), domain.as_ref()).await;
             assert_eq!(answer.opt_in == policy::OptIn::Yes, yes, "{domain:?}");
             assert_eq!(answer.source, source, "{domain:?}");
         }

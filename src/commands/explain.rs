@@ -85,7 +85,6 @@ async fn find_out(
         reverse_path: ReversePath::parse(&arguments.from),
         helo: arguments.helo.clone(),
     };
-    let recipients = arguments.to.iter().map(|to| Recipient::parse(to, None));
     let (mut reverse, mut confirmation) = checks.reverse(sender.client);
     let (spf, spf_trace) = checks.spf_explained(&sender).await;
     let dkim = match message {
@@ -93,12 +92,7 @@ async fn find_out(
         None => None,
     };
     Ok(Findings {
-        recipients: recipients
-            .map(|recipient| {
-                let answer = checks.opt_in(recipient.domain.name());
-                (recipient, answer)
-            })
-            .collect(),
+        recipients: recipients(arguments, &checks).await,
         reverse: reverse.get().await.clone(),
         confirmation: *confirmation.get().await,
         spf,
@@ -106,6 +100,19 @@ async fn find_out(
         dkim,
         questions: checks.resolver().questions(),
     })
+}
+
+async fn recipients(
+    arguments: &Explain,
+    checks: &Checks<Traced<Dns>>,
+) -> Vec<(Recipient, opt_in::Answer)> {
+    let mut answered = Vec::with_capacity(arguments.to.len());
+    for to in &arguments.to {
+        let recipient = Recipient::parse(to, None);
+        let answer = checks.opt_in(recipient.domain.name()).await;
+        answered.push((recipient, answer));
+    }
+    answered
 }
 
 /// `None` if nothing is signed.
