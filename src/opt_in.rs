@@ -166,6 +166,7 @@ mod tests {
             let sources = Sources::new(&config::OptIn {
                 default,
                 domains: vec![Domain::parse("Contoso.com.").unwrap()],
+                ..config::OptIn::default()
             });
             let domain = domain.map(|text| Domain::parse(text).unwrap());
             let answer = sources.ask(&dns, Instant::now(), domain.as_ref()).await;

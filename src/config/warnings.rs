@@ -60,7 +60,8 @@ impl Config {
     }
 
     fn opt_in(&self) -> Vec<String> {
-        if !self.opt_in.default && self.opt_in.domains.is_empty() {
+        let asked = self.opt_in.dns_zone.is_some() || self.opt_in.socketmap.is_some();
+        if !self.opt_in.default && self.opt_in.domains.is_empty() && !asked {
             let warning = "opt_in: no domain has opted in, so all mail over IPv6 is refused";
             return vec![warning.to_owned()];
         }
