@@ -59,6 +59,11 @@ impl<R: Resolve> Checks<R> {
         }
     }
 
+    /// Keeps what the same opt-in servers said before a reload.
+    pub fn inherit(&mut self, old: &Self) {
+        self.opt_in.inherit(&old.opt_in);
+    }
+
     /// The resolver that all checks ask.
     pub fn resolver(&self) -> &R {
         &self.resolver
@@ -67,7 +72,7 @@ impl<R: Resolve> Checks<R> {
     /// Whether a recipient's domain takes mail over IPv6.
     pub async fn opt_in(&self, domain: Option<&Domain>) -> opt_in::Answer {
         let deadline = self.deadline();
-        self.opt_in.ask(&*self.resolver, deadline, domain).await
+        self.opt_in.ask(&self.resolver, deadline, domain).await
     }
 
     /// Starts the reverse look-up of an address, and behind it the look-up of

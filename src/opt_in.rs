@@ -4,14 +4,24 @@
 //! default speaks for a domain that no source knows. A source that can't answer
 //! now ends the search: one that comes later must not overrule what it may say.
 
+mod cache;
+mod dns_zone;
+mod socketmap;
+
+pub use cache::Status;
+
 use crate::{address::Domain, config, dns::Resolve, policy};
-use std::{collections::HashSet, fmt};
+use dns_zone::DnsZone;
+use socketmap::Socketmap;
+use std::{collections::HashSet, fmt, sync::Arc};
 use tokio::time::Instant;
 
 /// The sources of one configuration.
 #[derive(Clone, Debug)]
 pub struct Sources {
     domains: HashSet<Domain>,
+    dns_zone: Option<DnsZone>,
+    socketmap: Option<Socketmap>,
     default: bool,
 }
 
@@ -75,8 +85,34 @@ impl Sources {
     pub fn new(config: &config::OptIn) -> Self {
         Self {
             domains: config.domains.iter().cloned().collect(),
+            dns_zone: config
+                .dns_zone
+                .clone()
+                .map(|zone| DnsZone::new(zone, config.cache)),
+            socketmap: config
+                .socketmap
+                .as_ref()
+                .map(|socketmap| Socketmap::new(socketmap, config.cache)),
             default: config.default,
         }
+    }
+
+    /// Keeps what the same servers said before a reload.
+    pub fn inherit(&mut self, old: &Self) {
+        if let (Some(zone), Some(old)) = (&mut self.dns_zone, &old.dns_zone) {
+            zone.inherit(old);
+        }
+        if let (Some(socketmap), Some(old)) = (&mut self.socketmap, &old.socketmap) {
+            socketmap.inherit(old);
+        }
+    }
+
+    /// How the servers among the sources do.
+    pub fn server_status(&self) -> Vec<(Source, Status)> {
+        let zone = self.dns_zone.iter().map(|z| (Source::DnsZone, z.status()));
+        let socketmap = self.socketmap.iter();
+        zone.chain(socketmap.map(|s| (Source::Socketmap, s.status())))
+            .collect()
     }
 
     /// Asks for a domain; `None` is a recipient without one, which can't opt in
@@ -84,7 +120,7 @@ impl Sources {
     /// can't tell. While the sources are lists, nothing is waited for.
     pub async fn ask<R: Resolve>(
         &self,
-        resolver: &R,
+        resolver: &Arc<R>,
         deadline: Instant,
         domain: Option<&Domain>,
     ) -> Answer {
@@ -110,11 +146,19 @@ impl Sources {
 
     async fn ask_servers<R: Resolve>(
         &self,
-        _resolver: &R,
-        _deadline: Instant,
-        _domain: &Domain,
+        resolver: &Arc<R>,
+        deadline: Instant,
+        domain: &Domain,
     ) -> Option<Answer> {
-        None
+        if let Some(zone) = &self.dns_zone {
+            let known = zone.ask(resolver, deadline, domain).await;
+            if let Some(answer) = Answer::of(known, Source::DnsZone) {
+                return Some(answer);
+            }
+        }
+        let socketmap = self.socketmap.as_ref()?;
+        let known = socketmap.ask(deadline, domain).await;
+        Answer::of(known, Source::Socketmap)
     }
 
     fn default(&self) -> policy::OptIn {
@@ -161,7 +205,7 @@ mod tests {
             servers: vec!["127.0.0.1:53".parse().unwrap()],
             ..config::Dns::default()
         });
-        let dns = dns.unwrap();
+        let dns = Arc::new(dns.unwrap());
         for (default, domain, yes, source) in table {
             let sources = Sources::new(&config::OptIn {
                 default,

@@ -18,4 +18,12 @@ impl<R: Resolve> Snapshot<R> {
         let checks = Checks::new(&config, resolver);
         Self { config, checks }
     }
+
+    /// The same in the place of another one: what servers told that one is
+    /// still known.
+    pub fn succeeding(old: &Self, config: Config, resolver: R) -> Self {
+        let mut new = Self::new(config, resolver);
+        new.checks.inherit(&old.checks);
+        new
+    }
 }

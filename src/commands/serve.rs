@@ -91,8 +91,12 @@ async fn run_until_signal(
 }
 
 fn snapshot(config: Config) -> Result<Arc<Snapshot<Dns>>> {
-    let dns = Dns::new(&config.dns).context("can't set the DNS resolver up")?;
+    let dns = resolver(&config)?;
     Ok(Arc::new(Snapshot::new(config, dns)))
+}
+
+fn resolver(config: &Config) -> Result<Dns> {
+    Dns::new(&config.dns).context("can't set the DNS resolver up")
 }
 
 /// Reads the configuration again at SIGHUP.
@@ -122,7 +126,9 @@ impl Reloader {
     fn reload(&self) -> Result<()> {
         let config = Config::load_for_host(&self.file)?;
         self.warn_about_what_needs_a_restart(&config);
-        self.sender.send_replace(snapshot(config)?);
+        let dns = resolver(&config)?;
+        let new = Snapshot::succeeding(&self.sender.borrow(), config, dns);
+        self.sender.send_replace(Arc::new(new));
         Ok(())
     }
 
