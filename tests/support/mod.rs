@@ -8,3 +8,5 @@
 pub mod daemon;
 pub mod dns;
 pub mod milter;
+pub mod opt_in;
+pub mod socketmap;

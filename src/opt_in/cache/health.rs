@@ -13,13 +13,14 @@ pub(super) struct Health {
     failing: bool,
     last_success: Option<Instant>,
     failure: Option<Failure>,
-    logged: Option<Instant>,
+    last_warning: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Failure {
     reason: String,
     since: Instant,
+    told: bool,
 }
 
 impl Health {
@@ -29,7 +30,7 @@ impl Health {
             failing: false,
             last_success: None,
             failure: None,
-            logged: None,
+            last_warning: None,
         }
     }
 
@@ -50,7 +51,7 @@ impl Health {
     pub(super) fn succeeded(&mut self) {
         self.failing = false;
         self.last_success = Some(Instant::now());
-        if self.failure.take().is_some() && self.logged.take().is_some() {
+        if self.failure.take().is_some_and(|failure| failure.told) {
             tracing::info!("{} answers again", self.server);
         }
     }
@@ -58,10 +59,12 @@ impl Health {
     pub(super) fn failed(&mut self, reason: &str) {
         self.failing = true;
         let now = Instant::now();
-        let since = self.failure.as_ref().map_or(now, |failure| failure.since);
-        let reason = reason.to_owned();
-        self.failure = Some(Failure { reason, since });
-        self.log(now);
+        let before = self.failure.take();
+        self.failure = Some(Failure {
+            reason: reason.to_owned(),
+            since: before.as_ref().map_or(now, |failure| failure.since),
+            told: self.warn(reason, now) || before.is_some_and(|failure| failure.told),
+        });
     }
 
     /// It has not answered yet, which is no failure so far.
@@ -69,17 +72,16 @@ impl Health {
         self.failing = true;
     }
 
-    fn log(&mut self, now: Instant) {
-        if self.logged.is_some_and(|at| now - at < LOG_INTERVAL) {
-            return;
-        }
-        self.logged = Some(now);
-        if let Some(failure) = &self.failure {
+    /// Whether it was time to say so again.
+    fn warn(&mut self, reason: &str, now: Instant) -> bool {
+        let due = self.last_warning.is_none_or(|at| now - at >= LOG_INTERVAL);
+        if due {
+            self.last_warning = Some(now);
+            let server = &self.server;
             tracing::warn!(
-                "{} can't tell who has opted in: {}; what it last said serves meanwhile",
-                self.server,
-                failure.reason
+                "{server} can't tell who has opted in: {reason}; what it last said serves meanwhile"
             );
         }
+        due
     }
 }
