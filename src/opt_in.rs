@@ -4,6 +4,9 @@
 //! default speaks for a domain that no source knows. A source that can't answer
 //! now ends the search: one that comes later must not overrule what it may say.
 
+pub mod entry;
+pub mod list;
+
 use crate::{address::Domain, config, dns::Resolve, policy};
 use std::{collections::HashSet, fmt};
 use tokio::time::Instant;
