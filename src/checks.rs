@@ -48,10 +48,10 @@ pub struct Sender {
 
 impl<R: Resolve> Checks<R> {
     /// Makes the checks that a configuration asks for.
-    pub fn new(config: &Config, resolver: R) -> Self {
+    pub fn new(config: &Config, opt_in: opt_in::Sources, resolver: R) -> Self {
         Self {
             resolver: Arc::new(resolver),
-            opt_in: opt_in::Sources::new(&config.opt_in),
+            opt_in,
             keys: Arc::default(),
             spf_limits: config.spf,
             dkim_limits: config.dkim,
@@ -62,6 +62,11 @@ impl<R: Resolve> Checks<R> {
     /// The resolver that all checks ask.
     pub fn resolver(&self) -> &R {
         &self.resolver
+    }
+
+    /// The sources that tell who opted in.
+    pub fn opt_in_sources(&self) -> &opt_in::Sources {
+        &self.opt_in
     }
 
     /// Whether a recipient's domain takes mail over IPv6.
