@@ -48,10 +48,10 @@ pub struct Sender {
 
 impl<R: Resolve> Checks<R> {
     /// Makes the checks that a configuration asks for.
-    pub fn new(config: &Config, resolver: R) -> Self {
+    pub fn new(config: &Config, opt_in: opt_in::Sources, resolver: R) -> Self {
         Self {
             resolver: Arc::new(resolver),
-            opt_in: opt_in::Sources::new(&config.opt_in),
+            opt_in,
             keys: Arc::default(),
             spf_limits: config.spf,
             dkim_limits: config.dkim,
@@ -59,14 +59,14 @@ impl<R: Resolve> Checks<R> {
         }
     }
 
-    /// Keeps what the same opt-in servers said before a reload.
-    pub fn inherit(&mut self, old: &Self) {
-        self.opt_in.inherit(&old.opt_in);
-    }
-
     /// The resolver that all checks ask.
     pub fn resolver(&self) -> &R {
         &self.resolver
+    }
+
+    /// The sources that tell who opted in.
+    pub fn opt_in_sources(&self) -> &opt_in::Sources {
+        &self.opt_in
     }
 
     /// Whether a recipient's domain takes mail over IPv6.

@@ -8,6 +8,7 @@
 mod addresses;
 mod error;
 mod host;
+mod lists;
 mod nearest;
 mod opt_in_servers;
 mod quantities;
@@ -23,9 +24,10 @@ mod words;
 pub use error::ConfigError;
 pub use host::group_id;
 
-use crate::{address::Domain, policy, reply::Replies};
+use crate::{address::Domain, opt_in::entry::Entry, policy, reply::Replies};
 use addresses::DnsServer;
 use ipnet::IpNet;
+use lists::{ListEntry, ListPath};
 use opt_in_servers::{SocketmapTable, ZoneName};
 use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
 use serde::{Deserialize, Serialize};
@@ -35,7 +37,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use texts::{AuthservId, LogFilter, MailDomain};
+use texts::{AuthservId, LogFilter};
 use value::{List, Optional, Scalar};
 use words::{Word, YesNo};
 
@@ -182,15 +184,21 @@ pub enum Mode {
 }
 
 /// Which domains take mail over IPv6.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptIn {
     /// What a domain has that no source knows. The default is `false`.
     #[serde(with = "Scalar::<YesNo>")]
     pub default: bool,
-    /// Domains that opted in. The default is none.
-    #[serde(with = "List::<MailDomain>")]
-    pub domains: Vec<Domain>,
+    /// Domains that opted in or out. The default is none.
+    #[serde(with = "List::<ListEntry>")]
+    pub domains: Vec<Entry>,
+    /// Lists of such, and folders with `*.list`. The default is none.
+    #[serde(with = "List::<ListPath>")]
+    pub files: Vec<PathBuf>,
+    /// The list that `sixgate opt-in` edits. The default is [`MANAGED_FILE`].
+    #[serde(with = "Scalar::<ListPath>")]
+    pub managed_file: PathBuf,
     /// A zone that is asked for `DOMAIN.ZONE` type A in the manner of RFC 5782.
     /// The default is none.
     #[serde(with = "Optional::<ZoneName>")]
@@ -201,6 +209,24 @@ pub struct OptIn {
     /// How long answers of `dns_zone` and `socketmap` are kept.
     #[serde(with = "section")]
     pub cache: OptInCache,
+}
+
+/// Where the managed list is unless told otherwise. Here alone it need not be
+/// there at first.
+pub const MANAGED_FILE: &str = "/var/lib/sixgate/opt-in.list";
+
+impl Default for OptIn {
+    fn default() -> Self {
+        Self {
+            default: false,
+            domains: Vec::new(),
+            files: Vec::new(),
+            managed_file: PathBuf::from(MANAGED_FILE),
+            dns_zone: None,
+            socketmap: None,
+            cache: OptInCache::default(),
+        }
+    }
 }
 
 /// A table of socketmap_table(5).

@@ -4,22 +4,31 @@
 //! default speaks for a domain that no source knows. A source that can't answer
 //! now ends the search: one that comes later must not overrule what it may say.
 
+pub mod entry;
+pub mod files;
+pub mod list;
+
 mod cache;
 mod dns_zone;
+mod live_list;
 mod socketmap;
-
-pub use cache::Status;
 
 use crate::{address::Domain, config, dns::Resolve, policy};
 use dns_zone::DnsZone;
+use entry::Entry;
+use files::{ListError, Location};
+use list::List;
+use live_list::{LiveList, Presence};
 use socketmap::Socketmap;
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// The sources of one configuration.
+/// The sources of one configuration. A copy is the same sources.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    domains: HashSet<Domain>,
+    managed: Arc<LiveList>,
+    domains: Arc<List>,
+    files: Arc<LiveList>,
     dns_zone: Option<DnsZone>,
     socketmap: Option<Socketmap>,
     default: bool,
@@ -32,6 +41,33 @@ pub struct Answer {
     pub opt_in: policy::OptIn,
     /// Who says so.
     pub source: Source,
+}
+
+/// How a source is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Which one it is.
+    pub source: Source,
+    /// How many entries it has; of a server, how many domains have an answer of
+    /// it that is remembered.
+    pub entries: usize,
+    /// How long ago it was read, or the server last gave a definite answer;
+    /// `None` for what stands in the configuration, and for a server that never
+    /// did.
+    pub age: Option<Duration>,
+    /// Why a list is not what its files say, so that the last good one is in
+    /// force, or why the server can't tell.
+    pub error: Option<String>,
+}
+
+/// The entry of a list that decides about a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The entry.
+    pub entry: Entry,
+    /// Where it stands; `None` in the configuration, or if the file has changed
+    /// since.
+    pub location: Option<Location>,
 }
 
 /// What one source knows of a domain.
@@ -81,38 +117,78 @@ impl fmt::Display for Source {
 }
 
 impl Sources {
-    /// Prepares the sources of a configuration.
-    pub fn new(config: &config::OptIn) -> Self {
-        Self {
-            domains: config.domains.iter().cloned().collect(),
-            dns_zone: config
-                .dns_zone
-                .clone()
-                .map(|zone| DnsZone::new(zone, config.cache)),
-            socketmap: config
-                .socketmap
-                .as_ref()
-                .map(|socketmap| Socketmap::new(socketmap, config.cache)),
+    /// Reads the lists that a configuration names. What `previous` has under the
+    /// same name is read again and shared with it, so that connections which
+    /// began before a reload see later changes, too. Takes its time.
+    ///
+    /// # Errors
+    /// When a list can't be read, is empty without saying so, or is wrong.
+    pub fn open(config: &config::OptIn, previous: Option<&Self>) -> Result<Self, ListError> {
+        let managed = vec![config.managed_file.clone()];
+        let presence = match config.managed_file == Path::new(config::MANAGED_FILE) {
+            true => Presence::NotYet,
+            false => Presence::Required,
+        };
+        let files = config.files.clone();
+        Ok(Self {
+            managed: match previous.map(|old| &old.managed) {
+                Some(old) if *old.paths() == managed => read_again(old)?,
+                Some(_) | None => LiveList::open("opt_in.managed_file", managed, presence)?.into(),
+            },
+            files: match previous.map(|old| &old.files) {
+                Some(old) if *old.paths() == files => read_again(old)?,
+                Some(_) | None => LiveList::open("opt_in.files", files, Presence::Required)?.into(),
+            },
+            domains: Arc::new(list_of(&config.domains)),
+            dns_zone: config.dns_zone.as_ref().map(|zone| {
+                let old = previous.and_then(|old| old.dns_zone.as_ref());
+                DnsZone::new(zone, config.cache, old)
+            }),
+            socketmap: config.socketmap.as_ref().map(|socketmap| {
+                let old = previous.and_then(|old| old.socketmap.as_ref());
+                Socketmap::new(socketmap, config.cache, old)
+            }),
             default: config.default,
-        }
+        })
     }
 
-    /// Keeps what the same servers said before a reload.
-    pub fn inherit(&mut self, old: &Self) {
-        if let (Some(zone), Some(old)) = (&mut self.dns_zone, &old.dns_zone) {
-            zone.inherit(old);
-        }
-        if let (Some(socketmap), Some(old)) = (&mut self.socketmap, &old.socketmap) {
-            socketmap.inherit(old);
-        }
+    /// What is to be warned of: that nobody takes mail over IPv6.
+    pub fn warning(&self) -> Option<&'static str> {
+        let entries = [
+            self.managed.list(),
+            self.files.list(),
+            Arc::clone(&self.domains),
+        ];
+        let has_server = self.dns_zone.is_some() || self.socketmap.is_some();
+        let is_nobody = !self.default && !has_server && entries.iter().all(|list| list.is_empty());
+        is_nobody.then_some("opt_in: no domain has opted in, so all mail over IPv6 is refused")
     }
 
-    /// How the servers among the sources do.
-    pub fn server_status(&self) -> Vec<(Source, Status)> {
-        let zone = self.dns_zone.iter().map(|z| (Source::DnsZone, z.status()));
-        let socketmap = self.socketmap.iter();
-        zone.chain(socketmap.map(|s| (Source::Socketmap, s.status())))
-            .collect()
+    /// How the sources are, in the order in which they are asked.
+    pub fn status(&self) -> Vec<Status> {
+        let of = |source, live: &LiveList| Status {
+            source,
+            entries: live.list().len(),
+            age: Some(live.age()),
+            error: live.error().map(|error| error.to_string()),
+        };
+        let domains = Status {
+            source: Source::Domains,
+            entries: self.domains.len(),
+            age: None,
+            error: None,
+        };
+        let managed = of(Source::Managed, &self.managed);
+        let mut all = vec![managed, domains, of(Source::File, &self.files)];
+        all.extend(self.dns_zone.as_ref().map(DnsZone::status));
+        all.extend(self.socketmap.as_ref().map(Socketmap::status));
+        all
+    }
+
+    /// Follows the files of the lists from now on. Needs a runtime.
+    pub fn follow(&self) {
+        self.managed.follow();
+        self.files.follow();
     }
 
     /// Asks for a domain; `None` is a recipient without one, which can't opt in
@@ -136,12 +212,24 @@ impl Sources {
         Answer::definite(self.default(), Source::Default)
     }
 
-    fn ask_lists(&self, domain: &Domain) -> Option<Answer> {
-        let listed = match self.domains.contains(domain) {
-            true => Known::Yes,
-            false => Known::Nothing,
+    /// The entry behind the answer of a list. Reads its files, for people.
+    pub fn listed(&self, source: Source, domain: &Domain) -> Option<Listed> {
+        let (entry, paths) = match source {
+            Source::Managed => (self.managed.list().entry_for(domain)?, self.managed.paths()),
+            Source::File => (self.files.list().entry_for(domain)?, self.files.paths()),
+            Source::Domains => (self.domains.entry_for(domain)?, [].as_slice()),
+            Source::DnsZone | Source::Socketmap | Source::Default | Source::NoDomain => {
+                return None;
+            }
         };
-        Answer::of(listed, Source::Domains)
+        let location = files::locate(paths, &entry);
+        Some(Listed { entry, location })
+    }
+
+    fn ask_lists(&self, domain: &Domain) -> Option<Answer> {
+        Answer::of(self.managed.ask(domain), Source::Managed)
+            .or_else(|| Answer::of(self.domains.ask(domain), Source::Domains))
+            .or_else(|| Answer::of(self.files.ask(domain), Source::File))
     }
 
     async fn ask_servers<R: Resolve>(
@@ -169,6 +257,20 @@ impl Sources {
     }
 }
 
+fn read_again(list: &Arc<LiveList>) -> Result<Arc<LiveList>, ListError> {
+    list.read_again()?;
+    Ok(Arc::clone(list))
+}
+
+fn list_of(entries: &[Entry]) -> List {
+    let mut list = List::default();
+    for entry in entries {
+        // The configuration has none that contradict each other.
+        let _ = list.insert(entry);
+    }
+    list
+}
+
 impl Answer {
     /// What a source says; `None` if the next one is to be asked.
     fn of(known: Known, source: Source) -> Option<Self> {
@@ -190,32 +292,64 @@ impl Answer {
 mod tests {
     use super::*;
     use crate::dns::Dns;
+    use std::fs;
 
-    #[tokio::test]
-    async fn a_domain_is_found_itself_and_its_subdomains_are_not() {
-        let table = [
-            // default, domain, want
-            (false, Some("contoso.com"), true, Source::Domains),
-            (false, Some("mail.contoso.com"), false, Source::Default),
-            (false, Some("com"), false, Source::Default),
-            (true, Some("other.example"), true, Source::Default),
-            (true, None, false, Source::NoDomain),
-        ];
-        let dns = Dns::new(&config::Dns {
+    fn dns() -> Arc<Dns> {
+        let nobody = config::Dns {
             servers: vec!["127.0.0.1:53".parse().unwrap()],
             ..config::Dns::default()
-        });
-        let dns = Arc::new(dns.unwrap());
-        for (default, domain, yes, source) in table {
-            let sources = Sources::new(&config::OptIn {
-                default,
-                domains: vec![Domain::parse("Contoso.com.").unwrap()],
-                ..config::OptIn::default()
-            });
-            let domain = domain.map(|text| Domain::parse(text).unwrap());
-            let answer = sources.ask(&dns, Instant::now(), domain.as_ref()).await;
-            assert_eq!(answer.opt_in == policy::OptIn::Yes, yes, "{domain:?}");
-            assert_eq!(answer.source, source, "{domain:?}");
+        };
+        Arc::new(Dns::new(&nobody).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_first_source_that_knows_a_domain_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let [managed_file, file] =
+            ["managed.list", "file.list"].map(|name| folder.path().join(name));
+        fs::write(&managed_file, "a.example\n!b.example\n.c.example\n").unwrap();
+        fs::write(
+            &file,
+            "!a.example\nb.example\n!x.c.example\ne.example\n!d.example\n",
+        )
+        .unwrap();
+        let entries = ["!.c.example", "d.example"];
+        let config = config::OptIn {
+            default: false,
+            domains: entries.map(|entry| entry.parse().unwrap()).into(),
+            files: vec![file],
+            managed_file,
+            ..config::OptIn::default()
+        };
+        let table = [
+            ("a.example", true, Source::Managed),
+            ("b.example", false, Source::Managed),
+            ("x.c.example", true, Source::Managed),
+            ("d.example", true, Source::Domains),
+            ("e.example", true, Source::File),
+            ("other.example", false, Source::Default),
+        ];
+        let sources = Sources::open(&config, None).unwrap();
+        for (domain, yes, source) in table {
+            let domain = Domain::parse(domain).unwrap();
+            let answer = sources.ask(&dns(), Instant::now(), Some(&domain)).await;
+            assert_eq!(answer.opt_in == policy::OptIn::Yes, yes, "{domain}");
+            assert_eq!(answer.source, source, "{domain}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_default_is_for_domains_alone() {
+        let config = config::OptIn {
+            default: true,
+            ..config::OptIn::default()
+        };
+        let sources = Sources::open(&config, None).unwrap();
+        let domain = Domain::parse("other.example").unwrap();
+        let answer = sources.ask(&dns(), Instant::now(), Some(&domain)).await;
+        assert_eq!(answer.opt_in, policy::OptIn::Yes);
+        let answer = sources.ask(&dns(), Instant::now(), None).await;
+        assert_eq!(answer.opt_in, policy::OptIn::No);
+        assert_eq!(answer.source, Source::NoDomain);
     }
 }

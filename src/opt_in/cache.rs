@@ -7,7 +7,7 @@
 
 mod health;
 
-use super::Known;
+use super::{Known, Source, Status};
 use crate::{address::Domain, config, recent::Recent};
 use health::Health;
 use std::{
@@ -63,18 +63,6 @@ pub(super) enum Says {
     Nothing,
 }
 
-/// How a server does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Domains whose last answer is remembered.
-    pub domains: usize,
-    /// How long ago it last gave a definite answer; `None` if it never did.
-    pub last_success: Option<Duration>,
-    /// Why it can't tell, and for how long it could not; `None` while it is
-    /// well or was never asked.
-    pub failure: Option<(String, Duration)>,
-}
-
 #[derive(Debug)]
 struct Shared {
     answers: Mutex<Recent<Domain, Entry>>,
@@ -114,8 +102,11 @@ impl Cache {
 
     /// Goes on with what another cache of the same server remembers. The
     /// lifetimes are its own.
-    pub(super) fn inherit(&mut self, old: &Self) {
-        self.shared = Arc::clone(&old.shared);
+    pub(super) fn succeeding(self, old: &Self) -> Self {
+        Self {
+            shared: Arc::clone(&old.shared),
+            ..self
+        }
     }
 
     /// The answer for a domain. `question` is asked if need be; when it has no
@@ -144,13 +135,14 @@ impl Cache {
     }
 
     /// How the server does.
-    pub(super) fn status(&self) -> Status {
-        let domains = lock(&self.shared.answers).len();
+    pub(super) fn status(&self, source: Source) -> Status {
+        let entries = lock(&self.shared.answers).len();
         let health = lock(&self.shared.health);
         Status {
-            domains,
-            last_success: health.last_success(),
-            failure: health.failure(),
+            source,
+            entries,
+            age: health.last_success(),
+            error: health.failure().map(str::to_owned),
         }
     }
 

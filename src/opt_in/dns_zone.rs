@@ -5,8 +5,8 @@
 //! business, and no parent is asked for here.
 
 use super::{
-    Known,
-    cache::{Cache, Reply, Says, Status},
+    Known, Source, Status,
+    cache::{Cache, Reply, Says},
 };
 use crate::{
     address::Domain,
@@ -28,20 +28,20 @@ pub(super) struct DnsZone {
 }
 
 impl DnsZone {
-    pub(super) fn new(zone: Domain, lifetimes: config::OptInCache) -> Self {
+    /// Goes on with what `old` remembers, if it is the same zone.
+    pub(super) fn new(zone: &Domain, lifetimes: config::OptInCache, old: Option<&Self>) -> Self {
         let cache = Cache::new(format!("opt_in.dns_zone {zone}"), lifetimes);
-        Self { zone, cache }
-    }
-
-    /// Keeps what the same zone said before a reload.
-    pub(super) fn inherit(&mut self, old: &Self) {
-        if self.zone == old.zone {
-            self.cache.inherit(&old.cache);
+        Self {
+            zone: zone.clone(),
+            cache: match old.filter(|old| old.zone == *zone) {
+                Some(old) => cache.succeeding(&old.cache),
+                None => cache,
+            },
         }
     }
 
     pub(super) fn status(&self) -> Status {
-        self.cache.status()
+        self.cache.status(Source::DnsZone)
     }
 
     pub(super) async fn ask<R: Resolve>(

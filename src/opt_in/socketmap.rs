@@ -10,8 +10,8 @@
 mod wire;
 
 use super::{
-    Known,
-    cache::{Cache, Reply, Says, Status},
+    Known, Source, Status,
+    cache::{Cache, Reply, Says},
 };
 use crate::{address::Domain, config};
 use std::{
@@ -34,27 +34,28 @@ pub(super) struct Socketmap {
 }
 
 impl Socketmap {
-    pub(super) fn new(config: &config::Socketmap, lifetimes: config::OptInCache) -> Self {
-        Self {
-            table: Arc::new(Table {
-                config: config.clone(),
-                idle: Mutex::default(),
-                turns: Semaphore::new(CONNECTIONS),
-            }),
-            cache: Cache::new(format!("opt_in.socketmap {config}"), lifetimes),
-        }
-    }
-
-    /// Keeps what the same server said before a reload.
-    pub(super) fn inherit(&mut self, old: &Self) {
-        if self.table.config == old.table.config {
-            self.table = Arc::clone(&old.table);
-            self.cache.inherit(&old.cache);
+    /// Goes on with the connection and the memory of `old`, if it is the same
+    /// map of the same server.
+    pub(super) fn new(
+        config: &config::Socketmap,
+        lifetimes: config::OptInCache,
+        old: Option<&Self>,
+    ) -> Self {
+        let cache = Cache::new(format!("opt_in.socketmap {config}"), lifetimes);
+        match old.filter(|old| old.table.config == *config) {
+            Some(old) => Self {
+                table: Arc::clone(&old.table),
+                cache: cache.succeeding(&old.cache),
+            },
+            None => Self {
+                table: Arc::new(Table::new(config)),
+                cache,
+            },
         }
     }
 
     pub(super) fn status(&self) -> Status {
-        self.cache.status()
+        self.cache.status(Source::Socketmap)
     }
 
     pub(super) async fn ask(&self, deadline: Instant, domain: &Domain) -> Known {
@@ -108,6 +109,14 @@ struct Table {
 }
 
 impl Table {
+    fn new(config: &config::Socketmap) -> Self {
+        Self {
+            config: config.clone(),
+            idle: Mutex::default(),
+            turns: Semaphore::new(CONNECTIONS),
+        }
+    }
+
     async fn ask(&self, key: &str) -> io::Result<Response> {
         let _turn = self.turns.acquire().await;
         let request = format!("{} {key}", self.config.map);

@@ -19,7 +19,6 @@ pub(super) struct Health {
 #[derive(Debug)]
 struct Failure {
     reason: String,
-    since: Instant,
     told: bool,
 }
 
@@ -43,9 +42,8 @@ impl Health {
         self.last_success.map(|at| at.elapsed())
     }
 
-    pub(super) fn failure(&self) -> Option<(String, Duration)> {
-        let failure = self.failure.as_ref()?;
-        Some((failure.reason.clone(), failure.since.elapsed()))
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| failure.reason.as_str())
     }
 
     pub(super) fn succeeded(&mut self) {
@@ -58,12 +56,10 @@ impl Health {
 
     pub(super) fn failed(&mut self, reason: &str) {
         self.failing = true;
-        let now = Instant::now();
-        let before = self.failure.take();
+        let told_before = self.failure.take().is_some_and(|failure| failure.told);
         self.failure = Some(Failure {
             reason: reason.to_owned(),
-            since: before.as_ref().map_or(now, |failure| failure.since),
-            told: self.warn(reason, now) || before.is_some_and(|failure| failure.told),
+            told: self.warn(reason) || told_before,
         });
     }
 
@@ -73,7 +69,8 @@ impl Health {
     }
 
     /// Whether it was time to say so again.
-    fn warn(&mut self, reason: &str, now: Instant) -> bool {
+    fn warn(&mut self, reason: &str) -> bool {
+        let now = Instant::now();
         let due = self.last_warning.is_none_or(|at| now - at >= LOG_INTERVAL);
         if due {
             self.last_warning = Some(now);

@@ -135,10 +135,11 @@ async fn the_first_mail_after_a_failure_has_the_new_answer() {
         let (known, elapsed) = get(&cache, "a.example", || ready(broken())).await;
         assert_eq!((known, elapsed), (Known::Yes, Duration::ZERO));
     }
-    assert!(cache.status().failure.is_some());
+    let error = || cache.status(Source::DnsZone).error;
+    assert_eq!(error().as_deref(), Some("out of order"));
     let (known, _) = get(&cache, "a.example", || ready(definite(Says::No))).await;
     assert_eq!(known, Known::No);
-    assert_eq!(cache.status().failure, None);
+    assert_eq!(error(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,15 +216,15 @@ async fn the_same_server_is_remembered_with_other_lifetimes() {
     let old = cache();
     get(&old, "a.example", || ready(definite(Says::Yes))).await;
     advance(seconds(10)).await;
-    let mut new = Cache::new(
+    let new = Cache::new(
         "the server".to_owned(),
         config::OptInCache {
             positive: seconds(10),
             stale: seconds(5),
             ..LIFETIMES
         },
-    );
-    new.inherit(&old);
+    )
+    .succeeding(&old);
     assert_eq!(get(&old, "a.example", unasked).await.0, Known::Yes);
     let (stale, _) = get(&new, "a.example", || ready(broken())).await;
     assert_eq!(stale, Known::Yes);
@@ -235,19 +236,22 @@ async fn the_same_server_is_remembered_with_other_lifetimes() {
 #[tokio::test(start_paused = true)]
 async fn the_state_of_the_server_can_be_told() {
     let cache = cache();
-    let status = |domains, last_success, failure: Option<(&str, Duration)>| Status {
-        domains,
-        last_success,
-        failure: failure.map(|(reason, since)| (reason.to_owned(), since)),
+    let told = |entries, age, error: Option<&str>| {
+        let status = cache.status(Source::Socketmap);
+        let want = Status {
+            source: Source::Socketmap,
+            entries,
+            age,
+            error: error.map(str::to_owned),
+        };
+        assert_eq!(status, want);
     };
-    assert_eq!(cache.status(), status(0, None, None));
+    told(0, None, None);
     get(&cache, "a.example", || ready(definite(Says::Yes))).await;
     get(&cache, "b.example", || ready(definite(Says::Nothing))).await;
     advance(seconds(10)).await;
-    assert_eq!(cache.status(), status(2, Some(seconds(10)), None));
+    told(2, Some(seconds(10)), None);
     get(&cache, "c.example", || ready(broken())).await;
     advance(seconds(20)).await;
-    get(&cache, "c.example", || ready(broken())).await;
-    let failure = Some(("out of order", seconds(20)));
-    assert_eq!(cache.status(), status(2, Some(seconds(30)), failure));
+    told(2, Some(seconds(30)), Some("out of order"));
 }
