@@ -4,7 +4,6 @@
 mod support;
 
 use std::{
-    fs,
     net::{Ipv4Addr, SocketAddr},
     thread,
     time::Duration,
@@ -14,9 +13,10 @@ use support::{
     dns::{Data, DnsServer, Zone},
     opt_in::{
         CLIENT,
-        OptIn::{self, InDoubt, No, Yes},
+        OptIn::{InDoubt, No, Yes},
         ask, opt_in,
     },
+    outage::{Source, kill_and_bring_back},
     socketmap::{Behaviour, Place, SocketmapServer},
 };
 use tempfile::TempDir;
@@ -32,11 +32,13 @@ fn daemon(dns: &DnsServer, opt_in: &str) -> Daemon {
 }
 
 fn config(dns: SocketAddr, opt_in: &str) -> String {
+    format!("opt_in: {{{opt_in}}}\n{}", settings(dns))
+}
+
+fn settings(dns: SocketAddr) -> String {
     format!(
-        "opt_in: {{{opt_in}}}\n\
-         dns: {{servers: {}, timeout: 200ms}}\n\
+        "dns: {{servers: {dns}, timeout: 200ms}}\n\
          limits: {{stage_timeout: {}ms}}\n",
-        dns,
         STAGE_TIMEOUT.as_millis()
     )
 }
@@ -278,12 +280,6 @@ fn a_connection_that_the_server_closed_is_opened_anew() {
     assert!(!daemon.log().text().contains("can't tell"));
 }
 
-/// A source that can be taken away and brought back.
-trait Source {
-    fn start(&mut self, yes: &str, no: &str);
-    fn kill(&mut self);
-}
-
 struct ZoneServer {
     address: SocketAddr,
     running: Option<DnsServer>,
@@ -330,77 +326,15 @@ impl Source for MapServer {
     }
 }
 
-const ABC: [&str; 3] = ["a.example", "b.example", "c.example"];
-
-/// A daemon and the source that it asks for each mail.
-struct World<'a> {
-    dns: SocketAddr,
-    source: &'a mut dyn Source,
-    opt_in: String,
-    daemon: Daemon,
-}
-
-impl World<'_> {
-    /// What is answered for a domain that opted in, one that opted out, one
-    /// that is not listed, and one never asked for before.
-    fn expect(&self, when: &str, known: [OptIn; 3], unheard: &str, want_unheard: OptIn) {
-        let known = ABC.into_iter().zip(known);
-        for (domain, want) in known.chain([(unheard, want_unheard)]) {
-            let (answer, elapsed) = ask(&self.daemon, domain);
-            let millis = elapsed.as_millis();
-            eprintln!("{when:28} {domain:20} {answer:?} in {millis} ms");
-            assert_eq!(answer, want, "{when}: {domain}");
-            assert!(elapsed < STAGE_TIMEOUT + MARGIN, "{when}: {domain}");
-        }
-    }
-
-    /// Last known answers serve for so long from now on.
-    fn set_stale(&self, stale: &str) {
-        let cache = format!("cache: {{positive: 0s, negative: 0s, stale: {stale}}}");
-        let opt_in = format!("{}, {cache}", self.opt_in);
-        reload(&self.daemon, &config(self.dns, &opt_in));
-    }
-
-    fn kill_and_bring_back(&mut self) {
-        self.set_stale("24h");
-        self.source.start("a.example", "b.example");
-        self.expect("up", [Yes, No, No], "unheard1.example", No);
-        self.source.kill();
-        self.expect("killed", [Yes, No, No], "unheard2.example", InDoubt);
-        self.expect("still gone", [Yes, No, No], "unheard3.example", InDoubt);
-        self.source.start("a.example", "b.example");
-        self.expect("back", [Yes, No, No], "unheard2.example", No);
-        self.source.kill();
-        self.expect("killed again", [Yes, No, No], "unheard4.example", InDoubt);
-        self.source.start("b.example", "a.example");
-        self.expect("back, changed", [No, Yes, No], "unheard4.example", No);
-        self.source.kill();
-        self.set_stale("0s");
-        self.expect("gone too long", [InDoubt; 3], "unheard5.example", InDoubt);
-        self.source.start("a.example", "b.example");
-        self.expect("back after all", [Yes, No, No], "unheard5.example", No);
-        let log = self.daemon.log();
-        log.wait_for(&["can't tell who has opted in"]);
-        log.wait_for(&["answers again"]);
-    }
-}
-
 #[test]
 fn a_zone_that_goes_and_comes_back_is_made_up_for_and_found_at_once() {
     let dns = DnsServer::start(zone(""));
-    let opt_in = "dns_zone: zone.example".to_owned();
-    let daemon = daemon(&dns, &opt_in);
     let address = dns.address();
-    let mut world = World {
-        dns: address,
-        source: &mut ZoneServer {
-            address,
-            running: Some(dns),
-        },
-        opt_in,
-        daemon,
+    let mut source = ZoneServer {
+        address,
+        running: Some(dns),
     };
-    world.kill_and_bring_back();
+    kill_and_bring_back(&mut source, "dns_zone: zone.example", &settings(address));
 }
 
 #[test]
@@ -413,16 +347,11 @@ fn a_socketmap_server_that_goes_and_comes_back_is_made_up_for_and_found_at_once(
         SocketmapServer::start_at(&unix, &[]).expect("a socket"),
     ] {
         let opt_in = format!("socketmap: \"{}\"", server.table("map"));
-        let mut world = World {
-            dns: dns.address(),
-            daemon: daemon(&dns, &opt_in),
-            source: &mut MapServer {
-                place: server.place(),
-                running: Some(server),
-            },
-            opt_in,
+        let mut source = MapServer {
+            place: server.place(),
+            running: Some(server),
         };
-        world.kill_and_bring_back();
+        kill_and_bring_back(&mut source, &opt_in, &settings(dns.address()));
     }
 }
 
@@ -475,10 +404,10 @@ fn a_reload_keeps_what_the_same_servers_said() {
     }
     let asked = server.requests().len();
     dns.set_zone(zone("zone-yes.example.zone.example SERVFAIL"));
-    reload(
-        &daemon,
-        &config(dns.address(), &format!("{servers}, domains: more.example")),
-    );
+    daemon.reload_with(&config(
+        dns.address(),
+        &format!("{servers}, domains: more.example"),
+    ));
     for domain in table {
         assert_eq!(opt_in(&daemon, domain), Yes, "{domain}");
     }
@@ -489,14 +418,8 @@ fn a_reload_keeps_what_the_same_servers_said() {
         "dns_zone: other.example, socketmap: \"{}\"",
         server.table("other")
     );
-    reload(&daemon, &config(dns.address(), &others));
+    daemon.reload_with(&config(dns.address(), &others));
     for domain in table {
         assert_eq!(opt_in(&daemon, domain), No, "{domain}");
     }
-}
-
-fn reload(daemon: &Daemon, config: &str) {
-    let listen = format!("listen: unix:{}\n{config}", daemon.socket().display());
-    fs::write(daemon.config_file(), listen).expect("the configuration can be written");
-    daemon.reload();
 }
