@@ -11,10 +11,10 @@ use nix::{
 };
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -225,7 +225,7 @@ struct Written {
 
 impl Log {
     /// Takes the lines of a pipe.
-    pub fn collect(pipe: ChildStderr) -> Arc<Self> {
+    pub fn collect(pipe: impl Read + Send + 'static) -> Arc<Self> {
         let log = Arc::new(Self::default());
         let writer = Arc::clone(&log);
         thread::spawn(move || {
