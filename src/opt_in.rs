@@ -11,6 +11,7 @@ pub mod list;
 mod cache;
 mod dns_zone;
 mod live_list;
+pub mod managed;
 mod socketmap;
 
 use crate::{address::Domain, config, dns::Resolve, policy};
@@ -20,7 +21,12 @@ use files::{ListError, Location};
 use list::List;
 use live_list::{LiveList, Presence};
 use socketmap::Socketmap;
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// The sources of one configuration. A copy is the same sources.
@@ -43,20 +49,29 @@ pub struct Answer {
     pub source: Source,
 }
 
-/// How a source is.
+/// How a list is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct ListStatus {
     /// Which one it is.
     pub source: Source,
-    /// How many entries it has; of a server, how many domains have an answer of
-    /// it that is remembered.
+    /// How many entries it has.
     pub entries: usize,
-    /// How long ago it was read, or the server last gave a definite answer;
-    /// `None` for what stands in the configuration, and for a server that never
-    /// did.
+    /// How long ago it was read; `None` for what stands in the configuration.
     pub age: Option<Duration>,
-    /// Why a list is not what its files say, so that the last good one is in
-    /// force, or why the server can't tell.
+    /// Why it is not what its files say: the last good list is in force.
+    pub error: Option<String>,
+}
+
+/// How a server does that is asked over the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// Which one it is.
+    pub source: Source,
+    /// Of how many domains the last answer is remembered.
+    pub domains: usize,
+    /// How long ago it last gave a definite answer; `None` if it never did.
+    pub age: Option<Duration>,
+    /// Why it can't tell; `None` while it is well or was never asked.
     pub error: Option<String>,
 }
 
@@ -65,9 +80,38 @@ pub struct Status {
 pub struct Listed {
     /// The entry.
     pub entry: Entry,
-    /// Where it stands; `None` in the configuration, or if the file has changed
-    /// since.
+    /// Where it stands; `None` for the configuration.
     pub location: Option<Location>,
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            None => write!(f, "{} in opt_in.domains", self.entry),
+            Some(Location {
+                file,
+                line,
+                comment,
+            }) => {
+                write!(f, "{} in {}:{line}", self.entry, file.display())?;
+                match comment.as_str() {
+                    "" => Ok(()),
+                    comment => write!(f, " ({comment})"),
+                }
+            }
+        }
+    }
+}
+
+/// The list of one source.
+#[derive(Clone, Debug)]
+pub struct SourceList<'a> {
+    /// Which one it is.
+    pub source: Source,
+    /// What it says now.
+    pub entries: Arc<List>,
+    /// The files and folders that it is read from; none for the configuration.
+    pub paths: &'a [PathBuf],
 }
 
 /// What one source knows of a domain.
@@ -164,25 +208,29 @@ impl Sources {
         is_nobody.then_some("opt_in: no domain has opted in, so all mail over IPv6 is refused")
     }
 
-    /// How the sources are, in the order in which they are asked.
-    pub fn status(&self) -> Vec<Status> {
-        let of = |source, live: &LiveList| Status {
+    /// How the lists are, in the order in which they are asked.
+    pub fn list_status(&self) -> Vec<ListStatus> {
+        let of = |source, live: &LiveList| ListStatus {
             source,
             entries: live.list().len(),
             age: Some(live.age()),
             error: live.error().map(|error| error.to_string()),
         };
-        let domains = Status {
+        let domains = ListStatus {
             source: Source::Domains,
             entries: self.domains.len(),
             age: None,
             error: None,
         };
         let managed = of(Source::Managed, &self.managed);
-        let mut all = vec![managed, domains, of(Source::File, &self.files)];
-        all.extend(self.dns_zone.as_ref().map(DnsZone::status));
-        all.extend(self.socketmap.as_ref().map(Socketmap::status));
-        all
+        vec![managed, domains, of(Source::File, &self.files)]
+    }
+
+    /// How the servers do, in the order in which they are asked.
+    pub fn server_status(&self) -> Vec<ServerStatus> {
+        let zone = self.dns_zone.as_ref().map(DnsZone::status);
+        let socketmap = self.socketmap.as_ref().map(Socketmap::status);
+        zone.into_iter().chain(socketmap).collect()
     }
 
     /// Follows the files of the lists from now on. Needs a runtime.
@@ -212,18 +260,46 @@ impl Sources {
         Answer::definite(self.default(), Source::Default)
     }
 
-    /// The entry behind the answer of a list. Reads its files, for people.
-    pub fn listed(&self, source: Source, domain: &Domain) -> Option<Listed> {
-        let (entry, paths) = match source {
-            Source::Managed => (self.managed.list().entry_for(domain)?, self.managed.paths()),
-            Source::File => (self.files.list().entry_for(domain)?, self.files.paths()),
-            Source::Domains => (self.domains.entry_for(domain)?, [].as_slice()),
-            Source::DnsZone | Source::Socketmap | Source::Default | Source::NoDomain => {
-                return None;
-            }
-        };
-        let location = files::locate(paths, &entry);
+    /// The entry of a list that decides about a domain, if one does. Reads its
+    /// file, for people.
+    pub fn listed(&self, domain: &Domain) -> Option<Listed> {
+        let answer = self.ask_lists(domain)?;
+        let list = self
+            .lists()
+            .into_iter()
+            .find(|list| list.source == answer.source)?;
+        let entry = list.entries.entry_for(domain)?;
+        let location = files::locate(list.paths, &entry);
         Some(Listed { entry, location })
+    }
+
+    /// Why an answer was given, for people.
+    pub fn reason(&self, answer: Answer, listed: Option<&Listed>) -> String {
+        match (answer.source, answer.opt_in, listed) {
+            (Source::Managed | Source::Domains | Source::File, _, Some(listed)) => {
+                listed.to_string()
+            }
+            (Source::Managed | Source::Domains | Source::File, _, None) => {
+                "the list has changed since".to_owned()
+            }
+            (Source::DnsZone | Source::Socketmap, policy::OptIn::Temperror, _) => {
+                "it can't tell now".to_owned()
+            }
+            (Source::DnsZone | Source::Socketmap, _, _) => "it says so".to_owned(),
+            (Source::Default, _, _) => "no source knows it".to_owned(),
+            (Source::NoDomain, _, _) => "what is no domain can't opt in".to_owned(),
+        }
+    }
+
+    /// The lists, in the order in which they are asked.
+    pub fn lists(&self) -> [SourceList<'_>; 3] {
+        let domains = SourceList {
+            source: Source::Domains,
+            entries: Arc::clone(&self.domains),
+            paths: &[],
+        };
+        let managed = self.managed.as_source(Source::Managed);
+        [managed, domains, self.files.as_source(Source::File)]
     }
 
     fn ask_lists(&self, domain: &Domain) -> Option<Answer> {

@@ -116,7 +116,9 @@ impl Program {
         let mut command = command;
         let (output, said) = io::pipe().expect("a pipe");
         command.process_group(0).stdin(Stdio::null());
-        command.stdout(said.try_clone().expect("a pipe")).stderr(said);
+        command
+            .stdout(said.try_clone().expect("a pipe"))
+            .stderr(said);
         let child = command.spawn().expect("the program starts");
         // Its end of the pipe closes with the program only when ours has.
         drop(command);
@@ -352,19 +354,25 @@ fn a_secondary_has_the_changes_of_the_primary() {
         block
             .replace("notify: 192.0.2.25", "notify: 127.0.0.1@SECONDARY")
             .replace("AXFR 192.0.2.1", "AXFR 127.0.0.1@PRIMARY")
-            .replace("allow-notify: 127.0.0.1@SECONDARY", "allow-notify: 127.0.0.1")
+            .replace(
+                "allow-notify: 127.0.0.1@SECONDARY",
+                "allow-notify: 127.0.0.1",
+            )
             .replace("192.0.2.25", "127.0.0.1")
             .replace("192.0.2.1", "127.0.0.1")
             .replace("SECONDARY", &secondary.port.to_string())
             .replace("PRIMARY", &primary.port.to_string())
     };
-    let [of_primary, of_secondary] = ["On the primary", "On each MX"].map(|words| ours(&block(words)));
+    let [of_primary, of_secondary] =
+        ["On the primary", "On each MX"].map(|words| ours(&block(words)));
     primary.write_zone("a.example\n");
     primary.running = Some(primary.start_nsd(&of_primary));
     secondary.running = Some(secondary.start_nsd(&of_secondary));
     let cache = "cache: {positive: 0s, negative: 0s, stale: 0s}";
     let settings = settings(secondary.port);
-    let daemon = Daemon::start(&format!("opt_in: {{dns_zone: {ZONE}, {cache}}}\n{settings}"));
+    let daemon = Daemon::start(&format!(
+        "opt_in: {{dns_zone: {ZONE}, {cache}}}\n{settings}"
+    ));
     wait_for(&daemon, "a.example", Yes);
     assert_eq!(opt_in(&daemon, "b.example"), No);
 
@@ -483,7 +491,10 @@ fn the_example_answers_from_its_table() {
         }
     }
     example.execute("UPDATE opt_in SET ipv6 = TRUE WHERE domain = 'legacy.contoso.com'");
-    assert_eq!(postmap("legacy.contoso.com", &table).as_deref(), Some("yes"));
+    assert_eq!(
+        postmap("legacy.contoso.com", &table).as_deref(),
+        Some("yes")
+    );
 }
 
 /// What Postfix finds; `None` if there is no entry.
@@ -496,7 +507,9 @@ fn postmap(key: &str, table: &str) -> Option<String> {
     let output = postmap.output().expect("postmap starts");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.is_empty(), "{key}: {error}");
-    let found = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    let found = String::from_utf8_lossy(&output.stdout)
+        .trim_end()
+        .to_owned();
     output.status.success().then_some(found)
 }
 

@@ -7,7 +7,7 @@
 
 mod health;
 
-use super::{Known, Source, Status};
+use super::{Known, ServerStatus, Source};
 use crate::{address::Domain, config, recent::Recent};
 use health::Health;
 use std::{
@@ -135,12 +135,12 @@ impl Cache {
     }
 
     /// How the server does.
-    pub(super) fn status(&self, source: Source) -> Status {
-        let entries = lock(&self.shared.answers).len();
+    pub(super) fn status(&self, source: Source) -> ServerStatus {
+        let domains = lock(&self.shared.answers).len();
         let health = lock(&self.shared.health);
-        Status {
+        ServerStatus {
             source,
-            entries,
+            domains,
             age: health.last_success(),
             error: health.failure().map(str::to_owned),
         }

@@ -5,7 +5,7 @@
 //! business, and no parent is asked for here.
 
 use super::{
-    Known, Source, Status,
+    Known, ServerStatus, Source,
     cache::{Cache, Reply, Says},
 };
 use crate::{
@@ -40,7 +40,7 @@ impl DnsZone {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> ServerStatus {
         self.cache.status(Source::DnsZone)
     }
 

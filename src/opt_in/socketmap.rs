@@ -10,7 +10,7 @@
 mod wire;
 
 use super::{
-    Known, Source, Status,
+    Known, ServerStatus, Source,
     cache::{Cache, Reply, Says},
 };
 use crate::{address::Domain, config};
@@ -54,7 +54,7 @@ impl Socketmap {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> ServerStatus {
         self.cache.status(Source::Socketmap)
     }
 

@@ -236,11 +236,11 @@ async fn the_same_server_is_remembered_with_other_lifetimes() {
 #[tokio::test(start_paused = true)]
 async fn the_state_of_the_server_can_be_told() {
     let cache = cache();
-    let told = |entries, age, error: Option<&str>| {
+    let told = |domains, age, error: Option<&str>| {
         let status = cache.status(Source::Socketmap);
-        let want = Status {
+        let want = ServerStatus {
             source: Source::Socketmap,
-            entries,
+            domains,
             age,
             error: error.map(str::to_owned),
         };
