@@ -283,11 +283,20 @@ impl Sources {
                 "the list has changed since".to_owned()
             }
             (Source::DnsZone | Source::Socketmap, policy::OptIn::Temperror, _) => {
-                "it can't tell now".to_owned()
+                self.why_in_doubt(answer.source)
             }
             (Source::DnsZone | Source::Socketmap, _, _) => "it says so".to_owned(),
             (Source::Default, _, _) => "no source knows it".to_owned(),
             (Source::NoDomain, _, _) => "what is no domain can't opt in".to_owned(),
+        }
+    }
+
+    fn why_in_doubt(&self, source: Source) -> String {
+        let servers = self.server_status();
+        let server = servers.iter().find(|server| server.source == source);
+        match server.and_then(|server| server.error.as_ref()) {
+            Some(error) => format!("it can't tell now: {error}"),
+            None => "it can't tell now".to_owned(),
         }
     }
 

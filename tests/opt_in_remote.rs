@@ -5,6 +5,7 @@ mod support;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    process::Command,
     thread,
     time::Duration,
 };
@@ -422,4 +423,47 @@ fn a_reload_keeps_what_the_same_servers_said() {
     for domain in table {
         assert_eq!(opt_in(&daemon, domain), No, "{domain}");
     }
+}
+
+#[test]
+fn people_are_told_which_server_says_so_or_why_it_can_not() {
+    let dns = DnsServer::start(zone(
+        "zone-yes.example.zone.example  A  127.0.0.2
+         wrong.example.zone.example     A  127.0.0.9",
+    ));
+    let server = SocketmapServer::start(&[
+        ("map map-no.example", "OK no"),
+        ("map temp.example", "TEMP the database is down"),
+    ]);
+    let socketmap = format!("socketmap: \"{}\"", server.table("map"));
+    let daemon = daemon(&dns, &format!("dns_zone: zone.example, {socketmap}"));
+    let status = |domain: &str| {
+        let mut status = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        status.args(["opt-in", "status", domain, "-c"]);
+        let output = status.arg(daemon.config_file()).output();
+        String::from_utf8(output.expect("the program starts").stdout).expect("UTF-8")
+    };
+    let table = [
+        ("zone-yes.example", "yes (dns-zone: it says so)"),
+        ("map-no.example", "no (socketmap: it says so)"),
+        ("unheard.example", "no (default: no source knows it)"),
+        (
+            "wrong.example",
+            "temperror (dns-zone: it can't tell now: wrong.example.zone.example has 127.0.0.9: \
+             write 127.0.0.2 for opted in and 127.0.0.3 for opted out)",
+        ),
+        (
+            "temp.example",
+            "temperror (socketmap: it can't tell now: TEMP the database is down)",
+        ),
+    ];
+    for (domain, want) in table {
+        assert_eq!(status(domain), format!("{domain}: {want}\n"));
+    }
+    server.behave(Behaviour::Mute);
+    let mute = status("mute.example");
+    assert_eq!(
+        mute,
+        "mute.example: temperror (socketmap: it can't tell now: no answer in time)\n"
+    );
 }

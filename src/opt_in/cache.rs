@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_millis(1800);
 /// to say so to the very first mail.
 const PATIENCE_WHILE_FAILING: Duration = Duration::from_millis(50);
 
+/// A question ends at its deadline; so much later at most has been noted why.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
 /// While the server is known to fail, so many questions are under way at most
 /// before mails with a last known answer stop adding to them.
 const PROBES: usize = 16;
@@ -129,7 +132,8 @@ impl Cache {
             }
             Last::Nothing => {
                 let answer = self.shared.ask(domain, deadline, question);
-                in_time(answer, deadline).await.unwrap_or(Known::Temperror)
+                let until = deadline + LAST_WORD;
+                in_time(answer, until).await.unwrap_or(Known::Temperror)
             }
         }
     }

@@ -100,7 +100,7 @@ fn parse(reply: &[u8]) -> io::Result<Response> {
         b"OK" => Ok(Response::Found(data.to_owned())),
         b"NOTFOUND" => Ok(Response::NotFound),
         b"TEMP" | b"TIMEOUT" | b"PERM" => Ok(Response::Failed(printable(reply))),
-        _ => Err(broken(&format!("{:?} is no status", printable(status)))),
+        _ => Err(broken(&format!("\"{}\" is no status", printable(status)))),
     }
 }
 
