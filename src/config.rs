@@ -22,11 +22,16 @@ mod words;
 pub use error::ConfigError;
 pub use host::group_id;
 
-use crate::{address::Domain, policy, reply::Replies};
+use crate::{
+    address::{Domain, Recipient},
+    policy,
+    reply::Replies,
+};
 use addresses::DnsServer;
 use ipnet::IpNet;
 use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
 use serde::{Deserialize, Serialize};
+use sockets::HttpAddress;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
@@ -69,6 +74,8 @@ pub struct Config {
     pub limits: Limits,
     /// How to log.
     pub log: Log,
+    /// What monitoring can ask.
+    pub metrics: Metrics,
 }
 
 impl Config {
@@ -101,6 +108,11 @@ impl Config {
     /// [`ConfigError::Invalid`] with the first thing that is wrong.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
         raw::parse(text, file)
+    }
+
+    /// Whether refusals of this recipient are carried out.
+    pub fn mode_for(&self, _recipient: &Recipient) -> Mode {
+        self.mode
     }
 
     /// The text of a file that says the same, with every key.
@@ -147,6 +159,7 @@ impl Default for Config {
             dkim: Dkim::default(),
             limits: Limits::default(),
             log: Log::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -323,17 +336,67 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
+    /// What a line looks like. The default is [`LogFormat::Text`].
+    #[serde(with = "Scalar::<Word<LogFormat>>")]
+    pub format: LogFormat,
     /// A filter in the syntax of tracing's `EnvFilter`. The default is `info`.
     #[serde(with = "Scalar::<LogFilter>")]
     pub level: String,
+    /// Where lines go. The default is [`LogTarget::Auto`].
+    #[serde(with = "Scalar::<Word<LogTarget>>")]
+    pub target: LogTarget,
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
+            format: LogFormat::Text,
             level: "info".to_owned(),
+            target: LogTarget::Auto,
         }
     }
+}
+
+/// What a log line looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people and the log tools of mail servers.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// The journal if it is what standard error leads to, else standard error
+    /// if it leads anywhere, else syslog.
+    Auto,
+    /// systemd's journal, with every field of a decision.
+    Journald,
+    /// The syslog daemon at /dev/log, facility mail.
+    Syslog,
+    /// Standard error.
+    Stderr,
+}
+
+/// What monitoring can ask.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Metrics {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served over HTTP. The
+    /// default is nowhere.
+    #[serde(with = "List::<HttpAddress>")]
+    pub listen: Vec<HostPort>,
+}
+
+/// A TCP address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
 }
 
 #[cfg(test)]

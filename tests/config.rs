@@ -65,13 +65,13 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         ),
         (
             "log:\n  colour: red\n",
-            "2: log.colour: unknown key; allowed here: level",
+            "2: log.colour: unknown key; allowed here: format, level, target",
         ),
         (
             "lisetn: inet:127.0.0.1:8894\n",
             "1: lisetn: unknown key; did you mean listen? (allowed here: listen, socket_mode, \
              socket_group, allow_peers, mode, opt_in, reverse_dns, on_dns_failure, exempt, replies, \
-             authentication_results, dns, spf, dkim, limits, log)",
+             authentication_results, dns, spf, dkim, limits, log, metrics)",
         ),
         (
             "mode: enforce\n\nmode: observe\n",
@@ -335,6 +335,15 @@ fn wrong_words_and_texts_are_refused() {
             "2: log.level: \"verbose\" is no level; write error, warn, info, debug or trace, \
              or a filter such as info,sixgate::dns=debug",
         ),
+        (
+            "log: {target: journal}\n",
+            "1: log.target: \"journal\" is no value of this key; write journald",
+        ),
+        (
+            "metrics:\n  listen: 127.0.0.1:9894\n",
+            "2: metrics.listen: \"127.0.0.1:9894\" is no address to serve on; \
+             write \"inet:127.0.0.1:9894\"",
+        ),
     ]);
 }
 
@@ -518,7 +527,8 @@ dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1
 spf: {max_lookups: 5, max_void_lookups: 0}
 dkim: {max_signatures: 1, min_rsa_bits: 2048}
 limits: {connections: 1, header_bytes: 65537, stage_timeout: 9500ms, idle_timeout: 5m, drain_timeout: 0s}
-log: {level: "warn,sixgate::dns=debug"}
+log: {format: json, level: "warn,sixgate::dns=debug", target: syslog}
+metrics: {listen: ["inet:[::1]:9894", inet:localhost:9894]}
 "#;
     let shown = stdout(&run_with(everything, &["check-config", "--show"]));
     let meant = Config::parse(everything, "").unwrap();

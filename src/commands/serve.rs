@@ -31,7 +31,7 @@ use tokio::{
 /// can't be opened, for example.
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = Config::load_for_host(file)?;
-    telemetry::init(&config.log);
+    let _flush = telemetry::log::init(&config.log);
     for warning in config.warnings() {
         tracing::warn!("{}: {warning}", file.display());
     }
@@ -104,14 +104,19 @@ struct Reloader {
 
 impl Reloader {
     async fn run(&mut self) {
+        let reloads = &telemetry::metrics::get().reloads;
         while let Some(()) = self.hangup.recv().await {
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
                 Err(_no_clock) => notify(&[NotifyState::Reloading]),
             }
             match self.reload() {
-                Ok(()) => tracing::info!("configuration reloaded"),
+                Ok(()) => {
+                    reloads.success.inc();
+                    tracing::info!("configuration reloaded");
+                }
                 Err(error) => {
+                    reloads.failure.inc();
                     tracing::error!("configuration not reloaded, the old one stays: {error:#}");
                 }
             }
@@ -146,7 +151,10 @@ impl Reloader {
                 "limits.drain_timeout",
                 old.limits.drain_timeout != new.limits.drain_timeout,
             ),
-            ("log.level", old.log != new.log),
+            ("log.format", old.log.format != new.log.format),
+            ("log.level", old.log.level != new.log.level),
+            ("log.target", old.log.target != new.log.target),
+            ("metrics.listen", old.metrics != new.metrics),
         ];
         for (key, _) in keys.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("{key} has changed, which takes effect at the next start");

@@ -5,7 +5,8 @@
 //! [`super`], and a line to milter.yaml.example.
 
 use super::{
-    AuthenticationResults, Config, ConfigError, Dkim, Dns, Limits, Log, Mode, OptIn, Socket, Spf,
+    AuthenticationResults, Config, ConfigError, Dkim, Dns, Limits, Log, Metrics, Mode, OptIn,
+    Socket, Spf,
     addresses::Network,
     host::{KnownGroup, PlacedSocket},
     section,
@@ -87,6 +88,8 @@ struct File {
     limits: Limits,
     #[serde(with = "section")]
     log: Log,
+    #[serde(with = "section")]
+    metrics: Metrics,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -164,6 +167,7 @@ impl From<File> for Config {
             dkim: file.dkim,
             limits: file.limits,
             log: file.log,
+            metrics: file.metrics,
         }
     }
 }
@@ -191,6 +195,7 @@ impl From<Config> for File {
             dkim: config.dkim,
             limits: config.limits,
             log: config.log,
+            metrics: config.metrics,
         }
     }
 }
