@@ -8,6 +8,7 @@
 mod addresses;
 mod error;
 mod host;
+mod lists;
 mod nearest;
 mod quantities;
 mod raw;
@@ -22,13 +23,10 @@ mod words;
 pub use error::ConfigError;
 pub use host::group_id;
 
-use crate::{
-    address::{Domain, Recipient},
-    policy,
-    reply::Replies,
-};
+use crate::{opt_in::entry::Entry, policy, reply::Replies};
 use addresses::DnsServer;
 use ipnet::IpNet;
+use lists::{ListEntry, ListPath};
 use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
 use serde::{Deserialize, Serialize};
 use sockets::HttpAddress;
@@ -38,7 +36,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use texts::{AuthservId, LogFilter, MailDomain};
+use texts::{AuthservId, LogFilter};
 use value::{List, Optional, Scalar};
 use words::{Word, YesNo};
 
@@ -56,6 +54,9 @@ pub struct Config {
     pub allow_peers: Vec<IpNet>,
     /// Whether refusals are carried out. The default is [`Mode::Enforce`].
     pub mode: Mode,
+    /// Recipients' domains for which it is [`Mode::Observe`] whatever `mode` is.
+    /// The default is none.
+    pub observe_domains: Vec<Entry>,
     /// Which domains take mail over IPv6.
     pub opt_in: OptIn,
     /// `exempt`, `reverse_dns` and `on_dns_failure`.
@@ -110,11 +111,6 @@ impl Config {
         raw::parse(text, file)
     }
 
-    /// Whether refusals of this recipient are carried out.
-    pub fn mode_for(&self, _recipient: &Recipient) -> Mode {
-        self.mode
-    }
-
     /// The text of a file that says the same, with every key.
     pub fn to_yaml(&self) -> String {
         raw::show(self)
@@ -150,6 +146,7 @@ impl Default for Config {
             socket_group: None,
             allow_peers: Vec::new(),
             mode: Mode::Enforce,
+            observe_domains: Vec::new(),
             opt_in: OptIn::default(),
             policy: policy::Settings::default(),
             replies: Replies::default(),
@@ -193,15 +190,36 @@ pub enum Mode {
 }
 
 /// Which domains take mail over IPv6.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptIn {
     /// What a domain has that no source knows. The default is `false`.
     #[serde(with = "Scalar::<YesNo>")]
     pub default: bool,
-    /// Domains that opted in. The default is none.
-    #[serde(with = "List::<MailDomain>")]
-    pub domains: Vec<Domain>,
+    /// Domains that opted in or out. The default is none.
+    #[serde(with = "List::<ListEntry>")]
+    pub domains: Vec<Entry>,
+    /// Lists of such, and folders with `*.list`. The default is none.
+    #[serde(with = "List::<ListPath>")]
+    pub files: Vec<PathBuf>,
+    /// The list that `sixgate opt-in` edits. The default is [`MANAGED_FILE`].
+    #[serde(with = "Scalar::<ListPath>")]
+    pub managed_file: PathBuf,
+}
+
+/// Where the managed list is unless told otherwise. Here alone it need not be
+/// there at first.
+pub const MANAGED_FILE: &str = "/var/lib/sixgate/opt-in.list";
+
+impl Default for OptIn {
+    fn default() -> Self {
+        Self {
+            default: false,
+            domains: Vec::new(),
+            files: Vec::new(),
+            managed_file: PathBuf::from(MANAGED_FILE),
+        }
+    }
 }
 
 /// The RFC 8601 field.

@@ -16,7 +16,7 @@ use crate::{
     dkim,
     dns::{Dns, Traced},
     exit::{Exit, Failure},
-    opt_in,
+    opt_in::{self, Sources},
     policy::{Confirmation, Facts},
     ptr::Reverse,
     spf,
@@ -31,6 +31,7 @@ use std::io::Write;
 /// resolver.
 pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
+    let sources = Sources::open(&config.opt_in, None)?;
     let message = match &arguments.message {
         Some(file) => Some(message::read(file).map_err(|e| Failure::new(Exit::NoInput, e))?),
         None => None,
@@ -39,7 +40,7 @@ pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Os, e))?;
-    let findings = runtime.block_on(find_out(&config, arguments, message.as_ref()))?;
+    let findings = runtime.block_on(find_out(&config, sources, arguments, message.as_ref()))?;
     print(
         &report::Report::new(&config, arguments, &findings),
         arguments.json,
@@ -75,17 +76,17 @@ impl Findings {
 
 async fn find_out(
     config: &Config,
+    sources: Sources,
     arguments: &Explain,
     message: Option<&Message>,
 ) -> Result<Findings, Failure> {
     let dns = Dns::new(&config.dns).map_err(|e| Failure::new(Exit::Unavailable, e))?;
-    let checks = Checks::new(config, Traced::new(dns));
+    let checks = Checks::new(config, sources, Traced::new(dns));
     let sender = Sender {
         client: arguments.client.to_canonical(),
         reverse_path: ReversePath::parse(&arguments.from),
         helo: arguments.helo.clone(),
     };
-    let recipients = arguments.to.iter().map(|to| Recipient::parse(to, None));
     let (mut reverse, mut confirmation) = checks.reverse(sender.client);
     let (spf, spf_trace) = checks.spf_explained(&sender).await;
     let dkim = match message {
@@ -93,12 +94,7 @@ async fn find_out(
         None => None,
     };
     Ok(Findings {
-        recipients: recipients
-            .map(|recipient| {
-                let answer = checks.opt_in(recipient.domain.name());
-                (recipient, answer)
-            })
-            .collect(),
+        recipients: recipients(arguments, &checks).await,
         reverse: reverse.get().await.clone(),
         confirmation: *confirmation.get().await,
         spf,
@@ -106,6 +102,19 @@ async fn find_out(
         dkim,
         questions: checks.resolver().questions(),
     })
+}
+
+async fn recipients(
+    arguments: &Explain,
+    checks: &Checks<Traced<Dns>>,
+) -> Vec<(Recipient, opt_in::Answer)> {
+    let mut answered = Vec::with_capacity(arguments.to.len());
+    for to in &arguments.to {
+        let recipient = Recipient::parse(to, None);
+        let answer = checks.opt_in(recipient.domain.name()).await;
+        answered.push((recipient, answer));
+    }
+    answered
 }
 
 /// `None` if nothing is signed.

@@ -8,6 +8,8 @@ use crate::{
     dns::Dns,
     exit::{Exit, Failure},
     milter::drain::Drain,
+    monitor,
+    opt_in::Sources,
     server::{self, Bounds, Listeners, open_files},
     snapshot::Snapshot,
     telemetry,
@@ -22,6 +24,7 @@ use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::spawn_blocking,
 };
 
 /// Serves until a signal ends it.
@@ -32,15 +35,15 @@ use tokio::{
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = Config::load_for_host(file)?;
     let _flush = telemetry::log::init(&config.log);
-    for warning in config.warnings() {
-        tracing::warn!("{}: {warning}", file.display());
-    }
+    let sources = Sources::open(&config.opt_in, None)?;
+    warn(file, &config, &sources);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Os, error))?;
     runtime.block_on(async {
-        let snapshot = snapshot(config).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        let snapshot =
+            snapshot(config, sources).map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let served = serve(file, snapshot).await;
         served.map_err(|error| Failure::new(Exit::Os, error))
     })
@@ -49,7 +52,10 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
 async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
     let config = &snapshot.config;
     open_files::allow(config.limits.connections);
+    let limit = i64::try_from(config.limits.connections).unwrap_or(i64::MAX);
+    telemetry::metrics::get().connections.limit.set(limit);
     let listeners = server::bind(config).await?;
+    let monitored = monitor::bind(&config.metrics.listen).await?;
     let bounds = Bounds {
         idle_timeout: config.limits.idle_timeout,
         drain_timeout: config.limits.drain_timeout,
@@ -60,7 +66,9 @@ async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
         sender,
         hangup: signal(SignalKind::hangup())?,
     };
-    run_until_signal(listeners, current, bounds, reloader).await
+    let drain = Arc::<Drain>::default();
+    monitor::serve(monitored, current.clone(), Arc::clone(&drain));
+    run_until_signal(listeners, current, bounds, reloader, drain).await
 }
 
 async fn run_until_signal(
@@ -68,12 +76,12 @@ async fn run_until_signal(
     current: watch::Receiver<Arc<Snapshot<Dns>>>,
     bounds: Bounds,
     mut reloader: Reloader,
+    drain: Arc<Drain>,
 ) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     notify(&[NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    let drain = Arc::<Drain>::default();
     let until_signal = async {
         select! {
             _ = terminate.recv() => {}
@@ -90,9 +98,17 @@ async fn run_until_signal(
     Ok(())
 }
 
-fn snapshot(config: Config) -> Result<Arc<Snapshot<Dns>>> {
+fn snapshot(config: Config, sources: Sources) -> Result<Arc<Snapshot<Dns>>> {
     let dns = Dns::new(&config.dns).context("can't set the DNS resolver up")?;
-    Ok(Arc::new(Snapshot::new(config, dns)))
+    sources.follow();
+    Ok(Arc::new(Snapshot::new(config, sources, dns)))
+}
+
+fn warn(file: &Path, config: &Config, sources: &Sources) {
+    let warnings = config.warnings().into_iter();
+    for warning in warnings.chain(sources.warning().map(str::to_owned)) {
+        tracing::warn!("{}: {warning}", file.display());
+    }
 }
 
 /// Reads the configuration again at SIGHUP.
@@ -110,7 +126,7 @@ impl Reloader {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
                 Err(_no_clock) => notify(&[NotifyState::Reloading]),
             }
-            match self.reload() {
+            match self.reload().await {
                 Ok(()) => {
                     reloads.success.inc();
                     tracing::info!("configuration reloaded");
@@ -124,11 +140,20 @@ impl Reloader {
         }
     }
 
-    fn reload(&self) -> Result<()> {
+    async fn reload(&self) -> Result<()> {
         let config = Config::load_for_host(&self.file)?;
+        let sources = self.sources(&config).await?;
         self.warn_about_what_needs_a_restart(&config);
-        self.sender.send_replace(snapshot(config)?);
+        self.sender.send_replace(snapshot(config, sources)?);
         Ok(())
+    }
+
+    /// Reads the lists where nobody waits: connections are served meanwhile.
+    async fn sources(&self, config: &Config) -> Result<Sources> {
+        let config = config.opt_in.clone();
+        let old = self.sender.borrow().checks.opt_in_sources().clone();
+        let read = spawn_blocking(move || Sources::open(&config, Some(&old)));
+        Ok(read.await??)
     }
 
     fn warn_about_what_needs_a_restart(&self, new: &Config) {

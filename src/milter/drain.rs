@@ -31,6 +31,11 @@ impl Drain {
         self.draining.send_replace(true);
     }
 
+    /// Whether [`Drain::start`] was called.
+    pub fn is_started(&self) -> bool {
+        *self.draining.borrow()
+    }
+
     /// Waits for [`Drain::start`].
     pub async fn started(self: Arc<Self>) {
         // The sender lives as long as we do.

@@ -9,6 +9,7 @@
 //! library, having given up, would wait without limit for its last words to be
 //! read.
 
+use crate::telemetry::metrics::OpenConnection;
 use std::{
     io,
     pin::Pin,
@@ -40,6 +41,7 @@ pub struct MilterStream<S> {
     unread: Option<Pin<Box<Sleep>>>,
     /// Its place among the connections that may be open.
     _permit: OwnedSemaphorePermit,
+    _open: OpenConnection,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl<S> MilterStream<S> {
             patience,
             unread: None,
             _permit: permit,
+            _open: OpenConnection::count(),
         }
     }
 }

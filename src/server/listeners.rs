@@ -5,6 +5,7 @@ mod inherited;
 use crate::{
     config::{self, Config},
     milter::stream::MilterStream,
+    telemetry::metrics,
 };
 use indymilter::{EitherStream, Listener};
 use inherited::Inherited;
@@ -204,6 +205,7 @@ impl Listeners {
         match ready!(self.poll_sockets(cx)) {
             Ok(Some(stream)) => Poll::Ready(self.admit(stream)),
             Ok(None) => {
+                metrics::get().connections.strangers.inc();
                 self.strangers
                     .count("a host that allow_peers does not name knocks");
                 Poll::Ready(None)
@@ -224,6 +226,7 @@ impl Listeners {
         match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => Some(MilterStream::new(stream, self.patience, permit)),
             Err(_none_left) => {
+                metrics::get().connections.over_limit.inc();
                 self.refusals.count("limits.connections is reached");
                 None
             }

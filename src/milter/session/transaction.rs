@@ -100,10 +100,10 @@ impl<R: Resolve> Transaction<R> {
         recipient: Recipient,
         queue_id: Option<&str>,
     ) -> Response {
-        self.facts.opt_in = None;
-        self.opt_in = Some(self.snapshot.checks.opt_in(recipient.domain.name()));
-        let mode = self.snapshot.config.mode_for(&recipient);
-        let verdict = self.settle(Stage::Rcpt, peer).await;
+        let mode = self.snapshot.mode_for(&recipient);
+        let start = Instant::now();
+        self.ask_opt_in(&recipient).await;
+        let verdict = self.settle(Stage::Rcpt, start, peer).await;
         let response = match verdict {
             Verdict::Continue | Verdict::Accept(_) => Response::Continue,
             Verdict::Refuse(rule, refusal) => {
@@ -124,6 +124,12 @@ impl<R: Resolve> Transaction<R> {
         response
     }
 
+    async fn ask_opt_in(&mut self, recipient: &Recipient) {
+        self.facts.opt_in = None;
+        let checks = &self.snapshot.checks;
+        self.opt_in = Some(checks.opt_in(recipient.domain.name()).await);
+    }
+
     /// Takes a header field.
     pub(super) fn header(&mut self, name: &[u8], value: &[u8]) {
         self.message
@@ -140,7 +146,7 @@ impl<R: Resolve> Transaction<R> {
         self.facts.signed = self.message.is_signed();
         let verdict = match self.message.is_over_limits() {
             true => BROKEN,
-            false => self.settle(Stage::EndOfHeaders, peer).await,
+            false => self.settle(Stage::EndOfHeaders, Instant::now(), peer).await,
         };
         match verdict {
             Verdict::Continue => {
@@ -181,7 +187,8 @@ impl<R: Resolve> Transaction<R> {
             }
             Some(verdict) => self.conclude(peer, verdict, queue_id),
             None if self.message.is_being_verified() => {
-                let verdict = self.settle(Stage::EndOfMessage, peer).await;
+                let start = Instant::now();
+                let verdict = self.settle(Stage::EndOfMessage, start, peer).await;
                 self.conclude(peer, verdict, queue_id)
             }
             // The MTA left the end of headers out. That is no DNS failure,
@@ -209,9 +216,8 @@ impl<R: Resolve> Transaction<R> {
         self.refuse_message(peer, Stage::EndOfMessage, rule, refusal, queue_id)
     }
 
-    /// Asks the policy until it has all it needs.
-    async fn settle(&mut self, stage: Stage, peer: &mut Peer) -> Verdict {
-        let start = Instant::now();
+    /// Asks the policy until it has all it needs. The MTA waits since `start`.
+    async fn settle(&mut self, stage: Stage, start: Instant, peer: &mut Peer) -> Verdict {
         loop {
             match decide(stage, &self.snapshot.config.policy, &self.facts) {
                 Step::Need(check) => self.find_out(check, peer).await,
