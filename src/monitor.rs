@@ -87,14 +87,7 @@ impl<R: Resolve> Monitor<R> {
         let under_way = i64::try_from(self.drain.under_way()).unwrap_or(i64::MAX);
         metrics.connections.in_transaction.set(under_way);
         for status in self.lists() {
-            let source = status.source.to_string();
-            let entries = i64::try_from(status.entries).unwrap_or(i64::MAX);
-            let domains = metrics.opt_in_domains.with_label_values(&[&source]);
-            domains.set(entries);
-            if let Some(age) = status.age {
-                let seconds = metrics.opt_in_age.with_label_values(&[&source]);
-                seconds.set(age.as_secs_f64());
-            }
+            tell(metrics, &status);
         }
         let (text, media_type) = metrics.text();
         Answer {
@@ -125,6 +118,21 @@ impl<R: Resolve> Monitor<R> {
 
     fn lists(&self) -> Vec<opt_in::Status> {
         self.current.borrow().checks.opt_in_sources().status()
+    }
+}
+
+fn tell(metrics: &metrics::Metrics, status: &opt_in::Status) {
+    let source = [status.source.to_string()];
+    let entries = i64::try_from(status.entries).unwrap_or(i64::MAX);
+    metrics
+        .opt_in_domains
+        .with_label_values(&source)
+        .set(entries);
+    if let Some(age) = status.age {
+        let stale = i64::from(status.error.is_some());
+        metrics.opt_in_stale.with_label_values(&source).set(stale);
+        let seconds = age.as_secs_f64();
+        metrics.opt_in_age.with_label_values(&source).set(seconds);
     }
 }
 

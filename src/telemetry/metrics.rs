@@ -26,7 +26,7 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
@@ -40,6 +40,7 @@ pub const NAMES: [&str; 14] = [
     "sixgate_messages_total",
     "sixgate_opt_in_age_seconds",
     "sixgate_opt_in_domains",
+    "sixgate_opt_in_stale",
     "sixgate_stage_seconds",
 ];
 
@@ -64,6 +65,8 @@ pub struct Metrics {
     pub opt_in_domains: IntGaugeVec,
     /// How old that is, in seconds, by `source`.
     pub opt_in_age: GaugeVec,
+    /// 1 if it could not be read again, by `source`.
+    pub opt_in_stale: IntGaugeVec,
 }
 
 /// The checks, each with its results and how long it took.
@@ -216,6 +219,11 @@ impl Metrics {
                 "Time since an opt-in source was read or answered",
                 "source",
             ),
+            opt_in_stale: make.gauges(
+                "sixgate_opt_in_stale",
+                "1 if an opt-in source could not be read again, so that what was read last holds",
+                "source",
+            ),
             registry: make.registry,
         }
     }
@@ -318,6 +326,7 @@ mod tests {
     fn every_name_is_listed_and_prometheus_finds_it() {
         let metrics = Metrics::new();
         metrics.opt_in_domains.with_label_values(&["file"]).set(1);
+        metrics.opt_in_stale.with_label_values(&["file"]).set(0);
         metrics.opt_in_age.with_label_values(&["file"]).set(1.0);
         let (text, media_type) = metrics.text();
         let text = String::from_utf8(text).unwrap();
