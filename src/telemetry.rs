@@ -11,8 +11,11 @@ mod json;
 pub mod log;
 pub mod metrics;
 mod panics;
+#[cfg(test)]
+mod sample;
 
 pub use decision_fields::NAMES as FIELD_NAMES;
+pub use decision_line::NAMES as LINE_FIELD_NAMES;
 pub use panics::log_panics;
 
 use crate::{

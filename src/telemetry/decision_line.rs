@@ -16,6 +16,29 @@ use crate::{
 };
 use std::fmt::{Display, Write};
 
+/// Every `name=` of the line, in order.
+pub const NAMES: [&str; 19] = [
+    "rule",
+    "mode",
+    "would",
+    "client",
+    "from",
+    "to",
+    "nrcpt",
+    "rcpt_domains",
+    "helo",
+    "ptr",
+    "ptr_names",
+    "opt_in",
+    "spf",
+    "spf_identity",
+    "spf_domain",
+    "spf_term",
+    "dkim",
+    "dkim_signatures",
+    "ms",
+];
+
 /// PTR names told.
 pub(super) const MAX_NAMES: usize = 4;
 
@@ -199,5 +222,61 @@ pub(super) fn dkim_word(decision: &Decision<'_>) -> &'static str {
         Some(Authentication::Temperror) => "temperror",
         None if decision.signed => "not-needed",
         None => "none",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::telemetry::{
+        decision_fields::{self, of_decision},
+        json::Object,
+        sample,
+    };
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_lines_have_the_fields_that_are_listed_in_this_order() {
+        let mut seen = BTreeSet::new();
+        for decision in sample::decisions() {
+            let line = sample::line(&decision);
+            let (_, fields) = line.split_once("rule=").unwrap();
+            let names = format!("rule={fields}");
+            let names = names
+                .split(' ')
+                .map(|field| field.split_once('=').unwrap().0);
+            let places: Vec<usize> = names
+                .map(|name| super::NAMES.iter().position(|n| *n == name).unwrap())
+                .collect();
+            assert!(places.is_sorted(), "{line}");
+            seen.extend(places);
+        }
+        assert_eq!(seen.len(), super::NAMES.len());
+    }
+
+    #[test]
+    fn the_objects_have_the_fields_that_are_listed_in_this_order() {
+        let message = sample::decisions().into_iter().last().unwrap();
+        let mut text = String::new();
+        let mut object = Object::begin(&mut text);
+        of_decision(&message, &mut object);
+        object.end();
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let mut names = BTreeSet::from(["time".to_owned(), "level".to_owned()]);
+        collect("", &value, &mut names);
+        assert_eq!(names, decision_fields::NAMES.map(str::to_owned).into());
+    }
+
+    fn collect(prefix: &str, value: &Value, names: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    names.insert(format!("{prefix}{name}"));
+                    collect(&format!("{prefix}{name}."), value, names);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| collect(prefix, item, names)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
     }
 }
