@@ -4,15 +4,19 @@
 use super::{
     Decision,
     decision_line::{MAX_NAMES, MAX_SIGNATURES, dkim_word, mode_word, ptr_word},
-    escape::MAX_VALUE,
+    escape::{MAX_ITEM, MAX_VALUE},
 };
 use crate::{
     address::Client,
     dkim::SignatureResult,
     policy::{Rule, Stage},
+    reply::MAX_TEXT,
     spf,
 };
 use std::fmt::Display;
+
+/// The longest reply: it is told whole.
+const MAX_REPLY: usize = MAX_TEXT + "550 5.999.999 ".len();
 
 /// Every field, in order. Those behind a dot are inside another.
 pub const NAMES: [&str; 31] = [
@@ -96,13 +100,13 @@ pub(super) fn of_exemption(client: &Client, stage: Stage, rule: Rule, fields: &m
 
 fn settled(decision: &Decision<'_>, fields: &mut impl Fields) {
     fields.text("event", Some("decision"));
-    fields.text("queue_id", decision.queue_id);
+    fields.long_text("queue_id", MAX_ITEM, decision.queue_id);
     fields.text("action", Some(decision.action()));
     fields.truth("refused", decision.is_refused());
     fields.text("stage", Some(decision.stage));
     fields.text("rule", Some(decision.rule));
     fields.text("mode", Some(mode_word(decision.mode)));
-    fields.text("reply", decision.reply);
+    fields.long_text("reply", MAX_REPLY, decision.reply);
 }
 
 fn envelope(decision: &Decision<'_>, fields: &mut impl Fields) {

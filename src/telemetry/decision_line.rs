@@ -47,7 +47,7 @@ pub(super) const MAX_SIGNATURES: usize = 8;
 
 /// Appends the line, without a line break.
 pub(super) fn render(line: &mut String, decision: &Decision<'_>) {
-    value(line, decision.queue_id.unwrap_or("NOQUEUE"));
+    item(line, decision.queue_id.unwrap_or("NOQUEUE"));
     match decision.reply {
         Some(reply) => refusal(line, decision, reply),
         None => acceptance(line, decision),
@@ -227,11 +227,7 @@ pub(super) fn dkim_word(decision: &Decision<'_>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use crate::telemetry::{
-        decision_fields::{self, of_decision},
-        json::Object,
-        sample,
-    };
+    use crate::telemetry::{decision_fields, sample};
     use serde_json::Value;
     use std::collections::BTreeSet;
 
@@ -257,14 +253,23 @@ mod tests {
     #[test]
     fn the_objects_have_the_fields_that_are_listed_in_this_order() {
         let message = sample::decisions().into_iter().last().unwrap();
-        let mut text = String::new();
-        let mut object = Object::begin(&mut text);
-        of_decision(&message, &mut object);
-        object.end();
-        let value: Value = serde_json::from_str(&text).unwrap();
+        let value: Value = serde_json::from_str(&sample::object(&message)).unwrap();
         let mut names = BTreeSet::from(["time".to_owned(), "level".to_owned()]);
         collect("", &value, &mut names);
         assert_eq!(names, decision_fields::NAMES.map(str::to_owned).into());
+    }
+
+    /// Syslog daemons cut lines at 8 KiB, which would leave half an object.
+    #[test]
+    fn no_line_and_no_object_is_longer_than_syslog_takes() {
+        let worst = sample::worst();
+        let line = sample::line(&worst);
+        let object = sample::object(&worst);
+        for text in [&line, &object] {
+            assert!((4000..8000).contains(&text.len()), "{}", text.len());
+            assert!(text.bytes().all(|octet| (b' '..=b'~').contains(&octet)));
+        }
+        assert!(serde_json::from_str::<Value>(&object).is_ok());
     }
 
     fn collect(prefix: &str, value: &Value, names: &mut BTreeSet<String>) {

@@ -6,10 +6,10 @@ use std::fmt::{self, Display, Write};
 
 /// The longest value, in octets after escaping. What is longer is cut off, and
 /// `...` says so.
-pub(super) const MAX_VALUE: usize = 400;
+pub(super) const MAX_VALUE: usize = 320;
 
 /// The longest item of a list, likewise. Ordinary host names fit.
-pub(super) const MAX_ITEM: usize = 128;
+pub(super) const MAX_ITEM: usize = 100;
 
 /// How what could do harm is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

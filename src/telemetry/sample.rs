@@ -1,6 +1,6 @@
 //! Decisions that have everything, for tests.
 
-use super::{Decision, decision_line};
+use super::{Decision, decision_fields::of_decision, decision_line, json::Object};
 use crate::{
     address::{Client, Domain, Recipient, ReversePath},
     config::Mode,
@@ -54,11 +54,57 @@ pub(super) fn decisions() -> Vec<Decision<'static>> {
     vec![recipient, accepted, message]
 }
 
+/// A message of which a peer chose all that it can, as long and as hostile as it
+/// can.
+pub(super) fn worst() -> Decision<'static> {
+    let long = "\u{2028}\"\\\n".repeat(9000);
+    let label = "x".repeat(60);
+    let domain = [label.as_str(); 4].join(".");
+    let signature = SignatureResult {
+        domain: Some(domain.clone()),
+        selector: Some(domain.clone()),
+        ..dkim_outcome().signatures.remove(0)
+    };
+    let message = decisions().pop().unwrap();
+    let domains: Vec<Domain> = (0..8)
+        .map(|n| Domain::parse(&format!("{n}{}", &domain[1..])).unwrap())
+        .collect();
+    Decision {
+        queue_id: Some(kept(long.clone())),
+        client: kept(Client {
+            name: long.clone(),
+            ..message.client.clone()
+        }),
+        helo: Some(kept(long.clone())),
+        reverse_path: kept(ReversePath::parse(&format!("<{long}@x>"))),
+        recipient_domains: kept(domains),
+        ptr_names: kept(vec![Name::parse(domain.as_bytes()).unwrap(); 100]),
+        spf: Some(kept(spf::Outcome {
+            domain: Some(domain),
+            term: Some(long),
+            ..spf_outcome()
+        })),
+        dkim: Some(kept(dkim::Outcome {
+            signatures: vec![signature; 100],
+        })),
+        ..message
+    }
+}
+
 /// As a line.
 pub(super) fn line(decision: &Decision<'_>) -> String {
     let mut line = String::new();
     decision_line::render(&mut line, decision);
     line
+}
+
+/// As an object.
+pub(super) fn object(decision: &Decision<'_>) -> String {
+    let mut text = String::new();
+    let mut object = Object::begin(&mut text);
+    of_decision(decision, &mut object);
+    object.end();
+    text
 }
 
 fn kept<T>(value: T) -> &'static T {
