@@ -98,7 +98,7 @@ impl<R: Resolve> Monitor<R> {
     }
 
     async fn ready(&self) -> Answer {
-        if self.drain.is_started() {
+        if self.drain.has_started() {
             return Answer::new(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
         }
         let snapshot = Arc::clone(&self.current.borrow());

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         ("a_level_silences_decisions", silenced),
         ("auto_is_standard_error_on_a_pipe", auto_pipe),
     ];
-    let in_a_namespace: [(&str, fn()); 6] = [
+    let in_a_namespace: [(&str, fn()); 7] = [
         ("syslog_gets_datagrams_of_facility_mail", syslog),
         (
             "a_syslog_that_is_lost_and_back_gets_what_was_said_meanwhile",
@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         ),
         ("a_syslog_that_does_not_read_stops_no_mail", syslog_stuck),
         ("the_journal_gets_every_field", journal),
+        ("why_it_does_not_start_is_in_syslog_too", last_word),
         (
             "auto_is_the_journal_where_standard_error_leads_to_it",
             auto_journal,
@@ -446,6 +447,25 @@ fn auto_syslog() {
     let world = World::inside(&script, "");
     world.refusal();
     socket.wait_for(&["rule=no-ptr"]);
+}
+
+fn last_word() {
+    let sockets = Sockets::new();
+    let socket = Datagrams::bind(&sockets.path());
+    let config = sockets.0.path().join("milter.yaml");
+    let text = "listen: systemd:nothing\nlog: {target: syslog}\n";
+    std::fs::write(&config, text).expect("a configuration");
+    let script = format!("{}; exec \"$0\" \"$@\"", sockets.syslog());
+    let output = unshare()
+        .args(["/bin/sh", "-c", &script, env!("CARGO_BIN_EXE_sixgate")])
+        .args(["serve", "-c"])
+        .arg(&config)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(71));
+    let record = socket.wait_for(&["<19>", "can't listen on systemd:nothing"]);
+    let (_, line) = split_syslog(&record);
+    assert!(String::from_utf8_lossy(&output.stderr).contains(line));
 }
 
 /// Says everything that could break or forge a line, twice: once short enough

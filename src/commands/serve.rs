@@ -34,7 +34,15 @@ use tokio::{
 /// can't be opened, for example.
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = Config::load_for_host(file)?;
-    let _flush = telemetry::log::init(&config.log);
+    let log = telemetry::log::init(&config.log);
+    let served = start(file, config);
+    if let Err(failure) = &served {
+        log.last_word(&failure.error);
+    }
+    served
+}
+
+fn start(file: &Path, config: Config) -> Result<(), Failure> {
     let sources = Sources::open(&config.opt_in, None)?;
     warn(file, &config, &sources);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -32,7 +32,7 @@ impl Drain {
     }
 
     /// Whether [`Drain::start`] was called.
-    pub fn is_started(&self) -> bool {
+    pub fn has_started(&self) -> bool {
         *self.draining.borrow()
     }
 

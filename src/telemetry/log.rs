@@ -41,14 +41,26 @@ struct Log {
     /// Whether the level lets them through.
     decisions: bool,
     exemptions: bool,
+    /// Whether it is not where standard error leads.
+    is_elsewhere: bool,
 }
 
 /// Dropping it waits, for a moment, until what was said is written.
 #[derive(Debug)]
 #[must_use = "lines that are not yet written are lost without it"]
-pub struct Flush(());
+pub struct Logging(());
 
-impl Drop for Flush {
+impl Logging {
+    /// Says why the program ends, unless the log is where standard error leads:
+    /// there it is said anyway.
+    pub fn last_word(&self, error: &anyhow::Error) {
+        if LOG.get().is_some_and(|log| log.is_elsewhere) {
+            tracing::error!("{error:#}");
+        }
+    }
+}
+
+impl Drop for Logging {
     fn drop(&mut self) {
         if let Some(log) = LOG.get() {
             log.queue.flush();
@@ -57,10 +69,10 @@ impl Drop for Flush {
 }
 
 /// Starts logging. Does nothing when it has been started already.
-pub fn init(config: &config::Log) -> Flush {
+pub fn init(config: &config::Log) -> Logging {
     LOG.get_or_init(|| start(config));
     panics::log_panics();
-    Flush(())
+    Logging(())
 }
 
 fn start(config: &config::Log) -> Log {
@@ -68,12 +80,14 @@ fn start(config: &config::Log) -> Log {
     let filter = || EnvFilter::try_new(&config.level).unwrap_or_default();
     let outlet = Outlet::of(config.target);
     let frame = Frame::new(config.format, outlet.place());
+    let is_elsewhere = outlet.is_elsewhere();
     let (decisions, exemptions) = lets_through(filter());
     let log = Log {
         frame,
         queue: Queue::start(outlet, frame),
         decisions,
         exemptions,
+        is_elsewhere,
     };
     let both = tracing_subscriber::registry()
         .with(Events.with_filter(filter()))

@@ -72,6 +72,15 @@ impl Outlet {
         self.place
     }
 
+    /// Whether it is not where standard error leads.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        match self.place {
+            Place::Syslog => true,
+            Place::Journal => !stderr_is_the_journal(),
+            Place::JournalStream | Place::Stderr => false,
+        }
+    }
+
     /// Whether another line may be appended to this record.
     pub(super) fn takes_more(&self, record: &str) -> bool {
         match self.place {
