@@ -9,13 +9,19 @@ pub mod list;
 
 pub mod files;
 mod live_list;
+pub mod managed;
 
 use crate::{address::Domain, config, dns::Resolve, policy};
 use entry::Entry;
 use files::{ListError, Location};
 use list::List;
 use live_list::{LiveList, Presence};
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// The sources of one configuration. A copy is the same sources.
@@ -38,7 +44,7 @@ pub struct Answer {
 
 /// How a list is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct ListStatus {
     /// Which one it is.
     pub source: Source,
     /// How many entries it has.
@@ -54,9 +60,38 @@ pub struct Status {
 pub struct Listed {
     /// The entry.
     pub entry: Entry,
-    /// Where it stands; `None` in the configuration, or if the file has changed
-    /// since.
+    /// Where it stands; `None` for the configuration.
     pub location: Option<Location>,
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            None => write!(f, "{} in opt_in.domains", self.entry),
+            Some(Location {
+                file,
+                line,
+                comment,
+            }) => {
+                write!(f, "{} in {}:{line}", self.entry, file.display())?;
+                match comment.as_str() {
+                    "" => Ok(()),
+                    comment => write!(f, " ({comment})"),
+                }
+            }
+        }
+    }
+}
+
+/// The list of one source.
+#[derive(Clone, Debug)]
+pub struct SourceList<'a> {
+    /// Which one it is.
+    pub source: Source,
+    /// What it says now.
+    pub entries: Arc<List>,
+    /// The files and folders that it is read from; none for the configuration.
+    pub paths: &'a [PathBuf],
 }
 
 /// What one source knows of a domain.
@@ -145,14 +180,14 @@ impl Sources {
     }
 
     /// How the lists are, in the order in which they are asked.
-    pub fn status(&self) -> Vec<Status> {
-        let of = |source, live: &LiveList| Status {
+    pub fn list_status(&self) -> Vec<ListStatus> {
+        let of = |source, live: &LiveList| ListStatus {
             source,
             entries: live.list().len(),
             age: Some(live.age()),
             error: live.error().map(|error| error.to_string()),
         };
-        let domains = Status {
+        let domains = ListStatus {
             source: Source::Domains,
             entries: self.domains.len(),
             age: None,
@@ -189,18 +224,46 @@ impl Sources {
         Answer::definite(self.default(), Source::Default)
     }
 
-    /// The entry behind the answer of a list. Reads its files, for people.
-    pub fn listed(&self, source: Source, domain: &Domain) -> Option<Listed> {
-        let (entry, paths) = match source {
-            Source::Managed => (self.managed.list().entry_for(domain)?, self.managed.paths()),
-            Source::File => (self.files.list().entry_for(domain)?, self.files.paths()),
-            Source::Domains => (self.domains.entry_for(domain)?, [].as_slice()),
-            Source::DnsZone | Source::Socketmap | Source::Default | Source::NoDomain => {
-                return None;
-            }
-        };
-        let location = files::locate(paths, &entry);
+    /// The entry of a list that decides about a domain, if one does. Reads its
+    /// file, for people.
+    pub fn listed(&self, domain: &Domain) -> Option<Listed> {
+        let answer = self.ask_lists(domain)?;
+        let list = self
+            .lists()
+            .into_iter()
+            .find(|list| list.source == answer.source)?;
+        let entry = list.entries.entry_for(domain)?;
+        let location = files::locate(list.paths, &entry);
         Some(Listed { entry, location })
+    }
+
+    /// Why an answer was given, for people.
+    pub fn reason(&self, answer: Answer, listed: Option<&Listed>) -> String {
+        match (answer.source, answer.opt_in, listed) {
+            (Source::Managed | Source::Domains | Source::File, _, Some(listed)) => {
+                listed.to_string()
+            }
+            (Source::Managed | Source::Domains | Source::File, _, None) => {
+                "the list has changed since".to_owned()
+            }
+            (Source::DnsZone | Source::Socketmap, policy::OptIn::Temperror, _) => {
+                "it can't tell now".to_owned()
+            }
+            (Source::DnsZone | Source::Socketmap, _, _) => "it says so".to_owned(),
+            (Source::Default, _, _) => "no source knows it".to_owned(),
+            (Source::NoDomain, _, _) => "what is no domain can't opt in".to_owned(),
+        }
+    }
+
+    /// The lists, in the order in which they are asked.
+    pub fn lists(&self) -> [SourceList<'_>; 3] {
+        let domains = SourceList {
+            source: Source::Domains,
+            entries: Arc::clone(&self.domains),
+            paths: &[],
+        };
+        let managed = self.managed.as_source(Source::Managed);
+        [managed, domains, self.files.as_source(Source::File)]
     }
 
     fn ask_lists(&self, domain: &Domain) -> Option<Answer> {

@@ -50,13 +50,21 @@ pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
 
 /// Everything that can be known of the mail.
 struct Findings {
-    recipients: Vec<(Recipient, opt_in::Answer)>,
+    recipients: Vec<Addressee>,
     reverse: Reverse,
     confirmation: Confirmation,
     spf: spf::Outcome,
     spf_trace: spf::Trace,
     dkim: Option<dkim::Outcome>,
     questions: Vec<crate::dns::Question>,
+}
+
+/// A recipient and whether its domain has opted in.
+struct Addressee {
+    recipient: Recipient,
+    answer: opt_in::Answer,
+    /// Why, for people.
+    reason: String,
 }
 
 impl Findings {
@@ -104,15 +112,19 @@ async fn find_out(
     })
 }
 
-async fn recipients(
-    arguments: &Explain,
-    checks: &Checks<Traced<Dns>>,
-) -> Vec<(Recipient, opt_in::Answer)> {
+async fn recipients(arguments: &Explain, checks: &Checks<Traced<Dns>>) -> Vec<Addressee> {
     let mut answered = Vec::with_capacity(arguments.to.len());
     for to in &arguments.to {
         let recipient = Recipient::parse(to, None);
-        let answer = checks.opt_in(recipient.domain.name()).await;
-        answered.push((recipient, answer));
+        let domain = recipient.domain.name();
+        let answer = checks.opt_in(domain).await;
+        let sources = checks.opt_in_sources();
+        let listed = domain.and_then(|domain| sources.listed(domain));
+        answered.push(Addressee {
+            answer,
+            reason: sources.reason(answer, listed.as_ref()),
+            recipient,
+        });
     }
     answered
 }

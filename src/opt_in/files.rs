@@ -179,12 +179,14 @@ pub fn parse_line(line: &str) -> Result<(Option<Entry>, &str), String> {
 fn add(list: &mut List, entry: &Entry) -> Result<(), String> {
     match list.insert(entry) {
         Insertion::Added | Insertion::Duplicate => Ok(()),
-        Insertion::Contradiction => Err(format!(
-            "{entry} contradicts {} of an earlier line; remove one of them",
-            entry.contrary()
-        )),
+        Insertion::Contradiction => Err(contradiction(entry)),
         Insertion::Full => Err("the list has more domains than fit in memory".to_owned()),
     }
+}
+
+pub(super) fn contradiction(entry: &Entry) -> String {
+    let contrary = entry.contrary();
+    format!("{entry} contradicts {contrary} of an earlier line; remove one of them")
 }
 
 fn open(file: &Path) -> Result<BufReader<File>, ListError> {
@@ -313,7 +315,7 @@ fn no_entry(file: &Path) -> ListError {
     at_file(file, complaint)
 }
 
-fn at_line(file: &Path, line: usize, complaint: String) -> ListError {
+pub(super) fn at_line(file: &Path, line: usize, complaint: String) -> ListError {
     ListError {
         line: Some(line),
         ..at_file(file, complaint)

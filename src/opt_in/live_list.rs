@@ -6,7 +6,7 @@
 //! the log. Looking a domain up reads memory alone.
 
 use super::{
-    Known,
+    Known, Source, SourceList,
     files::{self, Fingerprint, ListError},
     list::List,
 };
@@ -118,6 +118,15 @@ impl LiveList {
     /// The list in force.
     pub(super) fn list(&self) -> Arc<List> {
         Arc::clone(&self.in_force())
+    }
+
+    /// The same with its name and its files.
+    pub(super) fn as_source(&self, source: Source) -> SourceList<'_> {
+        SourceList {
+            source,
+            entries: self.list(),
+            paths: &self.paths,
+        }
     }
 
     /// How long ago the list in force was read.
