@@ -112,16 +112,16 @@ impl<R: Resolve> Monitor<R> {
     /// that was read last is in force.
     fn notes(&self) -> String {
         let lists = self.lists().into_iter();
-        let note = |status: opt_in::Status| Some(format!("note: {}\n", status.error?));
+        let note = |status: opt_in::ListStatus| Some(format!("note: {}\n", status.error?));
         lists.filter_map(note).collect()
     }
 
-    fn lists(&self) -> Vec<opt_in::Status> {
-        self.current.borrow().checks.opt_in_sources().status()
+    fn lists(&self) -> Vec<opt_in::ListStatus> {
+        self.current.borrow().checks.opt_in_sources().list_status()
     }
 }
 
-fn tell(metrics: &metrics::Metrics, status: &opt_in::Status) {
+fn tell(metrics: &metrics::Metrics, status: &opt_in::ListStatus) {
     let source = [status.source.to_string()];
     let entries = i64::try_from(status.entries).unwrap_or(i64::MAX);
     metrics
