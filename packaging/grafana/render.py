@@ -111,7 +111,7 @@ def shown(value, unit):
     if unit == "s" and 0 < value < 1:
         return f"{1000 * value:.3g} ms"
     if unit == "s":
-        return f"{value:.3g} s"
+        return f"{value:.4g} s"
     if unit == "Bps":
         return f"{value / 1024:.3g} KiB/s"
     return f"{value:.4g}"
