@@ -105,45 +105,54 @@ struct Writer {
     waiting: Arc<Waiting>,
 }
 
+/// What is written at once.
+#[derive(Default)]
+struct Batch {
+    record: String,
+    lines: usize,
+    /// Who waits for it.
+    flush: Option<SyncSender<()>>,
+}
+
 impl Writer {
     fn run(&mut self, receiver: &Receiver<Item>) {
-        while let Ok(item) = receiver.recv() {
-            match item {
-                Item::Line(line) => self.write(line, receiver),
-                Item::Flush(done) => drop(done.send(())),
+        while let Ok(first) = receiver.recv() {
+            let batch = self.gather(first, receiver);
+            self.write(&batch);
+            if let Some(done) = batch.flush {
+                // It may have given up waiting.
+                let _ = done.send(());
             }
         }
     }
 
-    /// Writes a line, and with it those that follow if the target takes several
-    /// at once.
-    fn write(&mut self, line: String, receiver: &Receiver<Item>) {
-        let mut record = line;
-        let mut lines = 1;
-        let mut flush = None;
-        while self.outlet.takes_more(&record) {
-            match receiver.try_recv() {
-                Ok(Item::Line(line)) => {
-                    record.push_str(&line);
-                    lines += 1;
-                }
-                Ok(Item::Flush(done)) => {
-                    flush = Some(done);
-                    break;
-                }
-                Err(_none_yet) => break,
-            }
+    /// A line, and with it those that follow if the target takes several at
+    /// once.
+    fn gather(&self, first: Item, receiver: &Receiver<Item>) -> Batch {
+        let mut batch = Batch::default();
+        let mut next = Some(first);
+        while let Some(item) = next {
+            batch.add(item);
+            let is_full = batch.flush.is_some() || !self.outlet.takes_more(&batch.record);
+            next = if is_full {
+                None
+            } else {
+                receiver.try_recv().ok()
+            };
         }
-        let written = self.outlet.write(record.as_bytes());
-        self.waiting
-            .octets
-            .fetch_sub(record.len(), Ordering::Relaxed);
+        batch
+    }
+
+    fn write(&mut self, batch: &Batch) {
+        if batch.lines == 0 {
+            return;
+        }
+        let length = batch.record.len();
+        let written = self.outlet.write(batch.record.as_bytes());
+        self.waiting.octets.fetch_sub(length, Ordering::Relaxed);
         match written {
             Ok(()) => self.tell_lost(),
-            Err(_gone) => (0..lines).for_each(|_| self.waiting.lost()),
-        }
-        if let Some(done) = flush {
-            let _ = done.send(());
+            Err(_for_good) => (0..batch.lines).for_each(|_| self.waiting.lost()),
         }
     }
 
@@ -155,5 +164,21 @@ impl Writer {
         let text = format!("{lost} log lines were lost: the log did not take them in time");
         let record = self.frame.render(Level::WARN, &Message::new(text));
         let _ = self.outlet.write(record.as_bytes());
+    }
+}
+
+impl Batch {
+    fn add(&mut self, item: Item) {
+        match item {
+            Item::Line(line) if self.record.is_empty() => {
+                self.record = line;
+                self.lines = 1;
+            }
+            Item::Line(line) => {
+                self.record.push_str(&line);
+                self.lines += 1;
+            }
+            Item::Flush(done) => self.flush = Some(done),
+        }
     }
 }
