@@ -13,6 +13,7 @@ pub mod dkim;
 pub mod dns;
 pub mod exit;
 pub mod milter;
+pub mod monitor;
 pub mod opt_in;
 pub mod policy;
 pub mod ptr;
