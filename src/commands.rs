@@ -2,6 +2,7 @@
 
 mod check_config;
 mod explain;
+mod report;
 mod serve;
 
 use crate::{cli::Command, exit::Failure};
@@ -15,5 +16,6 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(&arguments.config.path),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
     }
 }

@@ -17,6 +17,7 @@ pub mod opt_in;
 pub mod policy;
 pub mod ptr;
 pub mod reply;
+pub mod report;
 pub mod server;
 pub mod snapshot;
 pub mod spf;
