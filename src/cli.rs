@@ -89,11 +89,13 @@ pub struct Explain {
 
 /// The arguments of `report`.
 #[derive(Debug, Args)]
-#[command(after_help = "WHEN is today, yesterday, 30m, 24h, 7d or 4w (so long ago), 2026-11-14, \
+#[command(
+    after_help = "WHEN is today, yesterday, 30m, 24h, 7d or 4w (so long ago), 2026-11-14, \
     2026-11-14T10:00, or a time with a zone such as 2026-11-14T10:00:00Z.\n\n\
     Give the log that the MTA writes to as well: its lines tell which deferred mail came back \
     over IPv4. Rotated and gzipped logs may be given in any order:\n\n    \
-    sixgate report --since 7d /var/log/mail.log*")]
+    sixgate report --since 7d /var/log/mail.log*"
+)]
 pub struct Report {
     /// Logs, gzipped or not, in any order; - is standard input, and so is
     /// none

@@ -27,7 +27,7 @@ pub use counts::Counts;
 pub use log_line::Log;
 pub use returns::Fate;
 pub use summary::{
-    Cause, Client, Fates, Hour, Named, Observed, Period, Read, Returned, Returns,
+    Cause, Client, Failures, Fates, Hour, Named, Observed, Period, Read, Returned, Returns,
     RuleCounts, Summary, Waited,
 };
 pub use tally::{Tally, Window};

@@ -91,7 +91,11 @@ fn a_gigabyte_is_summed_up() {
     file.flush().expect("room");
     let begin = std::time::Instant::now();
     let told = json(&report_of(&path));
-    println!("{} lines, {:.1} s", truth.lines, begin.elapsed().as_secs_f64());
+    println!(
+        "{} lines, {:.1} s",
+        truth.lines,
+        begin.elapsed().as_secs_f64()
+    );
     assert_eq!(told["read"]["lines"], truth.lines);
     assert_eq!(told["totals"]["accepted"], truth.accepted);
     assert_eq!(told["totals"]["deferred"], truth.deferred);

@@ -31,10 +31,7 @@ impl<'a> Arrival<'a> {
         match rest.first()? {
             b'c' => client(queue_id, rest.strip_prefix(b"client=")?),
             b'f' => sender(queue_id, rest.strip_prefix(b"from=<")?),
-            b't' if rest.starts_with(b"to=<") => Some(Self::Recipients {
-                queue_id,
-                to: rest,
-            }),
+            b't' if rest.starts_with(b"to=<") => Some(Self::Recipients { queue_id, to: rest }),
             b'r' if queue_id == b"NOQUEUE" => refused(rest.strip_prefix(b"reject: RCPT from ")?),
             _ => None,
         }
@@ -103,17 +100,38 @@ mod tests {
 
     #[test]
     fn lines_of_postfix_and_sendmail_are_understood() {
-        let sender = |from: &'static str| Arrival::Sender { queue_id: ID, from: from.as_bytes() };
-        let sendmail = |from: &'static str| Arrival::ClientAndSender { queue_id: ID, from: from.as_bytes() };
+        let sender = |from: &'static str| Arrival::Sender {
+            queue_id: ID,
+            from: from.as_bytes(),
+        };
+        let sendmail = |from: &'static str| Arrival::ClientAndSender {
+            queue_id: ID,
+            from: from.as_bytes(),
+        };
         let client = Arrival::Client { queue_id: ID };
         let table = [
-            ("4F9D195432C: client=mail.example.net[198.51.100.10]", Some(client)),
-            ("4F9D195432C: client=mail.example.net[198.51.100.10]:2525", Some(Arrival::Client { queue_id: ID })),
+            (
+                "4F9D195432C: client=mail.example.net[198.51.100.10]",
+                Some(client),
+            ),
+            (
+                "4F9D195432C: client=mail.example.net[198.51.100.10]:2525",
+                Some(Arrival::Client { queue_id: ID }),
+            ),
             ("4F9D195432C: client=mail.example.net[2001:db8::1]", None),
             ("4F9D195432C: client=localhost[127.0.0.1]", None),
-            ("4F9D195432C: client=dsl[198.51.100.10], sasl_method=PLAIN, sasl_username=u", None),
-            ("4F9D195432C: from=<a@b>, size=612, nrcpt=1 (queue active)", Some(sender("a@b"))),
-            ("4F9D195432C: from=<>, size=612, nrcpt=1 (queue active)", Some(sender(""))),
+            (
+                "4F9D195432C: client=dsl[198.51.100.10], sasl_method=PLAIN, sasl_username=u",
+                None,
+            ),
+            (
+                "4F9D195432C: from=<a@b>, size=612, nrcpt=1 (queue active)",
+                Some(sender("a@b")),
+            ),
+            (
+                "4F9D195432C: from=<>, size=612, nrcpt=1 (queue active)",
+                Some(sender("")),
+            ),
             (
                 "4F9D195432C: from=<a@b>, size=300, class=0, nrcpts=1, msgid=<x@y>, proto=ESMTP, \
                  daemon=MTA, relay=mail.example.net [198.51.100.10]",
@@ -132,7 +150,10 @@ mod tests {
             (
                 "NOQUEUE: reject: RCPT from mail.example.net[198.51.100.10]: 450 4.2.0 <c@d>: \
                  Recipient address rejected: Greylisted; from=<a@b> to=<c@d> proto=ESMTP helo=<e>",
-                Some(Arrival::Refused { from: b"a@b", to: b"to=<c@d> proto=ESMTP helo=<e>" }),
+                Some(Arrival::Refused {
+                    from: b"a@b",
+                    to: b"to=<c@d> proto=ESMTP helo=<e>",
+                }),
             ),
             (
                 "NOQUEUE: milter-reject: RCPT from unknown[2001:db8::1]: 450 4.7.25 x; from=<a@b> \
@@ -141,7 +162,10 @@ mod tests {
             ),
             ("4F9D195432C: Milter: to=<c@d>, reject=450 4.7.25 x", None),
             ("4F9D195432C: removed", None),
-            ("disconnect from mail.example.net[198.51.100.10] ehlo=1 mail=1", None),
+            (
+                "disconnect from mail.example.net[198.51.100.10] ehlo=1 mail=1",
+                None,
+            ),
             ("", None),
         ];
         for (line, want) in table {
@@ -152,9 +176,18 @@ mod tests {
     #[test]
     fn every_recipient_of_a_line_is_found() {
         let table = [
-            ("to=<c@d>, relay=local, delay=0.1, dsn=2.0.0, status=sent", vec!["c@d"]),
-            ("to=<c@d>, orig_to=<e@f>, relay=local, delay=0.1", vec!["c@d", "e@f"]),
-            ("to=<c@d>,<e@f>, delay=00:00:01, xdelay=00:00:01, mailer=local", vec!["c@d", "e@f"]),
+            (
+                "to=<c@d>, relay=local, delay=0.1, dsn=2.0.0, status=sent",
+                vec!["c@d"],
+            ),
+            (
+                "to=<c@d>, orig_to=<e@f>, relay=local, delay=0.1",
+                vec!["c@d", "e@f"],
+            ),
+            (
+                "to=<c@d>,<e@f>, delay=00:00:01, xdelay=00:00:01, mailer=local",
+                vec!["c@d", "e@f"],
+            ),
             ("to=<c@d", vec![]),
         ];
         for (line, want) in table {

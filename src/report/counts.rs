@@ -38,6 +38,14 @@ impl Counts {
         *count += 1;
     }
 
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.deferred += other.deferred;
+        self.rejected += other.rejected;
+        self.would_defer += other.would_defer;
+        self.would_reject += other.would_reject;
+    }
+
     /// All of them.
     pub fn total(&self) -> u64 {
         self.accepted + self.refused() + self.would_refuse()

@@ -116,14 +116,18 @@ impl<'a> Decision<'a> {
 
 /// What follows the last `@`; all of it if there is none.
 pub(super) fn domain_of(address: &str) -> &str {
-    address.rsplit_once('@').map_or(address, |(_, domain)| domain)
+    address
+        .rsplit_once('@')
+        .map_or(address, |(_, domain)| domain)
 }
 
 /// In lower case, as A-labels, and no longer than a domain can be.
 pub(super) fn comparable_domain(escaped: &str) -> Cow<'_, str> {
     const LONGEST: usize = 255;
     let cut = &escaped[..escaped.len().min(LONGEST)];
-    let is_plain = cut.bytes().all(|octet| !octet.is_ascii_uppercase() && octet != b'\\');
+    let is_plain = cut
+        .bytes()
+        .all(|octet| !octet.is_ascii_uppercase() && octet != b'\\');
     if is_plain {
         return Cow::Borrowed(cut.strip_suffix('.').unwrap_or(cut));
     }
@@ -345,7 +349,10 @@ mod tests {
         let line = "NOQUEUE: reject_warning: RCPT from unknown[2001:db8::1]: 450 4.7.25 x; \
                     rule=no-ptr mode=observe would=defer from=<> to=<B@Contoso.COM> helo=<e> ms=0";
         let decision = decision(line).unwrap();
-        assert_eq!((decision.action, decision.carried_out), (Action::Defer, false));
+        assert_eq!(
+            (decision.action, decision.carried_out),
+            (Action::Defer, false)
+        );
         assert_eq!(decision.sender_domain(), None);
         let domains: Vec<_> = decision.recipient_domains().collect();
         assert_eq!(domains, ["contoso.com"]);

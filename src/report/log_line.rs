@@ -124,7 +124,16 @@ fn is_mta(tag: &[u8]) -> bool {
     match memchr::memrchr(b'/', tag) {
         Some(slash) => matches!(
             &tag[slash + 1..],
-            b"smtpd" | b"qmgr" | b"oqmgr" | b"local" | b"virtual" | b"lmtp" | b"smtp" | b"pipe" | b"error" | b"discard"
+            b"smtpd"
+                | b"qmgr"
+                | b"oqmgr"
+                | b"local"
+                | b"virtual"
+                | b"lmtp"
+                | b"smtp"
+                | b"pipe"
+                | b"error"
+                | b"discard"
         ),
         None => tag.starts_with(b"sendmail") || tag.starts_with(b"sm-"),
     }
@@ -152,26 +161,61 @@ mod tests {
         let decision = "NOQUEUE: accept: rule=spf-pass";
         let mta = "4F9D195432C: client=a[192.0.2.1]";
         let table = [
-            (format!("Nov 21 06:33:30 mx sixgate[12]: {decision}"), Some(true)),
-            (format!("Nov 21 06:33:30 mx sixgate: {decision}"), Some(true)),
-            (format!("Nov 21 06:33:30 mx sixgate[12]:  INFO {decision}"), Some(true)),
-            (format!("2026-11-21T06:33:30.123456Z  INFO {decision}"), Some(true)),
-            (format!("2026-11-21T06:33:30.123456Z  INFO sixgate::decision: {decision}"), Some(true)),
-            (format!("2026-11-21T06:33:30.123+01:00 mx sixgate[12]: {decision}"), Some(true)),
+            (
+                format!("Nov 21 06:33:30 mx sixgate[12]: {decision}"),
+                Some(true),
+            ),
+            (
+                format!("Nov 21 06:33:30 mx sixgate: {decision}"),
+                Some(true),
+            ),
+            (
+                format!("Nov 21 06:33:30 mx sixgate[12]:  INFO {decision}"),
+                Some(true),
+            ),
+            (
+                format!("2026-11-21T06:33:30.123456Z  INFO {decision}"),
+                Some(true),
+            ),
+            (
+                format!("2026-11-21T06:33:30.123456Z  INFO sixgate::decision: {decision}"),
+                Some(true),
+            ),
+            (
+                format!("2026-11-21T06:33:30.123+01:00 mx sixgate[12]: {decision}"),
+                Some(true),
+            ),
             (format!(" INFO {decision}"), Some(true)),
             (decision.to_owned(), Some(true)),
-            (format!("Nov 21 06:33:30 mx postfix/smtpd[12]: {mta}"), Some(false)),
-            (format!("Nov 21 06:33:30 mx postfix-in/submission/smtpd[12]: {mta}"), Some(false)),
+            (
+                format!("Nov 21 06:33:30 mx postfix/smtpd[12]: {mta}"),
+                Some(false),
+            ),
+            (
+                format!("Nov 21 06:33:30 mx postfix-in/submission/smtpd[12]: {mta}"),
+                Some(false),
+            ),
             (format!("Nov 21 06:33:30 mx sm-mta[12]: {mta}"), Some(false)),
-            (format!("Nov 21 06:33:30 mx sendmail[12]: {mta}"), Some(false)),
-            (format!("Nov 21 06:33:30 mx dovecot: lmtp(x): sixgate[12]: {decision}"), None),
-            (format!("Nov 21 06:33:30 mx notsixgate[12]: {decision}"), None),
+            (
+                format!("Nov 21 06:33:30 mx sendmail[12]: {mta}"),
+                Some(false),
+            ),
+            (
+                format!("Nov 21 06:33:30 mx dovecot: lmtp(x): sixgate[12]: {decision}"),
+                None,
+            ),
+            (
+                format!("Nov 21 06:33:30 mx notsixgate[12]: {decision}"),
+                None,
+            ),
             (format!("Nov 21 06:33:30 mx dovecot: {decision}"), None),
             (format!("    sixgate[12]: {decision}"), None),
         ];
         let written = "2026-11-21T12:00:00Z".parse().unwrap();
         for (line, by_sixgate) in table {
-            let read = Log::new(TimeZone::UTC, written).read(line.as_bytes()).map(|line| line.said == Said::BySixgate(decision.as_bytes()));
+            let read = Log::new(TimeZone::UTC, written)
+                .read(line.as_bytes())
+                .map(|line| line.said == Said::BySixgate(decision.as_bytes()));
             assert_eq!(read, by_sixgate, "{line}");
         }
     }

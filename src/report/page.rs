@@ -16,6 +16,8 @@ pub(super) struct Page {
     pub(super) subtitle: String,
     /// The totals.
     pub(super) totals: Table,
+    /// How long the MTA waited.
+    pub(super) waited: Option<String>,
     /// What deserves a look, most urgent first.
     pub(super) look: Vec<Item>,
     /// What does not.
@@ -42,11 +44,12 @@ pub(super) struct Table {
 
 impl Page {
     pub(super) fn new(summary: &Summary, zone: &TimeZone) -> Self {
-        let items = |all: [Option<Item>; 5]| all.into_iter().flatten().collect();
+        let items = |all: [Option<Item>; 5]| -> Vec<Item> { all.into_iter().flatten().collect() };
         Self {
             title: title(summary, zone),
             subtitle: subtitle(summary),
             totals: totals(summary),
+            waited: waited(summary),
             look: items([
                 not_opted_in(summary),
                 retrying(summary),
@@ -60,10 +63,21 @@ impl Page {
                 refused_by_others(summary),
                 gone(summary),
                 waiting(summary),
-            ]),
+            ])
+            .into_iter()
+            .map(halved)
+            .collect(),
             sums: sums(summary),
         }
     }
+}
+
+/// Half a list is enough of what is fine.
+fn halved(mut item: Item) -> Item {
+    if let Some(table) = &mut item.table {
+        table.rows.truncate(table.rows.len().div_ceil(2));
+    }
+    item
 }
 
 fn title(summary: &Summary, zone: &TimeZone) -> String {
@@ -116,16 +130,6 @@ fn totals(summary: &Summary) -> Table {
         let meaning = "observe mode would have refused, and let pass";
         rows.push(row("observed", counts.would_refuse(), meaning));
     }
-    if counts.total() > 0 {
-        let waited = &summary.waited;
-        let meaning = format!(
-            "half of the answers took at most {}, 99 of 100 {}, the slowest {}",
-            duration(waited.median_ms),
-            duration(waited.p99_ms),
-            duration(waited.longest_ms)
-        );
-        rows.push(vec!["waited".to_owned(), String::new(), String::new(), meaning]);
-    }
     Table {
         head: Vec::new(),
         numbers: vec![false, true, true, false],
@@ -133,8 +137,23 @@ fn totals(summary: &Summary) -> Table {
     }
 }
 
+fn waited(summary: &Summary) -> Option<String> {
+    let waited = &summary.waited;
+    some(summary.totals.total()).map(|_| {
+        format!(
+            "Half of the answers took at most {}, 99 of 100 {}, the slowest {}.",
+            duration(waited.median_ms),
+            duration(waited.p99_ms),
+            duration(waited.longest_ms)
+        )
+    })
+}
+
 fn not_opted_in(summary: &Summary) -> Option<Item> {
-    let row = summary.rules.iter().find(|row| row.rule == "not-opted-in")?;
+    let row = summary
+        .rules
+        .iter()
+        .find(|row| row.rule == "not-opted-in")?;
     let count = some(row.counts.rejected)?;
     Some(Item {
         headline: format!(
@@ -197,17 +216,27 @@ fn observed_row(kind: &str, name: &str, counts: &Counts, missed: u64) -> Vec<Str
 }
 
 fn temporary_failures(summary: &Summary) -> Option<Item> {
-    let failed = |name: &str| name.ends_with("-temperror");
-    let rows = summary.rules.iter().filter(|row| failed(row.rule));
-    let count = some(rows.map(|row| row.counts.total()).sum())?;
+    let failures = &summary.temporary_failures;
+    let kinds = [
+        ("opt-in", failures.opt_in),
+        ("PTR", failures.ptr),
+        ("SPF", failures.spf),
+        ("DKIM", failures.dkim),
+    ];
+    let count = some(kinds.iter().map(|kind| kind.1).sum())?;
+    let kinds = kinds.iter().filter(|kind| kind.1 > 0);
+    let kinds: Vec<_> = kinds
+        .map(|(check, n)| format!("{check} {}", grouped(*n)))
+        .collect();
     Some(Item {
         headline: format!(
-            "{} for want of an answer to a look-up.",
-            plural(count, "temporary failure", "temporary failures")
+            "{}, a look-up had no answer: {}.",
+            plural(count, "temporary failure", "temporary failures"),
+            kinds.join(", ")
         ),
         advice: "Many of one name: its name servers are down. Many names: look at the resolver \
                  (sixgate doctor).",
-        table: Some(causes(&summary.temporary_failures, |cause| {
+        table: Some(causes(&summary.temporary_failures.names, |cause| {
             vec![cause.check.clone(), sender(&cause.name)]
         })),
     })
@@ -226,14 +255,11 @@ fn blind(summary: &Summary) -> Option<Item> {
 
 fn came_back(summary: &Summary) -> Option<Item> {
     let count = some(summary.returns.total.ipv4)?;
-    let of = match summary.returns.ipv4_domains {
-        Some(domains) => format!(" from {}", plural(domains as u64, "sender domain", "sender domains")),
-        None => String::new(),
-    };
     Some(Item {
         headline: format!(
-            "{} back over IPv4 and arrived{of}.",
-            plural(count, "deferred mail came", "deferred mails came")
+            "{}{} came back over IPv4 and arrived.",
+            plural(count, "deferred mail", "deferred mails"),
+            of_domains(summary.returns.ipv4_domains)
         ),
         advice: "",
         table: Some(returned(&summary.returns.ipv4)),
@@ -256,8 +282,9 @@ fn refused_by_others(summary: &Summary) -> Option<Item> {
     let count = some(summary.returns.total.ipv4_refused)?;
     Some(Item {
         headline: format!(
-            "{} back over IPv4, where another rule of the MTA refused it.",
-            plural(count, "deferred mail came", "deferred mails came")
+            "{} back over IPv4, where another rule of the MTA refused {}.",
+            plural(count, "deferred mail came", "deferred mails came"),
+            if count == 1 { "it" } else { "them" }
         ),
         advice: "",
         table: Some(returned(&summary.returns.ipv4_refused)),
@@ -268,12 +295,24 @@ fn gone(summary: &Summary) -> Option<Item> {
     let count = some(summary.returns.total.gone)?;
     Some(Item {
         headline: format!(
-            "{} not seen again after one attempt.",
-            plural(count, "deferred mail was", "deferred mails were")
+            "{}{} not seen again after one attempt.",
+            plural(count, "deferred mail", "deferred mails"),
+            of_domains(summary.returns.gone_domains) + if count == 1 { " was" } else { " were" }
         ),
         advice: "A mail server tries again; what does not is mostly spam. Look for names you know.",
         table: Some(returned(&summary.returns.gone)),
     })
+}
+
+/// `None` if there were too many to count.
+fn of_domains(domains: Option<usize>) -> String {
+    match domains {
+        Some(domains) => {
+            let domains = plural(domains as u64, "sender domain", "sender domains");
+            format!(" of {domains}")
+        }
+        None => String::new(),
+    }
 }
 
 fn waiting(summary: &Summary) -> Option<Item> {
@@ -305,18 +344,30 @@ fn sums(summary: &Summary) -> Vec<Item> {
         sum("By rule", counts_table(&["rule"], rules, observed)),
         sum(
             "By recipient domain",
-            counts_table(&["recipient domain"], to.map(|d| (vec![d.name.clone()], &d.counts, d.missed)), observed),
+            counts_table(
+                &["recipient domain"],
+                to.map(|d| (vec![d.name.clone()], &d.counts, d.missed)),
+                observed,
+            ),
         ),
         sum(
             "By sender domain",
-            counts_table(&["sender domain"], from.map(|d| (domain(d), &d.counts, d.missed)), observed),
+            counts_table(
+                &["sender domain"],
+                from.map(|d| (domain(d), &d.counts, d.missed)),
+                observed,
+            ),
         ),
         sum(
             "By client network",
             counts_table(&["client", "host name"], clients.map(client), observed),
         ),
     ];
-    sums.retain(|item| item.table.as_ref().is_some_and(|table| !table.rows.is_empty()));
+    sums.retain(|item| {
+        item.table
+            .as_ref()
+            .is_some_and(|table| !table.rows.is_empty())
+    });
     if summary.returns.total.mails > 0 {
         sums.push(sum("What became of deferred mail", fates(summary)));
     }
@@ -339,7 +390,12 @@ fn counts_table<'a>(
         false => &["accepted", "deferred", "rejected"],
     };
     let cells = |(mut cells, counts, missed): (Vec<String>, &Counts, u64)| {
-        let all = [counts.accepted, counts.deferred, counts.rejected, counts.would_refuse()];
+        let all = [
+            counts.accepted,
+            counts.deferred,
+            counts.rejected,
+            counts.would_refuse(),
+        ];
         cells.extend(all.iter().take(numbers.len()).map(|&n| counted(n, missed)));
         cells
     };
@@ -367,7 +423,14 @@ fn fates(summary: &Summary) -> Table {
     let rows = summary.returns.rules.iter().chain([&summary.returns.total]);
     Table {
         head: vec![
-            "deferred by", "mails", "IPv4", "refused", "IPv6", "retrying", "gone", "recent",
+            "deferred by",
+            "mails",
+            "IPv4",
+            "refused",
+            "IPv6",
+            "retrying",
+            "gone",
+            "recent",
         ],
         numbers: (0..8).map(|n| n > 0).collect(),
         rows: rows.map(row).collect(),
@@ -386,7 +449,14 @@ fn returned(list: &[Returned]) -> Table {
         ]
     };
     Table {
-        head: vec!["sender domain", "mails", "tries", "rule", "client", "host name"],
+        head: vec![
+            "sender domain",
+            "mails",
+            "tries",
+            "rule",
+            "client",
+            "host name",
+        ],
         numbers: vec![false, true, true, false, false, false],
         rows: list.iter().map(row).collect(),
     }

@@ -5,12 +5,7 @@
 //! long as MTAs usually try. Followed are at most [`CAPACITY`] at once: when
 //! more come, the oldest are judged early.
 
-use super::{
-    counts::Counts,
-    decision::Decision,
-    escape::escape,
-    tops::Tops,
-};
+use super::{counts::Counts, decision::Decision, escape::escape, tops::Tops};
 use crate::policy::Rule;
 use std::{
     borrow::Cow,

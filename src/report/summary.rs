@@ -4,7 +4,7 @@
 use super::{
     counts::Counts,
     returns::{Fate, Mails},
-    tally::Tally,
+    tally::{Tally, is_not_checked},
     tops::{Top, Tops},
 };
 use crate::policy::Rule;
@@ -37,7 +37,7 @@ pub struct Summary {
     /// Recipients rejected because their domain has not opted in, by domain.
     pub not_opted_in: Vec<Cause>,
     /// Look-ups that failed for the time being.
-    pub temporary_failures: Vec<Cause>,
+    pub temporary_failures: Failures,
     /// What observe mode would have refused.
     pub observed: Observed,
     /// What became of deferred mail.
@@ -124,7 +124,7 @@ pub struct Client {
 }
 
 /// How often one thing was the reason.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Cause {
     /// What was looked up: `opt-in`, `ptr`, `spf` or `dkim`.
     pub check: String,
@@ -134,6 +134,22 @@ pub struct Cause {
     pub count: u64,
     /// As in [`Named`].
     pub missed: u64,
+}
+
+/// Look-ups that failed for the time being and decided a recipient or a
+/// message, by check.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Failures {
+    /// Asking whether a domain has opted in.
+    pub opt_in: u64,
+    /// The client's PTR record, or the addresses of its names.
+    pub ptr: u64,
+    /// SPF.
+    pub spf: u64,
+    /// Keys of DKIM signatures, where SPF was settled.
+    pub dkim: u64,
+    /// Of what they failed most often.
+    pub names: Vec<Cause>,
 }
 
 /// What observe mode would have refused.
@@ -223,6 +239,14 @@ pub struct Hour {
     pub counts: Counts,
 }
 
+impl RuleCounts {
+    /// Rules 1 to 5: what they decide is no decision about checked mail.
+    pub(super) fn is_not_checked(&self) -> bool {
+        let rule = Rule::ALL.into_iter().find(|rule| rule.name() == self.rule);
+        is_not_checked(rule)
+    }
+}
+
 impl Summary {
     pub(super) fn new(tally: &Tally, top: usize) -> Self {
         Self {
@@ -246,7 +270,10 @@ impl Summary {
             sender_domains: named(&tally.senders, top, Counts::total),
             clients: clients(tally, top),
             not_opted_in: causes(&tally.not_opted_in, top, "opt-in"),
-            temporary_failures: causes(&tally.causes, top, ""),
+            temporary_failures: Failures {
+                names: causes(&tally.causes, top, ""),
+                ..tally.failures.clone()
+            },
             observed: Observed {
                 recipient_domains: named(&tally.observed_recipients, top, Counts::total),
                 sender_domains: named(&tally.observed_senders, top, Counts::total),

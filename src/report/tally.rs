@@ -10,6 +10,7 @@ use super::{
     log_line::Said,
     queue::{Mail, Queue},
     returns::Returns,
+    summary::{self, Failures},
     tops::Tops,
 };
 use crate::policy::Rule;
@@ -80,6 +81,7 @@ pub struct Tally {
     pub(super) not_opted_in: Tops<String, u64>,
     /// By check and what was looked up, separated by a space.
     pub(super) causes: Tops<String, u64>,
+    pub(super) failures: Failures,
     pub(super) observed_recipients: Tops<String, Counts>,
     pub(super) observed_senders: Tops<String, Counts>,
     pub(super) hours: BTreeMap<i64, Counts>,
@@ -107,6 +109,7 @@ impl Tally {
             clients: Tops::new(KEYS),
             not_opted_in: Tops::new(KEYS),
             causes: Tops::new(KEYS),
+            failures: Failures::default(),
             observed_recipients: Tops::new(KEYS),
             observed_senders: Tops::new(KEYS),
             hours: BTreeMap::new(),
@@ -232,24 +235,37 @@ impl Tally {
 
     /// Which look-up failed, when one did.
     fn cause(&mut self, decision: &Decision<'_>) {
-        let cause = match decision.rule {
+        let failures = &mut self.failures;
+        let sender = || decision.sender_domain().unwrap_or_default();
+        let (count, cause) = match decision.rule {
             Some(Rule::OptInTemperror) => {
                 let domain = decision.recipient_domains().next().unwrap_or_default();
-                format!("opt-in {domain}")
+                (&mut failures.opt_in, format!("opt-in {domain}"))
             }
             Some(Rule::PtrTemperror) => {
-                let network = decision.network().map(super::summary::network);
-                format!("ptr {}", network.unwrap_or_default())
+                let network = decision.network().map(summary::network).unwrap_or_default();
+                (&mut failures.ptr, format!("ptr {network}"))
             }
-            Some(Rule::AuthTemperror) => {
-                let check = match decision.spf.as_ref() {
-                    "temperror" => "spf",
-                    _ => "dkim",
-                };
-                format!("{check} {}", decision.sender_domain().unwrap_or_default())
+            Some(Rule::AuthTemperror) if decision.spf == "temperror" => {
+                (&mut failures.spf, format!("spf {}", sender()))
             }
-            _ => return,
+            Some(Rule::AuthTemperror) => (&mut failures.dkim, format!("dkim {}", sender())),
+            Some(
+                Rule::Local
+                | Rule::Ipv4
+                | Rule::ExemptNetwork
+                | Rule::ExemptAuthenticated
+                | Rule::ExemptTls
+                | Rule::NotOptedIn
+                | Rule::NoPtr
+                | Rule::PtrUnconfirmed
+                | Rule::SpfPass
+                | Rule::DkimPass
+                | Rule::Unauthenticated,
+            )
+            | None => return,
         };
+        *count += 1;
         self.causes.count(cause.as_str(), |n| *n += 1);
     }
 
@@ -316,7 +332,7 @@ impl Tally {
 }
 
 /// Rules 1 to 5: these say only who was not checked.
-fn is_not_checked(rule: Option<Rule>) -> bool {
+pub(super) fn is_not_checked(rule: Option<Rule>) -> bool {
     match rule {
         Some(
             Rule::Local
@@ -403,7 +419,10 @@ mod tests {
             waits.add(milliseconds);
             waits.add(1 << 41);
             let told = waits.percentile(50);
-            assert!(told >= milliseconds && told <= milliseconds + milliseconds / 4, "{milliseconds}: {told}");
+            assert!(
+                told >= milliseconds && told <= milliseconds + milliseconds / 4,
+                "{milliseconds}: {told}"
+            );
         }
     }
 

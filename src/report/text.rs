@@ -24,6 +24,9 @@ fn page(out: &mut String, page: &Page) -> fmt::Result {
     writeln!(out, "sixgate, {}", page.title)?;
     writeln!(out, "{}\n", page.subtitle)?;
     table(out, &page.totals, "  ")?;
+    if let Some(waited) = &page.waited {
+        writeln!(out, "  {waited}")?;
+    }
     section(out, "LOOK AT THESE", &page.look)?;
     section(out, "NOTHING TO WORRY ABOUT", &page.fine)?;
     section(out, "SUMS", &page.sums)

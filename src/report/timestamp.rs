@@ -182,10 +182,26 @@ mod tests {
     #[test]
     fn the_missing_year_is_that_of_the_last_change() {
         let table = [
-            ("Dec 31 23:59:59", "2027-01-01T00:00:05Z", "2026-12-31T23:59:59Z"),
-            ("Jan  1 00:00:01", "2027-01-01T00:00:05Z", "2027-01-01T00:00:01Z"),
-            ("Jan  1 00:00:01", "2026-12-31T23:59:58Z", "2027-01-01T00:00:01Z"),
-            ("Feb 29 10:00:00", "2027-03-01T00:00:00Z", "2024-02-29T10:00:00Z"),
+            (
+                "Dec 31 23:59:59",
+                "2027-01-01T00:00:05Z",
+                "2026-12-31T23:59:59Z",
+            ),
+            (
+                "Jan  1 00:00:01",
+                "2027-01-01T00:00:05Z",
+                "2027-01-01T00:00:01Z",
+            ),
+            (
+                "Jan  1 00:00:01",
+                "2026-12-31T23:59:58Z",
+                "2027-01-01T00:00:01Z",
+            ),
+            (
+                "Feb 29 10:00:00",
+                "2027-03-01T00:00:00Z",
+                "2024-02-29T10:00:00Z",
+            ),
         ];
         for (time, written, want) in table {
             let want: Timestamp = want.parse().unwrap();
@@ -198,20 +214,30 @@ mod tests {
     fn days_are_counted_as_the_calendar_does() {
         for text in ["1970-01-01", "2000-02-29", "2026-11-21", "2100-03-01"] {
             let date: civil::Date = text.parse().unwrap();
-            let days = days_since_1970(
-                date.year().into(),
-                date.month().into(),
-                date.day().into(),
-            );
+            let days = days_since_1970(date.year().into(), date.month().into(), date.day().into());
             let want = date.to_zoned(TimeZone::UTC).unwrap().timestamp();
-            assert_eq!(days.map(|days| days * DAY), Some(want.as_second()), "{text}");
+            assert_eq!(
+                days.map(|days| days * DAY),
+                Some(want.as_second()),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_time_is_none() {
-        for line in ["", "Nov", "Foo 21 06:33:30", "Nov 31 06:33:30", "2026-13-01T00:00:00Z", "99", "{"] {
-            let read = at("UTC", "2026-11-21T12:00:00Z").read(line.as_bytes()).is_some();
+        for line in [
+            "",
+            "Nov",
+            "Foo 21 06:33:30",
+            "Nov 31 06:33:30",
+            "2026-13-01T00:00:00Z",
+            "99",
+            "{",
+        ] {
+            let read = at("UTC", "2026-11-21T12:00:00Z")
+                .read(line.as_bytes())
+                .is_some();
             assert!(!read, "{line}");
         }
     }

@@ -114,7 +114,11 @@ mod tests {
     #[test]
     fn few_keys_are_counted_exactly() {
         let tops = count(["b", "a", "c", "a", "b", "a"].map(str::to_owned), 3);
-        let top: Vec<_> = tops.top(2, |n| *n).into_iter().map(|t| (t.key, t.value, t.missed)).collect();
+        let top: Vec<_> = tops
+            .top(2, |n| *n)
+            .into_iter()
+            .map(|t| (t.key, t.value, t.missed))
+            .collect();
         assert_eq!(top, [("a".to_owned(), 3, 0), ("b".to_owned(), 2, 0)]);
         assert_eq!(tops.distinct(), Some(3));
     }
@@ -131,7 +135,10 @@ mod tests {
         assert_eq!(tops.distinct(), None);
         let top = &tops.top(1, |n| *n)[0];
         assert_eq!(top.key, "often");
-        assert!(top.value <= 25_000 && top.value + top.missed >= 25_000, "{top:?}");
+        assert!(
+            top.value <= 25_000 && top.value + top.missed >= 25_000,
+            "{top:?}"
+        );
         assert!(top.missed <= 2 * 100_000 / 100, "{top:?}");
     }
 }

@@ -81,7 +81,16 @@ mod tests {
             let want: Timestamp = want.parse().unwrap();
             assert_eq!(parse(text, &now), Ok(want), "{text}");
         }
-        for text in ["", "d", "-7d", "7", "soon", "2026-11-31", "99999999999d", "\u{e4}"] {
+        for text in [
+            "",
+            "d",
+            "-7d",
+            "7",
+            "soon",
+            "2026-11-31",
+            "99999999999d",
+            "\u{e4}",
+        ] {
             assert!(parse(text, &now).is_err(), "{text}");
         }
     }

@@ -27,7 +27,10 @@ pub(crate) struct Truth {
 impl Truth {
     /// How many mails had the fate, by its name in the report.
     pub(crate) fn fate(&self, name: &str) -> usize {
-        self.mails.iter().filter(|mail| mail.fate(self.end) == name).count()
+        self.mails
+            .iter()
+            .filter(|mail| mail.fate(self.end) == name)
+            .count()
     }
 }
 
@@ -157,7 +160,8 @@ impl World {
             16..18 => (Plan::Ipv6(mail), 900),
             _ => (Plan::Ipv6InVain(mail, 5), 1800),
         };
-        self.retries.push(Reverse((self.time + delay as i64, id, plan)));
+        self.retries
+            .push(Reverse((self.time + delay as i64, id, plan)));
         self.refuse(id)
     }
 
@@ -193,8 +197,14 @@ impl World {
     fn delivery(&mut self, id: u64) -> fmt::Result {
         let queue_id = queue_id(id);
         let (from, to) = (sender(id), recipient(id));
-        self.line("postfix/cleanup", format_args!("{queue_id}: message-id=<{id}.{from}>"))?;
-        self.line("postfix/qmgr", format_args!("{queue_id}: from=<{from}>, size=4711, nrcpt=1 (queue active)"))?;
+        self.line(
+            "postfix/cleanup",
+            format_args!("{queue_id}: message-id=<{id}.{from}>"),
+        )?;
+        self.line(
+            "postfix/qmgr",
+            format_args!("{queue_id}: from=<{from}>, size=4711, nrcpt=1 (queue active)"),
+        )?;
         self.line(
             "postfix/lmtp",
             format_args!(
@@ -222,7 +232,10 @@ impl World {
         let (queue_id, address, domain) = (queue_id(id), address(id), sender_domain(id));
         let (from, to) = (sender(id), recipient_domain(id));
         self.truth.accepted += 1;
-        self.line("postfix/smtpd", format_args!("{queue_id}: client=mail.{domain}[{address}]"))?;
+        self.line(
+            "postfix/smtpd",
+            format_args!("{queue_id}: client=mail.{domain}[{address}]"),
+        )?;
         let (rule, dkim, spf) = match id % 4 {
             0 => ("dkim-pass", "pass", "neutral"),
             _ => ("spf-pass", "not-needed", "pass"),
@@ -299,8 +312,14 @@ impl World {
 
     /// What no report is about, with octets that are no UTF-8 in some other log.
     fn chatter(&mut self) -> fmt::Result {
-        self.line("dovecot", format_args!("imap-login: Login: user=<u>, method=PLAIN, rip=2001:db8::1"))?;
-        self.line("postfix/anvil", format_args!("statistics: max connection rate 1/60s for (smtpd:::1)"))
+        self.line(
+            "dovecot",
+            format_args!("imap-login: Login: user=<u>, method=PLAIN, rip=2001:db8::1"),
+        )?;
+        self.line(
+            "postfix/anvil",
+            format_args!("statistics: max connection rate 1/60s for (smtpd:::1)"),
+        )
     }
 }
 
@@ -329,5 +348,10 @@ fn recipient(id: u64) -> String {
 
 fn address(id: u64) -> String {
     let network = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50;
-    format!("2001:db8:{:x}:{:x}::{:x}", 1 + network % 200, network % 7, 1 + id % 9)
+    format!(
+        "2001:db8:{:x}:{:x}::{:x}",
+        1 + network % 200,
+        network % 7,
+        1 + id % 9
+    )
 }

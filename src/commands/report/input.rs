@@ -35,11 +35,18 @@ pub(super) struct Input {
 /// Opens a file, or standard input for `-`.
 pub(super) fn open(path: &Path, zone: &TimeZone) -> anyhow::Result<Input> {
     if path == Path::new("-") {
-        return input("standard input", io::stdin(), Log::new(zone.clone(), Timestamp::now()));
+        return input(
+            "standard input",
+            io::stdin(),
+            Log::new(zone.clone(), Timestamp::now()),
+        );
     }
     let file = File::open(path)?;
     let metadata = file.metadata()?;
-    anyhow::ensure!(!metadata.is_dir(), "it is a directory: name the files in it");
+    anyhow::ensure!(
+        !metadata.is_dir(),
+        "it is a directory: name the files in it"
+    );
     let written = Timestamp::try_from(metadata.modified()?).unwrap_or_else(|_| Timestamp::now());
     let log = Log::new(zone.clone(), written);
     let mut input = input(&path.display().to_string(), file, log)?;
@@ -94,7 +101,9 @@ fn input(name: &str, raw: impl Read + Send + 'static, log: Log) -> anyhow::Resul
 
 fn begin(path: &Path, log: &mut Log) -> anyhow::Result<Option<i64>> {
     let mut text = Vec::with_capacity(PEEK);
-    let peek = unpacked(File::open(path)?)?.take(PEEK as u64).read_to_end(&mut text);
+    let peek = unpacked(File::open(path)?)?
+        .take(PEEK as u64)
+        .read_to_end(&mut text);
     // What is wrong with the file is told when it is read.
     Ok(peek.ok().and_then(|_| log.first_time(&text)))
 }
@@ -114,7 +123,9 @@ fn unpacked(mut raw: impl Read + Send + 'static) -> anyhow::Result<Box<dyn Read 
         [b'B', b'Z', b'h', ..] => "bzip2",
         _ => return Ok(Box::new(whole(magic, raw))),
     };
-    anyhow::bail!("it is packed by {packed_by}: unpack it ({packed_by} -dc FILE | sixgate report -)")
+    anyhow::bail!(
+        "it is packed by {packed_by}: unpack it ({packed_by} -dc FILE | sixgate report -)"
+    )
 }
 
 fn whole<R: Read>(magic: Vec<u8>, rest: R) -> Chain<Cursor<Vec<u8>>, R> {
