@@ -200,7 +200,7 @@ fn set_field<'a>(decision: &mut Decision<'a>, key: &str, value: &'a str) {
 
 /// `NAME[ADDR`
 fn set_client<'a>(decision: &mut Decision<'a>, peer: &'a str) {
-    if let Some((name, address)) = peer.split_once('[') {
+    if let Some((name, address)) = peer.rsplit_once('[') {
         decision.client_name = printable(name);
         decision.client = address.parse().ok();
     }
