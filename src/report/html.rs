@@ -6,7 +6,7 @@
 mod chart;
 
 use super::{
-    page::{Item, Page, Table, grouped},
+    page::{Item, Page, Table},
     summary::Summary,
 };
 use jiff::tz::TimeZone;
@@ -29,7 +29,7 @@ fn body(out: &mut String, summary: &Summary, zone: &TimeZone) -> fmt::Result {
         out,
         "<header><h1>sixgate</h1><p>{title}</p><p class=\"quiet\">{subtitle}</p></header>"
     )?;
-    tiles(out, summary)?;
+    tiles(out, &page.totals)?;
     if let Some(waited) = &page.waited {
         writeln!(out, "<p class=\"quiet\">{}</p>", Escaped(waited))?;
     }
@@ -43,21 +43,16 @@ fn body(out: &mut String, summary: &Summary, zone: &TimeZone) -> fmt::Result {
 }
 
 /// The totals, large.
-fn tiles(out: &mut String, summary: &Summary) -> fmt::Result {
-    let counts = &summary.totals;
-    let all = [
-        ("accepted", counts.accepted, true),
-        ("deferred", counts.deferred, true),
-        ("rejected", counts.rejected, true),
-        ("observed", counts.would_refuse(), counts.would_refuse() > 0),
-    ];
+fn tiles(out: &mut String, totals: &Table) -> fmt::Result {
     writeln!(out, "<ul class=\"tiles\">")?;
-    for (name, count, _) in all.into_iter().filter(|(_, _, shown)| *shown) {
-        writeln!(
-            out,
-            "<li class=\"{name}\"><b>{}</b> {name}</li>",
-            grouped(count)
-        )?;
+    for row in &totals.rows {
+        let cells: Vec<_> = row.iter().map(|cell| Escaped(cell)).collect();
+        if let [name, count, share, meaning] = cells.as_slice() {
+            writeln!(
+                out,
+                "<li class=\"{name}\"><b>{count}</b> {name} {share}<small>{meaning}</small></li>"
+            )?;
+        }
     }
     writeln!(out, "</ul>")
 }

@@ -72,10 +72,10 @@ impl Page {
     }
 }
 
-/// Half a list is enough of what is fine.
+/// Half of a long list is enough of what is fine.
 fn halved(mut item: Item) -> Item {
     if let Some(table) = &mut item.table {
-        table.rows.truncate(table.rows.len().div_ceil(2));
+        table.rows.truncate(table.rows.len().div_ceil(2).max(5));
     }
     item
 }
@@ -509,7 +509,7 @@ pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
