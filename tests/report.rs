@@ -1,5 +1,6 @@
 //! `sixgate report`: logs of every form through the real program.
 
+mod support;
 #[path = "report/synthetic.rs"]
 mod synthetic;
 
@@ -11,6 +12,11 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, SystemTime},
+};
+use support::{
+    daemon::Daemon,
+    dns::{DnsServer, Zone},
+    milter::{MilterClient, Reply},
 };
 use tempfile::TempDir;
 
@@ -390,7 +396,7 @@ fn nothing_in_a_log_reaches_a_terminal_or_a_browser_as_it_is() {
 
 #[test]
 fn logs_without_decisions_give_an_empty_report() {
-    let mut garbage: Vec<u8> = (0..200_000_u64).map(|n| (n * n >> 7) as u8).collect();
+    let mut garbage: Vec<u8> = (0..200_000_u64).map(|n| ((n * n) >> 7) as u8).collect();
     garbage.extend_from_slice(b"\n\xff\xfe sixgate[7]: NOQUEUE: accept: rule=\xff\n");
     let table: [(&str, &[u8]); 5] = [
         ("nothing", b""),
@@ -450,6 +456,70 @@ fn observe_mode_is_told_with_what_it_would_have_refused() {
     let page = logs.report("mail.log", b"").stdout;
     let page = String::from_utf8(page).expect("text");
     assert!(page.contains("Observe mode would have refused 7"), "{page}");
+}
+
+#[test]
+fn what_the_gate_writes_is_what_the_report_reads() {
+    let zone = "
+2001:db8:1::10      PTR    mail.good.example
+mail.good.example   AAAA   2001:db8:1::10
+good.example        TXT    \"v=spf1 ip6:2001:db8:1::/64 -all\"
+";
+    let dns = DnsServer::start(Zone::parse(zone).expect("a zone"));
+    let config = format!(
+        "dns: {{servers: [{}]}}\nopt_in: {{domains: [contoso.com]}}\nlog: {{level: debug}}\n",
+        dns.address()
+    );
+    let daemon = Daemon::start(&config);
+    for (client, sender) in [
+        ("[2001:db8:1::20]:25", "<a@\u{1b}late.example>"),
+        ("[2001:db8:1::10]:25", "<a@good.example>"),
+        ("198.51.100.1:25", "<a@good.example>"),
+    ] {
+        mail(&daemon, client, sender);
+    }
+    let log = daemon.log();
+    daemon.stop();
+    let told = json(&Logs::new().report("--json", log.text().as_bytes()));
+    for (rule, want) in [
+        ("no-ptr", [0, 1, 0]),
+        ("spf-pass", [1, 0, 0]),
+        ("not-opted-in", [0, 0, 1]),
+        ("ipv4", [1, 0, 0]),
+    ] {
+        assert_eq!(
+            counts(&told["rules"], "rule", rule),
+            want,
+            "{rule}\n{}",
+            log.text()
+        );
+    }
+    assert_eq!(
+        counts(&told["sender_domains"], "name", "\\x1blate.example"),
+        [0, 1, 0]
+    );
+    assert_eq!(
+        counts(&told["clients"], "network", "2001:db8:1::/64"),
+        [1, 1, 1]
+    );
+    assert_eq!(told["not_checked"], 1);
+}
+
+/// One mail, to a domain that has opted in and one that has not.
+fn mail(daemon: &Daemon, client: &str, sender: &str) {
+    let mut milter = MilterClient::open(&daemon.address());
+    let client = client.parse().expect("an address");
+    if milter.connect_from("unknown", client) == Reply::Accept {
+        return;
+    }
+    milter.helo("mail.good.example");
+    milter.mail(&[sender]);
+    if sender == "<a@good.example>" {
+        milter.rcpt(&["<b@other.example>"]);
+    }
+    if milter.rcpt(&["<b@contoso.com>"]) == Reply::Continue {
+        milter.message(b"From: a@good.example\r\n\r\nbody\r\n", 65535);
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ const MAY_COME_BACK: i64 = 4 * 3600;
 const SAME_ATTEMPT: i64 = 60;
 
 /// How many sender domains are counted for each fate.
-const DOMAINS: usize = 1 << 14;
+const DOMAINS: usize = 1 << 15;
 
 /// What became of a deferred mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,10 +150,8 @@ impl Returns {
 
     /// Judges what is left when the log ends.
     pub(super) fn finish(&mut self, end: i64) {
-        let left = std::mem::take(&mut self.followed);
-        for mail in left.into_values() {
-            let fate = fate(&mail, end);
-            self.settle(mail, fate);
+        while let Some((first, key)) = self.order.pop_front() {
+            self.judge_if_same(key, first, end);
         }
     }
 
