@@ -5,6 +5,7 @@ mod support;
 mod synthetic;
 
 use flate2::{Compression, write::GzEncoder};
+use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 use std::{
     fs::{self, File},
@@ -523,6 +524,30 @@ fn mail(daemon: &Daemon, client: &str, sender: &str) {
 }
 
 #[test]
+fn a_flood_of_made_up_senders_hides_nobody() {
+    let mut lines = String::new();
+    for n in 0..40_000 {
+        let domain = match n % 10 {
+            0 => "known.example".to_owned(),
+            _ => format!("made-up-{n}.example"),
+        };
+        lines += &format!(
+            "Nov 21 06:00:00 mx sixgate[7]: NOQUEUE: reject: RCPT from x[2001:db8:{n:x}::1]: 450 \
+             4.7.25 x; rule=no-ptr mode=enforce from=<a{n}@{domain}> to=<b@contoso.com> helo=<x> \
+             ms=0\n"
+        );
+    }
+    let told = json(&Logs::new().report("--json", lines.as_bytes()));
+    let first = &told["sender_domains"][0];
+    assert_eq!(first["name"], "known.example");
+    let [_, counted, _] = counts(&told["sender_domains"], "name", "known.example");
+    let missed = first["missed"].as_u64().expect("a number");
+    assert!(counted <= 4000 && counted + missed >= 4000, "{first}");
+    assert_eq!(told["totals"]["deferred"], 40_000);
+    assert_eq!(told["returns"]["total"]["mails"], 40_000);
+}
+
+#[test]
 fn a_period_can_be_chosen() {
     let logs = Logs::new();
     logs.write("mail.log", MAIL_LOG);
@@ -685,11 +710,14 @@ fn a_gigabyte_is_summed_up() {
     file.flush().expect("room");
     let begin = std::time::Instant::now();
     let told = json(&report_of(&path));
+    let peak = getrusage(UsageWho::RUSAGE_CHILDREN).expect("it").max_rss();
     println!(
-        "{} lines, {:.1} s",
+        "{} lines, {:.1} s, {} MiB",
         truth.lines,
-        begin.elapsed().as_secs_f64()
+        begin.elapsed().as_secs_f64(),
+        peak >> 10
     );
+    assert!(peak < 256 << 10, "{peak} KiB");
     assert_eq!(told["read"]["lines"], truth.lines);
     assert_eq!(told["totals"]["accepted"], truth.accepted);
     assert_eq!(told["totals"]["deferred"], truth.deferred);
