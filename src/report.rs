@@ -15,6 +15,7 @@ mod journal;
 mod log_line;
 mod page;
 mod queue;
+mod recent;
 mod returns;
 mod summary;
 mod tally;

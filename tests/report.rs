@@ -236,6 +236,49 @@ fn a_return_is_seen_in_the_log_of_either_mta_and_of_mail_from_outside_only() {
 }
 
 #[test]
+fn the_mta_may_have_a_log_of_its_own() {
+    let logs = Logs::new();
+    let of = |ours: bool| -> String {
+        let lines = MAIL_LOG.split_inclusive('\n');
+        lines
+            .filter(|line| line.contains(" sixgate[") == ours)
+            .collect()
+    };
+    logs.write("sixgate.log", of(true));
+    logs.write("early.log", of(false));
+    // The first line decides which log is read first.
+    logs.write(
+        "late.log",
+        of(false).split_off(MAIL_LOG.find('\n').expect("a line") + 1),
+    );
+    for names in ["sixgate.log early.log", "sixgate.log late.log"] {
+        let told = logs.json(names);
+        assert_eq!(told["returns"]["total"]["ipv4"], 1, "{names}");
+        assert_eq!(told["returns"]["ipv4"][0]["name"], "v4.example", "{names}");
+        assert_eq!(told["returns"]["total"]["mails"], 6, "{names}");
+    }
+}
+
+#[test]
+fn what_comes_after_the_sender_gave_up_is_another_mail() {
+    let table = [
+        ("Nov 21 06:00:03", [1, 0]),
+        ("Nov 25 06:00:03", [1, 0]),
+        ("Nov 27 06:00:03", [0, 1]),
+    ];
+    for (time, want) in table {
+        let first_mail: String = MAIL_LOG.split_inclusive('\n').take(9).collect();
+        let log = first_mail
+            .replace("Nov 21 06:00:03", time)
+            .replace("Nov 21 06:00:04", time);
+        let logs = Logs::new();
+        logs.write("mail.log", log.replace("Nov ", "Oct "));
+        let total = &logs.json("mail.log")["returns"]["total"];
+        assert_eq!([&total["ipv4"], &total["gone"]], want, "{time}");
+    }
+}
+
+#[test]
 fn every_form_of_a_log_gives_the_same_report() {
     let logs = Logs::new();
     logs.write("mail.log", MAIL_LOG);

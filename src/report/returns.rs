@@ -1,11 +1,14 @@
 //! What became of deferred mail: whether it came back, and how.
 //!
 //! A mail is known by its sender's address and the recipient's domain; a retry
-//! has the same. It is followed from the first 4xx until it comes back, for as
-//! long as MTAs usually try. Followed are at most [`CAPACITY`] at once: when
-//! more come, the oldest are judged early.
+//! has the same. It is followed from the first 4xx until it comes back, within
+//! the time that MTAs usually try. Followed are at most [`CAPACITY`] at once:
+//! when more come, the oldest are judged early.
+//!
+//! The MTA may have a log of its own, read before or after ours, so times
+//! decide what came back, not the order of lines.
 
-use super::{counts::Counts, decision::Decision, escape::escape, tops::Tops};
+use super::{counts::Counts, decision::Decision, escape::escape, recent::Recent, tops::Tops};
 use crate::policy::Rule;
 use std::{
     borrow::Cow,
@@ -15,6 +18,10 @@ use std::{
 
 /// How many mails are followed at once.
 const CAPACITY: usize = 1 << 17;
+
+/// How many mails that came over IPv4 are remembered, in case their deferral is
+/// read later.
+const ARRIVALS: usize = 1 << 18;
 
 /// Postfix and Sendmail give up after five days by default.
 const GIVES_UP_AFTER: i64 = 5 * 86400;
@@ -92,8 +99,10 @@ struct Followed {
 #[derive(Debug)]
 pub(super) struct Returns {
     followed: HashMap<u64, Followed>,
-    /// By time of the first deferral; those that came back stay in it.
+    /// In the order of lines; those that came back stay in it.
     order: VecDeque<(i64, u64)>,
+    /// When a mail last came over IPv4 that was not followed.
+    arrivals: Recent<i64>,
     hasher: RandomState,
     /// By rule, then by fate. The last row is for unknown rules.
     pub(super) fates: [[u64; Fate::ALL.len()]; Rule::ALL.len() + 1],
@@ -105,6 +114,7 @@ impl Default for Returns {
         Self {
             followed: HashMap::new(),
             order: VecDeque::new(),
+            arrivals: Recent::new(ARRIVALS),
             hasher: RandomState::new(),
             fates: Default::default(),
             domains: std::array::from_fn(|_| Tops::new(DOMAINS)),
@@ -117,9 +127,13 @@ impl Returns {
     pub(super) fn deferred(&mut self, decision: &Decision<'_>, time: i64) {
         let sender = self.sender(&decision.from);
         for domain in decision.recipient_domains() {
-            self.follow(self.key(sender, &domain), decision, time);
+            let key = self.key(sender, &domain);
+            self.follow(key, decision, time);
+            if let Some(&arrived) = self.arrivals.get(key) {
+                self.came_back(key, arrived, Fate::Ipv4);
+            }
         }
-        self.give_up(time);
+        self.make_room(time);
     }
 
     /// A message passed over IPv6.
@@ -136,7 +150,10 @@ impl Returns {
 
     /// The MTA took a mail over IPv4 that `arrived` then.
     pub(super) fn arrived_over_ipv4(&mut self, sender: Sender, domain: &str, arrived: i64) {
-        self.came_back(self.key(sender, domain), arrived, Fate::Ipv4);
+        let key = self.key(sender, domain);
+        if !self.came_back(key, arrived, Fate::Ipv4) {
+            self.arrivals.insert(key, arrived);
+        }
     }
 
     /// The MTA refused a mail over IPv4. It may still take it, as greylisting
@@ -175,12 +192,15 @@ impl Returns {
     }
 
     fn follow(&mut self, key: u64, decision: &Decision<'_>, time: i64) {
-        if let Some(mail) = self.followed.get_mut(&key) {
+        if let Some(mail) = self
+            .followed
+            .get_mut(&key)
+            .filter(|mail| mail.may_be_tried(time))
+        {
             mail.attempts += u32::from(time - mail.last >= SAME_ATTEMPT);
             mail.last = mail.last.max(time);
             return;
         }
-        self.order.push_back((time, key));
         let mail = Followed {
             first: time,
             last: time,
@@ -191,26 +211,30 @@ impl Returns {
             name: decision.client_label().into(),
             refused_over_ipv4: false,
         };
-        self.followed.insert(key, mail);
-    }
-
-    fn came_back(&mut self, key: u64, time: i64, fate: Fate) {
-        let is_later = |mail: &Followed| mail.first <= time;
-        if self.followed.get(&key).is_some_and(is_later)
-            && let Some(mail) = self.followed.remove(&key)
-        {
-            self.settle(mail, fate);
+        self.order.push_back((time, key));
+        if let Some(given_up) = self.followed.insert(key, mail) {
+            let fate = fate(&given_up, time);
+            self.settle(given_up, fate);
         }
     }
 
-    /// Judges those that are past hope, and the oldest when there are too many.
-    fn give_up(&mut self, now: i64) {
-        while let Some(&(first, key)) = self.order.front() {
-            let is_past = first < now - GIVES_UP_AFTER;
-            if !is_past && self.order.len() <= CAPACITY {
-                return;
-            }
-            self.order.pop_front();
+    /// False if it is not one of those that are followed.
+    fn came_back(&mut self, key: u64, time: i64, fate: Fate) -> bool {
+        let is_return = |mail: &Followed| mail.first <= time && mail.may_be_tried(time);
+        if self.followed.get(&key).is_some_and(is_return)
+            && let Some(mail) = self.followed.remove(&key)
+        {
+            self.settle(mail, fate);
+            return true;
+        }
+        false
+    }
+
+    /// Judges the oldest when there are too many.
+    fn make_room(&mut self, now: i64) {
+        while self.order.len() > CAPACITY
+            && let Some((first, key)) = self.order.pop_front()
+        {
             self.judge_if_same(key, first, now);
         }
     }
@@ -234,6 +258,13 @@ impl Returns {
             mails.network = mail.network;
             mails.name = mail.name.into();
         });
+    }
+}
+
+impl Followed {
+    /// Whether its sender still had it then.
+    fn may_be_tried(&self, time: i64) -> bool {
+        time - self.first <= GIVES_UP_AFTER
     }
 }
 

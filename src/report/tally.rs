@@ -115,7 +115,7 @@ impl Tally {
             hours: BTreeMap::new(),
             waits: Waits::default(),
             returns: Returns::default(),
-            queue: Queue::default(),
+            queue: Queue::new(),
         }
     }
 
