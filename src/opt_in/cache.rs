@@ -20,8 +20,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How many domains of one server are remembered. Each takes some 150 octets,
-/// so that all take 40 MB at most.
+/// How many domains of one server are remembered, which take some 60 MB. It is
+/// not `dns.cache_entries`: who keeps no DNS answers still wants to be made up
+/// for while a server fails.
 const CAPACITY: usize = 1 << 18;
 
 /// How long a mail that could have the last known answer waits for a new one.
