@@ -3,7 +3,6 @@
 //!
 //! What is said goes through [`log`], which never makes mail wait.
 
-mod closed_connections;
 mod decision_fields;
 mod decision_line;
 mod escape;

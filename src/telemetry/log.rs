@@ -14,7 +14,6 @@ pub use queue::{MAX_LINES, MAX_OCTETS};
 
 use super::{
     Decision, TARGET,
-    closed_connections::ClosedConnections,
     decision_fields::{Fields, of_decision, of_exemption},
     decision_line, panics,
 };
@@ -89,10 +88,8 @@ fn start(config: &config::Log) -> Log {
         exemptions,
         is_elsewhere,
     };
-    let both = tracing_subscriber::registry()
-        .with(Events.with_filter(filter()))
-        .with(ClosedConnections.layer());
-    let _ = both.try_init();
+    let events = Events.with_filter(filter());
+    let _ = tracing_subscriber::registry().with(events).try_init();
     log
 }
 
