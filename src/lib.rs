@@ -17,6 +17,7 @@ pub mod monitor;
 pub mod opt_in;
 pub mod policy;
 pub mod ptr;
+pub mod recent;
 pub mod reply;
 pub mod server;
 pub mod snapshot;

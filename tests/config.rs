@@ -74,6 +74,16 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
              authentication_results, dns, spf, dkim, limits, log, metrics)",
         ),
         (
+            "opt_in:\n  dnszone: opt-in.example.org\n",
+            "2: opt_in.dnszone: unknown key; did you mean dns_zone? \
+             (allowed here: default, domains, files, managed_file, dns_zone, socketmap, cache)",
+        ),
+        (
+            "opt_in:\n  cache:\n    postive: 5m\n",
+            "3: opt_in.cache.postive: unknown key; did you mean positive? \
+             (allowed here: positive, negative, stale)",
+        ),
+        (
             "mode: enforce\n\nmode: observe\n",
             "3: mode: the key is given twice; remove one",
         ),
@@ -256,6 +266,56 @@ fn sockets_that_are_nearly_right_are_refused() {
             "socket_mode: rw-rw----\n",
             "1: socket_mode: \"rw-rw----\" is no mode; \
              write permission bits in octal such as \"0660\"",
+        ),
+    ]);
+}
+
+#[test]
+fn opt_in_servers_that_are_nearly_right_are_refused() {
+    assert_refused(&[
+        (
+            "opt_in:\n  dns_zone: .opt-in.example.org\n",
+            "2: opt_in.dns_zone: \".opt-in.example.org\" is no zone: it has an empty label \
+             (two dots in a row or a leading dot); write opt-in.example.org",
+        ),
+        (
+            "opt_in:\n  dns_zone: opt-in.example.org=127.0.0.2\n",
+            "2: opt_in.dns_zone: \"opt-in.example.org=127.0.0.2\" is no zone: it has a \
+             character that no domain name has; write opt-in.example.org",
+        ),
+        (
+            "opt_in:\n  dns_zone: [a.example, b.example]\n",
+            "2: opt_in.dns_zone: found a list; write a zone such as opt-in.example.org",
+        ),
+        (
+            "opt_in:\n  socketmap: socketmap:inet:127.0.0.1:10001:opt-in\n",
+            "2: opt_in.socketmap: \"socketmap:inet:127.0.0.1:10001:opt-in\" is no socketmap \
+             server; write \"inet:127.0.0.1:10001:opt-in\"",
+        ),
+        (
+            "opt_in:\n  socketmap: inet:127.0.0.1:10001\n",
+            "2: opt_in.socketmap: there is no map name; \
+             write \"inet:127.0.0.1:10001:opt-in\", with the map that you mean",
+        ),
+        (
+            "opt_in:\n  socketmap: unix:/run/opt-in.sock\n",
+            "2: opt_in.socketmap: there is no map name; \
+             write unix:/run/opt-in.sock:opt-in, with the map that you mean",
+        ),
+        (
+            "opt_in:\n  socketmap: pgsql:/etc/postfix/opt-in.cf\n",
+            "2: opt_in.socketmap: \"pgsql:/etc/postfix/opt-in.cf\" is no socketmap server; \
+             write one such as inet:127.0.0.1:10001:opt-in or unix:/run/opt-in.sock:opt-in",
+        ),
+        (
+            "opt_in:\n  cache:\n    stale: 24\n",
+            "3: opt_in.cache.stale: \"24\" has no unit; \
+             write a duration such as 500ms, 2s, 5m, 2h or 1d",
+        ),
+        (
+            "opt_in:\n  cache: 5m\n",
+            "2: opt_in.cache: found string \"5m\"; \
+             write keys below it (positive, negative, stale)",
         ),
     ]);
 }
@@ -537,6 +597,9 @@ opt_in:
   domains: [example.org, "bücher.example", no, .example.org, "!.example.net"]
   files: [FOLDER/opt-in.d, FOLDER/customers.list]
   managed_file: FOLDER/managed.list
+  dns_zone: Opt-In.example.org.
+  socketmap: "inet:[::1]:10001:opt-in"
+  cache: {positive: 90s, negative: 0s, stale: 36h}
 reverse_dns: confirmed
 on_dns_failure: accept
 exempt: {networks: ["2001:db8::", "::/0", 10.0.0.0/8], authenticated: no, tls: any}

@@ -17,7 +17,6 @@ use crate::{
     address::{Client, ClientAddr, Recipient, ReversePath},
     dns::Resolve,
     snapshot::Snapshot,
-    telemetry::metrics::OpenConnection,
 };
 use indymilter::MacroStage;
 use std::{borrow::Cow, convert::Infallible, sync::Arc, time::Duration};
@@ -37,7 +36,6 @@ pub struct Connection<S, R> {
     phase: Phase,
     /// There from CONNECT on, unless the whole connection was accepted.
     session: Option<Box<Session<R>>>,
-    _counted: OpenConnection,
 }
 
 /// Resolves when the connection is to end as soon as no mail transaction is
@@ -88,7 +86,6 @@ where
             macros: Macros::default(),
             phase: Phase::Begun,
             session: None,
-            _counted: OpenConnection::count(),
         }
     }
 

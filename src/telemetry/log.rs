@@ -88,8 +88,8 @@ fn start(config: &config::Log) -> Log {
         exemptions,
         is_elsewhere,
     };
-    let events = Events.with_filter(filter());
-    let _ = tracing_subscriber::registry().with(events).try_init();
+    let events = tracing_subscriber::registry().with(Events.with_filter(filter()));
+    let _ = events.try_init();
     log
 }
 

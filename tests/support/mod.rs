@@ -10,3 +10,6 @@ pub mod datagrams;
 pub mod dns;
 pub mod http;
 pub mod milter;
+pub mod opt_in;
+pub mod outage;
+pub mod socketmap;
