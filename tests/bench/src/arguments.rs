@@ -1,7 +1,8 @@
 //! The command line.
 
+use crate::stream::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 /// Loads a milter as an MTA does, and measures it.
 #[derive(Parser)]
@@ -15,6 +16,8 @@ pub struct Arguments {
 pub enum Command {
     /// Makes the keys that messages are signed with, and prints their records.
     Keys { directory: PathBuf },
+    /// Prints a signed message, with lines as on Unix.
+    Message { keys: PathBuf },
     /// Opens connections, holds them idle until standard input ends.
     Hold(Hold),
     /// Sends messages.
@@ -23,9 +26,9 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct Hold {
-    /// Where the milter listens.
+    /// Where the milter listens: unix:/path or inet:address:port.
     #[arg(long)]
-    pub milter: SocketAddr,
+    pub milter: Address,
     /// How many connections to open.
     #[arg(long)]
     pub connections: usize,
@@ -33,9 +36,9 @@ pub struct Hold {
 
 #[derive(Args)]
 pub struct Run {
-    /// Where the milter listens.
+    /// Where the milter listens: unix:/path or inet:address:port.
     #[arg(long)]
-    pub milter: SocketAddr,
+    pub milter: Address,
     /// Who sends, to whom, and how it is signed.
     #[arg(long)]
     pub scenario: Scenario,

@@ -3,6 +3,7 @@
 //! Like Postfix, what needs no answer is kept back and sent together with what
 //! does.
 
+use crate::stream::{Address, Stream};
 use crate::{
     envelope::Envelope,
     figures::{Figures, Stage},
@@ -12,22 +13,14 @@ use crate::{
         Negotiated, OFFER, RCPT, put,
     },
 };
-use std::{
-    cell::RefCell,
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Instant,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use std::{cell::RefCell, io, net::IpAddr, time::Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Frames that are not answered are not held back beyond this.
 const HELD_BACK: usize = 128 * 1024;
 
 pub struct Connection<'a> {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     negotiated: Negotiated,
     out: Vec<u8>,
     incoming: Vec<u8>,
@@ -56,12 +49,10 @@ pub struct Outcome {
 
 impl<'a> Connection<'a> {
     /// Connects and negotiates.
-    pub async fn open(milter: SocketAddr, figures: &'a RefCell<Figures>) -> io::Result<Self> {
+    pub async fn open(milter: &Address, figures: &'a RefCell<Figures>) -> io::Result<Self> {
         let start = Instant::now();
-        let stream = TcpStream::connect(milter).await?;
-        stream.set_nodelay(true)?;
         let mut connection = Self {
-            stream,
+            stream: milter.connect().await?,
             negotiated: Negotiated::default(),
             out: Vec::with_capacity(8192),
             incoming: Vec::with_capacity(4096),
@@ -84,8 +75,8 @@ impl<'a> Connection<'a> {
     /// more of it.
     pub async fn greet(&mut self, envelope: &Envelope) -> io::Result<bool> {
         let (family, host) = match envelope.client {
-            IpAddr::V4(_) => (b"4", "client.test"),
-            IpAddr::V6(_) => (b"6", "client.test"),
+            IpAddr::V4(_) => (b"4", "client.example"),
+            IpAddr::V6(_) => (b"6", "client.example"),
         };
         let address = envelope.client.to_string();
         let port = 40000_u16.to_be_bytes();
@@ -337,16 +328,16 @@ fn defaults(command: &Command) -> &'static [&'static str] {
 /// A macro, if it has a value in a session without TLS and SASL.
 fn put_macro(out: &mut Vec<u8>, name: &str) {
     let value = match name {
-        "j" => "mx.test",
+        "j" => "mx.example",
         "i" => "4F9D195432C",
-        "daemon_name" => "mx.test",
+        "daemon_name" => "mx.example",
         "v" => "Postfix 3.7.11",
         "client_addr" => "2001:db8:1::1",
         "mail_mailer" | "rcpt_mailer" => "smtp",
-        "mail_addr" => "sender@d0.fail.test",
-        "rcpt_addr" => "r0@opted-in.test",
-        "mail_host" => "d0.fail.test",
-        "rcpt_host" => "opted-in.test",
+        "mail_addr" => "sender@d0.fail.example",
+        "rcpt_addr" => "r0@opted-in.example",
+        "mail_host" => "d0.fail.example",
+        "rcpt_host" => "opted-in.example",
         _ => return,
     };
     let written = match name.len() {

@@ -22,17 +22,17 @@ impl Envelope {
             | Scenario::NotOptedIn => "fail",
         };
         let to = match scenario {
-            Scenario::NotOptedIn => "other.test",
+            Scenario::NotOptedIn => "other.example",
             Scenario::SpfPass
             | Scenario::DkimPass
             | Scenario::Unauthenticated
             | Scenario::NoPtr
-            | Scenario::Ipv4 => "opted-in.test",
+            | Scenario::Ipv4 => "opted-in.example",
         };
         Self {
             client: client(scenario, turn),
-            helo: format!("mail.d{turn}.{zone}.test"),
-            sender: format!("<sender@d{turn}.{zone}.test>"),
+            helo: format!("mail.d{turn}.{zone}.example"),
+            sender: format!("<sender@d{turn}.{zone}.example>"),
             recipients: (0..recipients).map(|n| format!("<r{n}@{to}>")).collect(),
         }
     }

@@ -48,7 +48,9 @@ pub struct Figures {
     pub connections: u64,
     pub round_trips: u64,
     pub body_octets: u64,
-    pub unexpected_fields: u64,
+    unexpected_fields: u64,
+    /// Those of the first message that had not the expected ones.
+    unexpected: Vec<String>,
     outcomes: BTreeMap<String, u64>,
     errors: BTreeMap<String, u64>,
     started: Instant,
@@ -63,6 +65,7 @@ impl Figures {
             round_trips: 0,
             body_octets: 0,
             unexpected_fields: 0,
+            unexpected: Vec::new(),
             outcomes: BTreeMap::new(),
             errors: BTreeMap::new(),
             started: Instant::now(),
@@ -77,6 +80,13 @@ impl Figures {
     pub fn outcome(&mut self, outcome: &str) {
         self.messages += 1;
         count(&mut self.outcomes, outcome);
+    }
+
+    pub fn unexpected(&mut self, fields: &[String]) {
+        if self.unexpected_fields == 0 {
+            self.unexpected = fields.to_vec();
+        }
+        self.unexpected_fields += 1;
     }
 
     pub fn error(&mut self, error: &str) {
@@ -105,6 +115,7 @@ impl Figures {
             "body_octets": self.body_octets,
             "outcomes": self.outcomes,
             "unexpected_fields": self.unexpected_fields,
+            "unexpected": self.unexpected,
             "errors": self.errors,
             "milliseconds": latency,
         })

@@ -51,7 +51,7 @@ pub async fn hold(hold: &Hold) -> io::Result<bool> {
     let envelope = Envelope::new(crate::arguments::Scenario::SpfPass, 0, 1);
     let mut held = Vec::new();
     for _ in 0..hold.connections {
-        let mut connection = Connection::open(hold.milter, &figures).await?;
+        let mut connection = Connection::open(&hold.milter, &figures).await?;
         connection.greet(&envelope).await?;
         held.push(connection);
     }
@@ -71,7 +71,7 @@ impl Shared {
     }
 
     async fn one_connection(&self, first: Turn) -> io::Result<()> {
-        let mut connection = Connection::open(self.run.milter, &self.figures).await?;
+        let mut connection = Connection::open(&self.run.milter, &self.figures).await?;
         let mut envelope = self.envelope(&first);
         let mut turn = first;
         let mut left = self.run.per_connection;
@@ -131,7 +131,7 @@ impl Shared {
         if let Some(expected) = &self.run.expect_field {
             let is_there = |field: &String| field.contains(expected.as_str());
             if !outcome.fields.iter().any(is_there) {
-                figures.unexpected_fields += 1;
+                figures.unexpected(&outcome.fields);
             }
         }
     }

@@ -17,6 +17,7 @@ mod message;
 mod protocol;
 #[path = "../../e2e/signer.rs"]
 mod signer;
+mod stream;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Keys { directory } => keys::make(&directory).map(|()| true),
+        Command::Message { keys } => message::print(&keys).map(|()| true),
         Command::Hold(hold) => runtime().block_on(load::hold(&hold)),
         Command::Run(run) => runtime().block_on(load::run(run)),
     };

@@ -2,11 +2,11 @@
 //! CRLF.
 
 use crate::{
-    arguments::{Run, Scenario},
+    arguments::{Algorithm, Run, Scenario},
     keys,
     signer::{Canonicalization::Relaxed, Key, Signer},
 };
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 const FIELDS: [&str; 5] = ["from", "to", "subject", "date", "message-id"];
 
@@ -39,18 +39,25 @@ pub fn pool(run: &Run) -> io::Result<Vec<Message>> {
         .collect())
 }
 
+/// Prints a message of 4 KB with an RSA signature.
+pub fn print(keys: &Path) -> io::Result<()> {
+    let key = keys::read(keys, Algorithm::Rsa)?;
+    print!("{}", signed(0, 4096, &key, 1).replace("\r\n", "\n"));
+    Ok(())
+}
+
 fn with_crlf(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\n', "\r\n")
 }
 
 fn signed(number: usize, size: usize, key: &Key, signatures: usize) -> String {
-    let domain = format!("d{number}.signer.test");
+    let domain = match key {
+        Key::Rsa(_) => format!("d{number}.signer.example"),
+        Key::Ed25519(_) => format!("d{number}.ed25519.example"),
+    };
     let mut message = text(number, &domain, size);
     for signature in 0..signatures {
-        let selector = match key {
-            Key::Rsa(_) => format!("r{signature}"),
-            Key::Ed25519(_) => format!("e{signature}"),
-        };
+        let selector = format!("s{signature}");
         let signer = Signer {
             key,
             domain: &domain,
@@ -70,8 +77,8 @@ fn text(number: usize, domain: &str, size: usize) -> String {
     let mut text = format!(
         "Received: from client.{domain} (client.{domain} [192.0.2.7])\r\n\
          \tby mail.{domain} (Postfix) with ESMTPS id 4F9D195432C\r\n\
-         \tfor <r0@opted-in.test>; Mon, 2 Mar 2026 10:00:00 +0000 (UTC)\r\n\
-         From: Sender <sender@{domain}>\r\nTo: r0@opted-in.test\r\n\
+         \tfor <r0@opted-in.example>; Mon, 2 Mar 2026 10:00:00 +0000 (UTC)\r\n\
+         From: Sender <sender@{domain}>\r\nTo: r0@opted-in.example\r\n\
          Subject: Message number {number} of the bench\r\n\
          Date: Mon, 2 Mar 2026 10:00:00 +0000\r\nMessage-ID: <{number}@{domain}>\r\n\
          MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\

@@ -1,12 +1,12 @@
 //! The floor: the same as milter-noop on the barest codec, a task a connection
 //! and a buffered read. No milter in the language can cost less.
 //!
-//! `milter-floor ADDRESS [gate]`, as milter-noop.
+//! `milter-floor SOCKET [gate]`, as milter-noop.
 
 use std::{env, io};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{UnixListener, UnixStream},
 };
 
 /// NODATA, NOUNKNOWN, HDR_LEADSPC, and no reply but to the end of a message.
@@ -19,7 +19,7 @@ const GATE: u32 = 0x200 | 0x100 | 0x400 | 0x10_0000 | 0x2000 | 0x80;
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let mut arguments = env::args().skip(1);
-    let listener = TcpListener::bind(arguments.next().unwrap_or_default()).await?;
+    let listener = UnixListener::bind(arguments.next().unwrap_or_default())?;
     let (options, answered): (u32, &'static [u8]) = match arguments.next().as_deref() {
         Some("gate") => (GATE, b"CMRNBE"),
         _ => (SILENT, b"E"),
@@ -30,7 +30,7 @@ async fn main() -> io::Result<()> {
     }
 }
 
-async fn converse(mut stream: TcpStream, options: u32, answered: &[u8]) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, options: u32, answered: &[u8]) -> io::Result<()> {
     let mut incoming = Vec::with_capacity(8192);
     let mut out = Vec::new();
     while stream.read_buf(&mut incoming).await? > 0 {

@@ -1,12 +1,12 @@
 //! The do-nothing milter: what indymilter costs before a milter does anything.
 //!
-//! `milter-noop ADDRESS` negotiates that nothing but the end of a message is
-//! answered: the least that a milter can cost. `milter-noop ADDRESS gate` has the
+//! `milter-noop SOCKET` negotiates that nothing but the end of a message is
+//! answered: the least that a milter can cost. `milter-noop SOCKET gate` has the
 //! round trips that sixgate needs.
 
 use indymilter::{Callbacks, Config, ProtoOpts, Status};
 use std::{env, future, io};
-use tokio::net::TcpListener;
+use tokio::net::UnixListener;
 
 const SILENT: ProtoOpts = ProtoOpts::NO_DATA
     .union(ProtoOpts::NO_UNKNOWN)
@@ -51,7 +51,7 @@ async fn main() -> io::Result<()> {
         .on_eoh(move |_| Box::pin(async move { answer(ProtoOpts::NOREPLY_EOH) }))
         .on_body(move |_, _| Box::pin(async move { answer(ProtoOpts::NOREPLY_BODY) }))
         .on_eom(|_| Box::pin(async { Status::Continue }));
-    let listener = TcpListener::bind(address).await?;
+    let listener = UnixListener::bind(address)?;
     let config = Config {
         max_connections: 20000,
         ..Config::default()
