@@ -42,7 +42,8 @@ class Cell:
         ]
 
     def warm_up(self) -> list[str]:
-        return ["--messages", str(min(self.messages or 300, 300)), "--connections", "8"]
+        messages = 300 if self.size < MB else 4
+        return ["--messages", str(messages), "--connections", "8"]
 
 
 CELLS = [

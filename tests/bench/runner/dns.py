@@ -15,6 +15,7 @@ server:
     do-daemonize: no
     use-syslog: no
     verbosity: 0
+    logfile: "{directory}/log"
     username: ""
     chroot: ""
     directory: "{directory}"

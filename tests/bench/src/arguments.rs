@@ -20,7 +20,8 @@ pub enum Command {
     Message { keys: PathBuf },
     /// Opens connections, holds them idle until standard input ends.
     Hold(Hold),
-    /// Sends messages.
+    /// Sends messages. Of an option given twice the last counts.
+    #[command(args_override_self = true)]
     Run(Run),
 }
 
