@@ -2,6 +2,9 @@
 //!
 //! The DNS is a zone in memory, so that only our own work is measured.
 
+// `pub` marks what is meant for other modules of this binary.
+#![allow(unreachable_pub)]
+
 #[path = "../e2e/signer.rs"]
 #[allow(dead_code, reason = "the dialogues use more of it")]
 mod signer;

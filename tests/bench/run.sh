@@ -2,7 +2,7 @@
 # Measures sixgate beside its peers, and rewrites docs/benchmarks.md with the
 # results; see there. Needs root, for a network namespace of its own.
 #
-# tests/bench/run.sh [--quick] [--parts compare,growth,postfix] [--only CELL,...]
+# tests/bench/run.sh [--quick] [--parts compare,growth,profile,postfix] [--only CELL,...]
 #                    [--peers NAME,...] [--repeat N] [--seconds S] [--list]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 # command:package
 needs="cc:gcc make:make ip:iproute2 unshare:util-linux taskset:util-linux
        python3:python3 unbound:unbound postfix:postfix smtp-source:postfix
-       opendkim:opendkim rspamd:rspamd pyspf-milter:pyspf-milter"
+       perf:linux-perf opendkim:opendkim rspamd:rspamd pyspf-milter:pyspf-milter"
 peers=target/bench/peers
 
 install_debian() {

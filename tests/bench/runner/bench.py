@@ -12,6 +12,7 @@ import growth
 import measure
 import plots
 import postfix
+import profiles
 import tables
 from cells import CELLS
 from peers import PEERS, ROOT
@@ -22,13 +23,15 @@ QUICK_RESULTS = ROOT / "target/bench/quick.json"
 
 def main():
     arguments = parsed()
-    run = {"machine": machine(arguments), "results": {}, "growth": {}}
+    run = {"machine": machine(arguments), "results": {}, "growth": {}, "profile": {}}
     with measure.resolver():
         if "compare" in arguments.parts:
             run["results"] = compare(arguments)
         if "growth" in arguments.parts:
             run["growth"] = {axis.name: growth.run(axis, arguments.quick) for axis in growth.AXES}
             run["results"] |= million(run["growth"])
+        if "profile" in arguments.parts:
+            run["profile"] = profiles.run(arguments.quick)
         if "postfix" in arguments.parts:
             run["results"] |= postfix.run(500 if arguments.quick else 3000, arguments.repeat)
     finish(run, arguments)
@@ -38,15 +41,15 @@ def parsed() -> argparse.Namespace:
     words = lambda text: text.split(",")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short runs, nothing in docs/ changes")
-    parser.add_argument("--parts", type=words, default=["compare", "growth", "postfix"])
+    parser.add_argument("--parts", type=words, default=["compare", "growth", "profile", "postfix"])
     parser.add_argument("--only", type=words, help="these cells", metavar="CELL,...")
     parser.add_argument("--peers", type=words, help="these milters", metavar="NAME,...")
     parser.add_argument("--repeat", type=int, help="how often (5; quick: 1)")
-    parser.add_argument("--seconds", type=float, help="of one run (4; quick: 1)")
+    parser.add_argument("--seconds", type=float, help="of one run (3; quick: 1)")
     parser.add_argument("--list", action="store_true", help="the cells, and nothing else")
     arguments = parser.parse_args()
     arguments.repeat = arguments.repeat or (1 if arguments.quick else 5)
-    arguments.seconds = arguments.seconds or (1.0 if arguments.quick else 4.0)
+    arguments.seconds = arguments.seconds or (1.0 if arguments.quick else 3.0)
     if arguments.list:
         parser.exit(message="".join(f"{cell.name:16} {cell.title}\n" for cell in CELLS))
     return arguments
@@ -107,6 +110,7 @@ def with_the_rest(run: dict) -> dict:
         "machine": run["machine"],
         "results": old["results"] | run["results"],
         "growth": old["growth"] | measured,
+        "profile": run["profile"] or old.get("profile", {}),
     }
 
 

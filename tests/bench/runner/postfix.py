@@ -40,6 +40,8 @@ trace      unix  -  -  n  -     0  bounce
 discard    unix  -  -  n  -     -  discard
 error      unix  -  -  n  -     -  error
 retry      unix  -  -  n  -     -  error
+proxymap   unix  -  -  n  -     -  proxymap
+tlsmgr     unix  -  -  n  1000? 1  tlsmgr
 anvil      unix  -  -  n  -     1  anvil
 postlog    unix-dgram n - n  -     1  postlogd
 """
@@ -50,12 +52,21 @@ def run(messages: int, repeat: int) -> dict[str, dict[str, list[dict]]]:
     with Running(PEERS["noop"], []) as noop, Running(PEERS["sixgate"], []) as sixgate:
         directory = started({"noop": noop.socket, "sixgate": sixgate.socket})
         try:
-            return {
+            measured = {
                 f"postfix-{name}": paired(directory, zone, messages, repeat)
                 for name, zone in [("spf", "pass"), ("dkim", "fail")]
             }
         finally:
             postfix(directory, "stop")
+        assert_gate_was_asked(sixgate, messages * repeat)
+        return measured
+
+
+def assert_gate_was_asked(sixgate: Running, messages: int):
+    log = pathlib.Path(sixgate.log.name).read_text()
+    for rule in ("rule=spf-pass", "rule=dkim-pass"):
+        if log.count(rule) < messages:
+            raise measure.WrongAnswer(f"{rule}: {log.count(rule)} of {messages}: {log[-500:]}")
 
 
 def started(milters: dict[str, pathlib.Path]) -> pathlib.Path:

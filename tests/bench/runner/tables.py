@@ -25,6 +25,7 @@ def tables(run: dict) -> dict[str, str]:
         "targets": targets(run["results"]),
         "comparison": comparison(run["results"]),
         "growth": growth(run.get("growth", {})),
+        "profile": profile(run.get("profile", {})),
     }
 
 
@@ -102,6 +103,12 @@ def growth(axes: dict[str, list[dict]]) -> str:
             head = [axis.title, *(title for _, title in axis.figures)]
             parts.append(f"{table(head, rows)}\n\n![{axis.title}](images/growth-{axis.name}.svg)")
     return "\n\n".join(parts) or "Not measured."
+
+
+def profile(cases: dict[str, dict[str, float]]) -> str:
+    kinds = sorted({kind for parts in cases.values() for kind in parts})
+    rows = [[kind, *(number(parts.get(kind, 0)) for parts in cases.values())] for kind in kinds]
+    return table(["percent of the time in", *cases], rows) if cases else "Not measured."
 
 
 def number(value: float | None) -> str:
