@@ -13,8 +13,8 @@ KB, MB = 1024, 1024 * 1024
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is sent, to whom. `messages` bounds what takes long; otherwise it is
-    the time of a run that does."""
+    """What is sent, to whom. The time of a run bounds it, or `messages` where each
+    takes long."""
 
     name: str
     title: str
@@ -32,7 +32,7 @@ class Cell:
     def options(self, seconds: float) -> list[str]:
         length = ["--seconds", str(seconds)]
         if self.messages:
-            length = ["--messages", str(self.messages)]
+            length = ["--seconds", str(5 * seconds), "--messages", str(self.messages)]
         return [
             *("--connections", str(self.connections)),
             *("--per-connection", str(self.per_connection)),

@@ -10,8 +10,11 @@ use std::{fs, io, path::Path};
 
 const FIELDS: [&str; 5] = ["from", "to", "subject", "date", "message-id"];
 
-/// As many octets as fit a line, and look like text to a canonicalization.
-const LINE: &str = "The quick brown fox jumps over the lazy dog, and  goes on to do so again.\r\n";
+/// A line of text, with white space for a canonicalization to work on.
+const TEXT: &str = "The quick brown fox jumps over the lazy dog, and  goes on to do so again.\r\n";
+
+/// Messages from this size on are large because something is attached.
+const ATTACHMENT: usize = 64 * 1024;
 
 pub struct Message {
     /// Name and value; the value begins with what follows the colon.
@@ -72,7 +75,7 @@ fn signed(number: usize, size: usize, key: &Key, signatures: usize) -> String {
     message
 }
 
-/// A message of `size` octets, if its header leaves room for them.
+/// A message of no more than `size` octets, if its header leaves room for a body.
 fn text(number: usize, domain: &str, size: usize) -> String {
     let mut text = format!(
         "Received: from client.{domain} (client.{domain} [192.0.2.7])\r\n\
@@ -81,16 +84,44 @@ fn text(number: usize, domain: &str, size: usize) -> String {
          From: Sender <sender@{domain}>\r\nTo: r0@opted-in.example\r\n\
          Subject: Message number {number} of the bench\r\n\
          Date: Mon, 2 Mar 2026 10:00:00 +0000\r\nMessage-ID: <{number}@{domain}>\r\n\
-         MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\
-         Content-Transfer-Encoding: 7bit\r\nX-Mailer: milter-load\r\n\r\n"
+         MIME-Version: 1.0\r\nX-Mailer: milter-load\r\n"
     );
-    while text.len() + LINE.len() <= size {
-        text.push_str(LINE);
+    match size {
+        0..ATTACHMENT => {
+            text.push_str("Content-Type: text/plain; charset=us-ascii\r\n\r\n");
+            fill(&mut text, size, || TEXT.to_owned());
+        }
+        ATTACHMENT.. => {
+            text.push_str("Content-Type: application/octet-stream\r\n");
+            text.push_str("Content-Transfer-Encoding: base64\r\n\r\n");
+            let mut state = number as u64;
+            fill(&mut text, size, || base64_line(&mut state));
+        }
     }
-    let rest = size.saturating_sub(text.len() + 2);
-    text.push_str(&"x".repeat(rest));
-    text.push_str("\r\n");
     text
+}
+
+fn fill(text: &mut String, size: usize, mut line: impl FnMut() -> String) {
+    let mut next = line();
+    while text.len() + next.len() <= size {
+        text.push_str(&next);
+        next = line();
+    }
+}
+
+/// A full line of base64; the next one differs.
+fn base64_line(state: &mut u64) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut letter = || {
+        // Knuth's MMIX generator; any that does not repeat soon will do.
+        *state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        char::from(ALPHABET[(*state >> 58) as usize])
+    };
+    let mut line: String = (0..76).map(|_| letter()).collect();
+    line.push_str("\r\n");
+    line
 }
 
 impl Message {
