@@ -91,15 +91,31 @@ def million(grown: dict) -> dict:
 
 def finish(run: dict, arguments: argparse.Namespace):
     if arguments.quick:
-        QUICK_RESULTS.write_text(json.dumps(run, indent=1))
+        QUICK_RESULTS.write_text(as_json(run))
         print(tables.comparison(run["results"]))
     else:
         run = with_the_rest(run)
-        RESULTS.write_text(json.dumps(run, indent=1) + "\n")
+        RESULTS.write_text(as_json(run))
         plots.write(run)
         tables.write(run)
     print()
     print(tables.targets(run["results"]))
+
+
+def as_json(run: dict) -> str:
+    return json.dumps(rounded(run), indent=1) + "\n"
+
+
+def rounded(value):
+    """No figure is known to more than four digits."""
+    match value:
+        case float():
+            return float(f"{value:.4g}")
+        case dict():
+            return {name: rounded(one) for name, one in value.items()}
+        case list():
+            return [rounded(one) for one in value]
+    return value
 
 
 def with_the_rest(run: dict) -> dict:

@@ -84,7 +84,10 @@ def figures(told: dict, before: proc.Usage, after: proc.Usage) -> dict:
         # That of the negotiation is not a message's.
         "round_trips": (told["round_trips"] - told["connections"]) / told["messages"],
         "body_octets": told["body_octets"] / told["messages"],
-        "stages_ms": told["milliseconds"],
+        "stages_ms": {
+            stage: f"{latency['p50']} / {latency['p99']}"
+            for stage, latency in told["milliseconds"].items()
+        },
         "outcomes": told["outcomes"],
     }
 
