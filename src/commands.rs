@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod check_config;
+mod doctor;
 mod explain;
 mod serve;
 
@@ -15,5 +16,6 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(&arguments.config.path),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

@@ -74,6 +74,11 @@ pub struct Values<'a> {
 }
 
 impl Template {
+    /// Whether the sender may try again.
+    pub fn class(&self) -> Class {
+        self.status.class
+    }
+
     /// Fills the placeholders in.
     ///
     /// A peer may have chosen the values: what no address or domain has becomes
