@@ -1,0 +1,334 @@
+//! The configuration, the sockets, the DNS servers and the walk over domains.
+
+use super::world::{World, examine, free_port};
+use libtest_mimic::Trial;
+use std::{
+    fs,
+    net::{TcpListener, UdpSocket},
+    sync::LazyLock,
+    thread,
+};
+use tempfile::TempDir;
+
+static WORLD: LazyLock<World> = LazyLock::new(World::start);
+
+/// A trial for each.
+pub(crate) fn trials() -> Vec<Trial> {
+    let trial = |name: &str, test: fn()| {
+        Trial::test(name.to_owned(), move || {
+            test();
+            Ok(())
+        })
+    };
+    vec![
+        trial(
+            "a configuration that is wrong is the only finding",
+            wrong_configuration,
+        ),
+        trial(
+            "a configuration that is not there is no input",
+            no_configuration,
+        ),
+        trial(
+            "what a configuration may not mean is a warning",
+            doubtful_configuration,
+        ),
+        trial("a socket that answers is told", a_socket_that_answers),
+        trial(
+            "a socket that nobody serves is told",
+            a_socket_that_nobody_serves,
+        ),
+        trial(
+            "a socket of another program is told",
+            a_socket_of_another_program,
+        ),
+        trial("a socket that closes at once is told", a_socket_that_closes),
+        trial(
+            "a dns server that answers is told with its speed",
+            a_server_that_answers,
+        ),
+        trial("one dead dns server of two is a warning", one_dead_server),
+        trial("without any dns server nothing works", no_server),
+        trial("a dns server that refuses is told", a_server_that_refuses),
+        trial("reverse names that are kept back are a problem", kept_back),
+        trial("a mute domain is tried out", a_mute_domain),
+        trial(
+            "too many dns servers for one stage are a warning",
+            too_many_servers,
+        ),
+        trial("both kinds of mismatch are told", both_mismatches),
+        trial(
+            "a 450 or observe mode makes a bounce a delay",
+            milder_mismatches,
+        ),
+        trial("a list of domains that is not there is no input", no_list),
+        trial(
+            "for people there is a line a finding and one for what to do",
+            for_people,
+        ),
+    ]
+}
+
+const LISTEN: &str = "listen: inet:127.0.0.1:{port}\nopt_in: {domains: [both.example]}\n";
+/// Keeps the machine's own mail server out.
+const NO_MTA: [&str; 2] = ["--postfix-config", "/nonexistent"];
+
+fn wrong_configuration() {
+    let found = WORLD.examine("listen: nowhere\n", &[], "");
+    assert_eq!(found.exit, Some(78));
+    assert_eq!(found.findings.len(), 1);
+    assert_eq!(found.findings[0]["check"], "config");
+    assert_eq!(found.findings[0]["level"], "problem");
+}
+
+fn no_configuration() {
+    let found = examine("/nonexistent/milter.yaml".as_ref(), &[], "");
+    assert_eq!(found.exit, Some(66));
+    assert_eq!(found.findings[0]["level"], "problem");
+}
+
+fn doubtful_configuration() {
+    let found = WORLD.examine(
+        "listen: inet:127.0.0.1:{port}\nmode: observe\n",
+        &NO_MTA,
+        "",
+    );
+    found.has("config", "warning", "mode: observe refuses nothing");
+    found.has("config", "warning", "no domain has opted in");
+}
+
+fn a_socket_that_answers() {
+    let found = WORLD.examine("listen: \"unix:{queue}/private.sock\"\n", &NO_MTA, "");
+    found.has("socket", "ok", "answers the milter negotiation (version 6)");
+}
+
+fn a_socket_that_nobody_serves() {
+    let yaml = format!(
+        "listen: [\"inet:127.0.0.1:{}\", \"unix:{{queue}}/none.sock\"]\n",
+        free_port()
+    );
+    let found = WORLD.examine(&yaml, &NO_MTA, "");
+    found.has("socket", "problem", "nobody listens");
+    found.has("socket", "problem", "none.sock: there is no such socket");
+}
+
+/// Takes one connection and says this.
+fn another_program(says: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        std::io::Write::write_all(&mut stream, says).expect("it is read");
+        // As a program does that waits for an answer.
+        let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
+    });
+    port
+}
+
+fn a_socket_of_another_program() {
+    let port = another_program(b"220 mx.example.org ESMTP\r\n");
+    let found = WORLD.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
+    found.has("socket", "problem", "the answer is not a milter's");
+}
+
+fn a_socket_that_closes() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || drop(listener.accept()));
+    let found = WORLD.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
+    found.has(
+        "socket",
+        "problem",
+        "the connection is closed without an answer",
+    );
+}
+
+fn a_server_that_answers() {
+    let found = WORLD.examine(LISTEN, &NO_MTA, "");
+    let words = format!("{} answers in", WORLD.dns.address());
+    found.has("dns-servers", "ok", &words);
+    found.has("reverse-dns", "ok", "2001:4860:4860::8888 is dns.google");
+    // It knows no root zone.
+    found.has("dnssec", "ok", "can't be told from here");
+    found.has(
+        "mute-domain",
+        "ok",
+        "1 server(s) x 1 attempts x 500ms = 500ms",
+    );
+}
+
+/// A port that swallows every question. Kept open as long as the test runs.
+fn mute_server() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").expect("a port")
+}
+
+fn one_dead_server() {
+    let mute = mute_server();
+    let address = mute.local_addr().expect("an address");
+    let yaml = format!("{LISTEN}dns: {{servers: [\"{address}\", \"{{dns}}\"], timeout: 200ms}}\n");
+    let found = WORLD.examine(&yaml, &NO_MTA, "");
+    found.has(
+        "dns-servers",
+        "warning",
+        &format!("{address} does not answer: time-out"),
+    );
+    found.has("dns-servers", "ok", "answers in");
+}
+
+fn no_server() {
+    let mute = mute_server();
+    let address = mute.local_addr().expect("an address");
+    let yaml = format!("{LISTEN}dns: {{servers: [\"{address}\"], timeout: 200ms}}\n");
+    let arguments = [NO_MTA.as_slice(), &["--dns"]].concat();
+    let found = WORLD.examine(&yaml, &arguments, "");
+    found.has(
+        "dns-servers",
+        "problem",
+        &format!("{address} does not answer: time-out"),
+    );
+    found.has("domains", "warning", "no domain was asked for");
+}
+
+fn a_server_that_refuses() {
+    let names = [
+        "example.com",
+        "example.net",
+        "example.org",
+        "iana.org",
+        "ietf.org",
+    ];
+    let zone: String = names
+        .iter()
+        .map(|name| format!("{name} REFUSED\n"))
+        .collect();
+    let world = World::start_with(&zone);
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    found.has("dns-servers", "problem", "does not answer: REFUSED");
+}
+
+fn kept_back() {
+    let world = World::start_with("dns.google AAAA 2001:4860:4860::8888\n");
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    found.has(
+        "reverse-dns",
+        "problem",
+        "dns.google leads to 2001:4860:4860::8888, but",
+    );
+}
+
+fn a_mute_domain() {
+    let arguments = [NO_MTA.as_slice(), &["--mute", "mute.example"]].concat();
+    let found = WORLD.examine(LISTEN, &arguments, "");
+    found.has(
+        "mute-domain",
+        "ok",
+        "mail from mute.example is deferred after",
+    );
+    let arguments = [NO_MTA.as_slice(), &["--mute", "four.example"]].concat();
+    let found = WORLD.examine(LISTEN, &arguments, "");
+    found.has("mute-domain", "ok", "four.example is not mute");
+}
+
+fn too_many_servers() {
+    let mute = mute_server();
+    let address = mute.local_addr().expect("an address");
+    let yaml = format!(
+        "{LISTEN}dns: {{servers: [\"{{dns}}\", \"{address}\"], timeout: 600ms}}\nlimits: {{stage_timeout: 1s}}\n"
+    );
+    let found = WORLD.examine(&yaml, &NO_MTA, "");
+    found.has(
+        "mute-domain",
+        "warning",
+        "the last server may never be asked",
+    );
+}
+
+const OPTED_IN: &str = "listen: inet:127.0.0.1:{port}\n\
+     opt_in: {domains: [both.example, four.example, null.example, gone.example, halfway.example]}\n";
+
+fn both_mismatches() {
+    let list = "# ours\nitself.example\nnull.example\nbroken.example # a comment\nBOTH.example.\nlocalhost\n";
+    let arguments = [NO_MTA.as_slice(), &["--domains", "-"]].concat();
+    let found = WORLD.examine(OPTED_IN, &arguments, list);
+    let table = [
+        (
+            "problem",
+            "itself.example has not opted in, but its MX itself.example (2001:db8::26)",
+        ),
+        (
+            "warning",
+            "four.example has opted in, but none of its MX (mx4.both.example)",
+        ),
+        (
+            "warning",
+            "null.example has opted in, but it takes no mail (null MX)",
+        ),
+        (
+            "warning",
+            "gone.example has opted in, but the DNS does not know it",
+        ),
+        (
+            "warning",
+            "broken.example: it can't be told now: MX: SERVFAIL",
+        ),
+        (
+            "warning",
+            "halfway.example: it can't be told now: AAAA of gone.halfway.example",
+        ),
+        ("ok", "7 domain(s) asked for, 6 to look at"),
+    ];
+    for (level, words) in table {
+        found.has("domains", level, words);
+    }
+}
+
+fn milder_mismatches() {
+    let arguments = [NO_MTA.as_slice(), &["--domains", "-"]].concat();
+    let table = [
+        (
+            "replies: {not_opted_in: \"450 4.2.1 not yet over IPv6\"}\n",
+            "is delayed until it comes over IPv4",
+        ),
+        (
+            "mode: observe\n",
+            "with mode: enforce, good mail to it is refused",
+        ),
+    ];
+    for (setting, words) in table {
+        let found = WORLD.examine(
+            &format!("{LISTEN}{setting}"),
+            &arguments,
+            "itself.example\n",
+        );
+        found.has("domains", "warning", words);
+    }
+}
+
+fn no_list() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(["doctor", "-c", "/dev/null", "--domains", "/nonexistent"])
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(66), "{output:?}");
+}
+
+fn for_people() {
+    let directory = TempDir::new().expect("a folder");
+    let config = directory.path().join("milter.yaml");
+    let text = "listen: inet:127.0.0.1:1\ndns: {servers: [\"{dns}\"]}\n";
+    fs::write(&config, WORLD.fill(text)).expect("a configuration");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(["doctor", "-c"])
+        .arg(config)
+        .args(NO_MTA)
+        .output()
+        .expect("the program runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let socket =
+        "problem  socket       inet:127.0.0.1:1: nobody listens\n                      -> start it";
+    assert!(text.contains(socket), "{text}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains(" problems, "),
+        "{output:?}"
+    );
+}
