@@ -1,22 +1,21 @@
 //! The configuration, the sockets, the DNS servers and the walk over domains.
 
-use super::world::{World, examine, free_port};
+use super::world::{Shared, World, examine, free_port};
 use libtest_mimic::Trial;
 use std::{
     fs,
     net::{TcpListener, UdpSocket},
-    sync::LazyLock,
     thread,
 };
 use tempfile::TempDir;
 
-static WORLD: LazyLock<World> = LazyLock::new(World::start);
-
 /// A trial for each.
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, test: fn()| {
+    let world = Shared::default();
+    let trial = |name: &str, test: fn(&World)| {
+        let world = world.clone();
         Trial::test(name.to_owned(), move || {
-            test();
+            test(&world);
             Ok(())
         })
     };
@@ -73,22 +72,22 @@ const LISTEN: &str = "listen: inet:127.0.0.1:{port}\nopt_in: {domains: [both.exa
 /// Keeps the machine's own mail server out.
 const NO_MTA: [&str; 2] = ["--postfix-config", "/nonexistent"];
 
-fn wrong_configuration() {
-    let found = WORLD.examine("listen: nowhere\n", &[], "");
+fn wrong_configuration(world: &World) {
+    let found = world.examine("listen: nowhere\n", &[], "");
     assert_eq!(found.exit, Some(78));
     assert_eq!(found.findings.len(), 1);
     assert_eq!(found.findings[0]["check"], "config");
     assert_eq!(found.findings[0]["level"], "problem");
 }
 
-fn no_configuration() {
+fn no_configuration(_: &World) {
     let found = examine("/nonexistent/milter.yaml".as_ref(), &[], "");
     assert_eq!(found.exit, Some(66));
     assert_eq!(found.findings[0]["level"], "problem");
 }
 
-fn doubtful_configuration() {
-    let found = WORLD.examine(
+fn doubtful_configuration(world: &World) {
+    let found = world.examine(
         "listen: inet:127.0.0.1:{port}\nmode: observe\n",
         &NO_MTA,
         "",
@@ -97,17 +96,17 @@ fn doubtful_configuration() {
     found.has("config", "warning", "no domain has opted in");
 }
 
-fn a_socket_that_answers() {
-    let found = WORLD.examine("listen: \"unix:{queue}/private.sock\"\n", &NO_MTA, "");
+fn a_socket_that_answers(world: &World) {
+    let found = world.examine("listen: \"unix:{queue}/private.sock\"\n", &NO_MTA, "");
     found.has("socket", "ok", "answers the milter negotiation (version 6)");
 }
 
-fn a_socket_that_nobody_serves() {
+fn a_socket_that_nobody_serves(world: &World) {
     let yaml = format!(
         "listen: [\"inet:127.0.0.1:{}\", \"unix:{{queue}}/none.sock\"]\n",
         free_port()
     );
-    let found = WORLD.examine(&yaml, &NO_MTA, "");
+    let found = world.examine(&yaml, &NO_MTA, "");
     found.has("socket", "problem", "nobody listens");
     found.has("socket", "problem", "none.sock: there is no such socket");
 }
@@ -125,17 +124,17 @@ fn another_program(says: &'static [u8]) -> u16 {
     port
 }
 
-fn a_socket_of_another_program() {
+fn a_socket_of_another_program(world: &World) {
     let port = another_program(b"220 mx.example.org ESMTP\r\n");
-    let found = WORLD.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
+    let found = world.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
     found.has("socket", "problem", "the answer is not a milter's");
 }
 
-fn a_socket_that_closes() {
+fn a_socket_that_closes(world: &World) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     thread::spawn(move || drop(listener.accept()));
-    let found = WORLD.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
+    let found = world.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
     found.has(
         "socket",
         "problem",
@@ -143,9 +142,9 @@ fn a_socket_that_closes() {
     );
 }
 
-fn a_server_that_answers() {
-    let found = WORLD.examine(LISTEN, &NO_MTA, "");
-    let words = format!("{} answers in", WORLD.dns.address());
+fn a_server_that_answers(world: &World) {
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    let words = format!("{} answers in", world.dns.address());
     found.has("dns-servers", "ok", &words);
     found.has("reverse-dns", "ok", "2001:4860:4860::8888 is dns.google");
     // It knows no root zone.
@@ -162,11 +161,11 @@ fn mute_server() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").expect("a port")
 }
 
-fn one_dead_server() {
+fn one_dead_server(world: &World) {
     let mute = mute_server();
     let address = mute.local_addr().expect("an address");
     let yaml = format!("{LISTEN}dns: {{servers: [\"{address}\", \"{{dns}}\"], timeout: 200ms}}\n");
-    let found = WORLD.examine(&yaml, &NO_MTA, "");
+    let found = world.examine(&yaml, &NO_MTA, "");
     found.has(
         "dns-servers",
         "warning",
@@ -175,12 +174,12 @@ fn one_dead_server() {
     found.has("dns-servers", "ok", "answers in");
 }
 
-fn no_server() {
+fn no_server(world: &World) {
     let mute = mute_server();
     let address = mute.local_addr().expect("an address");
     let yaml = format!("{LISTEN}dns: {{servers: [\"{address}\"], timeout: 200ms}}\n");
     let arguments = [NO_MTA.as_slice(), &["--dns"]].concat();
-    let found = WORLD.examine(&yaml, &arguments, "");
+    let found = world.examine(&yaml, &arguments, "");
     found.has(
         "dns-servers",
         "problem",
@@ -189,7 +188,7 @@ fn no_server() {
     found.has("domains", "warning", "no domain was asked for");
 }
 
-fn a_server_that_refuses() {
+fn a_server_that_refuses(_: &World) {
     let names = [
         "example.com",
         "example.net",
@@ -206,7 +205,7 @@ fn a_server_that_refuses() {
     found.has("dns-servers", "problem", "does not answer: REFUSED");
 }
 
-fn kept_back() {
+fn kept_back(_: &World) {
     let world = World::start_with("dns.google AAAA 2001:4860:4860::8888\n");
     let found = world.examine(LISTEN, &NO_MTA, "");
     found.has(
@@ -216,26 +215,26 @@ fn kept_back() {
     );
 }
 
-fn a_mute_domain() {
+fn a_mute_domain(world: &World) {
     let arguments = [NO_MTA.as_slice(), &["--mute", "mute.example"]].concat();
-    let found = WORLD.examine(LISTEN, &arguments, "");
+    let found = world.examine(LISTEN, &arguments, "");
     found.has(
         "mute-domain",
         "ok",
         "mail from mute.example is deferred after",
     );
     let arguments = [NO_MTA.as_slice(), &["--mute", "four.example"]].concat();
-    let found = WORLD.examine(LISTEN, &arguments, "");
+    let found = world.examine(LISTEN, &arguments, "");
     found.has("mute-domain", "ok", "four.example is not mute");
 }
 
-fn too_many_servers() {
+fn too_many_servers(world: &World) {
     let mute = mute_server();
     let address = mute.local_addr().expect("an address");
     let yaml = format!(
         "{LISTEN}dns: {{servers: [\"{{dns}}\", \"{address}\"], timeout: 600ms}}\nlimits: {{stage_timeout: 1s}}\n"
     );
-    let found = WORLD.examine(&yaml, &NO_MTA, "");
+    let found = world.examine(&yaml, &NO_MTA, "");
     found.has(
         "mute-domain",
         "warning",
@@ -246,10 +245,10 @@ fn too_many_servers() {
 const OPTED_IN: &str = "listen: inet:127.0.0.1:{port}\n\
      opt_in: {domains: [both.example, four.example, null.example, gone.example, halfway.example]}\n";
 
-fn both_mismatches() {
+fn both_mismatches(world: &World) {
     let list = "# ours\nitself.example\nnull.example\nbroken.example # a comment\nBOTH.example.\nlocalhost\n";
     let arguments = [NO_MTA.as_slice(), &["--domains", "-"]].concat();
-    let found = WORLD.examine(OPTED_IN, &arguments, list);
+    let found = world.examine(OPTED_IN, &arguments, list);
     let table = [
         (
             "problem",
@@ -282,7 +281,7 @@ fn both_mismatches() {
     }
 }
 
-fn milder_mismatches() {
+fn milder_mismatches(world: &World) {
     let arguments = [NO_MTA.as_slice(), &["--domains", "-"]].concat();
     let table = [
         (
@@ -295,7 +294,7 @@ fn milder_mismatches() {
         ),
     ];
     for (setting, words) in table {
-        let found = WORLD.examine(
+        let found = world.examine(
             &format!("{LISTEN}{setting}"),
             &arguments,
             "itself.example\n",
@@ -304,7 +303,7 @@ fn milder_mismatches() {
     }
 }
 
-fn no_list() {
+fn no_list(_: &World) {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"))
         .args(["doctor", "-c", "/dev/null", "--domains", "/nonexistent"])
         .output()
@@ -312,11 +311,11 @@ fn no_list() {
     assert_eq!(output.status.code(), Some(66), "{output:?}");
 }
 
-fn for_people() {
+fn for_people(world: &World) {
     let directory = TempDir::new().expect("a folder");
     let config = directory.path().join("milter.yaml");
     let text = "listen: inet:127.0.0.1:1\ndns: {servers: [\"{dns}\"]}\n";
-    fs::write(&config, WORLD.fill(text)).expect("a configuration");
+    fs::write(&config, world.fill(text)).expect("a configuration");
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"))
         .args(["doctor", "-c"])
         .arg(config)

@@ -1,11 +1,8 @@
 //! Postfix, set up right and wrong.
 
-use super::world::World;
+use super::world::{Examination, Shared, World};
 use libtest_mimic::Trial;
-use std::{fs, path::Path, sync::LazyLock};
-
-/// The daemon is the same for all; what differs is how Postfix is set up.
-static WORLD: LazyLock<World> = LazyLock::new(World::start);
+use std::{fs, path::Path};
 
 /// Why these can't be run here.
 pub(crate) fn obstacle() -> Option<&'static str> {
@@ -27,6 +24,13 @@ const LISTEN: &str = "listen: [\"inet:127.0.0.1:{port}\", \"unix:{queue}/sixgate
 const ATTACHED: &str = "smtpd_milters = inet:127.0.0.1:{port}\n";
 const SMTP: &str = "smtp inet n - n - - smtpd\n";
 const CHROOTED: &str = "smtp inet n - y - - smtpd\n";
+
+/// What all have.
+const MAIN_CF: &str = "compatibility_level = 3.6
+queue_directory = {queue}
+mynetworks = 127.0.0.0/8 [::1]/128
+mydestination =
+";
 
 /// What may be wrong with how an MTA is attached.
 const ATTACHMENT: [&str; 6] = [
@@ -110,7 +114,6 @@ const RIGHT_BY_UNIX: [SetUp; 3] = [
 type Wrong = (SetUp, &'static str, &'static str, &'static str);
 
 fn wrong() -> Vec<Wrong> {
-    let set_up = |label, main_cf, master_cf| set_up(label, main_cf, master_cf);
     vec![
         (
             set_up("without sixgate", "", SMTP),
@@ -326,85 +329,67 @@ fn wrong() -> Vec<Wrong> {
     ]
 }
 
-/// A trial for each set-up.
+/// A trial for each set-up. The daemon is the same for all; what differs is how
+/// Postfix is set up.
 pub(crate) fn trials() -> Vec<Trial> {
-    let right = RIGHT
-        .into_iter()
-        .map(|set_up| is_right(set_up, &ATTACHMENT));
-    let by_unix = RIGHT_BY_UNIX.into_iter().map(|set_up| {
-        const REACHED: [&str; 7] = [
-            "socket",
-            "mta",
-            "attached",
-            "when-down",
-            "protocol",
-            "time-outs",
-            "reach",
-        ];
-        is_right(set_up, &REACHED)
-    });
-    let wrong = wrong().into_iter().map(is_wrong);
-    let missing = Trial::test("Postfix / wrong: not there", no_postfix);
-    let domains = Trial::test("Postfix / its domains are walked", its_domains);
-    right
-        .chain(by_unix)
-        .chain(wrong)
-        .chain([missing, domains])
-        .collect()
+    let world = Shared::default();
+    let reached = [ATTACHMENT.as_slice(), &["reach"]].concat();
+    let mut trials = vec![
+        trial(&world, "wrong: not there", no_postfix),
+        trial(&world, "its domains are walked", its_domains),
+    ];
+    let right = RIGHT.map(|set_up| (set_up, ATTACHMENT.to_vec()));
+    let by_unix = RIGHT_BY_UNIX.map(|set_up| (set_up, reached.clone()));
+    for (set_up, checks) in right.into_iter().chain(by_unix) {
+        let label = format!("right: {}", set_up.label);
+        let test = move |world: &World| set_up.examine(world, &[]).is_well(&checks);
+        trials.push(trial(&world, &label, test));
+    }
+    for (set_up, check, level, words) in wrong() {
+        let label = format!("wrong: {}", set_up.label);
+        let test = move |world: &World| set_up.examine(world, &[]).has(check, level, words);
+        trials.push(trial(&world, &label, test));
+    }
+    trials
 }
 
-fn is_right(set_up: SetUp, checks: &'static [&'static str]) -> Trial {
-    Trial::test(format!("Postfix / right: {}", set_up.label), move || {
-        set_up.examine(&[]).is_well(checks);
-        Ok(())
-    })
-}
-
-fn is_wrong((set_up, check, level, words): Wrong) -> Trial {
-    Trial::test(format!("Postfix / wrong: {}", set_up.label), move || {
-        set_up.examine(&[]).has(check, level, words);
+fn trial(world: &Shared, label: &str, test: impl FnOnce(&World) + Send + 'static) -> Trial {
+    let world = world.clone();
+    Trial::test(format!("Postfix / {label}"), move || {
+        test(&world);
         Ok(())
     })
 }
 
 impl SetUp {
-    fn examine(&self, arguments: &[&str]) -> super::world::Examination {
-        let folder = WORLD.folder();
-        let main_cf = WORLD.fill(&format!(
-            "compatibility_level = 3.6\nqueue_directory = {{queue}}\nmynetworks = 127.0.0.0/8 [::1]/128\n\
-             mydestination =\n{}",
-            self.main_cf
-        ));
-        fs::write(folder.path().join("main.cf"), main_cf).expect("main.cf");
-        fs::write(folder.path().join("master.cf"), WORLD.fill(self.master_cf)).expect("master.cf");
-        fs::write(
-            folder.path().join("relay"),
-            "both.example OK\nfour.example OK\n",
-        )
-        .expect("a table");
-        fs::write(folder.path().join("virtual"), "itself.example\n# nothing\n").expect("a file");
+    fn examine(&self, world: &World, arguments: &[&str]) -> Examination {
+        let folder = world.folder();
+        let write = |name: &str, text: &str| {
+            fs::write(folder.path().join(name), world.fill(text)).expect(name);
+        };
+        write("main.cf", &format!("{MAIN_CF}{}", self.main_cf));
+        write("master.cf", self.master_cf);
+        write("relay", "both.example OK\nfour.example OK\n");
+        write("virtual", "itself.example\n# nothing\n");
         let directory = folder.path().to_string_lossy();
         let arguments = [["--postfix-config", &directory].as_slice(), arguments].concat();
-        WORLD.examine(self.yaml, &arguments, "")
+        world.examine(self.yaml, &arguments, "")
     }
 }
 
-fn no_postfix() -> Result<(), libtest_mimic::Failed> {
-    let yaml = "listen: inet:127.0.0.1:{port}\n";
+fn no_postfix(world: &World) {
     let arguments = ["--postfix-config", "/nonexistent"];
-    WORLD
-        .examine(yaml, &arguments, "")
-        .has("mta", "problem", "/nonexistent");
-    Ok(())
+    let found = world.examine(LISTEN, &arguments, "");
+    found.has("mta", "problem", "/nonexistent");
 }
 
 /// In main.cf, in a table and in a file; a table that can't be listed is told.
-fn its_domains() -> Result<(), libtest_mimic::Failed> {
+fn its_domains(world: &World) {
     let main_cf = "smtpd_milters = inet:127.0.0.1:{port}\n\
                    mydestination = broken.example, localhost\n\
                    relay_domains = texthash:$config_directory/relay, !no.example\n\
                    virtual_mailbox_domains = $config_directory/virtual, pcre:/x\n";
-    let found = set_up("with domains", main_cf, SMTP).examine(&["--dns"]);
+    let found = set_up("with domains", main_cf, SMTP).examine(world, &["--dns"]);
     found.has("domains", "problem", "both.example has not opted in");
     found.has("domains", "problem", "itself.example has not opted in");
     found.has("domains", "warning", "broken.example: it can't be told now");
@@ -415,5 +400,4 @@ fn its_domains() -> Result<(), libtest_mimic::Failed> {
     );
     // Those, four.example, and example.org, which opted in.
     found.has("domains", "ok", "5 domain(s) asked for");
-    Ok(())
 }

@@ -1,16 +1,12 @@
 //! Sendmail, set up right and wrong: its configuration as m4 makes it.
 
-use super::world::World;
+use super::world::{Examination, Shared, World};
 use libtest_mimic::Trial;
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::LazyLock,
 };
-
-/// The daemon is the same for all; what differs is how Sendmail is set up.
-static WORLD: LazyLock<World> = LazyLock::new(World::start);
 
 /// Where `extract-sendmail.sh` has put it.
 fn macros() -> PathBuf {
@@ -134,33 +130,39 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// A trial for each set-up.
+/// A trial for each set-up. The daemon is the same for all; what differs is how
+/// Sendmail is set up.
 pub(crate) fn trials() -> Vec<Trial> {
-    let rows = rows().into_iter().map(|(label, mc, check, level, words)| {
-        Trial::test(format!("Sendmail / {label}"), move || {
-            examine(&mc, &[]).has(check, level, words);
-            Ok(())
-        })
-    });
-    let domains = Trial::test("Sendmail / its domains are walked", its_domains);
-    rows.chain([domains]).collect()
+    let world = Shared::default();
+    let mut trials = vec![trial(&world, "its domains are walked", its_domains)];
+    for (label, mc, check, level, words) in rows() {
+        let test = move |world: &World| examine(world, &mc, &[]).has(check, level, words);
+        trials.push(trial(&world, label, test));
+    }
+    trials
 }
 
-fn examine(mc: &str, arguments: &[&str]) -> super::world::Examination {
-    let folder = WORLD.folder();
+fn trial(world: &Shared, label: &str, test: impl FnOnce(&World) + Send + 'static) -> Trial {
+    let world = world.clone();
+    Trial::test(format!("Sendmail / {label}"), move || {
+        test(&world);
+        Ok(())
+    })
+}
+
+const LISTEN: &str = "listen: [\"inet:127.0.0.1:{port}\", \"unix:{queue}/sixgate/milter.sock\"]\n";
+
+fn examine(world: &World, mc: &str, arguments: &[&str]) -> Examination {
+    let folder = world.folder();
     let cf = folder.path().join("sendmail.cf");
     fs::write(folder.path().join("relay-domains"), "itself.example\n").expect("a file");
-    let mc = WORLD
+    let mc = world
         .fill(mc)
         .replace("{folder}", &folder.path().to_string_lossy());
     fs::write(&cf, make(folder.path(), &mc)).expect("sendmail.cf");
     let cf = cf.to_string_lossy();
     let arguments = [["--sendmail-cf", &cf].as_slice(), arguments].concat();
-    WORLD.examine(
-        "listen: [\"inet:127.0.0.1:{port}\", \"unix:{queue}/sixgate/milter.sock\"]\n",
-        &arguments,
-        "",
-    )
+    world.examine(LISTEN, &arguments, "")
 }
 
 /// What m4 makes of a sendmail.mc, with our feature among Sendmail's own.
@@ -185,12 +187,11 @@ fn make(folder: &Path, mc: &str) -> String {
 }
 
 /// Of class w and of relay-domains.
-fn its_domains() -> Result<(), libtest_mimic::Failed> {
+fn its_domains(world: &World) {
     let mc = format!(
         "{PORTS}{FILTER}LOCAL_DOMAIN(`both.example')\nRELAY_DOMAIN_FILE(`{{folder}}/relay-domains')\n"
     );
-    let found = examine(&mc, &["--dns"]);
+    let found = examine(world, &mc, &["--dns"]);
     found.has("domains", "problem", "both.example has not opted in");
     found.has("domains", "problem", "itself.example has not opted in");
-    Ok(())
 }

@@ -8,9 +8,11 @@ use serde_json::Value;
 use std::{
     fs,
     net::TcpListener,
+    ops::Deref,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Arc, OnceLock},
 };
 use tempfile::TempDir;
 
@@ -31,6 +33,19 @@ halfway.example MX     10 gone.halfway.example
 gone.halfway.example SERVFAIL
 mute.example    SILENCE
 ";
+
+/// A world for several trials, started for the first that runs and stopped with
+/// the last: a static would never be dropped, and its daemon would stay.
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Arc<OnceLock<World>>);
+
+impl Deref for Shared {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        self.0.get_or_init(World::start)
+    }
+}
 
 /// One daemon, which many examinations may share.
 pub(crate) struct World {
