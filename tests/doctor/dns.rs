@@ -70,7 +70,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 const LISTEN: &str = "listen: inet:127.0.0.1:{port}\nopt_in: {domains: [both.example]}\n";
 /// Keeps the machine's own mail server out.
-const NO_MTA: [&str; 2] = ["--postfix-config", "/nonexistent"];
+const NO_MTA: [&str; 2] = ["--sendmail-cf", "/nonexistent"];
 
 fn wrong_configuration(world: &World) {
     let found = world.examine("listen: nowhere\n", &[], "");
