@@ -2,7 +2,9 @@
 
 mod check_config;
 mod doctor;
+mod exchangers;
 mod explain;
+mod opt_in;
 mod serve;
 
 use crate::{cli::Command, exit::Failure};
@@ -16,6 +18,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(&arguments.config.path),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::OptIn(arguments) => opt_in::run(&arguments.command),
         Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

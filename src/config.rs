@@ -8,6 +8,7 @@
 mod addresses;
 mod error;
 mod host;
+mod lists;
 mod nearest;
 mod quantities;
 mod raw;
@@ -22,9 +23,10 @@ mod words;
 pub use error::ConfigError;
 pub use host::group_id;
 
-use crate::{address::Domain, policy, reply::Replies};
+use crate::{opt_in::entry::Entry, policy, reply::Replies};
 use addresses::DnsServer;
 use ipnet::IpNet;
+use lists::{ListEntry, ListPath};
 use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -33,7 +35,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use texts::{AuthservId, LogFilter, MailDomain};
+use texts::{AuthservId, LogFilter};
 use value::{List, Optional, Scalar};
 use words::{Word, YesNo};
 
@@ -180,15 +182,36 @@ pub enum Mode {
 }
 
 /// Which domains take mail over IPv6.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptIn {
     /// What a domain has that no source knows. The default is `false`.
     #[serde(with = "Scalar::<YesNo>")]
     pub default: bool,
-    /// Domains that opted in. The default is none.
-    #[serde(with = "List::<MailDomain>")]
-    pub domains: Vec<Domain>,
+    /// Domains that opted in or out. The default is none.
+    #[serde(with = "List::<ListEntry>")]
+    pub domains: Vec<Entry>,
+    /// Lists of such, and folders with `*.list`. The default is none.
+    #[serde(with = "List::<ListPath>")]
+    pub files: Vec<PathBuf>,
+    /// The list that `sixgate opt-in` edits. The default is [`MANAGED_FILE`].
+    #[serde(with = "Scalar::<ListPath>")]
+    pub managed_file: PathBuf,
+}
+
+/// Where the managed list is unless told otherwise. Here alone it need not be
+/// there at first.
+pub const MANAGED_FILE: &str = "/var/lib/sixgate/opt-in.list";
+
+impl Default for OptIn {
+    fn default() -> Self {
+        Self {
+            default: false,
+            domains: Vec::new(),
+            files: Vec::new(),
+            managed_file: PathBuf::from(MANAGED_FILE),
+        }
+    }
 }
 
 /// The RFC 8601 field.

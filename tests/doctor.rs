@@ -7,6 +7,7 @@
 //! a failure.
 
 mod doctor {
+    pub(crate) mod configuration;
     pub(crate) mod dns;
     pub(crate) mod postfix;
     pub(crate) mod sendmail;
@@ -14,13 +15,14 @@ mod doctor {
 }
 mod support;
 
-use doctor::{dns, postfix, sendmail};
+use doctor::{configuration, dns, postfix, sendmail};
 use libtest_mimic::{Arguments, Completion, Trial};
 use std::{env, process::ExitCode};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let mut trials = dns::trials();
+    let mut trials = configuration::trials();
+    trials.extend(dns::trials());
     trials.extend(only_without(postfix::obstacle(), postfix::trials()));
     trials.extend(only_without(sendmail::obstacle(), sendmail::trials()));
     libtest_mimic::run(&arguments, trials).exit_code()

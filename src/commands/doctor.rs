@@ -56,37 +56,42 @@ pub(super) fn run(arguments: &Doctor) -> Result<(), Failure> {
 
 async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Failure> {
     let file = &arguments.config.path;
-    let gate = Gate(listening::find(&config.listen).await);
-    let mtas = Mtas::find(arguments).await;
+    let sources = opt_in::open(config).await;
     let mut findings = configuration::check(config, file);
-    findings.extend(opt_in::check(config));
+    findings.extend(opt_in::check(&sources));
     findings.extend(resolver::check(config, arguments.mute.as_deref()).await);
     findings.push(clock::check(file).await);
-    findings.extend(sockets::check(&gate).await);
-    findings.extend(mtas.check(config, &gate).await);
-    findings.extend(clients::check());
-    findings.extend(exemptions::check(config, &mtas.own_networks()));
+    let mtas = Mtas::find(arguments).await;
+    findings.extend(examine_mtas(&mtas, config).await);
     if arguments.dns || arguments.domains.is_some() {
-        match works(&findings) {
-            true => findings.extend(domains::check(arguments, config, &mtas).await?),
-            false => findings.push(not_walked()),
-        }
+        findings.extend(match sources {
+            Ok(sources) if dns_works(&findings) => {
+                domains::check(arguments, config, sources, &mtas).await?
+            }
+            Ok(_) => vec![not_walked("no DNS server answers")],
+            Err(_) => vec![not_walked("a list of opt-ins can't be read")],
+        });
     }
     Ok(findings)
 }
 
-/// Whether any DNS server answers.
-fn works(findings: &[Finding]) -> bool {
+async fn examine_mtas(mtas: &Mtas, config: &Config) -> Vec<Finding> {
+    let gate = Gate(listening::find(&config.listen).await);
+    let mut findings = sockets::check(&gate).await;
+    findings.extend(mtas.check(config, &gate).await);
+    findings.extend(clients::check());
+    findings.extend(exemptions::check(config, &mtas.own_networks()));
+    findings
+}
+
+fn dns_works(findings: &[Finding]) -> bool {
     let is_dead = |f: &Finding| f.check == Check::DnsServers && f.level == Level::Problem;
     !findings.iter().any(is_dead)
 }
 
-fn not_walked() -> Finding {
-    Finding::warning(
-        Check::Domains,
-        "no domain was asked for, as no DNS server answers",
-        "mend that first",
-    )
+fn not_walked(why: &str) -> Finding {
+    let seen = format!("no domain was asked for, as {why}");
+    Finding::warning(Check::Domains, seen, "mend that first")
 }
 
 /// The mail servers of this machine.

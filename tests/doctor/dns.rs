@@ -1,13 +1,8 @@
-//! The configuration, the sockets, the DNS servers and the walk over domains.
+//! The DNS servers, and the walk over domains.
 
-use super::world::{Shared, World, examine, free_port};
+use super::world::{NO_MTA, Shared, World};
 use libtest_mimic::Trial;
-use std::{
-    fs,
-    net::{TcpListener, UdpSocket},
-    thread,
-};
-use tempfile::TempDir;
+use std::net::UdpSocket;
 
 /// A trial for each.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -20,28 +15,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         })
     };
     vec![
-        trial(
-            "a configuration that is wrong is the only finding",
-            wrong_configuration,
-        ),
-        trial(
-            "a configuration that is not there is no input",
-            no_configuration,
-        ),
-        trial(
-            "what a configuration may not mean is a warning",
-            doubtful_configuration,
-        ),
-        trial("a socket that answers is told", a_socket_that_answers),
-        trial(
-            "a socket that nobody serves is told",
-            a_socket_that_nobody_serves,
-        ),
-        trial(
-            "a socket of another program is told",
-            a_socket_of_another_program,
-        ),
-        trial("a socket that closes at once is told", a_socket_that_closes),
         trial(
             "a dns server that answers is told with its speed",
             a_server_that_answers,
@@ -61,86 +34,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             milder_mismatches,
         ),
         trial("a list of domains that is not there is no input", no_list),
-        trial(
-            "for people there is a line a finding and one for what to do",
-            for_people,
-        ),
     ]
 }
 
 const LISTEN: &str = "listen: inet:127.0.0.1:{port}\nopt_in: {domains: [both.example]}\n";
-/// Keeps the machine's own mail server out.
-const NO_MTA: [&str; 2] = ["--sendmail-cf", "/nonexistent"];
-
-fn wrong_configuration(world: &World) {
-    let found = world.examine("listen: nowhere\n", &[], "");
-    assert_eq!(found.exit, Some(78));
-    assert_eq!(found.findings.len(), 1);
-    assert_eq!(found.findings[0]["check"], "config");
-    assert_eq!(found.findings[0]["level"], "problem");
-}
-
-fn no_configuration(_: &World) {
-    let found = examine("/nonexistent/milter.yaml".as_ref(), &[], "");
-    assert_eq!(found.exit, Some(66));
-    assert_eq!(found.findings[0]["level"], "problem");
-}
-
-fn doubtful_configuration(world: &World) {
-    let found = world.examine(
-        "listen: inet:127.0.0.1:{port}\nmode: observe\n",
-        &NO_MTA,
-        "",
-    );
-    found.has("config", "warning", "mode: observe refuses nothing");
-    found.has("config", "warning", "no domain has opted in");
-}
-
-fn a_socket_that_answers(world: &World) {
-    let found = world.examine("listen: \"unix:{queue}/private.sock\"\n", &NO_MTA, "");
-    found.has("socket", "ok", "answers the milter negotiation (version 6)");
-}
-
-fn a_socket_that_nobody_serves(world: &World) {
-    let yaml = format!(
-        "listen: [\"inet:127.0.0.1:{}\", \"unix:{{queue}}/none.sock\"]\n",
-        free_port()
-    );
-    let found = world.examine(&yaml, &NO_MTA, "");
-    found.has("socket", "problem", "nobody listens");
-    found.has("socket", "problem", "none.sock: there is no such socket");
-}
-
-/// Takes one connection and says this.
-fn another_program(says: &'static [u8]) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        std::io::Write::write_all(&mut stream, says).expect("it is read");
-        // As a program does that waits for an answer.
-        let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
-    });
-    port
-}
-
-fn a_socket_of_another_program(world: &World) {
-    let port = another_program(b"220 mx.example.org ESMTP\r\n");
-    let found = world.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
-    found.has("socket", "problem", "the answer is not a milter's");
-}
-
-fn a_socket_that_closes(world: &World) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    thread::spawn(move || drop(listener.accept()));
-    let found = world.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
-    found.has(
-        "socket",
-        "problem",
-        "the connection is closed without an answer",
-    );
-}
 
 fn a_server_that_answers(world: &World) {
     let found = world.examine(LISTEN, &NO_MTA, "");
@@ -309,25 +206,4 @@ fn no_list(_: &World) {
         .output()
         .expect("the program runs");
     assert_eq!(output.status.code(), Some(66), "{output:?}");
-}
-
-fn for_people(world: &World) {
-    let directory = TempDir::new().expect("a folder");
-    let config = directory.path().join("milter.yaml");
-    let text = "listen: inet:127.0.0.1:1\ndns: {servers: [\"{dns}\"]}\n";
-    fs::write(&config, world.fill(text)).expect("a configuration");
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"))
-        .args(["doctor", "-c"])
-        .arg(config)
-        .args(NO_MTA)
-        .output()
-        .expect("the program runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let socket =
-        "problem  socket       inet:127.0.0.1:1: nobody listens\n                      -> start it";
-    assert!(text.contains(socket), "{text}");
-    assert!(
-        String::from_utf8_lossy(&output.stderr).contains(" problems, "),
-        "{output:?}"
-    );
 }

@@ -34,6 +34,9 @@ gone.halfway.example SERVFAIL
 mute.example    SILENCE
 ";
 
+/// Keeps the machine's own mail server out.
+pub(crate) const NO_MTA: [&str; 2] = ["--sendmail-cf", "/nonexistent"];
+
 /// A world for several trials, started for the first that runs and stopped with
 /// the last: a static would never be dropped, and its daemon would stay.
 #[derive(Clone, Default)]

@@ -4,9 +4,9 @@
 //! in, that mail is bounced. A domain that opted in and whose MX has none gets no
 //! mail over IPv6, which harms nobody.
 
-mod exchangers;
 mod of_postfix;
 mod of_sendmail;
+mod opted_in;
 
 use super::{
     Mtas,
@@ -16,13 +16,14 @@ use crate::{
     address::Domain,
     checks::Checks,
     cli::Doctor,
+    commands::exchangers::{self, Exchangers},
     config::{Config, Mode},
     dns::Dns,
     exit::{Exit, Failure},
+    opt_in::Sources,
     policy::{OptIn, Refusal},
     reply::Class,
 };
-use exchangers::Exchangers;
 use std::{
     collections::BTreeSet,
     fs,
@@ -36,14 +37,13 @@ use tokio::task::JoinSet;
 pub(super) async fn check(
     arguments: &Doctor,
     config: &Config,
+    sources: Sources,
     mtas: &Mtas,
 ) -> Result<Vec<Finding>, Failure> {
     let mut gathered = gather(arguments, mtas).await?;
-    gathered
-        .domains
-        .extend(config.opt_in.domains.iter().cloned());
+    opted_in::gather(config, &sources, &mut gathered);
     let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
-    let checks = Arc::new(Checks::new(config, dns));
+    let checks = Arc::new(Checks::new(config, sources, dns));
     let walked = walk(&checks, gathered.domains).await;
     let mut findings = gathered.findings;
     findings.extend(walked.iter().filter_map(|walked| walked.mismatch(config)));
@@ -163,7 +163,7 @@ async fn walk(checks: &Arc<Checks<Dns>>, domains: BTreeSet<Domain>) -> Vec<Walke
 
 async fn look_up(checks: Arc<Checks<Dns>>, domain: Domain) -> Walked {
     Walked {
-        opt_in: checks.opt_in(Some(&domain)).opt_in,
+        opt_in: checks.opt_in(Some(&domain)).await.opt_in,
         exchangers: exchangers::look_up(checks.resolver(), &domain).await,
         domain,
     }

@@ -1,13 +1,104 @@
-//! The sources of opt-ins.
+//! The lists of domains that opted in: whether they can be read, what they have,
+//! and how old they are.
 
 use super::finding::{Check, Finding};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    opt_in::{ListStatus, SourceList, Sources, files},
+};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
-/// What each source has.
-pub(super) fn check(config: &Config) -> Vec<Finding> {
-    let seen = format!(
-        "opt_in.domains has {} domain(s)",
-        config.opt_in.domains.len()
-    );
-    vec![Finding::ok(Check::OptIn, seen)]
+/// Reads the lists, as `serve` does.
+pub(super) async fn open(config: &Config) -> Result<Sources, Finding> {
+    let lists = config.opt_in.clone();
+    let read = tokio::task::spawn_blocking(move || Sources::open(&lists, None));
+    let wrong = |complaint: String| {
+        Finding::problem(
+            Check::OptIn,
+            complaint,
+            "mend the list; until then sixgate goes on with the last good one, and does not start \
+             anew",
+        )
+    };
+    match read.await {
+        Ok(Ok(sources)) => Ok(sources),
+        Ok(Err(error)) => Err(wrong(error.to_string())),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
+/// What each list has.
+pub(super) fn check(sources: &Result<Sources, Finding>) -> Vec<Finding> {
+    match sources {
+        Ok(sources) => check_lists(sources),
+        Err(wrong) => vec![wrong.clone()],
+    }
+}
+
+fn check_lists(sources: &Sources) -> Vec<Finding> {
+    let lists = sources.lists();
+    let of_source = |status: &ListStatus| {
+        let list = lists.iter().find(|list| list.source == status.source)?;
+        is_used(status, list).then(|| described(status, list))
+    };
+    let mut findings: Vec<Finding> = sources.list_status().iter().filter_map(of_source).collect();
+    findings.extend(sources.warning().map(nobody));
+    findings
+}
+
+fn nobody(warning: &str) -> Finding {
+    Finding::warning(
+        Check::OptIn,
+        warning,
+        "opt a domain in: sixgate opt-in add example.org",
+    )
+}
+
+fn is_used(status: &ListStatus, list: &SourceList<'_>) -> bool {
+    status.entries > 0 || newest(list).is_some()
+}
+
+fn described(status: &ListStatus, list: &SourceList<'_>) -> Finding {
+    let entries = format!("{}: {} entries", status.source, status.entries);
+    let age = newest(list).and_then(|(file, written)| {
+        let age = SystemTime::now().duration_since(written).ok()?;
+        Some(format!(
+            ", changed {} ago ({})",
+            roughly(age),
+            file.display()
+        ))
+    });
+    let seen = entries + &age.unwrap_or_default();
+    match &status.error {
+        None => Finding::ok(Check::OptIn, seen),
+        Some(error) => Finding::problem(
+            Check::OptIn,
+            format!("{seen}; the last good list is in force: {error}"),
+            "mend the list",
+        ),
+    }
+}
+
+/// The file of a list that was written last, and when.
+fn newest(list: &SourceList<'_>) -> Option<(PathBuf, SystemTime)> {
+    let files = files::expand(list.paths).ok()?;
+    let written = files.into_iter().filter_map(|file| {
+        let written = fs::metadata(&file).and_then(|metadata| metadata.modified());
+        Some((file, written.ok()?))
+    });
+    written.max_by_key(|(_, written)| *written)
+}
+
+fn roughly(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
