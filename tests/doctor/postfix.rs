@@ -317,6 +317,19 @@ fn wrong() -> Vec<Wrong> {
             "exempt.authenticated is false",
         ),
         (
+            SetUp {
+                yaml: "listen: inet:127.0.0.1:{port}\nmode: observe\n",
+                ..set_up(
+                    "accepting, while sixgate only observes",
+                    "smtpd_milters = inet:127.0.0.1:{port}\nmilter_default_action = accept\n",
+                    SMTP,
+                )
+            },
+            "when-down",
+            "warning",
+            "mail comes in unchecked",
+        ),
+        (
             set_up(
                 "with submission alone",
                 ATTACHED,

@@ -12,7 +12,7 @@ use super::{
     listening::Gate,
     reach::{self, Who},
 };
-use crate::config::{Config, Socket};
+use crate::config::{Config, Mode, Socket};
 use cf::{Daemon, Filter};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(super) async fn check(cf: &Cf, config: &Config, gate: &Gate) -> Vec<Finding>
     {
         findings.push(attached(cf, &filter, daemon));
     }
-    findings.push(when_down(cf, &filter));
+    findings.push(when_down(cf, &filter, config.mode));
     findings.extend(time_outs(cf, &filter, config.limits.stage_timeout));
     findings.extend(reach(cf, &filter));
     findings.extend(ipv6(cf));
@@ -83,7 +83,7 @@ fn attached(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
 }
 
 /// `F=` of op.me, section 5.11.
-fn when_down(cf: &Cf, filter: &Filter) -> Finding {
+fn when_down(cf: &Cf, filter: &Filter, mode: Mode) -> Finding {
     let (file, name) = (&cf.file, &filter.name);
     let flags = filter.value("F").unwrap_or_default();
     let todo = "write F=T in that INPUT_MAIL_FILTER, as FEATURE(`sixgate') does";
@@ -97,13 +97,16 @@ fn when_down(cf: &Cf, filter: &Filter) -> Finding {
             format!("{file}: {name} has F=R: mail is bounced while sixgate is down or slow"),
             todo,
         ),
-        _ => Finding::problem(
-            Check::WhenDown,
-            format!(
+        _ => {
+            let seen = format!(
                 "{file}: {name} has no F=T: mail comes in unchecked while sixgate is down or slow"
-            ),
-            todo,
-        ),
+            );
+            match mode {
+                Mode::Enforce => Finding::problem(Check::WhenDown, seen, todo),
+                // As long as nothing is refused, nothing comes in that should not.
+                Mode::Observe => Finding::warning(Check::WhenDown, seen, todo),
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{attachment::Attachment, instance::Instance};
 use crate::{
     commands::doctor::finding::{Check, Finding},
-    config::Config,
+    config::{Config, Mode},
 };
 use std::time::Duration;
 
@@ -17,7 +17,10 @@ pub(super) fn check(
         |option: &str, parameter: &str| Setting::find(instance, attachment, option, parameter);
     let stage = config.limits.stage_timeout;
     [
-        action(&setting("default_action", "milter_default_action")),
+        action(
+            &setting("default_action", "milter_default_action"),
+            config.mode,
+        ),
         protocol(&setting("protocol", "milter_protocol")),
         patience(&setting("command_timeout", "milter_command_timeout"), stage),
         patience(&setting("content_timeout", "milter_content_timeout"), stage),
@@ -56,7 +59,7 @@ impl Setting {
     }
 }
 
-fn action(setting: &Setting) -> Finding {
+fn action(setting: &Setting, mode: Mode) -> Finding {
     let shown = &setting.shown;
     let todo = "set milter_default_action = tempfail";
     let consequence = match setting.value.as_str() {
@@ -71,7 +74,14 @@ fn action(setting: &Setting) -> Finding {
         "quarantine" => "mail comes in unchecked and is held while sixgate is down or slow",
         _ => "it is not known what becomes of mail while sixgate is down",
     };
-    Finding::problem(Check::WhenDown, format!("{shown}: {consequence}"), todo)
+    let seen = format!("{shown}: {consequence}");
+    match (mode, setting.value.as_str()) {
+        // As long as nothing is refused, nothing comes in that should not.
+        (Mode::Observe, "accept") => {
+            Finding::warning(Check::WhenDown, seen, format!("before you enforce, {todo}"))
+        }
+        (Mode::Observe | Mode::Enforce, _) => Finding::problem(Check::WhenDown, seen, todo),
+    }
 }
 
 /// Version 6 has SKIP and the leading white space of header fields.
