@@ -1,6 +1,5 @@
 //! Everything that is said about a decision, from one value.
 
-mod closed_connections;
 mod decision_line;
 mod set_up;
 

@@ -295,7 +295,7 @@ fn editors_take_turns() {
 #[test]
 fn mail_exchangers_that_do_not_fit_are_warned_of() {
     let world = World::new();
-    let table: [(&str, &str, &str); 9] = [
+    let table: [(&str, &str, &str); 10] = [
         ("add", "both.example", ""),
         (
             "remove",
@@ -331,6 +331,8 @@ fn mail_exchangers_that_do_not_fit_are_warned_of() {
             "broken.example",
             "warning: broken.example: its mail exchangers can't be looked up now: MX: SERVFAIL\n",
         ),
+        // It was not there, and nothing has changed.
+        ("remove", "itself.example", ""),
         // Which hosts its subdomains have nobody knows.
         ("add", ".four.example", ""),
     ];

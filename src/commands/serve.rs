@@ -87,7 +87,9 @@ async fn run_until_signal(
         tracing::info!("stopping");
         Ok(())
     };
-    let serving = server::run(listeners, current, bounds, Arc::clone(&drain));
+    // A task of its own, for connections to begin where they are accepted.
+    let serving = tokio::spawn(server::run(listeners, current, bounds, Arc::clone(&drain)));
+    let serving = async { serving.await.context("the server failed") };
     tokio::try_join!(until_signal, serving)?;
     Ok(())
 }

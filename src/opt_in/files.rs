@@ -142,7 +142,7 @@ pub fn each_entry(
         number += 1;
         let wrong = |complaint: String| at_line(file, number, complaint);
         let text = text_of(&octets, number).map_err(wrong)?;
-        is_meant |= text.trim_end().eq_ignore_ascii_case(EMPTY);
+        is_meant |= text.trim().eq_ignore_ascii_case(EMPTY);
         let (entry, comment) = parse_line(text).map_err(wrong)?;
         if let Some(entry) = entry {
             is_meant = true;
@@ -340,5 +340,55 @@ fn unreadable(file: &Path, error: &io::Error) -> ListError {
     ListError {
         is_passing: !shows,
         ..at_file(file, format!("can't be read: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_in_every_guise() {
+        let long_comment = format!("a.example # {}", "x".repeat(4000));
+        let table: [(&[u8], Result<usize, &str>); 14] = [
+            (b"a.example", Ok(1)),
+            (b"a.example\nb.example\n", Ok(2)),
+            (b"a.example\r\n\r\nb.example\r\n", Ok(2)),
+            (b"\xef\xbb\xbfa.example\n", Ok(1)),
+            (b"\ta.example \n  # b.example\n#c.example", Ok(1)),
+            (b"a.example\na.example\n", Ok(1)),
+            (long_comment.as_bytes(), Ok(1)),
+            (b"# empty\n", Ok(0)),
+            (b"# ours\n  # Empty \n", Ok(0)),
+            (b"# empty domains\n", Err("list: there is no entry")),
+            (b"", Err("list: there is no entry")),
+            (b"a.example\0", Err("list:1: ")),
+            (b"# b\xfccher\n", Err("list:1: this is no UTF-8")),
+            (&[b'x'; 5000], Err("list:1: the line has more than")),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list");
+        for (octets, want) in table {
+            fs::write(&file, octets).unwrap();
+            let text = octets.escape_ascii();
+            match (read(std::slice::from_ref(&file)), want) {
+                (Ok(list), Ok(entries)) => assert_eq!(list.len(), entries, "{text}"),
+                (Err(error), Err(want)) => {
+                    assert!(error.to_string().contains(want), "{text}: {error}");
+                }
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_has_its_lists_in_order_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.list", "a.list", ".hidden.list", "a.list~", "readme"] {
+            fs::write(folder.path().join(name), "# empty\n").unwrap();
+        }
+        let found = expand(&[folder.path().to_owned()]).unwrap();
+        let want = ["a.list", "b.list"].map(|name| folder.path().join(name));
+        assert_eq!(found, want);
     }
 }

@@ -286,3 +286,30 @@ async fn follow(list: Weak<LiveList>) {
         let _ = spawn_blocking(move || list.look()).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_file_need_not_be_there_until_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("managed.list");
+        let open = |presence| LiveList::open("key", vec![file.clone()], presence);
+        let missing = open(Presence::Required).unwrap_err().to_string();
+        assert!(
+            missing.ends_with("(os error 2) (named by key)"),
+            "{missing}"
+        );
+
+        let live = open(Presence::NotYet).unwrap();
+        live.read_again().unwrap();
+        assert!(live.list().is_empty());
+        fs::write(&file, "a.example\n").unwrap();
+        live.read_again().unwrap();
+        fs::remove_file(&file).unwrap();
+        live.read_again().unwrap_err();
+        assert_eq!(live.list().len(), 1);
+    }
+}

@@ -1,6 +1,5 @@
 //! Where log lines go: standard error, which a service manager collects.
 
-use super::closed_connections::ClosedConnections;
 use crate::config;
 use std::{
     io::{self, IsTerminal},
@@ -23,10 +22,7 @@ pub fn init(log: &config::Log) {
         Some(_) => lines.without_time().with_filter(filter).boxed(),
         None => lines.with_filter(filter).boxed(),
     };
-    let both = tracing_subscriber::registry()
-        .with(lines)
-        .with(ClosedConnections.layer());
-    let _ = both.try_init();
+    let _ = tracing_subscriber::registry().with(lines).try_init();
     log_panics();
 }
 

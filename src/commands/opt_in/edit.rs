@@ -62,15 +62,16 @@ pub(super) fn remove(arguments: &OptInRemove) -> Result<(), Failure> {
         (&request.entry, word, sentence)
     });
     tell(told.collect()).map_err(|error| Failure::new(Exit::Io, error))?;
-    let entries: Vec<Entry> = requests
+    let entries = requests
         .iter()
-        .map(|request| request.entry.clone())
-        .collect();
-    if entries.len() <= FEW {
-        warn_of_other_lists(&config, &entries);
+        .zip(removals)
+        .map(|(r, removal)| (&r.entry, removal));
+    if requests.len() <= FEW {
+        warn_of_other_lists(&config, entries.clone().map(|(entry, _)| entry));
     }
+    let removed = entries.filter(|(_, removal)| *removal == Removal::Removed);
     // What is no longer opted in is as if its contrary had been added.
-    let contraries = entries.iter().map(Entry::contrary).collect();
+    let contraries = removed.map(|(entry, _)| entry.contrary()).collect();
     warn_of_exchangers(&config, &arguments.edit, contraries)
 }
 
@@ -120,14 +121,12 @@ fn tell(outcomes: Vec<(&Entry, &'static str, String)>) -> io::Result<()> {
 }
 
 /// Whoever removes a domain expects that it does not take mail over IPv6 then.
-fn warn_of_other_lists(config: &Config, entries: &[Entry]) {
+fn warn_of_other_lists<'a>(config: &Config, entries: impl Iterator<Item = &'a Entry>) {
     let sources = match Sources::open(&config.opt_in, None) {
         Ok(sources) => sources,
         Err(error) => return eprintln!("warning: {error}"),
     };
-    let removed = entries
-        .iter()
-        .filter(|e| e.scope == Scope::Itself && e.opted_in);
+    let removed = entries.filter(|e| e.scope == Scope::Itself && e.opted_in);
     for Entry { domain, .. } in removed {
         if let Some(listed) = sources
             .listed(domain)
