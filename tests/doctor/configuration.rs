@@ -147,7 +147,7 @@ fn lists(world: &World) {
         list.display()
     );
     let found = world.examine(&yaml, &NO_MTA, "");
-    found.has("opt-in", "ok", "domains: 1 entries");
+    found.has("opt-in", "ok", "domains: 1 entry");
     found.has("opt-in", "ok", "file: 3 entries, changed 0 s ago");
 }
 

@@ -172,7 +172,8 @@ async fn look_up(checks: Arc<Checks<Dns>>, domain: Domain) -> Walked {
 /// On a terminal alone, and on the same line; the last word wipes it away.
 fn show_progress(done: usize, total: usize) {
     let mut terminal = io::stderr();
-    if total < 2 * AT_ONCE || !terminal.is_terminal() {
+    let is_seldom = done.is_multiple_of(AT_ONCE) || done == total;
+    if total < 2 * AT_ONCE || !is_seldom || !terminal.is_terminal() {
         return;
     }
     // If the terminal is gone, nobody misses it.

@@ -63,7 +63,10 @@ fn is_used(status: &ListStatus, list: &SourceList<'_>) -> bool {
 }
 
 fn described(status: &ListStatus, list: &SourceList<'_>) -> Finding {
-    let entries = format!("{}: {} entries", status.source, status.entries);
+    let entries = match status.entries {
+        1 => format!("{}: 1 entry", status.source),
+        many => format!("{}: {many} entries", status.source),
+    };
     let age = newest(list).and_then(|(file, written)| {
         let age = SystemTime::now().duration_since(written).ok()?;
         Some(format!(

@@ -7,8 +7,7 @@ use std::{
 };
 
 /// What is read of main.cf.
-const PARAMETERS: [&str; 27] = [
-    "alias_maps",
+const PARAMETERS: [&str; 24] = [
     "compatibility_level",
     "inet_interfaces",
     "inet_protocols",
@@ -32,9 +31,7 @@ const PARAMETERS: [&str; 27] = [
     "smtpd_sasl_auth_enable",
     "smtpd_sender_restrictions",
     "virtual_alias_domains",
-    "virtual_alias_maps",
     "virtual_mailbox_domains",
-    "virtual_mailbox_maps",
 ];
 
 /// A Postfix configuration: main.cf with its defaults, and the smtpd services of
