@@ -5,17 +5,22 @@
 //! now ends the search: one that comes later must not overrule what it may say.
 
 pub mod entry;
+pub mod files;
 pub mod list;
 
-pub mod files;
+mod cache;
+mod dns_zone;
 mod live_list;
 pub mod managed;
+mod socketmap;
 
 use crate::{address::Domain, config, dns::Resolve, policy};
+use dns_zone::DnsZone;
 use entry::Entry;
 use files::{ListError, Location};
 use list::List;
 use live_list::{LiveList, Presence};
+use socketmap::Socketmap;
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -30,6 +35,8 @@ pub struct Sources {
     managed: Arc<LiveList>,
     domains: Arc<List>,
     files: Arc<LiveList>,
+    dns_zone: Option<DnsZone>,
+    socketmap: Option<Socketmap>,
     default: bool,
 }
 
@@ -52,6 +59,19 @@ pub struct ListStatus {
     /// How long ago it was read; `None` for what stands in the configuration.
     pub age: Option<Duration>,
     /// Why it is not what its files say: the last good list is in force.
+    pub error: Option<String>,
+}
+
+/// How a server does that is asked over the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// Which one it is.
+    pub source: Source,
+    /// Of how many domains the last answer is remembered.
+    pub domains: usize,
+    /// How long ago it last gave a definite answer; `None` if it never did.
+    pub age: Option<Duration>,
+    /// Why it can't tell; `None` while it is well or was never asked.
     pub error: Option<String>,
 }
 
@@ -164,6 +184,14 @@ impl Sources {
                 Some(_) | None => LiveList::open("opt_in.files", files, Presence::Required)?.into(),
             },
             domains: Arc::new(list_of(&config.domains)),
+            dns_zone: config.dns_zone.as_ref().map(|zone| {
+                let old = previous.and_then(|old| old.dns_zone.as_ref());
+                DnsZone::new(zone, config.cache, old)
+            }),
+            socketmap: config.socketmap.as_ref().map(|socketmap| {
+                let old = previous.and_then(|old| old.socketmap.as_ref());
+                Socketmap::new(socketmap, config.cache, old)
+            }),
             default: config.default,
         })
     }
@@ -175,7 +203,8 @@ impl Sources {
             self.files.list(),
             Arc::clone(&self.domains),
         ];
-        let is_nobody = !self.default && entries.iter().all(|list| list.is_empty());
+        let has_server = self.dns_zone.is_some() || self.socketmap.is_some();
+        let is_nobody = !self.default && !has_server && entries.iter().all(|list| list.is_empty());
         is_nobody.then_some("opt_in: no domain has opted in, so all mail over IPv6 is refused")
     }
 
@@ -197,6 +226,13 @@ impl Sources {
         vec![managed, domains, of(Source::File, &self.files)]
     }
 
+    /// How the servers do, in the order in which they are asked.
+    pub fn server_status(&self) -> Vec<ServerStatus> {
+        let zone = self.dns_zone.as_ref().map(DnsZone::status);
+        let socketmap = self.socketmap.as_ref().map(Socketmap::status);
+        zone.into_iter().chain(socketmap).collect()
+    }
+
     /// Follows the files of the lists from now on. Needs a runtime.
     pub fn follow(&self) {
         self.managed.follow();
@@ -208,7 +244,7 @@ impl Sources {
     /// can't tell. While the sources are lists, nothing is waited for.
     pub async fn ask<R: Resolve>(
         &self,
-        resolver: &R,
+        resolver: &Arc<R>,
         deadline: Instant,
         domain: Option<&Domain>,
     ) -> Answer {
@@ -247,11 +283,20 @@ impl Sources {
                 "the list has changed since".to_owned()
             }
             (Source::DnsZone | Source::Socketmap, policy::OptIn::Temperror, _) => {
-                "it can't tell now".to_owned()
+                self.why_in_doubt(answer.source)
             }
             (Source::DnsZone | Source::Socketmap, _, _) => "it says so".to_owned(),
             (Source::Default, _, _) => "no source knows it".to_owned(),
             (Source::NoDomain, _, _) => "what is no domain can't opt in".to_owned(),
+        }
+    }
+
+    fn why_in_doubt(&self, source: Source) -> String {
+        let servers = self.server_status();
+        let server = servers.iter().find(|server| server.source == source);
+        match server.and_then(|server| server.error.as_ref()) {
+            Some(error) => format!("it can't tell now: {error}"),
+            None => "it can't tell now".to_owned(),
         }
     }
 
@@ -274,11 +319,19 @@ impl Sources {
 
     async fn ask_servers<R: Resolve>(
         &self,
-        _resolver: &R,
-        _deadline: Instant,
-        _domain: &Domain,
+        resolver: &Arc<R>,
+        deadline: Instant,
+        domain: &Domain,
     ) -> Option<Answer> {
-        None
+        if let Some(zone) = &self.dns_zone {
+            let known = zone.ask(resolver, deadline, domain).await;
+            if let Some(answer) = Answer::of(known, Source::DnsZone) {
+                return Some(answer);
+            }
+        }
+        let socketmap = self.socketmap.as_ref()?;
+        let known = socketmap.ask(deadline, domain).await;
+        Answer::of(known, Source::Socketmap)
     }
 
     fn default(&self) -> policy::OptIn {
@@ -326,12 +379,12 @@ mod tests {
     use crate::dns::Dns;
     use std::fs;
 
-    fn dns() -> Dns {
+    fn dns() -> Arc<Dns> {
         let nobody = config::Dns {
             servers: vec!["127.0.0.1:53".parse().unwrap()],
             ..config::Dns::default()
         };
-        Dns::new(&nobody).unwrap()
+        Arc::new(Dns::new(&nobody).unwrap())
     }
 
     #[tokio::test]
@@ -351,6 +404,7 @@ mod tests {
             domains: entries.map(|entry| entry.parse().unwrap()).into(),
             files: vec![file],
             managed_file,
+            ..config::OptIn::default()
         };
         let table = [
             ("a.example", true, Source::Managed),

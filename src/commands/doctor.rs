@@ -24,7 +24,10 @@ mod sockets;
 use crate::{
     cli::Doctor,
     config::Config,
+    dns::Dns,
     exit::{Exit, Failure},
+    opt_in::Sources,
+    snapshot::Snapshot,
 };
 use exemptions::OwnNetworks;
 use finding::{Check, Finding, Level};
@@ -56,23 +59,35 @@ pub(super) fn run(arguments: &Doctor) -> Result<(), Failure> {
 
 async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Failure> {
     let file = &arguments.config.path;
-    let sources = opt_in::open(config).await;
     let mut findings = configuration::check(config, file);
+    let sources = opt_in::open(config).await;
     findings.extend(opt_in::check(&sources));
+    let snapshot = snapshot(config, sources);
+    if let Some(snapshot) = &snapshot {
+        findings.extend(opt_in::ask_servers(&snapshot.checks).await);
+    }
     findings.extend(resolver::check(config, arguments.mute.as_deref()).await);
     findings.push(clock::check(file).await);
     let mtas = Mtas::find(arguments).await;
     findings.extend(examine_mtas(&mtas, config).await);
     if arguments.dns || arguments.domains.is_some() {
-        findings.extend(match sources {
-            Ok(sources) if dns_works(&findings) => {
-                domains::check(arguments, config, sources, &mtas).await?
+        findings.extend(match snapshot {
+            Some(snapshot) if dns_works(&findings) => {
+                domains::check(arguments, snapshot, &mtas).await?
             }
-            Ok(_) => vec![not_walked("no DNS server answers")],
-            Err(_) => vec![not_walked("a list of opt-ins can't be read")],
+            Some(_) => vec![not_walked("no DNS server answers")],
+            None => vec![not_walked(
+                "a list of opt-ins can't be read, or there is no DNS server",
+            )],
         });
     }
     Ok(findings)
+}
+
+/// What the milter would work with; `None` if it could not.
+fn snapshot(config: &Config, sources: Result<Sources, Finding>) -> Option<Snapshot<Dns>> {
+    let dns = Dns::new(&config.dns).ok()?;
+    Some(Snapshot::new(config.clone(), sources.ok()?, dns))
 }
 
 async fn examine_mtas(mtas: &Mtas, config: &Config) -> Vec<Finding> {

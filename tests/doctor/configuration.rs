@@ -44,6 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("lists are told with their age", lists),
         trial("a list that can't be read is a problem", a_broken_list),
+        trial("a server that is asked for opt-ins is tried", servers),
     ]
 }
 
@@ -163,4 +164,17 @@ fn a_broken_list(world: &World) {
     let found = world.examine(&yaml, &arguments, "");
     found.has("opt-in", "problem", "customers.list:2");
     found.has("domains", "warning", "a list of opt-ins can't be read");
+}
+
+fn servers(world: &World) {
+    let table = [
+        ("up.example", "ok", "dns-zone: it answers"),
+        ("down.example", "problem", "dns-zone: it can't tell"),
+    ];
+    for (zone, level, words) in table {
+        let yaml = format!("listen: inet:127.0.0.1:{{port}}\nopt_in: {{dns_zone: {zone}}}\n");
+        world
+            .examine(&yaml, &NO_MTA, "")
+            .has("opt-in", level, words);
+    }
 }

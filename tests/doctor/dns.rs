@@ -186,8 +186,12 @@ fn milder_mismatches(world: &World) {
             "is delayed until it comes over IPv4",
         ),
         (
+            "observe_domains: itself.example\n",
+            "as soon as this is enforced",
+        ),
+        (
             "mode: observe\n",
-            "with mode: enforce, good mail to it is refused",
+            "as soon as this is enforced, good mail to it is refused",
         ),
     ];
     for (setting, words) in table {

@@ -32,6 +32,7 @@ broken.example  SERVFAIL
 halfway.example MX     10 gone.halfway.example
 gone.halfway.example SERVFAIL
 mute.example    SILENCE
+sixgate-doctor.invalid.down.example SERVFAIL
 ";
 
 /// Keeps the machine's own mail server out.

@@ -13,16 +13,15 @@ use super::{
     finding::{Check, Finding},
 };
 use crate::{
-    address::Domain,
-    checks::Checks,
+    address::{Domain, Recipient},
     cli::Doctor,
     commands::exchangers::{self, Exchangers},
-    config::{Config, Mode},
+    config::Mode,
     dns::Dns,
     exit::{Exit, Failure},
-    opt_in::Sources,
     policy::{OptIn, Refusal},
     reply::Class,
+    snapshot::Snapshot,
 };
 use std::{
     collections::BTreeSet,
@@ -36,17 +35,19 @@ use tokio::task::JoinSet;
 /// Asks for every domain that opted in, and for those of the MTA or of a list.
 pub(super) async fn check(
     arguments: &Doctor,
-    config: &Config,
-    sources: Sources,
+    snapshot: Snapshot<Dns>,
     mtas: &Mtas,
 ) -> Result<Vec<Finding>, Failure> {
     let mut gathered = gather(arguments, mtas).await?;
-    opted_in::gather(config, &sources, &mut gathered);
-    let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
-    let checks = Arc::new(Checks::new(config, sources, dns));
-    let walked = walk(&checks, gathered.domains).await;
+    opted_in::gather(&snapshot, &mut gathered);
+    let snapshot = Arc::new(snapshot);
+    let walked = walk(&snapshot, gathered.domains).await;
     let mut findings = gathered.findings;
-    findings.extend(walked.iter().filter_map(|walked| walked.mismatch(config)));
+    findings.extend(
+        walked
+            .iter()
+            .filter_map(|walked| walked.mismatch(&snapshot)),
+    );
     findings.push(sum(walked.len(), &findings));
     Ok(findings)
 }
@@ -140,7 +141,7 @@ struct Walked {
     exchangers: Exchangers,
 }
 
-async fn walk(checks: &Arc<Checks<Dns>>, domains: BTreeSet<Domain>) -> Vec<Walked> {
+async fn walk(snapshot: &Arc<Snapshot<Dns>>, domains: BTreeSet<Domain>) -> Vec<Walked> {
     let total = domains.len();
     let mut waiting = domains.into_iter();
     let mut asking = JoinSet::new();
@@ -149,7 +150,7 @@ async fn walk(checks: &Arc<Checks<Dns>>, domains: BTreeSet<Domain>) -> Vec<Walke
         while asking.len() < AT_ONCE
             && let Some(domain) = waiting.next()
         {
-            asking.spawn(look_up(Arc::clone(checks), domain));
+            asking.spawn(look_up(Arc::clone(snapshot), domain));
         }
         match asking.join_next().await {
             Some(done) => walked.extend(done.ok()),
@@ -161,7 +162,8 @@ async fn walk(checks: &Arc<Checks<Dns>>, domains: BTreeSet<Domain>) -> Vec<Walke
     walked
 }
 
-async fn look_up(checks: Arc<Checks<Dns>>, domain: Domain) -> Walked {
+async fn look_up(snapshot: Arc<Snapshot<Dns>>, domain: Domain) -> Walked {
+    let checks = &snapshot.checks;
     Walked {
         opt_in: checks.opt_in(Some(&domain)).await.opt_in,
         exchangers: exchangers::look_up(checks.resolver(), &domain).await,
@@ -184,7 +186,7 @@ fn show_progress(done: usize, total: usize) {
 }
 
 impl Walked {
-    fn mismatch(&self, config: &Config) -> Option<Finding> {
+    fn mismatch(&self, snapshot: &Snapshot<Dns>) -> Option<Finding> {
         let domain = &self.domain;
         match (self.opt_in, &self.exchangers) {
             (OptIn::Yes, Exchangers::WithAaaa(_)) => None,
@@ -194,7 +196,7 @@ impl Walked {
                 &format!("none of its MX ({hosts}) has an AAAA record"),
             )),
             (OptIn::Yes, Exchangers::None(why)) => Some(idle(domain, why)),
-            (OptIn::No, Exchangers::WithAaaa(host)) => Some(bounced(domain, host, config)),
+            (OptIn::No, Exchangers::WithAaaa(host)) => Some(bounced(domain, host, snapshot)),
             (OptIn::Temperror, _) => Some(unknown(domain, "its opt-in source does not answer")),
             (OptIn::Yes | OptIn::No, Exchangers::Temperror(why)) => Some(unknown(domain, why)),
         }
@@ -210,16 +212,17 @@ fn idle(domain: &Domain, why: &str) -> Finding {
 }
 
 /// What becomes of good mail that comes over IPv6.
-fn bounced(domain: &Domain, host: &str, config: &Config) -> Finding {
-    let reply = config.replies.get(Refusal::NotOptedIn);
+fn bounced(domain: &Domain, host: &str, snapshot: &Snapshot<Dns>) -> Finding {
+    let recipient = Recipient::parse(&format!("<postmaster@{domain}>"), None);
+    let reply = snapshot.config.replies.get(Refusal::NotOptedIn);
     let seen = format!("{domain} has not opted in, but its MX {host} is reached over IPv6");
     let todo = format!(
         "opt it in (sixgate opt-in add {domain}), or give it an MX name without an AAAA record \
          (docs/rollout.md)"
     );
-    match (config.mode, reply.class()) {
+    match (snapshot.mode_for(&recipient), reply.class()) {
         (Mode::Observe, _) => {
-            let seen = format!("{seen}: with mode: enforce, good mail to it is refused");
+            let seen = format!("{seen}: as soon as this is enforced, good mail to it is refused");
             Finding::warning(Check::Domains, seen, todo)
         }
         (Mode::Enforce, Class::Transient) => {

@@ -1,10 +1,13 @@
-//! The lists of domains that opted in: whether they can be read, what they have,
-//! and how old they are.
+//! The sources of opt-ins: whether the lists can be read, what they have and how
+//! old they are, and whether the servers answer.
 
 use super::finding::{Check, Finding};
 use crate::{
+    address::Domain,
+    checks::Checks,
     config::Config,
-    opt_in::{ListStatus, SourceList, Sources, files},
+    dns::Dns,
+    opt_in::{ListStatus, ServerStatus, SourceList, Sources, files},
 };
 use std::{
     fs,
@@ -83,6 +86,38 @@ fn described(status: &ListStatus, list: &SourceList<'_>) -> Finding {
             format!("{seen}; the last good list is in force: {error}"),
             "mend the list",
         ),
+    }
+}
+
+/// A name that nobody has (RFC 6761 section 6.4), so that a list can't answer for
+/// it and the servers are asked.
+const NOBODY: &str = "sixgate-doctor.invalid";
+
+/// Has the servers asked that are asked over the network, if there are any.
+pub(super) async fn ask_servers(checks: &Checks<Dns>) -> Vec<Finding> {
+    let sources = checks.opt_in_sources();
+    if sources.server_status().is_empty() {
+        return Vec::new();
+    }
+    let domain = Domain::parse(NOBODY).ok();
+    checks.opt_in(domain.as_ref()).await;
+    sources.server_status().iter().map(server).collect()
+}
+
+fn server(status: &ServerStatus) -> Finding {
+    let source = status.source;
+    match (&status.error, status.age) {
+        (Some(error), _) => Finding::problem(
+            Check::OptIn,
+            format!("{source}: it can't tell: {error}"),
+            "see that the server answers; until then domains that are not remembered are \
+             answered 451 4.4.3",
+        ),
+        (None, Some(_)) => Finding::ok(Check::OptIn, format!("{source}: it answers")),
+        (None, None) => {
+            let seen = format!("{source}: it was not asked, as another source answers for all");
+            Finding::ok(Check::OptIn, seen)
+        }
     }
 }
 

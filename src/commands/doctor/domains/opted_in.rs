@@ -3,20 +3,20 @@
 
 use super::Gathered;
 use crate::{
-    config::Config,
+    dns::Dns,
     opt_in::{
-        Sources,
         entry::{Entry, Scope},
         files,
     },
+    snapshot::Snapshot,
 };
 
 /// Adds them to what was gathered.
-pub(super) fn gather(config: &Config, sources: &Sources, gathered: &mut Gathered) {
-    for entry in &config.opt_in.domains {
+pub(super) fn gather(snapshot: &Snapshot<Dns>, gathered: &mut Gathered) {
+    for entry in &snapshot.config.opt_in.domains {
         take(entry.clone(), gathered);
     }
-    for list in sources.lists() {
+    for list in snapshot.checks.opt_in_sources().lists() {
         for file in files::expand(list.paths).unwrap_or_default() {
             let read = files::each_entry(&file, |line| {
                 take(line.entry, gathered);
