@@ -12,7 +12,7 @@ use std::{net::IpAddr, path::PathBuf};
 #[command(name = "sixgate", version, disable_help_subcommand = true)]
 #[command(
     after_help = "Exit codes are those of sysexits.h: 64 usage, 66 no input, \
-    69 unavailable, 71 OS error, 74 I/O error, 78 configuration."
+    69 unavailable, 71 OS error, 74 I/O error, 75 a warning, 78 configuration."
 )]
 pub struct Cli {
     /// What to do.
@@ -33,6 +33,8 @@ pub enum Command {
     OptIn(OptIn),
     /// Sum up the decision lines of logs on a page
     Report(Report),
+    /// Try what an installation needs, and say what is wrong and what to do
+    Doctor(Doctor),
 }
 
 /// The arguments of `serve`.
@@ -231,6 +233,37 @@ pub struct Report {
 
 fn point_in_time(text: &str) -> Result<Timestamp, String> {
     when::parse(text, &Zoned::now())
+}
+
+/// The arguments of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 all is well, 75 there are warnings, \
+    69 there is a problem, 78 the configuration is wrong, 66 it can't be read.")]
+pub struct Doctor {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Where Postfix has its main.cf; may be given several times [default:
+    /// /etc/postfix and its other instances, if there]
+    #[arg(long, value_name = "DIR")]
+    pub postfix_config: Vec<PathBuf>,
+    /// The configuration of Sendmail [default: /etc/mail/sendmail.cf, if there]
+    #[arg(long, value_name = "FILE")]
+    pub sendmail_cf: Option<PathBuf>,
+    /// A name whose DNS servers are known not to answer: how long a mail from
+    /// there waits is tried
+    #[arg(long, value_name = "NAME")]
+    pub mute: Option<String>,
+    /// Ask for the MX of each domain: those that opted in and those of the MTA
+    #[arg(long)]
+    pub dns: bool,
+    /// As --dns, for the domains in this file, one a line, in place of the MTA's;
+    /// - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub domains: Option<PathBuf>,
+    /// Print an array of {check, level, seen, todo}
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The configuration that a command works with.

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod check_config;
+mod doctor;
 mod exchangers;
 mod explain;
 mod opt_in;
@@ -20,5 +21,6 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::OptIn(arguments) => opt_in::run(&arguments.command),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

@@ -6,6 +6,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 /// One item of `listen`.
@@ -39,6 +40,15 @@ impl Kind for MilterSocket {
             Some(n) => Err(format!("{} is given twice; remove one", sockets[n])),
             None => Ok(()),
         }
+    }
+}
+
+impl FromStr for Socket {
+    type Err = String;
+
+    /// As `listen` in milter.yaml takes it; the error says what to write.
+    fn from_str(text: &str) -> Result<Self, String> {
+        MilterSocket::parse(text)
     }
 }
 

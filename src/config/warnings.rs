@@ -54,6 +54,7 @@ impl Config {
             IpNet::V4(_) => Some(format!(
                 "exempt.networks: {network} has no effect: mail over IPv4 is never checked"
             )),
+            IpNet::V6(private) if private.addr().is_unique_local() => None,
             IpNet::V6(wide) if wide.prefix_len() < 16 => Some(format!(
                 "exempt.networks: {network} exempts a large part of the Internet"
             )),
