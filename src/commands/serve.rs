@@ -3,6 +3,8 @@
 //! Tells the service manager what goes on (sd_notify), reads the configuration
 //! again at SIGHUP and ends at SIGTERM or SIGINT.
 
+mod watchdog;
+
 use crate::{
     config::Config,
     dns::Dns,
@@ -17,6 +19,7 @@ use sd_notify::NotifyState;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     select,
@@ -81,13 +84,22 @@ async fn run_until_signal(
             () = reloader.run() => {}
         }
         drain.start();
-        notify(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping, patience_with(bounds)]);
         tracing::info!("stopping");
         Ok(())
     };
     let serving = server::run(listeners, current, bounds, Arc::clone(&drain));
-    tokio::try_join!(until_signal, serving)?;
+    select! {
+        ended = async { tokio::try_join!(until_signal, serving) } => ended?,
+        never = watchdog::feed() => match never {},
+    };
     Ok(())
+}
+
+/// Asks the service manager not to kill us while mail under way may still end.
+fn patience_with(bounds: Bounds) -> NotifyState<'static> {
+    let patience = bounds.drain_timeout + Duration::from_secs(15);
+    NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX))
 }
 
 fn snapshot(config: Config) -> Result<Arc<Snapshot<Dns>>> {
