@@ -12,7 +12,9 @@ use tokio::time::{MissedTickBehavior, interval};
 /// Goes on for ever; does nothing where nobody watches.
 pub(super) async fn feed() -> Infallible {
     match patience() {
-        Some(patience) => tell_every(patience / 2, || super::notify(&[NotifyState::Watchdog])).await,
+        Some(patience) => {
+            tell_every(patience / 2, || super::notify(&[NotifyState::Watchdog])).await
+        }
         None => pending().await,
     }
 }
