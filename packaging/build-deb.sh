@@ -5,46 +5,36 @@
 # The same sources give the same package, byte for byte, in whatever folder and
 # on whatever day: see docs/release.md.
 #
-#     --quick            without link-time optimization and list of components:
-#                        for tests
-#     --version VERSION  as if it were that version: for tests of upgrades
+#     --quick    as target/deb/quick/..., of an unoptimized program: for tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
 
 quick=
-version=
-while [ $# -gt 0 ]; do
-    case $1 in
-        --quick) quick=1; shift ;;
-        --version) version=$2; shift 2 ;;
-        *) echo "usage: $0 [--quick] [--version VERSION]" >&2; exit 64 ;;
-    esac
-done
+case ${1:-} in
+    "") ;;
+    --quick) quick=quick/ ;;
+    *) echo "usage: $0 [--quick]" >&2; exit 64 ;;
+esac
 
 needs="cc:gcc make:make dh:debhelper dpkg-buildpackage:dpkg-dev"
 root=$PWD
 target=${CARGO_TARGET_DIR:-$root/target}
-stage=$target/deb/build
+# debhelper puts the package beside the folder that it works in.
+out=$target/deb/${quick%/}
+stage=$out/build
 arch=$(dpkg --print-architecture)
 
 main() {
     install_needs
-    export_what_makes_it_reproducible
-    build_program
+    if [ -n "$quick" ]; then build_quickly; else build_program; fi
+    build_generator
+    # Not before: cargo builds anew what has seen another date.
+    SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date_of_sources)}
+    export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC
+    umask 022
     write_papers
     build_package
-}
-
-export_what_makes_it_reproducible() {
-    SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date_of_sources)}
-    # Paths of this machine that would get into the program.
-    local cargo_home=${CARGO_HOME:-$HOME/.cargo}
-    local flags="--remap-path-prefix=$root=/sixgate --remap-path-prefix=$cargo_home=/cargo"
-    RUSTFLAGS="${RUSTFLAGS:-} $flags"
-    CFLAGS="${CFLAGS:-} -ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$target=/target"
-    export SOURCE_DATE_EPOCH RUSTFLAGS CFLAGS LC_ALL=C.UTF-8 TZ=UTC
-    umask 022
 }
 
 # That of the last commit; without one that of the newest text.
@@ -52,32 +42,37 @@ date_of_sources() {
     git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md
 }
 
+build_quickly() {
+    program=$target/debug/sixgate
+    cargo build --quiet --locked --target-dir "$target"
+}
+
 build_program() {
-    if [ -n "$quick" ]; then
-        export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
-        program=$target/deb/quick/release/sixgate
-        cargo build --locked --release --target-dir "$target/deb/quick"
-    else
-        program=$target/deb/full/release/sixgate
-        install_auditable
+    program=$target/deb/release/sixgate
+    install_auditable
+    # Paths of this machine must not get into the program.
+    local cargo_home=${CARGO_HOME:-$HOME/.cargo}
+    RUSTFLAGS="--remap-path-prefix=$root=/sixgate --remap-path-prefix=$cargo_home=/cargo" \
+        CFLAGS="-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$target=/target" \
         PATH="$target/tools/bin:$PATH" \
-            cargo auditable build --locked --release --target-dir "$target/deb/full"
-    fi
+        cargo auditable build --locked --release --target-dir "$target/deb"
 }
 
 # Has the program list its components, for scanners of vulnerabilities.
 install_auditable() {
     [ -x "$target/tools/bin/cargo-auditable" ] ||
-        env -u RUSTFLAGS -u CFLAGS cargo install --quiet --locked --root "$target/tools" cargo-auditable
+        cargo install --quiet --locked --root "$target/tools" cargo-auditable
+}
+
+build_generator() {
+    cargo build --quiet --locked --target-dir "$target" --example generate
 }
 
 # Manual pages, completions, copyright and changelog.
 write_papers() {
     rm -rf "$stage"
     mkdir -p "$stage/stage"
-    # With the flags of other builds, so that these need not be built again.
-    env -u RUSTFLAGS -u CFLAGS \
-        cargo run --quiet --locked --example generate -- "$stage/stage"
+    "$target/debug/examples/generate" "$stage/stage"
 }
 
 build_package() {
@@ -87,7 +82,7 @@ build_package() {
     stage_debian
     (cd "$stage" && dpkg-buildpackage --build=binary --unsigned-source --unsigned-changes \
         --no-check-builddeps >build.log 2>&1) || { cat "$stage/build.log" >&2; exit 1; }
-    deb=$(echo "$target"/deb/sixgate_*_"$arch".deb)
+    deb=$(echo "$out"/sixgate_*_"$arch".deb)
     echo "${deb#"$root"/}"
 }
 
@@ -111,11 +106,8 @@ stage_sources() {
 # What debhelper takes by its name.
 stage_debian() {
     local debian=$stage/debian
-    rm -f "$target"/deb/sixgate_*
+    rm -f "$out"/sixgate_*
     cp "$stage/stage/changelog" "$stage/stage/copyright" "$debian"
-    if [ -n "$version" ]; then
-        sed -i "1s/([^)]*)/($version)/" "$debian/changelog"
-    fi
     cp packaging/systemd/sixgate.service "$debian/sixgate.service"
     cp packaging/systemd/sixgate.socket "$debian/sixgate.socket"
     cp packaging/systemd/sysusers.conf "$debian/sixgate.sysusers"
