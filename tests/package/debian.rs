@@ -55,8 +55,11 @@ impl Debian {
             container,
             init: 0,
         };
-        system.init = system.until_some(Self::find_init)?;
-        system.until_some(|system| system.is_booted().then_some(()))?;
+        // The first child may be one that only makes ready.
+        system.until_some(|system| {
+            system.init = system.find_init()?;
+            system.is_booted().then_some(())
+        })?;
         Ok(system)
     }
 

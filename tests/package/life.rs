@@ -66,7 +66,7 @@ fn prepare_postfix(system: &Debian) -> Proof {
     system.run(
         "cp /usr/share/postfix/main.cf.debian /etc/postfix/main.cf && newaliases && \
          postconf -e myhostname=mx.sixgate.test mydestination=open.example,shut.example \
-           local_recipient_maps= inet_interfaces=all smtpd_peername_lookup=no maillog_file=/var/log/mail.log \
+           local_recipient_maps= inet_interfaces=all maillog_file=/var/log/mail.log \
            'maillog_file_prefixes=/var' local_transport=discard && \
          postconf -M smtp/inet | grep -q 'inet  *n  *-  *y' && \
          systemctl restart postfix",
@@ -215,8 +215,10 @@ fn its_log_is_understood(system: &Debian) -> Proof {
 fn serves_a_chrooted_postfix_through_a_unix_socket(system: &Debian) -> Proof {
     let configuration = format!("{CONFIGURATION}listen: systemd:milter\n");
     fs::write(system.root().join("etc/sixgate/milter.yaml"), configuration)?;
-    system.run("systemctl enable --now sixgate.socket && systemctl restart sixgate")?;
-    system.run("postconf -e smtpd_milters=unix:/sixgate/milter.sock && postfix reload")?;
+    system.run("systemctl stop sixgate && systemctl enable --now sixgate.socket && systemctl start sixgate")?;
+    // Not a reload: a session might still be served as before.
+    system
+        .run("postconf -e smtpd_milters=unix:/sixgate/milter.sock && systemctl restart postfix")?;
     let refused = recipient_reply("2001:db8::20", "b@open.example")?;
     expect(refused == NO_PTR, "a refusal", &refused)
 }
