@@ -48,10 +48,10 @@ pub struct Sender {
 
 impl<R: Resolve> Checks<R> {
     /// Makes the checks that a configuration asks for.
-    pub fn new(config: &Config, resolver: R) -> Self {
+    pub fn new(config: &Config, opt_in: opt_in::Sources, resolver: R) -> Self {
         Self {
             resolver: Arc::new(resolver),
-            opt_in: opt_in::Sources::new(&config.opt_in),
+            opt_in,
             keys: Arc::default(),
             spf_limits: config.spf,
             dkim_limits: config.dkim,
@@ -64,9 +64,15 @@ impl<R: Resolve> Checks<R> {
         &self.resolver
     }
 
+    /// The sources that tell who opted in.
+    pub fn opt_in_sources(&self) -> &opt_in::Sources {
+        &self.opt_in
+    }
+
     /// Whether a recipient's domain takes mail over IPv6.
-    pub fn opt_in(&self, domain: Option<&Domain>) -> opt_in::Answer {
-        self.opt_in.ask(domain)
+    pub async fn opt_in(&self, domain: Option<&Domain>) -> opt_in::Answer {
+        let deadline = self.deadline();
+        self.opt_in.ask(&self.resolver, deadline, domain).await
     }
 
     /// Starts the reverse look-up of an address, and behind it the look-up of

@@ -2,7 +2,7 @@
 //! so that each is written once.
 
 use crate::report::when;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{Timestamp, Zoned};
 use std::{net::IpAddr, path::PathBuf};
 
@@ -29,6 +29,8 @@ pub enum Command {
     CheckConfig(CheckConfig),
     /// Tell what the gate would do with a mail, and why
     Explain(Explain),
+    /// Manage the list of domains that take mail over IPv6
+    OptIn(OptIn),
     /// Sum up the decision lines of logs on a page
     Report(Report),
 }
@@ -123,6 +125,112 @@ pub struct Report {
 
 fn point_in_time(text: &str) -> Result<Timestamp, String> {
     when::parse(text, &Zoned::now())
+}
+
+/// The arguments of `opt-in`.
+#[derive(Debug, Args)]
+pub struct OptIn {
+    /// What to do with the list.
+    #[command(subcommand)]
+    pub command: OptInCommand,
+}
+
+/// What to do with the list.
+#[derive(Debug, Subcommand)]
+pub enum OptInCommand {
+    /// Add domains to the managed list; the running daemon follows
+    Add(OptInAdd),
+    /// Remove domains from the managed list; the running daemon follows
+    Remove(OptInRemove),
+    /// Print what the lists say: the managed one, opt_in.domains and opt_in.files
+    List(OptInList),
+    /// Tell whether domains have opted in, and which source says so
+    Status(OptInStatus),
+}
+
+/// The arguments of `opt-in add`.
+#[derive(Debug, Args)]
+pub struct OptInAdd {
+    /// Which entries, and how to look after them.
+    #[command(flatten)]
+    pub edit: OptInEdit,
+    /// What to write beside the date
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// Take domains without a dot, too
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// The arguments of `opt-in remove`.
+#[derive(Debug, Args)]
+pub struct OptInRemove {
+    /// Which entries, and how to look after them.
+    #[command(flatten)]
+    pub edit: OptInEdit,
+}
+
+/// What `opt-in add` and `opt-in remove` have in common.
+#[derive(Debug, Args)]
+pub struct OptInEdit {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// example.org, .example.org for its subdomains, '!example.org' and
+    /// '!.example.org' for what has opted out; - reads them from standard input,
+    /// one a line
+    #[arg(value_name = "DOMAIN", required = true)]
+    pub entries: Vec<String>,
+    /// Look the mail exchangers of any number of domains up, not of 20 at most
+    #[arg(long, conflicts_with = "no_dns")]
+    pub dns: bool,
+    /// Look no mail exchangers up
+    #[arg(long)]
+    pub no_dns: bool,
+}
+
+/// The arguments of `opt-in list`.
+#[derive(Debug, Args)]
+pub struct OptInList {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// How to print them
+    #[arg(long, value_enum, default_value = "list")]
+    pub format: ListFormat,
+    /// The managed list alone
+    #[arg(long)]
+    pub managed: bool,
+    /// The name of the zone, for its $ORIGIN
+    #[arg(long, value_name = "NAME")]
+    pub zone: Option<String>,
+}
+
+/// How `opt-in list` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// A list as opt_in.files has it
+    List,
+    /// A zone file for opt_in.dns_zone (BIND, Knot, NSD, PowerDNS)
+    Zone,
+    /// The same for rbldnsd, of type dnset
+    Rbldnsd,
+    /// One array of objects
+    Json,
+}
+
+/// The arguments of `opt-in status`.
+#[derive(Debug, Args)]
+pub struct OptInStatus {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Which domains
+    #[arg(value_name = "DOMAIN", required = true)]
+    pub domains: Vec<String>,
+    /// Print one JSON array
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The configuration that a command works with.

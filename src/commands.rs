@@ -1,7 +1,9 @@
 //! The subcommands, one file each.
 
 mod check_config;
+mod exchangers;
 mod explain;
+mod opt_in;
 mod report;
 mod serve;
 
@@ -16,6 +18,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(&arguments.config.path),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::OptIn(arguments) => opt_in::run(&arguments.command),
         Command::Report(arguments) => report::run(&arguments),
     }
 }

@@ -16,6 +16,7 @@ pub mod milter;
 pub mod opt_in;
 pub mod policy;
 pub mod ptr;
+pub mod recent;
 pub mod reply;
 pub mod report;
 pub mod server;

@@ -1,7 +1,7 @@
 //! The configuration in force and the checks made from it, as one value that a
 //! connection keeps from its beginning to its end.
 
-use crate::{checks::Checks, config::Config, dns::Resolve};
+use crate::{checks::Checks, config::Config, dns::Resolve, opt_in::Sources};
 
 /// What a milter connection works with.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub struct Snapshot<R> {
 
 impl<R: Resolve> Snapshot<R> {
     /// Prepares the checks of a configuration.
-    pub fn new(config: Config, resolver: R) -> Self {
-        let checks = Checks::new(&config, resolver);
+    pub fn new(config: Config, opt_in: Sources, resolver: R) -> Self {
+        let checks = Checks::new(&config, opt_in, resolver);
         Self { config, checks }
     }
 }

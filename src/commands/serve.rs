@@ -8,6 +8,7 @@ use crate::{
     dns::Dns,
     exit::{Exit, Failure},
     milter::drain::Drain,
+    opt_in::Sources,
     server::{self, Bounds, Listeners, open_files},
     snapshot::Snapshot,
     telemetry,
@@ -22,6 +23,7 @@ use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::spawn_blocking,
 };
 
 /// Serves until a signal ends it.
@@ -32,15 +34,15 @@ use tokio::{
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = Config::load_for_host(file)?;
     telemetry::init(&config.log);
-    for warning in config.warnings() {
-        tracing::warn!("{}: {warning}", file.display());
-    }
+    let sources = Sources::open(&config.opt_in, None)?;
+    warn(file, &config, &sources);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Os, error))?;
     runtime.block_on(async {
-        let snapshot = snapshot(config).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        let snapshot =
+            snapshot(config, sources).map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let served = serve(file, snapshot).await;
         served.map_err(|error| Failure::new(Exit::Os, error))
     })
@@ -92,9 +94,17 @@ async fn run_until_signal(
     Ok(())
 }
 
-fn snapshot(config: Config) -> Result<Arc<Snapshot<Dns>>> {
+fn snapshot(config: Config, sources: Sources) -> Result<Arc<Snapshot<Dns>>> {
     let dns = Dns::new(&config.dns).context("can't set the DNS resolver up")?;
-    Ok(Arc::new(Snapshot::new(config, dns)))
+    sources.follow();
+    Ok(Arc::new(Snapshot::new(config, sources, dns)))
+}
+
+fn warn(file: &Path, config: &Config, sources: &Sources) {
+    let warnings = config.warnings().into_iter();
+    for warning in warnings.chain(sources.warning().map(str::to_owned)) {
+        tracing::warn!("{}: {warning}", file.display());
+    }
 }
 
 /// Reads the configuration again at SIGHUP.
@@ -111,7 +121,7 @@ impl Reloader {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
                 Err(_no_clock) => notify(&[NotifyState::Reloading]),
             }
-            match self.reload() {
+            match self.reload().await {
                 Ok(()) => tracing::info!("configuration reloaded"),
                 Err(error) => {
                     tracing::error!("configuration not reloaded, the old one stays: {error:#}");
@@ -121,11 +131,20 @@ impl Reloader {
         }
     }
 
-    fn reload(&self) -> Result<()> {
+    async fn reload(&self) -> Result<()> {
         let config = Config::load_for_host(&self.file)?;
+        let sources = self.sources(&config).await?;
         self.warn_about_what_needs_a_restart(&config);
-        self.sender.send_replace(snapshot(config)?);
+        self.sender.send_replace(snapshot(config, sources)?);
         Ok(())
+    }
+
+    /// Reads the lists where nobody waits: connections are served meanwhile.
+    async fn sources(&self, config: &Config) -> Result<Sources> {
+        let config = config.opt_in.clone();
+        let old = self.sender.borrow().checks.opt_in_sources().clone();
+        let read = spawn_blocking(move || Sources::open(&config, Some(&old)));
+        Ok(read.await??)
     }
 
     fn warn_about_what_needs_a_restart(&self, new: &Config) {

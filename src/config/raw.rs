@@ -268,6 +268,7 @@ fn in_plain_words(complaint: &str) -> String {
         return complaint.to_owned();
     };
     let found = match found {
+        "enum" => return "quote what begins with !, or YAML takes it for a tag".to_owned(),
         "unit value" => "nothing",
         "sequence" => "a list",
         "map" => "keys",

@@ -58,6 +58,10 @@ impl fmt::Display for Socket {
 const LONGEST_PATH: usize = 107;
 
 fn unix(path: &str) -> Result<Socket, String> {
+    unix_path(path).map(Socket::Unix)
+}
+
+pub(super) fn unix_path(path: &str) -> Result<PathBuf, String> {
     if !Path::new(path).is_absolute() {
         return Err(format!(
             "{path:?} is no absolute path; write one such as unix:/run/sixgate/milter.sock"
@@ -68,7 +72,7 @@ fn unix(path: &str) -> Result<Socket, String> {
             "{path:?} is too long for a socket; write {LONGEST_PATH} octets or less"
         ));
     }
-    Ok(Socket::Unix(PathBuf::from(path)))
+    Ok(PathBuf::from(path))
 }
 
 /// systemd.socket(5): printable ASCII without a colon, 255 octets at most.
@@ -111,7 +115,7 @@ fn split_host_and_port(place: &str) -> Result<(&str, &str), String> {
     }
 }
 
-fn parse_host(host: &str) -> Result<String, String> {
+pub(super) fn parse_host(host: &str) -> Result<String, String> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     if let Ok(ip) = bare.unwrap_or(host).parse::<IpAddr>() {
         return Ok(ip.to_string());
@@ -125,13 +129,13 @@ fn parse_host(host: &str) -> Result<String, String> {
     }
 }
 
-fn parse_port(text: &str) -> Result<u16, String> {
+pub(super) fn parse_port(text: &str) -> Result<u16, String> {
     let port = text.parse().ok().filter(|port| *port != 0);
     port.filter(|_| is_number(text))
         .ok_or_else(|| format!("{text:?} is no TCP port; write one from 1 to 65535"))
 }
 
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 

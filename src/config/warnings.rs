@@ -1,7 +1,7 @@
 //! What a valid configuration may not be meant to say.
 
 use super::{Config, Mode, Socket};
-use crate::{address::Domain, policy::OnDnsFailure};
+use crate::{opt_in::entry::Entry, policy::OnDnsFailure};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -60,14 +60,10 @@ impl Config {
     }
 
     fn opt_in(&self) -> Vec<String> {
-        if !self.opt_in.default && self.opt_in.domains.is_empty() {
-            let warning = "opt_in: no domain has opted in, so all mail over IPv6 is refused";
-            return vec![warning.to_owned()];
-        }
-        let top_level = |domain: &&Domain| domain.parent().is_none();
-        let domains = self.opt_in.domains.iter().filter(top_level);
-        domains
-            .map(|domain| format!("opt_in.domains: {domain} is a domain without a dot"))
+        let top_level = |entry: &&Entry| entry.domain.parent().is_none();
+        let entries = self.opt_in.domains.iter().filter(top_level);
+        entries
+            .map(|entry| format!("opt_in.domains: {entry} is a domain without a dot"))
             .collect()
     }
 

@@ -8,3 +8,6 @@
 pub mod daemon;
 pub mod dns;
 pub mod milter;
+pub mod opt_in;
+pub mod outage;
+pub mod socketmap;

@@ -101,8 +101,7 @@ impl<R: Resolve> Transaction<R> {
         recipient: Recipient,
         queue_id: Option<&str>,
     ) -> Response {
-        self.facts.opt_in = None;
-        self.opt_in = Some(self.snapshot.checks.opt_in(recipient.domain.name()));
+        self.ask_opt_in(&recipient).await;
         let verdict = self.settle(Stage::Rcpt, peer).await;
         let response = match verdict {
             Verdict::Continue | Verdict::Accept(_) => Response::Continue,
@@ -121,6 +120,14 @@ impl<R: Resolve> Transaction<R> {
             self.recipients += 1;
         }
         response
+    }
+
+    async fn ask_opt_in(&mut self, recipient: &Recipient) {
+        let start = Instant::now();
+        self.facts.opt_in = None;
+        let checks = &self.snapshot.checks;
+        self.opt_in = Some(checks.opt_in(recipient.domain.name()).await);
+        self.waited += start.elapsed();
     }
 
     /// Takes a header field.
