@@ -10,4 +10,5 @@ pub mod dns;
 pub mod milter;
 pub mod opt_in;
 pub mod outage;
+pub mod port;
 pub mod socketmap;
