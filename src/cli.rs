@@ -1,7 +1,9 @@
 //! The command line. Help, completions and the manual page are made of this,
 //! so that each is written once.
 
+use crate::report::when;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{Timestamp, Zoned};
 use std::{net::IpAddr, path::PathBuf};
 
 /// A milter that refuses anonymous mail over IPv6 unless the recipient's domain
@@ -10,7 +12,7 @@ use std::{net::IpAddr, path::PathBuf};
 #[command(name = "sixgate", version, disable_help_subcommand = true)]
 #[command(
     after_help = "Exit codes are those of sysexits.h: 64 usage, 66 no input, \
-    69 unavailable, 71 OS error, 74 I/O error, 78 configuration."
+    69 unavailable, 71 OS error, 74 I/O error, 75 a warning, 78 configuration."
 )]
 pub struct Cli {
     /// What to do.
@@ -29,6 +31,10 @@ pub enum Command {
     Explain(Explain),
     /// Manage the list of domains that take mail over IPv6
     OptIn(OptIn),
+    /// Sum up the decision lines of logs on a page
+    Report(Report),
+    /// Try what an installation needs, and say what is wrong and what to do
+    Doctor(Doctor),
 }
 
 /// The arguments of `serve`.
@@ -187,6 +193,75 @@ pub struct OptInStatus {
     #[arg(value_name = "DOMAIN", required = true)]
     pub domains: Vec<String>,
     /// Print one JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `report`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "WHEN is today, yesterday, 30m, 24h, 7d or 4w (so long ago), 2026-11-14, \
+    2026-11-14T10:00, or a time with a zone such as 2026-11-14T10:00:00Z.\n\n\
+    Give the log that the MTA writes to as well: its lines tell which deferred mail came back \
+    over IPv4. Rotated and gzipped logs may be given in any order:\n\n    \
+    sixgate report --since 7d /var/log/mail.log*"
+)]
+pub struct Report {
+    /// Logs, gzipped or not, in any order; - is standard input, and so is
+    /// none
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Read the journal: what sixgate and the MTA have written to it
+    #[arg(long)]
+    pub journal: bool,
+    /// Leave out what is older
+    #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
+    pub since: Option<Timestamp>,
+    /// Leave out this moment and what is younger
+    #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
+    pub until: Option<Timestamp>,
+    /// How long the lists may be
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Print one self-contained HTML page
+    #[arg(long, conflicts_with = "json")]
+    pub html: bool,
+}
+
+fn point_in_time(text: &str) -> Result<Timestamp, String> {
+    when::parse(text, &Zoned::now())
+}
+
+/// The arguments of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 all is well, 75 there are warnings, \
+    69 there is a problem, 78 the configuration is wrong, 66 it can't be read.")]
+pub struct Doctor {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Where Postfix has its main.cf; may be given several times [default:
+    /// /etc/postfix and its other instances, if there]
+    #[arg(long, value_name = "DIR")]
+    pub postfix_config: Vec<PathBuf>,
+    /// The configuration of Sendmail [default: /etc/mail/sendmail.cf, if there]
+    #[arg(long, value_name = "FILE")]
+    pub sendmail_cf: Option<PathBuf>,
+    /// A name whose DNS servers are known not to answer: how long a mail from
+    /// there waits is tried
+    #[arg(long, value_name = "NAME")]
+    pub mute: Option<String>,
+    /// Ask for the MX of each domain: those that opted in and those of the MTA
+    #[arg(long)]
+    pub dns: bool,
+    /// As --dns, for the domains in this file, one a line, in place of the MTA's;
+    /// - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub domains: Option<PathBuf>,
+    /// Print an array of {check, level, seen, todo}
     #[arg(long)]
     pub json: bool,
 }

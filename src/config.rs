@@ -31,6 +31,7 @@ use lists::{ListEntry, ListPath};
 use opt_in_servers::{SocketmapTable, ZoneName};
 use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
 use serde::{Deserialize, Serialize};
+use sockets::HttpAddress;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
@@ -55,6 +56,9 @@ pub struct Config {
     pub allow_peers: Vec<IpNet>,
     /// Whether refusals are carried out. The default is [`Mode::Enforce`].
     pub mode: Mode,
+    /// Recipients' domains for which it is [`Mode::Observe`] whatever `mode` is.
+    /// The default is none.
+    pub observe_domains: Vec<Entry>,
     /// Which domains take mail over IPv6.
     pub opt_in: OptIn,
     /// `exempt`, `reverse_dns` and `on_dns_failure`.
@@ -73,6 +77,8 @@ pub struct Config {
     pub limits: Limits,
     /// How to log.
     pub log: Log,
+    /// What monitoring can ask.
+    pub metrics: Metrics,
 }
 
 impl Config {
@@ -142,6 +148,7 @@ impl Default for Config {
             socket_group: None,
             allow_peers: Vec::new(),
             mode: Mode::Enforce,
+            observe_domains: Vec::new(),
             opt_in: OptIn::default(),
             policy: policy::Settings::default(),
             replies: Replies::default(),
@@ -151,6 +158,7 @@ impl Default for Config {
             dkim: Dkim::default(),
             limits: Limits::default(),
             log: Log::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -412,17 +420,67 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
+    /// What a line looks like. The default is [`LogFormat::Text`].
+    #[serde(with = "Scalar::<Word<LogFormat>>")]
+    pub format: LogFormat,
     /// A filter in the syntax of tracing's `EnvFilter`. The default is `info`.
     #[serde(with = "Scalar::<LogFilter>")]
     pub level: String,
+    /// Where lines go. The default is [`LogTarget::Auto`].
+    #[serde(with = "Scalar::<Word<LogTarget>>")]
+    pub target: LogTarget,
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
+            format: LogFormat::Text,
             level: "info".to_owned(),
+            target: LogTarget::Auto,
         }
     }
+}
+
+/// What a log line looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people and the log tools of mail servers.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// The journal if it is what standard error leads to, else standard error
+    /// if it leads anywhere, else syslog.
+    Auto,
+    /// systemd's journal, with every field of a decision.
+    Journald,
+    /// The syslog daemon at /dev/log, facility mail.
+    Syslog,
+    /// Standard error.
+    Stderr,
+}
+
+/// What monitoring can ask.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Metrics {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served over HTTP. The
+    /// default is nowhere.
+    #[serde(with = "List::<HttpAddress>")]
+    pub listen: Vec<HostPort>,
+}
+
+/// A TCP address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
 }
 
 #[cfg(test)]

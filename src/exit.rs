@@ -19,6 +19,8 @@ pub enum Exit {
     Os = 71,
     /// 74: reading or writing failed half-way.
     Io = 74,
+    /// 75: nothing is wrong yet, but `sixgate doctor` has a warning.
+    TempFail = 75,
     /// 78: the configuration is wrong.
     Config = 78,
 }

@@ -65,13 +65,13 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         ),
         (
             "log:\n  colour: red\n",
-            "2: log.colour: unknown key; allowed here: level",
+            "2: log.colour: unknown key; allowed here: format, level, target",
         ),
         (
             "lisetn: inet:127.0.0.1:8894\n",
             "1: lisetn: unknown key; did you mean listen? (allowed here: listen, socket_mode, \
-             socket_group, allow_peers, mode, opt_in, reverse_dns, on_dns_failure, exempt, replies, \
-             authentication_results, dns, spf, dkim, limits, log)",
+             socket_group, allow_peers, mode, observe_domains, opt_in, reverse_dns, on_dns_failure, exempt, replies, \
+             authentication_results, dns, spf, dkim, limits, log, metrics)",
         ),
         (
             "opt_in:\n  dnszone: opt-in.example.org\n",
@@ -413,6 +413,15 @@ fn wrong_words_and_texts_are_refused() {
             "2: log.level: \"verbose\" is no level; write error, warn, info, debug or trace, \
              or a filter such as info,sixgate::dns=debug",
         ),
+        (
+            "log: {target: journal}\n",
+            "1: log.target: \"journal\" is no value of this key; write journald",
+        ),
+        (
+            "metrics:\n  listen: 127.0.0.1:9894\n",
+            "2: metrics.listen: \"127.0.0.1:9894\" is no address to serve on; \
+             write \"inet:127.0.0.1:9894\"",
+        ),
     ]);
 }
 
@@ -582,6 +591,7 @@ socket_mode: 0640
 socket_group: root
 allow_peers: 192.0.2.0/24
 mode: observe
+observe_domains: [.example.org, "!x.example.org"]
 opt_in:
   default: yes
   domains: [example.org, "bücher.example", no, .example.org, "!.example.net"]
@@ -603,7 +613,8 @@ dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1
 spf: {max_lookups: 5, max_void_lookups: 0}
 dkim: {max_signatures: 1, min_rsa_bits: 2048}
 limits: {connections: 1, header_bytes: 65537, stage_timeout: 9500ms, idle_timeout: 5m, drain_timeout: 0s}
-log: {level: "warn,sixgate::dns=debug"}
+log: {format: json, level: "warn,sixgate::dns=debug", target: syslog}
+metrics: {listen: ["inet:[::1]:9894", inet:localhost:9894]}
 "#;
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("opt-in.d")).unwrap();

@@ -8,6 +8,7 @@ use crate::{
     dns::Dns,
     exit::{Exit, Failure},
     milter::drain::Drain,
+    monitor,
     opt_in::Sources,
     server::{self, Bounds, Listeners, open_files},
     snapshot::Snapshot,
@@ -33,7 +34,15 @@ use tokio::{
 /// can't be opened, for example.
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = Config::load_for_host(file)?;
-    telemetry::init(&config.log);
+    let log = telemetry::log::init(&config.log);
+    let served = start(file, config);
+    if let Err(failure) = &served {
+        log.last_word(&failure.error);
+    }
+    served
+}
+
+fn start(file: &Path, config: Config) -> Result<(), Failure> {
     let sources = Sources::open(&config.opt_in, None)?;
     warn(file, &config, &sources);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -51,7 +60,10 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
 async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
     let config = &snapshot.config;
     open_files::allow(config.limits.connections);
+    let limit = i64::try_from(config.limits.connections).unwrap_or(i64::MAX);
+    telemetry::metrics::get().connections.limit.set(limit);
     let listeners = server::bind(config).await?;
+    let monitored = monitor::bind(&config.metrics.listen).await?;
     let bounds = Bounds {
         idle_timeout: config.limits.idle_timeout,
         drain_timeout: config.limits.drain_timeout,
@@ -62,7 +74,9 @@ async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
         sender,
         hangup: signal(SignalKind::hangup())?,
     };
-    run_until_signal(listeners, current, bounds, reloader).await
+    let drain = Arc::<Drain>::default();
+    monitor::serve(monitored, current.clone(), Arc::clone(&drain));
+    run_until_signal(listeners, current, bounds, reloader, drain).await
 }
 
 async fn run_until_signal(
@@ -70,12 +84,12 @@ async fn run_until_signal(
     current: watch::Receiver<Arc<Snapshot<Dns>>>,
     bounds: Bounds,
     mut reloader: Reloader,
+    drain: Arc<Drain>,
 ) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     notify(&[NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    let drain = Arc::<Drain>::default();
     let until_signal = async {
         select! {
             _ = terminate.recv() => {}
@@ -116,14 +130,19 @@ struct Reloader {
 
 impl Reloader {
     async fn run(&mut self) {
+        let reloads = &telemetry::metrics::get().reloads;
         while let Some(()) = self.hangup.recv().await {
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
                 Err(_no_clock) => notify(&[NotifyState::Reloading]),
             }
             match self.reload().await {
-                Ok(()) => tracing::info!("configuration reloaded"),
+                Ok(()) => {
+                    reloads.success.inc();
+                    tracing::info!("configuration reloaded");
+                }
                 Err(error) => {
+                    reloads.failure.inc();
                     tracing::error!("configuration not reloaded, the old one stays: {error:#}");
                 }
             }
@@ -167,7 +186,10 @@ impl Reloader {
                 "limits.drain_timeout",
                 old.limits.drain_timeout != new.limits.drain_timeout,
             ),
-            ("log.level", old.log != new.log),
+            ("log.format", old.log.format != new.log.format),
+            ("log.level", old.log.level != new.log.level),
+            ("log.target", old.log.target != new.log.target),
+            ("metrics.listen", old.metrics != new.metrics),
         ];
         for (key, _) in keys.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("{key} has changed, which takes effect at the next start");

@@ -40,7 +40,8 @@ impl Daemon {
         Self::start_by(Command::new(env!("CARGO_BIN_EXE_sixgate")), config)
     }
 
-    fn start_by(command: Command, config: &str) -> Self {
+    /// As [`Daemon::start`], by a command that gets the arguments of the program.
+    pub fn start_by(command: Command, config: &str) -> Self {
         // An MTA's user has to reach the socket.
         let directory = tempfile::Builder::new()
             .permissions(fs::Permissions::from_mode(0o755))
