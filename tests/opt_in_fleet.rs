@@ -12,7 +12,6 @@ use nix::{
 use sixgate::config::Config;
 use std::{
     env, fs, io,
-    net::{TcpListener, UdpSocket},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
@@ -27,6 +26,7 @@ use support::{
         opt_in,
     },
     outage::{Source, kill_and_bring_back},
+    port::lasting_address,
     socketmap::SocketmapServer,
 };
 use tempfile::TempDir;
@@ -167,7 +167,7 @@ impl NameServer {
         Self {
             kind,
             folder: folder.expect("a folder"),
-            port: free_port(),
+            port: lasting_address().port(),
             running: None,
         }
     }
@@ -285,30 +285,21 @@ fn blocks(language: &str) -> Vec<String> {
     blocks
 }
 
-/// One that was free a moment ago, for UDP and TCP.
-fn free_port() -> u16 {
-    for _ in 0..100 {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        if UdpSocket::bind(address).is_ok() {
-            return address.port();
-        }
-    }
-    panic!("no port is free for both UDP and TCP");
-}
-
 /// A daemon that asks a name server which knows nothing but the zone. The rest
 /// of the DNS is not needed: the client's PTR record is taken for granted.
-fn settings(port: u16) -> String {
+fn settings(port: u16, timeout: &str) -> String {
     format!(
         "on_dns_failure: accept\n\
-         dns: {{servers: 127.0.0.1:{port}, cache_entries: 0, timeout: 500ms, attempts: 1}}\n"
+         dns: {{servers: 127.0.0.1:{port}, cache_entries: 0, timeout: {timeout}, attempts: 1}}\n"
     )
 }
 
+/// As long as a busy machine may need.
+const LONG: &str = "7s";
+
 fn outage_of(kind: Kind) {
     let mut server = NameServer::new(kind);
-    let settings = settings(server.port);
+    let settings = settings(server.port, "500ms");
     kill_and_bring_back(&mut server, &format!("dns_zone: {ZONE}"), &settings);
 }
 
@@ -352,10 +343,10 @@ fn zones_say_what_the_list_says() {
     let by_list = Daemon::start(&format!(
         "opt_in: {{files: {}}}\n{}",
         list.display(),
-        settings(servers[0].port)
+        settings(servers[0].port, LONG)
     ));
     let [by_nsd, by_rbldnsd] = servers.each_ref().map(|server| {
-        let settings = settings(server.port);
+        let settings = settings(server.port, LONG);
         Daemon::start(&format!("opt_in: {{dns_zone: {ZONE}}}\n{settings}"))
     });
     for (domain, want) in domains {
@@ -386,7 +377,7 @@ fn a_secondary_has_the_changes_of_the_primary() {
     primary.running = Some(primary.start_nsd(&of_primary));
     secondary.running = Some(secondary.start_nsd(&of_secondary));
     let cache = "cache: {positive: 0s, negative: 0s, stale: 0s}";
-    let settings = settings(secondary.port);
+    let settings = settings(secondary.port, LONG);
     let daemon = Daemon::start(&format!(
         "opt_in: {{dns_zone: {ZONE}, {cache}}}\n{settings}"
     ));
@@ -429,7 +420,7 @@ impl Example {
     fn new() -> Self {
         Self {
             folder: TempDir::new().expect("a folder"),
-            port: free_port(),
+            port: lasting_address().port(),
             running: None,
         }
     }

@@ -12,4 +12,5 @@ pub mod http;
 pub mod milter;
 pub mod opt_in;
 pub mod outage;
+pub mod port;
 pub mod socketmap;

@@ -30,6 +30,16 @@ pub enum Place {
     Unix(PathBuf),
 }
 
+impl Place {
+    /// A map there, as milter.yaml and Postfix have it.
+    pub fn table(&self, map: &str) -> String {
+        match self {
+            Self::Inet(address) => format!("inet:{address}:{map}"),
+            Self::Unix(path) => format!("unix:{}:{map}", path.display()),
+        }
+    }
+}
+
 /// What a server does with a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Behaviour {
@@ -87,17 +97,9 @@ impl SocketmapServer {
         Ok(server)
     }
 
-    /// Where it listens.
-    pub fn place(&self) -> Place {
-        self.place.clone()
-    }
-
     /// As milter.yaml and Postfix have it.
     pub fn table(&self, map: &str) -> String {
-        match &self.place {
-            Place::Inet(address) => format!("inet:{address}:{map}"),
-            Place::Unix(path) => format!("unix:{}:{map}", path.display()),
-        }
+        self.place.table(map)
     }
 
     /// Gives a request such as `map key` another reply, such as `OK yes`.
