@@ -1,7 +1,9 @@
 //! The command line. Help, completions and the manual page are made of this,
 //! so that each is written once.
 
+use crate::report::when;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{Timestamp, Zoned};
 use std::{net::IpAddr, path::PathBuf};
 
 /// A milter that refuses anonymous mail over IPv6 unless the recipient's domain
@@ -29,6 +31,8 @@ pub enum Command {
     Explain(Explain),
     /// Manage the list of domains that take mail over IPv6
     OptIn(OptIn),
+    /// Sum up the decision lines of logs on a page
+    Report(Report),
     /// Try what an installation needs, and say what is wrong and what to do
     Doctor(Doctor),
 }
@@ -191,6 +195,44 @@ pub struct OptInStatus {
     /// Print one JSON array
     #[arg(long)]
     pub json: bool,
+}
+
+/// The arguments of `report`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "WHEN is today, yesterday, 30m, 24h, 7d or 4w (so long ago), 2026-11-14, \
+    2026-11-14T10:00, or a time with a zone such as 2026-11-14T10:00:00Z.\n\n\
+    Give the log that the MTA writes to as well: its lines tell which deferred mail came back \
+    over IPv4. Rotated and gzipped logs may be given in any order:\n\n    \
+    sixgate report --since 7d /var/log/mail.log*"
+)]
+pub struct Report {
+    /// Logs, gzipped or not, in any order; - is standard input, and so is
+    /// none
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Read the journal: what sixgate and the MTA have written to it
+    #[arg(long)]
+    pub journal: bool,
+    /// Leave out what is older
+    #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
+    pub since: Option<Timestamp>,
+    /// Leave out this moment and what is younger
+    #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
+    pub until: Option<Timestamp>,
+    /// How long the lists may be
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Print one self-contained HTML page
+    #[arg(long, conflicts_with = "json")]
+    pub html: bool,
+}
+
+fn point_in_time(text: &str) -> Result<Timestamp, String> {
+    when::parse(text, &Zoned::now())
 }
 
 /// The arguments of `doctor`.

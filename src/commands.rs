@@ -5,6 +5,7 @@ mod doctor;
 mod exchangers;
 mod explain;
 mod opt_in;
+mod report;
 mod serve;
 
 use crate::{cli::Command, exit::Failure};
@@ -19,6 +20,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::OptIn(arguments) => opt_in::run(&arguments.command),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod ptr;
 pub mod recent;
 pub mod reply;
+pub mod report;
 pub mod server;
 pub mod snapshot;
 pub mod spf;

@@ -468,32 +468,40 @@ fn last_word() {
     assert!(String::from_utf8_lossy(&output.stderr).contains(line));
 }
 
-/// Says everything that could break or forge a line, twice: once short enough
-/// to be seen whole and once in 64 KB. One recipient is refused each time.
+/// Says everything that could break or forge a line: short enough to be seen
+/// whole, as long as the daemon takes it, and in 64 KB. One recipient is refused
+/// in each of the first two.
 fn attack(world: &World) {
-    for filler in [1, 9000] {
+    let octets = [
+        // HELO, MAIL, RCPT
+        (1, 1, 1),
+        (3900, 3900, 3900),
+        (65_000, 1, 1),
+        (1, 65_000, 1),
+        (1, 1, 65_000),
+    ];
+    for (helo, mail, rcpt) in octets {
         let mut mta = MilterClient::open(&world.daemon.address());
         let ip: IpAddr = "2001:db8:1::20".parse().expect("an address");
         mta.connect_from("h]: x; rule=spf-pass\n", SocketAddr::new(ip, 25));
-        mta.helo(
-            &"h>\r\nNOQUEUE: accept: rule=spf-pass mode=enforce\nSIXGATE_RULE=spf-pass\n"
-                .repeat(filler),
-        );
-        mta.macros(
-            Stage::Rcpt,
-            &[("i", "4F9D: accept: rule=spf-pass\n\u{2028}")],
-        );
-        mta.mail(&[&format!(
-            "<{}@e.example>",
-            "a\u{2028}\u{85}\u{1b}[2J\",\"rule\":\"spf-pass\"\\ ".repeat(filler)
-        )]);
-        mta.rcpt(&[&format!(
-            "<{}@x\"\r,; rule=spf-pass mode=enforce>",
-            "\u{1f4e8}b".repeat(filler)
-        )]);
+        mta.helo(&filled(
+            helo,
+            "h>\r\nNOQUEUE: accept: rule=spf-pass mode=enforce\nSIXGATE_RULE=spf-pass\n",
+        ));
+        let queue_id = "4F9D: accept: rule=spf-pass\n\u{2028}";
+        mta.macros(Stage::Rcpt, &[("i", queue_id)]);
+        let hostile = "a\u{2028}\u{85}\u{1b}[2J\",\"rule\":\"spf-pass\"\\ ";
+        mta.mail(&[&format!("<{}@e.example>", filled(mail, hostile))]);
+        let hostile = filled(rcpt, "\u{1f4e8}b");
+        mta.rcpt(&[&format!("<{hostile}@x\"\r,; rule=spf-pass mode=enforce>")]);
     }
     // What comes behind it in the log.
     world.refusal();
+}
+
+/// At least once, and at least so many octets.
+fn filled(octets: usize, with: &str) -> String {
+    with.repeat(octets.div_ceil(with.len()))
 }
 
 /// Among all that was said, lines are ours and decisions are those made.

@@ -5,7 +5,6 @@ mod support;
 
 use std::{
     fs,
-    io::Write,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -413,14 +412,11 @@ fn a_wrong_list_is_a_wrong_configuration() {
 /// against what any version says: half of the domains are in all versions, half
 /// in none, and two more come and go together.
 fn replace_under_load(domains: usize, times: usize) {
-    let list = |version: usize| {
-        let mut text = Vec::new();
-        for n in 0..domains {
-            writeln!(text, "in-{n}.example").expect("memory");
-        }
-        writeln!(text, "v{version}.example\n.v{version}.example").expect("memory");
-        text
-    };
+    let mut common = String::new();
+    for n in 0..domains {
+        common.push_str(&format!("in-{n}.example\n"));
+    }
+    let list = |version: usize| format!("{common}v{version}.example\n.v{version}.example\n");
     // Nobody could hold a line for each answer.
     let world = World::new(&[], "default: no\nlog: {level: warn}");
     let put = |version: usize| {

@@ -9,6 +9,7 @@ use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::{Pid, geteuid},
 };
+use sixgate::config::Config;
 use std::{
     env, fs, io,
     net::{TcpListener, UdpSocket},
@@ -37,6 +38,11 @@ const ZONE: &str = "opt-in.example.org";
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = vec![
+        trial("the settings of the manual are settings", &[], || {
+            for settings in blocks("yaml") {
+                Config::parse(&settings, "docs/fleet.md").expect("settings");
+            }
+        }),
         trial("NSD goes and comes back", &["nsd"], || outage_of(Kind::Nsd)),
         trial("rbldnsd goes and comes back", &["rbldnsd"], || {
             outage_of(Kind::Rbldnsd)
@@ -192,8 +198,9 @@ impl NameServer {
         fs::write(self.zone_file(), self.listed(format)).expect("a zone");
     }
 
-    /// What `opt-in list` prints of the list.
+    /// What `opt-in list` prints of the list, by the command of the manual.
     fn listed(&self, format: &[&str]) -> Vec<u8> {
+        assert!(FLEET.contains(&format!("sixgate opt-in list {} > ", format.join(" "))));
         let list = self.folder.path().join("opt-in.list");
         let config = self.folder.path().join("milter.yaml");
         let yaml = format!("opt_in: {{managed_file: {}}}\n", list.display());
@@ -266,6 +273,16 @@ fn block(words: &str) -> String {
     assert!(start.is_some(), "docs/fleet.md has no block behind {words}");
     let lines = lines.take_while(|line| !line.starts_with("```"));
     lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// All blocks of a language.
+fn blocks(language: &str) -> Vec<String> {
+    let opening = format!("```{language}\n");
+    let blocks = FLEET.split(&opening).skip(1);
+    let blocks = blocks.filter_map(|rest| rest.split_once("```"));
+    let blocks: Vec<_> = blocks.map(|(block, _)| block.to_owned()).collect();
+    assert!(!blocks.is_empty(), "docs/fleet.md has no {language}");
+    blocks
 }
 
 /// One that was free a moment ago, for UDP and TCP.

@@ -5,6 +5,7 @@ mod edit;
 mod list;
 mod requests;
 mod status;
+mod warnings;
 mod zone;
 
 use crate::{cli::OptInCommand, exit::Failure};

@@ -20,12 +20,13 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How many domains of one server are remembered. Each takes some 150 octets,
-/// so that all take 40 MB at most.
+/// How many domains of one server are remembered at most, which take some 60 MB;
+/// half of it are remembered in any case. It is not `dns.cache_entries`: who keeps no DNS answers still wants to be made up
+/// for while a server fails.
 const CAPACITY: usize = 1 << 18;
 
 /// How long a mail that could have the last known answer waits for a new one.
-/// RFC 8767 section 5: "A recommended value is 1.8 seconds".
+/// RFC 8767 section 5 recommends 1.8 s.
 const PATIENCE: Duration = Duration::from_millis(1800);
 
 /// The same while the server is known to fail: time enough for one that is back

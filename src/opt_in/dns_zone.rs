@@ -16,7 +16,7 @@ use crate::{
 use std::{net::Ipv4Addr, sync::Arc};
 use tokio::time::Instant;
 
-/// RFC 5782 section 2.3: 127.0.0.2 is what an entry has by default.
+/// What an entry has by convention (RFC 5782 section 2.1).
 const OPTED_IN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const OPTED_OUT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
