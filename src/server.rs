@@ -15,6 +15,7 @@ use crate::{
         drain::Drain,
     },
     snapshot::Snapshot,
+    telemetry::metrics::OpenConnection,
 };
 use listeners::Accepted;
 use std::{collections::HashMap, convert::Infallible, future::pending, sync::Arc, time::Duration};
@@ -77,6 +78,7 @@ struct Open {
     _end: oneshot::Sender<Infallible>,
     /// Its place among the connections that may be open.
     _permit: OwnedSemaphorePermit,
+    _counted: OpenConnection,
 }
 
 impl Connections {
@@ -89,6 +91,7 @@ impl Connections {
         let open = Open {
             _end: tell,
             _permit: permit,
+            _counted: OpenConnection::count(),
         };
         self.open.insert(task.id(), open);
     }

@@ -424,8 +424,10 @@ fn decision_lines_tell_what_decided() {
     assert_eq!(mta.eom().reply, Reply::Continue);
     let line = world.daemon.log().wait_for(&["rule=spf-pass"]);
     let want = "4F9D195432C: accept: rule=spf-pass mode=enforce client=unknown[2001:db8:1::10] \
-                from=<a@good.example> nrcpt=1 helo=<mail.good.example> ptr=found opt_in=domains \
-                spf=pass spf_domain=good.example dkim=none";
+                from=<a@good.example> nrcpt=1 rcpt_domains=contoso.com helo=<mail.good.example> \
+                ptr=found ptr_names=mail.good.example opt_in=domains spf=pass \
+                spf_identity=mailfrom spf_domain=good.example spf_term=ip6:2001:db8:1::/64 \
+                dkim=none";
     assert!(line.contains(want), "{line}");
 }
 

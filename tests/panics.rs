@@ -11,6 +11,7 @@ use sixgate::{
     config::{Config, Socket},
     dns::{Answer, Failure, Mx, Name, Resolve},
     milter::drain::Drain,
+    opt_in::Sources,
     server::{self, Bounds},
     snapshot::Snapshot,
     telemetry,
@@ -69,7 +70,8 @@ fn snapshot(socket: &Path, change: impl FnOnce(&mut Config)) -> Arc<Snapshot<Pan
     let mut config = Config::parse(text, "milter.yaml").expect("a configuration");
     config.listen = vec![Socket::Unix(PathBuf::from(socket))];
     change(&mut config);
-    Arc::new(Snapshot::new(config, Panicky))
+    let sources = Sources::open(&config.opt_in, None).expect("the lists");
+    Arc::new(Snapshot::new(config, sources, Panicky))
 }
 
 /// Runs the server and `dialogue` beside it. The number of mail transactions

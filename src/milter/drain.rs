@@ -36,7 +36,8 @@ impl Drain {
         self.start.notify_waiters();
     }
 
-    fn has_started(&self) -> bool {
+    /// Whether [`Drain::start`] was called.
+    pub fn has_started(&self) -> bool {
         self.has_started.load(Ordering::SeqCst)
     }
 

@@ -2,7 +2,10 @@
 
 mod inherited;
 
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    telemetry::metrics,
+};
 use indymilter::EitherStream;
 use inherited::Inherited;
 use ipnet::IpNet;
@@ -193,6 +196,7 @@ impl Listeners {
         match ready!(self.poll_sockets(cx)) {
             Ok(Some(stream)) => Poll::Ready(self.admit(stream)),
             Ok(None) => {
+                metrics::get().connections.strangers.inc();
                 self.strangers.count(
                     "a host that allow_peers does not name knocks: milter connections are closed",
                 );
@@ -216,6 +220,7 @@ impl Listeners {
         match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => Some(Accepted { stream, permit }),
             Err(_none_left) => {
+                metrics::get().connections.over_limit.inc();
                 self.refusals
                     .count("limits.connections is reached: milter connections are closed");
                 None

@@ -13,17 +13,13 @@ mod zone;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use signer::{Canonicalization, Key, Signer};
 use sixgate::{
-    address::{Client, ClientAddr, Domain, ReversePath},
-    config::Mode,
+    address::{ClientAddr, ReversePath},
     dkim::{self, HeaderBlock, KeyCache, Verification},
-    opt_in::{self, Sources},
-    policy::{self, Authentication, Facts, OptIn, Ptr, Rule, Stage},
+    policy::{self, Authentication, Facts, OptIn, Ptr, Stage},
     spf,
-    telemetry::{self, Decision},
 };
 use std::{
     hint::black_box,
-    io,
     net::Ipv6Addr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -144,53 +140,6 @@ fn policy_decide(criterion: &mut Criterion) {
     });
 }
 
-fn opt_in_lookup(criterion: &mut Criterion) {
-    for count in [1, 1_000_000] {
-        let domain = |n: usize| Domain::parse(&format!("d{n}.example")).expect("a domain");
-        let sources = Sources::new(&sixgate::config::OptIn {
-            default: false,
-            domains: (0..count).map(domain).collect(),
-        });
-        let (listed, other) = (domain(count / 2), domain(count + 1));
-        criterion.bench_function(&format!("opt-in look-up in {count}"), |bencher| {
-            bencher.iter(|| (sources.ask(Some(&listed)), sources.ask(Some(&other))));
-        });
-    }
-}
-
-fn decision_line(criterion: &mut Criterion) {
-    let subscriber = tracing_subscriber::fmt().with_writer(io::sink).finish();
-    let client = Client {
-        addr: ClientAddr::V6(CLIENT),
-        name: "mail.example.org".to_owned(),
-        mta: Some("mx.example.com".to_owned()),
-    };
-    let reverse_path = ReversePath::parse("<user@example.org>");
-    let decision = Decision {
-        queue_id: Some("4F9D195432C"),
-        mode: Mode::Enforce,
-        stage: Stage::EndOfMessage,
-        rule: Rule::SpfPass,
-        reply: None,
-        client: &client,
-        helo: Some("mail.example.org"),
-        reverse_path: &reverse_path,
-        recipient: None,
-        recipients: 1,
-        opt_in: Some(opt_in::Source::Domains),
-        ptr: Some(Ptr::Found),
-        spf: None,
-        signed: true,
-        dkim: None,
-        waited: Duration::from_millis(3),
-    };
-    tracing::subscriber::with_default(subscriber, || {
-        criterion.bench_function("decision line", |bencher| {
-            bencher.iter(|| telemetry::decided(black_box(&decision)));
-        });
-    });
-}
-
 fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().build().expect("a runtime")
@@ -272,7 +221,5 @@ criterion_group!(
     canonicalization,
     signature,
     policy_decide,
-    opt_in_lookup,
-    decision_line
 );
 criterion_main!(benches);
