@@ -23,7 +23,10 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout, timeout_at},
+};
 
 /// Everything that can be asked about a mail.
 #[derive(Debug)]
@@ -85,34 +88,39 @@ impl<R: Resolve> Checks<R> {
         let deadline = self.deadline();
         let (names_to, names_from) = oneshot::channel();
         let resolver = Arc::clone(&self.resolver);
-        let reverse = Pending::start(deadline, Reverse::timed_out(), found::ptr, async move {
-            let reverse = ptr::look_up(&*resolver, ip).await;
-            // Nobody may want the confirmation any more.
-            let _ = names_to.send(reverse.names.clone());
-            reverse
+        let reverse = Pending::start(found::ptr, async move {
+            let look_up = async {
+                let reverse = ptr::look_up(&*resolver, ip).await;
+                // Nobody may want the confirmation any more.
+                let _ = names_to.send(reverse.names.clone());
+                reverse
+            };
+            let reverse = timeout_at(deadline, look_up).await;
+            reverse.unwrap_or_else(|_too_late| Reverse::timed_out())
         });
         let resolver = Arc::clone(&self.resolver);
-        let confirmation = Pending::start(
-            deadline,
-            Confirmation::Temperror,
-            found::confirmation,
-            async move {
+        let confirmation = Pending::start(found::confirmation, async move {
+            let confirmation = async {
                 match names_from.await {
                     Ok(names) => ptr::confirm(&*resolver, ip, &names).await,
                     Err(_gave_up) => Confirmation::Temperror,
                 }
-            },
-        );
+            };
+            let confirmation = timeout_at(deadline, confirmation).await;
+            confirmation.unwrap_or(Confirmation::Temperror)
+        });
         (reverse, confirmation)
     }
 
     /// Starts the evaluation of SPF.
     pub fn spf(&self, sender: Sender) -> Pending<spf::Outcome> {
+        let (deadline, limits) = (self.deadline(), self.spf_limits);
         let resolver = Arc::clone(&self.resolver);
-        let limits = self.spf_limits;
-        let too_late = spf::Outcome::timed_out(&request(&sender));
-        Pending::start(self.deadline(), too_late, found::spf, async move {
-            spf::evaluate(&*resolver, &request(&sender), limits).await
+        Pending::start(found::spf, async move {
+            let request = request(&sender);
+            let evaluation = spf::evaluate(&*resolver, &request, limits);
+            let outcome = timeout_at(deadline, evaluation).await;
+            outcome.unwrap_or_else(|_too_late| spf::Outcome::timed_out(&request))
         })
     }
 
@@ -121,7 +129,7 @@ impl<R: Resolve> Checks<R> {
         let mut trace = spf::Trace::default();
         let request = request(sender);
         let evaluation = spf::explain(&*self.resolver, &request, self.spf_limits, &mut trace);
-        let outcome = match tokio::time::timeout(self.timeout, evaluation).await {
+        let outcome = match timeout(self.timeout, evaluation).await {
             Ok(outcome) => outcome,
             Err(_too_late) => spf::Outcome::timed_out(&request),
         };
@@ -143,11 +151,10 @@ impl<R: Resolve> Checks<R> {
         let resolver = Arc::clone(&self.resolver);
         let cache = Arc::clone(&self.keys);
         let names = verification.key_names();
-        let deadline = self.deadline();
+        let deadline = self.deadline().into_std();
         // The fetch itself ends in time, with the keys that it has by then.
-        let give_up = deadline + Duration::from_secs(1);
-        Pending::start(give_up, dkim::Keys::default(), found::keys, async move {
-            dkim::fetch_keys(&resolver, &cache, &names, deadline.into_std()).await
+        Pending::start(found::keys, async move {
+            dkim::fetch_keys(&resolver, &cache, &names, deadline).await
         })
     }
 

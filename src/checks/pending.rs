@@ -1,41 +1,51 @@
 //! A look-up that is under way: started as soon as its input is known, awaited
 //! only where a rule needs it.
 
-use std::{panic::resume_unwind, time::Duration};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, timeout_at},
+use std::{
+    future::pending,
+    panic::resume_unwind,
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
+use tokio::{task::JoinHandle, time::Instant};
 
 /// A value that is being found out. Dropping it gives the search up.
 #[derive(Debug)]
 pub struct Pending<T> {
-    task: JoinHandle<T>,
-    in_doubt: T,
-    known: Option<T>,
+    search: Search<T>,
+    was_waited_for: bool,
 }
 
-impl<T: Clone + Send + 'static> Pending<T> {
-    /// Starts `work`. When it has no result by `deadline`, the result is
-    /// `in_doubt`. `found` hears of the result and how long it took, whether or
-    /// not anybody waits for it.
-    pub fn start(
-        deadline: Instant,
-        in_doubt: T,
-        found: fn(&T, Duration),
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Self {
-        let too_late = in_doubt.clone();
+#[derive(Debug)]
+enum Search<T> {
+    UnderWay(JoinHandle<T>),
+    Over(T),
+}
+
+impl<T: Send + 'static> Pending<T> {
+    /// Starts `work`, which ends in time by itself. `found` hears of the result
+    /// and how long it took, whether or not anybody waits for it.
+    ///
+    /// What a cache knows is there at once; only what is not gets a task of its
+    /// own.
+    ///
+    /// # Panics
+    /// When the work does before it waits for anything; see [`Pending::get`].
+    pub fn start(found: fn(&T, Duration), work: impl Future<Output = T> + Send + 'static) -> Self {
         let start = Instant::now();
-        let task = tokio::spawn(async move {
-            let result = timeout_at(deadline, work).await.unwrap_or(too_late);
+        let mut work = Box::pin(async move {
+            let result = work.await;
             found(&result, start.elapsed());
             result
         });
+        // Nobody needs waking: the task looks at once again.
+        let nobody = &mut Context::from_waker(Waker::noop());
         Self {
-            task,
-            in_doubt,
-            known: None,
+            search: match work.as_mut().poll(nobody) {
+                Poll::Ready(value) => Search::Over(value),
+                Poll::Pending => Search::UnderWay(tokio::spawn(work)),
+            },
+            was_waited_for: false,
         }
     }
 
@@ -45,60 +55,95 @@ impl<T: Clone + Send + 'static> Pending<T> {
     /// When the work did. A defect is no DNS failure, which may be accepted by
     /// configuration: it ends the session, and the MTA defers the mail.
     pub async fn get(&mut self) -> &T {
-        if self.known.is_none() {
-            self.known = match (&mut self.task).await {
-                Ok(value) => Some(value),
+        if let Search::UnderWay(task) = &mut self.search {
+            self.search = match task.await {
+                Ok(value) => Search::Over(value),
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => resume_unwind(panic),
-                    // The runtime is being shut down.
-                    Err(_cancelled) => None,
+                    // The runtime is being shut down, and with it who waits.
+                    Err(_cancelled) => pending().await,
                 },
             };
         }
-        self.known.as_ref().unwrap_or(&self.in_doubt)
+        self.was_waited_for = true;
+        match &self.search {
+            Search::Over(value) => value,
+            Search::UnderWay(_) => pending().await,
+        }
     }
 
     /// The value if somebody waited for it.
     pub fn known(&self) -> Option<&T> {
-        self.known.as_ref()
+        match &self.search {
+            Search::Over(value) if self.was_waited_for => Some(value),
+            Search::Over(_) | Search::UnderWay(_) => None,
+        }
     }
 }
 
 impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
-        self.task.abort();
+        match &self.search {
+            Search::UnderWay(task) => task.abort(),
+            Search::Over(_) => {}
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::pending;
+    use std::{
+        future::ready,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+    use tokio::{sync::oneshot, task::yield_now};
 
-    fn in_an_hour() -> Instant {
-        Instant::now() + Duration::from_secs(3600)
+    async fn later<T>(value: T) -> T {
+        yield_now().await;
+        value
     }
 
     #[tokio::test]
-    async fn a_result_is_found_once_and_kept() {
-        let mut value = Pending::start(in_an_hour(), 0, |_, _| {}, async { 7 });
-        assert_eq!(value.known(), None);
-        assert_eq!(*value.get().await, 7);
-        assert_eq!(*value.get().await, 7);
-        assert_eq!(value.known(), Some(&7));
+    async fn a_result_is_found_once_and_known_to_those_who_waited_for_it() {
+        static FOUND: AtomicUsize = AtomicUsize::new(0);
+        let count = |_: &i32, _| {
+            FOUND.fetch_add(1, Ordering::Relaxed);
+        };
+        let at_once = Pending::start(count, ready(7));
+        for mut value in [at_once, Pending::start(count, later(7))] {
+            assert_eq!(value.known(), None);
+            assert_eq!(*value.get().await, 7);
+            assert_eq!(*value.get().await, 7);
+            assert_eq!(value.known(), Some(&7));
+        }
+        assert_eq!(FOUND.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
-    async fn what_is_not_known_by_the_deadline_stays_in_doubt() {
-        let mut value = Pending::start(Instant::now(), "in doubt", |_, _| {}, pending());
-        assert_eq!(*value.get().await, "in doubt");
+    async fn the_search_goes_on_while_nobody_waits_and_ends_with_the_wish() {
+        let (told, hears) = oneshot::channel();
+        let _unasked = Pending::start(|_, _| {}, async {
+            yield_now().await;
+            let _ = told.send(());
+        });
+        assert_eq!(hears.await, Ok(()));
+        let (told, hears) = oneshot::channel::<()>();
+        drop(Pending::start(|_, _| {}, async {
+            pending::<()>().await;
+            drop(told);
+        }));
+        assert!(hears.await.is_err());
     }
 
     #[tokio::test]
     #[should_panic = "forced by the test"]
     async fn a_defect_is_not_taken_for_doubt() {
-        let work = async { panic!("forced by the test") };
-        let mut value = Pending::start(in_an_hour(), "in doubt", |_, _| {}, work);
+        let work = async {
+            yield_now().await;
+            panic!("forced by the test")
+        };
+        let mut value: Pending<()> = Pending::start(|_, _| {}, work);
         value.get().await;
     }
 }
