@@ -324,7 +324,7 @@ pub struct Dns {
     /// How often the servers are gone through. The default is 2.
     #[serde(with = "Scalar::<Number<usize, 1, 10>>")]
     pub attempts: usize,
-    /// Answers kept in memory. The default is 65536.
+    /// Answers kept in memory, of each record type. The default is 65536.
     #[serde(with = "Scalar::<Number<u64, 0, 100_000_000>>")]
     pub cache_entries: u64,
 }

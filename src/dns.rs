@@ -6,6 +6,7 @@
 //! DNSSEC (the configured server does), does not consult a hosts file and never
 //! appends a search domain.
 
+mod cache;
 mod live;
 mod name;
 mod system;

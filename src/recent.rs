@@ -35,6 +35,9 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
 
     /// Takes an entry in the place of the one that the key had.
     pub fn insert(&mut self, key: K, value: V) {
+        if self.capacity == 0 {
+            return;
+        }
         self.old.remove(&key);
         if self.young.len() >= self.capacity / 2 && !self.young.contains_key(&key) {
             self.old = mem::take(&mut self.young);

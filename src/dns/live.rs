@@ -7,7 +7,11 @@
 
 use crate::config;
 
-use super::{Absence, Answer, Failure, Mx, Name, Records, Resolve, system_servers};
+use super::{
+    Absence, Answer, Failure, Mx, Name, Records, Resolve,
+    cache::{Cache, Timed},
+    system_servers,
+};
 use hickory_resolver::{
     Resolver, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
@@ -25,8 +29,11 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+/// The longest that the absence of a record is believed (RFC 2308 section 5).
+const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// Resolves names through the configured servers.
 pub struct Dns {
@@ -36,6 +43,16 @@ pub struct Dns {
     /// Index of the server to ask first: the last one that gave a definite
     /// answer, so that a dead server costs its time-out once and not each time.
     preferred: AtomicUsize,
+    kept: Kept,
+}
+
+/// What was answered before.
+struct Kept {
+    txt: Cache<Name, Vec<u8>>,
+    a: Cache<Name, Ipv4Addr>,
+    aaaa: Cache<Name, Ipv6Addr>,
+    mx: Cache<Name, Mx>,
+    ptr: Cache<IpAddr, Name>,
 }
 
 struct Server {
@@ -64,42 +81,57 @@ impl Dns {
                 .collect::<Result<_, _>>()?,
             attempts: config.attempts.max(1),
             preferred: AtomicUsize::new(0),
+            kept: Kept::new(usize::try_from(config.cache_entries).unwrap_or(usize::MAX)),
         })
     }
 
-    async fn ask(&self, name: &Name, rtype: RecordType) -> Answer<RData> {
+    async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let mut failure = Failure::Timeout;
         for _ in 0..self.attempts {
-            match self.ask_each_server(name, rtype).await {
+            let timed = self.ask_each_server(name, rtype).await;
+            match timed.answer {
                 Answer::Temperror(Failure::Timeout) => {}
                 // All servers had their say: asking again would only repeat it.
                 Answer::Temperror(said) => {
                     failure = said;
                     break;
                 }
-                definite => return definite,
+                Answer::Found(_) | Answer::Absent(_) => return timed,
             }
         }
-        Answer::Temperror(failure)
+        Timed::unkept(Answer::Temperror(failure))
     }
 
     /// The first definite answer; else what the servers said, where a word is
     /// preferred to silence.
-    async fn ask_each_server(&self, name: &Name, rtype: RecordType) -> Answer<RData> {
+    async fn ask_each_server(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let first = self.preferred.load(Ordering::Relaxed);
         let mut failure = Failure::Timeout;
         for turn in 0..self.servers.len() {
             let index = (first + turn) % self.servers.len();
-            match self.servers[index].ask(name, rtype).await {
+            let timed = self.servers[index].ask(name, rtype).await;
+            match timed.answer {
                 Answer::Temperror(Failure::Timeout) => {}
                 Answer::Temperror(said) => failure = said,
-                definite => {
+                Answer::Found(_) | Answer::Absent(_) => {
                     self.preferred.store(index, Ordering::Relaxed);
-                    return definite;
+                    return timed;
                 }
             }
         }
-        Answer::Temperror(failure)
+        Timed::unkept(Answer::Temperror(failure))
+    }
+}
+
+impl Kept {
+    fn new(capacity: usize) -> Self {
+        Self {
+            txt: Cache::new(capacity),
+            a: Cache::new(capacity),
+            aaaa: Cache::new(capacity),
+            mx: Cache::new(capacity),
+            ptr: Cache::new(capacity),
+        }
     }
 }
 
@@ -120,14 +152,14 @@ impl Server {
         })
     }
 
-    async fn ask(&self, name: &Name, rtype: RecordType) -> Answer<RData> {
+    async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let lookup = self.resolver.lookup(name.as_record().clone(), rtype);
         // hickory's own time-out is per connection attempt; UDP that falls back
         // to TCP could take it twice.
         match tokio::time::timeout(self.timeout, lookup).await {
             Ok(Ok(lookup)) => records(&lookup, rtype),
             Ok(Err(error)) => no_records(&error),
-            Err(_elapsed) => Answer::Temperror(Failure::Timeout),
+            Err(_elapsed) => failure(Failure::Timeout),
         }
     }
 }
@@ -148,35 +180,49 @@ fn resolver_opts(config: &config::Dns) -> ResolverOpts {
     opts.timeout = config.timeout;
     opts.attempts = 0;
     opts.num_concurrent_reqs = 1;
-    opts.cache_size = config.cache_entries;
+    // See `Kept`.
+    opts.cache_size = 0;
     opts.use_hosts_file = ResolveHosts::Never;
     opts
 }
 
-fn records(lookup: &Lookup, rtype: RecordType) -> Answer<RData> {
+fn records(lookup: &Lookup, rtype: RecordType) -> Timed<RData> {
     // The answer section also has the aliases on the way.
     let of_type = lookup.answers().iter().filter(|r| r.record_type() == rtype);
     let records: Vec<RData> = of_type.map(|record| record.data.clone()).collect();
-    if records.is_empty() {
-        return Answer::Absent(Absence::NoData);
+    let valid_until = lookup.valid_until();
+    Timed {
+        answer: match records.is_empty() {
+            true => Answer::Absent(Absence::NoData),
+            false => Answer::Found(Records {
+                records,
+                valid_until,
+            }),
+        },
+        keep_until: Some(valid_until),
     }
-    Answer::Found(Records {
-        records,
-        valid_until: lookup.valid_until(),
-    })
 }
 
-fn no_records(error: &NetError) -> Answer<RData> {
-    match error {
+fn no_records(error: &NetError) -> Timed<RData> {
+    let (absence, negative_ttl) = match error {
         NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
-            ResponseCode::NXDomain => Answer::Absent(Absence::NxDomain),
-            ResponseCode::NoError => Answer::Absent(Absence::NoData),
-            code => Answer::Temperror(response_code(code)),
+            ResponseCode::NXDomain => (Absence::NxDomain, none.negative_ttl),
+            ResponseCode::NoError => (Absence::NoData, none.negative_ttl),
+            code => return failure(response_code(code)),
         },
-        NetError::Dns(DnsError::ResponseCode(code)) => Answer::Temperror(response_code(*code)),
-        NetError::Timeout => Answer::Temperror(Failure::Timeout),
-        other => Answer::Temperror(Failure::Other(other.to_string())),
+        NetError::Dns(DnsError::ResponseCode(code)) => return failure(response_code(*code)),
+        NetError::Timeout => return failure(Failure::Timeout),
+        other => return failure(Failure::Other(other.to_string())),
+    };
+    let ttl = negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
+    Timed {
+        answer: Answer::Absent(absence),
+        keep_until: ttl.map(|ttl| Instant::now() + ttl.min(MAX_NEGATIVE_TTL)),
     }
+}
+
+fn failure(failure: Failure) -> Timed<RData> {
+    Timed::unkept(Answer::Temperror(failure))
 }
 
 fn response_code(code: ResponseCode) -> Failure {
@@ -189,45 +235,60 @@ fn response_code(code: ResponseCode) -> Failure {
 
 impl Resolve for Dns {
     async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
-        let answer = self.ask(name, RecordType::TXT).await;
-        answer.filter_map(|data| match data {
-            RData::TXT(txt) => Some(txt.txt_data.concat()),
-            _ => None,
-        })
+        let ask = async {
+            let answer = self.ask(name, RecordType::TXT).await;
+            answer.filter_map(|data| match data {
+                RData::TXT(txt) => Some(txt.txt_data.concat()),
+                _ => None,
+            })
+        };
+        self.kept.txt.answer(name, ask).await
     }
 
     async fn a(&self, name: &Name) -> Answer<Ipv4Addr> {
-        let answer = self.ask(name, RecordType::A).await;
-        answer.filter_map(|data| match data {
-            RData::A(a) => Some(a.0),
-            _ => None,
-        })
+        let ask = async {
+            let answer = self.ask(name, RecordType::A).await;
+            answer.filter_map(|data| match data {
+                RData::A(a) => Some(a.0),
+                _ => None,
+            })
+        };
+        self.kept.a.answer(name, ask).await
     }
 
     async fn aaaa(&self, name: &Name) -> Answer<Ipv6Addr> {
-        let answer = self.ask(name, RecordType::AAAA).await;
-        answer.filter_map(|data| match data {
-            RData::AAAA(aaaa) => Some(aaaa.0),
-            _ => None,
-        })
+        let ask = async {
+            let answer = self.ask(name, RecordType::AAAA).await;
+            answer.filter_map(|data| match data {
+                RData::AAAA(aaaa) => Some(aaaa.0),
+                _ => None,
+            })
+        };
+        self.kept.aaaa.answer(name, ask).await
     }
 
     async fn mx(&self, name: &Name) -> Answer<Mx> {
-        let answer = self.ask(name, RecordType::MX).await;
-        answer.filter_map(|data| match data {
-            RData::MX(mx) => Some(Mx {
-                preference: mx.preference,
-                exchange: Name::from_record(mx.exchange),
-            }),
-            _ => None,
-        })
+        let ask = async {
+            let answer = self.ask(name, RecordType::MX).await;
+            answer.filter_map(|data| match data {
+                RData::MX(mx) => Some(Mx {
+                    preference: mx.preference,
+                    exchange: Name::from_record(mx.exchange),
+                }),
+                _ => None,
+            })
+        };
+        self.kept.mx.answer(name, ask).await
     }
 
     async fn ptr(&self, ip: IpAddr) -> Answer<Name> {
-        let answer = self.ask(&Name::reverse(ip), RecordType::PTR).await;
-        answer.filter_map(|data| match data {
-            RData::PTR(ptr) => Some(Name::from_record(ptr.0)),
-            _ => None,
-        })
+        let ask = async {
+            let answer = self.ask(&Name::reverse(ip), RecordType::PTR).await;
+            answer.filter_map(|data| match data {
+                RData::PTR(ptr) => Some(Name::from_record(ptr.0)),
+                _ => None,
+            })
+        };
+        self.kept.ptr.answer(&ip, ask).await
     }
 }
