@@ -7,7 +7,10 @@ use crate::{
     policy::{Confirmation, Ptr},
     spf,
 };
-use std::net::IpAddr;
+use std::{
+    fmt::{self, Write},
+    net::IpAddr,
+};
 
 /// The field's name.
 pub const NAME: &str = "Authentication-Results";
@@ -36,64 +39,69 @@ pub struct Iprev<'a> {
     pub name: Option<&'a Name>,
 }
 
+/// Room for an ordinary field, so that it is allocated once.
+const USUAL_LENGTH: usize = 512;
+
 /// Renders the field's value, folded with LF and a tab as a milter hands it to
 /// the MTA.
 pub fn render(authserv_id: &str, results: &Results<'_>) -> String {
-    let mut parts = vec![authserv_id.to_owned(), iprev(&results.iprev)];
-    parts.extend(
-        results
-            .spf
-            .map(|(outcome, identity)| spf(outcome, identity)),
-    );
+    let mut field = String::with_capacity(USUAL_LENGTH);
+    field.push_str(authserv_id);
+    iprev(&mut field, &results.iprev);
+    if let Some((outcome, identity)) = results.spf {
+        spf(&mut field, outcome, identity);
+    }
     let signatures = results.dkim.into_iter().flat_map(|dkim| dkim.best());
-    parts.extend(signatures.map(dkim));
-    parts.join(";\n\t")
+    signatures.for_each(|signature| dkim(&mut field, signature));
+    field
 }
 
-fn iprev(iprev: &Iprev<'_>) -> String {
+fn iprev(field: &mut String, iprev: &Iprev<'_>) {
     let result = match (iprev.ptr, iprev.confirmation) {
         (Ptr::None, _) => "permerror",
         (Ptr::Found, Confirmation::Confirmed) => "pass",
         (Ptr::Found, Confirmation::Unconfirmed) => "fail",
         (Ptr::Found, Confirmation::Temperror) | (Ptr::Temperror, _) => "temperror",
     };
-    let name = iprev
-        .name
-        .map(|name| format!(" ({})", comment(&name.to_string())));
-    format!(
-        "iprev={result} policy.iprev={}{}",
-        value(&iprev.ip.to_string()),
-        name.unwrap_or_default()
-    )
+    append(field, format_args!(";\n\tiprev={result} policy.iprev="));
+    value(field, &iprev.ip.to_string());
+    if let Some(name) = iprev.name {
+        field.push(' ');
+        comment(field, &name.to_string());
+    }
 }
 
-fn spf(outcome: &spf::Outcome, identity: &str) -> String {
+fn spf(field: &mut String, outcome: &spf::Outcome, identity: &str) {
     let property = match outcome.identity {
         spf::Identity::MailFrom => "mailfrom",
         spf::Identity::Helo => "helo",
     };
-    format!(
-        "spf={} ({}) smtp.{property}={}",
-        outcome.result,
-        comment(&outcome.reason),
-        value(identity)
-    )
+    append(field, format_args!(";\n\tspf={} ", outcome.result));
+    comment(field, &outcome.reason);
+    append(field, format_args!(" smtp.{property}="));
+    value(field, identity);
 }
 
-fn dkim(signature: &dkim::SignatureResult) -> String {
-    let mut text = format!("dkim={} ({})", signature.result, comment(&signature.reason));
+fn dkim(field: &mut String, signature: &dkim::SignatureResult) {
+    append(field, format_args!(";\n\tdkim={} ", signature.result));
+    comment(field, &signature.reason);
     let properties = [
-        ("header.d", &signature.domain),
-        ("header.s", &signature.selector),
-        ("header.a", &signature.algorithm),
-        ("header.b", &signature.header_b),
+        (" header.d=", &signature.domain),
+        (" header.s=", &signature.selector),
+        (" header.a=", &signature.algorithm),
+        (" header.b=", &signature.header_b),
     ];
     for (property, known) in properties {
         if let Some(known) = known {
-            text.push_str(&format!(" {property}={}", value(known)));
+            field.push_str(property);
+            value(field, known);
         }
     }
-    text
+}
+
+fn append(field: &mut String, text: fmt::Arguments<'_>) {
+    // Writing to a string can't fail.
+    let _ = field.write_fmt(text);
 }
 
 /// The longest value or comment, so that no peer can make a line too long (RFC
@@ -102,22 +110,20 @@ const MAX_VALUE: usize = 200;
 
 /// `value` of RFC 8601 section 2.2: as it is where it is made of token
 /// characters (RFC 2045 section 5.1) and `@`, else as a quoted string.
-fn value(text: &str) -> String {
+fn value(field: &mut String, text: &str) {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~@".contains(&b);
     if !text.is_empty() && text.len() <= MAX_VALUE && text.bytes().all(plain) {
-        return text.to_owned();
+        field.push_str(text);
+        return;
     }
-    let quoted: String = text
-        .chars()
-        .take(MAX_VALUE)
-        .map(|c| match c {
-            // Escaped, a value of nothing else would be twice as long.
-            '"' | '\\' if text.len() > MAX_VALUE => '?',
-            c => printable(c),
-        })
-        .flat_map(escape)
-        .collect();
-    format!("\"{quoted}\"")
+    let quoted = text.chars().take(MAX_VALUE).map(|c| match c {
+        // Escaped, a value of nothing else would be twice as long.
+        '"' | '\\' if text.len() > MAX_VALUE => '?',
+        c => printable(c),
+    });
+    field.push('"');
+    field.extend(quoted.flat_map(escape));
+    field.push('"');
 }
 
 fn escape(c: char) -> impl Iterator<Item = char> {
@@ -125,19 +131,19 @@ fn escape(c: char) -> impl Iterator<Item = char> {
     backslash.into_iter().chain([c])
 }
 
-/// `ctext` of RFC 5322 section 3.2.2: without parentheses and backslashes.
-fn comment(text: &str) -> String {
+/// `comment` of RFC 5322 section 3.2.2: between its parentheses there are neither
+/// others nor backslashes.
+fn comment(field: &mut String, text: &str) {
     let replace = |c| match c {
         '(' => '[',
         ')' => ']',
         '\\' => '/',
         c => c,
     };
-    text.chars()
-        .map(printable)
-        .map(replace)
-        .take(MAX_VALUE)
-        .collect()
+    let text = text.chars().map(printable).map(replace);
+    field.push('(');
+    field.extend(text.take(MAX_VALUE));
+    field.push(')');
 }
 
 fn printable(c: char) -> char {
@@ -238,8 +244,12 @@ mod tests {
             ("2001:db8::1", "\"2001:db8::1\""),
         ];
         for (text, want) in table {
-            assert_eq!(value(text), want, "{text:?}");
+            let mut field = String::new();
+            value(&mut field, text);
+            assert_eq!(field, want, "{text:?}");
         }
-        assert_eq!(comment("a) spf=pass ("), "a] spf=pass [");
+        let mut field = String::new();
+        comment(&mut field, "a) spf=pass (");
+        assert_eq!(field, "(a] spf=pass [)");
     }
 }

@@ -1,9 +1,12 @@
 //! Base64 with folding white space in it (RFC 6376 section 2.10).
 
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /// Decodes `base64string`: white space is allowed anywhere, padding may be
 /// missing, anything else that is not Base64 makes it `None`.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = without_white_space(text).collect();
+    let mut digits = text.to_vec();
+    digits.retain(|digit| !is_white_space(*digit));
     let digits = strip_padding(&digits);
     if digits.len() % 4 == 1 {
         return None;
@@ -17,8 +20,11 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
 
 /// The text as one word.
 pub(super) fn without_white_space(text: &[u8]) -> impl Iterator<Item = u8> {
-    let white = |c: &u8| matches!(c, b' ' | b'\t' | b'\r' | b'\n');
-    text.iter().copied().filter(move |c| !white(c))
+    text.iter().copied().filter(|&octet| !is_white_space(octet))
+}
+
+fn is_white_space(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 fn strip_padding(digits: &[u8]) -> &[u8] {
@@ -38,20 +44,22 @@ fn decode_group(group: &[u8], octets: &mut Vec<u8>) -> Option<()> {
 }
 
 fn value(digit: u8) -> Option<u8> {
-    match digit {
-        b'A'..=b'Z' => Some(digit - b'A'),
-        b'a'..=b'z' => Some(digit - b'a' + 26),
-        b'0'..=b'9' => Some(digit - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
+    VALUES[usize::from(digit)]
 }
+
+const VALUES: [Option<u8>; 256] = {
+    let mut values = [None; 256];
+    let mut value = 0;
+    while value < DIGITS.len() {
+        values[DIGITS[value] as usize] = Some(value as u8);
+        value += 1;
+    }
+    values
+};
 
 /// For the tests of the modules beside this one.
 #[cfg(test)]
 pub(super) fn encode(octets: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for group in octets.chunks(3) {
         let bits = group

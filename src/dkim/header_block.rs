@@ -28,6 +28,10 @@ struct FieldEnds {
     end: u32,
 }
 
+/// Room for an ordinary header, so that it is allocated once.
+const USUAL_LENGTH: usize = 4096;
+const USUAL_FIELDS: usize = 32;
+
 impl HeaderBlock {
     /// Starts an empty block that keeps no more than `limit` octets, line
     /// breaks included. No block is longer than 4 GiB.
@@ -61,6 +65,10 @@ impl HeaderBlock {
         if self.truncated || !self.has_room_for(name, value) {
             self.truncated = true;
             return;
+        }
+        if self.octets.is_empty() {
+            self.octets.reserve(USUAL_LENGTH.min(self.limit));
+            self.ends.reserve(USUAL_FIELDS);
         }
         self.octets.extend_from_slice(name);
         self.octets.push(b':');
@@ -211,17 +219,16 @@ impl<'a> Field<'a> {
 /// The only line breaks of a value are those of folds and the last one.
 fn value_defect(value: &[u8]) -> Option<&'static str> {
     let text = value.strip_suffix(b"\r\n").unwrap_or(value);
-    let mut after = text.iter().copied().skip(1).chain([0]);
-    let mut before = 0;
-    for &c in text {
-        let next = after.next();
-        match c {
+    for place in memchr::memchr3_iter(0, b'\r', b'\n', text) {
+        let before = text[..place].last();
+        let next = text.get(place + 1);
+        match text[place] {
             0 => return Some("the header has a NUL in it"),
-            b'\r' if next != Some(b'\n') => return Some("the header has a bare CR in it"),
-            b'\n' if before != b'\r' || !next.is_some_and(is_wsp) => {
+            b'\r' if next != Some(&b'\n') => return Some("the header has a bare CR in it"),
+            b'\n' if before != Some(&b'\r') || !next.is_some_and(|&c| is_wsp(c)) => {
                 return Some("the header has a bare LF in it");
             }
-            _ => before = c,
+            _ => {}
         }
     }
     None

@@ -59,7 +59,10 @@ impl Name {
                 _ => {}
             }
         }
-        let mut name = rr::Name::from_labels(labels).map_err(|_| NameError::TooLong)?;
+        let mut name = rr::Name::new();
+        for label in labels {
+            name = name.append_label(label).map_err(|_| NameError::TooLong)?;
+        }
         // Otherwise the resolver would append the search domains of this host.
         name.set_fqdn(true);
         Ok(Self(name))
@@ -100,10 +103,15 @@ impl fmt::Display for Name {
     /// The dotted form without the trailing dot; octets that are not printable
     /// ASCII are written as `\DDD` (RFC 4343 section 2.1).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for octet in self.to_octets() {
-            match octet {
-                b'!'..=b'~' => write!(f, "{}", char::from(octet))?,
-                _ => write!(f, "\\{octet:03}")?,
+        let separators = [""].into_iter().chain(std::iter::repeat("."));
+        for (separator, label) in separators.zip(self.labels()) {
+            f.write_str(separator)?;
+            for run in label.chunk_by(|one, next| one.is_ascii_graphic() && next.is_ascii_graphic())
+            {
+                match std::str::from_utf8(run) {
+                    Ok(text) if run[0].is_ascii_graphic() => f.write_str(text)?,
+                    Ok(_) | Err(_) => write!(f, "\\{:03}", run[0])?,
+                }
             }
         }
         Ok(())
@@ -119,6 +127,20 @@ mod tests {
         for dotted in ["a:b/c%d.example.com", "a b.example", "*.example", "a\\.b"] {
             let name = Name::parse(dotted).unwrap();
             assert_eq!(name.to_octets(), dotted.as_bytes(), "{dotted}");
+        }
+    }
+
+    #[test]
+    fn names_are_told_in_printable_ascii() {
+        let table: [(&[u8], &str); 5] = [
+            (b"", ""),
+            (b"mail.Example.com.", "mail.Example.com"),
+            (b"a b.example", "a\\032b.example"),
+            (b"\x00\xff.e", "\\000\\255.e"),
+            (b"x\xc3\xbc", "x\\195\\188"),
+        ];
+        for (octets, want) in table {
+            assert_eq!(Name::parse(octets).unwrap().to_string(), want);
         }
     }
 
