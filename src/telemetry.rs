@@ -125,6 +125,13 @@ impl Decision<'_> {
     }
 }
 
+/// The line of a decision, as a log of text has it behind time and level.
+pub fn line(decision: &Decision<'_>) -> String {
+    let mut line = String::new();
+    decision_line::render(&mut line, decision);
+    line
+}
+
 /// Tells a decision: one line at info, and the counters.
 pub fn decided(decision: &Decision<'_>) {
     metrics::get().decided(decision);

@@ -227,7 +227,7 @@ pub(super) fn dkim_word(decision: &Decision<'_>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use crate::telemetry::{decision_fields, sample};
+    use crate::telemetry::{decision_fields, line, sample};
     use serde_json::Value;
     use std::collections::BTreeSet;
 
@@ -235,7 +235,7 @@ mod tests {
     fn the_lines_have_the_fields_that_are_listed_in_this_order() {
         let mut seen = BTreeSet::new();
         for decision in sample::decisions() {
-            let line = sample::line(&decision);
+            let line = line(&decision);
             let (_, fields) = line.split_once("rule=").unwrap();
             let names = format!("rule={fields}");
             let names = names
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn no_line_and_no_object_is_longer_than_syslog_takes() {
         let worst = sample::worst();
-        let line = sample::line(&worst);
+        let line = line(&worst);
         let object = sample::object(&worst);
         for text in [&line, &object] {
             assert!((4000..8000).contains(&text.len()), "{}", text.len());

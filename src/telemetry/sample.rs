@@ -1,6 +1,6 @@
 //! Decisions that have everything, for tests.
 
-use super::{Decision, decision_fields::of_decision, decision_line, json::Object};
+use super::{Decision, decision_fields::of_decision, json::Object};
 use crate::{
     address::{Client, Domain, Recipient, ReversePath},
     config::Mode,
@@ -89,13 +89,6 @@ pub(super) fn worst() -> Decision<'static> {
         })),
         ..message
     }
-}
-
-/// As a line.
-pub(super) fn line(decision: &Decision<'_>) -> String {
-    let mut line = String::new();
-    decision_line::render(&mut line, decision);
-    line
 }
 
 /// As an object.

@@ -13,10 +13,14 @@ mod zone;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use signer::{Canonicalization, Key, Signer};
 use sixgate::{
-    address::{ClientAddr, ReversePath},
+    address::{Client, ClientAddr, Domain, ReversePath},
+    config::Mode,
     dkim::{self, HeaderBlock, KeyCache, Verification},
-    policy::{self, Authentication, Facts, OptIn, Ptr, Stage},
+    dns::Name,
+    opt_in,
+    policy::{self, Authentication, Facts, OptIn, Ptr, Rule, Stage},
     spf,
+    telemetry::{self, Decision},
 };
 use std::{
     hint::black_box,
@@ -140,6 +144,48 @@ fn policy_decide(criterion: &mut Criterion) {
     });
 }
 
+/// The line of a message that passes SPF.
+fn decision_line(criterion: &mut Criterion) {
+    let client = Client {
+        addr: ClientAddr::V6(CLIENT),
+        name: "mail.direct.example".to_owned(),
+        mta: None,
+    };
+    let reverse_path = ReversePath::parse("<user@direct.example>");
+    let outcome = spf::Outcome {
+        result: spf::SpfResult::Pass,
+        identity: spf::Identity::MailFrom,
+        domain: Some("direct.example".to_owned()),
+        term: Some("ip6:2001:db8:1::/48".to_owned()),
+        reason: "ip6:2001:db8:1::/48 matches".to_owned(),
+        explanation: None,
+    };
+    let decision = Decision {
+        queue_id: Some("4F9D195432C"),
+        mode: Mode::Enforce,
+        stage: Stage::EndOfMessage,
+        rule: Rule::SpfPass,
+        reply: None,
+        client: &client,
+        helo: Some("mail.direct.example"),
+        reverse_path: &reverse_path,
+        recipient: None,
+        recipients: 1,
+        recipient_domains: &[Domain::parse("contoso.com").expect("a domain")],
+        more_recipient_domains: false,
+        opt_in: Some(opt_in::Source::Domains),
+        ptr: Some(Ptr::Found),
+        ptr_names: &[Name::parse("mail.direct.example").expect("a name")],
+        spf: Some(&outcome),
+        signed: true,
+        dkim: None,
+        waited: Duration::ZERO,
+    };
+    criterion.bench_function("decision line", |bencher| {
+        bencher.iter(|| telemetry::line(black_box(&decision)));
+    });
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().build().expect("a runtime")
@@ -221,5 +267,6 @@ criterion_group!(
     canonicalization,
     signature,
     policy_decide,
+    decision_line,
 );
 criterion_main!(benches);
