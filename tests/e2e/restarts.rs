@@ -11,7 +11,7 @@ use super::{
 use std::{io, net::IpAddr, thread};
 
 const RESTARTS: usize = 20;
-const MESSAGES: usize = 20 * (RESTARTS + 1);
+const MESSAGES: usize = 600;
 const TOKEN: &str = "[restarts]";
 
 /// Every message is delivered once, and with our results, whatever happened to
@@ -22,7 +22,7 @@ pub fn lose_nothing(world: &World) -> Result<(), String> {
     let message = messages::message("plain", TOKEN, &world.ground.keys);
     thread::scope(|scope| {
         let fed = scope.spawn(|| sender.feed(&message, MESSAGES));
-        restart_at_every_twentieth(world)?;
+        restart_while_mail_comes(world).map_err(io::Error::other)?;
         fed.join()
             .unwrap_or_else(|_| Err(io::Error::other("panic")))
     })
@@ -42,38 +42,35 @@ fn start_sender(world: &World) -> io::Result<Sender> {
     Sender::start(&world.directory().join("sender"), to)
 }
 
-/// Another daemon after each twentieth of the messages. As with `systemctl
-/// restart`, there is none for a while, and connections wait.
-fn restart_at_every_twentieth(world: &World) -> io::Result<()> {
-    let mut daemon = start(world)?;
-    for restart in 1..=RESTARTS {
-        wait_until_arrived(world, restart * MESSAGES / (RESTARTS + 1))?;
+/// Another daemon as soon as one has accepted a message, while it has others in
+/// hand. As with `systemctl restart`, there is none for a while, and
+/// connections wait.
+fn restart_while_mail_comes(world: &World) -> Result<(), String> {
+    for _ in 0..RESTARTS {
+        let daemon = start(world)?;
+        let accepted = daemon.log().find(&["accept: "]);
+        accepted.ok_or("no mail came before a restart")?;
         stop(daemon)?;
-        daemon = start(world)?;
     }
-    wait_until_arrived(world, MESSAGES)?;
-    stop(daemon)
+    let daemon = start(world)?;
+    let arrived = world.sink.wait_for(TOKEN, MESSAGES).len();
+    stop(daemon)?;
+    match arrived {
+        MESSAGES.. => Ok(()),
+        _ => Err(format!("{arrived} of {MESSAGES} messages arrived")),
+    }
 }
 
-fn start(world: &World) -> io::Result<Daemon> {
+fn start(world: &World) -> Result<Daemon, String> {
     let socket = world.gate(RESTARTED).passed_on.as_ref();
-    let socket = socket.ok_or_else(|| io::Error::other("no socket"))?;
+    let socket = socket.ok_or("no socket")?;
     Ok(Daemon::start_with_passed_on(socket, COMMON))
 }
 
-fn stop(daemon: Daemon) -> io::Result<()> {
+fn stop(daemon: Daemon) -> Result<(), String> {
     match daemon.stop() {
         status if status.success() => Ok(()),
-        status => Err(io::Error::other(format!("the daemon ended with {status}"))),
-    }
-}
-
-fn wait_until_arrived(world: &World, count: usize) -> io::Result<()> {
-    match world.sink.wait_for(TOKEN, count).len() {
-        arrived if arrived >= count => Ok(()),
-        arrived => Err(io::Error::other(format!(
-            "only {arrived} of {count} arrived"
-        ))),
+        status => Err(format!("the daemon ended with {status}")),
     }
 }
 

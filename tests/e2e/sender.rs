@@ -85,6 +85,7 @@ mydestination =
 mynetworks = 127.0.0.0/8
 relayhost = [{address}]:{port}
 smtp_bind_address6 = 2001:db8::10
+smtp_connection_cache_on_demand = no
 
 # It comes back at once.
 minimal_backoff_time = 1s
