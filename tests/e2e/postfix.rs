@@ -124,11 +124,12 @@ fn master_cf(gates: &[Gate]) -> String {
     text + SERVICES
 }
 
-/// What every Postfix here runs besides what it listens with.
+/// What every Postfix here runs besides what it listens with. The queue manager
+/// looks each second for what it had to put back.
 pub const SERVICES: &str = "\
 pickup     unix  n  -  n  60    1  pickup
 cleanup    unix  n  -  n  -     0  cleanup
-qmgr       unix  n  -  n  300   1  qmgr
+qmgr       unix  n  -  n  1     1  qmgr
 tlsmgr     unix  -  -  n  1000? 1  tlsmgr
 rewrite    unix  -  -  n  -     -  trivial-rewrite
 bounce     unix  -  -  n  -     0  bounce

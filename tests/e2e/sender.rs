@@ -85,6 +85,9 @@ mydestination =
 mynetworks = 127.0.0.0/8
 relayhost = [{address}]:{port}
 smtp_bind_address6 = 2001:db8::10
+
+# A mail server whose milter has gone answers 4xx to the end of the session; a
+# sender that keeps it for more messages would have them all put off.
 smtp_connection_cache_on_demand = no
 
 # It comes back at once.
@@ -100,7 +103,6 @@ fn master_cf() -> String {
     format!(
         "submission unix n  -  n  -     -  smtpd
 smtp       unix  -  -  n  -     -  smtp
-scache     unix  -  -  n  -     1  scache
 {SERVICES}"
     )
 }
