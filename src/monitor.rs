@@ -89,6 +89,9 @@ impl<R: Resolve> Monitor<R> {
         for status in self.lists() {
             tell(metrics, &status);
         }
+        for status in self.servers() {
+            tell_server(metrics, &status);
+        }
         let (text, media_type) = metrics.text();
         Answer {
             status: StatusCode::OK,
@@ -113,11 +116,24 @@ impl<R: Resolve> Monitor<R> {
     fn notes(&self) -> String {
         let lists = self.lists().into_iter();
         let note = |status: opt_in::ListStatus| Some(format!("note: {}\n", status.error?));
-        lists.filter_map(note).collect()
+        let servers = self.servers().into_iter();
+        let of_server = |status: opt_in::ServerStatus| {
+            Some(format!(
+                "note: {} can't tell: {}\n",
+                status.source, status.error?
+            ))
+        };
+        let lists = lists.filter_map(note);
+        lists.chain(servers.filter_map(of_server)).collect()
     }
 
     fn lists(&self) -> Vec<opt_in::ListStatus> {
         self.current.borrow().checks.opt_in_sources().list_status()
+    }
+
+    fn servers(&self) -> Vec<opt_in::ServerStatus> {
+        let current = self.current.borrow();
+        current.checks.opt_in_sources().server_status()
     }
 }
 
@@ -131,6 +147,21 @@ fn tell(metrics: &metrics::Metrics, status: &opt_in::ListStatus) {
     if let Some(age) = status.age {
         let stale = i64::from(status.error.is_some());
         metrics.opt_in_stale.with_label_values(&source).set(stale);
+        let seconds = age.as_secs_f64();
+        metrics.opt_in_age.with_label_values(&source).set(seconds);
+    }
+}
+
+fn tell_server(metrics: &metrics::Metrics, status: &opt_in::ServerStatus) {
+    let source = [status.source.to_string()];
+    let domains = i64::try_from(status.domains).unwrap_or(i64::MAX);
+    metrics
+        .opt_in_domains
+        .with_label_values(&source)
+        .set(domains);
+    let stale = i64::from(status.error.is_some());
+    metrics.opt_in_stale.with_label_values(&source).set(stale);
+    if let Some(age) = status.age {
         let seconds = age.as_secs_f64();
         metrics.opt_in_age.with_label_values(&source).set(seconds);
     }
