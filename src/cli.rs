@@ -10,6 +10,7 @@ use std::{net::IpAddr, path::PathBuf};
 /// has opted in, the client has reverse DNS, and SPF or DKIM passes.
 #[derive(Debug, Parser)]
 #[command(name = "sixgate", version, disable_help_subcommand = true)]
+#[command(max_term_width = 80)]
 #[command(
     after_help = "Exit codes are those of sysexits.h: 64 usage, 66 no input, \
     69 unavailable, 71 OS error, 74 I/O error, 75 a warning, 78 configuration."

@@ -14,7 +14,7 @@ use crate::{
 use http::{Answer, TEXT};
 use hyper::StatusCode;
 use readiness::Readiness;
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, lookup_host},
     sync::watch,
@@ -86,11 +86,8 @@ impl<R: Resolve> Monitor<R> {
         let metrics = metrics::get();
         let under_way = i64::try_from(self.drain.under_way()).unwrap_or(i64::MAX);
         metrics.connections.in_transaction.set(under_way);
-        for status in self.lists() {
-            tell(metrics, &status);
-        }
-        for status in self.servers() {
-            tell_server(metrics, &status);
+        for source in self.sources() {
+            source.tell(metrics);
         }
         let (text, media_type) = metrics.text();
         Answer {
@@ -111,59 +108,72 @@ impl<R: Resolve> Monitor<R> {
         }
     }
 
-    /// A list that can't be read again does not keep us from judging: the one
-    /// that was read last is in force.
+    /// A list that can't be read again, or a server that does not answer, does
+    /// not keep us from judging: what was known last is in force.
     fn notes(&self) -> String {
-        let lists = self.lists().into_iter();
-        let note = |status: opt_in::ListStatus| Some(format!("note: {}\n", status.error?));
-        let servers = self.servers().into_iter();
-        let of_server = |status: opt_in::ServerStatus| {
-            Some(format!(
-                "note: {} can't tell: {}\n",
-                status.source, status.error?
-            ))
-        };
-        let lists = lists.filter_map(note);
-        lists.chain(servers.filter_map(of_server)).collect()
+        let sources = self.sources().into_iter();
+        let note = |source: Source| Some(format!("note: {}\n", source.error?));
+        sources.filter_map(note).collect()
     }
 
-    fn lists(&self) -> Vec<opt_in::ListStatus> {
-        self.current.borrow().checks.opt_in_sources().list_status()
-    }
-
-    fn servers(&self) -> Vec<opt_in::ServerStatus> {
-        let current = self.current.borrow();
-        current.checks.opt_in_sources().server_status()
+    fn sources(&self) -> Vec<Source> {
+        let snapshot = self.current.borrow();
+        let sources = snapshot.checks.opt_in_sources();
+        let lists = sources.list_status().into_iter().map(Source::from);
+        let servers = sources.server_status().into_iter().map(Source::from);
+        lists.chain(servers).collect()
     }
 }
 
-fn tell(metrics: &metrics::Metrics, status: &opt_in::ListStatus) {
-    let source = [status.source.to_string()];
-    let entries = i64::try_from(status.entries).unwrap_or(i64::MAX);
-    metrics
-        .opt_in_domains
-        .with_label_values(&source)
-        .set(entries);
-    if let Some(age) = status.age {
-        let stale = i64::from(status.error.is_some());
-        metrics.opt_in_stale.with_label_values(&source).set(stale);
-        let seconds = age.as_secs_f64();
-        metrics.opt_in_age.with_label_values(&source).set(seconds);
+/// How an opt-in source does, be it a list or a server.
+struct Source {
+    name: opt_in::Source,
+    domains: usize,
+    /// Since it was read, or has answered.
+    age: Option<Duration>,
+    error: Option<String>,
+}
+
+impl From<opt_in::ListStatus> for Source {
+    fn from(status: opt_in::ListStatus) -> Self {
+        Self {
+            name: status.source,
+            domains: status.entries,
+            age: status.age,
+            error: status.error,
+        }
     }
 }
 
-fn tell_server(metrics: &metrics::Metrics, status: &opt_in::ServerStatus) {
-    let source = [status.source.to_string()];
-    let domains = i64::try_from(status.domains).unwrap_or(i64::MAX);
-    metrics
-        .opt_in_domains
-        .with_label_values(&source)
-        .set(domains);
-    let stale = i64::from(status.error.is_some());
-    metrics.opt_in_stale.with_label_values(&source).set(stale);
-    if let Some(age) = status.age {
-        let seconds = age.as_secs_f64();
-        metrics.opt_in_age.with_label_values(&source).set(seconds);
+impl From<opt_in::ServerStatus> for Source {
+    fn from(status: opt_in::ServerStatus) -> Self {
+        let name = status.source;
+        Self {
+            name,
+            domains: status.domains,
+            age: status.age,
+            error: status.error.map(|error| format!("{name}: {error}")),
+        }
+    }
+}
+
+impl Source {
+    fn tell(&self, metrics: &metrics::Metrics) {
+        let label = [self.name.to_string()];
+        let domains = i64::try_from(self.domains).unwrap_or(i64::MAX);
+        metrics
+            .opt_in_domains
+            .with_label_values(&label)
+            .set(domains);
+        if let Some(age) = self.age {
+            let seconds = metrics.opt_in_age.with_label_values(&label);
+            seconds.set(age.as_secs_f64());
+        }
+        // What stands in the configuration has neither.
+        if self.age.is_some() || self.error.is_some() {
+            let stale = metrics.opt_in_stale.with_label_values(&label);
+            stale.set(i64::from(self.error.is_some()));
+        }
     }
 }
 

@@ -15,7 +15,6 @@ mod journal;
 mod log_line;
 mod page;
 mod queue;
-mod recent;
 mod returns;
 mod summary;
 mod tally;

@@ -78,7 +78,6 @@ struct Open {
     _end: oneshot::Sender<Infallible>,
     /// Its place among the connections that may be open.
     _permit: OwnedSemaphorePermit,
-    _counted: OpenConnection,
 }
 
 impl Connections {
@@ -87,11 +86,14 @@ impl Connections {
         F: Future<Output = Result<(), Closed>> + Send + 'static,
     {
         let (tell, end) = oneshot::channel();
-        let task = self.tasks.spawn(serve(end));
+        let (serving, counted) = (serve(end), OpenConnection::count());
+        let task = self.tasks.spawn(async move {
+            let _until_the_end = counted;
+            serving.await
+        });
         let open = Open {
             _end: tell,
             _permit: permit,
-            _counted: OpenConnection::count(),
         };
         self.open.insert(task.id(), open);
     }

@@ -275,6 +275,27 @@ fn a_list_that_is_broken_is_noted_and_the_last_good_one_serves() {
 }
 
 #[test]
+fn a_server_of_opt_ins_is_told_of_with_what_it_has_answered() {
+    let zone = format!("{ZONE}asked.example.optin.example A 127.0.0.2\n");
+    let address = http::free_address();
+    let dns = DnsServer::start(Zone::parse(&zone).expect("a zone"));
+    let daemon = Daemon::start(&format!(
+        "dns: {{servers: [{}]}}\nmetrics: {{listen: inet:{address}}}\n\
+         opt_in: {{dns_zone: optin.example}}\n",
+        dns.address()
+    ));
+    let mut mta = MilterClient::open(&daemon.address());
+    let client: IpAddr = "2001:db8:1::10".parse().expect("an address");
+    mta.connect_from("[x]", SocketAddr::new(client, 25252));
+    mta.mail(&["<a@good.example>"]);
+    assert_eq!(mta.rcpt(&["<b@asked.example>"]), Reply::Continue);
+    Metrics::parse(&http::get(address, "/metrics").body).assert(&[
+        (r#"sixgate_opt_in_domains{source="dns-zone"}"#, 1.0),
+        (r#"sixgate_opt_in_stale{source="dns-zone"}"#, 0.0),
+    ]);
+}
+
+#[test]
 fn monitoring_that_misbehaves_is_cut_off_and_stops_no_mail() {
     let world = World::new("");
     let table = [

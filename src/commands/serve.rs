@@ -3,6 +3,8 @@
 //! Tells the service manager what goes on (sd_notify), reads the configuration
 //! again at SIGHUP and ends at SIGTERM or SIGINT.
 
+mod watchdog;
+
 use crate::{
     config::Config,
     dns::Dns,
@@ -19,6 +21,7 @@ use sd_notify::NotifyState;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     select,
@@ -97,15 +100,38 @@ async fn run_until_signal(
             () = reloader.run() => {}
         }
         drain.start();
-        notify(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping, patience_with(bounds)]);
         tracing::info!("stopping");
         Ok(())
     };
     // A task of its own, for connections to begin where they are accepted.
-    let serving = tokio::spawn(server::run(listeners, current, bounds, Arc::clone(&drain)));
+    let serving = tokio::spawn(serve_watched(
+        listeners,
+        current,
+        bounds,
+        Arc::clone(&drain),
+    ));
     let serving = async { serving.await.context("the server failed") };
     tokio::try_join!(until_signal, serving)?;
     Ok(())
+}
+
+async fn serve_watched(
+    listeners: Listeners,
+    current: watch::Receiver<Arc<Snapshot<Dns>>>,
+    bounds: Bounds,
+    drain: Arc<Drain>,
+) {
+    select! {
+        () = server::run(listeners, current, bounds, drain) => {}
+        never = watchdog::feed() => match never {},
+    }
+}
+
+/// Asks the service manager not to kill us while mail under way may still end.
+fn patience_with(bounds: Bounds) -> NotifyState<'static> {
+    let patience = bounds.drain_timeout + Duration::from_secs(15);
+    NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX))
 }
 
 fn snapshot(config: Config, sources: Sources) -> Result<Arc<Snapshot<Dns>>> {

@@ -1,7 +1,8 @@
 //! The MTA's mails that came in over IPv4, by queue id: who began them, until
 //! it is told who gets them.
 
-use super::{recent::Recent, returns::Sender};
+use super::returns::Sender;
+use crate::recent::Recent;
 use std::{collections::hash_map::RandomState, hash::BuildHasher};
 
 /// How many are remembered. The three lines of a mail stand close together.
@@ -18,7 +19,7 @@ pub(super) struct Mail {
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    mails: Recent<Mail>,
+    mails: Recent<u64, Mail>,
     hasher: RandomState,
 }
 
@@ -36,8 +37,17 @@ impl Queue {
         self.mails.insert(self.hasher.hash_one(queue_id), mail);
     }
 
+    /// The MTA tells who sent it.
+    pub(super) fn name(&mut self, queue_id: &[u8], sender: impl FnOnce() -> Sender) {
+        let id = self.hasher.hash_one(queue_id);
+        if let Some(mail) = self.mails.get(&id) {
+            let sender = Some(sender());
+            self.mails.insert(id, Mail { sender, ..mail });
+        }
+    }
+
     /// `None` for mail that did not come over IPv4.
-    pub(super) fn get(&mut self, queue_id: &[u8]) -> Option<&mut Mail> {
-        self.mails.get_mut(self.hasher.hash_one(queue_id))
+    pub(super) fn get(&mut self, queue_id: &[u8]) -> Option<Mail> {
+        self.mails.get(&self.hasher.hash_one(queue_id))
     }
 }

@@ -8,8 +8,8 @@
 //! The MTA may have a log of its own, read before or after ours, so times
 //! decide what came back, not the order of lines.
 
-use super::{counts::Counts, decision::Decision, escape::escape, recent::Recent, tops::Tops};
-use crate::policy::Rule;
+use super::{counts::Counts, decision::Decision, escape::escape, tops::Tops};
+use crate::{policy::Rule, recent::Recent};
 use std::{
     borrow::Cow,
     collections::{HashMap, VecDeque, hash_map::RandomState},
@@ -102,7 +102,7 @@ pub(super) struct Returns {
     /// In the order of lines; those that came back stay in it.
     order: VecDeque<(i64, u64)>,
     /// When a mail last came over IPv4 that was not followed.
-    arrivals: Recent<i64>,
+    arrivals: Recent<u64, i64>,
     hasher: RandomState,
     /// By rule, then by fate. The last row is for unknown rules.
     pub(super) fates: [[u64; Fate::ALL.len()]; Rule::ALL.len() + 1],
@@ -129,7 +129,7 @@ impl Returns {
         for domain in decision.recipient_domains() {
             let key = self.key(sender, &domain);
             self.follow(key, decision, time);
-            if let Some(&arrived) = self.arrivals.get(key) {
+            if let Some(arrived) = self.arrivals.get(&key) {
                 self.came_back(key, arrived, Fate::Ipv4);
             }
         }

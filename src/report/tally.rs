@@ -296,9 +296,7 @@ impl Tally {
             Arrival::Client { queue_id } => self.begin(queue_id, time, None),
             Arrival::ClientAndSender { queue_id, from } => self.begin(queue_id, time, Some(from)),
             Arrival::Sender { queue_id, from } => {
-                if let Some(mail) = self.queue.get(queue_id) {
-                    mail.sender = Some(self.returns.raw_sender(from));
-                }
+                (self.queue).name(queue_id, || self.returns.raw_sender(from));
             }
             Arrival::Recipients { queue_id, to } => self.recipients_of(queue_id, to),
             Arrival::Refused { from, to } => {
@@ -317,7 +315,7 @@ impl Tally {
     }
 
     fn recipients_of(&mut self, queue_id: &[u8], to: &[u8]) {
-        let Some(&mut Mail {
+        let Some(Mail {
             arrived,
             sender: Some(sender),
         }) = self.queue.get(queue_id)

@@ -65,7 +65,7 @@ pub struct Metrics {
     pub opt_in_domains: IntGaugeVec,
     /// How old that is, in seconds, by `source`.
     pub opt_in_age: GaugeVec,
-    /// 1 if it could not be read again, by `source`.
+    /// 1 if it is out of reach or wrong, by `source`.
     pub opt_in_stale: IntGaugeVec,
 }
 
@@ -221,7 +221,7 @@ impl Metrics {
             ),
             opt_in_stale: make.gauges(
                 "sixgate_opt_in_stale",
-                "1 if an opt-in source could not be read again, so that what was read last holds",
+                "1 if an opt-in source is out of reach or wrong, so that what was known last holds",
                 "source",
             ),
             registry: make.registry,

@@ -30,7 +30,8 @@ class Cell:
     idle: bool = False
 
     def options(self, seconds: float) -> list[str]:
-        length = ["--seconds", str(seconds)]
+        # On a busy machine a second may hold too few to tell anything.
+        length = ["--seconds", str(seconds), "--at-least", "1000"]
         if self.messages:
             length = ["--seconds", str(5 * seconds), "--messages", str(self.messages)]
         return [

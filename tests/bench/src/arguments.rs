@@ -55,6 +55,9 @@ pub struct Run {
     /// How long messages are begun.
     #[arg(long, value_parser = seconds, default_value = "86400", hide_default_value = true)]
     pub seconds: Duration,
+    /// Messages that are sent however long it takes.
+    #[arg(long, default_value_t = 0)]
+    pub at_least: u64,
     /// Messages a second; without it the next begins when one is done.
     #[arg(long)]
     pub rate: Option<f64>,

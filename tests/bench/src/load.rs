@@ -108,7 +108,8 @@ impl Shared {
     /// waits for a free connection counts.
     async fn take(&self) -> Option<Turn> {
         let number = self.next.get();
-        if number >= self.run.messages || self.start.elapsed() >= self.run.seconds {
+        let is_over = number >= self.run.at_least && self.start.elapsed() >= self.run.seconds;
+        if number >= self.run.messages || is_over {
             return None;
         }
         self.next.set(number + 1);

@@ -69,7 +69,7 @@ pub fn check(input: &[u8]) {
     judge(knowledge, &sent, &answered);
 }
 
-/// Sends the octets in pieces, waiting for nothing, and returns what came back.
+/// Sends the octets in pieces, waiting for no answer, and returns what came back.
 async fn play(knowledge: Knowledge, sent: &[u8], cut: u8) -> Vec<u8> {
     let (mta, ours) = duplex(4096);
     let (_end, end) = oneshot::channel();
@@ -93,11 +93,17 @@ async fn write(mut stream: tokio::io::WriteHalf<DuplexStream>, sent: &[u8], cut:
     let mut random = Random::new(cut.into());
     let mut rest = sent;
     while !rest.is_empty() {
-        let longest = if cut < 64 { 8 } else { 2000 };
+        let longest = match cut {
+            0..64 => 8,
+            64..192 => 40,
+            192.. => 2000,
+        };
         let (piece, after) = rest.split_at((1 + random.below(longest)).min(rest.len()));
         if stream.write_all(piece).await.is_err() {
             return;
         }
+        // What is answered before a connection breaks is to be seen.
+        tokio::task::yield_now().await;
         rest = after;
     }
     // Our connection may have gone first.

@@ -1,0 +1,78 @@
+//! Tells the service manager that we are alive, as often as it wants to hear it
+//! (sd_watchdog_enabled(3)).
+//!
+//! Belongs into the task that accepts connections, and sends a task of its own
+//! through the workers before each word. When either hangs the word is not said,
+//! and the service manager starts the program anew. It says nothing of mail.
+
+use sd_notify::NotifyState;
+use std::{convert::Infallible, future::pending, time::Duration};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Goes on for ever; does nothing where nobody watches.
+pub(super) async fn feed() -> Infallible {
+    match patience() {
+        Some(patience) => {
+            tell_every(patience / 2, || super::notify(&[NotifyState::Watchdog])).await
+        }
+        None => pending().await,
+    }
+}
+
+/// How long the service manager waits for a word.
+fn patience() -> Option<Duration> {
+    let mut microseconds = 0;
+    let watched = sd_notify::watchdog_enabled(false, &mut microseconds);
+    // Of nothing no half can be waited for.
+    (watched && microseconds > 1).then(|| Duration::from_micros(microseconds))
+}
+
+async fn tell_every(period: Duration, tell: impl Fn()) -> Infallible {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // It can't panic and nothing aborts it, so it ends when a worker is free.
+        let _ = tokio::spawn(async {}).await;
+        tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use tokio::{runtime, time::timeout};
+
+    const PERIOD: Duration = Duration::from_millis(1);
+
+    /// Whether a word is said in good time while the only worker is busy, and
+    /// when it no longer is.
+    #[test]
+    fn workers_that_hang_silence_it() {
+        let workers = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let (busy, is_busy) = mpsc::channel();
+        let (free, until_free) = mpsc::channel::<()>();
+        workers.spawn(async move {
+            busy.send(()).unwrap();
+            until_free.recv().unwrap();
+        });
+        is_busy.recv().unwrap();
+        workers.block_on(async {
+            let told = mpsc::channel();
+            let tell = || told.0.send(()).unwrap();
+            let feeding = tell_every(PERIOD, tell);
+            tokio::pin!(feeding);
+            assert!(timeout(100 * PERIOD, &mut feeding).await.is_err());
+            assert!(told.1.try_recv().is_err(), "it is told that all is well");
+            free.send(()).unwrap();
+            while told.1.try_recv().is_err() {
+                let _ = timeout(PERIOD, &mut feeding).await;
+            }
+        });
+    }
+}

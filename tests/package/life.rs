@@ -1,0 +1,301 @@
+//! What becomes of a package, told from the beginning to the end.
+
+use super::{
+    client::{Security, SmtpClient},
+    debian::{Debian, package},
+    namespace,
+    support::dns::{DnsServer, Zone},
+};
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    process::Command,
+    time::Instant,
+};
+
+const ZONE: &str = r#"
+2001:db8::10          PTR   mail.sender.example
+mail.sender.example   AAAA  2001:db8::10
+sender.example        TXT   "v=spf1 ip6:2001:db8::10 -all"
+"#;
+
+/// The server's own address.
+const SERVER: &str = "[2001:db8::25]:25";
+
+const NO_PTR: &str = "450 4.7.25 Service unavailable, sending IPv6 address [2001:db8::20] must have reverse DNS record.";
+
+/// As an administrator would write it.
+const CONFIGURATION: &str = "# ours\nopt_in: {domains: [open.example]}\n";
+
+type Proof = io::Result<()>;
+
+pub fn of_a_package() -> Proof {
+    namespace::furnish()?;
+    let zone = Zone::parse(ZONE).map_err(io::Error::other)?;
+    let _dns = DnsServer::start_at(zone, ([127, 0, 0, 1], 53).into())?;
+    let system = Debian::boot()?;
+    live(&system).map_err(|error| {
+        let log = system.run("journalctl --no-pager -n 60; tail -n 20 /var/log/mail.log");
+        io::Error::other(format!("{error}\n{}", log.unwrap_or_default()))
+    })
+}
+
+fn live(system: &Debian) -> Proof {
+    prepare_postfix(system)?;
+    let before = system.inventory()?;
+
+    let beginning = Instant::now();
+    install_and_attach(system)?;
+    refuses_and_accepts(system)?;
+    eprintln!(
+        "from dpkg -i to the first refusal: {:?}",
+        beginning.elapsed()
+    );
+
+    runs_in_its_sandbox(system)?;
+    its_log_is_understood(system)?;
+    serves_a_chrooted_postfix_through_a_unix_socket(system)?;
+    keeps_what_the_administrator_made_when_upgraded(system)?;
+    stops_when_removed(system)?;
+    leaves_nothing_when_purged(system, &before)
+}
+
+/// Debian's own configuration, with its chroot.
+fn prepare_postfix(system: &Debian) -> Proof {
+    system.run(
+        "cp /usr/share/postfix/main.cf.debian /etc/postfix/main.cf && newaliases && \
+         postconf -e myhostname=mx.sixgate.test mydestination=open.example,shut.example \
+           local_recipient_maps= inet_interfaces=all maillog_file=/var/log/mail.log \
+           'maillog_file_prefixes=/var' local_transport=discard && \
+         postconf -M smtp/inet | grep -q 'inet  *n  *-  *y' && \
+         systemctl restart postfix",
+    )?;
+    Ok(())
+}
+
+fn install_and_attach(system: &Debian) -> Proof {
+    fs::copy(older_package()?, system.root().join("srv/older.deb"))?;
+    let said = system.run("dpkg -i /srv/older.deb 2>&1")?;
+    let attach: Vec<_> = said
+        .lines()
+        .filter_map(|line| line.trim().split_once(" = "))
+        .filter(|(key, _)| key.contains("milter"))
+        .map(|(key, value)| format!("postconf -e {key}={value}"))
+        .collect();
+    expect(attach.len() == 2, "the two lines that attach it", &said)?;
+    system.run("systemctl is-active sixgate")?;
+    // Nothing is attached behind the administrator's back.
+    let milters = system.run("postconf -h smtpd_milters")?;
+    expect(milters.trim().is_empty(), "no milter", &milters)?;
+    fs::write(system.root().join("etc/sixgate/milter.yaml"), CONFIGURATION)?;
+    system.run("systemctl reload sixgate")?;
+    system.run(&attach.join(" && "))?;
+    system.run("postfix reload")?;
+    Ok(())
+}
+
+/// The package of this tree, as if of an earlier version that came with another
+/// configuration.
+fn older_package() -> io::Result<std::path::PathBuf> {
+    let package = package().ok_or_else(|| io::Error::other("no package"))?;
+    let folder = Path::new(namespace::ROOM).join("older");
+    let older = folder.with_extension("deb");
+    let script = r#"
+        dpkg-deb --raw-extract "$1" "$2"
+        sed -i 's/^Version: .*/&~earlier/' "$2/DEBIAN/control"
+        echo '# an earlier word' >>"$2/etc/sixgate/milter.yaml"
+        dpkg-deb --build --root-owner-group -Znone "$2" "$3" >/dev/null
+    "#;
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-ec", script, "sh"])
+        .args([&package, &folder, &older]);
+    match shell.status()?.success() {
+        true => Ok(older),
+        false => Err(io::Error::other("dpkg-deb fails")),
+    }
+}
+
+fn refuses_and_accepts(system: &Debian) -> Proof {
+    let refused = recipient_reply("2001:db8::20", "b@open.example")?;
+    expect(refused == NO_PTR, "a refusal", &refused)?;
+    let refused = recipient_reply("2001:db8::10", "b@shut.example")?;
+    expect(refused.starts_with("550 5.2.1 "), "a refusal", &refused)?;
+    let accepted = message_reply("2001:db8::10", "a@sender.example", "b@open.example")?;
+    expect(
+        accepted.starts_with("250 2.0.0 Ok"),
+        "an acceptance",
+        &accepted,
+    )?;
+    let log = system.run("journalctl --sync; journalctl -u sixgate -o short-iso --no-pager")?;
+    expect(
+        log.contains("accept: rule=spf-pass"),
+        "a decision line",
+        &log,
+    )
+}
+
+/// The first refusal, or the acceptance of the recipient.
+fn recipient_reply(from: &str, recipient: &str) -> io::Result<String> {
+    let mut client = greeted(from)?;
+    let reply = say(&mut client, "MAIL FROM:<a@sender.example>")?;
+    match reply.starts_with('2') {
+        true => say(&mut client, &format!("RCPT TO:<{recipient}>")),
+        false => Ok(reply),
+    }
+}
+
+fn message_reply(from: &str, sender: &str, recipient: &str) -> io::Result<String> {
+    let mut client = greeted(from)?;
+    say(&mut client, &format!("MAIL FROM:<{sender}>"))?;
+    say(&mut client, &format!("RCPT TO:<{recipient}>"))?;
+    say(&mut client, "DATA")?;
+    say(
+        &mut client,
+        &format!("From: {sender}\r\nTo: {recipient}\r\n\r\nHello\r\n."),
+    )
+}
+
+fn greeted(from: &str) -> io::Result<SmtpClient> {
+    let from: IpAddr = from.parse().map_err(io::Error::other)?;
+    let server: SocketAddr = SERVER.parse().map_err(io::Error::other)?;
+    let mut client = SmtpClient::connect(from, server, &Security::Plain)?;
+    client.reply()?;
+    say(&mut client, "HELO mail.sender.example")?;
+    Ok(client)
+}
+
+fn say(client: &mut SmtpClient, line: &str) -> io::Result<String> {
+    client.send(format!("{line}\r\n").as_bytes())?;
+    Ok(client.reply()?.trim_end().to_owned())
+}
+
+fn runs_in_its_sandbox(system: &Debian) -> Proof {
+    let status = system.run(
+        "pid=$(systemctl show -P MainPID sixgate); cat /proc/$pid/status; \
+         stat -c 'user %U' /proc/$pid; \
+         nsenter --target $pid --mount sh -c 'touch /var/lib/dpkg/x || echo read-only'",
+    )?;
+    for sign in [
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "user sixgate",
+        "read-only",
+    ] {
+        expect(status.contains(sign), sign, &status)?;
+    }
+    let log = system.run("journalctl --sync; journalctl -u sixgate --no-pager")?;
+    expect(
+        !log.contains("WARN can't"),
+        "no complaint about the sandbox",
+        &log,
+    )?;
+    // systemd has no watchdog for a service that does not know of it.
+    let watchdog = system.run("systemctl show -P WatchdogTimestampMonotonic sixgate")?;
+    expect(watchdog.trim() != "0", "a word for the watchdog", &watchdog)
+}
+
+fn its_log_is_understood(system: &Debian) -> Proof {
+    system.run("journalctl --sync; journalctl -u sixgate -o short --no-pager | grep -v systemd >/run/sixgate.log")?;
+    let unknown = system.run(
+        "grep -E -v -f /etc/logcheck/ignore.d.server/sixgate /run/sixgate.log | \
+         grep -E 'accept|reject' || true",
+    )?;
+    expect(
+        unknown.is_empty(),
+        "nothing for logcheck to report",
+        &unknown,
+    )?;
+    let banned = system.run("fail2ban-regex /run/sixgate.log sixgate")?;
+    expect(
+        banned.contains("1 matched"),
+        "one client for fail2ban",
+        &banned,
+    )
+}
+
+fn serves_a_chrooted_postfix_through_a_unix_socket(system: &Debian) -> Proof {
+    let configuration = format!("{CONFIGURATION}listen: systemd:milter\n");
+    fs::write(system.root().join("etc/sixgate/milter.yaml"), configuration)?;
+    system.run("systemctl stop sixgate && systemctl enable --now sixgate.socket && systemctl start sixgate")?;
+    // Not a reload: a session might still be served as before.
+    system
+        .run("postconf -e smtpd_milters=unix:/sixgate/milter.sock && systemctl restart postfix")?;
+    let refused = recipient_reply("2001:db8::20", "b@open.example")?;
+    expect(refused == NO_PTR, "a refusal", &refused)
+}
+
+fn keeps_what_the_administrator_made_when_upgraded(system: &Debian) -> Proof {
+    let package = package().ok_or_else(|| io::Error::other("no package"))?;
+    fs::copy(package, system.root().join("srv/newer.deb"))?;
+    let files = [
+        "etc/sixgate/milter.yaml",
+        "etc/sixgate/opt-in.d/ours.list",
+        "var/lib/sixgate/opt-in.list",
+    ];
+    for file in &files[1..] {
+        fs::write(system.root().join(file), "open.example\n")?;
+    }
+    let read = || files.map(|file| fs::read_to_string(system.root().join(file)).ok());
+    let (before, first) = (read(), system.run("systemctl show -P MainPID sixgate")?);
+    system.run("dpkg --force-confold -i /srv/newer.deb")?;
+    expect(read() == before, "the same files", &format!("{:?}", read()))?;
+    let second = system.run("systemctl is-active sixgate && systemctl show -P MainPID sixgate")?;
+    expect(!second.ends_with(&first), "the new program", &second)?;
+    let refused = recipient_reply("2001:db8::20", "b@open.example")?;
+    expect(refused == NO_PTR, "a refusal", &refused)
+}
+
+fn stops_when_removed(system: &Debian) -> Proof {
+    system.run("dpkg --remove sixgate")?;
+    let left = system
+        .run("pgrep -x sixgate || systemctl is-active sixgate.service sixgate.socket || true")?;
+    expect(
+        !left
+            .lines()
+            .any(|line| line == "active" || line.parse::<u32>().is_ok()),
+        "no daemon",
+        &left,
+    )?;
+    let deferred = recipient_reply("2001:db8::10", "b@open.example")?;
+    expect(
+        deferred.starts_with('4'),
+        "a deferral while Postfix still asks",
+        &deferred,
+    )?;
+    expect(
+        system.root().join("etc/sixgate/milter.yaml").exists(),
+        "the configuration",
+        "",
+    )
+}
+
+fn leaves_nothing_when_purged(
+    system: &Debian,
+    before: &std::collections::BTreeSet<String>,
+) -> Proof {
+    system.run("dpkg --purge sixgate")?;
+    let after = system.inventory()?;
+    let left: Vec<_> = after.difference(before).map(String::as_str).collect();
+    let gone: Vec<_> = before.difference(&after).map(String::as_str).collect();
+    let own = [
+        "/etc/sixgate",
+        "/etc/sixgate/opt-in.d",
+        "/etc/sixgate/opt-in.d/ours.list",
+    ];
+    expect(
+        left == own,
+        "only the administrator's own",
+        &left.join("\n"),
+    )?;
+    expect(gone.is_empty(), "nothing else gone", &gone.join("\n"))
+}
+
+fn expect(holds: bool, what: &str, seen: &str) -> Proof {
+    match holds {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("expected {what}, saw:\n{seen}"))),
+    }
+}

@@ -1,0 +1,53 @@
+//! The Debian package on a clean Debian 12 that runs systemd and Debian's own
+//! chrooted Postfix: installed, attached, upgraded, removed, purged.
+//!
+//! `tests/make-debian.sh` makes the system and builds the package. The system is
+//! booted in a container over a copy in memory, in a network of its own with the
+//! tests' DNS server; nothing outside is changed.
+
+// `pub` marks what is meant for other modules of this binary.
+#![allow(dead_code, unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../e2e/client.rs"]
+mod client;
+#[path = "../e2e/namespace.rs"]
+mod namespace;
+
+mod debian;
+mod life;
+
+use libtest_mimic::{Arguments, Completion, Trial};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, ignored("")).exit_code();
+    }
+    if namespace::is_inside() {
+        return libtest_mimic::run(&arguments, trials()).exit_code();
+    }
+    match namespace::obstacle().or_else(debian::obstacle) {
+        Some(reason) if namespace::is_required() => {
+            eprintln!("The package can't be tested: {reason}");
+            ExitCode::FAILURE
+        }
+        Some(reason) => libtest_mimic::run(&arguments, ignored(&reason)).exit_code(),
+        None => namespace::run_this_program_inside().expect("a namespace"),
+    }
+}
+
+const NAME: &str = "a_package_is_installed_attached_upgraded_removed_and_purged";
+
+fn trials() -> Vec<Trial> {
+    vec![Trial::test(NAME, || Ok(life::of_a_package()?))]
+}
+
+fn ignored(reason: &str) -> Vec<Trial> {
+    let reason = reason.to_owned();
+    let ignored = move || Ok(Completion::ignored_with(reason));
+    vec![Trial::ignorable_test(NAME, ignored)]
+}
