@@ -50,13 +50,13 @@ fn documents() -> Vec<PathBuf> {
         let entries = fs::read_dir(root.join(folder)).unwrap().flatten();
         let paths = entries.map(|entry| entry.path());
         let is_one = |path: &PathBuf| path.extension().is_some_and(|e| e == extension);
-        files.extend(paths.filter(is_one).filter(is_of_a_command));
+        files.extend(paths.filter(is_one).filter(|path| is_of_a_command(path)));
     }
     files
 }
 
 /// Whether a page is made of it: of one for a command that there is not, none is.
-fn is_of_a_command(file: &PathBuf) -> bool {
+fn is_of_a_command(file: &Path) -> bool {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let command = stem.strip_prefix("sixgate-");
     command.is_none_or(|command| Cli::command().find_subcommand(command).is_some())
