@@ -119,6 +119,12 @@ impl Domain {
     pub fn parent(&self) -> Option<&str> {
         self.0.split_once('.').map(|(_, parent)| parent)
     }
+
+    /// The domains above it, from the nearest to the top-level domain.
+    pub fn ancestors(&self) -> impl Iterator<Item = Self> {
+        let parent = |domain: &Self| domain.parent().map(|parent| Self(parent.into()));
+        std::iter::successors(parent(self), parent)
+    }
 }
 
 impl fmt::Display for Domain {

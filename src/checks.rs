@@ -3,6 +3,7 @@
 //!
 //! What runs out of time is a temperror. Nothing is decided here.
 
+mod found;
 mod pending;
 
 pub use pending::Pending;
@@ -48,10 +49,10 @@ pub struct Sender {
 
 impl<R: Resolve> Checks<R> {
     /// Makes the checks that a configuration asks for.
-    pub fn new(config: &Config, resolver: R) -> Self {
+    pub fn new(config: &Config, opt_in: opt_in::Sources, resolver: R) -> Self {
         Self {
             resolver: Arc::new(resolver),
-            opt_in: opt_in::Sources::new(&config.opt_in),
+            opt_in,
             keys: Arc::default(),
             spf_limits: config.spf,
             dkim_limits: config.dkim,
@@ -64,9 +65,18 @@ impl<R: Resolve> Checks<R> {
         &self.resolver
     }
 
+    /// The sources that tell who opted in.
+    pub fn opt_in_sources(&self) -> &opt_in::Sources {
+        &self.opt_in
+    }
+
     /// Whether a recipient's domain takes mail over IPv6.
-    pub fn opt_in(&self, domain: Option<&Domain>) -> opt_in::Answer {
-        self.opt_in.ask(domain)
+    pub async fn opt_in(&self, domain: Option<&Domain>) -> opt_in::Answer {
+        let start = Instant::now();
+        let deadline = start + self.timeout;
+        let answer = self.opt_in.ask(&self.resolver, deadline, domain).await;
+        found::opt_in(&answer, start.elapsed());
+        answer
     }
 
     /// Starts the reverse look-up of an address, and behind it the look-up of
@@ -75,19 +85,24 @@ impl<R: Resolve> Checks<R> {
         let deadline = self.deadline();
         let (names_to, names_from) = oneshot::channel();
         let resolver = Arc::clone(&self.resolver);
-        let reverse = Pending::start(deadline, Reverse::timed_out(), async move {
+        let reverse = Pending::start(deadline, Reverse::timed_out(), found::ptr, async move {
             let reverse = ptr::look_up(&*resolver, ip).await;
             // Nobody may want the confirmation any more.
             let _ = names_to.send(reverse.names.clone());
             reverse
         });
         let resolver = Arc::clone(&self.resolver);
-        let confirmation = Pending::start(deadline, Confirmation::Temperror, async move {
-            match names_from.await {
-                Ok(names) => ptr::confirm(&*resolver, ip, &names).await,
-                Err(_gave_up) => Confirmation::Temperror,
-            }
-        });
+        let confirmation = Pending::start(
+            deadline,
+            Confirmation::Temperror,
+            found::confirmation,
+            async move {
+                match names_from.await {
+                    Ok(names) => ptr::confirm(&*resolver, ip, &names).await,
+                    Err(_gave_up) => Confirmation::Temperror,
+                }
+            },
+        );
         (reverse, confirmation)
     }
 
@@ -96,7 +111,7 @@ impl<R: Resolve> Checks<R> {
         let resolver = Arc::clone(&self.resolver);
         let limits = self.spf_limits;
         let too_late = spf::Outcome::timed_out(&request(&sender));
-        Pending::start(self.deadline(), too_late, async move {
+        Pending::start(self.deadline(), too_late, found::spf, async move {
             spf::evaluate(&*resolver, &request(&sender), limits).await
         })
     }
@@ -131,7 +146,7 @@ impl<R: Resolve> Checks<R> {
         let deadline = self.deadline();
         // The fetch itself ends in time, with the keys that it has by then.
         let give_up = deadline + Duration::from_secs(1);
-        Pending::start(give_up, dkim::Keys::default(), async move {
+        Pending::start(give_up, dkim::Keys::default(), found::keys, async move {
             dkim::fetch_keys(&resolver, &cache, &names, deadline.into_std()).await
         })
     }

@@ -1,7 +1,9 @@
 //! The command line. Help, completions and the manual page are made of this,
 //! so that each is written once.
 
-use clap::{Args, Parser, Subcommand};
+use crate::report::when;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{Timestamp, Zoned};
 use std::{net::IpAddr, path::PathBuf};
 
 /// A milter that refuses anonymous mail over IPv6 unless the recipient's domain
@@ -11,7 +13,7 @@ use std::{net::IpAddr, path::PathBuf};
 #[command(max_term_width = 80)]
 #[command(
     after_help = "Exit codes are those of sysexits.h: 64 usage, 66 no input, \
-    69 unavailable, 71 OS error, 74 I/O error, 78 configuration."
+    69 unavailable, 71 OS error, 74 I/O error, 75 a warning, 78 configuration."
 )]
 pub struct Cli {
     /// What to do.
@@ -28,6 +30,12 @@ pub enum Command {
     CheckConfig(CheckConfig),
     /// Tell what the gate would do with a mail, and why
     Explain(Explain),
+    /// Manage the list of domains that take mail over IPv6
+    OptIn(OptIn),
+    /// Sum up the decision lines of logs on a page
+    Report(Report),
+    /// Try what an installation needs, and say what is wrong and what to do
+    Doctor(Doctor),
 }
 
 /// The arguments of `serve`.
@@ -80,6 +88,181 @@ pub struct Explain {
     #[arg(long)]
     pub authenticated: bool,
     /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `opt-in`.
+#[derive(Debug, Args)]
+pub struct OptIn {
+    /// What to do with the list.
+    #[command(subcommand)]
+    pub command: OptInCommand,
+}
+
+/// What to do with the list.
+#[derive(Debug, Subcommand)]
+pub enum OptInCommand {
+    /// Add domains to the managed list; the running daemon follows
+    Add(OptInAdd),
+    /// Remove domains from the managed list; the running daemon follows
+    Remove(OptInRemove),
+    /// Print what the lists say: the managed one, opt_in.domains and opt_in.files
+    List(OptInList),
+    /// Tell whether domains have opted in, and which source says so
+    Status(OptInStatus),
+}
+
+/// The arguments of `opt-in add`.
+#[derive(Debug, Args)]
+pub struct OptInAdd {
+    /// Which entries, and how to look after them.
+    #[command(flatten)]
+    pub edit: OptInEdit,
+    /// What to write beside the date
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// Take domains without a dot, too
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// The arguments of `opt-in remove`.
+#[derive(Debug, Args)]
+pub struct OptInRemove {
+    /// Which entries, and how to look after them.
+    #[command(flatten)]
+    pub edit: OptInEdit,
+}
+
+/// What `opt-in add` and `opt-in remove` have in common.
+#[derive(Debug, Args)]
+pub struct OptInEdit {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// example.org, .example.org for its subdomains, '!example.org' and
+    /// '!.example.org' for what has opted out; - reads them from standard input,
+    /// one a line
+    #[arg(value_name = "DOMAIN", required = true)]
+    pub entries: Vec<String>,
+    /// Look the mail exchangers of any number of domains up, not of 20 at most
+    #[arg(long, conflicts_with = "no_dns")]
+    pub dns: bool,
+    /// Look no mail exchangers up
+    #[arg(long)]
+    pub no_dns: bool,
+}
+
+/// The arguments of `opt-in list`.
+#[derive(Debug, Args)]
+pub struct OptInList {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// How to print them
+    #[arg(long, value_enum, default_value = "list")]
+    pub format: ListFormat,
+    /// The managed list alone
+    #[arg(long)]
+    pub managed: bool,
+    /// The name of the zone, for its $ORIGIN
+    #[arg(long, value_name = "NAME")]
+    pub zone: Option<String>,
+}
+
+/// How `opt-in list` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// A list as opt_in.files has it
+    List,
+    /// A zone file for opt_in.dns_zone (BIND, Knot, NSD, PowerDNS)
+    Zone,
+    /// The same for rbldnsd, of type dnset
+    Rbldnsd,
+    /// One array of objects
+    Json,
+}
+
+/// The arguments of `opt-in status`.
+#[derive(Debug, Args)]
+pub struct OptInStatus {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Which domains
+    #[arg(value_name = "DOMAIN", required = true)]
+    pub domains: Vec<String>,
+    /// Print one JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `report`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "WHEN is today, yesterday, 30m, 24h, 7d or 4w (so long ago), 2026-11-14, \
+    2026-11-14T10:00, or a time with a zone such as 2026-11-14T10:00:00Z.\n\n\
+    Give the log that the MTA writes to as well: its lines tell which deferred mail came back \
+    over IPv4. Rotated and gzipped logs may be given in any order:\n\n    \
+    sixgate report --since 7d /var/log/mail.log*"
+)]
+pub struct Report {
+    /// Logs, gzipped or not, in any order; - is standard input, and so is
+    /// none
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Read the journal: what sixgate and the MTA have written to it
+    #[arg(long)]
+    pub journal: bool,
+    /// Leave out what is older
+    #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
+    pub since: Option<Timestamp>,
+    /// Leave out this moment and what is younger
+    #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
+    pub until: Option<Timestamp>,
+    /// How long the lists may be
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Print one self-contained HTML page
+    #[arg(long, conflicts_with = "json")]
+    pub html: bool,
+}
+
+fn point_in_time(text: &str) -> Result<Timestamp, String> {
+    when::parse(text, &Zoned::now())
+}
+
+/// The arguments of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 all is well, 75 there are warnings, \
+    69 there is a problem, 78 the configuration is wrong, 66 it can't be read.")]
+pub struct Doctor {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Where Postfix has its main.cf; may be given several times [default:
+    /// /etc/postfix and its other instances, if there]
+    #[arg(long, value_name = "DIR")]
+    pub postfix_config: Vec<PathBuf>,
+    /// The configuration of Sendmail [default: /etc/mail/sendmail.cf, if there]
+    #[arg(long, value_name = "FILE")]
+    pub sendmail_cf: Option<PathBuf>,
+    /// A name whose DNS servers are known not to answer: how long a mail from
+    /// there waits is tried
+    #[arg(long, value_name = "NAME")]
+    pub mute: Option<String>,
+    /// Ask for the MX of each domain: those that opted in and those of the MTA
+    #[arg(long)]
+    pub dns: bool,
+    /// As --dns, for the domains in this file, one a line, in place of the MTA's;
+    /// - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub domains: Option<PathBuf>,
+    /// Print an array of {check, level, seen, todo}
     #[arg(long)]
     pub json: bool,
 }

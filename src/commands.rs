@@ -1,7 +1,11 @@
 //! The subcommands, one file each.
 
 mod check_config;
+mod doctor;
+mod exchangers;
 mod explain;
+mod opt_in;
+mod report;
 mod serve;
 
 use crate::{cli::Command, exit::Failure};
@@ -15,5 +19,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(&arguments.config.path),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::OptIn(arguments) => opt_in::run(&arguments.command),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

@@ -8,7 +8,9 @@
 mod addresses;
 mod error;
 mod host;
+mod lists;
 mod nearest;
+mod opt_in_servers;
 mod quantities;
 mod raw;
 mod section;
@@ -22,18 +24,21 @@ mod words;
 pub use error::ConfigError;
 pub use host::group_id;
 
-use crate::{address::Domain, policy, reply::Replies};
+use crate::{address::Domain, opt_in::entry::Entry, policy, reply::Replies};
 use addresses::DnsServer;
 use ipnet::IpNet;
+use lists::{ListEntry, ListPath};
+use opt_in_servers::{SocketmapTable, ZoneName};
 use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
 use serde::{Deserialize, Serialize};
+use sockets::HttpAddress;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
-use texts::{AuthservId, LogFilter, MailDomain};
+use texts::{AuthservId, LogFilter};
 use value::{List, Optional, Scalar};
 use words::{Word, YesNo};
 
@@ -51,6 +56,9 @@ pub struct Config {
     pub allow_peers: Vec<IpNet>,
     /// Whether refusals are carried out. The default is [`Mode::Enforce`].
     pub mode: Mode,
+    /// Recipients' domains for which it is [`Mode::Observe`] whatever `mode` is.
+    /// The default is none.
+    pub observe_domains: Vec<Entry>,
     /// Which domains take mail over IPv6.
     pub opt_in: OptIn,
     /// `exempt`, `reverse_dns` and `on_dns_failure`.
@@ -69,6 +77,8 @@ pub struct Config {
     pub limits: Limits,
     /// How to log.
     pub log: Log,
+    /// What monitoring can ask.
+    pub metrics: Metrics,
 }
 
 impl Config {
@@ -138,6 +148,7 @@ impl Default for Config {
             socket_group: None,
             allow_peers: Vec::new(),
             mode: Mode::Enforce,
+            observe_domains: Vec::new(),
             opt_in: OptIn::default(),
             policy: policy::Settings::default(),
             replies: Replies::default(),
@@ -147,6 +158,7 @@ impl Default for Config {
             dkim: Dkim::default(),
             limits: Limits::default(),
             log: Log::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -180,15 +192,100 @@ pub enum Mode {
 }
 
 /// Which domains take mail over IPv6.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptIn {
     /// What a domain has that no source knows. The default is `false`.
     #[serde(with = "Scalar::<YesNo>")]
     pub default: bool,
-    /// Domains that opted in. The default is none.
-    #[serde(with = "List::<MailDomain>")]
-    pub domains: Vec<Domain>,
+    /// Domains that opted in or out. The default is none.
+    #[serde(with = "List::<ListEntry>")]
+    pub domains: Vec<Entry>,
+    /// Lists of such, and folders with `*.list`. The default is none.
+    #[serde(with = "List::<ListPath>")]
+    pub files: Vec<PathBuf>,
+    /// The list that `sixgate opt-in` edits. The default is [`MANAGED_FILE`].
+    #[serde(with = "Scalar::<ListPath>")]
+    pub managed_file: PathBuf,
+    /// A zone that is asked for `DOMAIN.ZONE` type A in the manner of RFC 5782.
+    /// The default is none.
+    #[serde(with = "Optional::<ZoneName>")]
+    pub dns_zone: Option<Domain>,
+    /// A server of Postfix's socketmap protocol. The default is none.
+    #[serde(with = "Optional::<SocketmapTable>")]
+    pub socketmap: Option<Socketmap>,
+    /// How long answers of `dns_zone` and `socketmap` are kept.
+    #[serde(with = "section")]
+    pub cache: OptInCache,
+}
+
+/// Where the managed list is unless told otherwise. Here alone it need not be
+/// there at first.
+pub const MANAGED_FILE: &str = "/var/lib/sixgate/opt-in.list";
+
+impl Default for OptIn {
+    fn default() -> Self {
+        Self {
+            default: false,
+            domains: Vec::new(),
+            files: Vec::new(),
+            managed_file: PathBuf::from(MANAGED_FILE),
+            dns_zone: None,
+            socketmap: None,
+            cache: OptInCache::default(),
+        }
+    }
+}
+
+/// A table of socketmap_table(5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Socketmap {
+    /// Whom to ask.
+    pub server: SocketmapServer,
+    /// The name of the map, which the request begins with.
+    pub map: String,
+}
+
+/// Where a socketmap server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SocketmapServer {
+    /// `inet:host:port`. The host may be a name, which is resolved at each
+    /// connection.
+    Inet {
+        /// Name or address, without brackets.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// How long answers of `opt_in.dns_zone` and `opt_in.socketmap` are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OptInCache {
+    /// A yes or a no, unless the TTL of the zone's record is shorter. The
+    /// default is 5 min.
+    #[serde(with = "Scalar::<Wait>")]
+    pub positive: Duration,
+    /// That there is no entry. The default is 1 min.
+    #[serde(with = "Scalar::<Wait>")]
+    pub negative: Duration,
+    /// How much longer the last answer serves while the source fails. The
+    /// default is 24 h.
+    #[serde(with = "Scalar::<Wait>")]
+    pub stale: Duration,
+}
+
+impl Default for OptInCache {
+    fn default() -> Self {
+        Self {
+            positive: Duration::from_secs(5 * 60),
+            negative: Duration::from_secs(60),
+            stale: Duration::from_secs(24 * 60 * 60),
+        }
+    }
 }
 
 /// The RFC 8601 field.
@@ -323,17 +420,67 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
+    /// What a line looks like. The default is [`LogFormat::Text`].
+    #[serde(with = "Scalar::<Word<LogFormat>>")]
+    pub format: LogFormat,
     /// A filter in the syntax of tracing's `EnvFilter`. The default is `info`.
     #[serde(with = "Scalar::<LogFilter>")]
     pub level: String,
+    /// Where lines go. The default is [`LogTarget::Auto`].
+    #[serde(with = "Scalar::<Word<LogTarget>>")]
+    pub target: LogTarget,
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
+            format: LogFormat::Text,
             level: "info".to_owned(),
+            target: LogTarget::Auto,
         }
     }
+}
+
+/// What a log line looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people and the log tools of mail servers.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// The journal if it is what standard error leads to, else standard error
+    /// if it leads anywhere, else syslog.
+    Auto,
+    /// systemd's journal, with every field of a decision.
+    Journald,
+    /// The syslog daemon at /dev/log, facility mail.
+    Syslog,
+    /// Standard error.
+    Stderr,
+}
+
+/// What monitoring can ask.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Metrics {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served over HTTP. The
+    /// default is nowhere.
+    #[serde(with = "List::<HttpAddress>")]
+    pub listen: Vec<HostPort>,
+}
+
+/// A TCP address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
 }
 
 #[cfg(test)]

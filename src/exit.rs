@@ -1,6 +1,9 @@
 //! How a command ends: its exit code, and the last word if it failed.
 
-use crate::config::ConfigError;
+use crate::{
+    config::ConfigError,
+    opt_in::{files::ListError, managed::EditError},
+};
 use std::process::ExitCode;
 
 /// Why a command failed, as sysexits.h counts it.
@@ -16,6 +19,8 @@ pub enum Exit {
     Os = 71,
     /// 74: reading or writing failed half-way.
     Io = 74,
+    /// 75: nothing is wrong yet, but `sixgate doctor` has a warning.
+    TempFail = 75,
     /// 78: the configuration is wrong.
     Config = 78,
 }
@@ -50,5 +55,21 @@ impl From<ConfigError> for Failure {
             ConfigError::Invalid { .. } => Exit::Config,
         };
         Self::new(exit, error)
+    }
+}
+
+impl From<ListError> for Failure {
+    /// A list is part of the configuration that names it.
+    fn from(error: ListError) -> Self {
+        Self::new(Exit::Config, error)
+    }
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::List(error) => error.into(),
+            EditError::Io { .. } => Self::new(Exit::Io, error),
+        }
     }
 }

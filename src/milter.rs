@@ -1,6 +1,13 @@
-//! The milter protocol: callbacks translate, sessions gather facts.
+//! The milter protocol: connections translate, sessions gather facts.
 
-pub mod callbacks;
+pub mod closed;
+mod command;
+pub mod connection;
 pub mod drain;
+mod frame;
+mod macros;
+mod negotiation;
+mod patience;
+mod replies;
 pub mod session;
-pub mod stream;
+mod wire;

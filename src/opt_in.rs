@@ -1,15 +1,42 @@
 //! Which recipient domains take mail over IPv6.
 //!
 //! Sources are asked in a fixed order and the first definite answer wins; the
-//! default speaks for a domain that no source knows.
+//! default speaks for a domain that no source knows. A source that can't answer
+//! now ends the search: one that comes later must not overrule what it may say.
 
-use crate::{address::Domain, config, policy};
-use std::{collections::HashSet, fmt};
+pub mod entry;
+pub mod files;
+pub mod list;
 
-/// The sources of one configuration.
+mod cache;
+mod dns_zone;
+mod live_list;
+pub mod managed;
+mod socketmap;
+
+use crate::{address::Domain, config, dns::Resolve, policy};
+use dns_zone::DnsZone;
+use entry::Entry;
+use files::{ListError, Location};
+use list::List;
+use live_list::{LiveList, Presence};
+use socketmap::Socketmap;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The sources of one configuration. A copy is the same sources.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    domains: HashSet<Domain>,
+    managed: Arc<LiveList>,
+    domains: Arc<List>,
+    files: Arc<LiveList>,
+    dns_zone: Option<DnsZone>,
+    socketmap: Option<Socketmap>,
     default: bool,
 }
 
@@ -22,11 +49,97 @@ pub struct Answer {
     pub source: Source,
 }
 
+/// How a list is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListStatus {
+    /// Which one it is.
+    pub source: Source,
+    /// How many entries it has.
+    pub entries: usize,
+    /// How long ago it was read; `None` for what stands in the configuration.
+    pub age: Option<Duration>,
+    /// Why it is not what its files say: the last good list is in force.
+    pub error: Option<String>,
+}
+
+/// How a server does that is asked over the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// Which one it is.
+    pub source: Source,
+    /// Of how many domains the last answer is remembered.
+    pub domains: usize,
+    /// How long ago it last gave a definite answer; `None` if it never did.
+    pub age: Option<Duration>,
+    /// Why it can't tell; `None` while it is well or was never asked.
+    pub error: Option<String>,
+}
+
+/// The entry of a list that decides about a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The entry.
+    pub entry: Entry,
+    /// Where it stands; `None` for the configuration.
+    pub location: Option<Location>,
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            None => write!(f, "{} in opt_in.domains", self.entry),
+            Some(Location {
+                file,
+                line,
+                comment,
+            }) => {
+                write!(f, "{} in {}:{line}", self.entry, file.display())?;
+                match comment.as_str() {
+                    "" => Ok(()),
+                    comment => write!(f, " ({comment})"),
+                }
+            }
+        }
+    }
+}
+
+/// The list of one source.
+#[derive(Clone, Debug)]
+pub struct SourceList<'a> {
+    /// Which one it is.
+    pub source: Source,
+    /// What it says now.
+    pub entries: Arc<List>,
+    /// The files and folders that it is read from; none for the configuration.
+    pub paths: &'a [PathBuf],
+}
+
+/// What one source knows of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Known {
+    /// It opted in.
+    Yes,
+    /// It opted out.
+    No,
+    /// The source has no entry for it: the next one is asked.
+    Nothing,
+    /// The source can't tell now.
+    Temperror,
+}
+
 /// Who decided about a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
+    /// The file that `sixgate opt-in` edits, `opt_in.managed_file`.
+    Managed,
     /// `opt_in.domains` of the configuration.
     Domains,
+    /// A list of `opt_in.files`.
+    File,
+    /// The zone `opt_in.dns_zone`.
+    DnsZone,
+    /// The server `opt_in.socketmap`.
+    Socketmap,
     /// No source knows the domain: `opt_in.default`.
     Default,
     /// The recipient has no domain that could opt in.
@@ -36,7 +149,11 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Managed => "managed",
             Self::Domains => "domains",
+            Self::File => "file",
+            Self::DnsZone => "dns-zone",
+            Self::Socketmap => "socketmap",
             Self::Default => "default",
             Self::NoDomain => "no-domain",
         })
@@ -44,54 +161,280 @@ impl fmt::Display for Source {
 }
 
 impl Sources {
-    /// Prepares the sources of a configuration.
-    pub fn new(config: &config::OptIn) -> Self {
-        Self {
-            domains: config.domains.iter().cloned().collect(),
+    /// Reads the lists that a configuration names. What `previous` has under the
+    /// same name is read again and shared with it, so that connections which
+    /// began before a reload see later changes, too. Takes its time.
+    ///
+    /// # Errors
+    /// When a list can't be read, is empty without saying so, or is wrong.
+    pub fn open(config: &config::OptIn, previous: Option<&Self>) -> Result<Self, ListError> {
+        let managed = vec![config.managed_file.clone()];
+        let presence = match config.managed_file == Path::new(config::MANAGED_FILE) {
+            true => Presence::NotYet,
+            false => Presence::Required,
+        };
+        let files = config.files.clone();
+        Ok(Self {
+            managed: match previous.map(|old| &old.managed) {
+                Some(old) if *old.paths() == managed => read_again(old)?,
+                Some(_) | None => LiveList::open("opt_in.managed_file", managed, presence)?.into(),
+            },
+            files: match previous.map(|old| &old.files) {
+                Some(old) if *old.paths() == files => read_again(old)?,
+                Some(_) | None => LiveList::open("opt_in.files", files, Presence::Required)?.into(),
+            },
+            domains: Arc::new(list_of(&config.domains)),
+            dns_zone: config.dns_zone.as_ref().map(|zone| {
+                let old = previous.and_then(|old| old.dns_zone.as_ref());
+                DnsZone::new(zone, config.cache, old)
+            }),
+            socketmap: config.socketmap.as_ref().map(|socketmap| {
+                let old = previous.and_then(|old| old.socketmap.as_ref());
+                Socketmap::new(socketmap, config.cache, old)
+            }),
             default: config.default,
-        }
+        })
+    }
+
+    /// What is to be warned of: that nobody takes mail over IPv6.
+    pub fn warning(&self) -> Option<&'static str> {
+        let entries = [
+            self.managed.list(),
+            self.files.list(),
+            Arc::clone(&self.domains),
+        ];
+        let has_server = self.dns_zone.is_some() || self.socketmap.is_some();
+        let is_nobody = !self.default && !has_server && entries.iter().all(|list| list.is_empty());
+        is_nobody.then_some("opt_in: no domain has opted in, so all mail over IPv6 is refused")
+    }
+
+    /// How the lists are, in the order in which they are asked.
+    pub fn list_status(&self) -> Vec<ListStatus> {
+        let of = |source, live: &LiveList| ListStatus {
+            source,
+            entries: live.list().len(),
+            age: Some(live.age()),
+            error: live.error().map(|error| error.to_string()),
+        };
+        let domains = ListStatus {
+            source: Source::Domains,
+            entries: self.domains.len(),
+            age: None,
+            error: None,
+        };
+        let managed = of(Source::Managed, &self.managed);
+        vec![managed, domains, of(Source::File, &self.files)]
+    }
+
+    /// How the servers do, in the order in which they are asked.
+    pub fn server_status(&self) -> Vec<ServerStatus> {
+        let zone = self.dns_zone.as_ref().map(DnsZone::status);
+        let socketmap = self.socketmap.as_ref().map(Socketmap::status);
+        zone.into_iter().chain(socketmap).collect()
+    }
+
+    /// Follows the files of the lists from now on. Needs a runtime.
+    pub fn follow(&self) {
+        self.managed.follow();
+        self.files.follow();
     }
 
     /// Asks for a domain; `None` is a recipient without one, which can't opt in
-    /// whatever the default is.
-    pub fn ask(&self, domain: Option<&Domain>) -> Answer {
-        let (yes, source) = match domain {
-            None => (false, Source::NoDomain),
-            Some(domain) if self.domains.contains(domain) => (true, Source::Domains),
-            Some(_) => (self.default, Source::Default),
+    /// whatever the default is. A source that has not answered by `deadline`
+    /// can't tell. While the sources are lists, nothing is waited for.
+    pub async fn ask<R: Resolve>(
+        &self,
+        resolver: &Arc<R>,
+        deadline: Instant,
+        domain: Option<&Domain>,
+    ) -> Answer {
+        let Some(domain) = domain else {
+            return Answer::definite(policy::OptIn::No, Source::NoDomain);
         };
-        let opt_in = if yes {
-            policy::OptIn::Yes
-        } else {
-            policy::OptIn::No
+        if let Some(answer) = self.ask_lists(domain) {
+            return answer;
+        }
+        if let Some(answer) = self.ask_servers(resolver, deadline, domain).await {
+            return answer;
+        }
+        Answer::definite(self.default(), Source::Default)
+    }
+
+    /// The entry of a list that decides about a domain, if one does. Reads its
+    /// file, for people.
+    pub fn listed(&self, domain: &Domain) -> Option<Listed> {
+        let answer = self.ask_lists(domain)?;
+        let list = self
+            .lists()
+            .into_iter()
+            .find(|list| list.source == answer.source)?;
+        let entry = list.entries.entry_for(domain)?;
+        let location = files::locate(list.paths, &entry);
+        Some(Listed { entry, location })
+    }
+
+    /// Why an answer was given, for people.
+    pub fn reason(&self, answer: Answer, listed: Option<&Listed>) -> String {
+        match (answer.source, answer.opt_in, listed) {
+            (Source::Managed | Source::Domains | Source::File, _, Some(listed)) => {
+                listed.to_string()
+            }
+            (Source::Managed | Source::Domains | Source::File, _, None) => {
+                "the list has changed since".to_owned()
+            }
+            (Source::DnsZone | Source::Socketmap, policy::OptIn::Temperror, _) => {
+                self.why_in_doubt(answer.source)
+            }
+            (Source::DnsZone | Source::Socketmap, _, _) => "it says so".to_owned(),
+            (Source::Default, _, _) => "no source knows it".to_owned(),
+            (Source::NoDomain, _, _) => "what is no domain can't opt in".to_owned(),
+        }
+    }
+
+    fn why_in_doubt(&self, source: Source) -> String {
+        let servers = self.server_status();
+        let server = servers.iter().find(|server| server.source == source);
+        match server.and_then(|server| server.error.as_ref()) {
+            Some(error) => format!("it can't tell now: {error}"),
+            None => "it can't tell now".to_owned(),
+        }
+    }
+
+    /// The lists, in the order in which they are asked.
+    pub fn lists(&self) -> [SourceList<'_>; 3] {
+        let domains = SourceList {
+            source: Source::Domains,
+            entries: Arc::clone(&self.domains),
+            paths: &[],
         };
-        Answer { opt_in, source }
+        let managed = self.managed.as_source(Source::Managed);
+        [managed, domains, self.files.as_source(Source::File)]
+    }
+
+    fn ask_lists(&self, domain: &Domain) -> Option<Answer> {
+        Answer::of(self.managed.ask(domain), Source::Managed)
+            .or_else(|| Answer::of(self.domains.ask(domain), Source::Domains))
+            .or_else(|| Answer::of(self.files.ask(domain), Source::File))
+    }
+
+    async fn ask_servers<R: Resolve>(
+        &self,
+        resolver: &Arc<R>,
+        deadline: Instant,
+        domain: &Domain,
+    ) -> Option<Answer> {
+        if let Some(zone) = &self.dns_zone {
+            let known = zone.ask(resolver, deadline, domain).await;
+            if let Some(answer) = Answer::of(known, Source::DnsZone) {
+                return Some(answer);
+            }
+        }
+        let socketmap = self.socketmap.as_ref()?;
+        let known = socketmap.ask(deadline, domain).await;
+        Answer::of(known, Source::Socketmap)
+    }
+
+    fn default(&self) -> policy::OptIn {
+        match self.default {
+            true => policy::OptIn::Yes,
+            false => policy::OptIn::No,
+        }
+    }
+}
+
+fn read_again(list: &Arc<LiveList>) -> Result<Arc<LiveList>, ListError> {
+    list.read_again()?;
+    Ok(Arc::clone(list))
+}
+
+fn list_of(entries: &[Entry]) -> List {
+    let mut list = List::default();
+    for entry in entries {
+        // The configuration has none that contradict each other.
+        let _ = list.insert(entry);
+    }
+    list
+}
+
+impl Answer {
+    /// What a source says; `None` if the next one is to be asked.
+    fn of(known: Known, source: Source) -> Option<Self> {
+        let opt_in = match known {
+            Known::Yes => policy::OptIn::Yes,
+            Known::No => policy::OptIn::No,
+            Known::Temperror => policy::OptIn::Temperror,
+            Known::Nothing => return None,
+        };
+        Some(Self { opt_in, source })
+    }
+
+    fn definite(opt_in: policy::OptIn, source: Source) -> Self {
+        Self { opt_in, source }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::Dns;
+    use std::fs;
 
-    #[test]
-    fn a_domain_is_found_itself_and_its_subdomains_are_not() {
+    fn dns() -> Arc<Dns> {
+        let nobody = config::Dns {
+            servers: vec!["127.0.0.1:53".parse().unwrap()],
+            ..config::Dns::default()
+        };
+        Arc::new(Dns::new(&nobody).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_first_source_that_knows_a_domain_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let [managed_file, file] =
+            ["managed.list", "file.list"].map(|name| folder.path().join(name));
+        fs::write(&managed_file, "a.example\n!b.example\n.c.example\n").unwrap();
+        fs::write(
+            &file,
+            "!a.example\nb.example\n!x.c.example\ne.example\n!d.example\n",
+        )
+        .unwrap();
+        let entries = ["!.c.example", "d.example"];
+        let config = config::OptIn {
+            default: false,
+            domains: entries.map(|entry| entry.parse().unwrap()).into(),
+            files: vec![file],
+            managed_file,
+            ..config::OptIn::default()
+        };
         let table = [
-            // default, domain, want
-            (false, Some("contoso.com"), true, Source::Domains),
-            (false, Some("mail.contoso.com"), false, Source::Default),
-            (false, Some("com"), false, Source::Default),
-            (true, Some("other.example"), true, Source::Default),
-            (true, None, false, Source::NoDomain),
+            ("a.example", true, Source::Managed),
+            ("b.example", false, Source::Managed),
+            ("x.c.example", true, Source::Managed),
+            ("d.example", true, Source::Domains),
+            ("e.example", true, Source::File),
+            ("other.example", false, Source::Default),
         ];
-        for (default, domain, yes, source) in table {
-            let sources = Sources::new(&config::OptIn {
-                default,
-                domains: vec![Domain::parse("Contoso.com.").unwrap()],
-            });
-            let domain = domain.map(|text| Domain::parse(text).unwrap());
-            let answer = sources.ask(domain.as_ref());
-            assert_eq!(answer.opt_in == policy::OptIn::Yes, yes, "{domain:?}");
-            assert_eq!(answer.source, source, "{domain:?}");
+        let sources = Sources::open(&config, None).unwrap();
+        for (domain, yes, source) in table {
+            let domain = Domain::parse(domain).unwrap();
+            let answer = sources.ask(&dns(), Instant::now(), Some(&domain)).await;
+            assert_eq!(answer.opt_in == policy::OptIn::Yes, yes, "{domain}");
+            assert_eq!(answer.source, source, "{domain}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_default_is_for_domains_alone() {
+        let config = config::OptIn {
+            default: true,
+            ..config::OptIn::default()
+        };
+        let sources = Sources::open(&config, None).unwrap();
+        let domain = Domain::parse("other.example").unwrap();
+        let answer = sources.ask(&dns(), Instant::now(), Some(&domain)).await;
+        assert_eq!(answer.opt_in, policy::OptIn::Yes);
+        let answer = sources.ask(&dns(), Instant::now(), None).await;
+        assert_eq!(answer.opt_in, policy::OptIn::No);
+        assert_eq!(answer.source, Source::NoDomain);
     }
 }

@@ -74,16 +74,22 @@ pub struct Values<'a> {
 }
 
 impl Template {
+    /// Whether the sender may try again.
+    pub fn class(&self) -> Class {
+        self.status.class
+    }
+
     /// Fills the placeholders in.
     ///
     /// A peer may have chosen the values: what no address or domain has becomes
-    /// `?`, and what goes beyond [`MAX_TEXT`] is cut off.
+    /// `?`, and a domain that would make the text longer than [`MAX_TEXT`] is cut
+    /// off: what stands behind it may be a URL.
     pub fn render(&self, values: Values<'_>) -> Reply {
-        let domain: String = values.domain.chars().map(harmless).collect();
-        let mut text = self
-            .text
-            .replace("{address}", &values.address.to_string())
-            .replace("{domain}", &domain);
+        let text = self.text.replace("{address}", &values.address.to_string());
+        let room = MAX_TEXT.saturating_sub(text.replace("{domain}", "").len());
+        let each = room / text.matches("{domain}").count().max(1);
+        let domain: String = values.domain.chars().map(harmless).take(each).collect();
+        let mut text = text.replace("{domain}", &domain);
         text.truncate(MAX_TEXT);
         Reply {
             status: self.status.clone(),
@@ -226,13 +232,21 @@ fn is_number(digits: &str) -> bool {
 
 fn parse_text(text: &str) -> Result<String, ReplyError> {
     let printable = text.bytes().all(|b| matches!(b, b' '..=b'~'));
-    if text.trim().is_empty() || text.len() > MAX_TEXT || !printable {
+    if text.trim().is_empty() || longest(text) > MAX_TEXT || !printable {
         return Err(ReplyError::Text);
     }
     match unknown_placeholder(text) {
         Some(name) => Err(ReplyError::Placeholder(name.to_owned())),
         None => Ok(text.to_owned()),
     }
+}
+
+/// With the longest address that there is, and without a domain, which is cut
+/// off where there is no room for it.
+fn longest(text: &str) -> usize {
+    let address = "2001:0db8:0000:0000:0000:0000:0000:0001";
+    let filled = text.replace("{address}", address).replace("{domain}", "");
+    filled.len()
 }
 
 fn unknown_placeholder(text: &str) -> Option<&str> {
@@ -370,6 +384,29 @@ mod tests {
         for (line, want) in table {
             assert_eq!(line.parse::<Template>(), Err(want), "{line}");
         }
+    }
+
+    #[test]
+    fn a_url_behind_a_long_domain_is_whole() {
+        let url = "https://mx.example.net/replies%20by%2Fcode.html?a=1&b=~%7E#550-521";
+        let line = format!("550 5.2.1 [{{domain}}] takes no mail over IPv6, {{domain}}. See {url}");
+        let template: Template = line.parse().unwrap();
+        let domain = "a.".repeat(125) + "example";
+        let address = "2001:db8::1".parse().unwrap();
+        for domain in [domain.as_str(), "contoso.com"] {
+            let reply = template.render(Values { address, domain }).to_string();
+            assert!(reply.ends_with(&format!(". See {url}")), "{reply}");
+            // RFC 5321 section 4.5.3.1.5, with CR LF and a path in front.
+            assert!(reply.len() <= 411, "{reply}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_an_address_makes_too_long_is_refused() {
+        let text = |length: usize| format!("450 4.7.25 [{{address}}]{}", "x".repeat(length));
+        let room = MAX_TEXT - "[2001:0db8:0000:0000:0000:0000:0000:0001]".len();
+        assert!(text(room).parse::<Template>().is_ok());
+        assert_eq!(text(room + 1).parse::<Template>(), Err(ReplyError::Text));
     }
 
     #[test]

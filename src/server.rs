@@ -9,15 +9,21 @@ pub use listeners::{Listeners, bind};
 
 use crate::{
     dns::Resolve,
-    milter::{callbacks, drain::Drain},
+    milter::{
+        closed::Closed,
+        connection::{Connection, End},
+        drain::Drain,
+    },
     snapshot::Snapshot,
+    telemetry::metrics::OpenConnection,
 };
-use indymilter::Config;
-use std::{io, sync::Arc, time::Duration};
+use listeners::Accepted;
+use std::{collections::HashMap, convert::Infallible, future::pending, sync::Arc, time::Duration};
 use tokio::{
     select,
-    sync::{Semaphore, watch},
-    time::{sleep, timeout},
+    sync::{OwnedSemaphorePermit, oneshot, watch},
+    task::{Id, JoinSet},
+    time::timeout,
 };
 
 /// Bounds of the milter protocol, which hold until the next start.
@@ -29,53 +35,95 @@ pub struct Bounds {
     pub drain_timeout: Duration,
 }
 
-/// Serves MTAs until `drain` is started, and then until no mail transaction is
-/// under way or the drain time-out is over. Connections that begin after a
-/// change of `current` work with the new snapshot.
-///
-/// # Errors
-/// When the sockets can't accept connections any more.
+/// Serves MTAs until `drain` is started. Then connections without a mail
+/// transaction are closed at once, and the others when it ends or the drain
+/// time-out is over. Connections whose client comes after a change of `current`
+/// work with the new snapshot.
 pub async fn run<R: Resolve>(
     listeners: Listeners,
     current: watch::Receiver<Arc<Snapshot<R>>>,
     bounds: Bounds,
     drain: Arc<Drain>,
-) -> io::Result<()> {
-    let listeners = listeners.until(Arc::clone(&drain).started());
-    let callbacks = callbacks::callbacks(current, Arc::clone(&drain));
-    let config = Config {
-        // The listeners have a limit of their own, which tells when it is
-        // reached; the library's lets connections wait in silence.
-        max_connections: Semaphore::MAX_PERMITS,
-        connection_timeout: bounds.idle_timeout,
-        ..Config::default()
-    };
-    let shutdown = async {
-        Arc::clone(&drain).started().await;
-        wait_for_transactions(&drain, bounds.drain_timeout).await;
-    };
-    let served = indymilter::run(listeners, callbacks, config, shutdown);
-    select! {
-        served = served => served,
-        () = hung(&drain, bounds.drain_timeout + GRACE) => Ok(()),
+) {
+    let mut listeners = listeners;
+    let mut connections = Connections::default();
+    loop {
+        select! {
+            biased;
+            () = drain.started() => break,
+            () = connections.forget_one() => {}
+            Accepted { stream, permit } = listeners.accept() => {
+                let (current, drain) = (current.clone(), Arc::clone(&drain));
+                connections.begin(permit, |end| {
+                    Connection::new(stream, bounds.idle_timeout, end, current, drain).serve()
+                });
+            }
+        }
     }
+    drop(listeners);
+    connections.end(&drain, bounds.drain_timeout).await;
 }
 
-/// How long sessions may take to end once they are told to. One that waits for
-/// an MTA which does not read would hold us for its idle time-out.
-const GRACE: Duration = Duration::from_secs(5);
-
-async fn hung(drain: &Arc<Drain>, patience: Duration) {
-    Arc::clone(drain).started().await;
-    sleep(patience).await;
-    tracing::warn!("connections of MTAs that do not answer are cut off");
+/// The connections that are open, each a task of its own, so that a panic ends
+/// one alone.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<Result<(), Closed>>,
+    open: HashMap<Id, Open>,
 }
 
-async fn wait_for_transactions(drain: &Drain, patience: Duration) {
-    if timeout(patience, drain.finished()).await.is_err() {
-        tracing::warn!(
-            transactions = drain.under_way(),
-            "limits.drain_timeout is over: the mail under way is cut off, and the MTA defers it"
-        );
+/// What an open connection has outside of its task.
+struct Open {
+    /// Dropped, it tells the connection to end.
+    _end: oneshot::Sender<Infallible>,
+    /// Its place among the connections that may be open.
+    _permit: OwnedSemaphorePermit,
+    _counted: OpenConnection,
+}
+
+impl Connections {
+    fn begin<F>(&mut self, permit: OwnedSemaphorePermit, serve: impl FnOnce(End) -> F)
+    where
+        F: Future<Output = Result<(), Closed>> + Send + 'static,
+    {
+        let (tell, end) = oneshot::channel();
+        let task = self.tasks.spawn(serve(end));
+        let open = Open {
+            _end: tell,
+            _permit: permit,
+            _counted: OpenConnection::count(),
+        };
+        self.open.insert(task.id(), open);
+    }
+
+    /// Waits until a connection is closed, and tells why; waits for ever if
+    /// there is none.
+    async fn forget_one(&mut self) {
+        let id = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, served))) => {
+                served.unwrap_or_else(|closed| closed.tell());
+                id
+            }
+            // A panic, which is told where it happens.
+            Some(Err(error)) => error.id(),
+            None => return pending().await,
+        };
+        self.open.remove(&id);
+    }
+
+    async fn end(mut self, drain: &Drain, patience: Duration) {
+        self.open.clear();
+        let all_closed = async {
+            while !self.tasks.is_empty() {
+                self.forget_one().await;
+            }
+        };
+        if timeout(patience, all_closed).await.is_err() {
+            tracing::warn!(
+                transactions = drain.under_way(),
+                "limits.drain_timeout is over: the mail under way is cut off, and the MTA defers it"
+            );
+            self.tasks.shutdown().await;
+        }
     }
 }

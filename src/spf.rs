@@ -47,6 +47,9 @@ pub struct Outcome {
     /// The domain of that identity in A-labels, as asked for in the DNS; `None`
     /// when there is none that could be.
     pub domain: Option<String>,
+    /// The mechanism that matched, with its qualifier unless that is `+`; `None`
+    /// when none did.
+    pub term: Option<String>,
     /// The term that decided, or what is wrong: one line of printable ASCII.
     pub reason: String,
     /// What the domain says of a fail (`exp=`, RFC 7208 section 6.2); only
@@ -160,6 +163,7 @@ impl Outcome {
             result,
             identity: sender.identity,
             domain: sender.domain.as_ref().ok().map(ToString::to_string),
+            term: None,
             reason: one_line(&reason),
             explanation: None,
         }

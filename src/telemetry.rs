@@ -1,20 +1,33 @@
-//! Everything that is said about a decision, from one value.
+//! Everything that is said about a decision, from one value: the log line in
+//! each of its forms, and the counters.
+//!
+//! What is said goes through [`log`], which never makes mail wait.
 
-mod closed_connections;
+mod decision_fields;
 mod decision_line;
-mod set_up;
+mod escape;
+mod json;
+pub mod log;
+pub mod metrics;
+mod panics;
+#[cfg(test)]
+mod sample;
 
-pub use set_up::{init, log_panics};
+pub use decision_fields::NAMES as FIELD_NAMES;
+pub use decision_line::NAMES as LINE_FIELD_NAMES;
+pub use panics::log_panics;
 
 use crate::{
-    address::{Client, Recipient, ReversePath},
+    address::{Client, Domain, Recipient, ReversePath},
     config::Mode,
-    dkim, opt_in,
+    dkim,
+    dns::Name,
+    opt_in,
     policy::{Ptr, Rule, Stage},
-    reply::Reply,
+    reply::{Class, Reply},
     spf,
 };
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// The tracing target of decision lines.
 pub const TARGET: &str = "sixgate::decision";
@@ -42,10 +55,16 @@ pub struct Decision<'a> {
     pub recipient: Option<&'a Recipient>,
     /// How many recipients the message has so far.
     pub recipients: usize,
+    /// Their domains, each once; those of the first ones if there are many.
+    pub recipient_domains: &'a [Domain],
+    /// Whether there are more domains than these.
+    pub more_recipient_domains: bool,
     /// Who decided about the last recipient's opt-in.
     pub opt_in: Option<opt_in::Source>,
     /// Whether the client has a PTR record, if that was needed.
     pub ptr: Option<Ptr>,
+    /// The names that it gives, if they were waited for.
+    pub ptr_names: &'a [Name],
     /// What SPF said, if it was waited for.
     pub spf: Option<&'a spf::Outcome>,
     /// Whether there is a DKIM-Signature field.
@@ -56,13 +75,65 @@ pub struct Decision<'a> {
     pub waited: Duration,
 }
 
-/// Tells a decision: one line at info.
+/// What was decided, whether or not it is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The mail goes on.
+    Accept,
+    /// A 5xx reply: the sender gives up.
+    Reject,
+    /// A 4xx reply: the sender tries again.
+    Defer,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 3] = [Self::Accept, Self::Reject, Self::Defer];
+
+    /// The name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Reject => "reject",
+            Self::Defer => "defer",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Decision<'_> {
+    /// What was decided.
+    pub fn action(&self) -> Action {
+        match self.reply.map(Reply::class) {
+            None => Action::Accept,
+            Some(Class::Permanent) => Action::Reject,
+            Some(Class::Transient) => Action::Defer,
+        }
+    }
+
+    /// Whether the MTA is told to refuse.
+    pub fn is_refused(&self) -> bool {
+        match self.mode {
+            Mode::Enforce => self.reply.is_some(),
+            Mode::Observe => false,
+        }
+    }
+}
+
+/// Tells a decision: one line at info, and the counters.
 pub fn decided(decision: &Decision<'_>) {
-    tracing::info!(target: TARGET, "{}", decision_line::render(decision));
+    metrics::get().decided(decision);
+    log::decided(decision);
 }
 
 /// Tells that a connection or mail transaction is not checked: one line at
-/// debug.
-pub fn exempt(client: &Client, rule: Rule) {
-    tracing::debug!(target: TARGET, "NOQUEUE: accept: rule={rule} client={}", decision_line::client(client));
+/// debug, and the counters.
+pub fn exempt(client: &Client, stage: Stage, rule: Rule) {
+    metrics::get().exempt(client, rule);
+    log::exempt(client, stage, rule);
 }

@@ -65,13 +65,23 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         ),
         (
             "log:\n  colour: red\n",
-            "2: log.colour: unknown key; allowed here: level",
+            "2: log.colour: unknown key; allowed here: format, level, target",
         ),
         (
             "lisetn: inet:127.0.0.1:8894\n",
             "1: lisetn: unknown key; did you mean listen? (allowed here: listen, socket_mode, \
-             socket_group, allow_peers, mode, opt_in, reverse_dns, on_dns_failure, exempt, replies, \
-             authentication_results, dns, spf, dkim, limits, log)",
+             socket_group, allow_peers, mode, observe_domains, opt_in, reverse_dns, on_dns_failure, exempt, replies, \
+             authentication_results, dns, spf, dkim, limits, log, metrics)",
+        ),
+        (
+            "opt_in:\n  dnszone: opt-in.example.org\n",
+            "2: opt_in.dnszone: unknown key; did you mean dns_zone? \
+             (allowed here: default, domains, files, managed_file, dns_zone, socketmap, cache)",
+        ),
+        (
+            "opt_in:\n  cache:\n    postive: 5m\n",
+            "3: opt_in.cache.postive: unknown key; did you mean positive? \
+             (allowed here: positive, negative, stale)",
         ),
         (
             "mode: enforce\n\nmode: observe\n",
@@ -261,6 +271,56 @@ fn sockets_that_are_nearly_right_are_refused() {
 }
 
 #[test]
+fn opt_in_servers_that_are_nearly_right_are_refused() {
+    assert_refused(&[
+        (
+            "opt_in:\n  dns_zone: .opt-in.example.org\n",
+            "2: opt_in.dns_zone: \".opt-in.example.org\" is no zone: it has an empty label \
+             (two dots in a row or a leading dot); write opt-in.example.org",
+        ),
+        (
+            "opt_in:\n  dns_zone: opt-in.example.org=127.0.0.2\n",
+            "2: opt_in.dns_zone: \"opt-in.example.org=127.0.0.2\" is no zone: it has a \
+             character that no domain name has; write opt-in.example.org",
+        ),
+        (
+            "opt_in:\n  dns_zone: [a.example, b.example]\n",
+            "2: opt_in.dns_zone: found a list; write a zone such as opt-in.example.org",
+        ),
+        (
+            "opt_in:\n  socketmap: socketmap:inet:127.0.0.1:10001:opt-in\n",
+            "2: opt_in.socketmap: \"socketmap:inet:127.0.0.1:10001:opt-in\" is no socketmap \
+             server; write \"inet:127.0.0.1:10001:opt-in\"",
+        ),
+        (
+            "opt_in:\n  socketmap: inet:127.0.0.1:10001\n",
+            "2: opt_in.socketmap: there is no map name; \
+             write \"inet:127.0.0.1:10001:opt-in\", with the map that you mean",
+        ),
+        (
+            "opt_in:\n  socketmap: unix:/run/opt-in.sock\n",
+            "2: opt_in.socketmap: there is no map name; \
+             write unix:/run/opt-in.sock:opt-in, with the map that you mean",
+        ),
+        (
+            "opt_in:\n  socketmap: pgsql:/etc/postfix/opt-in.cf\n",
+            "2: opt_in.socketmap: \"pgsql:/etc/postfix/opt-in.cf\" is no socketmap server; \
+             write one such as inet:127.0.0.1:10001:opt-in or unix:/run/opt-in.sock:opt-in",
+        ),
+        (
+            "opt_in:\n  cache:\n    stale: 24\n",
+            "3: opt_in.cache.stale: \"24\" has no unit; \
+             write a duration such as 500ms, 2s, 5m, 2h or 1d",
+        ),
+        (
+            "opt_in:\n  cache: 5m\n",
+            "2: opt_in.cache: found string \"5m\"; \
+             write keys below it (positive, negative, stale)",
+        ),
+    ]);
+}
+
+#[test]
 fn what_this_machine_does_not_have_is_refused() {
     assert_refused(&[
         (
@@ -312,9 +372,27 @@ fn wrong_words_and_texts_are_refused() {
             "2: opt_in.default: \"maybe\" is no value of this key; write yes or no",
         ),
         (
-            "opt_in:\n  domains:\n    - example.org\n    - .example.org\n",
-            "4: opt_in.domains: \".example.org\" is no domain: it has an empty label \
-             (two dots in a row or a leading dot); write example.org",
+            "opt_in:\n  domains:\n    - example.org\n    - \"*.example.org\"\n",
+            "4: opt_in.domains: \"*.example.org\" is no domain: it has a character that no \
+             domain name has; write .example.org",
+        ),
+        (
+            "opt_in:\n  domains:\n    - !example.org\n",
+            "3: opt_in.domains: quote what begins with !, or YAML takes it for a tag",
+        ),
+        (
+            "opt_in: {domains: [!example.org]}\n",
+            "1: opt_in: this is no YAML (did not find expected whitespace or line break); \
+             quote what begins with !",
+        ),
+        (
+            "opt_in:\n  domains: [example.org, \"!Example.org\"]\n",
+            "2: opt_in.domains: !example.org contradicts example.org; remove one of them",
+        ),
+        (
+            "opt_in:\n  files: lists/a.list\n",
+            "2: opt_in.files: \"lists/a.list\" is no path; write an absolute path such as \
+             /etc/sixgate/opt-in.list",
         ),
         (
             "replies:\n  no_ptr: 550 4.7.25 No PTR\n",
@@ -334,6 +412,15 @@ fn wrong_words_and_texts_are_refused() {
             "log:\n  level: verbose\n",
             "2: log.level: \"verbose\" is no level; write error, warn, info, debug or trace, \
              or a filter such as info,sixgate::dns=debug",
+        ),
+        (
+            "log: {target: journal}\n",
+            "1: log.target: \"journal\" is no value of this key; write journald",
+        ),
+        (
+            "metrics:\n  listen: 127.0.0.1:9894\n",
+            "2: metrics.listen: \"127.0.0.1:9894\" is no address to serve on; \
+             write \"inet:127.0.0.1:9894\"",
         ),
     ]);
 }
@@ -472,7 +559,7 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
             "exempt.networks: ::/0 exempts a large part of the Internet",
         ),
         (
-            "opt_in: {domains: []}",
+            "",
             "opt_in: no domain has opted in, so all mail over IPv6 is refused",
         ),
         (
@@ -504,7 +591,15 @@ socket_mode: 0640
 socket_group: root
 allow_peers: 192.0.2.0/24
 mode: observe
-opt_in: {default: yes, domains: [example.org, "bücher.example", no]}
+observe_domains: [.example.org, "!x.example.org"]
+opt_in:
+  default: yes
+  domains: [example.org, "bücher.example", no, .example.org, "!.example.net"]
+  files: [FOLDER/opt-in.d, FOLDER/customers.list]
+  managed_file: FOLDER/managed.list
+  dns_zone: Opt-In.example.org.
+  socketmap: "inet:[::1]:10001:opt-in"
+  cache: {positive: 90s, negative: 0s, stale: 36h}
 reverse_dns: confirmed
 on_dns_failure: accept
 exempt: {networks: ["2001:db8::", "::/0", 10.0.0.0/8], authenticated: no, tls: any}
@@ -518,10 +613,17 @@ dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1
 spf: {max_lookups: 5, max_void_lookups: 0}
 dkim: {max_signatures: 1, min_rsa_bits: 2048}
 limits: {connections: 1, header_bytes: 65537, stage_timeout: 9500ms, idle_timeout: 5m, drain_timeout: 0s}
-log: {level: "warn,sixgate::dns=debug"}
+log: {format: json, level: "warn,sixgate::dns=debug", target: syslog}
+metrics: {listen: ["inet:[::1]:9894", inet:localhost:9894]}
 "#;
-    let shown = stdout(&run_with(everything, &["check-config", "--show"]));
-    let meant = Config::parse(everything, "").unwrap();
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("opt-in.d")).unwrap();
+    for list in ["opt-in.d/a.list", "customers.list", "managed.list"] {
+        fs::write(folder.path().join(list), "# empty\n").unwrap();
+    }
+    let everything = everything.replace("FOLDER", folder.path().to_str().unwrap());
+    let shown = stdout(&run_with(&everything, &["check-config", "--show"]));
+    let meant = Config::parse(&everything, "").unwrap();
     assert_eq!(Config::parse(&shown, "").unwrap(), meant);
     // It would prove nothing of a key that has its default.
     let default = Config::default().to_yaml();

@@ -181,7 +181,12 @@ fn every_check_is_told_also_those_that_the_gate_would_not_need() {
     assert_eq!(told["recipients"][0]["opt_in"], "no");
     assert_eq!(told["recipients"][0]["verdict"]["rule"], "not-opted-in");
     assert_eq!(told["recipients"][1]["opt_in"], "yes");
+    assert_eq!(told["recipients"][0]["reason"], "no source knows it");
     assert_eq!(told["recipients"][1]["source"], "domains");
+    assert_eq!(
+        told["recipients"][1]["reason"],
+        "contoso.com in opt_in.domains"
+    );
     assert_eq!(told["recipients"][1]["verdict"]["rule"], "spf-pass");
     assert_eq!(told["verdict"]["rule"], "spf-pass");
     let questions = told["dns"].as_array().expect("questions");

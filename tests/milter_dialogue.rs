@@ -424,8 +424,10 @@ fn decision_lines_tell_what_decided() {
     assert_eq!(mta.eom().reply, Reply::Continue);
     let line = world.daemon.log().wait_for(&["rule=spf-pass"]);
     let want = "4F9D195432C: accept: rule=spf-pass mode=enforce client=unknown[2001:db8:1::10] \
-                from=<a@good.example> nrcpt=1 helo=<mail.good.example> ptr=found opt_in=domains \
-                spf=pass spf_domain=good.example dkim=none";
+                from=<a@good.example> nrcpt=1 rcpt_domains=contoso.com helo=<mail.good.example> \
+                ptr=found ptr_names=mail.good.example opt_in=domains spf=pass \
+                spf_identity=mailfrom spf_domain=good.example spf_term=ip6:2001:db8:1::/64 \
+                dkim=none";
     assert!(line.contains(want), "{line}");
 }
 
@@ -470,17 +472,86 @@ fn a_reload_changes_what_new_connections_get_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
-fn sigterm_lets_mail_transactions_end_and_no_new_one_begin() {
+fn an_exemption_does_not_outlive_its_mail_transaction_whatever_the_mta_leaves_out() {
     let world = World::new("");
-    let mut under_way = world.mta_with_client("2001:db8:1::10");
-    assert_eq!(under_way.mail(&["<a@good.example>"]), Reply::Continue);
-    let mut idle = world.mta_with_client("2001:db8:1::10");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    mta.macros(Command::Mail, &[("{auth_authen}", "alice")]);
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Accept);
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    mta.macros(Command::Mail, &[("{auth_authen}", "alice")]);
+    mta.macros(Command::Mail, &[]);
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+}
+
+#[test]
+fn what_comes_out_of_order_ends_the_mail_transaction_with_a_temporary_failure() {
+    let world = World::new("");
+    let table: [(&str, &str); 7] = [
+        // commands before, and one that does not follow them
+        ("", "R"),
+        ("", "E"),
+        ("M", "N"),
+        ("M", "E"),
+        ("MRL", "E"),
+        ("MRN", "R"),
+        ("MRN", "N"),
+    ];
+    for (before, command) in table {
+        let mut mta = world.mta_with_client("2001:db8:1::10");
+        let mut send = |command: char| match command {
+            'M' => mta.mail(&["<a@good.example>"]),
+            'R' => mta.rcpt(&["<b@contoso.com>"]),
+            'L' => mta.header("From", " a@good.example"),
+            'N' => mta.eoh(),
+            _ => mta.eom().reply,
+        };
+        for command in before.chars() {
+            assert_eq!(send(command), Reply::Continue, "{before}");
+        }
+        for command in [command, "N", "E"] {
+            let reply = command.chars().map(&mut send).last();
+            assert_eq!(reply, Some(smtp(TEMPORARY)), "{before} {command}");
+        }
+        assert_eq!(send('M'), Reply::Continue);
+    }
+}
+
+#[test]
+fn sigterm_closes_what_is_idle_and_lets_mail_transactions_end() {
+    let world = World::new("");
+    let begun = || {
+        let mut mta = world.mta_with_client("2001:db8:1::10");
+        assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+        mta
+    };
+    let mut accepted = begun();
+    assert_eq!(accepted.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    let mut refused = begun();
+    let mut given_up = begun();
+    let mut after_a_message = begun();
+    assert_eq!(after_a_message.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    let end = after_a_message.message(MESSAGE, 65535);
+    assert_eq!(end.reply, Reply::Continue);
+    let idle = [
+        MilterClient::connect_only(&world.daemon.address()),
+        world.mta(),
+        world.mta_with_client("2001:db8:1::10"),
+        after_a_message,
+    ];
 
     world.daemon.signal(Signal::SIGTERM);
-    world.daemon.wait_for_notification("STOPPING=1");
-    assert_eq!(idle.mail(&["<a@good.example>"]), smtp(TEMPORARY));
-    assert_eq!(under_way.rcpt(&["<b@contoso.com>"]), Reply::Continue);
-    assert_eq!(under_way.message(MESSAGE, 65535).reply, Reply::Continue);
+    for mut mta in idle {
+        assert_eq!(mta.receive_frame(), None);
+    }
+    assert!(!world.daemon.socket().exists());
+    assert_eq!(refused.rcpt(&["<b@other.example>"]), smtp(NOT_OPTED_IN));
+    assert_eq!(refused.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    assert_eq!(accepted.message(MESSAGE, 65535).reply, Reply::Continue);
+    assert_eq!(accepted.receive_frame(), None);
+    refused.mail(&["<a@bad.example>"]);
+    assert_eq!(refused.receive_frame(), None);
+    given_up.abort();
+    assert_eq!(given_up.receive_frame(), None);
     assert!(world.daemon.stop().success());
 }
 
@@ -493,7 +564,8 @@ fn what_does_not_end_within_the_drain_timeout_is_cut_off() {
     world
         .daemon
         .log()
-        .wait_for(&["limits.drain_timeout is over"]);
+        .wait_for(&["limits.drain_timeout is over", "transactions=1"]);
+    assert_eq!(mta.receive_frame(), None);
     assert!(world.daemon.stop().success());
 }
 

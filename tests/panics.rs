@@ -11,6 +11,7 @@ use sixgate::{
     config::{Config, Socket},
     dns::{Answer, Failure, Mx, Name, Resolve},
     milter::drain::Drain,
+    opt_in::Sources,
     server::{self, Bounds},
     snapshot::Snapshot,
     telemetry,
@@ -23,10 +24,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use support::{
-    daemon::PATIENCE,
-    milter::{Address, MilterClient, Reply},
-};
+use support::milter::{Address, MilterClient, Reply};
 use tokio::sync::watch;
 
 /// Panics over the PTR of 2001:db8::bad and the SPF record of panic.example.
@@ -72,7 +70,8 @@ fn snapshot(socket: &Path, change: impl FnOnce(&mut Config)) -> Arc<Snapshot<Pan
     let mut config = Config::parse(text, "milter.yaml").expect("a configuration");
     config.listen = vec![Socket::Unix(PathBuf::from(socket))];
     change(&mut config);
-    Arc::new(Snapshot::new(config, Panicky))
+    let sources = Sources::open(&config.opt_in, None).expect("the lists");
+    Arc::new(Snapshot::new(config, sources, Panicky))
 }
 
 /// Runs the server and `dialogue` beside it. The number of mail transactions
@@ -92,12 +91,9 @@ fn serve(
         let drain = Arc::<Drain>::default();
         let serving = tokio::spawn(server::run(listeners, current, bounds, Arc::clone(&drain)));
         let played = tokio::task::spawn_blocking(dialogue).await;
-        // The sessions whose MTAs have just left may need a moment.
-        let _ = tokio::time::timeout(PATIENCE, drain.finished()).await;
-        let left = drain.under_way();
         drain.start();
-        serving.await.expect("no panic").expect("no error");
-        played.ok().map(|()| left)
+        serving.await.expect("no panic");
+        played.ok().map(|()| drain.under_way())
     })
 }
 

@@ -1,7 +1,7 @@
 //! A look-up that is under way: started as soon as its input is known, awaited
 //! only where a rule needs it.
 
-use std::panic::resume_unwind;
+use std::{panic::resume_unwind, time::Duration};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -17,15 +17,21 @@ pub struct Pending<T> {
 
 impl<T: Clone + Send + 'static> Pending<T> {
     /// Starts `work`. When it has no result by `deadline`, the result is
-    /// `in_doubt`.
+    /// `in_doubt`. `found` hears of the result and how long it took, whether or
+    /// not anybody waits for it.
     pub fn start(
         deadline: Instant,
         in_doubt: T,
+        found: fn(&T, Duration),
         work: impl Future<Output = T> + Send + 'static,
     ) -> Self {
         let too_late = in_doubt.clone();
-        let task =
-            tokio::spawn(async move { timeout_at(deadline, work).await.unwrap_or(too_late) });
+        let start = Instant::now();
+        let task = tokio::spawn(async move {
+            let result = timeout_at(deadline, work).await.unwrap_or(too_late);
+            found(&result, start.elapsed());
+            result
+        });
         Self {
             task,
             in_doubt,
@@ -67,7 +73,7 @@ impl<T> Drop for Pending<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{future::pending, time::Duration};
+    use std::future::pending;
 
     fn in_an_hour() -> Instant {
         Instant::now() + Duration::from_secs(3600)
@@ -75,7 +81,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_result_is_found_once_and_kept() {
-        let mut value = Pending::start(in_an_hour(), 0, async { 7 });
+        let mut value = Pending::start(in_an_hour(), 0, |_, _| {}, async { 7 });
         assert_eq!(value.known(), None);
         assert_eq!(*value.get().await, 7);
         assert_eq!(*value.get().await, 7);
@@ -84,7 +90,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_known_by_the_deadline_stays_in_doubt() {
-        let mut value = Pending::start(Instant::now(), "in doubt", pending());
+        let mut value = Pending::start(Instant::now(), "in doubt", |_, _| {}, pending());
         assert_eq!(*value.get().await, "in doubt");
     }
 
@@ -92,7 +98,7 @@ mod tests {
     #[should_panic = "forced by the test"]
     async fn a_defect_is_not_taken_for_doubt() {
         let work = async { panic!("forced by the test") };
-        let mut value = Pending::start(in_an_hour(), "in doubt", work);
+        let mut value = Pending::start(in_an_hour(), "in doubt", |_, _| {}, work);
         value.get().await;
     }
 }

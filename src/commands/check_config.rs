@@ -8,13 +8,18 @@ use crate::{
     config::Config,
     dns::system_servers,
     exit::{Exit, Failure},
+    opt_in::Sources,
 };
 use std::io::{self, Write};
 
 pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
     let path = &arguments.config.path;
     let config = Config::load_for_host(path)?;
-    for warning in config.warnings().into_iter().chain(no_dns_server(&config)) {
+    let sources = Sources::open(&config.opt_in, None)?;
+    let mut warnings = config.warnings();
+    warnings.extend(sources.warning().map(str::to_owned));
+    warnings.extend(no_dns_server(&config));
+    for warning in warnings {
         eprintln!("{}: warning: {warning}", path.display());
     }
     let verdict = match arguments.show {

@@ -16,7 +16,7 @@ use crate::{
     dkim,
     dns::{Dns, Traced},
     exit::{Exit, Failure},
-    opt_in,
+    opt_in::{self, Sources},
     policy::{Confirmation, Facts},
     ptr::Reverse,
     spf,
@@ -31,6 +31,7 @@ use std::io::Write;
 /// resolver.
 pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
+    let sources = Sources::open(&config.opt_in, None)?;
     let message = match &arguments.message {
         Some(file) => Some(message::read(file).map_err(|e| Failure::new(Exit::NoInput, e))?),
         None => None,
@@ -39,7 +40,7 @@ pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Os, e))?;
-    let findings = runtime.block_on(find_out(&config, arguments, message.as_ref()))?;
+    let findings = runtime.block_on(find_out(&config, sources, arguments, message.as_ref()))?;
     print(
         &report::Report::new(&config, arguments, &findings),
         arguments.json,
@@ -49,13 +50,21 @@ pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
 
 /// Everything that can be known of the mail.
 struct Findings {
-    recipients: Vec<(Recipient, opt_in::Answer)>,
+    recipients: Vec<Addressee>,
     reverse: Reverse,
     confirmation: Confirmation,
     spf: spf::Outcome,
     spf_trace: spf::Trace,
     dkim: Option<dkim::Outcome>,
     questions: Vec<crate::dns::Question>,
+}
+
+/// A recipient and whether its domain has opted in.
+struct Addressee {
+    recipient: Recipient,
+    answer: opt_in::Answer,
+    /// Why, for people.
+    reason: String,
 }
 
 impl Findings {
@@ -75,17 +84,17 @@ impl Findings {
 
 async fn find_out(
     config: &Config,
+    sources: Sources,
     arguments: &Explain,
     message: Option<&Message>,
 ) -> Result<Findings, Failure> {
     let dns = Dns::new(&config.dns).map_err(|e| Failure::new(Exit::Unavailable, e))?;
-    let checks = Checks::new(config, Traced::new(dns));
+    let checks = Checks::new(config, sources, Traced::new(dns));
     let sender = Sender {
         client: arguments.client.to_canonical(),
         reverse_path: ReversePath::parse(&arguments.from),
         helo: arguments.helo.clone(),
     };
-    let recipients = arguments.to.iter().map(|to| Recipient::parse(to, None));
     let (mut reverse, mut confirmation) = checks.reverse(sender.client);
     let (spf, spf_trace) = checks.spf_explained(&sender).await;
     let dkim = match message {
@@ -93,12 +102,7 @@ async fn find_out(
         None => None,
     };
     Ok(Findings {
-        recipients: recipients
-            .map(|recipient| {
-                let answer = checks.opt_in(recipient.domain.name());
-                (recipient, answer)
-            })
-            .collect(),
+        recipients: recipients(arguments, &checks).await,
         reverse: reverse.get().await.clone(),
         confirmation: *confirmation.get().await,
         spf,
@@ -106,6 +110,23 @@ async fn find_out(
         dkim,
         questions: checks.resolver().questions(),
     })
+}
+
+async fn recipients(arguments: &Explain, checks: &Checks<Traced<Dns>>) -> Vec<Addressee> {
+    let mut answered = Vec::with_capacity(arguments.to.len());
+    for to in &arguments.to {
+        let recipient = Recipient::parse(to, None);
+        let domain = recipient.domain.name();
+        let answer = checks.opt_in(domain).await;
+        let sources = checks.opt_in_sources();
+        let listed = domain.and_then(|domain| sources.listed(domain));
+        answered.push(Addressee {
+            answer,
+            reason: sources.reason(answer, listed.as_ref()),
+            recipient,
+        });
+    }
+    answered
 }
 
 /// `None` if nothing is signed.

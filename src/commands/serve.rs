@@ -10,6 +10,8 @@ use crate::{
     dns::Dns,
     exit::{Exit, Failure},
     milter::drain::Drain,
+    monitor,
+    opt_in::Sources,
     server::{self, Bounds, Listeners, open_files},
     snapshot::Snapshot,
     telemetry,
@@ -25,6 +27,7 @@ use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::spawn_blocking,
 };
 
 /// Serves until a signal ends it.
@@ -34,16 +37,24 @@ use tokio::{
 /// can't be opened, for example.
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = Config::load_for_host(file)?;
-    telemetry::init(&config.log);
-    for warning in config.warnings() {
-        tracing::warn!("{}: {warning}", file.display());
+    let log = telemetry::log::init(&config.log);
+    let served = start(file, config);
+    if let Err(failure) = &served {
+        log.last_word(&failure.error);
     }
+    served
+}
+
+fn start(file: &Path, config: Config) -> Result<(), Failure> {
+    let sources = Sources::open(&config.opt_in, None)?;
+    warn(file, &config, &sources);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Os, error))?;
     runtime.block_on(async {
-        let snapshot = snapshot(config).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        let snapshot =
+            snapshot(config, sources).map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let served = serve(file, snapshot).await;
         served.map_err(|error| Failure::new(Exit::Os, error))
     })
@@ -52,7 +63,10 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
 async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
     let config = &snapshot.config;
     open_files::allow(config.limits.connections);
+    let limit = i64::try_from(config.limits.connections).unwrap_or(i64::MAX);
+    telemetry::metrics::get().connections.limit.set(limit);
     let listeners = server::bind(config).await?;
+    let monitored = monitor::bind(&config.metrics.listen).await?;
     let bounds = Bounds {
         idle_timeout: config.limits.idle_timeout,
         drain_timeout: config.limits.drain_timeout,
@@ -63,7 +77,9 @@ async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
         sender,
         hangup: signal(SignalKind::hangup())?,
     };
-    run_until_signal(listeners, current, bounds, reloader).await
+    let drain = Arc::<Drain>::default();
+    monitor::serve(monitored, current.clone(), Arc::clone(&drain));
+    run_until_signal(listeners, current, bounds, reloader, drain).await
 }
 
 async fn run_until_signal(
@@ -71,12 +87,12 @@ async fn run_until_signal(
     current: watch::Receiver<Arc<Snapshot<Dns>>>,
     bounds: Bounds,
     mut reloader: Reloader,
+    drain: Arc<Drain>,
 ) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     notify(&[NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    let drain = Arc::<Drain>::default();
     let until_signal = async {
         select! {
             _ = terminate.recv() => {}
@@ -88,12 +104,28 @@ async fn run_until_signal(
         tracing::info!("stopping");
         Ok(())
     };
-    let serving = server::run(listeners, current, bounds, Arc::clone(&drain));
-    select! {
-        ended = async { tokio::try_join!(until_signal, serving) } => ended?,
-        never = watchdog::feed() => match never {},
-    };
+    // A task of its own, for connections to begin where they are accepted.
+    let serving = tokio::spawn(serve_watched(
+        listeners,
+        current,
+        bounds,
+        Arc::clone(&drain),
+    ));
+    let serving = async { serving.await.context("the server failed") };
+    tokio::try_join!(until_signal, serving)?;
     Ok(())
+}
+
+async fn serve_watched(
+    listeners: Listeners,
+    current: watch::Receiver<Arc<Snapshot<Dns>>>,
+    bounds: Bounds,
+    drain: Arc<Drain>,
+) {
+    select! {
+        () = server::run(listeners, current, bounds, drain) => {}
+        never = watchdog::feed() => match never {},
+    }
 }
 
 /// Asks the service manager not to kill us while mail under way may still end.
@@ -102,9 +134,17 @@ fn patience_with(bounds: Bounds) -> NotifyState<'static> {
     NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX))
 }
 
-fn snapshot(config: Config) -> Result<Arc<Snapshot<Dns>>> {
+fn snapshot(config: Config, sources: Sources) -> Result<Arc<Snapshot<Dns>>> {
     let dns = Dns::new(&config.dns).context("can't set the DNS resolver up")?;
-    Ok(Arc::new(Snapshot::new(config, dns)))
+    sources.follow();
+    Ok(Arc::new(Snapshot::new(config, sources, dns)))
+}
+
+fn warn(file: &Path, config: &Config, sources: &Sources) {
+    let warnings = config.warnings().into_iter();
+    for warning in warnings.chain(sources.warning().map(str::to_owned)) {
+        tracing::warn!("{}: {warning}", file.display());
+    }
 }
 
 /// Reads the configuration again at SIGHUP.
@@ -116,14 +156,19 @@ struct Reloader {
 
 impl Reloader {
     async fn run(&mut self) {
+        let reloads = &telemetry::metrics::get().reloads;
         while let Some(()) = self.hangup.recv().await {
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
                 Err(_no_clock) => notify(&[NotifyState::Reloading]),
             }
-            match self.reload() {
-                Ok(()) => tracing::info!("configuration reloaded"),
+            match self.reload().await {
+                Ok(()) => {
+                    reloads.success.inc();
+                    tracing::info!("configuration reloaded");
+                }
                 Err(error) => {
+                    reloads.failure.inc();
                     tracing::error!("configuration not reloaded, the old one stays: {error:#}");
                 }
             }
@@ -131,11 +176,20 @@ impl Reloader {
         }
     }
 
-    fn reload(&self) -> Result<()> {
+    async fn reload(&self) -> Result<()> {
         let config = Config::load_for_host(&self.file)?;
+        let sources = self.sources(&config).await?;
         self.warn_about_what_needs_a_restart(&config);
-        self.sender.send_replace(snapshot(config)?);
+        self.sender.send_replace(snapshot(config, sources)?);
         Ok(())
+    }
+
+    /// Reads the lists where nobody waits: connections are served meanwhile.
+    async fn sources(&self, config: &Config) -> Result<Sources> {
+        let config = config.opt_in.clone();
+        let old = self.sender.borrow().checks.opt_in_sources().clone();
+        let read = spawn_blocking(move || Sources::open(&config, Some(&old)));
+        Ok(read.await??)
     }
 
     fn warn_about_what_needs_a_restart(&self, new: &Config) {
@@ -158,7 +212,10 @@ impl Reloader {
                 "limits.drain_timeout",
                 old.limits.drain_timeout != new.limits.drain_timeout,
             ),
-            ("log.level", old.log != new.log),
+            ("log.format", old.log.format != new.log.format),
+            ("log.level", old.log.level != new.log.level),
+            ("log.target", old.log.target != new.log.target),
+            ("metrics.listen", old.metrics != new.metrics),
         ];
         for (key, _) in keys.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("{key} has changed, which takes effect at the next start");

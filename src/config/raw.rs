@@ -5,9 +5,11 @@
 //! [`super`], and a line to milter.yaml.example.
 
 use super::{
-    AuthenticationResults, Config, ConfigError, Dkim, Dns, Limits, Log, Mode, OptIn, Socket, Spf,
+    AuthenticationResults, Config, ConfigError, Dkim, Dns, Limits, Log, Metrics, Mode, OptIn,
+    Socket, Spf,
     addresses::Network,
     host::{KnownGroup, PlacedSocket},
+    lists::ListEntry,
     section,
     sockets::{GroupName, MilterSocket, SocketMode},
     syntax,
@@ -16,6 +18,7 @@ use super::{
     words::Word,
 };
 use crate::{
+    opt_in::entry::Entry,
     policy::{ExemptTls, OnDnsFailure, ReverseDns, Settings},
     reply::{Replies, Template},
 };
@@ -65,6 +68,8 @@ struct File {
     allow_peers: Vec<IpNet>,
     #[serde(with = "Scalar::<Word<Mode>>")]
     mode: Mode,
+    #[serde(with = "List::<ListEntry>")]
+    observe_domains: Vec<Entry>,
     #[serde(with = "section")]
     opt_in: OptIn,
     #[serde(with = "Scalar::<Word<ReverseDns>>")]
@@ -87,6 +92,8 @@ struct File {
     limits: Limits,
     #[serde(with = "section")]
     log: Log,
+    #[serde(with = "section")]
+    metrics: Metrics,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -149,6 +156,7 @@ impl From<File> for Config {
             socket_group: file.socket_group,
             allow_peers: file.allow_peers,
             mode: file.mode,
+            observe_domains: file.observe_domains,
             opt_in: file.opt_in,
             policy: Settings {
                 exempt_networks: file.exempt.networks,
@@ -164,6 +172,7 @@ impl From<File> for Config {
             dkim: file.dkim,
             limits: file.limits,
             log: file.log,
+            metrics: file.metrics,
         }
     }
 }
@@ -176,6 +185,7 @@ impl From<Config> for File {
             socket_group: config.socket_group,
             allow_peers: config.allow_peers,
             mode: config.mode,
+            observe_domains: config.observe_domains,
             opt_in: config.opt_in,
             reverse_dns: config.policy.reverse_dns,
             on_dns_failure: config.policy.on_dns_failure,
@@ -191,6 +201,7 @@ impl From<Config> for File {
             dkim: config.dkim,
             limits: config.limits,
             log: config.log,
+            metrics: config.metrics,
         }
     }
 }
@@ -268,6 +279,7 @@ fn in_plain_words(complaint: &str) -> String {
         return complaint.to_owned();
     };
     let found = match found {
+        "enum" => return "quote what begins with !, or YAML takes it for a tag".to_owned(),
         "unit value" => "nothing",
         "sequence" => "a list",
         "map" => "keys",

@@ -1,11 +1,12 @@
 //! Values that say where MTAs connect to, and who may.
 
-use super::{Socket, value::Kind};
+use super::{HostPort, Socket, value::Kind};
 use crate::address::Domain;
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 /// One item of `listen`.
@@ -21,7 +22,7 @@ impl Kind for MilterSocket {
     fn parse(text: &str) -> Result<Socket, String> {
         match text.split_once(':') {
             Some(("unix" | "local", path)) => unix(path),
-            Some(("inet" | "inet6", place)) => inet(place),
+            Some(("inet" | "inet6", place)) => inet(place).map(Socket::from),
             Some(("systemd", name)) => systemd(name),
             Some(_) | None => Err(no_socket(text)),
         }
@@ -42,13 +43,21 @@ impl Kind for MilterSocket {
     }
 }
 
+impl FromStr for Socket {
+    type Err = String;
+
+    /// As `listen` in milter.yaml takes it; the error says what to write.
+    fn from_str(text: &str) -> Result<Self, String> {
+        MilterSocket::parse(text)
+    }
+}
+
 impl fmt::Display for Socket {
     /// In a form that milter.yaml takes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Inet { host, port } if host.contains(':') => write!(f, "inet:[{host}]:{port}"),
-            Self::Inet { host, port } => write!(f, "inet:{host}:{port}"),
+            Self::Inet { host, port } => write_inet(f, host, *port),
             Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
@@ -58,6 +67,10 @@ impl fmt::Display for Socket {
 const LONGEST_PATH: usize = 107;
 
 fn unix(path: &str) -> Result<Socket, String> {
+    unix_path(path).map(Socket::Unix)
+}
+
+pub(super) fn unix_path(path: &str) -> Result<PathBuf, String> {
     if !Path::new(path).is_absolute() {
         return Err(format!(
             "{path:?} is no absolute path; write one such as unix:/run/sixgate/milter.sock"
@@ -68,7 +81,7 @@ fn unix(path: &str) -> Result<Socket, String> {
             "{path:?} is too long for a socket; write {LONGEST_PATH} octets or less"
         ));
     }
-    Ok(Socket::Unix(PathBuf::from(path)))
+    Ok(PathBuf::from(path))
 }
 
 /// systemd.socket(5): printable ASCII without a colon, 255 octets at most.
@@ -84,15 +97,21 @@ fn systemd(name: &str) -> Result<Socket, String> {
 }
 
 /// `port@host` as Sendmail writes it, else `host:port` as Postfix does.
-fn inet(place: &str) -> Result<Socket, String> {
+fn inet(place: &str) -> Result<HostPort, String> {
     let (host, port) = match place.split_once('@') {
         Some((port, host)) => (host, port),
         None => split_host_and_port(place)?,
     };
-    Ok(Socket::Inet {
+    Ok(HostPort {
         host: parse_host(host)?,
         port: parse_port(port)?,
     })
+}
+
+impl From<HostPort> for Socket {
+    fn from(HostPort { host, port }: HostPort) -> Self {
+        Self::Inet { host, port }
+    }
 }
 
 fn split_host_and_port(place: &str) -> Result<(&str, &str), String> {
@@ -111,7 +130,7 @@ fn split_host_and_port(place: &str) -> Result<(&str, &str), String> {
     }
 }
 
-fn parse_host(host: &str) -> Result<String, String> {
+pub(super) fn parse_host(host: &str) -> Result<String, String> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     if let Ok(ip) = bare.unwrap_or(host).parse::<IpAddr>() {
         return Ok(ip.to_string());
@@ -125,13 +144,13 @@ fn parse_host(host: &str) -> Result<String, String> {
     }
 }
 
-fn parse_port(text: &str) -> Result<u16, String> {
+pub(super) fn parse_port(text: &str) -> Result<u16, String> {
     let port = text.parse().ok().filter(|port| *port != 0);
     port.filter(|_| is_number(text))
         .ok_or_else(|| format!("{text:?} is no TCP port; write one from 1 to 65535"))
 }
 
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
@@ -145,13 +164,66 @@ fn no_socket(text: &str) -> String {
 /// The socket that a spelling of another program stands for.
 fn nearly(text: &str) -> Option<Socket> {
     if is_number(text) {
-        return inet(&format!("127.0.0.1:{text}")).ok();
+        return inet(&format!("127.0.0.1:{text}")).ok().map(Socket::from);
     }
     let place = text.trim_start_matches("tcp:").trim_start_matches("//");
     if place.starts_with('/') {
         return unix(place).ok();
     }
-    inet(place).ok()
+    inet(place).ok().map(Socket::from)
+}
+
+/// One item of `metrics.listen`.
+pub(super) struct HttpAddress;
+
+impl Kind for HttpAddress {
+    type Value = HostPort;
+    const EXPECTED: &'static str = "an address such as inet:127.0.0.1:9894";
+
+    fn parse(text: &str) -> Result<HostPort, String> {
+        match text.split_once(':') {
+            Some(("inet" | "inet6", place)) => inet(place),
+            Some(_) | None => Err(no_address(text)),
+        }
+    }
+
+    fn show(value: &HostPort) -> String {
+        value.to_string()
+    }
+
+    fn check_list(addresses: &[HostPort]) -> Result<(), String> {
+        let twice = (1..addresses.len()).find(|&n| addresses[..n].contains(&addresses[n]));
+        match twice {
+            Some(n) => Err(format!("{} is given twice; remove one", addresses[n])),
+            None => Ok(()),
+        }
+    }
+}
+
+fn no_address(text: &str) -> String {
+    match nearly(text) {
+        Some(near @ Socket::Inet { .. }) => {
+            format!("{text:?} is no address to serve on; write \"{near}\"")
+        }
+        Some(Socket::Unix(_) | Socket::Systemd(_)) | None => format!(
+            "{text:?} is no address to serve on; write {}",
+            HttpAddress::EXPECTED
+        ),
+    }
+}
+
+impl fmt::Display for HostPort {
+    /// In a form that milter.yaml takes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_inet(f, &self.host, self.port)
+    }
+}
+
+fn write_inet(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    match host.contains(':') {
+        true => write!(f, "inet:[{host}]:{port}"),
+        false => write!(f, "inet:{host}:{port}"),
+    }
 }
 
 /// Permission bits, in octal as chmod(1) takes them.
@@ -257,6 +329,30 @@ mod tests {
         ];
         for (text, want) in table {
             let complaint = MilterSocket::parse(text).unwrap_err();
+            assert!(complaint.contains(want), "{text}: {complaint}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_served_on_tcp_alone() {
+        let table = [
+            ("inet:127.0.0.1:9894", "inet:127.0.0.1:9894"),
+            ("inet6:9894@::1", "inet:[::1]:9894"),
+            ("inet:[2001:db8::1]:9894", "inet:[2001:db8::1]:9894"),
+        ];
+        for (text, want) in table {
+            let address = HttpAddress::parse(text).map(|address| address.to_string());
+            assert_eq!(address.as_deref(), Ok(want), "{text}");
+        }
+        let table = [
+            ("127.0.0.1:9894", "write \"inet:127.0.0.1:9894\""),
+            ("9894", "write \"inet:127.0.0.1:9894\""),
+            ("http://127.0.0.1:9894", "write an address such as"),
+            ("unix:/run/x.sock", "write an address such as"),
+            ("", "write an address such as"),
+        ];
+        for (text, want) in table {
+            let complaint = HttpAddress::parse(text).unwrap_err();
             assert!(complaint.contains(want), "{text}: {complaint}");
         }
     }

@@ -22,12 +22,13 @@ pub(super) fn explain(text: &str, line: Option<usize>, said: &str) -> (Option<us
 }
 
 /// What the library says, and what helps.
-const ADVICE: [(&str, &str); 6] = [
+const ADVICE: [(&str, &str); 7] = [
     (
         "mapping values are not allowed",
         "quote the value if it has a colon in it, else mind the indentation",
     ),
     ("cannot start any token", "quote the value"),
+    ("while scanning a tag", "quote what begins with !"),
     (
         "did not find expected key",
         "mind the indentation: keys that belong together begin in one column",

@@ -1,35 +1,9 @@
-//! Values that are texts of some standard: domains, replies, an authserv-id, a
+//! Values that are texts of some standard: replies, an authserv-id, a
 //! log filter.
 
 use super::{nearest::nearest, value::Kind};
-use crate::{address::Domain, reply::Template};
+use crate::reply::Template;
 use tracing_subscriber::EnvFilter;
-
-/// A mail domain.
-pub(super) struct MailDomain;
-
-impl Kind for MailDomain {
-    type Value = Domain;
-    const EXPECTED: &'static str = "a domain such as example.org";
-
-    fn parse(text: &str) -> Result<Domain, String> {
-        Domain::parse(text).map_err(|error| match plain_domain(text) {
-            Some(domain) => format!("{text:?} is no domain: {error}; write {domain}"),
-            None => format!("{text:?} is no domain: {error}; write one such as example.org"),
-        })
-    }
-
-    fn show(value: &Domain) -> String {
-        value.to_string()
-    }
-}
-
-/// The domain in an address, a wildcard or a dotted suffix.
-fn plain_domain(text: &str) -> Option<Domain> {
-    let after_at = text.rsplit_once('@').map_or(text, |(_, domain)| domain);
-    let plain = after_at.trim_start_matches(['*', '.']);
-    Domain::parse(plain).ok()
-}
 
 /// A whole reply with placeholders.
 pub(super) struct ReplyLine;
@@ -119,23 +93,6 @@ fn no_level(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_no_plain_domain_is_refused_with_the_one_meant() {
-        let table = [
-            (".example.org", "write example.org"),
-            ("*.example.org", "write example.org"),
-            ("user@example.org", "write example.org"),
-            ("example..org", "write one such as"),
-            ("exa mple.org", "write one such as"),
-            ("!example.org", "write one such as"),
-            ("", "write one such as"),
-        ];
-        for (text, want) in table {
-            let complaint = MailDomain::parse(text).unwrap_err();
-            assert!(complaint.contains(want), "{text}: {complaint}");
-        }
-    }
 
     #[test]
     fn an_authserv_id_is_a_token() {

@@ -1,7 +1,7 @@
 //! What a valid configuration may not be meant to say.
 
-use super::{Config, Mode, Socket};
-use crate::{address::Domain, policy::OnDnsFailure};
+use super::{Config, HostPort, Mode, Socket};
+use crate::{opt_in::entry::Entry, policy::OnDnsFailure};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -15,6 +15,7 @@ impl Config {
         warnings.extend(self.exempt_networks());
         warnings.extend(self.opt_in());
         warnings.extend(self.limits());
+        warnings.extend(self.metrics.listen.iter().filter_map(readable));
         warnings
     }
 
@@ -32,6 +33,8 @@ impl Config {
         let mut warnings = Vec::new();
         match self.mode {
             Mode::Enforce => {}
+            Mode::Observe if !self.observe_domains.is_empty() => warnings
+                .push("mode: observe refuses nothing, whatever observe_domains says".to_owned()),
             Mode::Observe => warnings.push("mode: observe refuses nothing".to_owned()),
         }
         match self.policy.on_dns_failure {
@@ -51,6 +54,7 @@ impl Config {
             IpNet::V4(_) => Some(format!(
                 "exempt.networks: {network} has no effect: mail over IPv4 is never checked"
             )),
+            IpNet::V6(private) if private.addr().is_unique_local() => None,
             IpNet::V6(wide) if wide.prefix_len() < 16 => Some(format!(
                 "exempt.networks: {network} exempts a large part of the Internet"
             )),
@@ -60,14 +64,10 @@ impl Config {
     }
 
     fn opt_in(&self) -> Vec<String> {
-        if !self.opt_in.default && self.opt_in.domains.is_empty() {
-            let warning = "opt_in: no domain has opted in, so all mail over IPv6 is refused";
-            return vec![warning.to_owned()];
-        }
-        let top_level = |domain: &&Domain| domain.parent().is_none();
-        let domains = self.opt_in.domains.iter().filter(top_level);
-        domains
-            .map(|domain| format!("opt_in.domains: {domain} is a domain without a dot"))
+        let top_level = |entry: &&Entry| entry.domain.parent().is_none();
+        let entries = self.opt_in.domains.iter().filter(top_level);
+        entries
+            .map(|entry| format!("opt_in.domains: {entry} is a domain without a dot"))
             .collect()
     }
 
@@ -95,9 +95,19 @@ fn exposed(socket: &Socket) -> Option<String> {
     let Socket::Inet { host, .. } = socket else {
         return None;
     };
-    let local = match host.parse::<IpAddr>() {
+    (!is_local(host))
+        .then(|| format!("listen: {socket} is not on loopback; whoever reaches it can use it"))
+}
+
+fn readable(address: &HostPort) -> Option<String> {
+    (!is_local(&address.host)).then(|| {
+        format!("metrics.listen: {address} is not on loopback; whoever reaches it can read it")
+    })
+}
+
+fn is_local(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback(),
         Err(_) => host == "localhost",
-    };
-    (!local).then(|| format!("listen: {socket} is not on loopback; whoever reaches it can use it"))
+    }
 }

@@ -1,6 +1,6 @@
 //! Values that are one word of a few: switches and choices.
 
-use super::{Mode, nearest::nearest, value::Kind};
+use super::{LogFormat, LogTarget, Mode, nearest::nearest, value::Kind};
 use crate::policy::{ExemptTls, OnDnsFailure, ReverseDns};
 use std::marker::PhantomData;
 
@@ -35,6 +35,21 @@ impl Words for ExemptTls {
         ("none", Self::None),
         ("verified", Self::Verified),
         ("any", Self::Any),
+    ];
+}
+
+impl Words for LogFormat {
+    const EXPECTED: &'static str = "text or json";
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+impl Words for LogTarget {
+    const EXPECTED: &'static str = "auto, journald, syslog or stderr";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("journald", Self::Journald),
+        ("syslog", Self::Syslog),
+        ("stderr", Self::Stderr),
     ];
 }
 

@@ -46,29 +46,34 @@ impl HeaderBlock {
     ///
     /// Beyond the limit nothing more is kept.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        // What does not fit without its CRs does not fit with them either.
-        match self.has_room_for(name, value) {
-            true => self.push_transmitted(name, &with_crlf(value)),
-            false => self.push_transmitted(name, value),
-        }
+        self.push_field(name, value, extend_with_crlf);
     }
 
     /// Appends a field as it was transmitted: the same, but a fold has the CRLF
     /// it has on the wire, and an LF without CR is not taken for one.
     pub fn push_transmitted(&mut self, name: &[u8], value: &[u8]) {
+        self.push_field(name, value, Vec::extend_from_slice);
+    }
+
+    fn push_field(&mut self, name: &[u8], value: &[u8], extend: impl Fn(&mut Vec<u8>, &[u8])) {
         self.signed |= is_named(name, b"DKIM-Signature");
-        self.truncated |= !self.has_room_for(name, value);
-        if !self.truncated {
-            self.octets.extend_from_slice(name);
-            self.octets.push(b':');
-            let colon = self.octets.len() - 1;
-            self.octets.extend_from_slice(value);
-            self.octets.extend_from_slice(b"\r\n");
-            self.ends.push(FieldEnds {
+        // What does not fit without its CRs does not fit with them either.
+        if self.truncated || !self.has_room_for(name, value) {
+            self.truncated = true;
+            return;
+        }
+        self.octets.extend_from_slice(name);
+        self.octets.push(b':');
+        let colon = self.octets.len() - 1;
+        extend(&mut self.octets, value);
+        self.octets.extend_from_slice(b"\r\n");
+        match self.octets.len() <= self.limit {
+            true => self.ends.push(FieldEnds {
                 // The limit keeps both below u32::MAX.
                 colon: colon as u32,
                 end: self.octets.len() as u32,
-            });
+            }),
+            false => self.truncated = true,
         }
     }
 
@@ -148,18 +153,19 @@ impl HeaderBlock {
     }
 }
 
-/// The value with the line breaks that RFC 6376 signs: those of the wire.
-fn with_crlf(value: &[u8]) -> Vec<u8> {
-    let mut lines = Vec::with_capacity(value.len() + 16);
-    let mut before = 0;
-    for &c in value {
-        if c == b'\n' && before != b'\r' {
-            lines.push(b'\r');
+/// Appends a value with the line breaks that RFC 6376 signs: those of the wire.
+fn extend_with_crlf(octets: &mut Vec<u8>, value: &[u8]) {
+    let mut rest = value;
+    while let Some(end) = rest.iter().position(|&c| c == b'\n') {
+        let (line, after) = rest.split_at(end);
+        octets.extend_from_slice(line);
+        if !octets.ends_with(b"\r") {
+            octets.push(b'\r');
         }
-        lines.push(c);
-        before = c;
+        octets.push(b'\n');
+        rest = &after[1..];
     }
-    lines
+    octets.extend_from_slice(rest);
 }
 
 fn is_named(name: &[u8], wanted: &[u8]) -> bool {

@@ -6,7 +6,10 @@ use super::{
     key::Key,
     outcome::{DkimResult, Refusal},
 };
-use crate::dns::{Answer, Name, Records, Resolve};
+use crate::{
+    dns::{Answer, Name, Records, Resolve},
+    recent::Recent,
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -110,23 +113,19 @@ fn temperror(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
 
 /// The keys that the latest messages needed, parsed, each for no longer than
 /// its record may be kept.
-///
-/// It holds at most [`KeyCache::CAPACITY`] keys in two generations: the young
-/// one fills up, then it becomes the old one, and what was old and not asked
-/// for since is gone.
-#[derive(Debug, Default)]
-pub struct KeyCache(Mutex<Generations>);
-
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<Name, Cached>,
-    old: HashMap<Name, Cached>,
-}
+#[derive(Debug)]
+pub struct KeyCache(Mutex<Recent<Name, Cached>>);
 
 #[derive(Clone, Debug)]
 struct Cached {
     found: Found,
     valid_until: Instant,
+}
+
+impl Default for KeyCache {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(Self::CAPACITY)))
+    }
 }
 
 impl KeyCache {
@@ -137,15 +136,7 @@ impl KeyCache {
     pub const CAPACITY: usize = 4096;
 
     fn get(&self, name: &Name, now: Instant) -> Option<Found> {
-        let mut generations = self.lock();
-        let cached = match generations.young.get(name) {
-            Some(cached) => cached.clone(),
-            None => {
-                let cached = generations.old.remove(name)?;
-                generations.insert(name.clone(), cached.clone());
-                cached
-            }
-        };
+        let cached = self.lock().get(name)?;
         (now < cached.valid_until).then_some(cached.found)
     }
 
@@ -153,18 +144,9 @@ impl KeyCache {
         self.lock().insert(name, Cached { found, valid_until });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Generations> {
+    fn lock(&self) -> MutexGuard<'_, Recent<Name, Cached>> {
         // Maps of whole entries are whole even if a holder panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Generations {
-    fn insert(&mut self, name: Name, cached: Cached) {
-        if self.young.len() >= KeyCache::CAPACITY / 2 {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(name, cached);
     }
 }
 
@@ -190,18 +172,5 @@ mod tests {
         assert!(cache.get(&name(1), start).is_some());
         assert!(cache.get(&name(1), end).is_none());
         assert!(cache.get(&name(2), start).is_none());
-    }
-
-    #[test]
-    fn the_cache_is_bounded_and_keeps_what_is_asked_for() {
-        let cache = KeyCache::default();
-        let start = Instant::now();
-        let end = start + Duration::from_secs(300);
-        for number in 0..10 * KeyCache::CAPACITY {
-            cache.insert(name(number), nothing(), end);
-            assert!(cache.get(&name(0), start).is_some());
-        }
-        let generations = cache.lock();
-        assert!(generations.young.len() + generations.old.len() <= KeyCache::CAPACITY);
     }
 }

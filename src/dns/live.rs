@@ -18,9 +18,13 @@ use hickory_resolver::{
         rr::{RData, RecordType},
     },
 };
+use rustls::{ClientConfig, RootCertStore};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -111,7 +115,7 @@ impl Server {
         let mut builder = Resolver::builder_with_config(servers, TokioRuntimeProvider::default());
         *builder.options_mut() = resolver_opts(config);
         Ok(Self {
-            resolver: builder.build()?,
+            resolver: builder.with_tls_config(no_certificates()?).build()?,
             timeout: config.timeout,
         })
     }
@@ -126,6 +130,17 @@ impl Server {
             Err(_elapsed) => Answer::Temperror(Failure::Timeout),
         }
     }
+}
+
+/// For a resolver that never speaks TLS; by default it reads the certificates of
+/// all authorities that the system trusts, each time one is made.
+fn no_certificates() -> Result<ClientConfig, NetError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| NetError::from(error.to_string()))?
+        .with_root_certificates(RootCertStore::empty());
+    Ok(config.with_no_client_auth())
 }
 
 fn resolver_opts(config: &config::Dns) -> ResolverOpts {

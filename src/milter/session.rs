@@ -7,6 +7,7 @@
 
 mod message;
 mod peer;
+mod recipients;
 mod transaction;
 
 pub use transaction::MailCommand;

@@ -4,14 +4,14 @@ mod inherited;
 
 use crate::{
     config::{self, Config},
-    milter::stream::MilterStream,
+    telemetry::metrics,
 };
-use indymilter::{EitherStream, Listener};
+use indymilter::EitherStream;
 use inherited::Inherited;
 use ipnet::IpNet;
 use std::{
-    fs,
-    future::pending,
+    fmt, fs,
+    future::poll_fn,
     io,
     net::IpAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
@@ -23,7 +23,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
 
@@ -35,18 +35,23 @@ pub struct Listeners {
     turn: usize,
     /// Set after an error: the next connection is not accepted before it ends.
     pause: Option<Pin<Box<Sleep>>>,
-    /// When it is done, the sockets are closed.
-    end: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// One permit for each connection that may be open.
     permits: Arc<Semaphore>,
-    /// `limits.idle_timeout`, for replies that are not read.
-    patience: Duration,
     refusals: Refusals,
     strangers: Refusals,
+    failures: Refusals,
     allow_peers: Vec<IpNet>,
 }
 
 type Stream = EitherStream<TcpStream, UnixStream>;
+
+/// A connection that is to be served.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) stream: Stream,
+    /// Its place among the connections that may be open.
+    pub(super) permit: OwnedSemaphorePermit,
+}
 
 /// How long accepting rests after an error, so that one that stays does not
 /// keep a processor busy.
@@ -81,11 +86,10 @@ pub async fn bind(config: &Config) -> io::Result<Listeners> {
         sockets,
         turn: 0,
         pause: None,
-        end: Box::pin(pending()),
         permits: Arc::new(Semaphore::new(config.limits.connections)),
-        patience: config.limits.idle_timeout,
         refusals: Refusals::default(),
         strangers: Refusals::default(),
+        failures: Refusals::default(),
         allow_peers: config.allow_peers.clone(),
     })
 }
@@ -141,7 +145,7 @@ fn is_allowed(peer: IpAddr, allow_peers: &[IpNet]) -> bool {
     allow_peers.is_empty() || peer.is_loopback() || allow_peers.iter().any(contains)
 }
 
-/// Connections that are closed at once for one reason.
+/// Connections that are not served, for one reason.
 #[derive(Debug, Default)]
 struct Refusals {
     number: usize,
@@ -152,13 +156,10 @@ struct Refusals {
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Refusals {
-    fn count(&mut self, reason: &str) {
+    fn count(&mut self, reason: impl fmt::Display) {
         self.number += 1;
         if self.told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
-            tracing::warn!(
-                closed = self.number,
-                "{reason}: milter connections are closed"
-            );
+            tracing::warn!(times = self.number, "{reason}");
             self.told = Some(Instant::now());
         }
     }
@@ -166,52 +167,47 @@ impl Refusals {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.close();
-    }
-}
-
-impl Listener for Listeners {
-    type Io = MilterStream<Stream>;
-
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Io>> {
-        loop {
-            if self.end.as_mut().poll(cx).is_ready() {
-                self.end = Box::pin(pending());
-                self.close();
-            }
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
-                self.pause = None;
-            }
-            if let Some(stream) = ready!(self.poll_connection(cx)) {
-                return Poll::Ready(Ok(stream));
-            }
+        for socket in self.sockets.drain(..) {
+            socket.remove_file();
         }
     }
 }
 
 impl Listeners {
-    /// The same sockets, closed when `end` is done.
-    #[must_use]
-    pub fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
-        let mut listeners = self;
-        listeners.end = Box::pin(end);
-        listeners
+    /// The next connection that is to be served; cancel safe.
+    pub(super) async fn accept(&mut self) -> Accepted {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Accepted> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            if let Some(accepted) = ready!(self.poll_connection(cx)) {
+                return Poll::Ready(accepted);
+            }
+        }
     }
 
     /// The next connection; `None` if it was none that is served.
-    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Option<MilterStream<Stream>>> {
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Option<Accepted>> {
         match ready!(self.poll_sockets(cx)) {
             Ok(Some(stream)) => Poll::Ready(self.admit(stream)),
             Ok(None) => {
-                self.strangers
-                    .count("a host that allow_peers does not name knocks");
+                metrics::get().connections.strangers.inc();
+                self.strangers.count(
+                    "a host that allow_peers does not name knocks: milter connections are closed",
+                );
                 Poll::Ready(None)
             }
             // Of one connection (it is gone already) or of the moment (no file
             // descriptor is left): no reason to end the daemon.
             Err(error) => {
-                tracing::warn!("a milter connection could not be accepted: {error}");
+                self.failures.count(format_args!(
+                    "a milter connection could not be accepted: {error}"
+                ));
                 self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
                 Poll::Ready(None)
             }
@@ -220,19 +216,15 @@ impl Listeners {
 
     /// Closes a connection too many at once, so that the MTA defers its mail at
     /// once.
-    fn admit(&mut self, stream: Stream) -> Option<MilterStream<Stream>> {
+    fn admit(&mut self, stream: Stream) -> Option<Accepted> {
         match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => Some(MilterStream::new(stream, self.patience, permit)),
+            Ok(permit) => Some(Accepted { stream, permit }),
             Err(_none_left) => {
-                self.refusals.count("limits.connections is reached");
+                metrics::get().connections.over_limit.inc();
+                self.refusals
+                    .count("limits.connections is reached: milter connections are closed");
                 None
             }
-        }
-    }
-
-    fn close(&mut self) {
-        for socket in self.sockets.drain(..) {
-            socket.remove_file();
         }
     }
 

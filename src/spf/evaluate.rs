@@ -53,6 +53,8 @@ enum Finding {
 
 struct Settled {
     qualifier: Qualifier,
+    /// The mechanism that matched, if one did.
+    term: Option<String>,
     reason: String,
     explanation: Option<Explanation>,
 }
@@ -116,14 +118,16 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
     }
 
     async fn conclude(&mut self, finding: Result<Finding, Stop>) -> Outcome {
-        let (result, reason, explanation) = match finding {
-            Ok(Finding::NoRecord(why)) => (SpfResult::None, why, None),
-            Ok(Finding::Settled(it)) => (it.qualifier.into(), it.reason, it.explanation),
-            Err(Stop::TempError(why)) => (SpfResult::TempError, why, None),
-            Err(Stop::PermError(why)) => (SpfResult::PermError, why, None),
+        let sender = self.sender;
+        let settled = match finding {
+            Ok(Finding::Settled(settled)) => settled,
+            Ok(Finding::NoRecord(why)) => return Outcome::new(sender, SpfResult::None, why),
+            Err(Stop::TempError(why)) => return Outcome::new(sender, SpfResult::TempError, why),
+            Err(Stop::PermError(why)) => return Outcome::new(sender, SpfResult::PermError, why),
         };
-        let mut outcome = Outcome::new(self.sender, result, reason);
-        if let Some(explanation) = explanation {
+        let mut outcome = Outcome::new(sender, settled.qualifier.into(), settled.reason);
+        outcome.term = settled.term;
+        if let Some(explanation) = settled.explanation {
             outcome.explanation = self.explain(&explanation).await;
         }
         outcome
@@ -187,6 +191,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
             if self.try_directive(directive, domain).await? {
                 return Ok(Finding::Settled(Settled {
                     qualifier: directive.qualifier,
+                    term: Some(directive.to_string()),
                     reason: format!("{directive} matches"),
                     explanation: explanation::<O>(directive, record, domain),
                 }));
@@ -197,6 +202,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
             // Section 4.7.
             None => Ok(Finding::Settled(Settled {
                 qualifier: Qualifier::Neutral,
+                term: None,
                 reason: format!("no mechanism of {domain} matches"),
                 explanation: None,
             })),

@@ -4,29 +4,69 @@
 //! Whatever a peer chose is escaped; nothing it sends can forge a line or a
 //! field.
 
-use super::Decision;
+use super::{
+    Decision,
+    escape::{MAX_ITEM, MAX_VALUE, Style, escape},
+};
 use crate::{
     address::Client,
     config::Mode,
-    policy::{Authentication, Ptr, Stage},
+    dkim,
+    policy::{Authentication, Ptr, Rule, Stage},
 };
-use std::fmt::{self, Write};
+use std::fmt::{Display, Write};
 
-/// The longest value of a field, in characters before escaping.
-const MAX_VALUE: usize = 320;
+/// Every `name=` of the line, in order.
+pub const NAMES: [&str; 19] = [
+    "rule",
+    "mode",
+    "would",
+    "client",
+    "from",
+    "to",
+    "nrcpt",
+    "rcpt_domains",
+    "helo",
+    "ptr",
+    "ptr_names",
+    "opt_in",
+    "spf",
+    "spf_identity",
+    "spf_domain",
+    "spf_term",
+    "dkim",
+    "dkim_signatures",
+    "ms",
+];
 
-/// Renders the line, without a line break.
-pub(super) fn render(decision: &Decision<'_>) -> String {
-    let mut line = String::with_capacity(256);
-    // Writing to a string can't fail.
-    let _ = match decision.reply {
-        Some(_) => refusal(&mut line, decision),
-        None => acceptance(&mut line, decision),
-    };
-    line
+/// PTR names told.
+pub(super) const MAX_NAMES: usize = 4;
+
+/// DKIM signatures told.
+pub(super) const MAX_SIGNATURES: usize = 8;
+
+/// Appends the line, without a line break.
+pub(super) fn render(line: &mut String, decision: &Decision<'_>) {
+    item(line, decision.queue_id.unwrap_or("NOQUEUE"));
+    match decision.reply {
+        Some(reply) => refusal(line, decision, reply),
+        None => acceptance(line, decision),
+    }
+    envelope(line, decision);
+    findings(line, decision);
+    if decision.recipient.is_none() {
+        authentication(line, decision);
+    }
+    append(line, format_args!(" ms={}", decision.waited.as_millis()));
 }
 
-fn refusal(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
+/// Appends the line of a connection or mail transaction that is not checked.
+pub(super) fn render_exempt(line: &mut String, who: &Client, rule: Rule) {
+    append(line, format_args!("NOQUEUE: accept: rule={rule} client="));
+    client(line, who);
+}
+
+fn refusal(line: &mut String, decision: &Decision<'_>, reply: impl Display) {
     let verb = match decision.mode {
         Mode::Enforce => "reject",
         // Postfix's word for what warn_if_reject lets through.
@@ -39,100 +79,135 @@ fn refusal(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
         // The client sees both after the final dot, and Postfix calls both so.
         Stage::EndOfHeaders | Stage::EndOfMessage => "END-OF-MESSAGE",
     };
-    write!(
-        line,
-        "{}: {verb}: {stage} from {}: ",
-        queue_id(decision),
-        client(decision.client)
-    )?;
-    if let Some(reply) = decision.reply {
-        write!(line, "{reply}; ")?;
+    append(line, format_args!(": {verb}: {stage} from "));
+    client(line, decision.client);
+    append(line, format_args!(": {reply}; rule={}", decision.rule));
+    mode(line, decision.mode);
+    if decision.mode == Mode::Observe {
+        append(line, format_args!(" would={}", decision.action()));
     }
-    write!(line, "rule={} mode={} ", decision.rule, mode(decision))?;
-    envelope(line, decision)?;
-    findings(line, decision)
 }
 
-fn acceptance(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
-    write!(
-        line,
-        "{}: accept: rule={} mode={} client={} ",
-        queue_id(decision),
-        decision.rule,
-        mode(decision),
-        client(decision.client),
-    )?;
-    envelope(line, decision)?;
-    findings(line, decision)
+fn acceptance(line: &mut String, decision: &Decision<'_>) {
+    append(line, format_args!(": accept: rule={}", decision.rule));
+    mode(line, decision.mode);
+    line.push_str(" client=");
+    client(line, decision.client);
 }
 
-fn envelope(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
-    write!(
-        line,
-        "from=<{}>",
-        Escaped(&decision.reverse_path.to_string())
-    )?;
+fn mode(line: &mut String, mode: Mode) {
+    line.push_str(" mode=");
+    line.push_str(mode_word(mode));
+}
+
+fn envelope(line: &mut String, decision: &Decision<'_>) {
+    line.push_str(" from=<");
+    value(line, decision.reverse_path);
+    line.push('>');
     match decision.recipient {
-        Some(recipient) => write!(line, " to=<{}>", Escaped(&recipient.address))?,
-        None => write!(line, " nrcpt={}", decision.recipients)?,
+        Some(recipient) => {
+            line.push_str(" to=<");
+            value(line, &recipient.address);
+            line.push('>');
+        }
+        None => recipients(line, decision),
     }
-    write!(
-        line,
-        " helo=<{}>",
-        Escaped(decision.helo.unwrap_or_default())
-    )
+    line.push_str(" helo=<");
+    value(line, decision.helo.unwrap_or_default());
+    line.push('>');
 }
 
-fn findings(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
+fn recipients(line: &mut String, decision: &Decision<'_>) {
+    append(line, format_args!(" nrcpt={}", decision.recipients));
+    list(line, " rcpt_domains=", decision.recipient_domains);
+    if decision.more_recipient_domains {
+        line.push_str(",...");
+    }
+}
+
+fn findings(line: &mut String, decision: &Decision<'_>) {
     if let Some(ptr) = decision.ptr {
-        write!(line, " ptr={}", ptr_word(ptr))?;
+        line.push_str(" ptr=");
+        line.push_str(ptr_word(ptr));
+        let names = decision.ptr_names.iter().take(MAX_NAMES);
+        list(line, " ptr_names=", names);
     }
     if let Some(source) = decision.opt_in {
-        write!(line, " opt_in={source}")?;
+        append(line, format_args!(" opt_in={source}"));
     }
-    if decision.recipient.is_none() {
-        authentication(line, decision)?;
-    }
-    write!(line, " ms={}", decision.waited.as_millis())
 }
 
-fn authentication(line: &mut String, decision: &Decision<'_>) -> fmt::Result {
+fn authentication(line: &mut String, decision: &Decision<'_>) {
     if let Some(spf) = decision.spf {
-        let domain = spf.domain.as_deref().unwrap_or_default();
-        write!(line, " spf={} spf_domain={}", spf.result, Escaped(domain))?;
+        let (result, identity) = (spf.result, spf.identity);
+        append(line, format_args!(" spf={result} spf_identity={identity}"));
+        optional(line, " spf_domain=", spf.domain.as_deref());
+        optional(line, " spf_term=", spf.term.as_deref());
     }
-    match decision.dkim {
-        Some(outcome) => {
-            write!(
-                line,
-                " dkim={}",
-                authentication_word(outcome.authentication())
-            )?;
-            signatures(line, outcome)
-        }
-        None if decision.signed => line.write_str(" dkim=not-needed"),
-        None => line.write_str(" dkim=none"),
+    line.push_str(" dkim=");
+    line.push_str(dkim_word(decision));
+    if let Some(outcome) = decision.dkim {
+        signatures(line, outcome);
     }
 }
 
-fn signatures(line: &mut String, outcome: &crate::dkim::Outcome) -> fmt::Result {
-    let separators = ["="].into_iter().chain(std::iter::repeat(","));
-    line.write_str(" dkim_signatures")?;
-    for (separator, signature) in separators.zip(outcome.best()) {
-        let domain = signature.domain.as_deref().unwrap_or("?");
-        write!(line, "{separator}{}:{}", Escaped(domain), signature.result)?;
+fn signatures(line: &mut String, outcome: &dkim::Outcome) {
+    let separators = [" dkim_signatures="].into_iter();
+    let separators = separators.chain(std::iter::repeat(","));
+    let signatures = outcome.best().take(MAX_SIGNATURES);
+    for (separator, signature) in separators.zip(signatures) {
+        line.push_str(separator);
+        item(line, signature.domain.as_deref().unwrap_or("?"));
+        line.push(':');
+        item(line, signature.selector.as_deref().unwrap_or("?"));
+        line.push(':');
+        line.push_str(signature.result.word());
     }
-    Ok(())
 }
 
-fn mode(decision: &Decision<'_>) -> &'static str {
-    match decision.mode {
+/// Nothing at all if there are no items.
+fn list(line: &mut String, name: &'static str, items: impl IntoIterator<Item = impl Display>) {
+    let separators = [name].into_iter().chain(std::iter::repeat(","));
+    for (separator, content) in separators.zip(items) {
+        line.push_str(separator);
+        item(line, content);
+    }
+}
+
+fn optional(line: &mut String, name: &'static str, content: Option<&str>) {
+    if let Some(content) = content {
+        line.push_str(name);
+        value(line, content);
+    }
+}
+
+/// `name[address]` as Postfix writes it.
+fn client(line: &mut String, client: &Client) {
+    value(line, &client.name);
+    append(line, format_args!("[{}]", client.addr));
+}
+
+fn value(line: &mut String, value: impl Display) {
+    escape(line, Style::Field, MAX_VALUE, value);
+}
+
+fn item(line: &mut String, value: impl Display) {
+    escape(line, Style::Field, MAX_ITEM, value);
+}
+
+fn append(line: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string can't fail.
+    let _ = line.write_fmt(text);
+}
+
+pub(super) fn mode_word(mode: Mode) -> &'static str {
+    match mode {
         Mode::Enforce => "enforce",
         Mode::Observe => "observe",
     }
 }
 
-fn ptr_word(ptr: Ptr) -> &'static str {
+pub(super) fn ptr_word(ptr: Ptr) -> &'static str {
     match ptr {
         Ptr::Found => "found",
         Ptr::None => "none",
@@ -140,75 +215,73 @@ fn ptr_word(ptr: Ptr) -> &'static str {
     }
 }
 
-fn authentication_word(authentication: Authentication) -> &'static str {
-    match authentication {
-        Authentication::Pass => "pass",
-        Authentication::NoPass => "fail",
-        Authentication::Temperror => "temperror",
+pub(super) fn dkim_word(decision: &Decision<'_>) -> &'static str {
+    match decision.dkim.map(dkim::Outcome::authentication) {
+        Some(Authentication::Pass) => "pass",
+        Some(Authentication::NoPass) => "fail",
+        Some(Authentication::Temperror) => "temperror",
+        None if decision.signed => "not-needed",
+        None => "none",
     }
-}
-
-fn queue_id<'a>(decision: &Decision<'a>) -> Escaped<'a> {
-    Escaped(decision.queue_id.unwrap_or("NOQUEUE"))
-}
-
-/// `name[address]` as Postfix writes it.
-pub(super) fn client(client: &Client) -> impl fmt::Display {
-    format!("{}[{}]", Escaped(&client.name), client.addr)
-}
-
-/// A value that a peer chose: what is not printable ASCII, and what delimits
-/// fields, is written as `\xHH` per octet; what is too long is cut off.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut chars = self.0.chars();
-        for c in chars.by_ref().take(MAX_VALUE) {
-            match c {
-                '<' | '>' | '\\' | '[' | ']' | ';' | ',' => escape(f, c)?,
-                '!'..='~' => f.write_char(c)?,
-                c => escape(f, c)?,
-            }
-        }
-        match chars.next() {
-            Some(_) => f.write_str("..."),
-            None => Ok(()),
-        }
-    }
-}
-
-fn escape(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
-    let mut octets = [0; 4];
-    c.encode_utf8(&mut octets)
-        .bytes()
-        .try_for_each(|octet| write!(f, "\\x{octet:02x}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::telemetry::{decision_fields, sample};
+    use serde_json::Value;
+    use std::collections::BTreeSet;
 
     #[test]
-    fn what_a_peer_chose_can_neither_break_nor_forge_a_line() {
-        let table = [
-            ("a@example.org", "a@example.org"),
-            ("a\r\nNOQUEUE: accept", "a\\x0d\\x0aNOQUEUE:\\x20accept"),
-            ("a> rule=x", "a\\x3e\\x20rule=x"),
-            ("\u{1b}[31m", "\\x1b\\x5b31m"),
-            ("\u{2028}", "\\xe2\\x80\\xa8"),
-            ("\\x41", "\\x5cx41"),
-            ("\"q\"@e", "\"q\"@e"),
-        ];
-        for (value, want) in table {
-            assert_eq!(Escaped(value).to_string(), want);
+    fn the_lines_have_the_fields_that_are_listed_in_this_order() {
+        let mut seen = BTreeSet::new();
+        for decision in sample::decisions() {
+            let line = sample::line(&decision);
+            let (_, fields) = line.split_once("rule=").unwrap();
+            let names = format!("rule={fields}");
+            let names = names
+                .split(' ')
+                .map(|field| field.split_once('=').unwrap().0);
+            let places: Vec<usize> = names
+                .map(|name| super::NAMES.iter().position(|n| *n == name).unwrap())
+                .collect();
+            assert!(places.is_sorted(), "{line}");
+            seen.extend(places);
         }
+        assert_eq!(seen.len(), super::NAMES.len());
     }
 
     #[test]
-    fn long_values_are_cut_off() {
-        let value = "x".repeat(65536);
-        let want = "x".repeat(MAX_VALUE) + "...";
-        assert_eq!(Escaped(&value).to_string(), want);
+    fn the_objects_have_the_fields_that_are_listed_in_this_order() {
+        let message = sample::decisions().into_iter().last().unwrap();
+        let value: Value = serde_json::from_str(&sample::object(&message)).unwrap();
+        let mut names = BTreeSet::from(["time".to_owned(), "level".to_owned()]);
+        collect("", &value, &mut names);
+        assert_eq!(names, decision_fields::NAMES.map(str::to_owned).into());
+    }
+
+    /// Syslog daemons cut lines at 8 KiB, which would leave half an object.
+    #[test]
+    fn no_line_and_no_object_is_longer_than_syslog_takes() {
+        let worst = sample::worst();
+        let line = sample::line(&worst);
+        let object = sample::object(&worst);
+        for text in [&line, &object] {
+            assert!((4000..8000).contains(&text.len()), "{}", text.len());
+            assert!(text.bytes().all(|octet| (b' '..=b'~').contains(&octet)));
+        }
+        assert!(serde_json::from_str::<Value>(&object).is_ok());
+    }
+
+    fn collect(prefix: &str, value: &Value, names: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    names.insert(format!("{prefix}{name}"));
+                    collect(&format!("{prefix}{name}."), value, names);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| collect(prefix, item, names)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
     }
 }

@@ -7,21 +7,29 @@ use super::{
     mta::Kind,
     play::play,
     restarts, sendmail,
+    support::daemon::PATIENCE,
     tap::Frame,
     world::{MEASURED, MORTAL, TAPPED, World},
 };
-use std::{net::IpAddr, thread};
+use serde_json::Value;
+use std::{fs, net::IpAddr, path::Path, process::Command, thread, time::Instant};
 
 type Proof = fn(&World) -> Result<(), String>;
 
 /// Those of a mail server.
 pub fn of(kind: Kind) -> impl Iterator<Item = (&'static str, Proof)> {
     let more: &[_] = match kind {
-        Kind::Postfix => &[],
+        Kind::Postfix => &OF_POSTFIX,
         Kind::Sendmail => &OF_SENDMAIL,
     };
     OF_ALL.iter().chain(more).copied()
 }
+
+/// Sendmail's log goes to the machine's syslog, and there is none here.
+const OF_POSTFIX: [(&str, Proof); 1] = [(
+    "the_report_tells_who_came_back_over_ipv4",
+    report_tells_returns,
+)];
 
 const OF_SENDMAIL: [(&str, Proof); 1] = [(
     "the_m4_feature_adds_the_filter_with_the_socket_given",
@@ -132,6 +140,60 @@ fn send_large(world: &World, message: &str) -> Result<String, String> {
         reply = client.reply().map_err(|e| e.to_string())?;
     }
     Ok(reply)
+}
+
+fn report_tells_returns(world: &World) -> Result<(), String> {
+    let _shared = world.ground.turn.shared();
+    let mail = "C: MAIL FROM:<a@returning.example>\nC: RCPT TO:<b@open.example>\n";
+    let refused = "S: 450 4.7.25 Service unavailable, sending IPv6 address [2001:db8::20] must have \
+                   reverse DNS record.";
+    play_text(
+        world,
+        &format!("from 2001:db8::20\n{mail}{refused}"),
+        TAPPED,
+    )?;
+    play_text(
+        world,
+        &format!("from 198.51.100.20\n{mail}M: plain\nR: none"),
+        TAPPED,
+    )?;
+    let theirs = world.directory().join("log");
+    wait_for_delivery(&theirs, "a@returning.example")?;
+    let ours = world.directory().join("sixgate.log");
+    let log = world.gate(TAPPED).daemon().log().text();
+    fs::write(&ours, log).map_err(|e| e.to_string())?;
+    let report = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(["report", "--json", "--top=1000"])
+        .args([&ours, &theirs])
+        .output();
+    let told = report.map_err(|e| e.to_string())?.stdout;
+    let told: Value = serde_json::from_slice(&told).map_err(|e| e.to_string())?;
+    let returned = told["returns"]["ipv4"].as_array().ok_or("no list")?;
+    match returned
+        .iter()
+        .find(|entry| entry["name"] == "returning.example")
+    {
+        Some(entry) if entry["mails"] == 1 && entry["rule"] == "no-ptr" => Ok(()),
+        _ => Err(format!("{:#}", told["returns"])),
+    }
+}
+
+/// Postfix tells who gets a mail when it has handed it on.
+fn wait_for_delivery(log: &Path, from: &str) -> Result<(), String> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let log = fs::read(log).map_err(|e| e.to_string())?;
+        let log = String::from_utf8_lossy(&log);
+        let queue_id = log
+            .split_once(&format!(": from=<{from}>"))
+            .and_then(|(before, _)| before.rsplit_once("]: "))
+            .map(|(_, queue_id)| queue_id);
+        if queue_id.is_some_and(|id| log.contains(&format!("]: {id}: to=<"))) {
+            return Ok(());
+        }
+        thread::yield_now();
+    }
+    Err(format!("no mail from {from} in Postfix's log"))
 }
 
 /// The mail server's own reply, by `milter_default_action` or `F=T`.

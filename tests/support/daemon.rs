@@ -11,10 +11,10 @@ use nix::{
 };
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -40,7 +40,8 @@ impl Daemon {
         Self::start_by(Command::new(env!("CARGO_BIN_EXE_sixgate")), config)
     }
 
-    fn start_by(command: Command, config: &str) -> Self {
+    /// As [`Daemon::start`], by a command that gets the arguments of the program.
+    pub fn start_by(command: Command, config: &str) -> Self {
         // An MTA's user has to reach the socket.
         let directory = tempfile::Builder::new()
             .permissions(fs::Permissions::from_mode(0o755))
@@ -161,6 +162,13 @@ impl Daemon {
         self.wait_for_notification("READY=1");
     }
 
+    /// The same with another configuration, but for the listening socket.
+    pub fn reload_with(&self, config: &str) {
+        let config = format!("listen: unix:{}\n{config}", self.socket().display());
+        fs::write(self.config_file(), config).expect("the configuration can be written");
+        self.reload();
+    }
+
     /// Asks it to end (SIGTERM) and waits until it has.
     pub fn stop(mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
@@ -217,7 +225,8 @@ struct Written {
 }
 
 impl Log {
-    fn collect(pipe: ChildStderr) -> Arc<Self> {
+    /// Takes the lines of a pipe.
+    pub fn collect(pipe: impl Read + Send + 'static) -> Arc<Self> {
         let log = Arc::new(Self::default());
         let writer = Arc::clone(&log);
         thread::spawn(move || {

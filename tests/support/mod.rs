@@ -6,5 +6,11 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod daemon;
+pub mod datagrams;
 pub mod dns;
+pub mod http;
 pub mod milter;
+pub mod opt_in;
+pub mod outage;
+pub mod port;
+pub mod socketmap;

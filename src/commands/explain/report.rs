@@ -1,14 +1,13 @@
 //! What `explain` prints, for people and as JSON.
 
 use super::{
-    Findings,
+    Addressee, Findings,
     verdict::{Told, Walk},
 };
 use crate::{
-    address::Recipient,
     cli::Explain,
     config::{Config, Mode},
-    dkim, dns, opt_in,
+    dkim, dns,
     policy::{Confirmation, OptIn, Ptr},
     spf,
 };
@@ -36,6 +35,7 @@ struct RecipientReport {
     domain: String,
     opt_in: &'static str,
     source: String,
+    reason: String,
     verdict: Told,
 }
 
@@ -89,9 +89,7 @@ impl Report {
             client: arguments.client.to_canonical().to_string(),
             scope: verdicts.scope,
             recipients: recipients
-                .map(|((recipient, answer), verdict)| {
-                    RecipientReport::new(recipient, answer, verdict)
-                })
+                .map(|(addressee, verdict)| RecipientReport::new(addressee, verdict))
                 .collect(),
             ptr: PtrReport::new(findings),
             spf: SpfReport::new(&findings.spf, &findings.spf_trace),
@@ -104,12 +102,18 @@ impl Report {
 }
 
 /// What the policy needs to know of a recipient.
-fn addressee((recipient, answer): &(Recipient, opt_in::Answer)) -> (OptIn, String) {
-    (answer.opt_in, recipient.domain.to_string())
+fn addressee(addressee: &Addressee) -> (OptIn, String) {
+    let domain = addressee.recipient.domain.to_string();
+    (addressee.answer.opt_in, domain)
 }
 
 impl RecipientReport {
-    fn new(recipient: &Recipient, answer: &opt_in::Answer, verdict: Told) -> Self {
+    fn new(addressee: &Addressee, verdict: Told) -> Self {
+        let Addressee {
+            recipient,
+            answer,
+            reason,
+        } = addressee;
         Self {
             address: recipient.address.clone(),
             domain: recipient.domain.to_string(),
@@ -119,6 +123,7 @@ impl RecipientReport {
                 OptIn::Temperror => "temperror",
             },
             source: answer.source.to_string(),
+            reason: reason.clone(),
             verdict,
         }
     }
@@ -210,11 +215,12 @@ impl fmt::Display for RecipientReport {
             domain,
             opt_in,
             source,
+            reason,
             verdict,
         } = self;
         writeln!(
             f,
-            "recipient  {address}: [{domain}] opt-in {opt_in} ({source})"
+            "recipient  {address}: [{domain}] opt-in {opt_in} ({source}: {reason})"
         )?;
         writeln!(f, "           {verdict}")
     }

@@ -7,6 +7,7 @@ use crate::{
     dkim,
     dns::Resolve,
     policy::Authentication,
+    telemetry::metrics,
 };
 
 /// Forged fields that are removed. A message with more is not let through with
@@ -146,7 +147,9 @@ impl Message {
         };
         let authentication = outcome.as_ref().map(dkim::Outcome::authentication);
         self.signatures = Signatures::Settled(outcome);
-        authentication.unwrap_or(Authentication::Temperror)
+        let result = authentication.unwrap_or(Authentication::Temperror);
+        metrics::get().checks.dkim.result(result);
+        result
     }
 
     fn take_signatures(&mut self) -> Signatures {

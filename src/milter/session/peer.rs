@@ -28,7 +28,7 @@ impl Peer {
         let facts = Facts::new(client.addr);
         let step = decide(Stage::Connect, &snapshot.config.policy, &facts);
         if let Step::Done(Verdict::Accept(rule)) = step {
-            telemetry::exempt(&client, rule);
+            telemetry::exempt(&client, Stage::Connect, rule);
             return None;
         }
         // Rule 1 accepts a client without an address. Should it ever not, the

@@ -1,7 +1,7 @@
 //! A mail transaction: gathers the facts that the policy asks for, carries its
 //! verdicts out and tells them.
 
-use super::{Edits, Response, message::Message, peer::Peer, reply};
+use super::{Edits, Response, message::Message, peer::Peer, recipients::Recipients, reply};
 use crate::{
     address::{Recipient, ReversePath},
     authentication_results::{self, Iprev, Results},
@@ -45,8 +45,7 @@ pub(super) struct Transaction<R> {
     /// Started at MAIL, so that it is there by the end of headers.
     spf: Pending<spf::Outcome>,
     opt_in: Option<opt_in::Answer>,
-    /// Recipients that were not refused.
-    recipients: usize,
+    recipients: Recipients,
     message: Message,
     /// What was decided before the end of the message.
     settled: Option<Verdict>,
@@ -70,7 +69,7 @@ impl<R: Resolve> Transaction<R> {
         };
         let step = decide(Stage::Mail, &snapshot.config.policy, &facts);
         if let Step::Done(Verdict::Accept(rule)) = step {
-            telemetry::exempt(&peer.client, rule);
+            telemetry::exempt(&peer.client, Stage::Mail, rule);
             return None;
         }
         let results = &snapshot.config.authentication_results;
@@ -86,7 +85,7 @@ impl<R: Resolve> Transaction<R> {
             }),
             reverse_path: command.reverse_path,
             opt_in: None,
-            recipients: 0,
+            recipients: Recipients::default(),
             message: Message::new(snapshot.config.limits.header_bytes),
             settled: None,
             waited: Duration::ZERO,
@@ -101,26 +100,34 @@ impl<R: Resolve> Transaction<R> {
         recipient: Recipient,
         queue_id: Option<&str>,
     ) -> Response {
-        self.facts.opt_in = None;
-        self.opt_in = Some(self.snapshot.checks.opt_in(recipient.domain.name()));
-        let verdict = self.settle(Stage::Rcpt, peer).await;
+        let mode = self.snapshot.mode_for(&recipient);
+        let start = Instant::now();
+        self.ask_opt_in(&recipient).await;
+        let verdict = self.settle(Stage::Rcpt, start, peer).await;
         let response = match verdict {
             Verdict::Continue | Verdict::Accept(_) => Response::Continue,
             Verdict::Refuse(rule, refusal) => {
                 let domain = recipient.domain.to_string();
                 let reply = reply(&self.snapshot, peer.ip, refusal, &domain);
                 telemetry::decided(&Decision {
+                    mode,
                     reply: Some(&reply),
                     recipient: Some(&recipient),
                     ..self.decision(peer, Stage::Rcpt, rule, queue_id)
                 });
-                self.carry_out(reply)
+                carry_out(mode, reply)
             }
         };
         if response == Response::Continue {
-            self.recipients += 1;
+            self.recipients.add(&recipient, mode);
         }
         response
+    }
+
+    async fn ask_opt_in(&mut self, recipient: &Recipient) {
+        self.facts.opt_in = None;
+        let checks = &self.snapshot.checks;
+        self.opt_in = Some(checks.opt_in(recipient.domain.name()).await);
     }
 
     /// Takes a header field.
@@ -139,7 +146,7 @@ impl<R: Resolve> Transaction<R> {
         self.facts.signed = self.message.is_signed();
         let verdict = match self.message.is_over_limits() {
             true => BROKEN,
-            false => self.settle(Stage::EndOfHeaders, peer).await,
+            false => self.settle(Stage::EndOfHeaders, Instant::now(), peer).await,
         };
         match verdict {
             Verdict::Continue => {
@@ -160,6 +167,9 @@ impl<R: Resolve> Transaction<R> {
 
     /// Takes a piece of the body. Says whether more of it is wanted.
     pub(super) fn body(&mut self, chunk: &[u8]) -> bool {
+        telemetry::metrics::get()
+            .body_bytes
+            .inc_by(chunk.len() as u64);
         self.settled.is_none() && self.message.body(chunk)
     }
 
@@ -173,11 +183,12 @@ impl<R: Resolve> Transaction<R> {
             // Told at the end of headers. An MTA that goes on nevertheless, as
             // it does when we only observe, hears the same again.
             Some(Verdict::Refuse(_, refusal)) => {
-                self.carry_out(reply(&self.snapshot, peer.ip, refusal, ""))
+                carry_out(self.mode(), reply(&self.snapshot, peer.ip, refusal, ""))
             }
             Some(verdict) => self.conclude(peer, verdict, queue_id),
             None if self.message.is_being_verified() => {
-                let verdict = self.settle(Stage::EndOfMessage, peer).await;
+                let start = Instant::now();
+                let verdict = self.settle(Stage::EndOfMessage, start, peer).await;
                 self.conclude(peer, verdict, queue_id)
             }
             // The MTA left the end of headers out. That is no DNS failure,
@@ -205,14 +216,15 @@ impl<R: Resolve> Transaction<R> {
         self.refuse_message(peer, Stage::EndOfMessage, rule, refusal, queue_id)
     }
 
-    /// Asks the policy until it has all it needs.
-    async fn settle(&mut self, stage: Stage, peer: &mut Peer) -> Verdict {
-        let start = Instant::now();
+    /// Asks the policy until it has all it needs. The MTA waits since `start`.
+    async fn settle(&mut self, stage: Stage, start: Instant, peer: &mut Peer) -> Verdict {
         loop {
             match decide(stage, &self.snapshot.config.policy, &self.facts) {
                 Step::Need(check) => self.find_out(check, peer).await,
                 Step::Done(verdict) => {
-                    self.waited += start.elapsed();
+                    let waited = start.elapsed();
+                    self.waited += waited;
+                    telemetry::metrics::get().waited(stage, waited);
                     return verdict;
                 }
             }
@@ -252,14 +264,12 @@ impl<R: Resolve> Transaction<R> {
             reply: Some(&reply),
             ..self.decision(peer, stage, rule, queue_id)
         });
-        self.carry_out(reply)
+        carry_out(self.mode(), reply)
     }
 
-    fn carry_out(&self, reply: Reply) -> Response {
-        match self.snapshot.config.mode {
-            Mode::Enforce => Response::Refuse(reply),
-            Mode::Observe => Response::Continue,
-        }
+    /// Whether a refusal of the message is carried out.
+    fn mode(&self) -> Mode {
+        self.recipients.mode(self.snapshot.config.mode)
     }
 
     /// The changes to a message that goes on.
@@ -304,9 +314,10 @@ impl<R: Resolve> Transaction<R> {
         rule: Rule,
         queue_id: Option<&'a str>,
     ) -> Decision<'a> {
+        let names = peer.reverse.known().map(|reverse| reverse.names.as_slice());
         Decision {
             queue_id,
-            mode: self.snapshot.config.mode,
+            mode: self.mode(),
             stage,
             rule,
             reply: None,
@@ -314,13 +325,23 @@ impl<R: Resolve> Transaction<R> {
             helo: peer.helo.as_deref(),
             reverse_path: &self.reverse_path,
             recipient: None,
-            recipients: self.recipients,
+            recipients: self.recipients.number,
+            recipient_domains: &self.recipients.domains,
+            more_recipient_domains: self.recipients.more_domains,
             opt_in: self.opt_in.map(|answer| answer.source),
             ptr: self.facts.ptr,
+            ptr_names: names.unwrap_or_default(),
             spf: self.spf.known(),
             signed: self.facts.signed,
             dkim: self.message.dkim(),
             waited: self.waited,
         }
+    }
+}
+
+fn carry_out(mode: Mode, reply: Reply) -> Response {
+    match mode {
+        Mode::Enforce => Response::Refuse(reply),
+        Mode::Observe => Response::Continue,
     }
 }

@@ -5,6 +5,7 @@ pub mod body_chunks;
 pub mod dkim_signature;
 pub mod header_block;
 pub mod key_record;
+pub mod milter_session;
 pub mod spf_macro;
 pub mod spf_record;
 
@@ -24,13 +25,14 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     spf_record::TARGET,
     spf_macro::TARGET,
     dkim_signature::TARGET,
     key_record::TARGET,
     header_block::TARGET,
     body_chunks::TARGET,
+    milter_session::TARGET,
 ];
 
 impl Target {

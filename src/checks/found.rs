@@ -1,0 +1,33 @@
+//! What the metrics hear of a check that is done.
+
+use crate::{dkim, opt_in, policy::Confirmation, ptr::Reverse, spf, telemetry::metrics};
+use std::time::Duration;
+
+pub(super) fn opt_in(answer: &opt_in::Answer, took: Duration) {
+    let series = &metrics::get().checks.opt_in;
+    series.result(answer.opt_in);
+    series.took(took);
+}
+
+pub(super) fn ptr(reverse: &Reverse, took: Duration) {
+    let series = &metrics::get().checks.ptr;
+    series.result(reverse.result);
+    series.took(took);
+}
+
+pub(super) fn confirmation(confirmation: &Confirmation, took: Duration) {
+    let series = &metrics::get().checks.confirmation;
+    series.result(*confirmation);
+    series.took(took);
+}
+
+pub(super) fn spf(outcome: &spf::Outcome, took: Duration) {
+    let series = &metrics::get().checks.spf;
+    series.result(outcome.result);
+    series.took(took);
+}
+
+/// The result is known only at the end of the message.
+pub(super) fn keys(_keys: &dkim::Keys, took: Duration) {
+    metrics::get().checks.dkim.took(took);
+}

@@ -1,0 +1,203 @@
+//! `sixgate doctor`: tries what an installation needs and says what is wrong and
+//! what to do.
+//!
+//! Looks and asks, and changes nothing: sockets are connected to as an MTA does,
+//! DNS servers are asked what mail asks them, Postfix and Sendmail are known by
+//! their configurations. One file a subject; each makes [`finding::Finding`]s.
+
+mod clients;
+mod clock;
+mod configuration;
+mod domains;
+mod exemptions;
+mod finding;
+mod listening;
+mod opt_in;
+mod postfix;
+mod program;
+mod reach;
+mod report;
+mod resolver;
+mod sendmail;
+mod sockets;
+
+use crate::{
+    cli::Doctor,
+    config::Config,
+    dns::Dns,
+    exit::{Exit, Failure},
+    opt_in::Sources,
+    snapshot::Snapshot,
+};
+use exemptions::OwnNetworks;
+use finding::{Check, Finding, Level};
+use listening::Gate;
+use sendmail::Cf;
+use std::path::{Path, PathBuf};
+
+/// Examines the installation and tells about it on standard output.
+///
+/// # Errors
+/// When there is anything to be warned of, with the exit code of the worst.
+pub(super) fn run(arguments: &Doctor) -> Result<(), Failure> {
+    let config = match Config::load_for_host(&arguments.config.path) {
+        Ok(config) => config,
+        Err(error) => {
+            report::print(&[Finding::from(&error)], arguments.json)
+                .map_err(|error| Failure::new(Exit::Io, error))?;
+            return Err(error.into());
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let findings = runtime.block_on(examine(arguments, &config))?;
+    report::print(&findings, arguments.json).map_err(|error| Failure::new(Exit::Io, error))?;
+    report::outcome(&findings)
+}
+
+async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Failure> {
+    let file = &arguments.config.path;
+    let mut findings = configuration::check(config, file);
+    let sources = opt_in::open(config).await;
+    findings.extend(opt_in::check(&sources));
+    let snapshot = snapshot(config, sources);
+    if let Some(snapshot) = &snapshot {
+        findings.extend(opt_in::ask_servers(&snapshot.checks).await);
+    }
+    findings.extend(resolver::check(config, arguments.mute.as_deref()).await);
+    findings.push(clock::check(file).await);
+    let mtas = Mtas::find(arguments).await;
+    findings.extend(examine_mtas(&mtas, config).await);
+    if arguments.dns || arguments.domains.is_some() {
+        findings.extend(match snapshot {
+            Some(snapshot) if dns_works(&findings) => {
+                domains::check(arguments, snapshot, &mtas).await?
+            }
+            Some(_) => vec![not_walked("no DNS server answers")],
+            None => vec![not_walked(
+                "a list of opt-ins can't be read, or there is no DNS server",
+            )],
+        });
+    }
+    Ok(findings)
+}
+
+/// What the milter would work with; `None` if it could not.
+fn snapshot(config: &Config, sources: Result<Sources, Finding>) -> Option<Snapshot<Dns>> {
+    let dns = Dns::new(&config.dns).ok()?;
+    Some(Snapshot::new(config.clone(), sources.ok()?, dns))
+}
+
+async fn examine_mtas(mtas: &Mtas, config: &Config) -> Vec<Finding> {
+    let gate = Gate(listening::find(&config.listen).await);
+    let mut findings = sockets::check(&gate).await;
+    findings.extend(mtas.check(config, &gate).await);
+    findings.extend(clients::check());
+    findings.extend(exemptions::check(config, &mtas.own_networks()));
+    findings
+}
+
+fn dns_works(findings: &[Finding]) -> bool {
+    let is_dead = |f: &Finding| f.check == Check::DnsServers && f.level == Level::Problem;
+    !findings.iter().any(is_dead)
+}
+
+fn not_walked(why: &str) -> Finding {
+    let seen = format!("no domain was asked for, as {why}");
+    Finding::warning(Check::Domains, seen, "mend that first")
+}
+
+/// The mail servers of this machine.
+#[derive(Default)]
+struct Mtas {
+    postfix: Vec<postfix::Instance>,
+    sendmail: Option<Cf>,
+    /// Those that were named and can't be read.
+    missing: Vec<Finding>,
+}
+
+/// Where Sendmail has it unless told otherwise.
+const SENDMAIL_CF: &str = "/etc/mail/sendmail.cf";
+
+impl Mtas {
+    /// Those that were named, else those that are installed.
+    async fn find(arguments: &Doctor) -> Self {
+        let mut mtas = Self::default();
+        let named = !arguments.postfix_config.is_empty() || arguments.sendmail_cf.is_some();
+        match named {
+            true => {
+                mtas.read_postfix(&arguments.postfix_config).await;
+                mtas.read_sendmail(arguments.sendmail_cf.as_deref());
+            }
+            false => {
+                mtas.read_postfix(&postfix::installed().await).await;
+                let cf = Path::new(SENDMAIL_CF);
+                mtas.read_sendmail(cf.exists().then_some(cf));
+            }
+        }
+        mtas
+    }
+
+    async fn read_postfix(&mut self, directories: &[PathBuf]) {
+        for directory in directories {
+            match postfix::Instance::read(directory).await {
+                Ok(instance) => self.postfix.push(instance),
+                Err(failure) => {
+                    let seen = format!("Postfix in {}: postconf: {failure}", directory.display());
+                    self.missing.push(unreadable(seen));
+                }
+            }
+        }
+    }
+
+    fn read_sendmail(&mut self, file: Option<&Path>) {
+        match file.map(|file| (file, Cf::read(file))) {
+            Some((_, Ok(cf))) => self.sendmail = Some(cf),
+            Some((file, Err(error))) => {
+                let seen = format!("{}: can't be read: {error}", file.display());
+                self.missing.push(unreadable(seen));
+            }
+            None => {}
+        }
+    }
+
+    async fn check(&self, config: &Config, gate: &Gate) -> Vec<Finding> {
+        let mut findings = self.missing.clone();
+        for instance in &self.postfix {
+            findings.extend(postfix::check(instance, config, gate).await);
+        }
+        if let Some(cf) = &self.sendmail {
+            findings.extend(sendmail::check(cf, config, gate).await);
+        }
+        if findings.is_empty() {
+            findings.push(no_mta());
+        }
+        // Services that share a setting share what is said of it.
+        let mut told = Vec::new();
+        findings.retain(|finding| {
+            let is_new = !told.contains(finding);
+            told.push(finding.clone());
+            is_new
+        });
+        findings
+    }
+
+    fn own_networks(&self) -> Vec<OwnNetworks> {
+        self.postfix.iter().map(postfix::own_networks).collect()
+    }
+}
+
+fn unreadable(seen: String) -> Finding {
+    Finding::problem(Check::Mta, seen, "name the right one, and run this as root")
+}
+
+fn no_mta() -> Finding {
+    Finding::warning(
+        Check::Mta,
+        "neither Postfix nor Sendmail is found on this machine",
+        "run this where the mail server is, or name its configuration with --postfix-config or \
+         --sendmail-cf",
+    )
+}

@@ -1,0 +1,121 @@
+//! Whether IPv6 clients come to the MTA under their own addresses. Behind a
+//! proxy they all seem to come from one, and are judged by that.
+
+use super::finding::{Check, Finding};
+use std::{fs, net::Ipv6Addr};
+
+/// What this machine tells about it.
+pub(super) fn check() -> Vec<Finding> {
+    let mut findings: Vec<Finding> = processes()
+        .iter()
+        .filter_map(|arguments| forwarder(arguments))
+        .collect();
+    let interfaces = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    findings.extend(no_address(&interfaces));
+    if findings.is_empty() {
+        findings.push(Finding::ok(
+            Check::Clients,
+            "this machine has IPv6 addresses of its own, and no docker-proxy is before port 25",
+        ));
+    }
+    findings
+}
+
+fn no_address(interfaces: &str) -> Option<Finding> {
+    let reachable = |ip: &Ipv6Addr| !ip.is_loopback() && !ip.is_unicast_link_local();
+    if addresses(interfaces).iter().any(reachable) {
+        return None;
+    }
+    Some(Finding::warning(
+        Check::Clients,
+        "this machine has no IPv6 address but loopback and link-local ones: an IPv6 client can come \
+         through a proxy alone, and then under the proxy's address",
+        "give it an IPv6 address, or pass the clients' addresses on by the PROXY protocol \
+         (smtpd_upstream_proxy_protocol, postscreen_upstream_proxy_protocol)",
+    ))
+}
+
+/// The first column of `/proc/net/if_inet6` has 32 digits.
+fn addresses(interfaces: &str) -> Vec<Ipv6Addr> {
+    let columns = interfaces
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    let bits = columns.filter_map(|digits| u128::from_str_radix(digits, 16).ok());
+    bits.map(Ipv6Addr::from_bits).collect()
+}
+
+/// The arguments of all processes that can be seen.
+fn processes() -> Vec<Vec<String>> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let lines = entries
+        .flatten()
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .map(|line| {
+            let arguments = line.split(|octet| *octet == 0);
+            arguments
+                .map(|a| String::from_utf8_lossy(a).into_owned())
+                .collect()
+        })
+        .collect()
+}
+
+/// A docker-proxy that takes connections over IPv6 and goes on over IPv4: the
+/// client's address can't come through.
+fn forwarder(arguments: &[String]) -> Option<Finding> {
+    let program = arguments.first()?;
+    let value = |key: &str| {
+        let at = arguments.iter().position(|argument| argument == key)?;
+        arguments.get(at + 1).map(String::as_str)
+    };
+    let is_mail = program.ends_with("docker-proxy") && value("-host-port") == Some("25");
+    let (from, to) = (value("-host-ip")?, value("-container-ip")?);
+    let hides = is_mail && from.contains(':') && !to.contains(':');
+    hides.then(|| {
+        Finding::problem(
+            Check::Clients,
+            format!(
+                "docker-proxy takes [{from}]:25 to {to}: to the MTA every IPv6 client has the \
+                 address of the bridge, which is IPv4 and is not checked"
+            ),
+            "give the container's network IPv6 (\"ipv6\": true, \"ip6tables\": true), use the \
+             host's network, or put a proxy that speaks the PROXY protocol before it",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_with_link_local_addresses_alone_has_no_ipv6_clients() {
+        let lo = "00000000000000000000000000000001 01 80 10 80       lo\n";
+        let link = "fe8000000000000000fc00fffe000001 04 40 20 80     eth0\n";
+        let global = "20010db8000000000000000000000019 04 40 00 80     eth0\n";
+        assert!(no_address("").is_some());
+        assert!(no_address(&format!("{lo}{link}")).is_some());
+        assert!(no_address(&format!("{lo}{link}{global}")).is_none());
+    }
+
+    #[test]
+    fn a_docker_proxy_from_ipv6_to_ipv4_hides_the_clients() {
+        let table = [
+            // host-ip, host-port, container-ip, hides
+            ("::", "25", "172.17.0.2", true),
+            ("0.0.0.0", "25", "172.17.0.2", false),
+            ("::", "25", "fd00::2", false),
+            ("::", "443", "172.17.0.2", false),
+        ];
+        for (from, port, to, hides) in table {
+            let line = format!(
+                "/usr/bin/docker-proxy -proto tcp -host-ip {from} -host-port {port} \
+                 -container-ip {to} -container-port 25"
+            );
+            let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(forwarder(&arguments).is_some(), hides, "{line}");
+        }
+    }
+}

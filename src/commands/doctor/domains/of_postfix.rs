@@ -1,0 +1,59 @@
+//! The domains that a Postfix takes mail for: in main.cf, in files and in tables
+//! that can be listed.
+
+use super::{Gathered, first_word};
+use crate::commands::doctor::{
+    postfix::{Instance, words},
+    program,
+};
+use std::fs;
+
+/// The parameters that name them (ADDRESS_CLASS_README).
+const PARAMETERS: [&str; 4] = [
+    "mydestination",
+    "relay_domains",
+    "virtual_alias_domains",
+    "virtual_mailbox_domains",
+];
+
+/// Adds them to what was gathered.
+pub(super) async fn gather(instance: &Instance, gathered: &mut Gathered) {
+    for parameter in PARAMETERS {
+        for item in words(instance.main(parameter)) {
+            take(instance, item, gathered).await;
+        }
+    }
+}
+
+/// A domain, a file of domains or a table of them (postconf(5), relay_domains).
+async fn take(instance: &Instance, item: &str, gathered: &mut Gathered) {
+    match item.split_once(':') {
+        Some(("static" | "inline", _)) => {}
+        Some(_) => take_table(instance, item, gathered).await,
+        None if item.starts_with('/') => take_file(item, gathered),
+        None => gathered.take(item),
+    }
+}
+
+fn take_file(file: &str, gathered: &mut Gathered) {
+    match fs::read_to_string(file) {
+        Ok(text) => text
+            .lines()
+            .filter_map(first_word)
+            .for_each(|name| gathered.take(name)),
+        Err(error) => gathered.not_read(file, error),
+    }
+}
+
+/// The keys of a table; an address among them is no domain, and is not taken.
+async fn take_table(instance: &Instance, table: &str, gathered: &mut Gathered) {
+    let itself = table.strip_prefix("proxy:").unwrap_or(table);
+    let question = ["-c", &instance.directory, "-s", itself];
+    match program::ask("postmap", &question).await {
+        Ok(lines) => lines
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .for_each(|key| gathered.take(key)),
+        Err(failure) => gathered.not_read(table, failure),
+    }
+}

@@ -1,0 +1,140 @@
+//! Exemptions: networks that never have an effect, and the MTA's own networks,
+//! whose mail to other domains would be refused as mail to domains that have
+//! not opted in.
+
+use super::finding::{Check, Finding};
+use crate::config::Config;
+use ipnet::{IpNet, Ipv6Net};
+use std::net::Ipv6Addr;
+
+/// Networks that an MTA takes for its own.
+pub(super) struct OwnNetworks {
+    /// Where that stands, such as `/etc/postfix/main.cf: mynetworks`.
+    pub(super) place: String,
+    pub(super) networks: Vec<Ipv6Net>,
+}
+
+/// Compares `exempt.networks` with what MTAs take for their own.
+pub(super) fn check(config: &Config, own: &[OwnNetworks]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = ipv4_alone(config).into_iter().collect();
+    for own in own {
+        findings.extend(
+            own.networks
+                .iter()
+                .filter_map(|net| not_exempt(config, own, net)),
+        );
+    }
+    if findings.is_empty() {
+        let seen = format!("exempt.networks: {}", describe(config));
+        findings.push(Finding::ok(Check::Exemptions, seen));
+    }
+    findings
+}
+
+fn describe(config: &Config) -> String {
+    let networks: Vec<String> = config
+        .policy
+        .exempt_networks
+        .iter()
+        .map(IpNet::to_string)
+        .collect();
+    match networks.is_empty() {
+        true => "none besides loopback and link-local, and the MTA has no others".to_owned(),
+        false => networks.join(", "),
+    }
+}
+
+fn ipv4_alone(config: &Config) -> Option<Finding> {
+    let networks = &config.policy.exempt_networks;
+    let all_ipv4 = !networks.is_empty() && networks.iter().all(|net| matches!(net, IpNet::V4(_)));
+    all_ipv4.then(|| {
+        Finding::warning(
+            Check::Exemptions,
+            "exempt.networks has IPv4 networks alone, which exempt nobody: mail over IPv4 is never \
+             checked",
+            "write the IPv6 networks of the same hosts in their place",
+        )
+    })
+}
+
+fn not_exempt(config: &Config, own: &OwnNetworks, network: &Ipv6Net) -> Option<Finding> {
+    let is_within = |outer: &IpNet| outer.contains(&IpNet::V6(*network));
+    if is_always_exempt(network) || config.policy.exempt_networks.iter().any(is_within) {
+        return None;
+    }
+    let seen = format!(
+        "{} has {network}, which is not exempt: mail from there to other domains is refused, as \
+         they have not opted in",
+        own.place
+    );
+    let todo = format!("add it: exempt: {{networks: [\"{network}\"]}}");
+    // A single address is most often one of this machine's own, from which mail
+    // does not come over the network.
+    Some(match network.prefix_len() {
+        128 => Finding::warning(Check::Exemptions, seen, todo),
+        _ => Finding::problem(Check::Exemptions, seen, todo),
+    })
+}
+
+fn is_always_exempt(network: &Ipv6Net) -> bool {
+    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+    let link_local = Ipv6Net::new(link_local, 10).is_ok_and(|net| net.contains(network));
+    network.addr().is_loopback() || link_local
+}
+
+/// The IPv6 networks in a list as Postfix has it. Tables are not looked into.
+pub(super) fn of_postfix(mynetworks: &str) -> Vec<Ipv6Net> {
+    let patterns = mynetworks.split([',', ' ', '\t']);
+    patterns.filter_map(network).collect()
+}
+
+/// `[2001:db8::]/32` or `[2001:db8::1]`.
+fn network(pattern: &str) -> Option<Ipv6Net> {
+    let (address, length) = pattern.strip_prefix('[')?.split_once(']')?;
+    let address: Ipv6Addr = address.parse().ok()?;
+    let length = match length.strip_prefix('/') {
+        Some(length) => length.parse().ok()?,
+        None => 128,
+    };
+    Ipv6Net::new(address, length).ok().map(|net| net.trunc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::finding::Level;
+
+    fn findings(exempt: &str, mynetworks: &str) -> Vec<Level> {
+        let yaml = format!("exempt: {{networks: [{exempt}]}}");
+        let config = Config::parse(&yaml, "milter.yaml").unwrap();
+        let own = OwnNetworks {
+            place: "main.cf: mynetworks".to_owned(),
+            networks: of_postfix(mynetworks),
+        };
+        let findings = check(&config, &[own]);
+        findings.into_iter().map(|finding| finding.level).collect()
+    }
+
+    #[test]
+    fn the_mtas_own_networks_have_to_be_exempt() {
+        let table = [
+            // exempt.networks, mynetworks, want
+            ("", "127.0.0.0/8 [::1]/128 [fe80::]/64", Level::Ok),
+            ("", "[2001:db8::]/32", Level::Problem),
+            ("", "[2001:db8::1]/128", Level::Warning),
+            ("", "[2001:db8::1]", Level::Warning),
+            ("\"2001:db8::/32\"", "[2001:db8:1::]/48", Level::Ok),
+            ("\"2001:db8::/48\"", "[2001:db8::]/32", Level::Problem),
+            ("192.0.2.0/24", "192.0.2.0/24", Level::Warning),
+            ("\"2001:db8::/32\", 192.0.2.0/24", "192.0.2.0/24", Level::Ok),
+            ("", "hash:/etc/postfix/networks, 192.0.2.0/24", Level::Ok),
+        ];
+        for (exempt, mynetworks, want) in table {
+            assert_eq!(
+                findings(exempt, mynetworks),
+                [want],
+                "{exempt} {mynetworks}"
+            );
+        }
+    }
+}

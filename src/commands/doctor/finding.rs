@@ -1,0 +1,200 @@
+//! What a check found: how bad it is, what was seen and what to do.
+
+use crate::config::ConfigError;
+use serde::{Serialize, Serializer};
+use std::fmt;
+
+/// One result of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) check: Check,
+    pub(super) level: Level,
+    /// For people, in one line.
+    pub(super) seen: String,
+    /// What mends it; `None` if there is nothing to mend.
+    pub(super) todo: Option<String>,
+}
+
+impl Finding {
+    /// All is well, or it can't be told from here.
+    pub(super) fn ok(check: Check, seen: impl Into<String>) -> Self {
+        Self::new(check, Level::Ok, seen.into(), None)
+    }
+
+    /// Mail passes as it should, but somebody should know this.
+    pub(super) fn warning(check: Check, seen: impl Into<String>, todo: impl Into<String>) -> Self {
+        Self::new(check, Level::Warning, seen.into(), Some(todo.into()))
+    }
+
+    /// Mail is refused or let through that should not be, or will be one day.
+    pub(super) fn problem(check: Check, seen: impl Into<String>, todo: impl Into<String>) -> Self {
+        Self::new(check, Level::Problem, seen.into(), Some(todo.into()))
+    }
+
+    fn new(check: Check, level: Level, seen: String, todo: Option<String>) -> Self {
+        // What is seen comes from files, servers and the DNS.
+        Self {
+            check,
+            level,
+            seen: on_one_line(&seen),
+            todo: todo.map(|todo| on_one_line(&todo)),
+        }
+    }
+}
+
+fn on_one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+impl From<&ConfigError> for Finding {
+    fn from(error: &ConfigError) -> Self {
+        let todo = match error {
+            ConfigError::Unreadable { .. } => {
+                "name the file with -c, and run this as root or as the user of sixgate"
+            }
+            ConfigError::Invalid { .. } => "mend it; nothing else is looked at before that",
+        };
+        Self::problem(Check::Config, error.to_string(), todo)
+    }
+}
+
+/// How bad a finding is; the worst is last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    /// As it should be, or it can't be told from here.
+    Ok,
+    /// Mail passes as it should, but somebody should know this.
+    Warning,
+    /// Mail is refused or let through that should not be, or will be one day.
+    Problem,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Problem => "problem",
+        })
+    }
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Check {
+    /// The configuration and what it names on this machine.
+    Config,
+    /// Whether the DNS servers answer, and how fast.
+    DnsServers,
+    /// Whether they validate DNSSEC.
+    Dnssec,
+    /// Whether they tell the reverse names of IPv6 addresses.
+    ReverseDns,
+    /// What becomes of mail from a domain whose servers are mute.
+    MuteDomain,
+    /// Whether the milter sockets answer.
+    Socket,
+    /// Whether Postfix or Sendmail is there at all.
+    Mta,
+    /// Whether the MTA hands its mail to sixgate.
+    Attached,
+    /// Whether the MTA's user can reach the socket.
+    Reach,
+    /// What the MTA does while sixgate is down.
+    WhenDown,
+    /// The version of the milter protocol.
+    Protocol,
+    /// How long the MTA waits.
+    TimeOuts,
+    /// Ports for users who log in.
+    Submission,
+    /// Mail from this machine itself.
+    LocalMail,
+    /// Whether IPv6 clients come in, under their own addresses.
+    Clients,
+    /// Whether the MTA's own networks are exempt.
+    Exemptions,
+    /// Whether the clock is right.
+    Clock,
+    /// The sources of opt-ins.
+    OptIn,
+    /// Opt-ins and AAAA records that don't go together.
+    Domains,
+}
+
+impl Check {
+    /// For scripts: it stays as it is.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::DnsServers => "dns-servers",
+            Self::Dnssec => "dnssec",
+            Self::ReverseDns => "reverse-dns",
+            Self::MuteDomain => "mute-domain",
+            Self::Socket => "socket",
+            Self::Mta => "mta",
+            Self::Attached => "attached",
+            Self::Reach => "reach",
+            Self::WhenDown => "when-down",
+            Self::Protocol => "protocol",
+            Self::TimeOuts => "time-outs",
+            Self::Submission => "submission",
+            Self::LocalMail => "local-mail",
+            Self::Clients => "clients",
+            Self::Exemptions => "exemptions",
+            Self::Clock => "clock",
+            Self::OptIn => "opt-in",
+            Self::Domains => "domains",
+        }
+    }
+}
+
+impl Serialize for Check {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Check; 19] = [
+        Check::Config,
+        Check::DnsServers,
+        Check::Dnssec,
+        Check::ReverseDns,
+        Check::MuteDomain,
+        Check::Socket,
+        Check::Mta,
+        Check::Attached,
+        Check::Reach,
+        Check::WhenDown,
+        Check::Protocol,
+        Check::TimeOuts,
+        Check::Submission,
+        Check::LocalMail,
+        Check::Clients,
+        Check::Exemptions,
+        Check::Clock,
+        Check::OptIn,
+        Check::Domains,
+    ];
+
+    #[test]
+    fn every_check_is_told_in_the_documentation() {
+        let page = include_str!("../../../docs/doctor.md");
+        for check in ALL {
+            let row = format!("| `{}` |", check.name());
+            assert!(page.contains(&row), "{row}");
+        }
+        assert_eq!(page.matches("\n| `").count(), ALL.len());
+    }
+
+    #[test]
+    fn what_was_seen_stays_on_its_line() {
+        let finding = Finding::ok(Check::Clock, "a\nproblem \u{1b}[31m");
+        assert_eq!(finding.seen, "a problem  [31m");
+    }
+}

@@ -1,0 +1,173 @@
+//! Where sixgate listens, and whether what an MTA writes leads there.
+
+use super::program;
+use crate::config::Socket;
+use std::{collections::HashSet, fs, net::IpAddr, path::Path};
+use tokio::net::lookup_host;
+
+/// One item of `listen`.
+#[derive(Clone, Debug)]
+pub(super) struct Listening {
+    /// As the configuration has it.
+    pub(super) socket: Socket,
+    /// Where that is; several for one that systemd opens in several places,
+    /// none if systemd does not tell.
+    pub(super) places: Vec<Socket>,
+}
+
+/// Finds out where each socket of a configuration is.
+pub(super) async fn find(sockets: &[Socket]) -> Vec<Listening> {
+    let mut found = Vec::new();
+    for socket in sockets {
+        let places = match socket {
+            Socket::Unix(_) | Socket::Inet { .. } => vec![socket.clone()],
+            Socket::Systemd(name) => passed_on_as(name).await,
+        };
+        found.push(Listening {
+            socket: socket.clone(),
+            places,
+        });
+    }
+    found
+}
+
+/// What systemd's units say about a socket that they pass on by this name.
+async fn passed_on_as(name: &str) -> Vec<Socket> {
+    let question = [
+        "show",
+        "*.socket",
+        "--property=Id,FileDescriptorName,Listen",
+    ];
+    match program::ask("systemctl", &question).await {
+        Ok(units) => units
+            .split("\n\n")
+            .flat_map(|unit| places(unit, name))
+            .collect(),
+        Err(_no_systemd) => Vec::new(),
+    }
+}
+
+/// systemd.socket(5): without a FileDescriptorName it is the name of the unit.
+fn places(unit: &str, name: &str) -> Vec<Socket> {
+    let value = |line: &str, key: &str| line.strip_prefix(key).map(str::to_owned);
+    let is_named = unit.lines().any(|line| {
+        ["FileDescriptorName=", "Id="]
+            .iter()
+            .any(|key| value(line, key).as_deref() == Some(name))
+    });
+    let listen = unit.lines().filter_map(|line| line.strip_prefix("Listen="));
+    let places = listen.filter_map(|place| place.strip_suffix(" (Stream)"));
+    match is_named {
+        true => places.filter_map(of_systemd).collect(),
+        false => Vec::new(),
+    }
+}
+
+fn of_systemd(place: &str) -> Option<Socket> {
+    let family = if place.starts_with('/') {
+        "unix"
+    } else {
+        "inet"
+    };
+    format!("{family}:{place}").parse().ok()
+}
+
+/// The sockets of sixgate.
+pub(super) struct Gate(pub(super) Vec<Listening>);
+
+impl Gate {
+    /// Whether an MTA that connects to `there` reaches sixgate.
+    pub(super) async fn is_at(&self, there: &Socket) -> bool {
+        for here in self.0.iter().flat_map(|listening| &listening.places) {
+            if leads_to(there, here).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// As the configuration has them.
+    pub(super) fn describe(&self) -> String {
+        let sockets: Vec<String> = self.0.iter().map(|l| l.socket.to_string()).collect();
+        sockets.join(", ")
+    }
+}
+
+async fn leads_to(there: &Socket, here: &Socket) -> bool {
+    match (there, here) {
+        (Socket::Unix(there), Socket::Unix(here)) => is_same_file(there, here),
+        (
+            Socket::Inet { host: there, port },
+            Socket::Inet {
+                host: here,
+                port: ours,
+            },
+        ) => port == ours && share_an_address(there, here, *port).await,
+        (Socket::Unix(_) | Socket::Inet { .. } | Socket::Systemd(_), _) => false,
+    }
+}
+
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    match (fs::canonicalize(a), fs::canonicalize(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        // Before the first start there is no file.
+        (_, _) => a == b,
+    }
+}
+
+async fn share_an_address(there: &str, here: &str, port: u16) -> bool {
+    let (there, here) = (addresses(there, port).await, addresses(here, port).await);
+    let any = |ip: &IpAddr| {
+        here.iter()
+            .any(|h| h.is_unspecified() && h.is_ipv4() == ip.is_ipv4())
+    };
+    !there.is_disjoint(&here) || there.iter().any(any)
+}
+
+async fn addresses(host: &str, port: u16) -> HashSet<IpAddr> {
+    match lookup_host((host, port)).await {
+        Ok(found) => found.map(|address| address.ip()).collect(),
+        Err(_unknown) => HashSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn spellings_of_one_place_are_the_same_place() {
+        let table = [
+            // there, here, want
+            ("inet:127.0.0.1:8894", "inet:127.0.0.1:8894", true),
+            ("inet:localhost:8894", "inet:127.0.0.1:8894", true),
+            ("inet:8894@127.0.0.1", "inet:localhost:8894", true),
+            ("inet:127.0.0.1:8894", "inet:0.0.0.0:8894", true),
+            ("inet:[::1]:8894", "inet:[::]:8894", true),
+            ("inet:[::1]:8894", "inet:0.0.0.0:8894", false),
+            ("inet:127.0.0.1:8891", "inet:127.0.0.1:8894", false),
+            ("inet:127.0.0.2:8894", "inet:127.0.0.1:8894", false),
+            ("unix:/nonexistent/a", "local:/nonexistent/a", true),
+            ("unix:/nonexistent/a", "unix:/nonexistent/b", false),
+            ("unix:/nonexistent/a", "inet:127.0.0.1:8894", false),
+        ];
+        for (there, here, want) in table {
+            let (a, b) = (there.parse().unwrap(), here.parse().unwrap());
+            assert_eq!(leads_to(&a, &b).await, want, "{there} {here}");
+        }
+    }
+
+    #[test]
+    fn systemd_tells_where_a_named_socket_is() {
+        let unit = "Id=sixgate.socket\nFileDescriptorName=milter\n\
+                    Listen=/run/sixgate/milter.sock (Stream)\nListen=127.0.0.1:8894 (Stream)\n";
+        let described = |name| {
+            let places = places(unit, name);
+            places.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let both = ["unix:/run/sixgate/milter.sock", "inet:127.0.0.1:8894"];
+        assert_eq!(described("milter"), both);
+        assert_eq!(described("sixgate.socket"), both);
+        assert!(described("other").is_empty());
+    }
+}

@@ -1,0 +1,142 @@
+//! The sources of opt-ins: whether the lists can be read, what they have and how
+//! old they are, and whether the servers answer.
+
+use super::finding::{Check, Finding};
+use crate::{
+    address::Domain,
+    checks::Checks,
+    config::Config,
+    dns::Dns,
+    opt_in::{ListStatus, ServerStatus, SourceList, Sources, files},
+};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+/// Reads the lists, as `serve` does.
+pub(super) async fn open(config: &Config) -> Result<Sources, Finding> {
+    let lists = config.opt_in.clone();
+    let read = tokio::task::spawn_blocking(move || Sources::open(&lists, None));
+    let wrong = |complaint: String| {
+        Finding::problem(
+            Check::OptIn,
+            complaint,
+            "mend the list; until then sixgate goes on with the last good one, and does not start \
+             anew",
+        )
+    };
+    match read.await {
+        Ok(Ok(sources)) => Ok(sources),
+        Ok(Err(error)) => Err(wrong(error.to_string())),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
+/// What each list has.
+pub(super) fn check(sources: &Result<Sources, Finding>) -> Vec<Finding> {
+    match sources {
+        Ok(sources) => check_lists(sources),
+        Err(wrong) => vec![wrong.clone()],
+    }
+}
+
+fn check_lists(sources: &Sources) -> Vec<Finding> {
+    let lists = sources.lists();
+    let of_source = |status: &ListStatus| {
+        let list = lists.iter().find(|list| list.source == status.source)?;
+        is_used(status, list).then(|| described(status, list))
+    };
+    let mut findings: Vec<Finding> = sources.list_status().iter().filter_map(of_source).collect();
+    findings.extend(sources.warning().map(nobody));
+    findings
+}
+
+fn nobody(warning: &str) -> Finding {
+    Finding::warning(
+        Check::OptIn,
+        warning,
+        "opt a domain in: sixgate opt-in add example.org",
+    )
+}
+
+fn is_used(status: &ListStatus, list: &SourceList<'_>) -> bool {
+    status.entries > 0 || newest(list).is_some()
+}
+
+fn described(status: &ListStatus, list: &SourceList<'_>) -> Finding {
+    let entries = match status.entries {
+        1 => format!("{}: 1 entry", status.source),
+        many => format!("{}: {many} entries", status.source),
+    };
+    let age = newest(list).and_then(|(file, written)| {
+        let age = SystemTime::now().duration_since(written).ok()?;
+        Some(format!(
+            ", changed {} ago ({})",
+            roughly(age),
+            file.display()
+        ))
+    });
+    let seen = entries + &age.unwrap_or_default();
+    match &status.error {
+        None => Finding::ok(Check::OptIn, seen),
+        Some(error) => Finding::problem(
+            Check::OptIn,
+            format!("{seen}; the last good list is in force: {error}"),
+            "mend the list",
+        ),
+    }
+}
+
+/// A name that nobody has (RFC 6761 section 6.4), so that a list can't answer for
+/// it and the servers are asked.
+const NOBODY: &str = "sixgate-doctor.invalid";
+
+/// Has the servers asked that are asked over the network, if there are any.
+pub(super) async fn ask_servers(checks: &Checks<Dns>) -> Vec<Finding> {
+    let sources = checks.opt_in_sources();
+    if sources.server_status().is_empty() {
+        return Vec::new();
+    }
+    let domain = Domain::parse(NOBODY).ok();
+    checks.opt_in(domain.as_ref()).await;
+    sources.server_status().iter().map(server).collect()
+}
+
+fn server(status: &ServerStatus) -> Finding {
+    let source = status.source;
+    match (&status.error, status.age) {
+        (Some(error), _) => Finding::problem(
+            Check::OptIn,
+            format!("{source}: it can't tell: {error}"),
+            "see that the server answers; until then domains that are not remembered are \
+             answered 451 4.4.3",
+        ),
+        (None, Some(_)) => Finding::ok(Check::OptIn, format!("{source}: it answers")),
+        (None, None) => {
+            let seen = format!("{source}: it was not asked, as another source answers for all");
+            Finding::ok(Check::OptIn, seen)
+        }
+    }
+}
+
+/// The file of a list that was written last, and when.
+fn newest(list: &SourceList<'_>) -> Option<(PathBuf, SystemTime)> {
+    let files = files::expand(list.paths).ok()?;
+    let written = files.into_iter().filter_map(|file| {
+        let written = fs::metadata(&file).and_then(|metadata| metadata.modified());
+        Some((file, written.ok()?))
+    });
+    written.max_by_key(|(_, written)| *written)
+}
+
+fn roughly(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

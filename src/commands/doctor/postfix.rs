@@ -1,0 +1,183 @@
+//! Postfix: whether the services that take mail from the Internet hand it to
+//! sixgate, and what they do when they can't.
+//!
+//! Reads the configuration as `postconf` tells it, expanded and with its
+//! defaults. What a Postfix that runs has not reloaded is not seen.
+
+mod attachment;
+mod instance;
+mod milters;
+mod when_down;
+
+pub(super) use instance::{Instance, installed, words};
+
+use super::{
+    exemptions::{self, OwnNetworks},
+    finding::{Check, Finding},
+    listening::Gate,
+};
+use crate::config::Config;
+use attachment::Attachment;
+use instance::{Role, Service};
+
+/// Everything about one Postfix.
+pub(super) async fn check(instance: &Instance, config: &Config, gate: &Gate) -> Vec<Finding> {
+    let mut findings = vec![Finding::ok(
+        Check::Mta,
+        format!(
+            "Postfix {} in {}",
+            instance.main("mail_version"),
+            instance.directory
+        ),
+    )];
+    let attachments = from_internet(instance, gate, &mut findings).await;
+    for attachment in &attachments {
+        findings.extend(attachment::order(instance, attachment));
+        findings.extend(attachment::reach(instance, attachment));
+        findings.extend(when_down::check(instance, config, attachment));
+    }
+    findings.extend(submission(instance, config, gate).await);
+    findings.extend(local_mail(instance, gate).await);
+    findings.extend(ipv6(instance));
+    findings
+}
+
+/// The networks that this Postfix takes for its own.
+pub(super) fn own_networks(instance: &Instance) -> OwnNetworks {
+    OwnNetworks {
+        place: format!("{}/main.cf: mynetworks", instance.directory),
+        networks: exemptions::of_postfix(instance.main("mynetworks")),
+    }
+}
+
+async fn from_internet<'a>(
+    instance: &'a Instance,
+    gate: &Gate,
+    findings: &mut Vec<Finding>,
+) -> Vec<Attachment<'a>> {
+    let mut attachments = Vec::new();
+    let mut services = instance.with_role(Role::Internet).peekable();
+    if services.peek().is_none() {
+        findings.push(no_service(instance));
+    }
+    for service in services {
+        findings.extend(attachment::by_client(instance, service));
+        match attachment::find(instance, service, gate).await {
+            Ok(found) => {
+                findings.push(attachment::well(instance, &found));
+                attachments.push(found);
+            }
+            Err(finding) => findings.push(finding),
+        }
+    }
+    attachments
+}
+
+fn no_service(instance: &Instance) -> Finding {
+    Finding::warning(
+        Check::Attached,
+        format!(
+            "{}/master.cf: no smtpd takes mail from the Internet",
+            instance.directory
+        ),
+        "if it should, enable the smtp inet service; else name the Postfix that does with \
+         --postfix-config",
+    )
+}
+
+/// Users have logged in, which exempts; where they need not, they are checked
+/// like strangers.
+async fn submission(instance: &Instance, config: &Config, gate: &Gate) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for service in instance.with_role(Role::Submission) {
+        let finding = match attachment::find(instance, service, gate).await {
+            Ok(_) => attached_submission(instance, service, config),
+            Err(_not_attached) => Finding::ok(
+                Check::Submission,
+                format!(
+                    "{}: sixgate is not asked, which is as well",
+                    instance.master(service)
+                ),
+            ),
+        };
+        findings.push(finding);
+    }
+    findings
+}
+
+fn attached_submission(instance: &Instance, service: &Service, config: &Config) -> Finding {
+    let place = instance.master(service);
+    let log_in = instance.value(service, "smtpd_sasl_auth_enable") == "yes";
+    let todo =
+        "leave sixgate off that port: -o smtpd_milters= (or the others without it) in master.cf";
+    match (log_in, config.policy.exempt_authenticated) {
+        (true, true) => Finding::ok(
+            Check::Submission,
+            format!("{place}: sixgate is asked, and exempts who has logged in"),
+        ),
+        (true, false) => Finding::problem(
+            Check::Submission,
+            format!(
+                "{place}: sixgate is asked and exempt.authenticated is false: users' own mail over \
+                 IPv6 is refused"
+            ),
+            todo,
+        ),
+        (false, _) => Finding::problem(
+            Check::Submission,
+            format!(
+                "{place}: sixgate is asked and nobody logs in there (smtpd_sasl_auth_enable is not \
+                 yes): its IPv6 clients are checked like strangers"
+            ),
+            todo,
+        ),
+    }
+}
+
+/// Mail from pickup has no client; a filter can't help it, and a 4xx would keep
+/// it in the maildrop queue.
+async fn local_mail(instance: &Instance, gate: &Gate) -> Option<Finding> {
+    let text = instance.main("non_smtpd_milters");
+    for milter in milters::parse(text) {
+        let place = milter.place(false, instance.queue());
+        if let Some(place) = place
+            && gate.is_at(&place).await
+        {
+            return Some(Finding::warning(
+                Check::LocalMail,
+                format!(
+                    "{}/main.cf: non_smtpd_milters has sixgate",
+                    instance.directory
+                ),
+                "take it out: what comes from sendmail and pickup does not come over IPv6",
+            ));
+        }
+    }
+    None
+}
+
+fn ipv6(instance: &Instance) -> Option<Finding> {
+    let (protocols, interfaces) = (
+        instance.main("inet_protocols"),
+        instance.main("inet_interfaces"),
+    );
+    let main_cf = format!("{}/main.cf", instance.directory);
+    if !protocols.contains("all") && !protocols.contains("ipv6") {
+        let seen = format!("{main_cf}: inet_protocols = {protocols}: no mail comes over IPv6");
+        return Some(Finding::warning(
+            Check::Clients,
+            seen,
+            "set inet_protocols = all, and restart Postfix",
+        ));
+    }
+    if interfaces == "loopback-only" || interfaces == "localhost" {
+        let seen =
+            format!("{main_cf}: inet_interfaces = {interfaces}: no mail comes from the Internet");
+        return Some(Finding::warning(
+            Check::Clients,
+            seen,
+            "set inet_interfaces = all, and restart Postfix",
+        ));
+    }
+    None
+}

@@ -1,0 +1,216 @@
+//! A service of Postfix and the milter of its that is sixgate.
+
+use super::{
+    instance::{Instance, Service},
+    milters::{self, Milter},
+};
+use crate::{
+    commands::doctor::{
+        finding::{Check, Finding},
+        listening::Gate,
+        reach::{self, Who},
+    },
+    config::Socket,
+};
+
+/// A service that asks sixgate.
+#[derive(Clone, Debug)]
+pub(super) struct Attachment<'a> {
+    pub(super) service: &'a Service,
+    pub(super) milter: Milter,
+    place: Socket,
+    /// How many milters come before it.
+    position: usize,
+}
+
+/// Looks sixgate up among the milters of a service.
+pub(super) async fn find<'a>(
+    instance: &'a Instance,
+    service: &'a Service,
+    gate: &Gate,
+) -> Result<Attachment<'a>, Finding> {
+    let list = milters::parse(instance.value(service, "smtpd_milters"));
+    let options = instance.value(service, "receive_override_options");
+    if options.contains("no_milters") {
+        return Err(switched_off(instance, service));
+    }
+    for (position, milter) in list.iter().enumerate() {
+        if let Some(place) = milter.place(service.chroot, instance.queue())
+            && gate.is_at(&place).await
+        {
+            return Ok(Attachment {
+                service,
+                milter: milter.clone(),
+                place,
+                position,
+            });
+        }
+    }
+    Err(not_found(instance, service, gate, &list).await)
+}
+
+fn switched_off(instance: &Instance, service: &Service) -> Finding {
+    let origin = instance.origin(service, "receive_override_options");
+    Finding::problem(
+        Check::Attached,
+        format!(
+            "{origin}: receive_override_options has no_milters: {} {} lets mail in unchecked",
+            service.name, service.kind
+        ),
+        "take no_milters out where mail comes from the Internet",
+    )
+}
+
+async fn not_found(
+    instance: &Instance,
+    service: &Service,
+    gate: &Gate,
+    list: &[Milter],
+) -> Finding {
+    for milter in list {
+        let otherwise = milter.place(!service.chroot, instance.queue());
+        if let Some(place) = otherwise
+            && gate.is_at(&place).await
+        {
+            return wrong_root(instance, service, milter);
+        }
+    }
+    let text = instance.value(service, "smtpd_milters");
+    let origin = instance.origin(service, "smtpd_milters");
+    Finding::problem(
+        Check::Attached,
+        format!(
+            "{origin}: smtpd_milters = {text}: {} {} does not ask sixgate, which listens on {}",
+            service.name,
+            service.kind,
+            gate.describe()
+        ),
+        attach(instance, service, gate),
+    )
+}
+
+fn attach(instance: &Instance, service: &Service, gate: &Gate) -> String {
+    let Some(socket) = gate
+        .0
+        .iter()
+        .flat_map(|l| &l.places)
+        .find_map(|place| seen_from(instance, service, place))
+    else {
+        return below_the_queue(instance);
+    };
+    match instance.origin(service, "smtpd_milters") == instance.master(service) {
+        true => format!("take -o smtpd_milters out of that service, or put {socket} first in it"),
+        false => format!(
+            "postconf -c {} -e 'smtpd_milters = {socket}' (before the others), and reload Postfix",
+            instance.directory
+        ),
+    }
+}
+
+/// What a service has to write for a place; `None` if its chroot keeps it away.
+fn seen_from(instance: &Instance, service: &Service, place: &Socket) -> Option<String> {
+    match place {
+        Socket::Unix(path) if service.chroot => {
+            let path = path.strip_prefix(instance.queue()).ok()?;
+            Some(format!("unix:/{}", path.display()))
+        }
+        Socket::Unix(_) | Socket::Inet { .. } | Socket::Systemd(_) => Some(place.to_string()),
+    }
+}
+
+fn below_the_queue(instance: &Instance) -> String {
+    format!(
+        "smtpd runs in a chroot: listen: unix:{}/sixgate/milter.sock in milter.yaml, and \
+         smtpd_milters = unix:/sixgate/milter.sock; or n in the chroot column of master.cf",
+        instance.queue().display()
+    )
+}
+
+/// The path is right for a service with the other kind of root.
+fn wrong_root(instance: &Instance, service: &Service, milter: &Milter) -> Finding {
+    let master = instance.master(service);
+    let (socket, queue) = (&milter.socket, instance.queue().display());
+    match service.chroot {
+        true => Finding::problem(
+            Check::Reach,
+            format!(
+                "{master} runs in a chroot, where {socket} means {queue}{}: sixgate is not there",
+                milter.socket.trim_start_matches("unix:")
+            ),
+            below_the_queue(instance),
+        ),
+        false => Finding::problem(
+            Check::Reach,
+            format!("{master} runs in no chroot, and {socket} is not below {queue} there"),
+            "write the whole path in smtpd_milters",
+        ),
+    }
+}
+
+/// That it is attached.
+pub(super) fn well(instance: &Instance, attachment: &Attachment<'_>) -> Finding {
+    let master = instance.master(attachment.service);
+    Finding::ok(
+        Check::Attached,
+        format!("{master} asks sixgate at {}", attachment.milter.socket),
+    )
+}
+
+/// Whether others come first.
+pub(super) fn order(instance: &Instance, attachment: &Attachment<'_>) -> Option<Finding> {
+    let origin = instance.origin(attachment.service, "smtpd_milters");
+    (attachment.position > 0).then(|| {
+        Finding::warning(
+            Check::Attached,
+            format!(
+                "{origin}: smtpd_milters has {} milter(s) before sixgate",
+                attachment.position
+            ),
+            "put sixgate first: then the others see only what it lets through, and it does not \
+             take their Authentication-Results for forged ones",
+        )
+    })
+}
+
+/// A table may take the milters from clients.
+pub(super) fn by_client(instance: &Instance, service: &Service) -> Option<Finding> {
+    let maps = instance.value(service, "smtpd_milter_maps");
+    (!maps.is_empty()).then(|| {
+        Finding::warning(
+            Check::Attached,
+            format!("smtpd_milter_maps = {maps}: clients in it have milters of their own"),
+            "see that no client in it loses sixgate that should be checked",
+        )
+    })
+}
+
+/// Whether smtpd's user may connect.
+pub(super) fn reach(instance: &Instance, attachment: &Attachment<'_>) -> Option<Finding> {
+    let Socket::Unix(path) = &attachment.place else {
+        return None;
+    };
+    let user = instance.main("mail_owner");
+    let Some(who) = Who::find(user) else {
+        let seen = format!("mail_owner = {user}: there is no such user");
+        return Some(Finding::problem(
+            Check::Reach,
+            seen,
+            "set mail_owner to Postfix's user",
+        ));
+    };
+    Some(match reach::obstacle(&who, path) {
+        Ok(Some(obstacle)) => Finding::problem(Check::Reach, obstacle.seen, obstacle.todo),
+        Ok(None) => Finding::ok(
+            Check::Reach,
+            format!("the user {user} can connect to {}", path.display()),
+        ),
+        Err(error) => Finding::warning(
+            Check::Reach,
+            format!(
+                "whether {user} can connect to {} can't be told: {error}",
+                path.display()
+            ),
+            "start sixgate, and run this as root",
+        ),
+    })
+}

@@ -1,0 +1,227 @@
+//! One Postfix configuration, as `postconf` tells it.
+
+use crate::commands::doctor::program;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+/// What is read of main.cf.
+const PARAMETERS: [&str; 24] = [
+    "compatibility_level",
+    "inet_interfaces",
+    "inet_protocols",
+    "mail_owner",
+    "mail_version",
+    "milter_command_timeout",
+    "milter_content_timeout",
+    "milter_default_action",
+    "milter_protocol",
+    "mydestination",
+    "mynetworks",
+    "non_smtpd_milters",
+    "queue_directory",
+    "receive_override_options",
+    "relay_domains",
+    "smtpd_client_restrictions",
+    "smtpd_milter_maps",
+    "smtpd_milters",
+    "smtpd_recipient_restrictions",
+    "smtpd_relay_restrictions",
+    "smtpd_sasl_auth_enable",
+    "smtpd_sender_restrictions",
+    "virtual_alias_domains",
+    "virtual_mailbox_domains",
+];
+
+/// A Postfix configuration: main.cf with its defaults, and the smtpd services of
+/// master.cf.
+#[derive(Clone, Debug)]
+pub(in crate::commands::doctor) struct Instance {
+    /// Where its main.cf is.
+    pub(in crate::commands::doctor) directory: String,
+    main: HashMap<String, String>,
+    services: Vec<Service>,
+}
+
+/// A line of master.cf that runs smtpd.
+#[derive(Clone, Debug)]
+pub(super) struct Service {
+    /// Name or address and port, such as `smtp` or `127.0.0.1:10025`.
+    pub(super) name: String,
+    /// `inet` or `pass`.
+    pub(super) kind: String,
+    /// Whether it sees the queue directory as the root of all files.
+    pub(super) chroot: bool,
+    /// What `-o` sets.
+    overrides: HashMap<String, String>,
+}
+
+/// Whose mail a service takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Anybody's.
+    Internet,
+    /// That of users who log in.
+    Submission,
+    /// That of this machine's own programs, such as a content filter.
+    Loopback,
+}
+
+/// The machine's own configurations; none if there is no Postfix.
+pub(in crate::commands::doctor) async fn installed() -> Vec<PathBuf> {
+    let question = ["-h", "-x", "config_directory", "multi_instance_directories"];
+    match program::ask("postconf", &question).await {
+        Ok(answer) => answer
+            .split([',', ' ', '\n'])
+            .filter(|directory| !directory.is_empty())
+            .map(PathBuf::from)
+            .collect(),
+        Err(_no_postfix) => Vec::new(),
+    }
+}
+
+impl Instance {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// What postconf says, when there is none or it is wrong.
+    pub(in crate::commands::doctor) async fn read(
+        directory: &Path,
+    ) -> Result<Self, program::Failure> {
+        let ask = async |options: &[&str]| {
+            let mut arguments = vec!["-c".into(), directory.as_os_str().to_owned()];
+            arguments.extend(options.iter().map(Into::into));
+            program::ask("postconf", &arguments).await
+        };
+        let main = ask(&[["-x"].as_slice(), &PARAMETERS].concat()).await?;
+        let main: HashMap<String, String> = settings(&main).collect();
+        let columns = ask(&["-F"]).await?;
+        let overrides = ask(&["-P", "-x"]).await?;
+        Ok(Self {
+            directory: directory.display().to_string(),
+            services: services(&columns, &overrides, &main),
+            main,
+        })
+    }
+
+    /// A parameter of main.cf; empty if this Postfix does not know it.
+    pub(in crate::commands::doctor) fn main(&self, parameter: &str) -> &str {
+        self.main.get(parameter).map_or("", String::as_str)
+    }
+
+    pub(super) fn queue(&self) -> &Path {
+        Path::new(self.main("queue_directory"))
+    }
+
+    /// A parameter as a service has it.
+    pub(super) fn value<'a>(&'a self, service: &'a Service, parameter: &str) -> &'a str {
+        let own = service.overrides.get(parameter);
+        own.map_or_else(|| self.main(parameter), String::as_str)
+    }
+
+    /// Where a service has a parameter from, for people.
+    pub(super) fn origin(&self, service: &Service, parameter: &str) -> String {
+        match service.overrides.contains_key(parameter) {
+            true => self.master(service),
+            false => format!("{}/main.cf", self.directory),
+        }
+    }
+
+    /// A service, for people.
+    pub(super) fn master(&self, service: &Service) -> String {
+        format!(
+            "{}/master.cf: {} {}",
+            self.directory, service.name, service.kind
+        )
+    }
+
+    /// The services that take such mail.
+    pub(super) fn with_role(&self, role: Role) -> impl Iterator<Item = &Service> {
+        self.services
+            .iter()
+            .filter(move |service| self.role(service) == role)
+    }
+
+    fn role(&self, service: &Service) -> Role {
+        let (host, port) = service.name.rsplit_once(':').unwrap_or(("", &service.name));
+        let host = host.trim_matches(['[', ']']);
+        if host == "::1" || host == "localhost" || host.starts_with("127.") {
+            return Role::Loopback;
+        }
+        let submission = ["submission", "submissions", "smtps", "587", "465"];
+        match submission.contains(&port) || self.is_for_users_alone(service) {
+            true => Role::Submission,
+            false => Role::Internet,
+        }
+    }
+
+    /// Whether it lets those alone send who have logged in.
+    fn is_for_users_alone(&self, service: &Service) -> bool {
+        let restrictions = [
+            "smtpd_client_restrictions",
+            "smtpd_sender_restrictions",
+            "smtpd_relay_restrictions",
+            "smtpd_recipient_restrictions",
+        ];
+        restrictions.iter().any(|restriction| {
+            let words: Vec<&str> = words(self.value(service, restriction)).collect();
+            words.contains(&"permit_sasl_authenticated") && words.last() == Some(&"reject")
+        })
+    }
+}
+
+/// The items of a list as Postfix has it.
+pub(in crate::commands::doctor) fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split([',', ' ', '\t', '\n'])
+        .filter(|word| !word.is_empty())
+}
+
+/// Lines such as `name = value`.
+fn settings(text: &str) -> impl Iterator<Item = (String, String)> {
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// From lines such as `smtp/inet/chroot = y` and `smtp/inet/smtpd_milters = x`.
+/// A service name has no slash; its address may have brackets.
+fn services(columns: &str, overrides: &str, main: &HashMap<String, String>) -> Vec<Service> {
+    let columns: Vec<(String, String)> = settings(columns).collect();
+    let overrides: Vec<(String, String)> = settings(overrides).collect();
+    let commands = columns.iter().filter_map(|(key, command)| {
+        let service = key.strip_suffix("/command")?;
+        (command.split_whitespace().next()? == "smtpd").then_some(service)
+    });
+    let smtpd = commands.filter_map(|service| {
+        let (name, kind) = service.split_once('/')?;
+        Some(Service {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            chroot: is_chrooted(value_of(&columns, &format!("{service}/chroot")), main),
+            overrides: below(&overrides, &format!("{service}/")),
+        })
+    });
+    smtpd.collect()
+}
+
+/// A dash means the default, which was yes before Postfix 3.0.
+fn is_chrooted(column: &str, main: &HashMap<String, String>) -> bool {
+    let level = main.get("compatibility_level").map_or("0", String::as_str);
+    match column {
+        "-" => level == "0",
+        other => other == "y",
+    }
+}
+
+fn value_of<'a>(settings: &'a [(String, String)], key: &str) -> &'a str {
+    let found = settings.iter().find(|(name, _)| name == key);
+    found.map_or("-", |(_, value)| value)
+}
+
+fn below(settings: &[(String, String)], prefix: &str) -> HashMap<String, String> {
+    let own = settings.iter().filter_map(|(name, value)| {
+        let name = name.strip_prefix(prefix)?;
+        Some((name.to_owned(), value.clone()))
+    });
+    own.collect()
+}

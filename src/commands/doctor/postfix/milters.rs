@@ -1,0 +1,139 @@
+//! A list of milters as Postfix has it: `inet:host:port, { unix:/path,
+//! default_action = tempfail }`.
+
+use crate::config::Socket;
+use std::{collections::HashMap, path::Path};
+
+/// One milter of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Milter {
+    /// Such as `inet:127.0.0.1:8894`.
+    pub(super) socket: String,
+    /// What is set for this milter alone.
+    pub(super) options: HashMap<String, String>,
+}
+
+impl Milter {
+    /// Where it is. A chrooted smtpd sees the queue directory as the root, and
+    /// every one runs in it.
+    pub(super) fn place(&self, chroot: bool, queue: &Path) -> Option<Socket> {
+        match self.socket.strip_prefix("unix:") {
+            Some(path) if chroot || !path.starts_with('/') => {
+                Some(Socket::Unix(queue.join(path.trim_start_matches('/'))))
+            }
+            Some(_) | None => self.socket.parse().ok(),
+        }
+    }
+}
+
+/// Reads a list.
+pub(super) fn parse(list: &str) -> Vec<Milter> {
+    let mut milters = Vec::new();
+    let mut rest = list.trim_start_matches(is_separator);
+    while !rest.is_empty() {
+        let (item, after) = match rest.starts_with('{') {
+            true => braced(rest),
+            false => rest.split_at(rest.find(is_separator).unwrap_or(rest.len())),
+        };
+        milters.extend(milter(item));
+        rest = after.trim_start_matches(is_separator);
+    }
+    milters
+}
+
+fn is_separator(c: char) -> bool {
+    c == ',' || c.is_whitespace()
+}
+
+/// What is between the first brace and the one that closes it, and the rest.
+fn braced(text: &str) -> (&str, &str) {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return (&text[1..at], &text[at + 1..]);
+        }
+    }
+    (&text[1..], "")
+}
+
+/// postconf(5), smtpd_milters: options are separated by comma or white space,
+/// and one with spaces in it is in braces of its own.
+fn milter(item: &str) -> Option<Milter> {
+    let item = item.trim();
+    let end = item.find(is_separator).unwrap_or(item.len());
+    let (socket, rest) = item.split_at(end);
+    let options = rest
+        .split([',', '{', '}'])
+        .filter_map(|option| option.split_once('='));
+    (!socket.is_empty()).then(|| Milter {
+        socket: socket.to_owned(),
+        options: options
+            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_as_postfix_does() {
+        let table = [
+            ("", ""),
+            ("inet:a:1", "inet:a:1[]"),
+            (
+                "inet:a:1, unix:/b\n inet:c:2",
+                "inet:a:1[] unix:/b[] inet:c:2[]",
+            ),
+            (
+                "{ inet:a:1, default_action=accept }, inet:c:2",
+                "inet:a:1[default_action=accept] inet:c:2[]",
+            ),
+            (
+                "{inet:a:1, { default_action = accept }}",
+                "inet:a:1[default_action=accept]",
+            ),
+            (
+                "{ inet:a:1 default_action=accept",
+                "inet:a:1[default_action=accept]",
+            ),
+        ];
+        for (list, want) in table {
+            let shown: Vec<String> = parse(list).iter().map(show).collect();
+            assert_eq!(shown.join(" "), want, "{list}");
+        }
+    }
+
+    fn show(milter: &Milter) -> String {
+        let options = milter
+            .options
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        format!(
+            "{}[{}]",
+            milter.socket,
+            options.collect::<Vec<_>>().join(",")
+        )
+    }
+
+    #[test]
+    fn a_chroot_moves_unix_sockets_below_the_queue_directory() {
+        let table = [
+            ("unix:/run/m.sock", false, "unix:/run/m.sock"),
+            ("unix:/run/m.sock", true, "unix:/queue/run/m.sock"),
+            ("unix:sixgate/m.sock", false, "unix:/queue/sixgate/m.sock"),
+            ("inet:localhost:8894", true, "inet:localhost:8894"),
+        ];
+        for (socket, chroot, want) in table {
+            let milter = milter(socket).unwrap();
+            let place = milter.place(chroot, Path::new("/queue")).unwrap();
+            assert_eq!(place.to_string(), want);
+        }
+    }
+}

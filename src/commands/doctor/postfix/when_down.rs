@@ -1,0 +1,148 @@
+//! What Postfix does while sixgate is down or slow, and how it speaks to it.
+
+use super::{attachment::Attachment, instance::Instance};
+use crate::{
+    commands::doctor::finding::{Check, Finding},
+    config::{Config, Mode},
+};
+use std::time::Duration;
+
+/// Default action, protocol version and time-outs of one attachment.
+pub(super) fn check(
+    instance: &Instance,
+    config: &Config,
+    attachment: &Attachment<'_>,
+) -> Vec<Finding> {
+    let setting =
+        |option: &str, parameter: &str| Setting::find(instance, attachment, option, parameter);
+    let stage = config.limits.stage_timeout;
+    [
+        action(
+            &setting("default_action", "milter_default_action"),
+            config.mode,
+        ),
+        protocol(&setting("protocol", "milter_protocol")),
+        patience(&setting("command_timeout", "milter_command_timeout"), stage),
+        patience(&setting("content_timeout", "milter_content_timeout"), stage),
+    ]
+    .into()
+}
+
+/// A value for one milter, one service or all, and where it stands.
+struct Setting {
+    /// For people, such as `/etc/postfix/main.cf: milter_protocol = 6`.
+    shown: String,
+    value: String,
+}
+
+impl Setting {
+    fn find(
+        instance: &Instance,
+        attachment: &Attachment<'_>,
+        option: &str,
+        parameter: &str,
+    ) -> Self {
+        if let Some(value) = attachment.milter.options.get(option) {
+            let origin = instance.origin(attachment.service, "smtpd_milters");
+            let shown = format!("{origin}: smtpd_milters has {option} = {value} for sixgate");
+            return Self {
+                shown,
+                value: value.clone(),
+            };
+        }
+        let value = instance.value(attachment.service, parameter);
+        let origin = instance.origin(attachment.service, parameter);
+        Self {
+            shown: format!("{origin}: {parameter} = {value}"),
+            value: value.to_owned(),
+        }
+    }
+}
+
+fn action(setting: &Setting, mode: Mode) -> Finding {
+    let shown = &setting.shown;
+    let todo = "set milter_default_action = tempfail";
+    let consequence = match setting.value.as_str() {
+        "tempfail" | "shutdown" => {
+            return Finding::ok(
+                Check::WhenDown,
+                format!("{shown}: mail waits while sixgate is down"),
+            );
+        }
+        "accept" => "mail comes in unchecked while sixgate is down or slow",
+        "reject" => "mail is bounced while sixgate is down or slow",
+        "quarantine" => "mail comes in unchecked and is held while sixgate is down or slow",
+        _ => "it is not known what becomes of mail while sixgate is down",
+    };
+    let seen = format!("{shown}: {consequence}");
+    match (mode, setting.value.as_str()) {
+        // As long as nothing is refused, nothing comes in that should not.
+        (Mode::Observe, "accept") => {
+            Finding::warning(Check::WhenDown, seen, format!("before you enforce, {todo}"))
+        }
+        (Mode::Observe | Mode::Enforce, _) => Finding::problem(Check::WhenDown, seen, todo),
+    }
+}
+
+/// Version 6 has SKIP and the leading white space of header fields.
+fn protocol(setting: &Setting) -> Finding {
+    let digits = setting.value.split([',', ' ']).next().unwrap_or_default();
+    match digits.parse::<u32>() {
+        Ok(6..) => Finding::ok(Check::Protocol, setting.shown.clone()),
+        Ok(_) | Err(_) => Finding::problem(
+            Check::Protocol,
+            format!(
+                "{}: sixgate needs 6 and refuses the connection",
+                setting.shown
+            ),
+            "remove milter_protocol from main.cf and master.cf: 6 is the default",
+        ),
+    }
+}
+
+fn patience(setting: &Setting, stage: Duration) -> Finding {
+    let shown = &setting.shown;
+    match time(&setting.value) {
+        Some(wait) if wait > stage => Finding::ok(Check::TimeOuts, shown.clone()),
+        Some(_) => Finding::problem(
+            Check::TimeOuts,
+            format!("{shown}: sixgate may take limits.stage_timeout ({stage:?}) for an answer"),
+            "remove it from main.cf: the defaults of Postfix are long enough",
+        ),
+        None => Finding::warning(
+            Check::TimeOuts,
+            format!("{shown}: this is no time that is understood"),
+            "write it as 30s",
+        ),
+    }
+}
+
+/// A time as postconf(5) has it: a number and s, m, h, d or w.
+fn time(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok()?;
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_postfix_does() {
+        let seconds = |text| time(text).map(|time| time.as_secs());
+        assert_eq!(seconds("30s"), Some(30));
+        assert_eq!(seconds("5m"), Some(300));
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds("1x"), None);
+        assert_eq!(seconds(""), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! Programs of the machine, such as postconf, asked with a deadline.
+//!
+//! Nothing is handed to a shell, and nothing is changed by what is asked.
+
+use std::{env, ffi::OsStr, fmt, io, process::Stdio, time::Duration};
+use tokio::{process::Command, time::timeout};
+
+/// A large table may take postmap seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Folders that the PATH of users other than root may lack.
+const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
+
+/// Why a program gave no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is no such program.
+    Missing,
+    /// It ended with an error, or not at all; in its own words.
+    Failed(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no such program"),
+            Self::Failed(words) => f.write_str(words),
+        }
+    }
+}
+
+/// What a program writes to standard output.
+pub(super) async fn ask<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[A],
+) -> Result<String, Failure> {
+    let path = env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("PATH", format!("{path}:{SYSTEM_FOLDERS}"))
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    match timeout(PATIENCE, command.output()).await {
+        Ok(Ok(output)) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Ok(Ok(output)) => Err(Failure::Failed(last_words(&output.stderr))),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(Failure::Missing),
+        Ok(Err(error)) => Err(Failure::Failed(error.to_string())),
+        Err(_too_late) => Err(Failure::Failed(format!("no answer in {PATIENCE:?}"))),
+    }
+}
+
+fn last_words(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().last().unwrap_or("it failed").to_owned()
+}

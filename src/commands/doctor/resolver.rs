@@ -1,0 +1,162 @@
+//! The DNS as sixgate is to use it: whether each server answers and how fast,
+//! whether it can be trusted, and what a domain without an answer costs.
+//!
+//! The questions are those of mail (MX, TXT, PTR), for names that have been there
+//! for decades.
+
+mod dnssec;
+mod mute;
+mod reverse;
+
+use super::finding::{Check, Finding};
+use crate::{
+    config::{self, Config},
+    dns::{Answer, Dns, Name, Resolve, system_servers},
+};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// Tries every server alone, then all of them as sixgate asks them.
+pub(super) async fn check(config: &Config, mute: Option<&str>) -> Vec<Finding> {
+    let (dns, servers) = match (Dns::new(&config.dns), servers(&config.dns)) {
+        (Ok(dns), Ok(servers)) => (dns, servers),
+        (Err(error), _) | (_, Err(error)) => return vec![no_server(&error.to_string())],
+    };
+    let trials = try_each(&config.dns, &servers).await;
+    let works = trials.iter().any(|trial| !trial.answers.is_empty());
+    let mut findings: Vec<Finding> = trials.iter().map(|trial| speed(trial, works)).collect();
+    if !works {
+        return findings;
+    }
+    for trial in trials.iter().filter(|trial| !trial.answers.is_empty()) {
+        findings.push(dnssec::check(trial.server, config.dns.timeout).await);
+    }
+    findings.push(reverse::check(&dns).await);
+    findings.push(mute::patience(config, servers.len()));
+    if let Some(name) = mute {
+        findings.push(mute::try_out(dns, config, name).await);
+    }
+    findings
+}
+
+fn servers(config: &config::Dns) -> Result<Vec<SocketAddr>, hickory_resolver::net::NetError> {
+    match config.servers.as_slice() {
+        [] => system_servers(),
+        servers => Ok(servers.to_vec()),
+    }
+}
+
+fn no_server(error: &str) -> Finding {
+    Finding::problem(
+        Check::DnsServers,
+        format!("there is no DNS server: {error}"),
+        "name one in dns.servers, or in /etc/resolv.conf",
+    )
+}
+
+/// What a server made of the questions.
+struct Trial {
+    server: SocketAddr,
+    /// How long each answer took, the fastest first.
+    answers: Vec<Duration>,
+    /// Why there was none, for the last question without one.
+    failure: Option<String>,
+}
+
+/// Names that every resolver can find something about.
+const NAMES: [&str; 5] = [
+    "example.com",
+    "example.net",
+    "example.org",
+    "iana.org",
+    "ietf.org",
+];
+
+async fn try_each(config: &config::Dns, servers: &[SocketAddr]) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for server in servers {
+        trials.push(try_one(config, *server).await);
+    }
+    trials
+}
+
+async fn try_one(config: &config::Dns, server: SocketAddr) -> Trial {
+    let mut trial = Trial {
+        server,
+        answers: Vec::new(),
+        failure: None,
+    };
+    let alone = config::Dns {
+        servers: vec![server],
+        attempts: 1,
+        ..config.clone()
+    };
+    match Dns::new(&alone) {
+        Ok(dns) => trial.ask(&dns).await,
+        Err(error) => trial.failure = Some(error.to_string()),
+    }
+    trial
+}
+
+impl Trial {
+    async fn ask(&mut self, dns: &Dns) {
+        for name in NAMES {
+            let Ok(name) = Name::parse(name) else {
+                continue;
+            };
+            let start = Instant::now();
+            match dns.mx(&name).await {
+                Answer::Found(_) | Answer::Absent(_) => self.answers.push(start.elapsed()),
+                Answer::Temperror(failure) => self.failure = Some(failure.to_string()),
+            }
+            if self.answers.is_empty() && self.failure.is_some() {
+                // Four more time-outs would tell no more.
+                break;
+            }
+        }
+        self.answers.sort();
+    }
+
+    fn median(&self) -> Option<Duration> {
+        self.answers.get(self.answers.len() / 2).copied()
+    }
+}
+
+/// SPF alone may take a dozen questions, one after the other.
+const SLOW: Duration = Duration::from_millis(250);
+
+fn speed(trial: &Trial, another_works: bool) -> Finding {
+    let server = trial.server;
+    let Some(median) = trial.median() else {
+        return mute_server(trial, another_works);
+    };
+    let asked = trial.answers.len();
+    let milliseconds = median.as_secs_f64() * 1000.0;
+    let seen = format!("{server} answers in {milliseconds:.1} ms (median of {asked} questions)");
+    match &trial.failure {
+        Some(failure) => Finding::warning(
+            Check::DnsServers,
+            format!("{seen}, and not always: {failure}"),
+            format!("see why: dig @{} example.com MX", server.ip()),
+        ),
+        None if median > SLOW => Finding::warning(
+            Check::DnsServers,
+            format!("{seen}, which is slow"),
+            "run a caching resolver such as unbound on this machine, and name it in dns.servers",
+        ),
+        None => Finding::ok(Check::DnsServers, seen),
+    }
+}
+
+fn mute_server(trial: &Trial, another_works: bool) -> Finding {
+    let failure = trial.failure.as_deref().unwrap_or("no answer");
+    let seen = format!("{} does not answer: {failure}", trial.server);
+    let todo = "mend it, or take it out of dns.servers or /etc/resolv.conf; REFUSED means that it \
+                does not let this machine ask";
+    match another_works {
+        true => Finding::warning(Check::DnsServers, seen, todo),
+        false => Finding::problem(Check::DnsServers, seen, todo),
+    }
+}

@@ -1,0 +1,195 @@
+//! Sendmail: whether the ports that take mail from the Internet hand it to
+//! sixgate, and what they do when they can't.
+//!
+//! Reads sendmail.cf, not what it was made of.
+
+mod cf;
+
+pub(super) use cf::Cf;
+
+use super::{
+    finding::{Check, Finding},
+    listening::Gate,
+    reach::{self, Who},
+};
+use crate::config::{Config, Mode, Socket};
+use cf::{Daemon, Filter};
+use std::time::Duration;
+
+/// Everything about one Sendmail.
+pub(super) async fn check(cf: &Cf, config: &Config, gate: &Gate) -> Vec<Finding> {
+    let mut findings = vec![Finding::ok(Check::Mta, format!("Sendmail by {}", cf.file))];
+    let Some(filter) = find(cf, gate).await else {
+        findings.push(no_filter(cf, gate));
+        return findings;
+    };
+    for daemon in cf
+        .daemons()
+        .iter()
+        .filter(|daemon| daemon.is_for_internet())
+    {
+        findings.push(attached(cf, &filter, daemon));
+    }
+    findings.push(when_down(cf, &filter, config.mode));
+    findings.extend(time_outs(cf, &filter, config.limits.stage_timeout));
+    findings.extend(reach(cf, &filter));
+    findings.extend(ipv6(cf));
+    findings
+}
+
+async fn find(cf: &Cf, gate: &Gate) -> Option<Filter> {
+    for filter in cf.filters() {
+        if let Some(place) = filter.place()
+            && gate.is_at(&place).await
+        {
+            return Some(filter);
+        }
+    }
+    None
+}
+
+fn no_filter(cf: &Cf, gate: &Gate) -> Finding {
+    Finding::problem(
+        Check::Attached,
+        format!(
+            "{}: no filter (X line) leads to sixgate, which listens on {}",
+            cf.file,
+            gate.describe()
+        ),
+        "add FEATURE(`sixgate') to sendmail.mc, make sendmail.cf and restart Sendmail",
+    )
+}
+
+fn attached(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
+    let filters = daemon.filters.as_ref().unwrap_or(&cf.input_filters);
+    let (file, name, port) = (&cf.file, &filter.name, &daemon.name);
+    match filters.iter().position(|other| other == name) {
+        Some(0) => Finding::ok(
+            Check::Attached,
+            format!("{file}: {port} asks sixgate ({name})"),
+        ),
+        Some(before) => Finding::warning(
+            Check::Attached,
+            format!("{file}: {port} asks {before} filter(s) before sixgate ({name})"),
+            "put sixgate first: then the others see only what it lets through",
+        ),
+        None => Finding::problem(
+            Check::Attached,
+            format!("{file}: {port} does not ask sixgate: {name} is not in its InputMailFilters"),
+            "use INPUT_MAIL_FILTER in sendmail.mc, and take InputMailFilters out of that \
+             DAEMON_OPTIONS",
+        ),
+    }
+}
+
+/// `F=` of op.me, section 5.11.
+fn when_down(cf: &Cf, filter: &Filter, mode: Mode) -> Finding {
+    let (file, name) = (&cf.file, &filter.name);
+    let flags = filter.value("F").unwrap_or_default();
+    let todo = "write F=T in that INPUT_MAIL_FILTER, as FEATURE(`sixgate') does";
+    match flags {
+        "T" | "4" => {
+            let seen = format!("{file}: {name} has F={flags}: mail waits while sixgate is down");
+            Finding::ok(Check::WhenDown, seen)
+        }
+        "R" => Finding::problem(
+            Check::WhenDown,
+            format!("{file}: {name} has F=R: mail is bounced while sixgate is down or slow"),
+            todo,
+        ),
+        _ => {
+            let seen = format!(
+                "{file}: {name} has no F=T: mail comes in unchecked while sixgate is down or slow"
+            );
+            match mode {
+                Mode::Enforce => Finding::problem(Check::WhenDown, seen, todo),
+                // As long as nothing is refused, nothing comes in that should not.
+                Mode::Observe => Finding::warning(Check::WhenDown, seen, todo),
+            }
+        }
+    }
+}
+
+/// The least that `R` should be beyond `limits.stage_timeout`.
+const MARGIN: Duration = Duration::from_secs(5);
+
+fn time_outs(cf: &Cf, filter: &Filter, stage: Duration) -> Vec<Finding> {
+    let wait = filter.time('R');
+    let seen = format!(
+        "{}: Sendmail waits {wait:?} for an answer of {}; sixgate may take \
+         limits.stage_timeout ({stage:?})",
+        cf.file, filter.name
+    );
+    let todo =
+        "write T=C:10s;S:30s;R:30s;E:5m in that INPUT_MAIL_FILTER, as FEATURE(`sixgate') does";
+    let mut findings = vec![match wait {
+        short if short <= stage => Finding::problem(Check::TimeOuts, seen, todo),
+        close if close < stage + MARGIN => Finding::warning(Check::TimeOuts, seen, todo),
+        _ => Finding::ok(Check::TimeOuts, seen),
+    }];
+    let connect = filter.time('C');
+    if connect > Duration::from_secs(60) {
+        let seen = format!(
+            "{}: a client waits up to {connect:?} for a connection to sixgate",
+            cf.file
+        );
+        findings.push(Finding::warning(Check::TimeOuts, seen, todo));
+    }
+    findings
+}
+
+fn reach(cf: &Cf, filter: &Filter) -> Vec<Finding> {
+    let Some(Socket::Unix(path)) = filter.place() else {
+        return Vec::new();
+    };
+    let open = reach::open_folders(&path);
+    if let Some(folder) = open.first() {
+        let seen = format!(
+            "everybody may write to {}: Sendmail takes no socket below it",
+            folder.display()
+        );
+        return vec![Finding::problem(
+            Check::Reach,
+            seen,
+            "put it in a folder such as /run/sixgate",
+        )];
+    }
+    let Some(who) = Who::find(&cf.user) else {
+        let seen = format!("{}: RunAsUser={}: there is no such user", cf.file, cf.user);
+        return vec![Finding::problem(
+            Check::Reach,
+            seen,
+            "name a user of this machine",
+        )];
+    };
+    vec![match reach::obstacle(&who, &path) {
+        Ok(Some(obstacle)) => Finding::problem(Check::Reach, obstacle.seen, obstacle.todo),
+        Ok(None) => Finding::ok(
+            Check::Reach,
+            format!("the user {} can connect to {}", who.name, path.display()),
+        ),
+        Err(error) => Finding::warning(
+            Check::Reach,
+            format!(
+                "whether {} can connect to {} can't be told: {error}",
+                who.name,
+                path.display()
+            ),
+            "start sixgate, and run this as root",
+        ),
+    }]
+}
+
+fn ipv6(cf: &Cf) -> Option<Finding> {
+    let has_ipv6 = cf
+        .daemons()
+        .iter()
+        .any(|daemon| daemon.is_for_internet() && daemon.ipv6);
+    (!has_ipv6).then(|| {
+        Finding::warning(
+            Check::Clients,
+            format!("{}: no port takes mail from the Internet over IPv6 (Family=inet6)", cf.file),
+            "add DAEMON_OPTIONS(`Family=inet6, Name=MTA-v6, Port=smtp, Modifiers=O') to sendmail.mc",
+        )
+    })
+}

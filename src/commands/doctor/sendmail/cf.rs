@@ -1,0 +1,282 @@
+//! What of sendmail.cf concerns mail filters and the domains that are taken.
+
+use crate::config::Socket;
+use std::{collections::HashMap, fs, io, path::Path, time::Duration};
+
+/// What was read.
+#[derive(Clone, Debug, Default)]
+pub(in crate::commands::doctor) struct Cf {
+    /// Its name.
+    pub(in crate::commands::doctor) file: String,
+    /// `RunAsUser`, else root.
+    pub(super) user: String,
+    /// `InputMailFilters`, in their order.
+    pub(super) input_filters: Vec<String>,
+    filters: Vec<Filter>,
+    daemons: Vec<Daemon>,
+    /// Domains in class w and files of the classes w, R and VirtHost.
+    pub(in crate::commands::doctor) domains: Vec<String>,
+    pub(in crate::commands::doctor) domain_files: Vec<String>,
+}
+
+/// An X line.
+#[derive(Clone, Debug)]
+pub(super) struct Filter {
+    pub(super) name: String,
+    equates: HashMap<String, String>,
+}
+
+/// A port that takes mail.
+#[derive(Clone, Debug)]
+pub(super) struct Daemon {
+    /// For people.
+    pub(super) name: String,
+    pub(super) ipv6: bool,
+    /// `None` if it has those of `InputMailFilters`.
+    pub(super) filters: Option<Vec<String>>,
+    address: String,
+    port: String,
+}
+
+impl Daemon {
+    pub(super) fn is_for_internet(&self) -> bool {
+        let loopback = self.address.starts_with("127.") || self.address == "::1";
+        let submission = ["587", "465", "submission", "submissions", "smtps"];
+        !loopback && !submission.contains(&self.port.as_str())
+    }
+
+    fn parse(options: &str) -> Self {
+        let equates = equates(options);
+        let value = |key: char| {
+            let found = equates.iter().find(|(name, _)| name.starts_with(key));
+            found.map_or("", |(_, value)| value)
+        };
+        let name = match value('N') {
+            "" => "the SMTP port",
+            name => name,
+        };
+        Self {
+            name: name.to_owned(),
+            ipv6: value('F').eq_ignore_ascii_case("inet6"),
+            filters: equates
+                .get("InputMailFilters")
+                .or_else(|| equates.get("I"))
+                .map(|filters| list(filters)),
+            address: value('A').to_owned(),
+            port: value('P').to_owned(),
+        }
+    }
+}
+
+impl Filter {
+    /// Such as `sixgate, S=inet:8894@127.0.0.1, F=T, T=R:30s`.
+    fn parse(line: &str) -> Option<Self> {
+        let (name, rest) = line.split_once(',')?;
+        Some(Self {
+            name: name.trim().to_owned(),
+            equates: equates(rest),
+        })
+    }
+
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
+        self.equates.get(key).map(String::as_str)
+    }
+
+    pub(super) fn place(&self) -> Option<Socket> {
+        self.value("S")?.parse().ok()
+    }
+
+    /// How long it waits; `C`, `S`, `R` or `E`. Sendmail's own defaults if
+    /// nothing is set.
+    pub(super) fn time(&self, key: char) -> Duration {
+        let times = self.value("T").unwrap_or_default().split(';');
+        let mut pairs = times.filter_map(|time| time.trim().split_once(':'));
+        let set = pairs
+            .find(|(name, _)| name.starts_with(key))
+            .and_then(|(_, value)| time(value));
+        set.unwrap_or(match key {
+            'C' | 'E' => Duration::from_secs(300),
+            _ => Duration::from_secs(10),
+        })
+    }
+}
+
+/// A number and s, m, h or d; seconds if nothing is said.
+fn time(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok()?;
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
+fn equates(text: &str) -> HashMap<String, String> {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+fn list(text: &str) -> Vec<String> {
+    let names = text.split([',', ';']).map(str::trim);
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+impl Cf {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub(in crate::commands::doctor) fn read(file: &Path) -> io::Result<Self> {
+        let octets = fs::read(file)?;
+        let cf = Self::parse(&String::from_utf8_lossy(&octets));
+        Ok(Self {
+            file: file.display().to_string(),
+            ..cf
+        })
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut cf = Self {
+            user: "root".to_owned(),
+            ..Self::default()
+        };
+        for line in logical_lines(text) {
+            cf.take(&line);
+        }
+        cf
+    }
+
+    fn take(&mut self, line: &str) {
+        let (letter, rest) = line.split_at(line.chars().next().map_or(0, char::len_utf8));
+        match letter {
+            "X" => self.filters.extend(Filter::parse(rest)),
+            "O" => self.option(rest.trim()),
+            "C" => self.class(rest),
+            "F" => self.class_file(rest),
+            _ => {}
+        }
+    }
+
+    fn option(&mut self, option: &str) {
+        let Some((name, value)) = option.split_once('=') else {
+            return;
+        };
+        match name.trim() {
+            "InputMailFilters" => self.input_filters = list(value),
+            "DaemonPortOptions" => self.daemons.push(Daemon::parse(value)),
+            "RunAsUser" if !value.is_empty() => self.user = before_group(value),
+            _ => {}
+        }
+    }
+
+    /// `Cwexample.org`, or `C{w}example.org`.
+    fn class(&mut self, rest: &str) {
+        if let Some(("w", members)) = class_name(rest) {
+            self.domains
+                .extend(members.split_whitespace().map(str::to_owned));
+        }
+    }
+
+    /// `Fw/etc/mail/local-host-names`, or with `-o` if it may be missing.
+    fn class_file(&mut self, rest: &str) {
+        let Some((class, file)) = class_name(rest) else {
+            return;
+        };
+        let file = file.trim().trim_start_matches("-o").trim();
+        let file = file.split_whitespace().next().unwrap_or_default();
+        if ["w", "R", "VirtHost"].contains(&class) && file.starts_with('/') {
+            self.domain_files.push(file.to_owned());
+        }
+    }
+
+    pub(super) fn filters(&self) -> Vec<Filter> {
+        self.filters.clone()
+    }
+
+    /// Without any that is set, Sendmail has one on port 25.
+    pub(super) fn daemons(&self) -> Vec<Daemon> {
+        match self.daemons.is_empty() {
+            true => vec![Daemon::parse("")],
+            false => self.daemons.clone(),
+        }
+    }
+}
+
+fn before_group(value: &str) -> String {
+    let user = value.split([':', '.']).next().unwrap_or(value);
+    user.trim().to_owned()
+}
+
+/// The class of one letter or in braces, and what follows.
+fn class_name(rest: &str) -> Option<(&str, &str)> {
+    match rest.strip_prefix('{') {
+        Some(braced) => braced.split_once('}'),
+        None => rest.split_at_checked(1),
+    }
+}
+
+/// Lines that begin with white space belong to the one before.
+fn logical_lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        match (line.starts_with([' ', '\t']), lines.last_mut()) {
+            (true, Some(last)) => last.push_str(line),
+            (_, _) => lines.push(line.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CF: &str = "# Xcomment, S=inet:1@127.0.0.1\n\
+        Cwlocalhost example.org\n\
+        Fw-o /etc/mail/local-host-names %[^\\#]\n\
+        F{VirtHost}/etc/mail/virthosts\n\
+        O InputMailFilters=sixgate, other\n\
+        O DaemonPortOptions=Name=MTA-v6, Family=inet6, Port=smtp\n\
+        O DaemonPortOptions=Name=MSA, Port=587, M=Ea, InputMailFilters=\n\
+        O DaemonPortOptions=Name=local, Addr=127.0.0.1, InputMailFilters=a;b\n\
+        O RunAsUser=smmta:smmsp\n\
+        Xsixgate, S=inet:8894@127.0.0.1,\n\
+        \tF=T, T=C:10s;S:30s;R:1m\n";
+
+    #[test]
+    fn what_concerns_filters_is_read() {
+        let cf = Cf::parse(CF);
+        assert_eq!(cf.input_filters, ["sixgate", "other"]);
+        assert_eq!(cf.user, "smmta");
+        assert_eq!(cf.domains, ["localhost", "example.org"]);
+        assert_eq!(
+            cf.domain_files,
+            ["/etc/mail/local-host-names", "/etc/mail/virthosts"]
+        );
+        let [filter] = cf.filters().try_into().unwrap();
+        assert_eq!(filter.place().unwrap().to_string(), "inet:127.0.0.1:8894");
+        assert_eq!(filter.value("F"), Some("T"));
+        let seconds = ['C', 'S', 'R', 'E'].map(|key| filter.time(key).as_secs());
+        assert_eq!(seconds, [10, 30, 60, 300]);
+    }
+
+    #[test]
+    fn ports_are_told_apart() {
+        let daemons = Cf::parse(CF).daemons();
+        let internet: Vec<bool> = daemons.iter().map(Daemon::is_for_internet).collect();
+        assert_eq!(internet, [true, false, false]);
+        assert_eq!(daemons[0].filters, None);
+        assert_eq!(daemons[1].filters, Some(Vec::new()));
+        assert!(daemons[0].ipv6 && !daemons[1].ipv6);
+        assert!(Cf::parse("").daemons()[0].is_for_internet());
+    }
+}

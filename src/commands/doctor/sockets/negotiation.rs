@@ -1,0 +1,125 @@
+//! The first words of an MTA to a milter: option negotiation, then goodbye.
+
+use crate::config::Socket;
+use std::{
+    fmt, io,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What Postfix and Sendmail offer: version, actions, protocol steps.
+const OFFER: [u32; 3] = [6, 0x1ff, 0x1f_ffff];
+
+/// The longest answer that is believed: macro names may be in it.
+const LONGEST: u32 = 64 * 1024;
+
+/// A negotiation that went well.
+#[derive(Debug)]
+pub(super) struct Negotiated {
+    /// Of the milter protocol.
+    pub(super) version: u32,
+    /// From the connection to the answer.
+    pub(super) elapsed: Duration,
+}
+
+/// Why it did not.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// There is no such file.
+    NoSocket,
+    /// The file or the port is there, or was, but nobody has it open.
+    NobodyListens,
+    /// We may not connect.
+    NotAllowed,
+    /// The connection was closed without an answer.
+    Closed,
+    /// It answers something else.
+    NoMilter(String),
+    /// It does not answer in time.
+    Mute,
+    /// Anything else, in the words of the system.
+    Other(io::Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSocket => f.write_str("there is no such socket"),
+            Self::NobodyListens => f.write_str("nobody listens"),
+            Self::NotAllowed => f.write_str("we may not connect to it"),
+            Self::Closed => f.write_str("the connection is closed without an answer"),
+            Self::NoMilter(what) => write!(f, "the answer is not a milter's: {what}"),
+            Self::Mute => write!(f, "there is no answer in {PATIENCE:?}"),
+            Self::Other(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NoSocket,
+            io::ErrorKind::ConnectionRefused => Self::NobodyListens,
+            io::ErrorKind::PermissionDenied => Self::NotAllowed,
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Other(error),
+        }
+    }
+}
+
+/// Connects, negotiates and says goodbye.
+pub(super) async fn negotiate(place: &Socket) -> Result<Negotiated, Refused> {
+    let dialogue = async {
+        match place {
+            Socket::Unix(path) => talk(UnixStream::connect(path).await?).await,
+            Socket::Inet { host, port } => {
+                talk(TcpStream::connect((host.as_str(), *port)).await?).await
+            }
+            Socket::Systemd(_) => Err(Refused::NoSocket),
+        }
+    };
+    let start = Instant::now();
+    let version = timeout(PATIENCE, dialogue)
+        .await
+        .unwrap_or(Err(Refused::Mute))?;
+    Ok(Negotiated {
+        version,
+        elapsed: start.elapsed(),
+    })
+}
+
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<u32, Refused> {
+    let mut stream = stream;
+    let offer: Vec<u8> = OFFER.iter().flat_map(|word| word.to_be_bytes()).collect();
+    send(&mut stream, b'O', &offer).await?;
+    let version = version(&mut stream).await?;
+    // It may be gone by now, which is as well.
+    let _ = send(&mut stream, b'Q', &[]).await;
+    Ok(version)
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), command: u8, data: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(data.len() + 1).map_err(io::Error::other)?;
+    let packet = [&length.to_be_bytes(), [command].as_slice(), data].concat();
+    stream.write_all(&packet).await?;
+    stream.flush().await
+}
+
+async fn version(stream: &mut (impl AsyncRead + Unpin)) -> Result<u32, Refused> {
+    let length = stream.read_u32().await?;
+    if !(13..=LONGEST).contains(&length) {
+        return Err(Refused::NoMilter(format!("a packet of {length} octets")));
+    }
+    match stream.read_u8().await? {
+        b'O' => Ok(stream.read_u32().await?),
+        other => Err(Refused::NoMilter(format!("{:?}", char::from(other)))),
+    }
+}

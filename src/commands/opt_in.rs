@@ -1,0 +1,25 @@
+//! `sixgate opt-in`: manages the list of domains that take mail over IPv6, and
+//! tells what all sources say.
+
+mod edit;
+mod list;
+mod requests;
+mod status;
+mod warnings;
+mod zone;
+
+use crate::{cli::OptInCommand, exit::Failure};
+
+/// Does what was asked for. The daemon is not told: it follows the file.
+///
+/// # Errors
+/// When the configuration, a list or a domain is wrong, or a file can't be read
+/// or written.
+pub(super) fn run(command: &OptInCommand) -> Result<(), Failure> {
+    match command {
+        OptInCommand::Add(arguments) => edit::add(arguments),
+        OptInCommand::Remove(arguments) => edit::remove(arguments),
+        OptInCommand::List(arguments) => list::run(arguments),
+        OptInCommand::Status(arguments) => status::run(arguments),
+    }
+}

@@ -1,0 +1,113 @@
+//! `sixgate opt-in add` and `remove`: change the managed list and tell what
+//! became of each entry.
+
+use super::{
+    requests::{self, Request},
+    warnings,
+};
+use crate::{
+    cli::{OptInAdd, OptInRemove},
+    config::Config,
+    exit::{Exit, Failure},
+    opt_in::{
+        entry::Entry,
+        managed::{self, Addition, Removal},
+    },
+};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+/// Up to so many entries are told one by one and looked after.
+pub(super) const FEW: usize = 20;
+
+/// Adds entries. Those that are there already stay as they are.
+pub(super) fn add(arguments: &OptInAdd) -> Result<(), Failure> {
+    let config = Config::load(&arguments.edit.config.path)?;
+    let requests = requests::read(&arguments.edit.entries)?;
+    if !arguments.force {
+        requests::check_dots(&requests)?;
+    }
+    let comment = arguments.comment.as_deref();
+    let additions = managed::edit(&config.opt_in.managed_file, |list| {
+        let add = |r: &Request| list.add(&r.entry, comment.unwrap_or(&r.comment));
+        requests.iter().map(add).collect::<Vec<Addition>>()
+    })?;
+    let told = requests.iter().zip(&additions);
+    tell(told.map(|(request, addition)| told_addition(&request.entry, addition)))?;
+    let entries = requests.iter().map(|request| request.entry.clone());
+    warnings::exchangers(&config, &arguments.edit, entries.collect())
+}
+
+/// Removes entries. Those that are not there are none the worse for it.
+pub(super) fn remove(arguments: &OptInRemove) -> Result<(), Failure> {
+    let config = Config::load(&arguments.edit.config.path)?;
+    let requests = requests::read(&arguments.edit.entries)?;
+    let removals = managed::edit(&config.opt_in.managed_file, |list| {
+        let remove = |request: &Request| list.remove(&request.entry);
+        requests.iter().map(remove).collect::<Vec<Removal>>()
+    })?;
+    let done = requests.iter().zip(removals);
+    tell(
+        done.clone()
+            .map(|(request, removal)| told_removal(&request.entry, removal)),
+    )?;
+    if requests.len() <= FEW {
+        warnings::other_lists(&config, requests.iter().map(|request| &request.entry));
+    }
+    let removed = done.filter(|(_, removal)| *removal == Removal::Removed);
+    // What is no longer opted in is as if its contrary had been added.
+    let contraries = removed.map(|(request, _)| request.entry.contrary());
+    warnings::exchangers(&config, &arguments.edit, contraries.collect())
+}
+
+/// What became of an entry: a word to count by, and all of it.
+struct Told<'a> {
+    entry: &'a Entry,
+    word: &'static str,
+    more: String,
+}
+
+fn told_addition<'a>(entry: &'a Entry, addition: &Addition) -> Told<'a> {
+    let (word, more) = match addition {
+        Addition::Added => ("added", String::new()),
+        Addition::AlreadyThere(comment) if comment.is_empty() => ("listed already", String::new()),
+        Addition::AlreadyThere(comment) => ("listed already", format!(" ({comment})")),
+        Addition::Turned => ("changed", format!(" from {}", entry.contrary())),
+    };
+    Told { entry, word, more }
+}
+
+fn told_removal(entry: &Entry, removal: Removal) -> Told<'_> {
+    let (word, more) = match removal {
+        Removal::Removed => ("removed", String::new()),
+        Removal::NotThere => ("not listed", String::new()),
+        Removal::ContraryIsThere => ("not listed", format!(", but {} is", entry.contrary())),
+    };
+    Told { entry, word, more }
+}
+
+fn tell<'a>(outcomes: impl ExactSizeIterator<Item = Told<'a>>) -> Result<(), Failure> {
+    let told = match outcomes.len() <= FEW {
+        true => one_by_one(outcomes),
+        false => in_numbers(outcomes),
+    };
+    let mut out = io::stdout().lock();
+    let printed = out.write_all(told.as_bytes()).and_then(|()| out.flush());
+    printed.map_err(|error| Failure::new(Exit::Io, error))
+}
+
+fn one_by_one<'a>(outcomes: impl Iterator<Item = Told<'a>>) -> String {
+    let line = |Told { entry, word, more }: Told<'_>| format!("{entry}: {word}{more}\n");
+    outcomes.map(line).collect()
+}
+
+fn in_numbers<'a>(outcomes: impl Iterator<Item = Told<'a>>) -> String {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for outcome in outcomes {
+        *counts.entry(outcome.word).or_default() += 1;
+    }
+    let counts = counts.iter().map(|(word, count)| format!("{count} {word}"));
+    counts.collect::<Vec<_>>().join(", ") + "\n"
+}

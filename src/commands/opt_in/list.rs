@@ -1,0 +1,188 @@
+//! `sixgate opt-in list`: what the lists of a configuration say, as one list.
+
+use super::zone;
+use crate::{
+    address::Domain,
+    cli::{ListFormat, OptInList},
+    config::Config,
+    exit::{Exit, Failure},
+    opt_in::{
+        Source, SourceList, Sources,
+        entry::{Entry, Scope},
+        files::{self, EMPTY},
+        list::List,
+    },
+};
+use anyhow::anyhow;
+use serde::Serialize;
+use std::{
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+pub(super) fn run(arguments: &OptInList) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.path)?;
+    let zone = match &arguments.zone {
+        Some(name) => Some(Domain::parse(name).map_err(|error| {
+            let complaint = anyhow!("{name:?} is no name of a zone: {error}");
+            Failure::new(Exit::Usage, complaint)
+        })?),
+        None => None,
+    };
+    let sources = Sources::open(&config.opt_in, None)?;
+    let listing = Listing::new(&config, &sources, arguments.managed);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let printed = match arguments.format {
+        ListFormat::List => print_list(&listing, &mut out),
+        ListFormat::Json => print_json(&listing, &mut out),
+        ListFormat::Zone => zone::print(&listing, zone.as_ref(), &mut out),
+        ListFormat::Rbldnsd => zone::print_rbldnsd(&listing, &mut out),
+    };
+    printed
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(Exit::Io, error))
+}
+
+/// The entries of several lists that make one list: those about which a list
+/// that is asked earlier has decided are left out.
+pub(super) struct Listing<'a> {
+    config: &'a Config,
+    lists: Vec<SourceList<'a>>,
+}
+
+/// One entry, and where it stands.
+pub(super) struct Item<'a> {
+    pub(super) source: Source,
+    pub(super) entry: &'a Entry,
+    /// `None` for the configuration.
+    pub(super) file: Option<&'a Path>,
+    pub(super) comment: &'a str,
+}
+
+impl<'a> Listing<'a> {
+    fn new(config: &'a Config, sources: &'a Sources, managed_alone: bool) -> Self {
+        let mut lists = Vec::from(sources.lists());
+        if managed_alone {
+            lists.retain(|list| list.source == Source::Managed);
+        }
+        Self { config, lists }
+    }
+
+    /// Hands the entries over in the order in which they stand in their files.
+    pub(super) fn each(&self, mut visit: impl FnMut(Item<'_>) -> io::Result<()>) -> io::Result<()> {
+        for (index, list) in self.lists.iter().enumerate() {
+            let earlier = &self.lists[..index];
+            let mut visit = |item: Item<'_>| match is_decided(earlier, item.entry) {
+                true => Ok(()),
+                false => visit(item),
+            };
+            match list.source {
+                Source::Domains => self.each_in_place(&mut visit)?,
+                source => each_in_files(source, list, &mut visit)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn each_in_place(&self, mut visit: impl FnMut(Item<'_>) -> io::Result<()>) -> io::Result<()> {
+        let mut entries = self.config.opt_in.domains.iter();
+        entries.try_for_each(|entry| {
+            visit(Item {
+                source: Source::Domains,
+                entry,
+                file: None,
+                comment: "",
+            })
+        })
+    }
+}
+
+fn each_in_files(
+    source: Source,
+    list: &SourceList<'_>,
+    mut visit: impl FnMut(Item<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    if list.entries.is_empty() {
+        return Ok(());
+    }
+    for file in files::expand(list.paths).map_err(io::Error::other)? {
+        let visited = files::each_entry(&file, |line| {
+            let item = Item {
+                source,
+                entry: &line.entry,
+                file: Some(&file),
+                comment: line.comment,
+            };
+            visit(item).map_err(|error| error.to_string())
+        });
+        visited.map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+/// An entry is of no use for what an earlier list has an answer to. One that is
+/// more specific than those of an earlier list would change its answer.
+fn is_decided(earlier: &[SourceList<'_>], entry: &Entry) -> bool {
+    let decides = |list: &List| match entry.scope {
+        Scope::Itself => list.entry_for(&entry.domain).is_some(),
+        Scope::Subdomains => list.entry_for_subdomains(&entry.domain).is_some(),
+    };
+    earlier.iter().any(|list| decides(&list.entries))
+}
+
+/// A list that can be read as one.
+fn print_list(listing: &Listing<'_>, out: &mut impl Write) -> io::Result<()> {
+    let mut heading = String::new();
+    listing.each(|item| {
+        let place = match item.file {
+            Some(file) => format!("{}: {}", item.source, file.display()),
+            None => item.source.to_string(),
+        };
+        if place != heading {
+            writeln!(out, "# {place}")?;
+            heading = place;
+        }
+        match item.comment {
+            "" => writeln!(out, "{}", item.entry),
+            comment => writeln!(out, "{}  # {comment}", item.entry),
+        }
+    })?;
+    match heading.is_empty() {
+        true => writeln!(out, "{EMPTY}"),
+        false => Ok(()),
+    }
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    entry: String,
+    domain: &'a str,
+    subdomains: bool,
+    opt_in: &'static str,
+    source: String,
+    file: Option<&'a Path>,
+    comment: &'a str,
+}
+
+/// One object a line, so that an array of millions need not be held.
+fn print_json(listing: &Listing<'_>, out: &mut impl Write) -> io::Result<()> {
+    let mut before = "[\n";
+    listing.each(|item| {
+        out.write_all(before.as_bytes())?;
+        before = ",\n";
+        let object = Object {
+            entry: item.entry.to_string(),
+            domain: item.entry.domain.as_str(),
+            subdomains: item.entry.scope == Scope::Subdomains,
+            opt_in: if item.entry.opted_in { "yes" } else { "no" },
+            source: item.source.to_string(),
+            file: item.file,
+            comment: item.comment,
+        };
+        serde_json::to_writer(&mut *out, &object).map_err(io::Error::from)
+    })?;
+    match before {
+        "[\n" => writeln!(out, "[]"),
+        _ => writeln!(out, "\n]"),
+    }
+}

@@ -1,0 +1,80 @@
+//! The entries that `sixgate opt-in` is given: as arguments or on standard input.
+
+use crate::{
+    exit::{Exit, Failure},
+    opt_in::{
+        entry::Entry,
+        files::parse_line,
+        list::{Insertion, List},
+    },
+};
+use anyhow::anyhow;
+use std::io::{self, BufRead};
+
+/// One entry to be added or removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) entry: Entry,
+    /// The comment that it came with on standard input; empty if none.
+    pub(super) comment: String,
+}
+
+/// Takes them all or none: nonsense is refused before anything is written.
+pub(super) fn read(arguments: &[String]) -> Result<Vec<Request>, Failure> {
+    let mut requests = Vec::new();
+    for argument in arguments {
+        match argument.as_str() {
+            "-" => read_input(&mut requests)?,
+            text => requests.push(Request {
+                entry: text.parse().map_err(|error| usage(anyhow!("{error}")))?,
+                comment: String::new(),
+            }),
+        }
+    }
+    check_contradictions(&requests)?;
+    Ok(requests)
+}
+
+fn read_input(requests: &mut Vec<Request>) -> Result<(), Failure> {
+    for (line, number) in io::stdin().lock().lines().zip(1..) {
+        let line = line.map_err(|error| Failure::new(Exit::Io, error))?;
+        let parsed = parse_line(&line);
+        let (entry, comment) =
+            parsed.map_err(|complaint| usage(anyhow!("standard input:{number}: {complaint}")))?;
+        requests.extend(entry.map(|entry| Request {
+            entry,
+            comment: comment.to_owned(),
+        }));
+    }
+    Ok(())
+}
+
+fn check_contradictions(requests: &[Request]) -> Result<(), Failure> {
+    let mut list = List::default();
+    let contradicts = |request: &&Request| list.insert(&request.entry) == Insertion::Contradiction;
+    match requests.iter().find(contradicts) {
+        Some(Request { entry, .. }) => {
+            let contrary = entry.contrary();
+            Err(usage(anyhow!(
+                "{entry} contradicts {contrary}; leave one of them out"
+            )))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A domain without a dot is a slip more often than a top-level domain that
+/// takes mail.
+pub(super) fn check_dots(requests: &[Request]) -> Result<(), Failure> {
+    let top_level = |request: &&Request| request.entry.domain.parent().is_none();
+    match requests.iter().find(top_level) {
+        Some(Request { entry, .. }) => Err(usage(anyhow!(
+            "{entry} is a domain without a dot; if that is meant, say --force"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn usage(error: anyhow::Error) -> Failure {
+    Failure::new(Exit::Usage, error)
+}

@@ -1,0 +1,114 @@
+//! What a change of the managed list alone does not bring about, on standard
+//! error: other lists that say the contrary, and mail exchangers that do not fit.
+
+use super::edit::FEW;
+use crate::{
+    cli::OptInEdit,
+    commands::exchangers::{self, Exchangers},
+    config::Config,
+    dns::Dns,
+    exit::{Exit, Failure},
+    opt_in::{
+        Sources,
+        entry::{Entry, Scope},
+    },
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{task::JoinSet, time::timeout};
+
+/// How long the mail exchangers of one domain may take to be found.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many domains are looked up at a time.
+const AT_A_TIME: usize = 100;
+
+/// Whoever removes a domain expects that it does not take mail over IPv6 then.
+pub(super) fn other_lists<'a>(config: &Config, entries: impl Iterator<Item = &'a Entry>) {
+    let sources = match Sources::open(&config.opt_in, None) {
+        Ok(sources) => sources,
+        Err(error) => return eprintln!("warning: {error}"),
+    };
+    let removed = entries.filter(|e| e.scope == Scope::Itself && e.opted_in);
+    for Entry { domain, .. } in removed {
+        if let Some(listed) = sources
+            .listed(domain)
+            .filter(|listed| listed.entry.opted_in)
+        {
+            eprintln!(
+                "warning: {domain} is still opted in by {listed}; \
+                 to opt it out: sixgate opt-in add '!{domain}'"
+            );
+        }
+    }
+}
+
+/// Looks up whether mail will come over IPv6, and whether it should.
+pub(super) fn exchangers(
+    config: &Config,
+    arguments: &OptInEdit,
+    entries: Vec<Entry>,
+) -> Result<(), Failure> {
+    let is_wanted = !arguments.no_dns && (arguments.dns || entries.len() <= FEW);
+    let entries = entries
+        .into_iter()
+        .filter(|entry| entry.scope == Scope::Itself);
+    let entries: Vec<Entry> = entries.collect();
+    if !is_wanted || entries.is_empty() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, error))?;
+    match Dns::new(&config.dns) {
+        Ok(dns) => runtime.block_on(look_after(dns, entries)),
+        Err(error) => eprintln!("warning: the mail exchangers can't be looked up: {error}"),
+    }
+    Ok(())
+}
+
+async fn look_after(dns: Dns, entries: Vec<Entry>) {
+    let dns = Arc::new(dns);
+    let mut entries = entries.into_iter();
+    let mut under_way = JoinSet::new();
+    let ask = |entry: Entry| {
+        let dns = Arc::clone(&dns);
+        async move {
+            let found = timeout(PATIENCE, exchangers::look_up(&*dns, &entry.domain)).await;
+            let found = found.unwrap_or(Exchangers::Temperror("time-out".to_owned()));
+            (entry, found)
+        }
+    };
+    for entry in entries.by_ref().take(AT_A_TIME) {
+        under_way.spawn(ask(entry));
+    }
+    while let Some(answered) = under_way.join_next().await {
+        if let Ok((entry, found)) = answered
+            && let Some(warning) = warning(&entry, &found)
+        {
+            eprintln!("warning: {}: {warning}", entry.domain);
+        }
+        if let Some(entry) = entries.next() {
+            under_way.spawn(ask(entry));
+        }
+    }
+}
+
+/// What the mail exchangers of a domain mean for it.
+fn warning(entry: &Entry, exchangers: &Exchangers) -> Option<String> {
+    match (exchangers, entry.opted_in) {
+        (Exchangers::WithAaaa(_), true) | (Exchangers::WithoutAaaa(_), false) => None,
+        (Exchangers::WithAaaa(host), false) => Some(format!(
+            "its mail exchanger {host} has an AAAA record, so mail that comes over IPv6 is \
+             refused with 550; give it one without"
+        )),
+        (Exchangers::WithoutAaaa(hosts), true) => Some(format!(
+            "no mail comes over IPv6 until one of its mail exchangers has an AAAA record: {hosts}"
+        )),
+        (Exchangers::None(why), true) => Some((*why).to_owned()),
+        (Exchangers::None(_), false) => None,
+        (Exchangers::Temperror(why), _) => {
+            Some(format!("its mail exchangers can't be looked up now: {why}"))
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Logs opened: files, gzipped or not, standard input and the journal.
+
+use crate::report::Log;
+use anyhow::Context;
+use flate2::read::MultiGzDecoder;
+use jiff::{Timestamp, tz::TimeZone};
+use std::{
+    fs::File,
+    io::{self, BufReader, Chain, Cursor, Read},
+    path::Path,
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// How much of a file is looked at to learn when it begins.
+const PEEK: usize = 64 * 1024;
+
+/// A log to be read.
+pub(super) struct Input {
+    /// For messages.
+    pub(super) name: String,
+    pub(super) reader: Box<dyn Read + Send>,
+    pub(super) log: Log,
+    /// The time of its first line. What can't be opened twice comes last.
+    pub(super) begin: i64,
+    /// In octets as stored; 0 if it can't be known.
+    pub(super) length: u64,
+    /// How many of them were read so far.
+    pub(super) position: Arc<AtomicU64>,
+}
+
+/// Opens a file, or standard input for `-`.
+pub(super) fn open(path: &Path, zone: &TimeZone) -> anyhow::Result<Input> {
+    if path == Path::new("-") {
+        return input(
+            "standard input",
+            io::stdin(),
+            Log::new(zone.clone(), Timestamp::now()),
+        );
+    }
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    anyhow::ensure!(
+        !metadata.is_dir(),
+        "it is a directory: name the files in it"
+    );
+    let written = Timestamp::try_from(metadata.modified()?).unwrap_or_else(|_| Timestamp::now());
+    let log = Log::new(zone.clone(), written);
+    let mut input = input(&path.display().to_string(), file, log)?;
+    // A pipe can be read once only.
+    if metadata.is_file() {
+        input.length = metadata.len();
+        input.begin = begin(path, &mut input.log.clone())?.unwrap_or(i64::MAX);
+    }
+    Ok(input)
+}
+
+/// Asks journalctl for what sixgate and programs with the facility mail have
+/// written.
+pub(super) fn journal(
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    zone: &TimeZone,
+) -> anyhow::Result<Input> {
+    let bound = |option, time: Option<Timestamp>| {
+        time.map(|time| format!("--{option}=@{}", time.as_second()))
+    };
+    let mut child = Command::new("journalctl")
+        .args(["--quiet", "--no-pager", "--output=json"])
+        .arg("--output-fields=MESSAGE,SYSLOG_IDENTIFIER")
+        .args(bound("since", since))
+        .args(bound("until", until))
+        .args(["SYSLOG_IDENTIFIER=sixgate", "+", "SYSLOG_FACILITY=2"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("journalctl can't be run")?;
+    let stdout = child.stdout.take().context("journalctl has no output")?;
+    let log = Log::new(zone.clone(), Timestamp::now());
+    input("the journal", Journal { stdout, child }, log)
+}
+
+fn input(name: &str, raw: impl Read + Send + 'static, log: Log) -> anyhow::Result<Input> {
+    let position = Arc::new(AtomicU64::new(0));
+    let counted = Counted {
+        raw,
+        position: Arc::clone(&position),
+    };
+    Ok(Input {
+        name: name.to_owned(),
+        reader: unpacked(counted)?,
+        log,
+        begin: i64::MAX,
+        length: 0,
+        position,
+    })
+}
+
+fn begin(path: &Path, log: &mut Log) -> anyhow::Result<Option<i64>> {
+    let mut text = Vec::with_capacity(PEEK);
+    let peek = unpacked(File::open(path)?)?
+        .take(PEEK as u64)
+        .read_to_end(&mut text);
+    // What is wrong with the file is told when it is read.
+    Ok(peek.ok().and_then(|_| log.first_time(&text)))
+}
+
+/// Told by the first octets, not by the name, because logrotate can be told to
+/// use any.
+fn unpacked(mut raw: impl Read + Send + 'static) -> anyhow::Result<Box<dyn Read + Send>> {
+    let mut magic = Vec::with_capacity(6);
+    raw.by_ref().take(6).read_to_end(&mut magic)?;
+    let packed_by = match magic.as_slice() {
+        [0x1f, 0x8b, ..] => {
+            let whole = BufReader::with_capacity(1 << 18, whole(magic, raw));
+            return Ok(Box::new(MultiGzDecoder::new(whole)));
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
+        [b'B', b'Z', b'h', ..] => "bzip2",
+        _ => return Ok(Box::new(whole(magic, raw))),
+    };
+    anyhow::bail!(
+        "it is packed by {packed_by}: unpack it ({packed_by} -dc FILE | sixgate report -)"
+    )
+}
+
+fn whole<R: Read>(magic: Vec<u8>, rest: R) -> Chain<Cursor<Vec<u8>>, R> {
+    Cursor::new(magic).chain(rest)
+}
+
+struct Counted<R> {
+    raw: R,
+    position: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.raw.read(buffer)?;
+        self.position.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// The output of journalctl, which ends well only if journalctl does.
+struct Journal {
+    stdout: ChildStdout,
+    child: Child,
+}
+
+impl Read for Journal {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stdout.read(buffer)?;
+        if read == 0 && !buffer.is_empty() {
+            let status = self.child.wait()?;
+            if !status.success() {
+                return Err(io::Error::other(format!("journalctl ended with {status}")));
+            }
+        }
+        Ok(read)
+    }
+}

@@ -1,0 +1,75 @@
+//! Why a milter connection ends before its MTA says so.
+//!
+//! A connection that closes without a word is a postmaster's worst riddle, so
+//! each reason is told in one line of the log; only an MTA that goes away by
+//! itself needs none.
+
+use indymilter::{Actions, ProtoOpts};
+use std::{fmt, io};
+
+/// What ends a connection.
+#[derive(Debug)]
+pub enum Closed {
+    /// The MTA went away. Sendmail leaves like this when its client does.
+    Gone,
+    /// It was silent, left a frame unfinished or its replies unread for
+    /// `limits.idle_timeout`.
+    Silent,
+    /// It announced a longer frame than [`MAX_FRAME`](super::frame::MAX_FRAME).
+    TooLong,
+    /// It sent a command that the milter protocol does not have.
+    UnknownCommand(u8),
+    /// A command's data is not what the protocol says.
+    Malformed(&'static str),
+    /// A command came before the connection was ready for it, or was negotiated
+    /// away.
+    Unexpected(&'static str),
+    /// It does not offer these, without which mail can't be checked.
+    Unsuitable(Actions, ProtoOpts),
+    /// The socket failed.
+    Io(io::Error),
+}
+
+impl Closed {
+    /// Tells why, if there is something to tell.
+    pub fn tell(&self) {
+        match self {
+            Self::Gone => {}
+            reason => tracing::warn!("a milter connection is closed: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const BROKE: &str = "the MTA broke the milter protocol";
+        match self {
+            Self::Gone => f.write_str("the MTA went away"),
+            Self::Silent => {
+                f.write_str("the MTA was silent, or did not read, for limits.idle_timeout")
+            }
+            Self::TooLong => f.write_str("the MTA sent a frame of more than 1 MiB"),
+            Self::UnknownCommand(letter) => {
+                write!(f, "{BROKE}: unknown command '{}'", letter.escape_ascii())
+            }
+            Self::Malformed(what) => write!(f, "{BROKE}: malformed {what}"),
+            Self::Unexpected(what) => write!(f, "{BROKE}: {what} was not to come now"),
+            Self::Unsuitable(actions, opts) => write!(
+                f,
+                "the MTA does not offer what sixgate needs ({actions:?} {opts:?}); use milter \
+                 protocol 6 (Postfix: milter_protocol = 6)"
+            ),
+            Self::Io(error) => write!(f, "its socket failed: {error}"),
+        }
+    }
+}
+
+impl From<io::Error> for Closed {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
+        match error.kind() {
+            BrokenPipe | ConnectionReset | NotConnected | UnexpectedEof => Self::Gone,
+            _ => Self::Io(error),
+        }
+    }
+}

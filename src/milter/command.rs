@@ -1,0 +1,202 @@
+//! What an MTA says: frames parsed into commands, as slices of the frame.
+//!
+//! Only what can be relied on comes out: strings that are kept are no longer
+//! than any MTA sends them, and an address is one. Nothing is decided here, and
+//! the order of commands is not looked at.
+
+use super::{closed::Closed, frame::Frame};
+use crate::address::ClientAddr;
+use indymilter::message::{
+    Message,
+    command::{Command as Parsed, CommandKind, OptNegPayload},
+};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The longest string that is kept beyond its frame, in octets. Postfix and
+/// Sendmail read command lines of 2048 octets.
+const MAX_STRING: usize = 4096;
+
+/// A command of an MTA.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command<'a> {
+    /// What the MTA offers.
+    Negotiate(OptNegPayload),
+    /// Macros for a command to come: its letter, and pairs of strings.
+    Macros(&'a [u8]),
+    /// A client connected.
+    Connect {
+        /// The host name that the MTA found.
+        name: &'a [u8],
+        /// The address.
+        addr: ClientAddr,
+    },
+    /// HELO or EHLO with its name.
+    Helo(&'a [u8]),
+    /// MAIL with its first argument, the reverse-path.
+    Mail(&'a [u8]),
+    /// RCPT with its first argument, the forward-path.
+    Rcpt(&'a [u8]),
+    /// A header field: its name, and what follows the colon.
+    Header(&'a [u8], &'a [u8]),
+    /// All header fields were sent.
+    EndOfHeaders,
+    /// A piece of the body.
+    Body(&'a [u8]),
+    /// The end of the message, with a last piece of the body perhaps.
+    EndOfMessage(&'a [u8]),
+    /// The mail transaction is over without a message.
+    Abort,
+    /// The connection is over.
+    Quit,
+    /// The connection is over and another begins on the same stream.
+    QuitForNext,
+    /// DATA, which nobody asked for.
+    Data,
+    /// An SMTP command that the MTA does not know; nobody asked for it.
+    Unknown,
+}
+
+impl<'a> Command<'a> {
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// When the protocol has no such command or its data is malformed.
+    pub(super) fn parse(frame: Frame<'a>) -> Result<Self, Closed> {
+        let Frame { letter, data } = frame;
+        let kind = CommandKind::try_from(letter).map_err(|_| Closed::UnknownCommand(letter))?;
+        let malformed = |what| move || Closed::Malformed(what);
+        Ok(match kind {
+            CommandKind::OptNeg => Self::Negotiate(offer(data)?),
+            CommandKind::DefMacros => Self::Macros(data),
+            CommandKind::ConnInfo => connect(data).ok_or_else(malformed("CONNECT"))?,
+            CommandKind::Helo => Self::Helo(kept(data).ok_or_else(malformed("HELO"))?),
+            CommandKind::Mail => Self::Mail(kept(data).ok_or_else(malformed("MAIL"))?),
+            CommandKind::Rcpt => Self::Rcpt(kept(data).ok_or_else(malformed("RCPT"))?),
+            CommandKind::Header => header(data).ok_or_else(malformed("header field"))?,
+            CommandKind::Eoh => Self::EndOfHeaders,
+            CommandKind::BodyChunk => Self::Body(data),
+            CommandKind::BodyEnd => Self::EndOfMessage(data),
+            CommandKind::Abort => Self::Abort,
+            CommandKind::Quit => Self::Quit,
+            CommandKind::QuitNc => Self::QuitForNext,
+            CommandKind::Data => Self::Data,
+            CommandKind::Unknown => Self::Unknown,
+        })
+    }
+}
+
+/// A string and what follows its NUL.
+pub(super) fn string(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = data.iter().position(|&octet| octet == 0)?;
+    Some((&data[..end], &data[end + 1..]))
+}
+
+/// The first string, which is to be kept.
+fn kept(data: &[u8]) -> Option<&[u8]> {
+    let (first, _) = string(data)?;
+    (first.len() <= MAX_STRING).then_some(first)
+}
+
+fn offer(data: &[u8]) -> Result<OptNegPayload, Closed> {
+    match Parsed::parse_command(Message::new(CommandKind::OptNeg, data.to_vec())) {
+        Ok(Parsed::OptNeg(offer)) => Ok(offer),
+        Ok(_) | Err(_) => Err(Closed::Malformed("negotiation")),
+    }
+}
+
+/// Host name, NUL, family, port, address, NUL.
+fn connect(data: &[u8]) -> Option<Command<'_>> {
+    let name = kept(data)?;
+    let (family, rest) = data[name.len() + 1..].split_first()?;
+    let addr = match family {
+        b'4' => IpAddr::from(address(rest)?.parse::<Ipv4Addr>().ok()?).into(),
+        b'6' => IpAddr::from(without_prefix(address(rest)?).parse::<Ipv6Addr>().ok()?).into(),
+        b'L' | b'U' => ClientAddr::Local,
+        _ => return None,
+    };
+    Some(Command::Connect { name, addr })
+}
+
+fn address(rest: &[u8]) -> Option<&str> {
+    let (_port, address) = rest.split_first_chunk::<2>()?;
+    std::str::from_utf8(string(address)?.0).ok()
+}
+
+/// Sendmail writes `IPv6:2001:db8:0:0:0:0:0:10`.
+fn without_prefix(address: &str) -> &str {
+    match address.split_at_checked("IPv6:".len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case("IPv6:") => rest,
+        _ => address,
+    }
+}
+
+fn header(data: &[u8]) -> Option<Command<'_>> {
+    let (name, rest) = string(data)?;
+    let (value, _) = string(rest)?;
+    (!name.is_empty()).then_some(Command::Header(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(letter: u8, data: &[u8]) -> Result<Command<'_>, Closed> {
+        Command::parse(Frame { letter, data })
+    }
+
+    #[test]
+    fn a_client_is_understood_in_the_spelling_of_either_mta() {
+        let table: [(&[u8], Option<&str>); 15] = [
+            // data, want
+            (b"x\x006\0\x192001:db8:1::10\0", Some("2001:db8:1::10")),
+            (
+                b"x\x006\0\x19IPv6:2001:db8:1:0:0:0:0:10\0",
+                Some("2001:db8:1::10"),
+            ),
+            (b"x\x006\0\x19ipv6:::1\0", Some("::1")),
+            (b"x\x006\0\x19::ffff:192.0.2.1\0", Some("192.0.2.1")),
+            (b"\x004\0\x19192.0.2.1\0", Some("192.0.2.1")),
+            (b"x\0L\0\0/run/socket\0", Some("local")),
+            (b"x\0U", Some("local")),
+            (b"", None),
+            (b"x\0", None),
+            (b"x\x007\0\x192001:db8::1\0", None),
+            (b"x\x006\0\x192001:db8::1", None),
+            (b"x\x006\0\x19IPv6:IPv6:2001:db8::1\0", None),
+            (b"x\x006\0\x192001:db8::1%eth0\0", None),
+            (b"x\x006\0\x19192.0.2.1\0", None),
+            (b"x\x004\0\x192001:db8::1\0", None),
+        ];
+        for (data, want) in table {
+            let addr = match parse(b'C', data) {
+                Ok(Command::Connect { addr, .. }) => Some(addr.to_string()),
+                _ => None,
+            };
+            assert_eq!(addr.as_deref(), want, "{}", data.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn strings_end_with_nul_and_what_is_kept_is_short() {
+        let long = [[b'a'; MAX_STRING + 1].as_slice(), b"\0"].concat();
+        let table: [(u8, &[u8], Option<Command<'_>>); 9] = [
+            (
+                b'H',
+                b"mail.example\0",
+                Some(Command::Helo(b"mail.example")),
+            ),
+            (b'H', b"mail.example", None),
+            (b'M', b"<a@b>\0SIZE=1\0", Some(Command::Mail(b"<a@b>"))),
+            (b'R', b"", None),
+            (b'R', &long, None),
+            (b'L', b"A\0 b\n c\0", Some(Command::Header(b"A", b" b\n c"))),
+            (b'L', b"\0 b\0", None),
+            (b'L', b"A\0 b", None),
+            (b'E', b"last", Some(Command::EndOfMessage(b"last"))),
+        ];
+        for (letter, data, want) in table {
+            let parsed = parse(letter, data).ok();
+            assert_eq!(parsed, want, "{}", char::from(letter));
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! One milter connection: commands in, session events, replies out.
+//!
+//! Knows the order of commands and who waits for whom, and lets nobody wait
+//! without limit. Nothing is decided here: that is the session's.
+
+use super::{
+    closed::Closed,
+    command::Command,
+    drain::Drain,
+    frame::Frames,
+    macros::Macros,
+    negotiation,
+    session::{MailCommand, Response, Session},
+    wire::Wire,
+};
+use crate::{
+    address::{Client, ClientAddr, Recipient, ReversePath},
+    dns::Resolve,
+    snapshot::Snapshot,
+};
+use indymilter::MacroStage;
+use std::{borrow::Cow, convert::Infallible, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    select,
+    sync::{oneshot, watch},
+};
+
+/// A connection of an MTA.
+pub struct Connection<S, R> {
+    wire: Wire<S>,
+    end: End,
+    drain: Arc<Drain>,
+    current: watch::Receiver<Arc<Snapshot<R>>>,
+    macros: Macros,
+    phase: Phase,
+    /// There from CONNECT on, unless the whole connection was accepted.
+    session: Option<Box<Session<R>>>,
+}
+
+/// Resolves when the connection is to end as soon as no mail transaction is
+/// under way: when its other half is dropped.
+pub type End = oneshot::Receiver<Infallible>;
+
+/// How far the connection and its mail transaction are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Nothing is agreed on yet.
+    Begun,
+    /// The client is to come.
+    Negotiated,
+    /// No mail transaction is under way that we look at.
+    Idle,
+    /// MAIL was let pass.
+    Mail,
+    /// And a recipient, too.
+    Recipients,
+    /// Header fields come.
+    Header,
+    /// The end of headers was let pass; the body comes.
+    Body,
+    /// The MTA said QUIT.
+    Over,
+}
+
+impl<S, R> Connection<S, R>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    R: Resolve,
+{
+    /// Begins before negotiation. The session has the snapshot that is current
+    /// when its client connects; `drain` knows of every mail transaction. An MTA
+    /// that is silent, or does not read, for `idle_timeout` is left.
+    pub fn new(
+        stream: S,
+        idle_timeout: Duration,
+        end: End,
+        current: watch::Receiver<Arc<Snapshot<R>>>,
+        drain: Arc<Drain>,
+    ) -> Self {
+        Self {
+            wire: Wire::new(stream, idle_timeout),
+            end,
+            drain,
+            current,
+            macros: Macros::default(),
+            phase: Phase::Begun,
+            session: None,
+        }
+    }
+
+    /// Serves the MTA until it says QUIT, or until the daemon drains and no mail
+    /// transaction is under way.
+    ///
+    /// # Errors
+    /// When the MTA goes away, is silent too long or breaks the protocol.
+    pub async fn serve(mut self) -> Result<(), Closed> {
+        let mut frames = Frames::default();
+        while self.phase != Phase::Over {
+            if !self.await_frame(&mut frames).await? {
+                break;
+            }
+            if let Some(frame) = frames.next()? {
+                self.obey(Command::parse(frame)?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is a frame. While none is, the MTA gets the replies that it
+    /// waits for; none is waited for when the connection is to end.
+    async fn await_frame(&mut self, frames: &mut Frames) -> Result<bool, Closed> {
+        let mut has_next = frames.has_next()?;
+        if !has_next || self.wire.replies.are_many() {
+            self.wire.flush().await?;
+            self.wire.expect_frame();
+        }
+        let is_idle = self.phase <= Phase::Idle;
+        while !has_next {
+            select! {
+                biased;
+                // First, so that an MTA that goes on and on can't put it off.
+                _end = &mut self.end, if is_idle => return Ok(false),
+                filled = self.wire.fill(frames, is_idle) => filled?,
+            }
+            has_next = frames.has_next()?;
+        }
+        Ok(true)
+    }
+
+    async fn obey(&mut self, command: Command<'_>) -> Result<(), Closed> {
+        match command {
+            Command::Negotiate(offer) => {
+                self.expect(self.phase == Phase::Begun, "a negotiation")?;
+                self.wire.replies.negotiated(&negotiation::answer(offer)?);
+                self.phase = Phase::Negotiated;
+            }
+            Command::Macros(packet) => self.macros.define(packet),
+            Command::Connect { name, addr } => {
+                self.expect(self.phase == Phase::Negotiated, "CONNECT")?;
+                self.connect(name, addr);
+            }
+            Command::Helo(name) => self.helo(name)?,
+            Command::Mail(argument) => self.mail(argument)?,
+            // What waits for look-ups is large, and most connections are idle.
+            Command::Rcpt(argument) => Box::pin(self.rcpt(argument)).await?,
+            Command::Header(name, value) => self.header(name, value)?,
+            Command::EndOfHeaders => Box::pin(self.end_of_headers()).await?,
+            Command::Body(piece) => self.body(piece)?,
+            Command::EndOfMessage(piece) => Box::pin(self.end_of_message(piece)).await?,
+            Command::Abort => self.abort(),
+            Command::Quit => self.phase = Phase::Over,
+            Command::QuitForNext => {
+                self.abort();
+                self.session = None;
+                self.macros = Macros::default();
+                self.phase = self.phase.min(Phase::Negotiated);
+            }
+            Command::Data => return Err(Closed::Unexpected("DATA")),
+            Command::Unknown => return Err(Closed::Unexpected("an unknown SMTP command")),
+        }
+        Ok(())
+    }
+
+    fn expect(&self, is_expected: bool, what: &'static str) -> Result<(), Closed> {
+        match is_expected {
+            true => Ok(()),
+            false => Err(Closed::Unexpected(what)),
+        }
+    }
+
+    fn connect(&mut self, name: &[u8], addr: ClientAddr) {
+        self.macros.enter(MacroStage::Connect);
+        let client = Client {
+            addr,
+            name: host_name(name),
+            mta: self.macros.get("j").map(Cow::into_owned),
+        };
+        let snapshot = Arc::clone(&self.current.borrow());
+        let session = Session::connect(snapshot, Arc::clone(&self.drain), client);
+        self.wire.replies.respond(&match session {
+            Some(_) => Response::Continue,
+            None => Response::Accept,
+        });
+        self.session = session.map(Box::new);
+        self.phase = Phase::Idle;
+    }
+
+    fn helo(&mut self, name: &[u8]) -> Result<(), Closed> {
+        self.macros.enter(MacroStage::Helo);
+        self.abort();
+        let session = session(&mut self.session, "HELO")?;
+        session.helo(String::from_utf8_lossy(name).into_owned());
+        Ok(())
+    }
+
+    fn mail(&mut self, argument: &[u8]) -> Result<(), Closed> {
+        self.macros.enter(MacroStage::Mail);
+        let command = MailCommand {
+            reverse_path: ReversePath::parse(&String::from_utf8_lossy(argument)),
+            authenticated: self.macros.get("{auth_authen}").is_some(),
+            tls: self.macros.tls(),
+        };
+        let response = session(&mut self.session, "MAIL")?.mail(command);
+        self.phase = match response {
+            Response::Continue => Phase::Mail,
+            Response::Accept | Response::Refuse(_) => Phase::Idle,
+        };
+        self.wire.replies.respond(&response);
+        Ok(())
+    }
+
+    async fn rcpt(&mut self, argument: &[u8]) -> Result<(), Closed> {
+        self.macros.enter(MacroStage::Rcpt);
+        self.in_order(Phase::Mail, Phase::Recipients);
+        let resolved = self.macros.resolved_recipient();
+        let argument = String::from_utf8_lossy(argument);
+        let recipient = Recipient::parse(&argument, resolved.as_deref());
+        let queue_id = self.macros.get("i");
+        let session = session(&mut self.session, "RCPT")?;
+        let response = session.rcpt(recipient, queue_id.as_deref()).await;
+        if response == Response::Continue {
+            self.phase = Phase::Recipients;
+        }
+        self.wire.replies.respond(&response);
+        Ok(())
+    }
+
+    fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), Closed> {
+        if self.in_order(Phase::Recipients, Phase::Header) {
+            self.phase = Phase::Header;
+        }
+        session(&mut self.session, "a header field")?.header(name, value);
+        Ok(())
+    }
+
+    async fn end_of_headers(&mut self) -> Result<(), Closed> {
+        self.in_order(Phase::Recipients, Phase::Header);
+        let queue_id = self.macros.get("i");
+        let session = session(&mut self.session, "the end of headers")?;
+        let response = session.end_of_headers(queue_id.as_deref()).await;
+        self.phase = match response {
+            Response::Continue => Phase::Body,
+            Response::Accept | Response::Refuse(_) => Phase::Idle,
+        };
+        self.wire.replies.respond(&response);
+        Ok(())
+    }
+
+    fn body(&mut self, piece: &[u8]) -> Result<(), Closed> {
+        self.in_order(Phase::Recipients, Phase::Body);
+        let is_more_wanted = session(&mut self.session, "a body")?.body(piece);
+        self.wire.replies.body(is_more_wanted);
+        Ok(())
+    }
+
+    async fn end_of_message(&mut self, last_piece: &[u8]) -> Result<(), Closed> {
+        self.in_order(Phase::Recipients, Phase::Body);
+        let session = session(&mut self.session, "the end of a message")?;
+        if !last_piece.is_empty() {
+            session.body(last_piece);
+        }
+        let queue_id = self.macros.get("i");
+        let decision = session.end_of_message(queue_id.as_deref());
+        let (response, edits) = self.wire.report_progress(decision).await?;
+        self.wire.replies.edit(&edits);
+        self.wire.replies.respond(&response);
+        self.phase = Phase::Idle;
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.abort();
+        }
+        self.phase = self.phase.min(Phase::Idle);
+    }
+
+    /// Whether the mail transaction is as far as a command needs it. If not,
+    /// the transaction ends here: the session answers what comes without one
+    /// with a temporary failure.
+    fn in_order(&mut self, from: Phase, to: Phase) -> bool {
+        let is_in_order = (from..=to).contains(&self.phase);
+        if !is_in_order {
+            self.abort();
+        }
+        is_in_order
+    }
+}
+
+/// The session for a command that needs one.
+fn session<'a, R>(
+    session: &'a mut Option<Box<Session<R>>>,
+    what: &'static str,
+) -> Result<&'a mut Session<R>, Closed> {
+    session.as_deref_mut().ok_or(Closed::Unexpected(what))
+}
+
+/// The name in CONNECT; an address in brackets means that the MTA found none.
+fn host_name(name: &[u8]) -> String {
+    match String::from_utf8_lossy(name) {
+        name if name.is_empty() || name.starts_with('[') => "unknown".to_owned(),
+        name => name.into_owned(),
+    }
+}

@@ -1,0 +1,214 @@
+//! Macros: what the MTA knows beside the commands.
+//!
+//! Those that we asked for are kept, for the stage that they were sent for, and
+//! no longer than that stage: the macros of a MAIL command can't serve the next
+//! mail transaction, even if the MTA sends none for that.
+
+use super::command::string;
+use crate::{address::Mailbox, policy::Tls};
+use indymilter::MacroStage;
+use std::borrow::Cow;
+
+/// What is asked for, by stage. A request replaces the MTA's own choice.
+pub(super) const ASKED_FOR: [(MacroStage, &str); 6] = [
+    (MacroStage::Connect, "j"),
+    (MacroStage::Helo, "{tls_version} {verify} {cert_subject}"),
+    (
+        MacroStage::Mail,
+        "i {auth_authen} {tls_version} {verify} {cert_subject}",
+    ),
+    (MacroStage::Rcpt, "i {rcpt_addr}"),
+    (MacroStage::Eoh, "i"),
+    (MacroStage::Eom, "i"),
+];
+
+/// The longest value that is kept, in octets. A longer one counts as none.
+const MAX_VALUE: usize = 4096;
+
+/// The macros of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Macros {
+    /// In the order of [`ASKED_FOR`].
+    stages: [Stage; ASKED_FOR.len()],
+}
+
+/// The macros of one stage.
+#[derive(Debug, Default)]
+struct Stage {
+    /// Names and values, each with a NUL behind it.
+    pairs: Vec<u8>,
+    /// Whether the command that they belong to is still to come.
+    awaits_command: bool,
+}
+
+impl Macros {
+    /// Takes a packet: the letter of a command, then names and values. It stands
+    /// for what was said for this stage before, also when it is empty.
+    pub(super) fn define(&mut self, packet: &[u8]) {
+        let Some((&letter, pairs)) = packet.split_first() else {
+            return;
+        };
+        let stage = MacroStage::try_from(letter).ok();
+        // Postfix sends macros before header fields and bodies, too.
+        let Some(index) = stage.and_then(index) else {
+            return;
+        };
+        let (_, asked_for) = ASKED_FOR[index];
+        self.stages[index].define(pairs, asked_for);
+    }
+
+    /// A command of this stage comes: what was said for it holds, and what was
+    /// said for later ones belongs to the past.
+    pub(super) fn enter(&mut self, stage: MacroStage) {
+        let Some(index) = index(stage) else {
+            return;
+        };
+        let [entered, later @ ..] = &mut self.stages[index..] else {
+            return;
+        };
+        if !std::mem::take(&mut entered.awaits_command) {
+            entered.pairs.clear();
+        }
+        later.iter_mut().for_each(Stage::clear);
+    }
+
+    /// The value of a macro in the latest stage that has one.
+    pub(super) fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        let values = self.stages.iter().rev();
+        let mut values = values.filter_map(|stage| stage.get(name.as_bytes()));
+        let value = values.find(|value| !value.is_empty())?;
+        Some(String::from_utf8_lossy(value))
+    }
+
+    /// How the client uses TLS. Sendmail tells in `{verify}` whether it trusts
+    /// the certificate; Postfix does not have it, and sends `{cert_subject}` for
+    /// trusted certificates alone.
+    pub(super) fn tls(&self) -> Tls {
+        let verified = match self.get("{verify}") {
+            Some(verify) => verify == "OK",
+            None => self.get("{cert_subject}").is_some(),
+        };
+        match self.get("{tls_version}") {
+            None => Tls::None,
+            Some(_) if verified => Tls::Verified,
+            Some(_) => Tls::Unverified,
+        }
+    }
+
+    /// The MTA's own idea of a recipient. Sendmail leaves a bare local part bare
+    /// and delivers it on the host that it calls `{j}`.
+    pub(super) fn resolved_recipient(&self) -> Option<Cow<'_, str>> {
+        let address = self.get("{rcpt_addr}")?;
+        match (Mailbox::parse(&address).domain, self.get("j")) {
+            (None, Some(host)) => Some(format!("{address}@{host}").into()),
+            (None, None) | (Some(_), _) => Some(address),
+        }
+    }
+}
+
+fn index(stage: MacroStage) -> Option<usize> {
+    ASKED_FOR.iter().position(|(asked, _)| *asked == stage)
+}
+
+impl Stage {
+    fn define(&mut self, pairs: &[u8], asked_for: &str) {
+        self.clear();
+        self.awaits_command = true;
+        for (name, value) in each_pair(pairs) {
+            let wanted = asked_for
+                .split(' ')
+                .any(|asked| bare(asked.as_bytes()) == bare(name));
+            if wanted && value.len() <= MAX_VALUE && self.get(name).is_none() {
+                for string in [name, value] {
+                    self.pairs.extend_from_slice(string);
+                    self.pairs.push(0);
+                }
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.pairs.clear();
+        self.awaits_command = false;
+    }
+
+    fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        let mut pairs = each_pair(&self.pairs);
+        let pair = pairs.find(|(defined, _)| bare(defined) == bare(name));
+        pair.map(|(_, value)| value)
+    }
+}
+
+fn each_pair(pairs: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = pairs;
+    std::iter::from_fn(move || {
+        let (name, after_name) = string(rest)?;
+        let (value, after_value) = string(after_name)?;
+        rest = after_value;
+        Some((name, value))
+    })
+}
+
+/// `i` and `{i}` are one macro.
+fn bare(name: &[u8]) -> &[u8] {
+    let inner = name.strip_prefix(b"{").and_then(|n| n.strip_suffix(b"}"));
+    inner.unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macros_do_not_outlive_what_they_were_sent_for() {
+        let mut macros = Macros::default();
+        macros.define(b"Cj\0mx.example\0");
+        macros.enter(MacroStage::Connect);
+        macros.define(b"H{tls_version}\0TLSv1.3\0");
+        macros.enter(MacroStage::Helo);
+        macros.define(b"M{auth_authen}\0alice\0{i}\x00123\0");
+        macros.enter(MacroStage::Mail);
+        macros.define(b"R{rcpt_addr}\0b@contoso.com\0i\x00456\0");
+        macros.enter(MacroStage::Rcpt);
+        let get = |macros: &Macros, name: &str| macros.get(name).map(Cow::into_owned);
+        assert_eq!(
+            get(&macros, "{rcpt_addr}").as_deref(),
+            Some("b@contoso.com")
+        );
+        assert_eq!(get(&macros, "i").as_deref(), Some("456"));
+
+        macros.enter(MacroStage::Rcpt);
+        assert_eq!(get(&macros, "{rcpt_addr}"), None);
+        assert_eq!(get(&macros, "i").as_deref(), Some("123"));
+
+        macros.enter(MacroStage::Mail);
+        assert_eq!(get(&macros, "{auth_authen}"), None);
+        assert_eq!(get(&macros, "{tls_version}").as_deref(), Some("TLSv1.3"));
+        assert_eq!(get(&macros, "j").as_deref(), Some("mx.example"));
+    }
+
+    #[test]
+    fn an_empty_packet_says_that_there_are_none() {
+        for empty in [b"M".as_slice(), b"M{auth_authen}", b"M{auth_authen}\0\0"] {
+            let mut macros = Macros::default();
+            macros.define(b"M{auth_authen}\0alice\0");
+            macros.define(empty);
+            macros.enter(MacroStage::Mail);
+            assert_eq!(macros.get("{auth_authen}"), None);
+        }
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_kept_and_that_once_and_short() {
+        let mut macros = Macros::default();
+        let long = [b"Mi\0".as_slice(), &[b'x'; MAX_VALUE + 1], b"\0"].concat();
+        macros.define(&long);
+        assert_eq!(macros.get("i"), None);
+        macros.define(&[b"M".as_slice(), &b"i\x00123\0{other}\0x\0".repeat(1000)].concat());
+        assert_eq!(macros.stages[2].pairs, b"i\x00123\0");
+        for ignored in [b"".as_slice(), b"X", b"Li\x00123\0", b"\0\0\0"] {
+            macros.define(ignored);
+        }
+        assert_eq!(macros.get("{i}").as_deref(), Some("123"));
+    }
+}

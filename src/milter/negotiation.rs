@@ -1,0 +1,70 @@
+//! What we ask of an MTA, and whether it can do that.
+
+use super::{closed::Closed, macros::ASKED_FOR};
+use indymilter::{
+    Actions, ProtoOpts,
+    message::{Message, PROTOCOL_VERSION, command::OptNegPayload, reply::Reply},
+};
+use std::ffi::CString;
+
+/// What every mail needs: leading space for DKIM's simple canonicalization, SKIP
+/// to leave out a body that nothing asks for, and no replies that say nothing.
+const REQUIRED_OPTS: ProtoOpts = ProtoOpts::LEADING_SPACE
+    .union(ProtoOpts::SKIP)
+    .union(ProtoOpts::NO_DATA)
+    .union(ProtoOpts::NO_UNKNOWN)
+    .union(ProtoOpts::NOREPLY_HELO)
+    .union(ProtoOpts::NOREPLY_HEADER);
+
+const REQUIRED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER);
+
+/// The answer to an offer.
+///
+/// # Errors
+/// When it lacks something that mail can't be checked without.
+pub(super) fn answer(offer: OptNegPayload) -> Result<Message, Closed> {
+    let missing_actions = REQUIRED_ACTIONS.difference(offer.actions);
+    let missing_opts = REQUIRED_OPTS.difference(offer.opts);
+    if offer.version < PROTOCOL_VERSION || !missing_actions.is_empty() || !missing_opts.is_empty() {
+        return Err(Closed::Unsuitable(missing_actions, missing_opts));
+    }
+    let macros = ASKED_FOR.map(|(stage, names)| (stage, CString::new(names).unwrap_or_default()));
+    let accepted = Reply::OptNeg {
+        version: PROTOCOL_VERSION,
+        actions: REQUIRED_ACTIONS,
+        opts: REQUIRED_OPTS,
+        macros: macros.into(),
+    };
+    Ok(accepted.into_message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_is_taken_if_nothing_that_is_needed_is_missing() {
+        let all = (6, Actions::all(), ProtoOpts::all());
+        let table = [
+            // version, actions, options, want
+            (all, true),
+            ((7, all.1, all.2), true),
+            ((2, all.1, all.2), false),
+            ((6, all.1 - Actions::CHANGE_HEADER, all.2), false),
+            ((6, all.1, all.2 - ProtoOpts::SKIP), false),
+            ((6, Actions::empty(), ProtoOpts::empty()), false),
+        ];
+        for ((version, actions, opts), want) in table {
+            let offer = OptNegPayload {
+                version,
+                actions,
+                opts,
+            };
+            assert_eq!(
+                answer(offer).is_ok(),
+                want,
+                "{version} {actions:?} {opts:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The two directions of a milter connection, neither of which waits for ever.
+
+use super::{closed::Closed, frame::Frames, patience::Patience, replies::Replies};
+use std::{pin::pin, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    select,
+    time::timeout,
+};
+
+/// How often a waiting MTA is told at end of message that we are still at work.
+/// Sendmail's default patience is 10 s.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
+
+/// A connection's stream, the replies that are to go out on it, and how long the
+/// MTA may be silent or leave them unread.
+#[derive(Debug)]
+pub(super) struct Wire<S> {
+    stream: S,
+    patience: Patience,
+    /// What [`Wire::flush`] writes.
+    pub(super) replies: Replies,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Begins with nothing to write.
+    pub(super) fn new(stream: S, idle_timeout: Duration) -> Self {
+        Self {
+            stream,
+            patience: Patience::new(idle_timeout),
+            replies: Replies::default(),
+        }
+    }
+
+    /// Begins to wait for a frame: the MTA has the idle time for all of it.
+    pub(super) fn expect_frame(&mut self) {
+        self.patience.renew();
+    }
+
+    /// Reads what there is; cancel safe.
+    ///
+    /// # Errors
+    /// When the MTA has gone or has been silent too long.
+    pub(super) async fn fill(&mut self, frames: &mut Frames, is_idle: bool) -> Result<(), Closed> {
+        select! {
+            biased;
+            read = frames.fill(&mut self.stream, is_idle) => read,
+            () = self.patience.over() => Err(Closed::Silent),
+        }
+    }
+
+    /// Writes the replies.
+    ///
+    /// # Errors
+    /// When the MTA has gone or does not read.
+    pub(super) async fn flush(&mut self) -> Result<(), Closed> {
+        if self.replies.octets().is_empty() {
+            return Ok(());
+        }
+        self.patience.renew();
+        select! {
+            biased;
+            written = self.stream.write_all(self.replies.octets()) => written?,
+            () = self.patience.over() => return Err(Closed::Silent),
+        }
+        self.replies.clear();
+        Ok(())
+    }
+
+    /// Awaits `work` and keeps an MTA that waits for the end of a message
+    /// patient.
+    ///
+    /// # Errors
+    /// As [`Wire::flush`].
+    pub(super) async fn report_progress<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Closed> {
+        let mut work = pin!(work);
+        loop {
+            match timeout(PROGRESS_INTERVAL, &mut work).await {
+                Ok(done) => return Ok(done),
+                Err(_still_at_work) => {
+                    self.replies.progress();
+                    self.flush().await?;
+                }
+            }
+        }
+    }
+}

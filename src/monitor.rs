@@ -1,0 +1,188 @@
+//! What monitoring asks over HTTP: `/metrics` for Prometheus, `/healthz` (the
+//! process lives) and `/readyz` (it can judge mail).
+//!
+//! Nothing here waits for mail and no mail waits for this. Whoever asks learns
+//! numbers; nothing that a peer sent, and nothing can be changed.
+
+mod http;
+mod readiness;
+
+use crate::{
+    config::HostPort, dns::Resolve, milter::drain::Drain, opt_in, snapshot::Snapshot,
+    telemetry::metrics,
+};
+use http::{Answer, TEXT};
+use hyper::StatusCode;
+use readiness::Readiness;
+use std::{io, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, lookup_host},
+    sync::watch,
+};
+
+/// The paths that there are.
+pub const PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
+
+/// Opens every address. A name may have several, of which each is opened.
+///
+/// # Errors
+/// When one can't be opened; the text names it.
+pub async fn bind(addresses: &[HostPort]) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let bound = bind_one(address).await;
+        listeners.extend(bound.map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("metrics.listen: can't listen on {address}: {error}"),
+            )
+        })?);
+    }
+    Ok(listeners)
+}
+
+async fn bind_one(address: &HostPort) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in lookup_host((address.host.as_str(), address.port)).await? {
+        listeners.push(TcpListener::bind(address).await?);
+    }
+    Ok(listeners)
+}
+
+/// Answers until the runtime ends, also while the milter drains.
+pub fn serve<R: Resolve>(
+    listeners: Vec<TcpListener>,
+    current: watch::Receiver<Arc<Snapshot<R>>>,
+    drain: Arc<Drain>,
+) {
+    let monitor = Arc::new(Monitor {
+        current,
+        drain,
+        readiness: Readiness::default(),
+    });
+    http::serve(listeners, move |path| {
+        let monitor = Arc::clone(&monitor);
+        async move { monitor.answer(&path).await }
+    });
+}
+
+struct Monitor<R> {
+    current: watch::Receiver<Arc<Snapshot<R>>>,
+    drain: Arc<Drain>,
+    readiness: Readiness,
+}
+
+impl<R: Resolve> Monitor<R> {
+    async fn answer(&self, path: &str) -> Answer {
+        match path {
+            "/metrics" => self.metrics(),
+            "/healthz" => Answer::new(StatusCode::OK, "ok\n"),
+            "/readyz" => self.ready().await,
+            _ => Answer::new(StatusCode::NOT_FOUND, format!("{}\n", PATHS.join("\n"))),
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        let metrics = metrics::get();
+        let under_way = i64::try_from(self.drain.under_way()).unwrap_or(i64::MAX);
+        metrics.connections.in_transaction.set(under_way);
+        for source in self.sources() {
+            source.tell(metrics);
+        }
+        let (text, media_type) = metrics.text();
+        Answer {
+            status: StatusCode::OK,
+            media_type,
+            body: text,
+        }
+    }
+
+    async fn ready(&self) -> Answer {
+        if self.drain.has_started() {
+            return Answer::new(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+        }
+        let snapshot = Arc::clone(&self.current.borrow());
+        match self.readiness.problem(&snapshot).await {
+            Some(problem) => Answer::new(StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
+            None => Answer::new(StatusCode::OK, format!("ready\n{}", self.notes())),
+        }
+    }
+
+    /// A list that can't be read again, or a server that does not answer, does
+    /// not keep us from judging: what was known last is in force.
+    fn notes(&self) -> String {
+        let sources = self.sources().into_iter();
+        let note = |source: Source| Some(format!("note: {}\n", source.error?));
+        sources.filter_map(note).collect()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let snapshot = self.current.borrow();
+        let sources = snapshot.checks.opt_in_sources();
+        let lists = sources.list_status().into_iter().map(Source::from);
+        let servers = sources.server_status().into_iter().map(Source::from);
+        lists.chain(servers).collect()
+    }
+}
+
+/// How an opt-in source does, be it a list or a server.
+struct Source {
+    name: opt_in::Source,
+    domains: usize,
+    /// Since it was read, or has answered.
+    age: Option<Duration>,
+    error: Option<String>,
+}
+
+impl From<opt_in::ListStatus> for Source {
+    fn from(status: opt_in::ListStatus) -> Self {
+        Self {
+            name: status.source,
+            domains: status.entries,
+            age: status.age,
+            error: status.error,
+        }
+    }
+}
+
+impl From<opt_in::ServerStatus> for Source {
+    fn from(status: opt_in::ServerStatus) -> Self {
+        let name = status.source;
+        Self {
+            name,
+            domains: status.domains,
+            age: status.age,
+            error: status.error.map(|error| format!("{name}: {error}")),
+        }
+    }
+}
+
+impl Source {
+    fn tell(&self, metrics: &metrics::Metrics) {
+        let label = [self.name.to_string()];
+        let domains = i64::try_from(self.domains).unwrap_or(i64::MAX);
+        metrics
+            .opt_in_domains
+            .with_label_values(&label)
+            .set(domains);
+        if let Some(age) = self.age {
+            let seconds = metrics.opt_in_age.with_label_values(&label);
+            seconds.set(age.as_secs_f64());
+        }
+        // What stands in the configuration has neither.
+        if self.age.is_some() || self.error.is_some() {
+            let stale = metrics.opt_in_stale.with_label_values(&label);
+            stale.set(i64::from(self.error.is_some()));
+        }
+    }
+}
+
+impl Answer {
+    fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            media_type: TEXT.to_owned(),
+            body: text.into().into_bytes(),
+        }
+    }
+}

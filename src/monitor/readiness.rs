@@ -1,0 +1,68 @@
+//! Whether the DNS answers, which is all that can be missing once the program
+//! runs: sockets are open and lists are read before it says that it is ready.
+
+use crate::{
+    dns::{Answer, Resolve},
+    snapshot::Snapshot,
+};
+use std::{
+    net::Ipv6Addr,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{sync::Mutex, time::timeout};
+
+/// How long the DNS may take for the question.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long an answer holds, however often it is asked for.
+const VALIDITY: Duration = Duration::from_secs(5);
+
+/// What was found last.
+#[derive(Default)]
+pub(super) struct Readiness {
+    last: Mutex<Option<(Instant, Option<String>)>>,
+}
+
+impl Readiness {
+    /// Why mail can't be judged now; `None` if it can.
+    pub(super) async fn problem<R: Resolve>(&self, snapshot: &Snapshot<R>) -> Option<String> {
+        let mut last = self.last.lock().await;
+        match &*last {
+            Some((time, problem)) if time.elapsed() < VALIDITY => problem.clone(),
+            Some(_) | None => {
+                let problem = look(snapshot.checks.resolver()).await;
+                *last = Some((Instant::now(), problem.clone()));
+                problem
+            }
+        }
+    }
+}
+
+async fn look<R: Resolve>(resolver: &R) -> Option<String> {
+    match timeout(PATIENCE, resolver.ptr(unused_address().into())).await {
+        Ok(Answer::Found(_) | Answer::Absent(_)) => None,
+        Ok(Answer::Temperror(failure)) => Some(format!("the DNS does not answer: {failure}")),
+        Err(_too_late) => Some("the DNS does not answer: time-out".to_owned()),
+    }
+}
+
+/// An address for documentation: a recursive server knows by itself that it has
+/// no name (RFC 6303 section 4.6). Another one each time, so that the question
+/// is not answered from our own cache.
+fn unused_address() -> Ipv6Addr {
+    const DOCUMENTATION: u128 = 0x2001_0db8 << 96;
+    let time = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanoseconds = time.map_or(0, |time| time.as_nanos());
+    Ipv6Addr::from_bits(DOCUMENTATION | (nanoseconds & u128::from(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_is_about_a_documentation_address() {
+        let address = unused_address();
+        assert_eq!(address.segments()[..4], [0x2001, 0xdb8, 0, 0], "{address}");
+    }
+}

@@ -1,0 +1,257 @@
+use super::*;
+use std::{
+    future::{pending, ready},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+use tokio::{
+    task::JoinSet,
+    time::{advance, sleep},
+};
+
+const LIFETIMES: config::OptInCache = config::OptInCache {
+    positive: Duration::from_secs(5 * 60),
+    negative: Duration::from_secs(60),
+    stale: Duration::from_secs(24 * 60 * 60),
+};
+
+const STAGE: Duration = Duration::from_secs(8);
+
+fn cache() -> Cache {
+    Cache::new("the server".to_owned(), LIFETIMES)
+}
+
+fn domain(text: &str) -> Domain {
+    Domain::parse(text).unwrap()
+}
+
+fn definite(says: Says) -> Reply {
+    Reply::Definite(says, None)
+}
+
+fn broken() -> Reply {
+    Reply::Failed("out of order".to_owned())
+}
+
+/// Asks for a domain, and says how long that took.
+async fn get<Q>(cache: &Cache, name: &str, question: impl FnOnce() -> Q) -> (Known, Duration)
+where
+    Q: Future<Output = Reply> + Send + 'static,
+{
+    let start = Instant::now();
+    let known = cache.get(&domain(name), start + STAGE, question).await;
+    (known, start.elapsed())
+}
+
+/// A question that must not be asked.
+fn unasked() -> std::future::Ready<Reply> {
+    panic!("the server is asked")
+}
+
+fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_fresh_for_its_lifetime_or_its_ttl() {
+    let table = [
+        // says, TTL, fresh for
+        (Says::Yes, None, 300_u64),
+        (Says::No, None, 300),
+        (Says::Nothing, None, 60),
+        (Says::Yes, Some(20), 20),
+        (Says::No, Some(3600), 300),
+        (Says::Yes, Some(0), 0),
+    ];
+    for (says, ttl, fresh) in table {
+        let cache = cache();
+        let until = ttl.map(|ttl| Instant::now() + seconds(ttl));
+        let first = || ready(Reply::Definite(says, until));
+        assert_eq!(get(&cache, "a.example", first).await.0, says.into());
+        if let Some(last) = fresh.checked_sub(1) {
+            advance(seconds(last)).await;
+            assert_eq!(get(&cache, "a.example", unasked).await.0, says.into());
+            advance(seconds(1)).await;
+        }
+        let other = match says {
+            Says::Yes => Says::No,
+            Says::No | Says::Nothing => Says::Yes,
+        };
+        let again = || ready(definite(other));
+        let (known, _) = get(&cache, "a.example", again).await;
+        assert_eq!(known, other.into(), "{says:?} {ttl:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_server_fails_the_last_answer_serves_and_then_nothing_is_certain() {
+    let cache = cache();
+    for (says, lifetime) in [
+        (Says::Yes, LIFETIMES.positive),
+        (Says::No, LIFETIMES.positive),
+        (Says::Nothing, LIFETIMES.negative),
+    ] {
+        let name = format!("{says:?}.example");
+        get(&cache, &name, || ready(definite(says))).await;
+        advance(lifetime + LIFETIMES.stale - seconds(1)).await;
+        assert_eq!(get(&cache, &name, || ready(broken())).await.0, says.into());
+        advance(seconds(1)).await;
+        let (known, _) = get(&cache, &name, || ready(broken())).await;
+        assert_eq!(known, Known::Temperror, "{says:?}");
+    }
+    let (known, _) = get(&cache, "never-heard-of.example", || ready(broken())).await;
+    assert_eq!(known, Known::Temperror);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mute_server_is_waited_for_briefly_where_an_answer_is_known() {
+    let cache = cache();
+    get(&cache, "a.example", || ready(definite(Says::Yes))).await;
+    get(&cache, "b.example", || ready(definite(Says::Yes))).await;
+    advance(LIFETIMES.positive).await;
+    let table = [
+        // domain, want, after
+        ("a.example", Known::Yes, PATIENCE),
+        ("a.example", Known::Yes, PATIENCE_WHILE_FAILING),
+        ("b.example", Known::Yes, PATIENCE_WHILE_FAILING),
+        ("new.example", Known::Temperror, STAGE),
+        ("other.example", Known::Temperror, STAGE),
+        ("a.example", Known::Yes, PATIENCE_WHILE_FAILING),
+    ];
+    for (name, want, after) in table {
+        let (known, elapsed) = get(&cache, name, pending).await;
+        assert_eq!(known, want, "{name}");
+        // The clock of the tests counts milliseconds.
+        let late = elapsed.checked_sub(after).expect("not before");
+        assert!(late <= Duration::from_millis(2), "{name}: {elapsed:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_mail_after_a_failure_has_the_new_answer() {
+    let cache = cache();
+    get(&cache, "a.example", || ready(definite(Says::Yes))).await;
+    advance(LIFETIMES.positive).await;
+    for _ in 0..3 {
+        let (known, elapsed) = get(&cache, "a.example", || ready(broken())).await;
+        assert_eq!((known, elapsed), (Known::Yes, Duration::ZERO));
+    }
+    let error = || cache.status(Source::DnsZone).error;
+    assert_eq!(error().as_deref(), Some("out of order"));
+    let (known, _) = get(&cache, "a.example", || ready(definite(Says::No))).await;
+    assert_eq!(known, Known::No);
+    assert_eq!(error(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_ask_for_the_same_domain_share_one_question() {
+    let cache = cache();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut askers = JoinSet::new();
+    for _ in 0..100 {
+        let (cache, asked) = (cache.clone(), Arc::clone(&asked));
+        askers.spawn(async move {
+            let question = || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                slowly(definite(Says::Yes))
+            };
+            get(&cache, "a.example", question).await
+        });
+    }
+    for answer in askers.join_all().await {
+        assert_eq!(answer, (Known::Yes, seconds(1)));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+async fn slowly(reply: Reply) -> Reply {
+    sleep(seconds(1)).await;
+    reply
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_whose_asker_has_gone_is_answered_for_the_next() {
+    let cache = cache();
+    let gone = timeout_at(
+        Instant::now() + Duration::from_millis(10),
+        get(&cache, "a.example", || slowly(definite(Says::Yes))),
+    );
+    assert!(gone.await.is_err());
+    let (known, _) = get(&cache, "a.example", unasked).await;
+    assert_eq!(known, Known::Yes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_server_is_not_heaped_with_questions() {
+    let cache = cache();
+    let names: Vec<String> = (0..10 * PROBES).map(|n| format!("d{n}.example")).collect();
+    for name in &names {
+        get(&cache, name, || ready(definite(Says::Yes))).await;
+    }
+    advance(LIFETIMES.positive).await;
+    get(&cache, "d0.example", || ready(broken())).await;
+    let asked = AtomicUsize::new(0);
+    for name in &names {
+        let question = || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            pending()
+        };
+        assert_eq!(get(&cache, name, question).await.0, Known::Yes);
+    }
+    // Those under way give up after a stage, and make room for others.
+    let most = PROBES * names.len() * 50 / 8000 + 2 * PROBES;
+    assert!(asked.load(Ordering::Relaxed) <= most);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_defect_in_a_question_leaves_the_domain_in_doubt_and_askable() {
+    let cache = cache();
+    let defect = || async { panic!("forced by the test") };
+    assert_eq!(get(&cache, "a.example", defect).await.0, Known::Temperror);
+    let (known, _) = get(&cache, "a.example", || ready(definite(Says::Yes))).await;
+    assert_eq!(known, Known::Yes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_server_is_remembered_with_other_lifetimes() {
+    let old = cache();
+    get(&old, "a.example", || ready(definite(Says::Yes))).await;
+    advance(seconds(10)).await;
+    let new = Cache::new(
+        "the server".to_owned(),
+        config::OptInCache {
+            positive: seconds(10),
+            stale: seconds(5),
+            ..LIFETIMES
+        },
+    )
+    .succeeding(&old);
+    assert_eq!(get(&old, "a.example", unasked).await.0, Known::Yes);
+    let (stale, _) = get(&new, "a.example", || ready(broken())).await;
+    assert_eq!(stale, Known::Yes);
+    advance(seconds(5)).await;
+    let (gone, _) = get(&new, "a.example", || ready(broken())).await;
+    assert_eq!(gone, Known::Temperror);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_of_the_server_can_be_told() {
+    let cache = cache();
+    let told = |domains, age, error: Option<&str>| {
+        let status = cache.status(Source::Socketmap);
+        let want = ServerStatus {
+            source: Source::Socketmap,
+            domains,
+            age,
+            error: error.map(str::to_owned),
+        };
+        assert_eq!(status, want);
+    };
+    told(0, None, None);
+    get(&cache, "a.example", || ready(definite(Says::Yes))).await;
+    get(&cache, "b.example", || ready(definite(Says::Nothing))).await;
+    advance(seconds(10)).await;
+    told(2, Some(seconds(10)), None);
+    get(&cache, "c.example", || ready(broken())).await;
+    advance(seconds(20)).await;
+    told(2, Some(seconds(30)), Some("out of order"));
+}

@@ -1,0 +1,143 @@
+//! The source `opt_in.dns_zone`: `DOMAIN.ZONE` type A, in the manner of
+//! RFC 5782.
+//!
+//! What subdomains have is up to the zone: its wildcards are the server's
+//! business, and no parent is asked for here.
+
+use super::{
+    Known, ServerStatus, Source,
+    cache::{Cache, Reply, Says},
+};
+use crate::{
+    address::Domain,
+    config,
+    dns::{Answer, Name, NameError, Records, Resolve},
+};
+use std::{net::Ipv4Addr, sync::Arc};
+use tokio::time::Instant;
+
+/// What an entry has by convention (RFC 5782 section 2.1).
+const OPTED_IN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const OPTED_OUT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
+/// A zone and what it said before.
+#[derive(Clone, Debug)]
+pub(super) struct DnsZone {
+    zone: Domain,
+    cache: Cache,
+}
+
+impl DnsZone {
+    /// Goes on with what `old` remembers, if it is the same zone.
+    pub(super) fn new(zone: &Domain, lifetimes: config::OptInCache, old: Option<&Self>) -> Self {
+        let cache = Cache::new(format!("opt_in.dns_zone {zone}"), lifetimes);
+        Self {
+            zone: zone.clone(),
+            cache: match old.filter(|old| old.zone == *zone) {
+                Some(old) => cache.succeeding(&old.cache),
+                None => cache,
+            },
+        }
+    }
+
+    pub(super) fn status(&self) -> ServerStatus {
+        self.cache.status(Source::DnsZone)
+    }
+
+    pub(super) async fn ask<R: Resolve>(
+        &self,
+        resolver: &Arc<R>,
+        deadline: Instant,
+        domain: &Domain,
+    ) -> Known {
+        let name = match Name::parse(format!("{domain}.{}", self.zone)) {
+            Ok(name) => name,
+            // A name that DNS can't carry is in no zone.
+            Err(NameError::TooLong | NameError::LabelTooLong | NameError::EmptyLabel) => {
+                return Known::Nothing;
+            }
+        };
+        let question = || look_up(Arc::clone(resolver), name);
+        self.cache.get(domain, deadline, question).await
+    }
+}
+
+async fn look_up<R: Resolve>(resolver: Arc<R>, name: Name) -> Reply {
+    match resolver.a(&name).await {
+        Answer::Found(found) => read(&name, &found),
+        Answer::Absent(_) => Reply::Definite(Says::Nothing, None),
+        Answer::Temperror(failure) => {
+            Reply::Failed(failure.to_string().escape_default().to_string())
+        }
+    }
+}
+
+/// What else than one answer comes of it is no list of ours: a resolver that
+/// leads lost names to its advertisements, a zone that has lapsed, a list that
+/// refuses to answer. None of these may refuse mail for good or let it in.
+fn read(name: &Name, found: &Records<Ipv4Addr>) -> Reply {
+    let all = |wanted| found.records.iter().all(|address| *address == wanted);
+    let says = match found.records.as_slice() {
+        _ if all(OPTED_IN) => Says::Yes,
+        _ if all(OPTED_OUT) => Says::No,
+        addresses => return Reply::Failed(misconfigured(name, addresses)),
+    };
+    Reply::Definite(says, Some(found.valid_until.into()))
+}
+
+fn misconfigured(name: &Name, addresses: &[Ipv4Addr]) -> String {
+    let refused = |address: &Ipv4Addr| address.octets().starts_with(&[127, 255, 255]);
+    let meaning = match addresses {
+        // The convention of public lists.
+        _ if addresses.iter().any(refused) => "its server refuses to answer this resolver",
+        _ if addresses.contains(&OPTED_IN) && addresses.contains(&OPTED_OUT) => {
+            "that is both opted in and opted out"
+        }
+        _ => "write 127.0.0.2 for opted in and 127.0.0.3 for opted out",
+    };
+    let addresses: Vec<String> = addresses.iter().take(5).map(Ipv4Addr::to_string).collect();
+    format!("{name} has {}: {meaning}", addresses.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is made of the addresses, or words of the complaint.
+    type Row = (&'static [[u8; 4]], Result<Says, &'static str>);
+
+    #[test]
+    fn an_address_means_one_thing_or_nothing_certain() {
+        let table: [Row; 9] = [
+            (&[[127, 0, 0, 2]], Ok(Says::Yes)),
+            (&[[127, 0, 0, 3]], Ok(Says::No)),
+            (&[[127, 0, 0, 2], [127, 0, 0, 2]], Ok(Says::Yes)),
+            (&[[127, 0, 0, 2], [127, 0, 0, 3]], Err("both opted in and")),
+            (&[[127, 0, 0, 1]], Err("write 127.0.0.2 for opted in")),
+            (&[[127, 0, 0, 2], [127, 0, 0, 4]], Err("write 127.0.0.2")),
+            (&[[192, 0, 2, 1]], Err("has 192.0.2.1: write 127.0.0.2")),
+            (&[[127, 255, 255, 254]], Err("refuses to answer")),
+            (&[[127, 0, 0, 2], [127, 255, 255, 1]], Err("refuses")),
+        ];
+        let name = Name::parse("example.org.zone.example").unwrap();
+        for (addresses, want) in table {
+            let valid_until = std::time::Instant::now();
+            let records = addresses.iter().copied().map(Ipv4Addr::from).collect();
+            let reply = read(
+                &name,
+                &Records {
+                    records,
+                    valid_until,
+                },
+            );
+            match (reply, want) {
+                (Reply::Definite(says, until), Ok(want)) => {
+                    assert_eq!(says, want, "{addresses:?}");
+                    assert_eq!(until, Some(valid_until.into()));
+                }
+                (Reply::Failed(reason), Err(want)) => assert!(reason.contains(want), "{reason}"),
+                (reply, want) => panic!("{addresses:?}: {reply:?}, not {want:?}"),
+            }
+        }
+    }
+}

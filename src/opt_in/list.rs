@@ -1,0 +1,348 @@
+//! The entries of one source in memory, for lists of millions of domains.
+//!
+//! All names lie in one piece of memory, one after the other, and a hash table
+//! holds where each begins: two allocations whatever the number of domains, and
+//! about ten octets a domain besides its name. Looking up allocates nothing.
+
+use super::{
+    Known,
+    entry::{Entry, Scope},
+};
+use crate::address::Domain;
+use hashbrown::{HashTable, hash_table};
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+};
+
+/// The entries of one source. The most specific one that fits a domain decides:
+/// the domain itself before its parents, a near parent before a far one.
+#[derive(Clone, Default)]
+pub struct List {
+    /// For each name its length, its [`Marks`] and its octets.
+    names: Vec<u8>,
+    /// Where each name begins in `names`.
+    places: HashTable<u32>,
+    hasher: RandomState,
+    entries: usize,
+    /// Whether parents have to be looked at.
+    has_subdomain_entries: bool,
+}
+
+/// What became of an entry that was to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insertion {
+    /// It is new.
+    Added,
+    /// It was there already.
+    Duplicate,
+    /// The list says the contrary, and goes on saying so.
+    Contradiction,
+    /// The names fill 4 GiB; some 200 million of them do.
+    Full,
+}
+
+/// What entries say of one name: two bits for each [`Scope`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Marks(u8);
+
+impl Marks {
+    const NONE: Self = Self(0);
+
+    fn get(self, scope: Scope) -> Option<bool> {
+        match self.0 >> Self::shift(scope) & 0b11 {
+            0b00 => None,
+            0b10 => Some(false),
+            _ => Some(true),
+        }
+    }
+
+    fn with(self, scope: Scope, opted_in: bool) -> Self {
+        let bits = if opted_in { 0b01 } else { 0b10 };
+        Self(self.0 | bits << Self::shift(scope))
+    }
+
+    fn shift(scope: Scope) -> u8 {
+        match scope {
+            Scope::Itself => 0,
+            Scope::Subdomains => 2,
+        }
+    }
+}
+
+/// The entry that decides about a domain.
+#[derive(Clone, Copy)]
+struct Hit<'a> {
+    name: &'a str,
+    scope: Scope,
+    opted_in: bool,
+}
+
+impl List {
+    /// Looks a domain up.
+    pub fn ask(&self, domain: &Domain) -> Known {
+        match self.find(domain.as_str()) {
+            Some(hit) if hit.opted_in => Known::Yes,
+            Some(_) => Known::No,
+            None => Known::Nothing,
+        }
+    }
+
+    /// The entry that decides about a domain.
+    pub fn entry_for(&self, domain: &Domain) -> Option<Entry> {
+        self.find(domain.as_str())?.entry(domain)
+    }
+
+    /// The entry that decides about those subdomains of a domain of which
+    /// nothing below it speaks.
+    pub fn entry_for_subdomains(&self, domain: &Domain) -> Option<Entry> {
+        let name = domain.as_str();
+        let own = self.look_up(name, Scope::Subdomains);
+        own.or_else(|| self.find_above(name))?.entry(domain)
+    }
+
+    /// Adds an entry.
+    pub fn insert(&mut self, entry: &Entry) -> Insertion {
+        let Some(place) = self.place_or_append(entry.domain.as_str()) else {
+            return Insertion::Full;
+        };
+        let octet = &mut self.names[place as usize + 1];
+        let marks = Marks(*octet);
+        match marks.get(entry.scope) {
+            Some(opted_in) if opted_in == entry.opted_in => return Insertion::Duplicate,
+            Some(_contrary) => return Insertion::Contradiction,
+            None => *octet = marks.with(entry.scope, entry.opted_in).0,
+        }
+        self.entries += 1;
+        self.has_subdomain_entries |= entry.scope == Scope::Subdomains;
+        Insertion::Added
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// Makes room for names of so many octets.
+    pub fn reserve(&mut self, octets: usize) {
+        self.names.reserve(octets);
+    }
+
+    /// Gives back what was reserved in vain.
+    pub fn shrink_to_fit(&mut self) {
+        self.names.shrink_to_fit();
+    }
+
+    fn find<'a>(&self, name: &'a str) -> Option<Hit<'a>> {
+        let own = self.look_up(name, Scope::Itself);
+        own.or_else(|| self.find_above(name))
+    }
+
+    /// What is said of the subdomains of its nearest parent.
+    fn find_above<'a>(&self, name: &'a str) -> Option<Hit<'a>> {
+        if !self.has_subdomain_entries {
+            return None;
+        }
+        let mut rest = name;
+        while let Some((_, parent)) = rest.split_once('.') {
+            if let Some(hit) = self.look_up(parent, Scope::Subdomains) {
+                return Some(hit);
+            }
+            rest = parent;
+        }
+        None
+    }
+
+    fn look_up<'a>(&self, name: &'a str, scope: Scope) -> Option<Hit<'a>> {
+        let hash = self.hasher.hash_one(name.as_bytes());
+        let is_it = |&place: &u32| name_at(&self.names, place) == name.as_bytes();
+        let place = *self.places.find(hash, is_it)?;
+        let opted_in = Marks(self.names[place as usize + 1]).get(scope)?;
+        Some(Hit {
+            name,
+            scope,
+            opted_in,
+        })
+    }
+
+    /// `None` when there is no room.
+    fn place_or_append(&mut self, name: &str) -> Option<u32> {
+        let Self {
+            names,
+            places,
+            hasher,
+            ..
+        } = self;
+        let length = u8::try_from(name.len()).ok()?;
+        let end = u32::try_from(names.len()).ok()?;
+        let found = places.entry(
+            hasher.hash_one(name.as_bytes()),
+            |&place| name_at(names, place) == name.as_bytes(),
+            |&place| hasher.hash_one(name_at(names, place)),
+        );
+        match found {
+            hash_table::Entry::Occupied(found) => Some(*found.get()),
+            hash_table::Entry::Vacant(free) => {
+                free.insert(end);
+                names.extend([length, Marks::NONE.0]);
+                names.extend(name.as_bytes());
+                Some(end)
+            }
+        }
+    }
+}
+
+/// The octets before a name: its length and its marks.
+const HEAD: usize = 2;
+
+fn name_at(names: &[u8], place: u32) -> &[u8] {
+    let start = place as usize + HEAD;
+    &names[start..start + usize::from(names[place as usize])]
+}
+
+impl Hit<'_> {
+    fn entry(self, asked: &Domain) -> Option<Entry> {
+        let mut named = [asked.clone()].into_iter().chain(asked.ancestors());
+        Some(Entry {
+            domain: named.find(|domain| domain.as_str() == self.name)?,
+            scope: self.scope,
+            opted_in: self.opted_in,
+        })
+    }
+}
+
+impl fmt::Debug for List {
+    /// Millions of names would help nobody.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("List")
+            .field("entries", &self.entries)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(entries: &[&str]) -> List {
+        let mut list = List::default();
+        for text in entries {
+            assert_eq!(list.insert(&text.parse().unwrap()), Insertion::Added);
+        }
+        list
+    }
+
+    #[test]
+    fn the_most_specific_entry_decides() {
+        let entries = [
+            "example.org",
+            "!mail.example.org",
+            ".example.org",
+            "!.old.example.org",
+            "new.old.example.org",
+            ".deep.old.example.org",
+            "!out.example",
+            ".below.example",
+            "!.example",
+        ];
+        let table = [
+            // domain, the entry that decides
+            ("example.org", Some("example.org")),
+            ("mail.example.org", Some("!mail.example.org")),
+            ("x.mail.example.org", Some(".example.org")),
+            ("www.example.org", Some(".example.org")),
+            ("a.b.c.example.org", Some(".example.org")),
+            ("old.example.org", Some(".example.org")),
+            ("x.old.example.org", Some("!.old.example.org")),
+            ("new.old.example.org", Some("new.old.example.org")),
+            ("x.new.old.example.org", Some("!.old.example.org")),
+            ("deep.old.example.org", Some("!.old.example.org")),
+            ("x.deep.old.example.org", Some(".deep.old.example.org")),
+            ("out.example", Some("!out.example")),
+            ("below.example", Some("!.example")),
+            ("x.below.example", Some(".below.example")),
+            ("other.example", Some("!.example")),
+            ("example", None),
+            ("org", None),
+            ("badexample.org", None),
+            ("example.org.uk", None),
+        ];
+        let list = list(&entries);
+        for (domain, want) in table {
+            let domain = Domain::parse(domain).unwrap();
+            let found = list.entry_for(&domain);
+            let found = found.as_ref().map(ToString::to_string);
+            assert_eq!(found.as_deref(), want, "{domain}");
+            let known = match want {
+                Some(entry) if entry.starts_with('!') => Known::No,
+                Some(_) => Known::Yes,
+                None => Known::Nothing,
+            };
+            assert_eq!(list.ask(&domain), known, "{domain}");
+        }
+    }
+
+    #[test]
+    fn an_entry_counts_once_and_its_contrary_is_told() {
+        let mut list = list(&["example.org", ".example.org", "!other.example"]);
+        let table = [
+            ("example.org", Insertion::Duplicate),
+            ("EXAMPLE.org.", Insertion::Duplicate),
+            (".example.org", Insertion::Duplicate),
+            ("!example.org", Insertion::Contradiction),
+            ("!.example.org", Insertion::Contradiction),
+            ("other.example", Insertion::Contradiction),
+            (".other.example", Insertion::Added),
+        ];
+        for (entry, want) in table {
+            assert_eq!(list.insert(&entry.parse().unwrap()), want, "{entry}");
+        }
+        assert_eq!(list.len(), 4);
+        assert_eq!(list.ask(&Domain::parse("example.org").unwrap()), Known::Yes);
+    }
+
+    #[test]
+    fn subdomains_are_decided_about_at_a_name_or_above_it() {
+        let list = list(&[".example.org", "!.old.example.org", "a.example"]);
+        let table = [
+            ("example.org", Some(".example.org")),
+            ("new.example.org", Some(".example.org")),
+            ("old.example.org", Some("!.old.example.org")),
+            ("a.example", None),
+        ];
+        for (domain, want) in table {
+            let found = list.entry_for_subdomains(&Domain::parse(domain).unwrap());
+            let found = found.as_ref().map(ToString::to_string);
+            assert_eq!(found.as_deref(), want, "{domain}");
+        }
+    }
+
+    #[test]
+    fn the_longest_names_are_found_among_many() {
+        let label = "x".repeat(61);
+        let name = |n: usize| format!("{n:05}.{label}.{label}.{label}.{label}").replace(".x", ".y");
+        let mut list = List::default();
+        for n in 0..20_000 {
+            let text = name(n);
+            assert_eq!(
+                list.insert(&text.parse().unwrap()),
+                Insertion::Added,
+                "{text}"
+            );
+        }
+        for n in 0..40_000 {
+            let known = list.ask(&Domain::parse(&name(n)).unwrap());
+            let want = if n < 20_000 {
+                Known::Yes
+            } else {
+                Known::Nothing
+            };
+            assert_eq!(known, want, "{n}");
+        }
+    }
+}

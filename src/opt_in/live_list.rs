@@ -1,0 +1,315 @@
+//! A list that follows its files while the program runs.
+//!
+//! The files are looked at twice a second and read when they have changed and
+//! are settled. A new list takes the place of the old one as a whole; one that
+//! is wrong, emptied or gone leaves the last good one in force and is told in
+//! the log. Looking a domain up reads memory alone.
+
+use super::{
+    Known, Source, SourceList,
+    files::{self, Fingerprint, ListError},
+    list::List,
+};
+use crate::address::Domain;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{task::spawn_blocking, time::sleep};
+
+/// How often files are looked at. A change counts once it was seen unchanged
+/// twice, so that a file is not read while it is being written: it is in force
+/// after at most two looks and the time that reading takes.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// How often an error that lasts is told again.
+const REMINDER: Duration = Duration::from_secs(60 * 60);
+
+/// A list, the files that it is read from, and how that went.
+#[derive(Debug)]
+pub(super) struct LiveList {
+    /// The key of the configuration that names the files.
+    key: &'static str,
+    paths: Vec<PathBuf>,
+    list: RwLock<Arc<List>>,
+    state: Mutex<State>,
+    is_followed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Whether the files must be there.
+    presence: Presence,
+    /// At the last look.
+    seen: Fingerprint,
+    /// Of what the list in force was read.
+    good: Fingerprint,
+    /// When that was.
+    read: Instant,
+    failure: Option<Failure>,
+}
+
+/// Why the list in force is not what the files say.
+#[derive(Debug)]
+struct Failure {
+    /// Of what was wrong.
+    bad: Fingerprint,
+    error: ListError,
+    /// When it was told last.
+    told: Instant,
+}
+
+/// Whether files must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// They must.
+    Required,
+    /// As long as they have never been there, the list is empty.
+    NotYet,
+}
+
+impl LiveList {
+    /// Reads the files for the first time. `key` names them in the log.
+    pub(super) fn open(
+        key: &'static str,
+        paths: Vec<PathBuf>,
+        presence: Presence,
+    ) -> Result<Self, ListError> {
+        let read = read_at_rest(&paths, presence);
+        let (good, list) = read.map_err(|error| error.named_by(key))?;
+        let state = State {
+            presence: presence.after(&good),
+            seen: good.clone(),
+            good,
+            read: Instant::now(),
+            failure: None,
+        };
+        Ok(Self {
+            key,
+            paths,
+            list: RwLock::new(Arc::new(list)),
+            state: Mutex::new(state),
+            is_followed: AtomicBool::new(false),
+        })
+    }
+
+    /// Reads the files again, changed or not. On an error nothing changes.
+    pub(super) fn read_again(&self) -> Result<(), ListError> {
+        let read = read_at_rest(&self.paths, self.presence());
+        let (good, list) = read.map_err(|error| error.named_by(self.key))?;
+        self.take(good, list);
+        Ok(())
+    }
+
+    /// The files that it is read from.
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Looks a domain up.
+    pub(super) fn ask(&self, domain: &Domain) -> Known {
+        self.in_force().ask(domain)
+    }
+
+    /// The list in force.
+    pub(super) fn list(&self) -> Arc<List> {
+        Arc::clone(&self.in_force())
+    }
+
+    /// The same with its name and its files.
+    pub(super) fn as_source(&self, source: Source) -> SourceList<'_> {
+        SourceList {
+            source,
+            entries: self.list(),
+            paths: &self.paths,
+        }
+    }
+
+    /// How long ago the list in force was read.
+    pub(super) fn age(&self) -> Duration {
+        self.state().read.elapsed()
+    }
+
+    /// Why the list in force is not what the files say.
+    pub(super) fn error(&self) -> Option<ListError> {
+        let state = self.state();
+        let failure = state.failure.as_ref();
+        failure.map(|failure| failure.error.clone())
+    }
+
+    /// Follows the files from now on, until nobody has the list any more. Needs
+    /// a runtime.
+    pub(super) fn follow(self: &Arc<Self>) {
+        if self.paths.is_empty() {
+            return;
+        }
+        if !self.is_followed.swap(true, Ordering::Relaxed) {
+            tokio::spawn(follow(Arc::downgrade(self)));
+        }
+    }
+
+    fn look(&self) {
+        let now = Fingerprint::take(&self.paths);
+        match self.is_to_be_read(&now) {
+            true => self.read_changed(now),
+            false => self.remind(),
+        }
+    }
+
+    /// Whether the files have changed and were so at the last look already.
+    fn is_to_be_read(&self, now: &Fingerprint) -> bool {
+        let mut state = self.state();
+        let is_settled = state.seen == *now;
+        state.seen = now.clone();
+        let is_known = match &state.failure {
+            Some(failure) => failure.bad == *now && !failure.error.is_passing,
+            None => state.good == *now,
+        };
+        is_settled && !is_known
+    }
+
+    fn read_changed(&self, now: Fingerprint) {
+        let start = Instant::now();
+        let read = read(&self.paths, self.presence(), &now);
+        if Fingerprint::take(&self.paths) != now {
+            // Still being written: the next looks will see it settled.
+            return;
+        }
+        match read {
+            Ok(list) => {
+                let (key, entries) = (self.key, list.len());
+                self.take(now, list);
+                let elapsed = start.elapsed().as_millis();
+                tracing::info!("{key}: read again, {entries} entries in {elapsed} ms");
+            }
+            Err(error) => self.fail(now, error),
+        }
+    }
+
+    fn take(&self, good: Fingerprint, list: List) {
+        let old = {
+            let mut in_force = self.list.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *in_force, Arc::new(list))
+        };
+        // Freeing millions of names takes a while, which nobody should wait for.
+        drop(old);
+        let mut state = self.state();
+        state.presence = state.presence.after(&good);
+        state.seen = good.clone();
+        state.good = good;
+        state.read = Instant::now();
+        state.failure = None;
+    }
+
+    fn fail(&self, bad: Fingerprint, error: ListError) {
+        let mut state = self.state();
+        let last = state.failure.as_ref();
+        if last.is_some_and(|last| last.bad == bad && last.error == error) {
+            return;
+        }
+        self.tell(&error);
+        let told = Instant::now();
+        state.failure = Some(Failure { bad, error, told });
+    }
+
+    fn remind(&self) {
+        let mut state = self.state();
+        if let Some(failure) = &mut state.failure
+            && failure.told.elapsed() >= REMINDER
+        {
+            self.tell(&failure.error);
+            failure.told = Instant::now();
+        }
+    }
+
+    fn tell(&self, error: &ListError) {
+        let (key, entries) = (self.key, self.in_force().len());
+        tracing::error!("{key}: {error}; the last good list stays in force ({entries} entries)");
+    }
+
+    fn presence(&self) -> Presence {
+        self.state().presence
+    }
+
+    fn in_force(&self) -> RwLockReadGuard<'_, Arc<List>> {
+        self.list.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Presence {
+    /// Once files were there, they must not vanish.
+    fn after(self, read: &Fingerprint) -> Self {
+        match read.is_nothing() {
+            true => self,
+            false => Self::Required,
+        }
+    }
+}
+
+/// Reads files that nobody writes meanwhile.
+fn read_at_rest(paths: &[PathBuf], presence: Presence) -> Result<(Fingerprint, List), ListError> {
+    let mut before = Fingerprint::take(paths);
+    for _ in 0..ATTEMPTS {
+        let list = read(paths, presence, &before);
+        let after = Fingerprint::take(paths);
+        if before == after {
+            return list.map(|list| (before, list));
+        }
+        before = after;
+    }
+    Err(ListError::restless(paths))
+}
+
+/// How often reading is tried while files change.
+const ATTEMPTS: usize = 10;
+
+fn read(paths: &[PathBuf], presence: Presence, seen: &Fingerprint) -> Result<List, ListError> {
+    match presence {
+        Presence::NotYet if seen.is_nothing() => Ok(List::default()),
+        Presence::NotYet | Presence::Required => files::read(paths),
+    }
+}
+
+async fn follow(list: Weak<LiveList>) {
+    loop {
+        sleep(EVERY).await;
+        let Some(list) = list.upgrade() else { return };
+        // A defect is told by the panic hook; the next look may do better.
+        let _ = spawn_blocking(move || list.look()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_file_need_not_be_there_until_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("managed.list");
+        let open = |presence| LiveList::open("key", vec![file.clone()], presence);
+        let missing = open(Presence::Required).unwrap_err().to_string();
+        assert!(
+            missing.ends_with("(os error 2) (named by key)"),
+            "{missing}"
+        );
+
+        let live = open(Presence::NotYet).unwrap();
+        live.read_again().unwrap();
+        assert!(live.list().is_empty());
+        fs::write(&file, "a.example\n").unwrap();
+        live.read_again().unwrap();
+        fs::remove_file(&file).unwrap();
+        live.read_again().unwrap_err();
+        assert_eq!(live.list().len(), 1);
+    }
+}

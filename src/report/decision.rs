@@ -1,0 +1,389 @@
+//! A decision line read back: the text form and the JSON form give the same
+//! value.
+//!
+//! In the text form every value is escaped but the reply's text, which may quote
+//! a recipient. So the fields begin at the last `; rule=`, which no escaped
+//! value can hold.
+
+use super::{
+    escape::{escape, printable, unescape},
+    timestamp,
+};
+use crate::{address::Domain, policy::Rule};
+use serde::Deserialize;
+use std::{borrow::Cow, net::IpAddr};
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Let through.
+    Accept,
+    /// 4xx.
+    Defer,
+    /// 5xx.
+    Reject,
+}
+
+/// What a decision line says, as far as it is summed up. Every text is printable
+/// ASCII without spaces.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Decision<'a> {
+    /// Seconds since 1970, where the line has a time of its own.
+    pub(super) time: Option<i64>,
+    pub(super) action: Action,
+    /// False for a refusal in observe mode.
+    pub(super) carried_out: bool,
+    /// `None` for a rule that this version does not know.
+    pub(super) rule: Option<Rule>,
+    /// Empty if the line has none.
+    pub(super) client_name: Cow<'a, str>,
+    pub(super) client: Option<IpAddr>,
+    /// Empty for the null reverse-path.
+    pub(super) from: Cow<'a, str>,
+    /// The recipients' domains, separated by commas.
+    pub(super) domains: Cow<'a, str>,
+    /// The first name that the PTR records give; empty if none is told.
+    pub(super) ptr_name: Cow<'a, str>,
+    pub(super) spf: Cow<'a, str>,
+    pub(super) dkim: Cow<'a, str>,
+    /// Milliseconds that the MTA waited.
+    pub(super) waited: u64,
+}
+
+impl<'a> Decision<'a> {
+    /// Reads what sixgate said; `None` if that is no decision.
+    pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
+        match text {
+            [b'{', ..] => Json::parse(text)?.decision(),
+            _ => parse_text(std::str::from_utf8(text).ok()?),
+        }
+    }
+
+    /// The domains of the recipients, in the form in which domains compare
+    /// equal.
+    pub(super) fn recipient_domains(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        (self.domains.split(','))
+            .filter(|domain| !domain.is_empty() && *domain != "...")
+            .map(comparable_domain)
+    }
+
+    /// The domain of the sender; `None` for the null reverse-path.
+    pub(super) fn sender_domain(&self) -> Option<Cow<'_, str>> {
+        match self.from.is_empty() {
+            true => None,
+            false => Some(comparable_domain(domain_of(&self.from))),
+        }
+    }
+
+    /// The /64 of an IPv6 client: a site of its own as a rule, whatever host of
+    /// it sends.
+    pub(super) fn network(&self) -> Option<u64> {
+        match self.client? {
+            IpAddr::V6(ip) => Some((ip.to_bits() >> 64) as u64),
+            IpAddr::V4(_) => None,
+        }
+    }
+
+    /// The name that the client's PTR records give, as far as the line tells;
+    /// empty if it does not.
+    pub(super) fn client_label(&self) -> &str {
+        match (self.ptr_name.as_ref(), self.client_name.as_ref()) {
+            ("", "unknown") => "",
+            // An MTA that found no name puts the address in its place.
+            ("", name) if name.starts_with("\\x5b") => "",
+            ("", name) => name,
+            (name, _) => name,
+        }
+    }
+
+    fn new(action: Action, carried_out: bool) -> Self {
+        Self {
+            time: None,
+            action,
+            carried_out,
+            rule: None,
+            client_name: Cow::default(),
+            client: None,
+            from: Cow::default(),
+            domains: Cow::default(),
+            ptr_name: Cow::default(),
+            spf: Cow::default(),
+            dkim: Cow::default(),
+            waited: 0,
+        }
+    }
+}
+
+/// What follows the last `@`; all of it if there is none.
+pub(super) fn domain_of(address: &str) -> &str {
+    address
+        .rsplit_once('@')
+        .map_or(address, |(_, domain)| domain)
+}
+
+/// In lower case, as A-labels, and no longer than a domain can be.
+pub(super) fn comparable_domain(escaped: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 255;
+    let cut = &escaped[..escaped.len().min(LONGEST)];
+    let is_plain = cut
+        .bytes()
+        .all(|octet| !octet.is_ascii_uppercase() && octet != b'\\');
+    if is_plain {
+        return Cow::Borrowed(cut.strip_suffix('.').unwrap_or(cut));
+    }
+    match unescape(cut).and_then(|raw| Domain::parse(&raw).ok()) {
+        Some(domain) => Cow::Owned(domain.as_str().to_owned()),
+        None => Cow::Owned(cut.to_ascii_lowercase()),
+    }
+}
+
+fn rule(name: &str) -> Option<Rule> {
+    Rule::ALL.into_iter().find(|rule| rule.name() == name)
+}
+
+/// `QUEUEID: accept: FIELDS`, `QUEUEID: reject: STAGE from CLIENT: REPLY; FIELDS`
+fn parse_text(text: &str) -> Option<Decision<'_>> {
+    let (queue_id, text) = text.split_once(": ")?;
+    let (verb, text) = text.split_once(": ")?;
+    if queue_id.contains(' ') {
+        return None;
+    }
+    let mut decision = match verb {
+        "accept" => Decision::new(Action::Accept, true),
+        "reject" => refusal(text, true)?,
+        "reject_warning" => refusal(text, false)?,
+        _ => return None,
+    };
+    let fields = match decision.action {
+        Action::Accept => text,
+        Action::Defer | Action::Reject => {
+            &text[memchr::memmem::rfind(text.as_bytes(), b"; rule=")? + 2..]
+        }
+    };
+    if !fields.starts_with("rule=") {
+        return None;
+    }
+    for (key, value) in fields.split(' ').filter_map(|field| field.split_once('=')) {
+        set_field(&mut decision, key, value);
+    }
+    Some(decision)
+}
+
+/// The part before the fields.
+fn refusal(text: &str, carried_out: bool) -> Option<Decision<'_>> {
+    let (_stage, text) = text.split_once(" from ")?;
+    let (peer, reply) = text.split_once("]: ")?;
+    let action = match reply.as_bytes().first()? {
+        b'4' => Action::Defer,
+        b'5' => Action::Reject,
+        _ => return None,
+    };
+    let mut decision = Decision::new(action, carried_out);
+    set_client(&mut decision, peer);
+    Some(decision)
+}
+
+fn set_field<'a>(decision: &mut Decision<'a>, key: &str, value: &'a str) {
+    match key {
+        "rule" => decision.rule = rule(value),
+        "client" => set_client(decision, value.strip_suffix(']').unwrap_or(value)),
+        "from" => decision.from = printable(without_brackets(value)),
+        "to" => decision.domains = printable(domain_of(without_brackets(value))),
+        "rcpt_domains" => decision.domains = printable(value),
+        "ptr_names" => decision.ptr_name = printable(first_name(value)),
+        "spf" => decision.spf = printable(value),
+        "dkim" => decision.dkim = printable(value),
+        "ms" => decision.waited = value.parse().unwrap_or_default(),
+        _ => {}
+    }
+}
+
+/// `NAME[ADDR`
+fn set_client<'a>(decision: &mut Decision<'a>, peer: &'a str) {
+    if let Some((name, address)) = peer.rsplit_once('[') {
+        decision.client_name = printable(name);
+        decision.client = address.parse().ok();
+    }
+}
+
+fn without_brackets(value: &str) -> &str {
+    let value = value.strip_prefix('<').unwrap_or(value);
+    value.strip_suffix('>').unwrap_or(value)
+}
+
+fn first_name(names: &str) -> &str {
+    names.split(',').next().unwrap_or(names)
+}
+
+/// The JSON form. What is missing or null counts as not told.
+#[derive(Debug, Deserialize)]
+struct Json<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    refused: bool,
+    #[serde(borrow)]
+    rule: Cow<'a, str>,
+    client_name: Option<String>,
+    client_address: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    recipient_domains: Option<Vec<String>>,
+    ptr_names: Option<Vec<String>>,
+    spf: Option<JsonSpf>,
+    dkim: Option<String>,
+    ms: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct JsonSpf {
+    result: Option<String>,
+}
+
+/// The time of a JSON line, whatever it tells.
+pub(super) fn json_time(line: &[u8]) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Timed<'a> {
+        #[serde(borrow)]
+        time: Cow<'a, str>,
+    }
+    let timed: Timed<'_> = serde_json::from_slice(line).ok()?;
+    timestamp::rfc3339(timed.time.as_bytes()).map(|(time, _)| time)
+}
+
+impl<'a> Json<'a> {
+    fn parse(text: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+
+    fn decision<'d>(self) -> Option<Decision<'d>> {
+        let action = match self.action.as_ref() {
+            "accept" => Action::Accept,
+            "defer" => Action::Defer,
+            "reject" => Action::Reject,
+            _ => return None,
+        };
+        if self.event != "decision" {
+            return None;
+        }
+        let names = self.ptr_names.unwrap_or_default();
+        Some(Decision {
+            time: timestamp::rfc3339(self.time.as_bytes()).map(|(time, _)| time),
+            rule: rule(&self.rule),
+            client_name: escaped(self.client_name),
+            client: self.client_address.and_then(|address| address.parse().ok()),
+            from: escaped(self.from),
+            domains: match self.to {
+                Some(to) => Cow::Owned(escape(domain_of(&to)).into_owned()),
+                None => joined(self.recipient_domains.unwrap_or_default()),
+            },
+            ptr_name: escaped(names.into_iter().next()),
+            spf: escaped(self.spf.and_then(|spf| spf.result)),
+            dkim: escaped(self.dkim),
+            waited: self.ms.unwrap_or_default() as u64,
+            ..Decision::new(action, action == Action::Accept || self.refused)
+        })
+    }
+}
+
+fn escaped<'d>(raw: Option<String>) -> Cow<'d, str> {
+    Cow::Owned(escape(&raw.unwrap_or_default()).into_owned())
+}
+
+fn joined<'d>(domains: Vec<String>) -> Cow<'d, str> {
+    let domains: Vec<_> = domains.iter().map(|domain| escape(domain)).collect();
+    Cow::Owned(domains.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(line: &str) -> Option<Decision<'_>> {
+        Decision::parse(line.as_bytes())
+    }
+
+    #[test]
+    fn text_and_json_give_the_same_value() {
+        let text = "4F9D195432C: reject: END-OF-MESSAGE from mail.example.net[2001:db8::2]: 450 \
+                    4.7.26 Service unavailable; rule=unauthenticated mode=enforce \
+                    from=<a@Example.net> nrcpt=2 rcpt_domains=contoso.com,contoso.net \
+                    helo=<x> ptr=found ptr_names=mail.example.net,b.example.net opt_in=file \
+                    spf=fail spf_domain=example.net dkim=none ms=12";
+        let json = r#"{"time":"2026-11-21T06:33:30.123Z","level":"INFO","event":"decision",
+            "queue_id":"4F9D195432C","action":"defer","refused":true,"stage":"eom",
+            "rule":"unauthenticated","mode":"enforce","reply":"450 4.7.26 Service unavailable",
+            "client_name":"mail.example.net","client_address":"2001:db8::2","helo":"x",
+            "from":"a@Example.net","to":null,"recipients":2,
+            "recipient_domains":["contoso.com","contoso.net"],"ptr":"found",
+            "ptr_names":["mail.example.net","b.example.net"],"opt_in":"file",
+            "spf":{"result":"fail","identity":"mailfrom","domain":"example.net","term":"-all"},
+            "dkim":"none","dkim_signatures":[],"ms":12}"#
+            .replace('\n', "");
+        let from_text = decision(text).unwrap();
+        let from_json = decision(&json).unwrap();
+        assert_eq!(from_text.action, Action::Defer);
+        assert_eq!(from_text.sender_domain().as_deref(), Some("example.net"));
+        assert_eq!(from_text.ptr_name, "mail.example.net");
+        let time = from_json.time;
+        assert_eq!(time, Some(1_795_242_810));
+        assert_eq!(from_json, Decision { time, ..from_text });
+    }
+
+    #[test]
+    fn what_a_reply_quotes_is_no_field() {
+        let line = "NOQUEUE: reject: RCPT from unknown[2001:db8::1]: 550 5.2.1 Service \
+                    unavailable, [\"; rule=spf-pass from=<x@y>\"] does not accept email over \
+                    IPv6.; rule=not-opted-in mode=enforce from=<a@b> \
+                    to=<\"\\x3b\\x20rule=spf-pass\"> helo=<e> ms=0";
+        let decision = decision(line).unwrap();
+        assert_eq!(decision.rule, Some(Rule::NotOptedIn));
+        assert_eq!(decision.from, "a@b");
+    }
+
+    #[test]
+    fn observed_refusals_are_told_from_those_carried_out() {
+        let line = "NOQUEUE: reject_warning: RCPT from unknown[2001:db8::1]: 450 4.7.25 x; \
+                    rule=no-ptr mode=observe would=defer from=<> to=<B@Contoso.COM> helo=<e> ms=0";
+        let decision = decision(line).unwrap();
+        assert_eq!(
+            (decision.action, decision.carried_out),
+            (Action::Defer, false)
+        );
+        assert_eq!(decision.sender_domain(), None);
+        let domains: Vec<_> = decision.recipient_domains().collect();
+        assert_eq!(domains, ["contoso.com"]);
+    }
+
+    #[test]
+    fn other_lines_of_ours_are_no_decisions() {
+        let table = [
+            "listening on inet:127.0.0.1:8894",
+            "a milter connection is closed: accept: rule=spf-pass",
+            "warning: reject: RCPT from",
+            "NOQUEUE: reject: RCPT from x[2001:db8::1]: 450 4.7.25 cut off",
+            "NOQUEUE: accept: client=x",
+            "{\"event\":\"message\",\"message\":\"NOQUEUE: accept: rule=spf-pass\"}",
+            "{",
+        ];
+        for line in table {
+            assert_eq!(decision(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn domains_compare_equal_in_every_spelling() {
+        let table = [
+            ("Example.ORG.", "example.org"),
+            ("b\\xc3\\xbccher.example", "xn--bcher-kva.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("\\x5b192.0.2.1\\x5d", "\\x5b192.0.2.1\\x5d"),
+        ];
+        for (spelling, want) in table {
+            assert_eq!(comparable_domain(spelling), want);
+        }
+    }
+}

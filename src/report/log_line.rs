@@ -1,0 +1,222 @@
+//! A line of a log taken apart: when, who said it, and what.
+//!
+//! Who said it is read from the head that the log daemon wrote, never from the
+//! text: what a peer got into another program's line stays that program's.
+
+use super::{decision, journal::Record, timestamp::Timestamps};
+use jiff::{Timestamp, tz::TimeZone};
+
+/// One log being read: what its lines depend on besides themselves.
+#[derive(Clone, Debug)]
+pub struct Log {
+    timestamps: Timestamps,
+    /// The time of the line before, which also holds for one that has none.
+    last: Option<i64>,
+}
+
+impl Log {
+    /// A log whose times without a zone are of `zone`, and which was last
+    /// written at `written`, from which the year of RFC 3164 times follows.
+    pub fn new(zone: TimeZone, written: Timestamp) -> Self {
+        Self {
+            timestamps: Timestamps::new(zone, written),
+            last: None,
+        }
+    }
+
+    /// The time of the first line in `text` that has one, in seconds since
+    /// 1970.
+    pub fn first_time(&mut self, text: &[u8]) -> Option<i64> {
+        text.split(|&octet| octet == b'\n')
+            .find_map(|line| self.time(line))
+    }
+
+    fn time(&mut self, line: &[u8]) -> Option<i64> {
+        match line {
+            [b'{', ..] => match Record::parse(line) {
+                Some(record) => record.time(),
+                None => decision::json_time(line),
+            },
+            _ => self.timestamps.read(line).map(|(time, _)| time),
+        }
+    }
+
+    /// Takes a line apart; `None` if no program of interest said it.
+    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<LogLine<'a>> {
+        let (time, said) = match self.timestamps.read(line) {
+            Some((time, rest)) => (Some(time), after_time(rest)?),
+            None => (None, without_head(line)?),
+        };
+        self.last = time.or(self.last);
+        Some(LogLine {
+            time: self.last,
+            said,
+        })
+    }
+
+    /// For a record that has a time of its own.
+    pub(super) fn at(&mut self, time: Option<i64>) -> Option<i64> {
+        self.last = time.or(self.last);
+        self.last
+    }
+}
+
+/// A line of a program of interest.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LogLine<'a> {
+    /// Seconds since 1970, if this line or one before it has a time.
+    pub(super) time: Option<i64>,
+    pub(super) said: Said<'a>,
+}
+
+/// Who said it, and what.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said<'a> {
+    BySixgate(&'a [u8]),
+    /// Postfix or Sendmail.
+    ByMta(&'a [u8]),
+}
+
+impl<'a> Said<'a> {
+    /// `None` for any other program.
+    pub(super) fn by(tag: &[u8], text: &'a [u8]) -> Option<Self> {
+        match tag {
+            b"sixgate" => Some(Self::BySixgate(without_level(text))),
+            tag if is_mta(tag) => Some(Self::ByMta(text)),
+            _ => None,
+        }
+    }
+}
+
+/// Standard error has a level where syslog has host and tag.
+fn after_time(rest: &[u8]) -> Option<Said<'_>> {
+    match strip_level(rest) {
+        Some(text) => Some(Said::BySixgate(text)),
+        None => after_host(rest),
+    }
+}
+
+/// ` host tag[pid]: text`
+fn after_host(rest: &[u8]) -> Option<Said<'_>> {
+    let rest = rest.strip_prefix(b" ")?;
+    let tag = &rest[memchr::memchr(b' ', rest)? + 1..];
+    let end = memchr::memchr3(b'[', b':', b' ', tag)?;
+    let (tag, rest) = tag.split_at(end);
+    let rest = match rest {
+        [b'[', ..] => &rest[memchr::memchr(b']', rest)? + 1..],
+        rest => rest,
+    };
+    Said::by(tag, rest.strip_prefix(b": ")?)
+}
+
+/// What `journalctl -o cat` or a standard error without times shows. Log
+/// daemons put a head before every line, so this is no line of another program.
+fn without_head(line: &[u8]) -> Option<Said<'_>> {
+    let text = without_level(line);
+    let queue_id = &text[..memchr::memchr(b':', text)?];
+    let is_bare = !queue_id.is_empty() && queue_id.iter().all(u8::is_ascii_alphanumeric);
+    is_bare.then_some(Said::BySixgate(text))
+}
+
+/// The programs of Postfix that say who sent what to whom, under any
+/// `syslog_name`, and Sendmail under its usual names.
+fn is_mta(tag: &[u8]) -> bool {
+    match memchr::memrchr(b'/', tag) {
+        Some(slash) => matches!(
+            &tag[slash + 1..],
+            b"smtpd"
+                | b"qmgr"
+                | b"oqmgr"
+                | b"local"
+                | b"virtual"
+                | b"lmtp"
+                | b"smtp"
+                | b"pipe"
+                | b"error"
+                | b"discard"
+        ),
+        None => tag.starts_with(b"sendmail") || tag.starts_with(b"sm-"),
+    }
+}
+
+fn without_level(text: &[u8]) -> &[u8] {
+    strip_level(text).unwrap_or(text)
+}
+
+/// As tracing writes it to standard error: `  INFO text`, perhaps with the
+/// target before the text.
+fn strip_level(text: &[u8]) -> Option<&[u8]> {
+    let text = text.trim_ascii_start();
+    let levels: [&[u8]; 5] = [b"INFO ", b"DEBUG ", b"WARN ", b"ERROR ", b"TRACE "];
+    let rest = levels.iter().find_map(|level| text.strip_prefix(*level))?;
+    Some(rest.strip_prefix(b"sixgate::decision: ").unwrap_or(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_said_it_is_read_from_the_head_alone() {
+        let decision = "NOQUEUE: accept: rule=spf-pass";
+        let mta = "4F9D195432C: client=a[192.0.2.1]";
+        let table = [
+            (
+                format!("Nov 21 06:33:30 mx sixgate[12]: {decision}"),
+                Some(true),
+            ),
+            (
+                format!("Nov 21 06:33:30 mx sixgate: {decision}"),
+                Some(true),
+            ),
+            (
+                format!("Nov 21 06:33:30 mx sixgate[12]:  INFO {decision}"),
+                Some(true),
+            ),
+            (
+                format!("2026-11-21T06:33:30.123456Z  INFO {decision}"),
+                Some(true),
+            ),
+            (
+                format!("2026-11-21T06:33:30.123456Z  INFO sixgate::decision: {decision}"),
+                Some(true),
+            ),
+            (
+                format!("2026-11-21T06:33:30.123+01:00 mx sixgate[12]: {decision}"),
+                Some(true),
+            ),
+            (format!(" INFO {decision}"), Some(true)),
+            (decision.to_owned(), Some(true)),
+            (
+                format!("Nov 21 06:33:30 mx postfix/smtpd[12]: {mta}"),
+                Some(false),
+            ),
+            (
+                format!("Nov 21 06:33:30 mx postfix-in/submission/smtpd[12]: {mta}"),
+                Some(false),
+            ),
+            (format!("Nov 21 06:33:30 mx sm-mta[12]: {mta}"), Some(false)),
+            (
+                format!("Nov 21 06:33:30 mx sendmail[12]: {mta}"),
+                Some(false),
+            ),
+            (
+                format!("Nov 21 06:33:30 mx dovecot: lmtp(x): sixgate[12]: {decision}"),
+                None,
+            ),
+            (
+                format!("Nov 21 06:33:30 mx notsixgate[12]: {decision}"),
+                None,
+            ),
+            (format!("Nov 21 06:33:30 mx dovecot: {decision}"), None),
+            (format!("    sixgate[12]: {decision}"), None),
+        ];
+        let written = "2026-11-21T12:00:00Z".parse().unwrap();
+        for (line, by_sixgate) in table {
+            let read = Log::new(TimeZone::UTC, written)
+                .read(line.as_bytes())
+                .map(|line| line.said == Said::BySixgate(decision.as_bytes()));
+            assert_eq!(read, by_sixgate, "{line}");
+        }
+    }
+}

@@ -1,0 +1,564 @@
+//! The page that a postmaster reads: what the numbers of a [`Summary`] mean, in
+//! the order in which they deserve a look. Both the text and the HTML form are
+//! made of it.
+
+use super::{
+    counts::Counts,
+    summary::{Cause, Client, Fates, Named, Returned, Summary},
+};
+use jiff::{Timestamp, tz::TimeZone};
+
+/// Everything on the page but the charts.
+pub(super) struct Page {
+    /// The period.
+    pub(super) title: String,
+    /// What was read.
+    pub(super) subtitle: String,
+    /// The totals.
+    pub(super) totals: Table,
+    /// How long the MTA waited.
+    pub(super) waited: Option<String>,
+    /// What deserves a look, most urgent first.
+    pub(super) look: Vec<Item>,
+    /// What does not.
+    pub(super) fine: Vec<Item>,
+    /// The sums.
+    pub(super) sums: Vec<Item>,
+}
+
+/// One statement, with what it is based on.
+pub(super) struct Item {
+    pub(super) headline: String,
+    /// What it means and what to do; empty if that is plain.
+    pub(super) advice: &'static str,
+    pub(super) table: Option<Table>,
+}
+
+/// Rows of cells; the columns that hold numbers are told by `numbers`.
+pub(super) struct Table {
+    /// Empty for a table whose rows speak for themselves.
+    pub(super) head: Vec<&'static str>,
+    pub(super) numbers: Vec<bool>,
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+impl Page {
+    pub(super) fn new(summary: &Summary, zone: &TimeZone) -> Self {
+        let items = |all: [Option<Item>; 5]| -> Vec<Item> { all.into_iter().flatten().collect() };
+        Self {
+            title: title(summary, zone),
+            subtitle: subtitle(summary),
+            totals: totals(summary),
+            waited: waited(summary),
+            look: items([
+                not_opted_in(summary),
+                retrying(summary),
+                observed(summary),
+                temporary_failures(summary),
+                blind(summary),
+            ]),
+            fine: items([
+                came_back(summary),
+                passed_later(summary),
+                refused_by_others(summary),
+                gone(summary),
+                waiting(summary),
+            ])
+            .into_iter()
+            .map(halved)
+            .collect(),
+            sums: sums(summary),
+        }
+    }
+}
+
+/// Half of a long list is enough of what is fine.
+fn halved(mut item: Item) -> Item {
+    if let Some(table) = &mut item.table {
+        table.rows.truncate(table.rows.len().div_ceil(2).max(5));
+    }
+    item
+}
+
+fn title(summary: &Summary, zone: &TimeZone) -> String {
+    let (Some(first), Some(last)) = (summary.period.first, summary.period.last) else {
+        return "nothing with a time in it".to_owned();
+    };
+    let hours = (last.as_second() - first.as_second()).max(0) / 3600;
+    let span = match hours {
+        0 => "less than an hour".to_owned(),
+        1..48 => plural(hours as u64, "hour", "hours"),
+        _ => plural(hours as u64 / 24, "day", "days"),
+    };
+    format!("{} to {} ({span})", local(first, zone), local(last, zone))
+}
+
+/// To the minute.
+pub(super) fn local(time: Timestamp, zone: &TimeZone) -> String {
+    let zoned = time.to_zoned(zone.clone());
+    zoned.strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+fn subtitle(summary: &Summary) -> String {
+    let read = &summary.read;
+    let decisions = plural(read.decisions, "decision", "decisions");
+    let lines = plural(read.lines, "line", "lines");
+    let mut text = format!("{decisions} in {lines} ({})", octets(read.octets));
+    if summary.not_checked > 0 {
+        let count = grouped(summary.not_checked);
+        text += &format!("; {count} of them about mail that is not checked");
+    }
+    if read.untimed > 0 {
+        let count = grouped(read.untimed);
+        text += &format!("; {count} more have no time and are left out");
+    }
+    text
+}
+
+fn totals(summary: &Summary) -> Table {
+    let counts = &summary.totals;
+    let row = |name: &str, count: u64, meaning: &str| {
+        let share = share(count, counts.total());
+        vec![name.to_owned(), grouped(count), share, meaning.to_owned()]
+    };
+    let mut rows = vec![
+        row("accepted", counts.accepted, "SPF or DKIM passed"),
+        row("deferred", counts.deferred, "4xx: the sender tries again"),
+        row("rejected", counts.rejected, "5xx: the sender gives up"),
+    ];
+    if counts.would_refuse() > 0 {
+        let meaning = "observe mode would have refused, and let pass";
+        rows.push(row("observed", counts.would_refuse(), meaning));
+    }
+    Table {
+        head: Vec::new(),
+        numbers: vec![false, true, true, false],
+        rows,
+    }
+}
+
+fn waited(summary: &Summary) -> Option<String> {
+    let waited = &summary.waited;
+    some(summary.totals.total()).map(|_| {
+        format!(
+            "Half of the answers took at most {}, 99 of 100 {}, the slowest {}.",
+            duration(waited.median_ms),
+            duration(waited.p99_ms),
+            duration(waited.longest_ms)
+        )
+    })
+}
+
+fn not_opted_in(summary: &Summary) -> Option<Item> {
+    let row = summary
+        .rules
+        .iter()
+        .find(|row| row.rule == "not-opted-in")?;
+    let count = some(row.counts.rejected)?;
+    Some(Item {
+        headline: format!(
+            "{} rejected for good: the domain has not opted in.",
+            plural(count, "recipient was", "recipients were")
+        ),
+        advice: "Opt the domain in (sixgate opt-in add), or take the AAAA record from its MX.",
+        table: Some(causes(&summary.not_opted_in, |cause| {
+            vec![cause.name.clone()]
+        })),
+    })
+}
+
+fn retrying(summary: &Summary) -> Option<Item> {
+    let count = some(summary.returns.total.retrying)?;
+    Some(Item {
+        headline: format!(
+            "{} tried again over IPv6 alone and did not pass.",
+            plural(count, "deferred mail was", "deferred mails were")
+        ),
+        advice: "Real mail servers whose mail does not arrive. Tell their postmasters, or exempt \
+                 their networks.",
+        table: Some(returned(&summary.returns.retrying)),
+    })
+}
+
+fn observed(summary: &Summary) -> Option<Item> {
+    let count = some(summary.totals.would_refuse())?;
+    let rows = (summary.rules.iter())
+        .filter(|row| row.counts.would_refuse() > 0)
+        .map(|row| observed_row("rule", row.rule, &row.counts, 0))
+        .chain((summary.observed.recipient_domains.iter()).map(|d| observed_domain("to", d)))
+        .chain((summary.observed.sender_domains.iter()).map(|d| observed_domain("from", d)))
+        .collect();
+    Some(Item {
+        headline: format!(
+            "Observe mode would have refused {}.",
+            plural(count, "recipient or message", "recipients and messages")
+        ),
+        advice: "",
+        table: Some(Table {
+            head: vec!["", "", "with 4xx", "with 5xx"],
+            numbers: vec![false, false, true, true],
+            rows,
+        }),
+    })
+}
+
+fn observed_domain(kind: &str, domain: &Named) -> Vec<String> {
+    observed_row(kind, &sender(&domain.name), &domain.counts, domain.missed)
+}
+
+fn observed_row(kind: &str, name: &str, counts: &Counts, missed: u64) -> Vec<String> {
+    vec![
+        kind.to_owned(),
+        name.to_owned(),
+        counted(counts.would_defer, missed),
+        counted(counts.would_reject, missed),
+    ]
+}
+
+fn temporary_failures(summary: &Summary) -> Option<Item> {
+    let failures = &summary.temporary_failures;
+    let kinds = [
+        ("opt-in", failures.opt_in),
+        ("PTR", failures.ptr),
+        ("SPF", failures.spf),
+        ("DKIM", failures.dkim),
+    ];
+    let count = some(kinds.iter().map(|kind| kind.1).sum())?;
+    let kinds = kinds.iter().filter(|kind| kind.1 > 0);
+    let kinds: Vec<_> = kinds
+        .map(|(check, n)| format!("{check} {}", grouped(*n)))
+        .collect();
+    Some(Item {
+        headline: format!(
+            "{}, a look-up had no answer: {}.",
+            plural(count, "temporary failure", "temporary failures"),
+            kinds.join(", ")
+        ),
+        advice: "Many of one name: its name servers are down. Many names: look at the resolver \
+                 (sixgate doctor).",
+        table: Some(causes(&summary.temporary_failures.names, |cause| {
+            vec![cause.check.clone(), sender(&cause.name)]
+        })),
+    })
+}
+
+/// Nothing can be said of what came back over IPv4.
+fn blind(summary: &Summary) -> Option<Item> {
+    let blind = summary.read.mta_lines == 0 && summary.returns.total.mails > 0;
+    blind.then(|| Item {
+        headline: "No line of Postfix or Sendmail was read.".to_owned(),
+        advice: "What came back over IPv4 can't be told and counts as not seen again. Read the \
+                 MTA's log together with sixgate's.",
+        table: None,
+    })
+}
+
+fn came_back(summary: &Summary) -> Option<Item> {
+    let count = some(summary.returns.total.ipv4)?;
+    Some(Item {
+        headline: format!(
+            "{}{} came back over IPv4 and arrived.",
+            plural(count, "deferred mail", "deferred mails"),
+            of_domains(summary.returns.ipv4_domains)
+        ),
+        advice: "",
+        table: Some(returned(&summary.returns.ipv4)),
+    })
+}
+
+fn passed_later(summary: &Summary) -> Option<Item> {
+    let count = some(summary.returns.total.ipv6)?;
+    Some(Item {
+        headline: format!(
+            "{} back over IPv6 and passed.",
+            plural(count, "deferred mail came", "deferred mails came")
+        ),
+        advice: "",
+        table: Some(returned(&summary.returns.ipv6)),
+    })
+}
+
+fn refused_by_others(summary: &Summary) -> Option<Item> {
+    let count = some(summary.returns.total.ipv4_refused)?;
+    Some(Item {
+        headline: format!(
+            "{} back over IPv4, where another rule of the MTA refused {}.",
+            plural(count, "deferred mail came", "deferred mails came"),
+            if count == 1 { "it" } else { "them" }
+        ),
+        advice: "",
+        table: Some(returned(&summary.returns.ipv4_refused)),
+    })
+}
+
+fn gone(summary: &Summary) -> Option<Item> {
+    let count = some(summary.returns.total.gone)?;
+    Some(Item {
+        headline: format!(
+            "{}{} not seen again after one attempt.",
+            plural(count, "deferred mail", "deferred mails"),
+            of_domains(summary.returns.gone_domains) + if count == 1 { " was" } else { " were" }
+        ),
+        advice: "A mail server tries again; what does not is mostly spam. Look for names you know.",
+        table: Some(returned(&summary.returns.gone)),
+    })
+}
+
+/// `None` if there were too many to count.
+fn of_domains(domains: Option<usize>) -> String {
+    match domains {
+        Some(domains) => {
+            let domains = plural(domains as u64, "sender domain", "sender domains");
+            format!(" of {domains}")
+        }
+        None => String::new(),
+    }
+}
+
+fn waiting(summary: &Summary) -> Option<Item> {
+    let count = some(summary.returns.total.waiting)?;
+    Some(Item {
+        headline: format!(
+            "{} deferred in the last four hours and may still come back.",
+            plural(count, "mail was", "mails were")
+        ),
+        advice: "",
+        table: None,
+    })
+}
+
+fn sums(summary: &Summary) -> Vec<Item> {
+    let observed = summary.totals.would_refuse() > 0;
+    let sum = |headline: &str, table: Table| Item {
+        headline: headline.to_owned(),
+        advice: "",
+        table: Some(table),
+    };
+    let rules = summary.rules.iter();
+    let rules = rules.map(|row| (vec![row.rule.to_owned()], &row.counts, 0));
+    let domain = |domain: &'_ Named| vec![sender(&domain.name)];
+    let to = summary.recipient_domains.iter();
+    let from = summary.sender_domains.iter();
+    let clients = summary.clients.iter();
+    let mut sums = vec![
+        sum("By rule", counts_table(&["rule"], rules, observed)),
+        sum(
+            "By recipient domain",
+            counts_table(
+                &["recipient domain"],
+                to.map(|d| (vec![d.name.clone()], &d.counts, d.missed)),
+                observed,
+            ),
+        ),
+        sum(
+            "By sender domain",
+            counts_table(
+                &["sender domain"],
+                from.map(|d| (domain(d), &d.counts, d.missed)),
+                observed,
+            ),
+        ),
+        sum(
+            "By client network",
+            counts_table(&["client", "host name"], clients.map(client), observed),
+        ),
+    ];
+    sums.retain(|item| {
+        item.table
+            .as_ref()
+            .is_some_and(|table| !table.rows.is_empty())
+    });
+    if summary.returns.total.mails > 0 {
+        sums.push(sum("What became of deferred mail", fates(summary)));
+    }
+    sums
+}
+
+fn client(client: &Client) -> (Vec<String>, &Counts, u64) {
+    let cells = vec![client.network.clone(), dash(&client.name)];
+    (cells, &client.counts, client.missed)
+}
+
+fn counts_table<'a>(
+    head: &[&'static str],
+    rows: impl Iterator<Item = (Vec<String>, &'a Counts, u64)>,
+    observed: bool,
+) -> Table {
+    let names = head.len();
+    let numbers: &[&str] = match observed {
+        true => &["accepted", "deferred", "rejected", "observed"],
+        false => &["accepted", "deferred", "rejected"],
+    };
+    let cells = |(mut cells, counts, missed): (Vec<String>, &Counts, u64)| {
+        let all = [
+            counts.accepted,
+            counts.deferred,
+            counts.rejected,
+            counts.would_refuse(),
+        ];
+        cells.extend(all.iter().take(numbers.len()).map(|&n| counted(n, missed)));
+        cells
+    };
+    Table {
+        head: head.iter().chain(numbers).copied().collect(),
+        numbers: (0..names + numbers.len()).map(|n| n >= names).collect(),
+        rows: rows.map(cells).collect(),
+    }
+}
+
+fn fates(summary: &Summary) -> Table {
+    let row = |fates: &Fates| {
+        let numbers = [
+            fates.mails,
+            fates.ipv4,
+            fates.ipv4_refused,
+            fates.ipv6,
+            fates.retrying,
+            fates.gone,
+            fates.waiting,
+        ];
+        let name = [fates.rule.to_owned()].into_iter();
+        name.chain(numbers.map(grouped)).collect()
+    };
+    let rows = summary.returns.rules.iter().chain([&summary.returns.total]);
+    Table {
+        head: vec![
+            "deferred by",
+            "mails",
+            "IPv4",
+            "refused",
+            "IPv6",
+            "retrying",
+            "gone",
+            "recent",
+        ],
+        numbers: (0..8).map(|n| n > 0).collect(),
+        rows: rows.map(row).collect(),
+    }
+}
+
+fn returned(list: &[Returned]) -> Table {
+    let row = |entry: &Returned| {
+        vec![
+            sender(&entry.name),
+            counted(entry.mails, entry.missed),
+            grouped(entry.attempts),
+            entry.rule.to_owned(),
+            dash(&entry.network),
+            dash(&entry.client),
+        ]
+    };
+    Table {
+        head: vec![
+            "sender domain",
+            "mails",
+            "tries",
+            "rule",
+            "client",
+            "host name",
+        ],
+        numbers: vec![false, true, true, false, false, false],
+        rows: list.iter().map(row).collect(),
+    }
+}
+
+fn causes(list: &[Cause], cells: impl Fn(&Cause) -> Vec<String>) -> Table {
+    let row = |cause: &Cause| {
+        let mut cells = cells(cause);
+        cells.push(counted(cause.count, cause.missed));
+        cells
+    };
+    let rows: Vec<_> = list.iter().map(row).collect();
+    let columns = rows.first().map_or(0, Vec::len);
+    Table {
+        head: Vec::new(),
+        numbers: (1..=columns).map(|n| n == columns).collect(),
+        rows,
+    }
+}
+
+/// The null reverse-path is written as in SMTP.
+fn sender(domain: &str) -> String {
+    match domain {
+        "" => "<>".to_owned(),
+        domain => domain.to_owned(),
+    }
+}
+
+fn dash(text: &str) -> String {
+    match text {
+        "" => "-".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+fn some(count: u64) -> Option<u64> {
+    (count > 0).then_some(count)
+}
+
+/// `12,345`, with a plus sign where some may have been missed.
+fn counted(count: u64, missed: u64) -> String {
+    match missed {
+        0 => grouped(count),
+        _ => grouped(count) + "+",
+    }
+}
+
+/// `12,345`
+pub(super) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn plural(count: u64, one: &str, many: &str) -> String {
+    let noun = if count == 1 { one } else { many };
+    format!("{} {noun}", grouped(count))
+}
+
+fn share(count: u64, all: u64) -> String {
+    match (count, all) {
+        (_, 0) => String::new(),
+        (0, _) => "0 %".to_owned(),
+        (count, all) if count * 100 < all => "< 1 %".to_owned(),
+        (count, all) => format!("{} %", count * 100 / all),
+    }
+}
+
+fn duration(milliseconds: u64) -> String {
+    match milliseconds {
+        0..1000 => format!("{milliseconds} ms"),
+        _ => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+    }
+}
+
+pub(super) fn octets(octets: u64) -> String {
+    match octets {
+        0..10_000 => format!("{octets} bytes"),
+        10_000..10_000_000 => format!("{} kB", octets / 1000),
+        10_000_000..10_000_000_000 => format!("{} MB", octets / 1_000_000),
+        _ => format!("{} GB", octets / 1_000_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(counted(1000, 3), "1,000+");
+        assert_eq!(share(1, 1000), "< 1 %");
+        assert_eq!(share(2, 3), "66 %");
+        assert_eq!(duration(8012), "8.0 s");
+    }
+}

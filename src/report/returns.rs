@@ -1,0 +1,282 @@
+//! What became of deferred mail: whether it came back, and how.
+//!
+//! A mail is known by its sender's address and the recipient's domain; a retry
+//! has the same. It is followed from the first 4xx until it comes back, within
+//! the time that MTAs usually try. Followed are at most [`CAPACITY`] at once:
+//! when more come, the oldest are judged early.
+//!
+//! The MTA may have a log of its own, read before or after ours, so times
+//! decide what came back, not the order of lines.
+
+use super::{counts::Counts, decision::Decision, escape::escape, tops::Tops};
+use crate::{policy::Rule, recent::Recent};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque, hash_map::RandomState},
+    hash::BuildHasher,
+};
+
+/// How many mails are followed at once.
+const CAPACITY: usize = 1 << 17;
+
+/// How many mails that came over IPv4 are remembered, in case their deferral is
+/// read later.
+const ARRIVALS: usize = 1 << 18;
+
+/// Postfix and Sendmail give up after five days by default.
+const GIVES_UP_AFTER: i64 = 5 * 86400;
+
+/// A mail deferred so shortly before the end of the log may still come back:
+/// Postfix retries after 4000 s at the latest by default, Sendmail mostly each
+/// hour; some wait longer.
+const MAY_COME_BACK: i64 = 4 * 3600;
+
+/// A client that tries the next MX, or the next recipient, is still at the same
+/// attempt.
+const SAME_ATTEMPT: i64 = 60;
+
+/// How many sender domains are counted for each fate.
+const DOMAINS: usize = 1 << 15;
+
+/// What became of a deferred mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The MTA took it over IPv4.
+    Ipv4,
+    /// It came over IPv4, and a rule of the MTA's own refused it there.
+    Ipv4Refused,
+    /// It passed over IPv6 later.
+    Ipv6,
+    /// It was tried again, over IPv6 alone, and never passed: the sender is a
+    /// real mail server and its mail does not arrive.
+    Retrying,
+    /// It was never seen again.
+    Gone,
+    /// It was first deferred within the last four hours of the log.
+    Waiting,
+}
+
+impl Fate {
+    /// Every fate.
+    pub const ALL: [Self; 6] = [
+        Self::Ipv4,
+        Self::Ipv4Refused,
+        Self::Ipv6,
+        Self::Retrying,
+        Self::Gone,
+        Self::Waiting,
+    ];
+}
+
+/// A sender's address, good for comparing only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Sender(u64);
+
+/// Mails of one sender domain that had the same fate.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mails {
+    pub(super) mails: u64,
+    pub(super) attempts: u64,
+    /// Of the one judged last.
+    pub(super) rule: Option<Rule>,
+    pub(super) network: Option<u64>,
+    pub(super) name: String,
+}
+
+/// A mail that is being followed.
+#[derive(Debug)]
+struct Followed {
+    first: i64,
+    last: i64,
+    attempts: u32,
+    rule: Option<Rule>,
+    domain: Box<str>,
+    network: Option<u64>,
+    name: Box<str>,
+    refused_over_ipv4: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Returns {
+    followed: HashMap<u64, Followed>,
+    /// In the order of lines; those that came back stay in it.
+    order: VecDeque<(i64, u64)>,
+    /// When a mail last came over IPv4 that was not followed.
+    arrivals: Recent<u64, i64>,
+    hasher: RandomState,
+    /// By rule, then by fate. The last row is for unknown rules.
+    pub(super) fates: [[u64; Fate::ALL.len()]; Rule::ALL.len() + 1],
+    pub(super) domains: [Tops<String, Mails>; Fate::ALL.len()],
+}
+
+impl Default for Returns {
+    fn default() -> Self {
+        Self {
+            followed: HashMap::new(),
+            order: VecDeque::new(),
+            arrivals: Recent::new(ARRIVALS),
+            hasher: RandomState::new(),
+            fates: Default::default(),
+            domains: std::array::from_fn(|_| Tops::new(DOMAINS)),
+        }
+    }
+}
+
+impl Returns {
+    /// A recipient or a message was deferred over IPv6.
+    pub(super) fn deferred(&mut self, decision: &Decision<'_>, time: i64) {
+        let sender = self.sender(&decision.from);
+        for domain in decision.recipient_domains() {
+            let key = self.key(sender, &domain);
+            self.follow(key, decision, time);
+            if let Some(arrived) = self.arrivals.get(&key) {
+                self.came_back(key, arrived, Fate::Ipv4);
+            }
+        }
+        self.make_room(time);
+    }
+
+    /// A message passed over IPv6.
+    pub(super) fn passed(&mut self, decision: &Decision<'_>, time: i64) {
+        // Most messages come from senders that were never deferred.
+        if self.followed.is_empty() {
+            return;
+        }
+        let sender = self.sender(&decision.from);
+        for domain in decision.recipient_domains() {
+            self.came_back(self.key(sender, &domain), time, Fate::Ipv6);
+        }
+    }
+
+    /// The MTA took a mail over IPv4 that `arrived` then.
+    pub(super) fn arrived_over_ipv4(&mut self, sender: Sender, domain: &str, arrived: i64) {
+        let key = self.key(sender, domain);
+        if !self.came_back(key, arrived, Fate::Ipv4) {
+            self.arrivals.insert(key, arrived);
+        }
+    }
+
+    /// The MTA refused a mail over IPv4. It may still take it, as greylisting
+    /// does.
+    pub(super) fn refused_over_ipv4(&mut self, sender: Sender, domain: &str, time: i64) {
+        let key = self.key(sender, domain);
+        if let Some(mail) = self.followed.get_mut(&key) {
+            mail.refused_over_ipv4 |= mail.first <= time;
+        }
+    }
+
+    /// Judges what is left when the log ends.
+    pub(super) fn finish(&mut self, end: i64) {
+        while let Some((first, key)) = self.order.pop_front() {
+            self.judge_if_same(key, first, end);
+        }
+    }
+
+    /// An address as it was escaped in a decision line.
+    pub(super) fn sender(&self, escaped: &str) -> Sender {
+        let upper = escaped.bytes().any(|octet| octet.is_ascii_uppercase());
+        let lower = match upper {
+            true => Cow::Owned(escaped.to_ascii_lowercase()),
+            false => Cow::Borrowed(escaped),
+        };
+        Sender(self.hasher.hash_one(lower.as_ref()))
+    }
+
+    /// An address as an MTA logs it.
+    pub(super) fn raw_sender(&self, raw: &[u8]) -> Sender {
+        self.sender(&escape(&String::from_utf8_lossy(raw)))
+    }
+
+    fn key(&self, sender: Sender, domain: &str) -> u64 {
+        self.hasher.hash_one((sender, domain))
+    }
+
+    fn follow(&mut self, key: u64, decision: &Decision<'_>, time: i64) {
+        if let Some(mail) = self
+            .followed
+            .get_mut(&key)
+            .filter(|mail| mail.may_be_tried(time))
+        {
+            mail.attempts += u32::from(time - mail.last >= SAME_ATTEMPT);
+            mail.last = mail.last.max(time);
+            return;
+        }
+        let mail = Followed {
+            first: time,
+            last: time,
+            attempts: 1,
+            rule: decision.rule,
+            domain: decision.sender_domain().unwrap_or_default().into(),
+            network: decision.network(),
+            name: decision.client_label().into(),
+            refused_over_ipv4: false,
+        };
+        self.order.push_back((time, key));
+        if let Some(given_up) = self.followed.insert(key, mail) {
+            let fate = fate(&given_up, time);
+            self.settle(given_up, fate);
+        }
+    }
+
+    /// False if it is not one of those that are followed.
+    fn came_back(&mut self, key: u64, time: i64, fate: Fate) -> bool {
+        let is_return = |mail: &Followed| mail.first <= time && mail.may_be_tried(time);
+        if self.followed.get(&key).is_some_and(is_return)
+            && let Some(mail) = self.followed.remove(&key)
+        {
+            self.settle(mail, fate);
+            return true;
+        }
+        false
+    }
+
+    /// Judges the oldest when there are too many.
+    fn make_room(&mut self, now: i64) {
+        while self.order.len() > CAPACITY
+            && let Some((first, key)) = self.order.pop_front()
+        {
+            self.judge_if_same(key, first, now);
+        }
+    }
+
+    fn judge_if_same(&mut self, key: u64, first: i64, now: i64) {
+        let is_same = |mail: &Followed| mail.first == first;
+        if self.followed.get(&key).is_some_and(is_same)
+            && let Some(mail) = self.followed.remove(&key)
+        {
+            let fate = fate(&mail, now);
+            self.settle(mail, fate);
+        }
+    }
+
+    fn settle(&mut self, mail: Followed, fate: Fate) {
+        self.fates[Counts::row(mail.rule)][fate as usize] += 1;
+        self.domains[fate as usize].count(mail.domain.as_ref(), |mails| {
+            mails.mails += 1;
+            mails.attempts += u64::from(mail.attempts);
+            mails.rule = mail.rule;
+            mails.network = mail.network;
+            mails.name = mail.name.into();
+        });
+    }
+}
+
+impl Followed {
+    /// Whether its sender still had it then.
+    fn may_be_tried(&self, time: i64) -> bool {
+        time - self.first <= GIVES_UP_AFTER
+    }
+}
+
+/// Of a mail that has not come back by `end`.
+fn fate(mail: &Followed, end: i64) -> Fate {
+    if mail.refused_over_ipv4 {
+        Fate::Ipv4Refused
+    } else if mail.first > end - MAY_COME_BACK {
+        Fate::Waiting
+    } else if mail.attempts > 1 {
+        Fate::Retrying
+    } else {
+        Fate::Gone
+    }
+}

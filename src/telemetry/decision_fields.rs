@@ -1,0 +1,158 @@
+//! The fields of a decision, for programs: JSON objects and the journal have the
+//! same, by the same names.
+
+use super::{
+    Decision,
+    decision_line::{MAX_NAMES, MAX_SIGNATURES, dkim_word, mode_word, ptr_word},
+    escape::{MAX_ITEM, MAX_VALUE},
+};
+use crate::{
+    address::Client,
+    dkim::SignatureResult,
+    policy::{Rule, Stage},
+    reply::MAX_TEXT,
+    spf,
+};
+use std::fmt::Display;
+
+/// The longest reply: it is told whole.
+const MAX_REPLY: usize = MAX_TEXT + "550 5.999.999 ".len();
+
+/// Every field, in order. Those behind a dot are inside another.
+pub const NAMES: [&str; 31] = [
+    "time",
+    "level",
+    "event",
+    "queue_id",
+    "action",
+    "refused",
+    "stage",
+    "rule",
+    "mode",
+    "reply",
+    "client_name",
+    "client_address",
+    "helo",
+    "from",
+    "to",
+    "recipients",
+    "recipient_domains",
+    "ptr",
+    "ptr_names",
+    "opt_in",
+    "spf",
+    "spf.result",
+    "spf.identity",
+    "spf.domain",
+    "spf.term",
+    "dkim",
+    "dkim_signatures",
+    "dkim_signatures.domain",
+    "dkim_signatures.selector",
+    "dkim_signatures.result",
+    "ms",
+];
+
+/// Takes fields one by one. Values are escaped by whoever takes them.
+pub(super) trait Fields {
+    /// A text; no text is null.
+    fn text(&mut self, name: &'static str, value: Option<impl Display>) {
+        self.long_text(name, MAX_VALUE, value);
+    }
+    /// A text of at most so many octets.
+    fn long_text(&mut self, name: &'static str, max: usize, value: Option<impl Display>);
+    /// A number.
+    fn number(&mut self, name: &'static str, value: u128);
+    /// A yes or no.
+    fn truth(&mut self, name: &'static str, value: bool);
+    /// Several texts.
+    fn texts(&mut self, name: &'static str, values: impl Iterator<Item = impl Display>);
+    /// Fields inside a field; nothing is null.
+    fn object<T>(&mut self, name: &'static str, value: Option<T>, fill: impl Fn(&mut Self, T));
+    /// Several of such.
+    fn objects<T>(
+        &mut self,
+        name: &'static str,
+        values: impl Iterator<Item = T>,
+        fill: impl Fn(&mut Self, T),
+    );
+}
+
+/// Gives the fields of a decision from `event` on.
+pub(super) fn of_decision(decision: &Decision<'_>, fields: &mut impl Fields) {
+    settled(decision, fields);
+    envelope(decision, fields);
+    findings(decision, fields);
+    fields.number("ms", decision.waited.as_millis());
+}
+
+/// Gives those of a connection or mail transaction that is not checked.
+pub(super) fn of_exemption(client: &Client, stage: Stage, rule: Rule, fields: &mut impl Fields) {
+    fields.text("event", Some("decision"));
+    fields.text("queue_id", None::<&str>);
+    fields.text("action", Some("accept"));
+    fields.truth("refused", false);
+    fields.text("stage", Some(stage));
+    fields.text("rule", Some(rule));
+    fields.text("client_name", Some(&client.name));
+    fields.text("client_address", Some(client.addr));
+}
+
+fn settled(decision: &Decision<'_>, fields: &mut impl Fields) {
+    fields.text("event", Some("decision"));
+    fields.long_text("queue_id", MAX_ITEM, decision.queue_id);
+    fields.text("action", Some(decision.action()));
+    fields.truth("refused", decision.is_refused());
+    fields.text("stage", Some(decision.stage));
+    fields.text("rule", Some(decision.rule));
+    fields.text("mode", Some(mode_word(decision.mode)));
+    fields.long_text("reply", MAX_REPLY, decision.reply);
+}
+
+fn envelope(decision: &Decision<'_>, fields: &mut impl Fields) {
+    fields.text("client_name", Some(&decision.client.name));
+    fields.text("client_address", Some(decision.client.addr));
+    fields.text("helo", decision.helo);
+    fields.text("from", Some(decision.reverse_path));
+    match decision.recipient {
+        Some(recipient) => {
+            fields.text("to", Some(&recipient.address));
+            fields.number("recipients", decision.recipients as u128);
+            fields.texts("recipient_domains", recipient.domain.name().into_iter());
+        }
+        None => recipients(decision, fields),
+    }
+}
+
+fn recipients(decision: &Decision<'_>, fields: &mut impl Fields) {
+    let domains = decision.recipient_domains.iter().map(|d| d.as_str());
+    let more = decision.more_recipient_domains.then_some("...");
+    fields.text("to", None::<&str>);
+    fields.number("recipients", decision.recipients as u128);
+    fields.texts("recipient_domains", domains.chain(more));
+}
+
+fn findings(decision: &Decision<'_>, fields: &mut impl Fields) {
+    fields.text("ptr", decision.ptr.map(ptr_word));
+    fields.texts("ptr_names", decision.ptr_names.iter().take(MAX_NAMES));
+    fields.text("opt_in", decision.opt_in);
+    fields.object("spf", decision.spf, of_spf);
+    let of_message = decision.recipient.is_none();
+    fields.text("dkim", of_message.then(|| dkim_word(decision)));
+    let signatures = decision.dkim.into_iter().flat_map(|dkim| dkim.best());
+    let signatures = signatures.take(MAX_SIGNATURES);
+    fields.objects("dkim_signatures", signatures, of_signature);
+}
+
+fn of_spf<F: Fields>(fields: &mut F, outcome: &spf::Outcome) {
+    fields.text("result", Some(outcome.result));
+    fields.text("identity", Some(outcome.identity));
+    fields.text("domain", outcome.domain.as_deref());
+    fields.text("term", outcome.term.as_deref());
+}
+
+fn of_signature<F: Fields>(fields: &mut F, signature: &SignatureResult) {
+    fields.text("domain", signature.domain.as_deref());
+    fields.text("selector", signature.selector.as_deref());
+    fields.text("result", Some(signature.result));
+}

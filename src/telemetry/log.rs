@@ -1,0 +1,157 @@
+//! The log: lines are formed where something happens and written by a thread of
+//! their own, so that a log which is slow, stuck or gone never stops mail.
+//!
+//! Format, target and level are those of the start; a reload does not change
+//! them.
+
+mod events;
+mod frame;
+mod journal;
+mod outlet;
+mod queue;
+
+pub use queue::{MAX_LINES, MAX_OCTETS};
+
+use super::{
+    Decision, TARGET,
+    decision_fields::{Fields, of_decision, of_exemption},
+    decision_line, panics,
+};
+use crate::{
+    address::Client,
+    config,
+    policy::{Rule, Stage},
+};
+use events::Events;
+use frame::{Frame, Said};
+use outlet::Outlet;
+use queue::Queue;
+use std::sync::OnceLock;
+use tracing::{Dispatch, Level, dispatcher};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    frame: Frame,
+    queue: Queue,
+    /// Whether the level lets them through.
+    decisions: bool,
+    exemptions: bool,
+    /// Whether it is not where standard error leads.
+    is_elsewhere: bool,
+}
+
+/// Dropping it waits, for a moment, until what was said is written.
+#[derive(Debug)]
+#[must_use = "lines that are not yet written are lost without it"]
+pub struct Logging(());
+
+impl Logging {
+    /// Says why the program ends, unless the log is where standard error leads:
+    /// there it is said anyway.
+    pub fn last_word(&self, error: &anyhow::Error) {
+        if LOG.get().is_some_and(|log| log.is_elsewhere) {
+            tracing::error!("{error:#}");
+        }
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        if let Some(log) = LOG.get() {
+            log.queue.flush();
+        }
+    }
+}
+
+/// Starts logging. Does nothing when it has been started already.
+pub fn init(config: &config::Log) -> Logging {
+    LOG.get_or_init(|| start(config));
+    panics::log_panics();
+    Logging(())
+}
+
+fn start(config: &config::Log) -> Log {
+    // The configuration holds only filters that can be parsed.
+    let filter = || EnvFilter::try_new(&config.level).unwrap_or_default();
+    let outlet = Outlet::of(config.target);
+    let frame = Frame::new(config.format, outlet.place());
+    let is_elsewhere = outlet.is_elsewhere();
+    let (decisions, exemptions) = lets_through(filter());
+    let log = Log {
+        frame,
+        queue: Queue::start(outlet, frame),
+        decisions,
+        exemptions,
+        is_elsewhere,
+    };
+    let events = tracing_subscriber::registry().with(Events.with_filter(filter()));
+    let _ = events.try_init();
+    log
+}
+
+/// Whether decisions, and whether mail that is not checked, are to be told.
+/// Asked once: decisions do not pass through tracing.
+fn lets_through(filter: EnvFilter) -> (bool, bool) {
+    let asked = Dispatch::new(Registry::default().with(filter));
+    dispatcher::with_default(&asked, || {
+        (
+            tracing::enabled!(target: TARGET, Level::INFO),
+            tracing::enabled!(target: TARGET, Level::DEBUG),
+        )
+    })
+}
+
+impl Log {
+    fn say(&self, level: Level, said: &impl Said) {
+        self.queue.push(self.frame.render(level, said));
+    }
+}
+
+/// Tells a decision.
+pub(super) fn decided(decision: &Decision<'_>) {
+    if let Some(log) = LOG.get().filter(|log| log.decisions) {
+        log.say(Level::INFO, decision);
+    }
+}
+
+/// Tells of mail that is not checked.
+pub(super) fn exempt(client: &Client, stage: Stage, rule: Rule) {
+    if let Some(log) = LOG.get().filter(|log| log.exemptions) {
+        let exemption = Exemption {
+            client,
+            stage,
+            rule,
+        };
+        log.say(Level::DEBUG, &exemption);
+    }
+}
+
+impl Said for Decision<'_> {
+    fn text(&self, line: &mut String) {
+        decision_line::render(line, self);
+    }
+
+    fn fields(&self, fields: &mut impl Fields) {
+        of_decision(self, fields);
+    }
+}
+
+struct Exemption<'a> {
+    client: &'a Client,
+    stage: Stage,
+    rule: Rule,
+}
+
+impl Said for Exemption<'_> {
+    fn text(&self, line: &mut String) {
+        decision_line::render_exempt(line, self.client, self.rule);
+    }
+
+    fn fields(&self, fields: &mut impl Fields) {
+        of_exemption(self.client, self.stage, self.rule, fields);
+    }
+}

@@ -1,0 +1,81 @@
+//! Everything that is said besides decisions: the events of tracing, as lines.
+
+use super::{
+    super::{
+        decision_fields::Fields,
+        escape::{Style, escape},
+    },
+    LOG,
+    frame::Said,
+};
+use std::fmt::Debug;
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{Layer, layer::Context};
+
+/// The longest message, in octets after escaping.
+const MAX_MESSAGE: usize = 2000;
+
+pub(super) struct Events;
+
+impl<S: Subscriber> Layer<S> for Events {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut message = Message::default();
+        event.record(&mut message);
+        if let Some(log) = LOG.get() {
+            log.say(*event.metadata().level(), &message);
+        }
+    }
+}
+
+/// A message and its fields.
+#[derive(Debug, Default)]
+pub(super) struct Message {
+    text: String,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Message {
+    pub(super) fn new(text: String) -> Self {
+        Self {
+            text,
+            fields: Vec::new(),
+        }
+    }
+}
+
+impl Visit for Message {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => self.text = value,
+            name => self.fields.push((name, value)),
+        }
+    }
+}
+
+impl Said for Message {
+    fn text(&self, line: &mut String) {
+        escape(line, Style::Message, MAX_MESSAGE, &self.text);
+        for (name, value) in &self.fields {
+            line.push(' ');
+            line.push_str(name);
+            line.push('=');
+            escape(line, Style::Message, MAX_MESSAGE, value);
+        }
+    }
+
+    fn fields(&self, fields: &mut impl Fields) {
+        fields.text("event", Some("message"));
+        fields.long_text("message", MAX_MESSAGE, Some(&self.text));
+        for (name, value) in &self.fields {
+            fields.long_text(name, MAX_MESSAGE, Some(value));
+        }
+    }
+}

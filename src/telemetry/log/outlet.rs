@@ -1,0 +1,192 @@
+//! The targets: the journal, syslog and standard error.
+//!
+//! A socket that is lost is opened again, and the line that could not be
+//! written waits for it; meanwhile the queue fills.
+
+use crate::config::LogTarget;
+use nix::sys::stat::{SFlag, fstat, major, minor};
+use std::{
+    env,
+    io::{self, Write},
+    os::unix::net::UnixDatagram,
+    thread,
+    time::Duration,
+};
+
+/// syslog(3)
+const SYSLOG: &str = "/dev/log";
+
+/// <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>
+const JOURNAL: &str = "/run/systemd/journal/socket";
+
+/// How long a daemon behind a socket may take for a line before the socket is
+/// opened again.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a socket that is lost rests before it is opened again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Lines written at once to what takes several, in octets.
+const BATCH: usize = 64 << 10;
+
+/// What a record must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// An entry of the journal's native protocol.
+    Journal,
+    /// A datagram in the manner of RFC 3164.
+    Syslog,
+    /// A line with a priority in front, for the journal at the other end.
+    JournalStream,
+    /// A line.
+    Stderr,
+}
+
+/// Where records go.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    place: Place,
+    socket: Option<UnixDatagram>,
+    /// Whether it was told that the socket is lost.
+    told: bool,
+}
+
+impl Outlet {
+    /// Opens nothing yet.
+    pub(super) fn of(target: LogTarget) -> Self {
+        let place = match target {
+            LogTarget::Auto => auto(),
+            LogTarget::Journald => Place::Journal,
+            LogTarget::Syslog => Place::Syslog,
+            LogTarget::Stderr if stderr_is_the_journal() => Place::JournalStream,
+            LogTarget::Stderr => Place::Stderr,
+        };
+        Self {
+            place,
+            socket: None,
+            told: false,
+        }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Whether it is not where standard error leads.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        match self.place {
+            Place::Syslog => true,
+            Place::Journal => !stderr_is_the_journal(),
+            Place::JournalStream | Place::Stderr => false,
+        }
+    }
+
+    /// Whether another line may be appended to this record.
+    pub(super) fn takes_more(&self, record: &str) -> bool {
+        match self.place {
+            Place::Journal | Place::Syslog => false,
+            Place::JournalStream | Place::Stderr => record.len() < BATCH,
+        }
+    }
+
+    /// Writes a record, waiting for the target as long as it takes.
+    ///
+    /// # Errors
+    /// When this record can't be written now or later.
+    pub(super) fn write(&mut self, record: &[u8]) -> io::Result<()> {
+        match self.place {
+            Place::Journal => self.send(JOURNAL, record),
+            Place::Syslog => self.send(SYSLOG, record),
+            Place::JournalStream | Place::Stderr => write_to_stderr(record),
+        }
+    }
+
+    fn send(&mut self, path: &str, record: &[u8]) -> io::Result<()> {
+        loop {
+            match self.try_send(path, record) {
+                Ok(()) => {
+                    self.told = false;
+                    return Ok(());
+                }
+                Err(error) if is_too_long(&error) => return Err(error),
+                Err(error) => self.lose(path, &error),
+            }
+        }
+    }
+
+    fn try_send(&mut self, path: &str, record: &[u8]) -> io::Result<()> {
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => connect(path)?,
+        };
+        // Datagrams go as a whole or not at all.
+        socket.send(record)?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    fn lose(&mut self, path: &str, error: &io::Error) {
+        self.socket = None;
+        if !self.told {
+            self.told = true;
+            let text = format!("the log at {path} can't be written: {error}; lines wait for it\n");
+            let _ = write_to_stderr(text.as_bytes());
+        }
+        thread::sleep(RETRY_PAUSE);
+    }
+}
+
+fn connect(path: &str) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(path)?;
+    socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    Ok(socket)
+}
+
+fn is_too_long(error: &io::Error) -> bool {
+    const EMSGSIZE: i32 = nix::errno::Errno::EMSGSIZE as i32;
+    error.raw_os_error() == Some(EMSGSIZE)
+}
+
+fn write_to_stderr(record: &[u8]) -> io::Result<()> {
+    let mut rest = record;
+    let mut stderr = io::stderr().lock();
+    while !rest.is_empty() {
+        match stderr.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Whoever started us may have left it so.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn auto() -> Place {
+    if stderr_is_the_journal() {
+        Place::Journal
+    } else if stderr_leads_anywhere() {
+        Place::Stderr
+    } else {
+        Place::Syslog
+    }
+}
+
+/// systemd.exec(5): JOURNAL_STREAM is the device and inode of the stream that
+/// leads to the journal; standard error may have been led elsewhere since.
+fn stderr_is_the_journal() -> bool {
+    let stream = env::var("JOURNAL_STREAM").unwrap_or_default();
+    let stderr = fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
+    stderr.is_ok_and(|stderr| stderr == stream)
+}
+
+/// Init scripts start daemons with /dev/null, the memory device 3, there.
+fn stderr_leads_anywhere() -> bool {
+    let Ok(stat) = fstat(io::stderr()) else {
+        return false;
+    };
+    let is_device = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+    !(is_device && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3))
+}

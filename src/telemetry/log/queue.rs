@@ -1,0 +1,184 @@
+//! The queue between those who have something to say and the thread that writes
+//! it.
+//!
+//! It is bounded. When it is full, lines are lost rather than mail stopped; how
+//! many is counted and told as soon as the log takes lines again.
+
+use super::{events::Message, frame::Frame, outlet::Outlet};
+use crate::telemetry::metrics;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use tracing::Level;
+
+/// How many lines may wait.
+pub const MAX_LINES: usize = 8192;
+
+/// How many octets they may have together.
+pub const MAX_OCTETS: usize = 8 << 20;
+
+/// How long the end of the program waits for the lines that do.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long it rests while not even its own request fits in.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+
+pub(super) struct Queue {
+    sender: SyncSender<Item>,
+    waiting: Arc<Waiting>,
+}
+
+enum Item {
+    Line(String),
+    /// Answered once everything before is written.
+    Flush(SyncSender<()>),
+}
+
+#[derive(Default)]
+struct Waiting {
+    octets: AtomicUsize,
+    /// Lines lost since the last time that it was told.
+    lost: AtomicU64,
+}
+
+impl Queue {
+    /// Starts the thread.
+    pub(super) fn start(outlet: Outlet, frame: Frame) -> Self {
+        let (sender, receiver) = sync_channel(MAX_LINES);
+        let waiting = Arc::<Waiting>::default();
+        let mut writer = Writer {
+            outlet,
+            frame,
+            waiting: Arc::clone(&waiting),
+        };
+        let thread = thread::Builder::new().name("log".to_owned());
+        if let Err(error) = thread.spawn(move || writer.run(&receiver)) {
+            eprintln!("there will be no log: {error}");
+        }
+        Self { sender, waiting }
+    }
+
+    /// Never waits.
+    pub(super) fn push(&self, line: String) {
+        let length = line.len();
+        let before = self.waiting.octets.fetch_add(length, Ordering::Relaxed);
+        if before + length <= MAX_OCTETS && self.sender.try_send(Item::Line(line)).is_ok() {
+            return;
+        }
+        self.waiting.octets.fetch_sub(length, Ordering::Relaxed);
+        self.waiting.lost();
+    }
+
+    /// Waits until everything is written, but not for ever.
+    pub(super) fn flush(&self) {
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        let (done, is_done) = sync_channel(1);
+        let mut item = Item::Flush(done);
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(item) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            item = back;
+            thread::sleep(FULL_PAUSE);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let _ = is_done.recv_timeout(left);
+    }
+}
+
+impl Waiting {
+    fn lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        metrics::get().log_lines_lost.inc();
+    }
+}
+
+struct Writer {
+    outlet: Outlet,
+    frame: Frame,
+    waiting: Arc<Waiting>,
+}
+
+/// What is written at once.
+#[derive(Default)]
+struct Batch {
+    record: String,
+    lines: usize,
+    /// Who waits for it.
+    flush: Option<SyncSender<()>>,
+}
+
+impl Writer {
+    fn run(&mut self, receiver: &Receiver<Item>) {
+        while let Ok(first) = receiver.recv() {
+            let batch = self.gather(first, receiver);
+            self.write(&batch);
+            if let Some(done) = batch.flush {
+                // It may have given up waiting.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// A line, and with it those that follow if the target takes several at
+    /// once.
+    fn gather(&self, first: Item, receiver: &Receiver<Item>) -> Batch {
+        let mut batch = Batch::default();
+        let mut next = Some(first);
+        while let Some(item) = next {
+            batch.add(item);
+            let is_full = batch.flush.is_some() || !self.outlet.takes_more(&batch.record);
+            next = if is_full {
+                None
+            } else {
+                receiver.try_recv().ok()
+            };
+        }
+        batch
+    }
+
+    fn write(&mut self, batch: &Batch) {
+        if batch.lines == 0 {
+            return;
+        }
+        let length = batch.record.len();
+        let written = self.outlet.write(batch.record.as_bytes());
+        self.waiting.octets.fetch_sub(length, Ordering::Relaxed);
+        match written {
+            Ok(()) => self.tell_lost(),
+            Err(_for_good) => (0..batch.lines).for_each(|_| self.waiting.lost()),
+        }
+    }
+
+    fn tell_lost(&mut self) {
+        let lost = self.waiting.lost.swap(0, Ordering::Relaxed);
+        if lost == 0 {
+            return;
+        }
+        let text = format!("{lost} log lines were lost: the log did not take them in time");
+        let record = self.frame.render(Level::WARN, &Message::new(text));
+        let _ = self.outlet.write(record.as_bytes());
+    }
+}
+
+impl Batch {
+    fn add(&mut self, item: Item) {
+        match item {
+            Item::Line(line) if self.record.is_empty() => {
+                self.record = line;
+                self.lines = 1;
+            }
+            Item::Line(line) => {
+                self.record.push_str(&line);
+                self.lines += 1;
+            }
+            Item::Flush(done) => self.flush = Some(done),
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Counters and histograms for Prometheus.
+//!
+//! Where mail passes, a metric costs a few atomic additions: every series is
+//! resolved beforehand and no lock is taken. Label values are words of ours; no
+//! peer can make a series.
+
+mod series;
+
+use super::{Action, Decision};
+use crate::{
+    address::{Client, ClientAddr},
+    config::Mode,
+    policy::{Authentication, Confirmation, OptIn, Ptr, Rule, Stage},
+    spf::SpfResult,
+};
+use prometheus::{Encoder, GaugeVec, Histogram, IntCounter, IntGauge, IntGaugeVec, TextEncoder};
+use series::{CheckSeries, Decisions, Make};
+use std::{sync::LazyLock, time::Duration};
+
+pub use series::Word;
+
+/// The metrics of this process.
+pub fn get() -> &'static Metrics {
+    static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+    &METRICS
+}
+
+/// Every name, as `/metrics` has it.
+pub const NAMES: [&str; 15] = [
+    "sixgate_body_bytes_total",
+    "sixgate_build_info",
+    "sixgate_check_seconds",
+    "sixgate_checks_total",
+    "sixgate_config_reloads_total",
+    "sixgate_connections",
+    "sixgate_connections_limit",
+    "sixgate_connections_refused_total",
+    "sixgate_decisions_total",
+    "sixgate_log_lines_lost_total",
+    "sixgate_messages_total",
+    "sixgate_opt_in_age_seconds",
+    "sixgate_opt_in_domains",
+    "sixgate_opt_in_stale",
+    "sixgate_stage_seconds",
+];
+
+/// All that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: prometheus::Registry,
+    decisions: Decisions,
+    messages: Messages,
+    stages: Stages,
+    /// The finished checks.
+    pub checks: Checks,
+    /// Octets of message bodies that MTAs sent us.
+    pub body_bytes: IntCounter,
+    /// Milter connections.
+    pub connections: Connections,
+    /// Configurations read again.
+    pub reloads: Reloads,
+    /// Lines that the log did not take.
+    pub log_lines_lost: IntCounter,
+    /// Domains that an opt-in source has, by `source`.
+    pub opt_in_domains: IntGaugeVec,
+    /// How old that is, in seconds, by `source`.
+    pub opt_in_age: GaugeVec,
+    /// 1 if it is out of reach or wrong, by `source`.
+    pub opt_in_stale: IntGaugeVec,
+}
+
+/// The checks, each with its results and how long it took.
+#[derive(Debug)]
+pub struct Checks {
+    /// Asking the opt-in sources.
+    pub opt_in: CheckSeries<OptIn>,
+    /// Asking for the client's PTR record.
+    pub ptr: CheckSeries<Ptr>,
+    /// Asking for the addresses of its names, from connect on.
+    pub confirmation: CheckSeries<Confirmation>,
+    /// Evaluating SPF.
+    pub spf: CheckSeries<SpfResult>,
+    /// Verifying signatures; the time is that for fetching the keys.
+    pub dkim: CheckSeries<Authentication>,
+}
+
+/// Milter connections.
+#[derive(Debug)]
+pub struct Connections {
+    /// Those that are open.
+    pub open: IntGauge,
+    /// Those of them with a mail transaction under way.
+    pub in_transaction: IntGauge,
+    /// `limits.connections`.
+    pub limit: IntGauge,
+    /// Closed at once, because there are too many.
+    pub over_limit: IntCounter,
+    /// Closed at once, because `allow_peers` does not name the host.
+    pub strangers: IntCounter,
+}
+
+/// A milter connection that is open. Dropping it tells that it is not any more.
+#[derive(Debug)]
+pub struct OpenConnection(());
+
+impl OpenConnection {
+    /// Counts one.
+    pub fn count() -> Self {
+        get().connections.open.inc();
+        Self(())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        get().connections.open.dec();
+    }
+}
+
+/// Configurations read again.
+#[derive(Debug)]
+pub struct Reloads {
+    /// Those in force since.
+    pub success: IntCounter,
+    /// Those that were wrong.
+    pub failure: IntCounter,
+}
+
+#[derive(Debug)]
+struct Messages {
+    ipv6: IntCounter,
+    ipv4: IntCounter,
+    local: IntCounter,
+}
+
+/// Those at which an MTA can be made to wait.
+#[derive(Debug)]
+struct Stages {
+    rcpt: Histogram,
+    end_of_headers: Histogram,
+    end_of_message: Histogram,
+}
+
+impl Metrics {
+    /// Counts a decision; one on a message counts the message, too.
+    pub(super) fn decided(&self, decision: &Decision<'_>) {
+        let action = decision.action();
+        self.decisions.count(action, decision.rule, decision.mode);
+        if decision.recipient.is_none() {
+            self.messages.count(decision.client);
+        }
+    }
+
+    /// Counts mail that is not checked.
+    pub(super) fn exempt(&self, client: &Client, rule: Rule) {
+        self.decisions.count(Action::Accept, rule, Mode::Enforce);
+        self.messages.count(client);
+    }
+
+    /// Records how long an MTA waited at a stage; at connect and MAIL it never
+    /// does.
+    pub fn waited(&self, stage: Stage, time: Duration) {
+        let histogram = match stage {
+            Stage::Connect | Stage::Mail => return,
+            Stage::Rcpt => &self.stages.rcpt,
+            Stage::EndOfHeaders => &self.stages.end_of_headers,
+            Stage::EndOfMessage => &self.stages.end_of_message,
+        };
+        histogram.observe(time.as_secs_f64());
+    }
+
+    /// The text that Prometheus reads, and its media type.
+    pub fn text(&self) -> (Vec<u8>, String) {
+        let encoder = TextEncoder::new();
+        let mut text = Vec::new();
+        if let Err(error) = encoder.encode(&self.registry.gather(), &mut text) {
+            tracing::error!("metrics can't be written: {error}");
+        }
+        (text, encoder.format_type().to_owned())
+    }
+}
+
+impl Messages {
+    fn count(&self, client: &Client) {
+        match client.addr {
+            ClientAddr::V6(_) => self.ipv6.inc(),
+            ClientAddr::V4(_) => self.ipv4.inc(),
+            ClientAddr::Local => self.local.inc(),
+        }
+    }
+}
+
+impl Metrics {
+    fn new() -> Self {
+        let make = Make::default();
+        build_info(&make);
+        Self {
+            decisions: Decisions::new(&make),
+            messages: messages(&make),
+            stages: stages(&make),
+            checks: checks(&make),
+            body_bytes: make.counter(
+                "sixgate_body_bytes_total",
+                "Octets of message bodies that MTAs sent",
+            ),
+            connections: connections(&make),
+            reloads: reloads(&make),
+            log_lines_lost: make.counter(
+                "sixgate_log_lines_lost_total",
+                "Log lines lost because the log did not take them in time",
+            ),
+            opt_in_domains: make.gauges(
+                "sixgate_opt_in_domains",
+                "Domains that an opt-in source has",
+                "source",
+            ),
+            opt_in_age: make.real_gauges(
+                "sixgate_opt_in_age_seconds",
+                "Time since an opt-in source was read or answered",
+                "source",
+            ),
+            opt_in_stale: make.gauges(
+                "sixgate_opt_in_stale",
+                "1 if an opt-in source is out of reach or wrong, so that what was known last holds",
+                "source",
+            ),
+            registry: make.registry,
+        }
+    }
+}
+
+fn build_info(make: &Make) {
+    let info = make.gauges(
+        "sixgate_build_info",
+        "Always 1; the version of the program",
+        "version",
+    );
+    info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+}
+
+fn messages(make: &Make) -> Messages {
+    let family = make.counters(
+        "sixgate_messages_total",
+        "Messages by the family of the client; where a whole connection is not checked, \
+         connections",
+        &["family"],
+    );
+    Messages {
+        ipv6: family.with_label_values(&["ipv6"]),
+        ipv4: family.with_label_values(&["ipv4"]),
+        local: family.with_label_values(&["local"]),
+    }
+}
+
+fn stages(make: &Make) -> Stages {
+    let stage = make.histograms(
+        "sixgate_stage_seconds",
+        "How long an MTA waited for an answer",
+        "stage",
+    );
+    let of = |name: Stage| stage.with_label_values(&[name.to_string()]);
+    Stages {
+        rcpt: of(Stage::Rcpt),
+        end_of_headers: of(Stage::EndOfHeaders),
+        end_of_message: of(Stage::EndOfMessage),
+    }
+}
+
+fn checks(make: &Make) -> Checks {
+    let results = make.counters(
+        "sixgate_checks_total",
+        "Finished checks by their result",
+        &["check", "result"],
+    );
+    let seconds = make.histograms(
+        "sixgate_check_seconds",
+        "How long a check took, whether or not anybody waited for it",
+        "check",
+    );
+    Checks {
+        opt_in: CheckSeries::new(&results, &seconds),
+        ptr: CheckSeries::new(&results, &seconds),
+        confirmation: CheckSeries::new(&results, &seconds),
+        spf: CheckSeries::new(&results, &seconds),
+        dkim: CheckSeries::new(&results, &seconds),
+    }
+}
+
+fn connections(make: &Make) -> Connections {
+    let states = make.gauges("sixgate_connections", "Milter connections", "state");
+    let refused = make.counters(
+        "sixgate_connections_refused_total",
+        "Milter connections closed at once",
+        &["reason"],
+    );
+    Connections {
+        open: states.with_label_values(&["open"]),
+        in_transaction: states.with_label_values(&["in-transaction"]),
+        limit: make.gauge(
+            "sixgate_connections_limit",
+            "How many milter connections may be open",
+        ),
+        over_limit: refused.with_label_values(&["limit"]),
+        strangers: refused.with_label_values(&["stranger"]),
+    }
+}
+
+fn reloads(make: &Make) -> Reloads {
+    let results = make.counters(
+        "sixgate_config_reloads_total",
+        "Configurations read again",
+        &["result"],
+    );
+    Reloads {
+        success: results.with_label_values(&["success"]),
+        failure: results.with_label_values(&["failure"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_name_is_listed_and_prometheus_finds_it() {
+        let metrics = Metrics::new();
+        metrics.opt_in_domains.with_label_values(&["file"]).set(1);
+        metrics.opt_in_stale.with_label_values(&["file"]).set(0);
+        metrics.opt_in_age.with_label_values(&["file"]).set(1.0);
+        let (text, media_type) = metrics.text();
+        let text = String::from_utf8(text).unwrap();
+        let types = text.lines().filter_map(|l| l.strip_prefix("# TYPE "));
+        let names: BTreeSet<&str> = types.filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(names, BTreeSet::from(NAMES));
+        assert!(media_type.starts_with("text/plain"), "{media_type}");
+    }
+
+    #[test]
+    fn a_series_that_an_alert_needs_is_there_before_its_first_event() {
+        let (text, _) = Metrics::new().text();
+        let text = String::from_utf8(text).unwrap();
+        for series in [
+            r#"sixgate_decisions_total{action="defer",mode="enforce",rule="auth-temperror"} 0"#,
+            r#"sixgate_decisions_total{action="accept",mode="observe",rule="spf-pass"} 0"#,
+            r#"sixgate_checks_total{check="ptr",result="temperror"} 0"#,
+            r#"sixgate_checks_total{check="spf",result="softfail"} 0"#,
+            r#"sixgate_config_reloads_total{result="failure"} 0"#,
+            r#"sixgate_connections_refused_total{reason="limit"} 0"#,
+        ] {
+            assert!(text.lines().any(|line| line == series), "{series}");
+        }
+        assert!(!text.contains(r#"action="accept",mode="enforce",rule="no-ptr""#));
+    }
+}

@@ -1,0 +1,22 @@
+//! Panics, told in the log.
+
+use std::panic::{self, PanicHookInfo};
+
+/// Has panics told in the log, one line each, in place of the runtime's way.
+pub fn log_panics() {
+    panic::set_hook(Box::new(|panic| tracing::error!("{}", describe(panic))));
+}
+
+/// What is in the message may come from a peer; the log escapes it.
+fn describe(panic: &PanicHookInfo<'_>) -> String {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let place = match panic.location() {
+        Some(location) => location.to_string(),
+        None => "an unknown place".to_owned(),
+    };
+    format!(
+        "internal error at {place}: {}; what it happened in ends with a temporary failure, the \
+         rest goes on",
+        message.escape_default()
+    )
+}

@@ -1,0 +1,16 @@
+#!/bin/bash
+# The inside of run.sh's namespace: a network without a way out, whose resolver
+# is the bench's own.
+set -euo pipefail
+
+mount -t tmpfs -o mode=755 tmpfs /mnt
+export TMPDIR=/mnt
+echo 'nameserver 127.0.0.1' >/mnt/resolv.conf
+mount --bind /mnt/resolv.conf /etc/resolv.conf
+ip link set lo up
+# What connects to it comes from it, and has reverse DNS.
+ip address add 2001:db8:1::25/128 dev lo
+ulimit -n "$(ulimit -Hn)"
+export PATH="$PATH:/usr/sbin:/sbin" PYTHONDONTWRITEBYTECODE=1
+# Debian's, which has its matplotlib.
+exec /usr/bin/python3 "$(dirname "$0")/runner/bench.py" "$@"

@@ -1,0 +1,155 @@
+//! An opt-in list of a million domains beside a plain hash set: how long it
+//! takes to load, how much memory a domain takes, how long a look-up takes. Ten
+//! million are loaded once. Times are those of the processor, so that a busy
+//! machine does not matter much.
+//!
+//! `cargo bench --bench opt_in_list`
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike,
+};
+use sixgate::{
+    address::Domain,
+    opt_in::{files, list::List},
+};
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    hint::black_box,
+    io::{BufRead, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+const MILLION: usize = 1_000_000;
+
+fn opt_in_list(criterion: &mut Criterion) {
+    let folder = TempDir::new().expect("a folder");
+    let file = write_list(folder.path(), MILLION);
+    let octets = fs::metadata(&file).expect("a file").len() as f64 / MILLION as f64 - 1.0;
+    eprintln!("names of {octets:.1} octets on average");
+    let list = weigh("List", MILLION, || load_list(&file));
+    let set = weigh("HashSet<String>", MILLION, || load_set(&file));
+    load(criterion, &file);
+    look_up(criterion, &list, &set);
+    drop((list, set));
+    let file = write_list(folder.path(), 10 * MILLION);
+    drop(weigh("List", 10 * MILLION, || load_list(&file)));
+}
+
+fn load(criterion: &mut Criterion, file: &PathBuf) {
+    let mut group = criterion.benchmark_group("load a million");
+    group.sample_size(10);
+    group.bench_function("List", |b| {
+        b.iter_custom(|times| busy(times, || load_list(file)))
+    });
+    group.bench_function("HashSet<String>", |b| {
+        b.iter_custom(|times| busy(times, || load_set(file)))
+    });
+    group.finish();
+}
+
+fn look_up(criterion: &mut Criterion, list: &List, set: &HashSet<String>) {
+    // Spread over the whole list, so that the processor's caches help as little
+    // as they will.
+    let some = (0..1 << 16).map(|n| n * 7919 % MILLION);
+    let hits: Vec<Domain> = some.clone().map(|n| domain(&name(n))).collect();
+    let misses: Vec<Domain> = some.map(|n| domain(&name(n + 10 * MILLION))).collect();
+    for (what, asked) in [("hit", &hits), ("miss", &misses)] {
+        let mut group = criterion.benchmark_group(format!("{what} in a million"));
+        let mut next = asked.iter().cycle();
+        let mut next = || black_box(next.next().expect("it has no end"));
+        group.bench_function("List", |b| {
+            b.iter_custom(|times| busy(times, || list.ask(next())))
+        });
+        group.bench_function("HashSet<String>", |b| {
+            b.iter_custom(|times| busy(times, || set.contains(next().as_str())))
+        });
+        group.finish();
+    }
+}
+
+fn load_list(file: &PathBuf) -> List {
+    files::read(std::slice::from_ref(file)).expect("a good list")
+}
+
+fn load_set(file: &PathBuf) -> HashSet<String> {
+    let lines = BufReader::new(File::open(file).expect("a file")).lines();
+    lines.map(|line| line.expect("a line")).collect()
+}
+
+/// How long the processor takes to do something so many times.
+fn busy<T>(times: u64, mut work: impl FnMut() -> T) -> Duration {
+    let start = processor_time();
+    for _ in 0..times {
+        black_box(work());
+    }
+    processor_time() - start
+}
+
+fn processor_time() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("Linux");
+    let micros = [usage.user_time(), usage.system_time()].map(|time| time.num_microseconds());
+    Duration::from_micros(micros.iter().sum::<i64>().unsigned_abs())
+}
+
+fn weigh<T>(what: &str, domains: usize, make: impl FnOnce() -> T) -> T {
+    let before = resident();
+    let start = processor_time();
+    let made = make();
+    let elapsed = processor_time() - start;
+    let octets = (resident() - before) as f64 / domains as f64;
+    eprintln!("{what}, {domains} domains: {elapsed:.2?}, {octets:.1} octets a domain");
+    made
+}
+
+/// Octets of this process in memory.
+fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number
+        .and_then(|kib| kib.parse::<usize>().ok())
+        .expect("a number")
+        * 1024
+}
+
+fn write_list(folder: &Path, domains: usize) -> PathBuf {
+    let file = folder.join(format!("{domains}.list"));
+    let mut out = BufWriter::new(File::create(&file).expect("a file"));
+    for n in 0..domains {
+        writeln!(out, "{}", name(n)).expect("room on the disk");
+    }
+    out.flush().expect("room on the disk");
+    file
+}
+
+/// Names of 8 to 24 octets, all different, in no order.
+fn name(n: usize) -> String {
+    const LETTERS: &[u8] = b"etaoinsrhldcumfpgwybvkxjqz";
+    const TOP_LEVEL: [&str; 6] = ["com", "de", "net", "org", "co.uk", "example"];
+    let mut name = String::new();
+    let mut rest = n;
+    while rest > 0 || name.len() < 4 {
+        name.push(char::from(LETTERS[rest % 26]));
+        rest /= 26;
+    }
+    let mut noise = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    name.push('-');
+    for _ in 0..noise % 12 {
+        name.push(char::from(LETTERS[noise % 26]));
+        noise /= 7;
+    }
+    name.push_str("x.");
+    name + TOP_LEVEL[n % 6]
+}
+
+fn domain(name: &str) -> Domain {
+    Domain::parse(name).expect("a domain")
+}
+
+criterion_group!(benches, opt_in_list);
+criterion_main!(benches);

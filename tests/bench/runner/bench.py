@@ -1,0 +1,158 @@
+"""Runs the cells and writes docs/benchmarks.md. Started by run.sh."""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import subprocess
+
+import growth
+import measure
+import plots
+import postfix
+import profiles
+import tables
+from cells import CELLS
+from peers import PEERS, ROOT
+
+RESULTS = ROOT / "docs/benchmarks.json"
+QUICK_RESULTS = ROOT / "target/bench/quick.json"
+
+
+def main():
+    arguments = parsed()
+    run = {"machine": machine(arguments), "results": {}, "growth": {}, "profile": {}}
+    with measure.resolver():
+        if "compare" in arguments.parts:
+            run["results"] = compare(arguments)
+        if "growth" in arguments.parts:
+            run["growth"] = {axis.name: growth.run(axis, arguments.quick) for axis in growth.AXES}
+            run["results"] |= million(run["growth"])
+        if "profile" in arguments.parts:
+            run["profile"] = profiles.run(arguments.quick)
+        if "postfix" in arguments.parts:
+            run["results"] |= postfix.run(500 if arguments.quick else 3000, arguments.repeat)
+    finish(run, arguments)
+
+
+def parsed() -> argparse.Namespace:
+    words = lambda text: text.split(",")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="short runs, nothing in docs/ changes")
+    parser.add_argument("--parts", type=words, default=["compare", "growth", "profile", "postfix"])
+    parser.add_argument("--only", type=words, help="these cells", metavar="CELL,...")
+    parser.add_argument("--peers", type=words, help="these milters", metavar="NAME,...")
+    parser.add_argument("--repeat", type=int, help="how often (5; quick: 1)")
+    parser.add_argument("--seconds", type=float, help="of one run (3; quick: 1)")
+    parser.add_argument("--list", action="store_true", help="the cells, and nothing else")
+    arguments = parser.parse_args()
+    arguments.repeat = arguments.repeat or (1 if arguments.quick else 5)
+    arguments.seconds = arguments.seconds or (1.0 if arguments.quick else 3.0)
+    if arguments.list:
+        parser.exit(message="".join(f"{cell.name:16} {cell.title}\n" for cell in CELLS))
+    return arguments
+
+
+def compare(arguments: argparse.Namespace) -> dict:
+    """Cell by cell, each repetition with every milter in turn."""
+    results = {}
+    for cell in CELLS:
+        if arguments.only and cell.name not in arguments.only:
+            continue
+        names = [name for name in cell.peers if name in (arguments.peers or PEERS)]
+        results[cell.name] = {name: [] for name in names}
+        for _ in range(arguments.repeat):
+            for name in names:
+                measured = one(cell, name, arguments.seconds)
+                results[cell.name][name].append(measured)
+                print(f"  {cell.name} {name}: {told(measured)}", flush=True)
+    return results
+
+
+def one(cell, name: str, seconds: float) -> dict:
+    if cell.idle:
+        return measure.idle_cell(PEERS[name], cell.connections)
+    options = cell.options(seconds)
+    return measure.message_cell(PEERS[name], cell.scenario, cell.outcome, options, cell.warm_up())
+
+
+def told(measured: dict) -> str:
+    shown = ("cpu_seconds_per_1000", "rate", "p50_ms", "p99_ms", "idle_rss_mb", "peak_rss_mb")
+    return " ".join(f"{name}={measured[name]:.4g}" for name in shown if name in measured)
+
+
+def million(grown: dict) -> dict:
+    """What the targets say of a million domains."""
+    steps = [m for m in grown.get("domains", []) if m["step"] == 1_000_000]
+    return {"growth-domains-1000000": {"sixgate": steps}} if steps else {}
+
+
+def finish(run: dict, arguments: argparse.Namespace):
+    if arguments.quick:
+        QUICK_RESULTS.write_text(as_json(run))
+        print(tables.comparison(run["results"]))
+    else:
+        run = with_the_rest(run)
+        RESULTS.write_text(as_json(run))
+        plots.write(run)
+        tables.write(run)
+    print()
+    print(tables.targets(run["results"]))
+
+
+def as_json(run: dict) -> str:
+    return json.dumps(rounded(run), indent=1) + "\n"
+
+
+def rounded(value):
+    """No figure is known to more than four digits."""
+    match value:
+        case float():
+            return float(f"{value:.4g}")
+        case dict():
+            return {name: rounded(one) for name, one in value.items()}
+        case list():
+            return [rounded(one) for one in value]
+    return value
+
+
+def with_the_rest(run: dict) -> dict:
+    """A run of some parts or cells leaves the others' results as they are."""
+    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"results": {}, "growth": {}}
+    measured = {axis: steps for axis, steps in run["growth"].items() if steps}
+    return {
+        "machine": run["machine"],
+        "results": old["results"] | run["results"],
+        "growth": old["growth"] | measured,
+        "profile": run["profile"] or old.get("profile", {}),
+    }
+
+
+def machine(arguments: argparse.Namespace) -> dict[str, str]:
+    cpus = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in cpus if "model name" in line), "unknown")
+    return {
+        "date": datetime.date.today().isoformat(),
+        "sixgate": output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "machine": f"{model}, {os.cpu_count()} cores, Linux {platform.release()}",
+        "load average at the start": f"{os.getloadavg()[0]:.1f}",
+        "compiler": output("rustc", "--version"),
+        "peers": ", ".join([*debian(), "spf-milter 0.7.0-alpha.1", "dkim-milter 0.2.0-alpha.1"]),
+        "runs": f"{arguments.repeat} repetitions of {arguments.seconds:g} s, medians",
+    }
+
+
+def debian() -> list[str]:
+    packages = ["rspamd", "opendkim", "pyspf-milter", "unbound", "postfix"]
+    listed = output("dpkg-query", "-W", "-f", "${Package} ${Version}\n", *packages)
+    return listed.splitlines()
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

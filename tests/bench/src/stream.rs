@@ -1,0 +1,46 @@
+//! Where a milter listens, and the way there.
+
+use std::{io, net::SocketAddr, path::PathBuf, str::FromStr};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+
+/// A stream to a milter.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+/// Where a milter listens.
+#[derive(Clone)]
+pub enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("unix", path)) => Ok(Self::Unix(path.into())),
+            Some(("inet", address)) => match address.parse() {
+                Ok(address) => Ok(Self::Tcp(address)),
+                Err(_) => Err("an address and a port have to follow inet:".to_owned()),
+            },
+            _ => Err("it begins with unix: or inet:".to_owned()),
+        }
+    }
+}
+
+impl Address {
+    pub async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+            Self::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The configuration, the lists that it names, the sockets, and how it is told.
+
+use super::world::{NO_MTA, Shared, World, examine, free_port};
+use libtest_mimic::Trial;
+use std::{fs, net::TcpListener, process::Command, thread};
+use tempfile::TempDir;
+
+/// A trial for each.
+pub(crate) fn trials() -> Vec<Trial> {
+    let world = Shared::default();
+    let trial = |name: &str, test: fn(&World)| {
+        let world = world.clone();
+        Trial::test(name.to_owned(), move || {
+            test(&world);
+            Ok(())
+        })
+    };
+    vec![
+        trial(
+            "a configuration that is wrong is the only finding",
+            wrong_configuration,
+        ),
+        trial(
+            "a configuration that is not there is no input",
+            no_configuration,
+        ),
+        trial(
+            "what a configuration may not mean is a warning",
+            doubtful_configuration,
+        ),
+        trial("a socket that answers is told", a_socket_that_answers),
+        trial(
+            "a socket that nobody serves is told",
+            a_socket_that_nobody_serves,
+        ),
+        trial(
+            "a socket of another program is told",
+            a_socket_of_another_program,
+        ),
+        trial("a socket that closes at once is told", a_socket_that_closes),
+        trial(
+            "for people there is a line a finding and one for what to do",
+            for_people,
+        ),
+        trial("lists are told with their age", lists),
+        trial("a list that can't be read is a problem", a_broken_list),
+        trial("a server that is asked for opt-ins is tried", servers),
+    ]
+}
+
+fn wrong_configuration(world: &World) {
+    let found = world.examine("listen: nowhere\n", &[], "");
+    assert_eq!(found.exit, Some(78));
+    assert_eq!(found.findings.len(), 1);
+    assert_eq!(found.findings[0]["check"], "config");
+    assert_eq!(found.findings[0]["level"], "problem");
+}
+
+fn no_configuration(_: &World) {
+    let found = examine("/nonexistent/milter.yaml".as_ref(), &[], "");
+    assert_eq!(found.exit, Some(66));
+    assert_eq!(found.findings[0]["level"], "problem");
+}
+
+fn doubtful_configuration(world: &World) {
+    let found = world.examine(
+        "listen: inet:127.0.0.1:{port}\nmode: observe\n",
+        &NO_MTA,
+        "",
+    );
+    found.has("config", "warning", "mode: observe refuses nothing");
+    found.has("opt-in", "warning", "no domain has opted in");
+}
+
+fn a_socket_that_answers(world: &World) {
+    let found = world.examine("listen: \"unix:{queue}/private.sock\"\n", &NO_MTA, "");
+    found.has("socket", "ok", "answers the milter negotiation (version 6)");
+}
+
+fn a_socket_that_nobody_serves(world: &World) {
+    let yaml = format!(
+        "listen: [\"inet:127.0.0.1:{}\", \"unix:{{queue}}/none.sock\"]\n",
+        free_port()
+    );
+    let found = world.examine(&yaml, &NO_MTA, "");
+    found.has("socket", "problem", "nobody listens");
+    found.has("socket", "problem", "none.sock: there is no such socket");
+}
+
+/// Takes one connection and says this.
+fn another_program(says: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        std::io::Write::write_all(&mut stream, says).expect("it is read");
+        // As a program does that waits for an answer.
+        let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
+    });
+    port
+}
+
+fn a_socket_of_another_program(world: &World) {
+    let port = another_program(b"220 mx.example.org ESMTP\r\n");
+    let found = world.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
+    found.has("socket", "problem", "the answer is not a milter's");
+}
+
+fn a_socket_that_closes(world: &World) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || drop(listener.accept()));
+    let found = world.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
+    found.has(
+        "socket",
+        "problem",
+        "the connection is closed without an answer",
+    );
+}
+
+fn for_people(world: &World) {
+    let directory = TempDir::new().expect("a folder");
+    let config = directory.path().join("milter.yaml");
+    let text = "listen: inet:127.0.0.1:1\ndns: {servers: [\"{dns}\"]}\n";
+    fs::write(&config, world.fill(text)).expect("a configuration");
+    let output = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(["doctor", "-c"])
+        .arg(config)
+        .args(NO_MTA)
+        .output()
+        .expect("the program runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let socket =
+        "problem  socket       inet:127.0.0.1:1: nobody listens\n                      -> start it";
+    assert!(text.contains(socket), "{text}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains(" problems, "),
+        "{output:?}"
+    );
+}
+
+fn lists(world: &World) {
+    let folder = TempDir::new().expect("a folder");
+    let list = folder.path().join("customers.list");
+    fs::write(&list, "example.org\n.example.net\n!example.com\n").expect("a list");
+    let yaml = format!(
+        "listen: inet:127.0.0.1:{{port}}\nopt_in: {{domains: [a.example], files: [{}]}}\n",
+        list.display()
+    );
+    let found = world.examine(&yaml, &NO_MTA, "");
+    found.has("opt-in", "ok", "domains: 1 entry");
+    found.has("opt-in", "ok", "file: 3 entries, changed 0 s ago");
+}
+
+fn a_broken_list(world: &World) {
+    let folder = TempDir::new().expect("a folder");
+    let list = folder.path().join("customers.list");
+    fs::write(&list, "example.org\nno domain\n").expect("a list");
+    let yaml = format!(
+        "listen: inet:127.0.0.1:{{port}}\nopt_in: {{files: [{}]}}\n",
+        list.display()
+    );
+    let arguments = [NO_MTA.as_slice(), &["--dns"]].concat();
+    let found = world.examine(&yaml, &arguments, "");
+    found.has("opt-in", "problem", "customers.list:2");
+    found.has("domains", "warning", "a list of opt-ins can't be read");
+}
+
+fn servers(world: &World) {
+    let table = [
+        ("up.example", "ok", "dns-zone: it answers"),
+        ("down.example", "problem", "dns-zone: it can't tell"),
+    ];
+    for (zone, level, words) in table {
+        let yaml = format!("listen: inet:127.0.0.1:{{port}}\nopt_in: {{dns_zone: {zone}}}\n");
+        world
+            .examine(&yaml, &NO_MTA, "")
+            .has("opt-in", level, words);
+    }
+}

@@ -1,0 +1,213 @@
+//! The DNS servers, and the walk over domains.
+
+use super::world::{NO_MTA, Shared, World};
+use libtest_mimic::Trial;
+use std::net::UdpSocket;
+
+/// A trial for each.
+pub(crate) fn trials() -> Vec<Trial> {
+    let world = Shared::default();
+    let trial = |name: &str, test: fn(&World)| {
+        let world = world.clone();
+        Trial::test(name.to_owned(), move || {
+            test(&world);
+            Ok(())
+        })
+    };
+    vec![
+        trial(
+            "a dns server that answers is told with its speed",
+            a_server_that_answers,
+        ),
+        trial("one dead dns server of two is a warning", one_dead_server),
+        trial("without any dns server nothing works", no_server),
+        trial("a dns server that refuses is told", a_server_that_refuses),
+        trial("reverse names that are kept back are a problem", kept_back),
+        trial("a mute domain is tried out", a_mute_domain),
+        trial(
+            "too many dns servers for one stage are a warning",
+            too_many_servers,
+        ),
+        trial("both kinds of mismatch are told", both_mismatches),
+        trial(
+            "a 450 or observe mode makes a bounce a delay",
+            milder_mismatches,
+        ),
+        trial("a list of domains that is not there is no input", no_list),
+    ]
+}
+
+const LISTEN: &str = "listen: inet:127.0.0.1:{port}\nopt_in: {domains: [both.example]}\n";
+
+fn a_server_that_answers(world: &World) {
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    let words = format!("{} answers in", world.dns.address());
+    found.has("dns-servers", "ok", &words);
+    found.has("reverse-dns", "ok", "2001:4860:4860::8888 is dns.google");
+    // It knows no root zone.
+    found.has("dnssec", "ok", "can't be told from here");
+    found.has(
+        "mute-domain",
+        "ok",
+        "1 server(s) x 1 attempts x 500ms = 500ms",
+    );
+}
+
+/// A port that swallows every question. Kept open as long as the test runs.
+fn mute_server() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").expect("a port")
+}
+
+fn one_dead_server(world: &World) {
+    let mute = mute_server();
+    let address = mute.local_addr().expect("an address");
+    let yaml = format!("{LISTEN}dns: {{servers: [\"{address}\", \"{{dns}}\"], timeout: 200ms}}\n");
+    let found = world.examine(&yaml, &NO_MTA, "");
+    found.has(
+        "dns-servers",
+        "warning",
+        &format!("{address} does not answer: time-out"),
+    );
+    found.has("dns-servers", "ok", "answers in");
+}
+
+fn no_server(world: &World) {
+    let mute = mute_server();
+    let address = mute.local_addr().expect("an address");
+    let yaml = format!("{LISTEN}dns: {{servers: [\"{address}\"], timeout: 200ms}}\n");
+    let arguments = [NO_MTA.as_slice(), &["--dns"]].concat();
+    let found = world.examine(&yaml, &arguments, "");
+    found.has(
+        "dns-servers",
+        "problem",
+        &format!("{address} does not answer: time-out"),
+    );
+    found.has("domains", "warning", "no domain was asked for");
+}
+
+fn a_server_that_refuses(_: &World) {
+    let names = [
+        "example.com",
+        "example.net",
+        "example.org",
+        "iana.org",
+        "ietf.org",
+    ];
+    let zone: String = names
+        .iter()
+        .map(|name| format!("{name} REFUSED\n"))
+        .collect();
+    let world = World::start_with(&zone);
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    found.has("dns-servers", "problem", "does not answer: REFUSED");
+}
+
+fn kept_back(_: &World) {
+    let world = World::start_with("dns.google AAAA 2001:4860:4860::8888\n");
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    found.has(
+        "reverse-dns",
+        "problem",
+        "dns.google leads to 2001:4860:4860::8888, but",
+    );
+}
+
+fn a_mute_domain(world: &World) {
+    let arguments = [NO_MTA.as_slice(), &["--mute", "mute.example"]].concat();
+    let found = world.examine(LISTEN, &arguments, "");
+    found.has(
+        "mute-domain",
+        "ok",
+        "mail from mute.example is deferred after",
+    );
+    let arguments = [NO_MTA.as_slice(), &["--mute", "four.example"]].concat();
+    let found = world.examine(LISTEN, &arguments, "");
+    found.has("mute-domain", "ok", "four.example is not mute");
+}
+
+fn too_many_servers(world: &World) {
+    let mute = mute_server();
+    let address = mute.local_addr().expect("an address");
+    let yaml = format!(
+        "{LISTEN}dns: {{servers: [\"{{dns}}\", \"{address}\"], timeout: 600ms}}\nlimits: {{stage_timeout: 1s}}\n"
+    );
+    let found = world.examine(&yaml, &NO_MTA, "");
+    found.has(
+        "mute-domain",
+        "warning",
+        "the last server may never be asked",
+    );
+}
+
+const OPTED_IN: &str = "listen: inet:127.0.0.1:{port}\n\
+     opt_in: {domains: [both.example, four.example, null.example, gone.example, halfway.example]}\n";
+
+fn both_mismatches(world: &World) {
+    let list = "# ours\nitself.example\nnull.example\nbroken.example # a comment\nBOTH.example.\nlocalhost\n";
+    let arguments = [NO_MTA.as_slice(), &["--domains", "-"]].concat();
+    let found = world.examine(OPTED_IN, &arguments, list);
+    let table = [
+        (
+            "problem",
+            "itself.example has not opted in, but its MX itself.example (2001:db8::26)",
+        ),
+        (
+            "warning",
+            "four.example has opted in, but none of its MX (mx4.both.example)",
+        ),
+        (
+            "warning",
+            "null.example has opted in, but it takes no mail (null MX)",
+        ),
+        (
+            "warning",
+            "gone.example has opted in, but the DNS does not know it",
+        ),
+        (
+            "warning",
+            "broken.example: it can't be told now: MX: SERVFAIL",
+        ),
+        (
+            "warning",
+            "halfway.example: it can't be told now: AAAA of gone.halfway.example",
+        ),
+        ("ok", "7 domain(s) asked for, 6 to look at"),
+    ];
+    for (level, words) in table {
+        found.has("domains", level, words);
+    }
+}
+
+fn milder_mismatches(world: &World) {
+    let arguments = [NO_MTA.as_slice(), &["--domains", "-"]].concat();
+    let table = [
+        (
+            "replies: {not_opted_in: \"450 4.2.1 not yet over IPv6\"}\n",
+            "is delayed until it comes over IPv4",
+        ),
+        (
+            "observe_domains: itself.example\n",
+            "as soon as this is enforced",
+        ),
+        (
+            "mode: observe\n",
+            "as soon as this is enforced, good mail to it is refused",
+        ),
+    ];
+    for (setting, words) in table {
+        let found = world.examine(
+            &format!("{LISTEN}{setting}"),
+            &arguments,
+            "itself.example\n",
+        );
+        found.has("domains", "warning", words);
+    }
+}
+
+fn no_list(_: &World) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(["doctor", "-c", "/dev/null", "--domains", "/nonexistent"])
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(66), "{output:?}");
+}

@@ -1,0 +1,416 @@
+//! Postfix, set up right and wrong.
+
+use super::world::{Examination, Shared, World};
+use libtest_mimic::Trial;
+use std::{fs, path::Path};
+
+/// Why these can't be run here.
+pub(crate) fn obstacle() -> Option<&'static str> {
+    let installed = Path::new("/usr/sbin/postconf").exists();
+    (!installed).then_some("needs Postfix: install postfix")
+}
+
+/// One Postfix and one milter.yaml.
+struct SetUp {
+    label: &'static str,
+    /// Besides what all have.
+    main_cf: &'static str,
+    master_cf: &'static str,
+    yaml: &'static str,
+}
+
+const LISTEN: &str = "listen: [\"inet:127.0.0.1:{port}\", \"unix:{queue}/sixgate/milter.sock\"]\n\
+                      opt_in: {domains: [example.org]}\n";
+const ATTACHED: &str = "smtpd_milters = inet:127.0.0.1:{port}\n";
+const SMTP: &str = "smtp inet n - n - - smtpd\n";
+const CHROOTED: &str = "smtp inet n - y - - smtpd\n";
+
+/// What all have.
+const MAIN_CF: &str = "compatibility_level = 3.6
+queue_directory = {queue}
+mynetworks = 127.0.0.0/8 [::1]/128
+mydestination =
+";
+
+/// What may be wrong with how an MTA is attached.
+const ATTACHMENT: [&str; 6] = [
+    "socket",
+    "mta",
+    "attached",
+    "when-down",
+    "protocol",
+    "time-outs",
+];
+
+const fn set_up(label: &'static str, main_cf: &'static str, master_cf: &'static str) -> SetUp {
+    SetUp {
+        label,
+        main_cf,
+        master_cf,
+        yaml: LISTEN,
+    }
+}
+
+const RIGHT: [SetUp; 9] = [
+    set_up("as in the documentation", ATTACHED, SMTP),
+    set_up("chrooted, by TCP", ATTACHED, CHROOTED),
+    set_up(
+        "with a name for the address",
+        "smtpd_milters = inet:localhost:{port}\n",
+        SMTP,
+    ),
+    set_up(
+        "with options for the milter",
+        "smtpd_milters = { inet:127.0.0.1:{port}, default_action = tempfail }\n\
+         milter_default_action = accept\n",
+        SMTP,
+    ),
+    set_up(
+        "by a parameter of its own",
+        "gate = inet:127.0.0.1:{port}\nsmtpd_milters = $gate\n",
+        SMTP,
+    ),
+    set_up(
+        "in master.cf alone",
+        "",
+        "smtp inet n - n - - smtpd\n  -o smtpd_milters=inet:127.0.0.1:{port}\n",
+    ),
+    set_up(
+        "behind postscreen",
+        ATTACHED,
+        "smtp inet n - n - 1 postscreen\nsmtpd pass - - n - - smtpd\n",
+    ),
+    set_up(
+        "with submission, where users log in",
+        ATTACHED,
+        "smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd\n  -o smtpd_sasl_auth_enable=yes\n",
+    ),
+    set_up(
+        "with a content filter that comes back without milters",
+        ATTACHED,
+        "smtp inet n - n - - smtpd\n127.0.0.1:10025 inet n - n - - smtpd\n  -o smtpd_milters=\n",
+    ),
+];
+
+const RIGHT_BY_UNIX: [SetUp; 3] = [
+    set_up(
+        "chrooted, as seen from there",
+        "smtpd_milters = unix:/sixgate/milter.sock\n",
+        CHROOTED,
+    ),
+    set_up(
+        "by the whole path",
+        "smtpd_milters = unix:{queue}/sixgate/milter.sock\n",
+        SMTP,
+    ),
+    set_up(
+        "by a path in the queue",
+        "smtpd_milters = unix:sixgate/milter.sock\n",
+        SMTP,
+    ),
+];
+
+/// A set-up, and the finding that it must bring: check, level and words.
+type Wrong = (SetUp, &'static str, &'static str, &'static str);
+
+fn wrong() -> Vec<Wrong> {
+    vec![
+        (
+            set_up("without sixgate", "", SMTP),
+            "attached",
+            "problem",
+            "main.cf: smtpd_milters = : smtp inet does not ask sixgate",
+        ),
+        (
+            set_up(
+                "with another port",
+                "smtpd_milters = inet:127.0.0.1:1\n",
+                SMTP,
+            ),
+            "attached",
+            "problem",
+            "smtpd_milters = inet:127.0.0.1:1: smtp inet does not ask sixgate",
+        ),
+        (
+            set_up(
+                "taken off in master.cf",
+                ATTACHED,
+                "smtp inet n - n - - smtpd\n  -o smtpd_milters=\n",
+            ),
+            "attached",
+            "problem",
+            "master.cf: smtp inet: smtpd_milters = : smtp inet does not ask",
+        ),
+        (
+            set_up(
+                "with milters switched off",
+                ATTACHED,
+                "smtp inet n - n - - smtpd\n  -o receive_override_options=no_milters\n",
+            ),
+            "attached",
+            "problem",
+            "no_milters",
+        ),
+        (
+            set_up(
+                "behind another milter",
+                "smtpd_milters = inet:127.0.0.1:1, inet:127.0.0.1:{port}\n",
+                SMTP,
+            ),
+            "attached",
+            "warning",
+            "1 milter(s) before sixgate",
+        ),
+        (
+            set_up(
+                "with milters by client",
+                "smtpd_milters = inet:127.0.0.1:{port}\nsmtpd_milter_maps = cidr:/x\n",
+                SMTP,
+            ),
+            "attached",
+            "warning",
+            "smtpd_milter_maps",
+        ),
+        (
+            set_up(
+                "accepting while sixgate is down",
+                "smtpd_milters = inet:127.0.0.1:{port}\nmilter_default_action = accept\n",
+                SMTP,
+            ),
+            "when-down",
+            "problem",
+            "main.cf: milter_default_action = accept: mail comes in unchecked",
+        ),
+        (
+            set_up(
+                "accepting for this milter",
+                "smtpd_milters = { inet:127.0.0.1:{port}, default_action=accept }\n",
+                SMTP,
+            ),
+            "when-down",
+            "problem",
+            "smtpd_milters has default_action = accept for sixgate",
+        ),
+        (
+            set_up(
+                "bouncing while sixgate is down",
+                "smtpd_milters = inet:127.0.0.1:{port}\nmilter_default_action = reject\n",
+                SMTP,
+            ),
+            "when-down",
+            "problem",
+            "mail is bounced",
+        ),
+        (
+            set_up(
+                "with an old protocol",
+                "smtpd_milters = inet:127.0.0.1:{port}\nmilter_protocol = 2\n",
+                SMTP,
+            ),
+            "protocol",
+            "problem",
+            "milter_protocol = 2: sixgate needs 6",
+        ),
+        (
+            set_up(
+                "without patience",
+                "smtpd_milters = inet:127.0.0.1:{port}\nmilter_command_timeout = 5s\n",
+                SMTP,
+            ),
+            "time-outs",
+            "problem",
+            "milter_command_timeout = 5s",
+        ),
+        (
+            set_up(
+                "chrooted, with the whole path",
+                "smtpd_milters = unix:{queue}/sixgate/milter.sock\n",
+                CHROOTED,
+            ),
+            "reach",
+            "problem",
+            "runs in a chroot",
+        ),
+        (
+            set_up(
+                "not chrooted, with the path of a chroot",
+                "smtpd_milters = unix:/sixgate/milter.sock\n",
+                SMTP,
+            ),
+            "reach",
+            "problem",
+            "runs in no chroot",
+        ),
+        (
+            SetUp {
+                yaml: "listen: unix:{queue}/private.sock\n",
+                ..set_up(
+                    "with a socket for others",
+                    "smtpd_milters = unix:{queue}/private.sock\n",
+                    SMTP,
+                )
+            },
+            "reach",
+            "problem",
+            "is not for the user postfix",
+        ),
+        (
+            set_up(
+                "with submission, where nobody logs in",
+                ATTACHED,
+                "smtp inet n - n - - smtpd\n587 inet n - n - - smtpd\n",
+            ),
+            "submission",
+            "problem",
+            "nobody logs in there",
+        ),
+        (
+            set_up(
+                "with sixgate for local mail",
+                "smtpd_milters = inet:127.0.0.1:{port}\nnon_smtpd_milters = $smtpd_milters\n",
+                SMTP,
+            ),
+            "local-mail",
+            "warning",
+            "non_smtpd_milters has sixgate",
+        ),
+        (
+            set_up(
+                "without IPv6",
+                "smtpd_milters = inet:127.0.0.1:{port}\ninet_protocols = ipv4\n",
+                SMTP,
+            ),
+            "clients",
+            "warning",
+            "no mail comes over IPv6",
+        ),
+        (
+            set_up(
+                "with a network of its own",
+                "smtpd_milters = inet:127.0.0.1:{port}\nmynetworks = [2001:db8::]/32\n",
+                SMTP,
+            ),
+            "exemptions",
+            "problem",
+            "main.cf: mynetworks has 2001:db8::/32, which is not exempt",
+        ),
+        (
+            SetUp {
+                yaml: "listen: inet:127.0.0.1:{port}\nexempt: {networks: [192.0.2.0/24]}\n",
+                ..set_up("exempting IPv4 alone", ATTACHED, SMTP)
+            },
+            "exemptions",
+            "warning",
+            "IPv4 networks alone",
+        ),
+        (
+            SetUp {
+                yaml: "listen: inet:127.0.0.1:{port}\nexempt: {authenticated: false}\n",
+                ..set_up(
+                    "with submission, where a log-in does not exempt",
+                    ATTACHED,
+                    "smtp inet n - n - - smtpd\n587 inet n - n - - smtpd\n  -o smtpd_sasl_auth_enable=yes\n",
+                )
+            },
+            "submission",
+            "problem",
+            "exempt.authenticated is false",
+        ),
+        (
+            SetUp {
+                yaml: "listen: inet:127.0.0.1:{port}\nmode: observe\n",
+                ..set_up(
+                    "accepting, while sixgate only observes",
+                    "smtpd_milters = inet:127.0.0.1:{port}\nmilter_default_action = accept\n",
+                    SMTP,
+                )
+            },
+            "when-down",
+            "warning",
+            "mail comes in unchecked",
+        ),
+        (
+            set_up(
+                "with submission alone",
+                ATTACHED,
+                "587 inet n - n - - smtpd\n",
+            ),
+            "attached",
+            "warning",
+            "no smtpd takes mail from the Internet",
+        ),
+    ]
+}
+
+/// A trial for each set-up. The daemon is the same for all; what differs is how
+/// Postfix is set up.
+pub(crate) fn trials() -> Vec<Trial> {
+    let world = Shared::default();
+    let reached = [ATTACHMENT.as_slice(), &["reach"]].concat();
+    let mut trials = vec![
+        trial(&world, "wrong: not there", no_postfix),
+        trial(&world, "its domains are walked", its_domains),
+    ];
+    let right = RIGHT.map(|set_up| (set_up, ATTACHMENT.to_vec()));
+    let by_unix = RIGHT_BY_UNIX.map(|set_up| (set_up, reached.clone()));
+    for (set_up, checks) in right.into_iter().chain(by_unix) {
+        let label = format!("right: {}", set_up.label);
+        let test = move |world: &World| set_up.examine(world, &[]).is_well(&checks);
+        trials.push(trial(&world, &label, test));
+    }
+    for (set_up, check, level, words) in wrong() {
+        let label = format!("wrong: {}", set_up.label);
+        let test = move |world: &World| set_up.examine(world, &[]).has(check, level, words);
+        trials.push(trial(&world, &label, test));
+    }
+    trials
+}
+
+fn trial(world: &Shared, label: &str, test: impl FnOnce(&World) + Send + 'static) -> Trial {
+    let world = world.clone();
+    Trial::test(format!("Postfix / {label}"), move || {
+        test(&world);
+        Ok(())
+    })
+}
+
+impl SetUp {
+    fn examine(&self, world: &World, arguments: &[&str]) -> Examination {
+        let folder = world.folder();
+        let write = |name: &str, text: &str| {
+            fs::write(folder.path().join(name), world.fill(text)).expect(name);
+        };
+        write("main.cf", &format!("{MAIN_CF}{}", self.main_cf));
+        write("master.cf", self.master_cf);
+        write("relay", "both.example OK\nfour.example OK\n");
+        write("virtual", "itself.example\n# nothing\n");
+        let directory = folder.path().to_string_lossy();
+        let arguments = [["--postfix-config", &directory].as_slice(), arguments].concat();
+        world.examine(self.yaml, &arguments, "")
+    }
+}
+
+fn no_postfix(world: &World) {
+    let arguments = ["--postfix-config", "/nonexistent"];
+    let found = world.examine(LISTEN, &arguments, "");
+    found.has("mta", "problem", "/nonexistent");
+}
+
+/// In main.cf, in a table and in a file; a table that can't be listed is told.
+fn its_domains(world: &World) {
+    let main_cf = "smtpd_milters = inet:127.0.0.1:{port}\n\
+                   mydestination = broken.example, localhost\n\
+                   relay_domains = texthash:$config_directory/relay, !no.example\n\
+                   virtual_mailbox_domains = $config_directory/virtual, pcre:/x\n";
+    let found = set_up("with domains", main_cf, SMTP).examine(world, &["--dns"]);
+    found.has("domains", "problem", "both.example has not opted in");
+    found.has("domains", "problem", "itself.example has not opted in");
+    found.has("domains", "warning", "broken.example: it can't be told now");
+    found.has(
+        "domains",
+        "warning",
+        "the domains in pcre:/x can't be listed",
+    );
+    // Those, four.example, and example.org, which opted in.
+    found.has("domains", "ok", "5 domain(s) asked for");
+}

@@ -1,0 +1,197 @@
+//! Sendmail, set up right and wrong: its configuration as m4 makes it.
+
+use super::world::{Examination, Shared, World};
+use libtest_mimic::Trial;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Where `extract-sendmail.sh` has put it.
+fn macros() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sendmail/usr/share/sendmail/cf")
+}
+
+/// Why these can't be run here.
+pub(crate) fn obstacle() -> Option<&'static str> {
+    match (macros().exists(), Path::new("/usr/bin/m4").exists()) {
+        (false, _) => Some("needs Sendmail: run tests/extract-sendmail.sh"),
+        (true, false) => Some("needs m4: install m4"),
+        (true, true) => None,
+    }
+}
+
+const PORTS: &str =
+    "FEATURE(`no_default_msa')\nDAEMON_OPTIONS(`Name=MTA-v6, Family=inet6, Port=smtp')\n";
+const FILTER: &str =
+    "INPUT_MAIL_FILTER(`sixgate', `S=inet:{port}@127.0.0.1, F=T, T=C:10s;S:30s;R:30s;E:5m')\n";
+
+/// What sendmail.mc has, and the finding: check, level and words.
+type Row = (
+    &'static str,
+    String,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+fn rows() -> Vec<Row> {
+    let with = |filter: &str| format!("{PORTS}{filter}");
+    vec![
+        (
+            "right: as in the documentation",
+            with(FILTER),
+            "attached",
+            "ok",
+            "MTA-v6 asks sixgate (sixgate)",
+        ),
+        (
+            "right: by the feature",
+            with("FEATURE(`sixgate', `inet:{port}@127.0.0.1')\n"),
+            "when-down",
+            "ok",
+            "F=T",
+        ),
+        (
+            "right: time-outs",
+            with(FILTER),
+            "time-outs",
+            "ok",
+            "waits 30s",
+        ),
+        (
+            "wrong: without sixgate",
+            with(""),
+            "attached",
+            "problem",
+            "no filter (X line)",
+        ),
+        (
+            "wrong: defined and not used",
+            with("MAIL_FILTER(`sixgate', `S=inet:{port}@127.0.0.1, F=T')\n"),
+            "attached",
+            "problem",
+            "sixgate is not in its InputMailFilters",
+        ),
+        (
+            "wrong: taken off the port",
+            format!(
+                "{FILTER}FEATURE(`no_default_msa')\nDAEMON_OPTIONS(`Name=bare, Family=inet6, Port=smtp, InputMailFilters=')\n"
+            ),
+            "attached",
+            "problem",
+            "bare does not ask sixgate",
+        ),
+        (
+            "wrong: without F=T",
+            with("INPUT_MAIL_FILTER(`sixgate', `S=inet:{port}@127.0.0.1')\n"),
+            "when-down",
+            "problem",
+            "has no F=T: mail comes in unchecked",
+        ),
+        (
+            "wrong: with F=R",
+            with("INPUT_MAIL_FILTER(`sixgate', `S=inet:{port}@127.0.0.1, F=R')\n"),
+            "when-down",
+            "problem",
+            "mail is bounced",
+        ),
+        (
+            "wrong: with little time",
+            with("INPUT_MAIL_FILTER(`sixgate', `S=inet:{port}@127.0.0.1, F=T')\n"),
+            "time-outs",
+            "warning",
+            "waits 10s",
+        ),
+        (
+            "wrong: with too little time",
+            with("INPUT_MAIL_FILTER(`sixgate', `S=inet:{port}@127.0.0.1, F=T, T=R:5s')\n"),
+            "time-outs",
+            "problem",
+            "waits 5s",
+        ),
+        (
+            "wrong: a socket below a folder for everybody",
+            with("INPUT_MAIL_FILTER(`sixgate', `S=local:{queue}/sixgate/milter.sock, F=T')\n"),
+            "reach",
+            "problem",
+            "everybody may write to /tmp",
+        ),
+        (
+            "wrong: without IPv6",
+            format!(
+                "{FILTER}FEATURE(`no_default_msa')\nDAEMON_OPTIONS(`Name=MTA, Family=inet, Port=smtp')\n"
+            ),
+            "clients",
+            "warning",
+            "no port takes mail from the Internet over IPv6",
+        ),
+    ]
+}
+
+/// A trial for each set-up. The daemon is the same for all; what differs is how
+/// Sendmail is set up.
+pub(crate) fn trials() -> Vec<Trial> {
+    let world = Shared::default();
+    let mut trials = vec![trial(&world, "its domains are walked", its_domains)];
+    for (label, mc, check, level, words) in rows() {
+        let test = move |world: &World| examine(world, &mc, &[]).has(check, level, words);
+        trials.push(trial(&world, label, test));
+    }
+    trials
+}
+
+fn trial(world: &Shared, label: &str, test: impl FnOnce(&World) + Send + 'static) -> Trial {
+    let world = world.clone();
+    Trial::test(format!("Sendmail / {label}"), move || {
+        test(&world);
+        Ok(())
+    })
+}
+
+const LISTEN: &str = "listen: [\"inet:127.0.0.1:{port}\", \"unix:{queue}/sixgate/milter.sock\"]\n";
+
+fn examine(world: &World, mc: &str, arguments: &[&str]) -> Examination {
+    let folder = world.folder();
+    let cf = folder.path().join("sendmail.cf");
+    fs::write(folder.path().join("relay-domains"), "itself.example\n").expect("a file");
+    let mc = world
+        .fill(mc)
+        .replace("{folder}", &folder.path().to_string_lossy());
+    fs::write(&cf, make(folder.path(), &mc)).expect("sendmail.cf");
+    let cf = cf.to_string_lossy();
+    let arguments = [["--sendmail-cf", &cf].as_slice(), arguments].concat();
+    world.examine(LISTEN, &arguments, "")
+}
+
+/// What m4 makes of a sendmail.mc, with our feature among Sendmail's own.
+fn make(folder: &Path, mc: &str) -> String {
+    let cf = folder.join("cf");
+    let copied = Command::new("cp").arg("-r").args([&macros(), &cf]).status();
+    assert!(copied.expect("cp").success());
+    let feature = include_str!("../../packaging/sendmail/sixgate.m4");
+    fs::write(cf.join("feature/sixgate.m4"), feature).expect("the feature");
+    let file = folder.join("sendmail.mc");
+    fs::write(&file, format!("OSTYPE(`linux')\n{mc}MAILER(`smtp')\n")).expect("sendmail.mc");
+    let output = Command::new("m4")
+        .arg(format!("-D_CF_DIR_={}/", cf.display()))
+        .args([cf.join("m4/cf.m4"), file])
+        .output()
+        .expect("m4");
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Of class w and of relay-domains.
+fn its_domains(world: &World) {
+    let mc = format!(
+        "{PORTS}{FILTER}LOCAL_DOMAIN(`both.example')\nRELAY_DOMAIN_FILE(`{{folder}}/relay-domains')\n"
+    );
+    let found = examine(world, &mc, &["--dns"]);
+    found.has("domains", "problem", "both.example has not opted in");
+    found.has("domains", "problem", "itself.example has not opted in");
+}

@@ -1,0 +1,144 @@
+//! Milter connections: whatever frames come, in whatever order and pieces, no
+//! message goes on that the policy does not let pass.
+//!
+//! An input is a script: which DNS there is, how octets are cut, and steps, most
+//! of which are frames as an MTA sends them. What is judged are the octets sent
+//! and the octets that came back, read by a codec of its own.
+
+mod judge;
+mod script;
+
+use super::Target;
+use crate::{message::runtime, random::Random, zone::Zone};
+use judge::judge;
+use sixgate::{
+    config::Config,
+    milter::{connection::Connection, drain::Drain},
+    snapshot::Snapshot,
+};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::{oneshot, watch},
+    time::timeout,
+};
+
+/// The target.
+pub const TARGET: Target = Target {
+    name: "milter_session",
+    check,
+    seeds: script::seeds,
+    dictionary: script::DICTIONARY,
+};
+
+/// What the DNS knows about everything that an input can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Knowledge {
+    /// Nothing: NXDOMAIN.
+    Nothing,
+    /// Nothing now: SERVFAIL.
+    Fails,
+    /// Clients have PTR records, and nobody an SPF record.
+    Ptr,
+    /// The same, and SPF passes for good.example.
+    PtrAndSpf,
+}
+
+const ALL: [Knowledge; 4] = [
+    Knowledge::Nothing,
+    Knowledge::Fails,
+    Knowledge::Ptr,
+    Knowledge::PtrAndSpf,
+];
+
+/// Checks one script.
+///
+/// # Panics
+/// If the connection hangs, a mail transaction is left behind, or an answer is
+/// one that the policy does not give.
+pub fn check(input: &[u8]) {
+    let [world, cut, steps @ ..] = input else {
+        return;
+    };
+    let knowledge = ALL[usize::from(*world) % ALL.len()];
+    let sent = script::octets(steps);
+    let answered = runtime().block_on(play(knowledge, &sent, *cut));
+    judge(knowledge, &sent, &answered);
+}
+
+/// Sends the octets in pieces, waiting for no answer, and returns what came back.
+async fn play(knowledge: Knowledge, sent: &[u8], cut: u8) -> Vec<u8> {
+    let (mta, ours) = duplex(4096);
+    let (_end, end) = oneshot::channel();
+    let drain = Arc::<Drain>::default();
+    let idle = Duration::from_secs(60);
+    let connection = Connection::new(ours, idle, end, world(knowledge), Arc::clone(&drain));
+    let (reader, writer) = tokio::io::split(mta);
+    let dialogue = async {
+        let (served, (), answered) =
+            tokio::join!(connection.serve(), write(writer, sent, cut), read(reader));
+        // Why it ended is told, whatever it was.
+        let _ = served.map_err(|closed| closed.to_string());
+        answered
+    };
+    let answered = timeout(Duration::from_secs(30), dialogue).await;
+    assert_eq!(drain.under_way(), 0, "a mail transaction is left behind");
+    answered.expect("the connection ends")
+}
+
+async fn write(mut stream: tokio::io::WriteHalf<DuplexStream>, sent: &[u8], cut: u8) {
+    let mut random = Random::new(cut.into());
+    let mut rest = sent;
+    while !rest.is_empty() {
+        let longest = match cut {
+            0..64 => 8,
+            64..192 => 40,
+            192.. => 2000,
+        };
+        let (piece, after) = rest.split_at((1 + random.below(longest)).min(rest.len()));
+        if stream.write_all(piece).await.is_err() {
+            return;
+        }
+        // What is answered before a connection breaks is to be seen.
+        tokio::task::yield_now().await;
+        rest = after;
+    }
+    // Our connection may have gone first.
+    let _ = stream.shutdown().await;
+}
+
+async fn read(mut stream: tokio::io::ReadHalf<DuplexStream>) -> Vec<u8> {
+    let mut answered = Vec::new();
+    // What came until then counts.
+    let _ = stream.read_to_end(&mut answered).await;
+    answered
+}
+
+fn world(knowledge: Knowledge) -> watch::Receiver<Arc<Snapshot<Zone>>> {
+    static WORLDS: OnceLock<[watch::Sender<Arc<Snapshot<Zone>>>; 4]> = OnceLock::new();
+    let worlds =
+        WORLDS.get_or_init(|| ALL.map(|knowledge| watch::Sender::new(snapshot(knowledge))));
+    worlds[knowledge as usize].subscribe()
+}
+
+fn snapshot(knowledge: Knowledge) -> Arc<Snapshot<Zone>> {
+    let text = "opt_in: {domains: [contoso.com]}\n\
+                exempt: {tls: none}\n\
+                limits: {header_bytes: 4 KiB}\n\
+                authentication_results: {authserv_id: mx.contoso.com}\n";
+    let config = Config::parse(text, "milter.yaml").expect("a configuration");
+    let mut zone = Zone {
+        ptr_fails: knowledge == Knowledge::Fails,
+        ..Zone::default()
+    };
+    if knowledge >= Knowledge::Ptr {
+        zone.ptr = vec![b"mail.good.example".to_vec()];
+    }
+    if knowledge == Knowledge::PtrAndSpf {
+        zone.add_txt("good.example", "v=spf1 ip6:2001:db8::/32 -all");
+    }
+    Arc::new(Snapshot::new(config, zone))
+}

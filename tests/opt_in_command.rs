@@ -1,0 +1,521 @@
+//! `sixgate opt-in`: the real program on real files, with a daemon that follows
+//! them and a DNS server that knows mail exchangers.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use support::{
+    daemon::{Daemon, PATIENCE},
+    dns::{DnsServer, Zone},
+    milter::{MilterClient, Reply},
+};
+use tempfile::TempDir;
+
+const ZONE: &str = "\
+both.example        MX         10 mx4.both.example\n\
+both.example        MX         20 mx6.both.example\n\
+mx4.both.example    A          192.0.2.1\n\
+mx6.both.example    AAAA       2001:db8::6\n\
+four.example        MX         10 mx.four.example\n\
+mx.four.example     A          192.0.2.1\n\
+itself.example      AAAA       2001:db8::7\n\
+none.example        MX         0 .\n\
+broken.example      SERVFAIL\n";
+
+/// A configuration with a managed list, a list, and a DNS server.
+struct World {
+    folder: TempDir,
+    dns: DnsServer,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self {
+            folder: TempDir::new().expect("a folder"),
+            dns: DnsServer::start(Zone::parse(ZONE).expect("a zone")),
+        };
+        world.write(
+            "managed.list",
+            "# ours\n\nold.example  # 2024-01-01 by hand\n",
+        );
+        world.write("a.list", "listed.example  # a customer\n.below.example\n");
+        world.write("milter.yaml", &world.config());
+        world
+    }
+
+    fn config(&self) -> String {
+        format!(
+            "dns: {{servers: [{}], timeout: 1s, attempts: 1}}\n\
+             opt_in: {{managed_file: {}, files: {}, domains: [\"!.out.below.example\"]}}\n",
+            self.dns.address(),
+            self.path("managed.list").display(),
+            self.path("a.list").display(),
+        )
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a file");
+    }
+
+    fn managed(&self) -> String {
+        fs::read_to_string(self.path("managed.list")).expect("the managed list")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let (verb, rest) = arguments.split_first().expect("a verb");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        command.args(["opt-in", verb, "-c"]);
+        command.arg(self.path("milter.yaml")).args(rest);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program runs")
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = self.command(arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program runs");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin
+            .write_all(input.as_bytes())
+            .expect("the program reads");
+        drop(stdin);
+        child.wait_with_output().expect("the program ends")
+    }
+
+    /// What it prints; it must end well and warn of nothing.
+    #[track_caller]
+    fn told(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(stderr(&output), "", "{arguments:?}");
+        assert!(output.status.success(), "{arguments:?}");
+        stdout(&output)
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_managed_list_keeps_its_comments_its_order_and_its_mode() {
+    let world = World::new();
+    let mode = |mode| PermissionsExt::from_mode(mode);
+    fs::set_permissions(world.path("managed.list"), mode(0o640)).expect("our file");
+    let table: [(&[&str], &str); 8] = [
+        (
+            &["add", "New.Example.", "!bücher.example"],
+            "new.example: added\n!xn--bcher-kva.example: added\n",
+        ),
+        (
+            &["add", "--comment", "ticket\n7", ".new.example"],
+            ".new.example: added\n",
+        ),
+        (
+            &["add", "old.example"],
+            "old.example: listed already (2024-01-01 by hand)\n",
+        ),
+        (
+            &["add", "xn--bcher-kva.example"],
+            "xn--bcher-kva.example: changed from !xn--bcher-kva.example\n",
+        ),
+        (&["remove", "old.example"], "old.example: removed\n"),
+        (&["remove", "old.example"], "old.example: not listed\n"),
+        (
+            &["remove", "!new.example"],
+            "!new.example: not listed, but new.example is\n",
+        ),
+        (&["add", "--force", "localhost"], "localhost: added\n"),
+    ];
+    for (arguments, want) in table {
+        let arguments = [arguments, &["--no-dns"]].concat();
+        assert_eq!(world.told(&arguments), want, "{arguments:?}");
+    }
+    let managed = world.managed();
+    let lines: Vec<&str> = managed.lines().collect();
+    let today = lines[2].rsplit(' ').next().unwrap_or_default();
+    assert!(today.len() == 10 && today.starts_with("20"), "{managed}");
+    let want = format!(
+        "# ours\n\nnew.example  # {today}\nxn--bcher-kva.example  # {today}\n\
+         .new.example  # {today} ticket 7\nlocalhost  # {today}\n"
+    );
+    assert_eq!(managed, want);
+    let metadata = fs::metadata(world.path("managed.list")).expect("the managed list");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
+    let left: Vec<_> = fs::read_dir(world.folder.path())
+        .expect("our folder")
+        .collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn a_list_that_is_not_there_is_made_and_a_link_is_followed() {
+    let world = World::new();
+    fs::remove_file(world.path("managed.list")).expect("a file");
+    assert_eq!(
+        world.told(&["add", "a.example", "--no-dns"]),
+        "a.example: added\n"
+    );
+    assert!(
+        world
+            .managed()
+            .starts_with("# Domains that take mail over IPv6.")
+    );
+
+    fs::rename(world.path("managed.list"), world.path("real.list")).expect("a file");
+    symlink(world.path("real.list"), world.path("managed.list")).expect("a link");
+    assert_eq!(
+        world.told(&["remove", "a.example", "--no-dns"]),
+        "a.example: removed\n"
+    );
+    assert!(world.path("managed.list").is_symlink());
+    assert!(
+        world.managed().ends_with("# empty\n"),
+        "{}",
+        world.managed()
+    );
+}
+
+#[test]
+fn nonsense_is_refused_before_anything_is_written() {
+    let world = World::new();
+    let before = world.managed();
+    let table: [(&[&str], &str); 8] = [
+        (
+            &["good.example", "192.0.2.1"],
+            "\"192.0.2.1\" is an address, which can't opt in",
+        ),
+        (
+            &["2001:db8::1"],
+            "\"2001:db8::1\" is an address, which can't opt in",
+        ),
+        (
+            &["good.example", "com"],
+            "com is a domain without a dot; if that is meant, say --force",
+        ),
+        (
+            &["!.com"],
+            "!.com is a domain without a dot; if that is meant, say --force",
+        ),
+        (&["user@a.example"], "write a.example"),
+        (&["*.a.example"], "write .a.example"),
+        (
+            &["a.example", "!A.example"],
+            "!a.example contradicts a.example; leave one of them out",
+        ),
+        (&[""], "it is empty"),
+    ];
+    for (domains, want) in table {
+        let output = world.run(&[&["add", "--no-dns"], domains].concat());
+        assert!(
+            stderr(&output).contains(want),
+            "{domains:?}: {}",
+            stderr(&output)
+        );
+        assert_eq!(output.status.code(), Some(64), "{domains:?}");
+        assert_eq!(stdout(&output), "", "{domains:?}");
+    }
+    let output = world.run_with(&["add", "-"], "good.example\n\nnot good\n");
+    assert!(stderr(&output).starts_with("standard input:3: \"not good\" is more than one word"));
+    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(world.managed(), before);
+
+    world.write("managed.list", "a.example\nnot good\n");
+    let output = world.run(&["add", "--no-dns", "b.example"]);
+    assert!(
+        stderr(&output).contains("managed.list:2: \"not good\""),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(world.managed(), "a.example\nnot good\n");
+}
+
+#[test]
+fn a_hundred_thousand_domains_come_by_standard_input() {
+    let world = World::new();
+    let domains: String = (0..100_000)
+        .map(|n| format!("customer-{n}.example # {n}\n"))
+        .collect();
+    for (verb, want) in [
+        ("add", "100000 added\n"),
+        ("add", "100000 listed already\n"),
+        ("remove", "100000 removed\n"),
+    ] {
+        let start = Instant::now();
+        let output = world.run_with(&[verb, "-"], &domains);
+        eprintln!("{verb}: {} ms", start.elapsed().as_millis());
+        assert_eq!(stdout(&output), want);
+        assert_eq!(stderr(&output), "");
+        let lines = world.managed().lines().count();
+        assert_eq!(lines, if verb == "add" { 100_003 } else { 3 });
+    }
+}
+
+#[test]
+fn editors_take_turns() {
+    let world = World::new();
+    thread::scope(|scope| {
+        for n in 0..8 {
+            let world = &world;
+            scope.spawn(move || {
+                for m in 0..4 {
+                    world.told(&["add", "--no-dns", &format!("a{n}-{m}.example")]);
+                }
+            });
+        }
+    });
+    let managed = world.managed();
+    assert_eq!(managed.lines().count(), 3 + 8 * 4, "{managed}");
+}
+
+#[test]
+fn mail_exchangers_that_do_not_fit_are_warned_of() {
+    let world = World::new();
+    let table: [(&str, &str, &str); 10] = [
+        ("add", "both.example", ""),
+        (
+            "remove",
+            "both.example",
+            "warning: both.example: its mail exchanger mx6.both.example (2001:db8::6) has an \
+             AAAA record, so mail that comes over IPv6 is refused with 550; give it one without\n",
+        ),
+        (
+            "add",
+            "four.example",
+            "warning: four.example: no mail comes over IPv6 until one of its mail exchangers \
+             has an AAAA record: mx.four.example\n",
+        ),
+        ("remove", "four.example", ""),
+        (
+            "add",
+            "!itself.example",
+            "warning: itself.example: its mail exchanger itself.example (2001:db8::7) has an \
+             AAAA record, so mail that comes over IPv6 is refused with 550; give it one without\n",
+        ),
+        (
+            "add",
+            "none.example",
+            "warning: none.example: it takes no mail (null MX)\n",
+        ),
+        (
+            "add",
+            "gone.example",
+            "warning: gone.example: the DNS does not know it\n",
+        ),
+        (
+            "add",
+            "broken.example",
+            "warning: broken.example: its mail exchangers can't be looked up now: MX: SERVFAIL\n",
+        ),
+        // It was not there, and nothing has changed.
+        ("remove", "itself.example", ""),
+        // Which hosts its subdomains have nobody knows.
+        ("add", ".four.example", ""),
+    ];
+    for (verb, domain, want) in table {
+        let output = world.run(&[verb, domain]);
+        assert_eq!(stderr(&output), want, "{verb} {domain}");
+        assert!(output.status.success(), "{verb} {domain}");
+    }
+    world.dns.forget_questions();
+    let many: Vec<String> = (0..21).map(|n| format!("many-{n}.example")).collect();
+    let many = many.join("\n");
+    assert_eq!(stderr(&world.run_with(&["add", "-"], &many)), "");
+    assert!(world.dns.questions().is_empty());
+    let warned = stderr(&world.run_with(&["add", "--dns", "-"], &many));
+    assert_eq!(warned.lines().count(), 21, "{warned}");
+}
+
+#[test]
+fn a_domain_that_another_list_has_is_not_out_when_it_is_removed() {
+    let world = World::new();
+    let output = world.run(&["remove", "--no-dns", "listed.example"]);
+    assert_eq!(stdout(&output), "listed.example: not listed\n");
+    let list = world.path("a.list").display().to_string();
+    let want = format!(
+        "warning: listed.example is still opted in by listed.example in {list}:1 (a customer); \
+         to opt it out: sixgate opt-in add '!listed.example'\n"
+    );
+    assert_eq!(stderr(&output), want);
+}
+
+#[test]
+fn status_tells_who_decides_and_where_it_stands() {
+    let world = World::new();
+    let (managed, list) = (world.path("managed.list"), world.path("a.list"));
+    let (managed, list) = (managed.display(), list.display());
+    let told = world.told(&[
+        "status",
+        "Old.Example",
+        "x.below.example",
+        "x.out.below.example",
+        "no.example",
+    ]);
+    let want = format!(
+        "old.example: yes (managed: old.example in {managed}:3 (2024-01-01 by hand))\n\
+         x.below.example: yes (file: .below.example in {list}:2)\n\
+         x.out.below.example: no (domains: !.out.below.example in opt_in.domains)\n\
+         no.example: no (default: no source knows it)\n"
+    );
+    assert_eq!(told, want);
+    let told: Value =
+        serde_json::from_str(&world.told(&["status", "--json", "listed.example"])).expect("JSON");
+    let want = json!([{
+        "domain": "listed.example", "opt_in": "yes", "source": "file", "entry": "listed.example",
+        "file": format!("{list}"), "line": 1, "reason": format!("listed.example in {list}:1 (a customer)"),
+    }]);
+    assert_eq!(told, want);
+    let output = world.run(&["status", "a@b.example"]);
+    assert_eq!(output.status.code(), Some(64));
+}
+
+#[test]
+fn lists_are_printed_as_one_that_says_the_same() {
+    let world = World::new();
+    world.write("managed.list", "a.example # 2024-01-01\n!.b.example\n");
+    world.write(
+        "a.list",
+        "!a.example\nx.b.example\n.below.example\n!no.below.example\n",
+    );
+    let (managed, list) = (world.path("managed.list"), world.path("a.list"));
+    let (managed, list) = (managed.display(), list.display());
+    let want = format!(
+        "# managed: {managed}\na.example  # 2024-01-01\n!.b.example\n# domains\n\
+         !.out.below.example\n# file: {list}\n.below.example\n!no.below.example\n"
+    );
+    assert_eq!(world.told(&["list"]), want);
+    let managed_alone = world.told(&["list", "--managed"]);
+    assert!(want.starts_with(&managed_alone), "{managed_alone}");
+    let json: Value =
+        serde_json::from_str(&world.told(&["list", "--format", "json"])).expect("JSON");
+    assert_eq!(json.as_array().map(Vec::len), Some(5));
+    assert_eq!(json[4]["entry"], "!no.below.example");
+    assert_eq!(json[4]["opt_in"], "no");
+    world.write("managed.list", "# empty\n");
+    assert_eq!(world.told(&["list", "--managed"]), "# empty\n");
+    assert_eq!(
+        world.told(&["list", "--managed", "--format", "json"]),
+        "[]\n"
+    );
+}
+
+#[test]
+fn in_a_zone_every_name_below_a_wildcard_says_what_the_wildcard_does() {
+    let world = World::new();
+    world.write(
+        "managed.list",
+        "a.example\n!out.example\na.example\n.w.example\n!x.y.w.example\n!.v.w.example\n",
+    );
+    world.write("a.list", "# empty\n");
+    let zone = world.told(&[
+        "list",
+        "--managed",
+        "--format",
+        "zone",
+        "--zone",
+        "Optin.Example",
+    ]);
+    let mut lines = zone.lines();
+    assert_eq!(lines.next(), Some("$ORIGIN optin.example."));
+    assert_eq!(lines.next(), Some("$TTL 300"));
+    let soa = lines.next().unwrap_or_default();
+    assert!(
+        soa.starts_with("@ SOA localhost. root.localhost. "),
+        "{soa}"
+    );
+    let want = [
+        "@ NS localhost.",
+        "test A 127.0.0.2",
+        "a.example A 127.0.0.2",
+        "out.example A 127.0.0.3",
+        "*.w.example A 127.0.0.2",
+        "x.y.w.example A 127.0.0.3",
+        "*.x.y.w.example A 127.0.0.2",
+        "y.w.example A 127.0.0.2",
+        "*.y.w.example A 127.0.0.2",
+        "v.w.example A 127.0.0.2",
+        "*.v.w.example A 127.0.0.3",
+    ];
+    assert_eq!(lines.collect::<Vec<_>>(), want);
+    let rbldnsd = world.told(&["list", "--managed", "--format", "rbldnsd"]);
+    for line in [
+        "a.example :127.0.0.2:",
+        "*.w.example :127.0.0.2:",
+        "*.v.w.example :127.0.0.3:",
+    ] {
+        assert!(rbldnsd.lines().any(|other| other == line), "{rbldnsd}");
+    }
+}
+
+#[test]
+fn the_running_daemon_follows() {
+    let world = World::new();
+    let daemon = Daemon::start(&world.config());
+    let steps: [(&[&str], &str, bool); 4] = [
+        (&["add", "new.example"], "new.example", true),
+        (&["remove", "new.example"], "new.example", false),
+        (&["add", "!listed.example"], "listed.example", false),
+        (&["remove", "!listed.example"], "listed.example", true),
+    ];
+    for (arguments, domain, want) in steps {
+        world.told(&[arguments, &["--no-dns"]].concat());
+        let start = Instant::now();
+        let mut mta = mta(&daemon);
+        while has_opted_in(&mut mta, domain) != want {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{arguments:?}: {}",
+                daemon.log().text()
+            );
+            thread::yield_now();
+        }
+        eprintln!(
+            "{arguments:?}: in force after {} ms",
+            start.elapsed().as_millis()
+        );
+        // Two are promised; the rest is for a busy machine.
+        assert!(start.elapsed() < Duration::from_secs(5), "{arguments:?}");
+    }
+}
+
+fn mta(daemon: &Daemon) -> MilterClient {
+    let mut mta = MilterClient::open(&daemon.address());
+    let client: SocketAddr = "[2001:db8::1]:25".parse().expect("an address");
+    assert_eq!(mta.connect_from("[x]", client), Reply::Continue);
+    assert_eq!(mta.helo("mail.example"), Reply::Continue);
+    assert_eq!(mta.mail(&["<a@mail.example>"]), Reply::Continue);
+    mta
+}
+
+/// The client has no PTR record, which is looked at only after the opt-in.
+fn has_opted_in(mta: &mut MilterClient, domain: &str) -> bool {
+    match mta.rcpt(&[&format!("<b@{domain}>")]) {
+        Reply::Smtp(reply) if reply.starts_with("450 4.7.25 ") => true,
+        Reply::Smtp(reply) if reply.starts_with("550 5.2.1 ") => false,
+        other => panic!("{domain}: {other:?}"),
+    }
+}

@@ -1,0 +1,545 @@
+//! Opt-in servers that are not ours, before the real daemon: NSD and rbldnsd with
+//! the zone that `sixgate opt-in list` makes, set up as docs/fleet.md says, and
+//! the SQLite example that is in it. Postfix's own client is asked the same.
+
+mod support;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use nix::{
+    sys::signal::{Signal, kill, killpg},
+    unistd::{Pid, geteuid},
+};
+use sixgate::config::Config;
+use std::{
+    env, fs, io,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Stdio},
+    time::Instant,
+};
+use support::{
+    daemon::{Daemon, Log, PATIENCE},
+    dns::{DnsServer, Zone},
+    opt_in::{
+        CLIENT,
+        OptIn::{self, No, Yes},
+        opt_in,
+    },
+    outage::{Source, kill_and_bring_back},
+    port::lasting_address,
+    socketmap::SocketmapServer,
+};
+use tempfile::TempDir;
+
+const FLEET: &str = include_str!("../docs/fleet.md");
+
+const ZONE: &str = "opt-in.example.org";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = vec![
+        trial("the settings of the manual are settings", &[], || {
+            for settings in blocks("yaml") {
+                Config::parse(&settings, "docs/fleet.md").expect("settings");
+            }
+        }),
+        trial("NSD goes and comes back", &["nsd"], || outage_of(Kind::Nsd)),
+        trial("rbldnsd goes and comes back", &["rbldnsd"], || {
+            outage_of(Kind::Rbldnsd)
+        }),
+        trial(
+            "zones say what the list says that they are made of",
+            &["nsd", "rbldnsd"],
+            zones_say_what_the_list_says,
+        ),
+        trial(
+            "a secondary has the changes of the primary",
+            &["nsd"],
+            a_secondary_has_the_changes_of_the_primary,
+        ),
+        trial(
+            "the SQLite example goes and comes back",
+            &["python3"],
+            outage_of_the_example,
+        ),
+        trial(
+            "the SQLite example answers from the table of the manual",
+            &["python3", "postmap"],
+            the_example_answers_from_its_table,
+        ),
+        trial(
+            "Postfix and sixgate hear the same of a socketmap server",
+            &["postmap"],
+            postfix_hears_the_same,
+        ),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A test that is ignored where a program is missing, unless all are required.
+fn trial(name: &str, programs: &[&'static str], test: fn()) -> Trial {
+    let missing = programs.iter().find(|name| program(name).is_none());
+    let missing = missing.map(|name| format!("there is no {name}"));
+    Trial::ignorable_test(name, move || match missing {
+        Some(reason) if env::var_os("SIXGATE_E2E_REQUIRED").is_some() => Err(Failed::from(reason)),
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => {
+            test();
+            Ok(Completion::Completed)
+        }
+    })
+}
+
+/// Where a program is: on the machine, or where `extract-dns-servers.sh` has
+/// put it.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let unpacked = unpacked().join("usr/sbin");
+    let system = ["/usr/sbin".into(), "/sbin".into(), unpacked];
+    let mut folders = env::split_paths(&path).chain(system);
+    folders.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file()))
+}
+
+fn unpacked() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dns-servers")
+}
+
+fn command(name: &str) -> Command {
+    let libraries = unpacked().join(format!("usr/lib/{}-linux-gnu", env::consts::ARCH));
+    let mut command = Command::new(program(name).expect("the program is there"));
+    command.env("LD_LIBRARY_PATH", libraries);
+    command
+}
+
+/// A program in the foreground. Dropping it kills it and its children.
+struct Program {
+    child: Child,
+}
+
+impl Program {
+    /// Waits for a line with these words.
+    fn start(command: Command, ready: &str) -> Self {
+        let mut command = command;
+        let (output, said) = io::pipe().expect("a pipe");
+        command.process_group(0).stdin(Stdio::null());
+        command
+            .stdout(said.try_clone().expect("a pipe"))
+            .stderr(said);
+        let child = command.spawn().expect("the program starts");
+        // Its end of the pipe closes with the program only when ours has.
+        drop(command);
+        let program = Self { child };
+        Log::collect(output).wait_for(&[ready]);
+        program
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = killpg(self.pid(), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Nsd,
+    Rbldnsd,
+}
+
+/// A name server with a zone made of a list.
+struct NameServer {
+    kind: Kind,
+    folder: TempDir,
+    port: u16,
+    running: Option<Program>,
+}
+
+impl NameServer {
+    fn new(kind: Kind) -> Self {
+        // rbldnsd gives the rights of root up.
+        let readable = fs::Permissions::from_mode(0o755);
+        let folder = tempfile::Builder::new().permissions(readable).tempdir();
+        Self {
+            kind,
+            folder: folder.expect("a folder"),
+            port: lasting_address().port(),
+            running: None,
+        }
+    }
+
+    fn serving(kind: Kind, list: &str) -> Self {
+        let mut server = Self::new(kind);
+        server.serve(list);
+        server
+    }
+
+    /// Starts anew with the entries of a list.
+    fn serve(&mut self, list: &str) {
+        self.running = None;
+        self.write_zone(list);
+        self.running = Some(match self.kind {
+            Kind::Nsd => self.start_nsd(&block("/etc/nsd/nsd.conf.d/opt-in.conf")),
+            Kind::Rbldnsd => self.start_rbldnsd(),
+        });
+    }
+
+    fn write_zone(&self, list: &str) {
+        let file = self.folder.path().join("opt-in.list");
+        fs::write(&file, list).expect("a list");
+        let format = match self.kind {
+            Kind::Nsd => ["--format", "zone", "--zone", ZONE].as_slice(),
+            Kind::Rbldnsd => &["--format", "rbldnsd"],
+        };
+        fs::write(self.zone_file(), self.listed(format)).expect("a zone");
+    }
+
+    /// What `opt-in list` prints of the list, by the command of the manual.
+    fn listed(&self, format: &[&str]) -> Vec<u8> {
+        assert!(FLEET.contains(&format!("sixgate opt-in list {} > ", format.join(" "))));
+        let list = self.folder.path().join("opt-in.list");
+        let config = self.folder.path().join("milter.yaml");
+        let yaml = format!("opt_in: {{managed_file: {}}}\n", list.display());
+        fs::write(&config, yaml).expect("a configuration");
+        let output = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+            .args(["opt-in", "list", "-c"])
+            .arg(config)
+            .args(format)
+            .output()
+            .expect("the program starts");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stdout
+    }
+
+    fn zone_file(&self) -> PathBuf {
+        self.folder.path().join(format!("{ZONE}.zone"))
+    }
+
+    fn start_nsd(&self, zone: &str) -> Program {
+        let folder = self.folder.path().display();
+        let config = self.folder.path().join("nsd.conf");
+        let server = format!(
+            "server:\n  ip-address: 127.0.0.1@{}\n  server-count: 1\n  username: \"\"\n  \
+             database: \"\"\n  zonesdir: {folder}\n  xfrdir: {folder}\n  \
+             pidfile: {folder}/pid\n  xfrdfile: {folder}/xfrd.state\n  \
+             zonelistfile: {folder}/zone.list\n  xfrd-reload-timeout: 0\n\
+             remote-control:\n  control-enable: no\n",
+            self.port
+        );
+        fs::write(&config, server + zone).expect("a configuration");
+        let mut nsd = command("nsd");
+        nsd.arg("-d").arg("-c").arg(config);
+        Program::start(nsd, "nsd started")
+    }
+
+    fn start_rbldnsd(&self) -> Program {
+        let line = block("rbldnsd serves it with")
+            .replace("127.0.0.1/5300", &format!("127.0.0.1/{}", self.port))
+            .replace(
+                "/var/lib/sixgate/opt-in.rbldnsd",
+                &self.zone_file().display().to_string(),
+            );
+        let mut words = line.split_whitespace();
+        let mut rbldnsd = command(words.next().expect("a command"));
+        // It refuses to run as root.
+        rbldnsd.args(geteuid().is_root().then_some("-unobody"));
+        rbldnsd.args(words);
+        Program::start(rbldnsd, "started (")
+    }
+}
+
+impl Source for NameServer {
+    fn start(&mut self, yes: &str, no: &str) {
+        self.serve(&format!("{yes}\n!{no}\n"));
+    }
+
+    fn kill(&mut self) {
+        self.running = None;
+    }
+}
+
+/// Of the first block behind the first line with these words.
+fn block(words: &str) -> String {
+    let mut lines = FLEET.lines().skip_while(|line| !line.contains(words));
+    let start = lines.by_ref().find(|line| line.starts_with("```"));
+    assert!(start.is_some(), "docs/fleet.md has no block behind {words}");
+    let lines = lines.take_while(|line| !line.starts_with("```"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// All blocks of a language.
+fn blocks(language: &str) -> Vec<String> {
+    let opening = format!("```{language}\n");
+    let blocks = FLEET.split(&opening).skip(1);
+    let blocks = blocks.filter_map(|rest| rest.split_once("```"));
+    let blocks: Vec<_> = blocks.map(|(block, _)| block.to_owned()).collect();
+    assert!(!blocks.is_empty(), "docs/fleet.md has no {language}");
+    blocks
+}
+
+/// A daemon that asks a name server which knows nothing but the zone. The rest
+/// of the DNS is not needed: the client's PTR record is taken for granted.
+fn settings(port: u16, timeout: &str) -> String {
+    format!(
+        "on_dns_failure: accept\n\
+         dns: {{servers: 127.0.0.1:{port}, cache_entries: 0, timeout: {timeout}, attempts: 1}}\n"
+    )
+}
+
+/// As long as a busy machine may need.
+const LONG: &str = "7s";
+
+fn outage_of(kind: Kind) {
+    let mut server = NameServer::new(kind);
+    let settings = settings(server.port, "500ms");
+    kill_and_bring_back(&mut server, &format!("dns_zone: {ZONE}"), &settings);
+}
+
+const LIST: &str = "\
+contoso.com
+.contoso.com
+!legacy.contoso.com
+!.lab.contoso.com
+fine.lab.contoso.com
+.example.net
+!deep.down.example.net
+a.b.c.example.org
+bücher.example
+";
+
+fn zones_say_what_the_list_says() {
+    let domains = [
+        ("contoso.com", Yes),
+        ("a.contoso.com", Yes),
+        ("a.b.contoso.com", Yes),
+        ("legacy.contoso.com", No),
+        ("a.legacy.contoso.com", Yes),
+        ("lab.contoso.com", Yes),
+        ("a.lab.contoso.com", No),
+        ("fine.lab.contoso.com", Yes),
+        ("a.fine.lab.contoso.com", No),
+        ("example.net", No),
+        ("down.example.net", Yes),
+        ("a.down.example.net", Yes),
+        ("deep.down.example.net", No),
+        ("a.deep.down.example.net", Yes),
+        ("a.b.c.example.org", Yes),
+        ("b.c.example.org", No),
+        ("c.example.org", No),
+        ("xn--bcher-kva.example", Yes),
+        ("com", No),
+        ("unheard.example", No),
+    ];
+    let servers = [Kind::Nsd, Kind::Rbldnsd].map(|kind| NameServer::serving(kind, LIST));
+    let list = servers[0].folder.path().join("opt-in.list");
+    let by_list = Daemon::start(&format!(
+        "opt_in: {{files: {}}}\n{}",
+        list.display(),
+        settings(servers[0].port, LONG)
+    ));
+    let [by_nsd, by_rbldnsd] = servers.each_ref().map(|server| {
+        let settings = settings(server.port, LONG);
+        Daemon::start(&format!("opt_in: {{dns_zone: {ZONE}}}\n{settings}"))
+    });
+    for (domain, want) in domains {
+        let said = [&by_list, &by_nsd, &by_rbldnsd].map(|daemon| opt_in(daemon, domain));
+        assert_eq!(said, [want; 3], "{domain}");
+    }
+}
+
+fn a_secondary_has_the_changes_of_the_primary() {
+    let mut primary = NameServer::new(Kind::Nsd);
+    let mut secondary = NameServer::new(Kind::Nsd);
+    let ours = |block: &str| {
+        block
+            .replace("notify: 192.0.2.25", "notify: 127.0.0.1@SECONDARY")
+            .replace("AXFR 192.0.2.1", "AXFR 127.0.0.1@PRIMARY")
+            .replace(
+                "allow-notify: 127.0.0.1@SECONDARY",
+                "allow-notify: 127.0.0.1",
+            )
+            .replace("192.0.2.25", "127.0.0.1")
+            .replace("192.0.2.1", "127.0.0.1")
+            .replace("SECONDARY", &secondary.port.to_string())
+            .replace("PRIMARY", &primary.port.to_string())
+    };
+    let [of_primary, of_secondary] =
+        ["On the primary", "On each MX"].map(|words| ours(&block(words)));
+    primary.write_zone("a.example\n");
+    primary.running = Some(primary.start_nsd(&of_primary));
+    secondary.running = Some(secondary.start_nsd(&of_secondary));
+    let cache = "cache: {positive: 0s, negative: 0s, stale: 0s}";
+    let settings = settings(secondary.port, LONG);
+    let daemon = Daemon::start(&format!(
+        "opt_in: {{dns_zone: {ZONE}, {cache}}}\n{settings}"
+    ));
+    wait_for(&daemon, "a.example", Yes);
+    assert_eq!(opt_in(&daemon, "b.example"), No);
+
+    let start = Instant::now();
+    let running = primary.running.as_ref().expect("it runs");
+    let before = fs::read(primary.zone_file()).expect("a zone");
+    // The serial number is in seconds.
+    while soa(&fs::read(primary.zone_file()).expect("a zone")) == soa(&before) {
+        primary.write_zone("a.example\nb.example\n");
+    }
+    kill(running.pid(), Signal::SIGHUP).expect("it runs");
+    wait_for(&daemon, "b.example", Yes);
+    eprintln!("on the secondary after {} ms", start.elapsed().as_millis());
+}
+
+fn soa(zone: &[u8]) -> String {
+    let zone = String::from_utf8_lossy(zone);
+    let soa = zone.lines().find(|line| line.contains(" SOA "));
+    soa.expect("a SOA record").to_owned()
+}
+
+fn wait_for(daemon: &Daemon, domain: &str, want: OptIn) {
+    let deadline = Instant::now() + PATIENCE;
+    while opt_in(daemon, domain) != want {
+        assert!(Instant::now() < deadline, "{domain} is never {want:?}");
+    }
+}
+
+/// The example with a database made by the statements of the manual.
+struct Example {
+    folder: TempDir,
+    port: u16,
+    running: Option<Program>,
+}
+
+impl Example {
+    fn new() -> Self {
+        Self {
+            folder: TempDir::new().expect("a folder"),
+            port: lasting_address().port(),
+            running: None,
+        }
+    }
+
+    fn table(&self) -> String {
+        format!("inet:127.0.0.1:{}:opt-in", self.port)
+    }
+
+    fn execute(&self, sql: &str) {
+        let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])";
+        let database = self.folder.path().join("opt-in.db");
+        let mut python = command("python3");
+        python.arg("-c").arg(script).arg(database).arg(sql);
+        assert!(python.status().expect("python starts").success(), "{sql}");
+    }
+
+    fn run(&mut self) {
+        self.running = None;
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/examples");
+        let mut python = command("python3");
+        python
+            .arg(example.join("socketmap-sqlite.py"))
+            .arg(self.folder.path().join("opt-in.db"))
+            .arg(self.port.to_string());
+        self.running = Some(Program::start(python, "answering on"));
+    }
+}
+
+impl Source for Example {
+    fn start(&mut self, yes: &str, no: &str) {
+        let schema = block("SQLite makes the table");
+        self.execute(&schema);
+        self.execute(&format!(
+            "DELETE FROM opt_in; INSERT INTO opt_in VALUES ('{yes}', TRUE), ('{no}', FALSE)"
+        ));
+        self.run();
+    }
+
+    fn kill(&mut self) {
+        self.running = None;
+    }
+}
+
+/// A name server that knows the client.
+fn dns() -> DnsServer {
+    DnsServer::start(Zone::parse(&format!("{CLIENT} PTR mail.good.example")).expect("a zone"))
+}
+
+fn with(dns: &DnsServer) -> String {
+    format!("dns: {{servers: {}}}\n", dns.address())
+}
+
+fn outage_of_the_example() {
+    let (mut example, dns) = (Example::new(), dns());
+    let opt_in = format!("socketmap: {}", example.table());
+    kill_and_bring_back(&mut example, &opt_in, &with(&dns));
+}
+
+fn the_example_answers_from_its_table() {
+    let (mut example, dns) = (Example::new(), dns());
+    example.execute(&block("SQLite makes the table"));
+    example.run();
+    let table = example.table();
+    let daemon = Daemon::start(&format!("opt_in: {{socketmap: {table}}}\n{}", with(&dns)));
+    let rows = [
+        ("contoso.com", Some("yes"), Yes),
+        ("mail.contoso.com", None, Yes),
+        (".contoso.com", Some("yes"), No),
+        ("legacy.contoso.com", Some("no"), No),
+        ("unheard.example", None, No),
+    ];
+    for (key, of_postfix, of_sixgate) in rows {
+        assert_eq!(postmap(key, &table).as_deref(), of_postfix, "{key}");
+        if !key.starts_with('.') {
+            assert_eq!(opt_in(&daemon, key), of_sixgate, "{key}");
+        }
+    }
+    example.execute("UPDATE opt_in SET ipv6 = TRUE WHERE domain = 'legacy.contoso.com'");
+    assert_eq!(
+        postmap("legacy.contoso.com", &table).as_deref(),
+        Some("yes")
+    );
+}
+
+/// What Postfix finds; `None` if there is no entry.
+fn postmap(key: &str, table: &str) -> Option<String> {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("main.cf"), "").expect("a configuration");
+    let mut postmap = command("postmap");
+    postmap.arg("-c").arg(folder.path());
+    postmap.args(["-q", key, &format!("socketmap:{table}")]);
+    let output = postmap.output().expect("postmap starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.is_empty(), "{key}: {error}");
+    let found = String::from_utf8_lossy(&output.stdout)
+        .trim_end()
+        .to_owned();
+    output.status.success().then_some(found)
+}
+
+fn postfix_hears_the_same() {
+    let server = SocketmapServer::start(&[
+        ("map yes.example", "OK yes"),
+        ("map no.example", "OK no"),
+        ("map .sub.example", "OK yes"),
+    ]);
+    let (table, dns) = (server.table("map"), dns());
+    let daemon = Daemon::start(&format!("opt_in: {{socketmap: {table}}}\n{}", with(&dns)));
+    let rows = [
+        ("yes.example", Some("yes"), Yes),
+        ("no.example", Some("no"), No),
+        ("unheard.example", None, No),
+    ];
+    for (domain, of_postfix, of_sixgate) in rows {
+        assert_eq!(postmap(domain, &table).as_deref(), of_postfix, "{domain}");
+        let before = server.requests().len();
+        assert_eq!(opt_in(&daemon, domain), of_sixgate, "{domain}");
+        // The first request is the same, octet for octet.
+        let requests = server.requests();
+        assert_eq!(requests[before], requests[before - 1]);
+    }
+}

@@ -1,0 +1,466 @@
+//! The opt-in sources that are asked over the network, through the real daemon:
+//! what each reply means, and what is answered while a server is gone.
+
+mod support;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    process::Command,
+    thread,
+    time::Duration,
+};
+use support::{
+    daemon::Daemon,
+    dns::{Data, DnsServer, Zone},
+    opt_in::{
+        CLIENT,
+        OptIn::{InDoubt, No, Yes},
+        ask, opt_in,
+    },
+    outage::{Source, kill_and_bring_back},
+    port::lasting_address,
+    socketmap::{Behaviour, Place, SocketmapServer},
+};
+use tempfile::TempDir;
+
+const STAGE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a busy machine may add to it.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// The daemon, where the client has a PTR record.
+fn daemon(dns: &DnsServer, opt_in: &str) -> Daemon {
+    Daemon::start(&config(dns.address(), opt_in))
+}
+
+fn config(dns: SocketAddr, opt_in: &str) -> String {
+    format!("opt_in: {{{opt_in}}}\n{}", settings(dns))
+}
+
+fn settings(dns: SocketAddr) -> String {
+    format!(
+        "dns: {{servers: {dns}, timeout: 400ms}}\n\
+         limits: {{stage_timeout: {}ms}}\n",
+        STAGE_TIMEOUT.as_millis()
+    )
+}
+
+/// Only the PTR record of the client is kept in a resolver's cache.
+fn zone(lines: &str) -> Zone {
+    let mut zone = Zone::parse(&format!("{CLIENT} PTR mail.good.example")).expect("a zone");
+    zone.set_ttl(0);
+    for line in lines.lines() {
+        zone.add_line(line).expect("a line");
+    }
+    zone
+}
+
+const NOTHING_KEPT: &str = "cache: {positive: 0s, negative: 0s}";
+
+#[test]
+fn an_address_below_the_zone_is_an_answer_or_no_certainty() {
+    let long = format!("{}.example", ["abcdefg"; 29].join("."));
+    let dns = DnsServer::start(zone(
+        "yes.example.zone.example           A      127.0.0.2
+         no.example.zone.example            A      127.0.0.3
+         both.example.zone.example          A      127.0.0.2
+         both.example.zone.example          A      127.0.0.3
+         other.example.zone.example         A      127.0.0.4
+         lapsed.example.zone.example        A      192.0.2.1
+         refused.example.zone.example       A      127.255.255.254
+         alias.example.zone.example         CNAME  yes.example.zone.example
+         text.example.zone.example          TXT    \"127.0.0.2\"
+         a.b.example.zone.example           A      127.0.0.2
+         xn--bcher-kva.example.zone.example A      127.0.0.2
+         servfail.example.zone.example      SERVFAIL
+         refusing.example.zone.example      REFUSED
+         mute.example.zone.example          SILENCE",
+    ));
+    let daemon = daemon(&dns, "dns_zone: Zone.example.");
+    let table = [
+        ("yes.example", Yes),
+        ("YES.example", Yes),
+        ("no.example", No),
+        ("both.example", InDoubt),
+        ("other.example", InDoubt),
+        ("lapsed.example", InDoubt),
+        ("refused.example", InDoubt),
+        ("alias.example", Yes),
+        ("bücher.example", Yes),
+        ("a.b.example", Yes),
+        // NXDOMAIN and NODATA: the default.
+        ("unheard.example", No),
+        ("text.example", No),
+        ("b.example", No),
+        ("sub.yes.example", No),
+        // Too long to be asked for.
+        (&long, No),
+        ("[192.0.2.1]", No),
+        ("servfail.example", InDoubt),
+        ("refusing.example", InDoubt),
+        ("mute.example", InDoubt),
+    ];
+    for (domain, want) in table {
+        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
+    }
+    let log = daemon.log();
+    log.wait_for(&["to=<b@no.example>", "rule=not-opted-in", "opt_in=dns-zone"]);
+    log.wait_for(&["to=<b@unheard.example>", "opt_in=default"]);
+    log.wait_for(&["to=<b@mute.example>", "rule=opt-in-temperror"]);
+    // The reason is logged, and not for each mail.
+    log.wait_for(&["opt_in.dns_zone zone.example can't tell", "both opted in"]);
+    assert_eq!(log.text().matches("can't tell").count(), 1);
+}
+
+#[test]
+fn replies_of_a_socketmap_server_are_answers_or_no_certainty() {
+    let dns = DnsServer::start(zone(""));
+    let folder = TempDir::new().expect("a folder");
+    let replies = [
+        ("map yes.example", "OK yes"),
+        ("map one.example", "OK 1"),
+        ("map no.example", "OK no"),
+        ("map false.example", "OK FALSE"),
+        ("map empty.example", "OK "),
+        ("map other.example", "OK smtp:[192.0.2.1]"),
+        ("map temp.example", "TEMP the database is down"),
+        ("map timeout.example", "TIMEOUT "),
+        ("map perm.example", "PERM no such map"),
+        ("map odd.example", "MAYBE yes"),
+    ];
+    let unix = Place::Unix(folder.path().join("map.sock"));
+    let servers = [
+        SocketmapServer::start(&replies),
+        SocketmapServer::start_at(&unix, &replies).expect("a socket"),
+    ];
+    for server in servers {
+        let daemon = daemon(&dns, &format!("socketmap: \"{}\"", server.table("map")));
+        let table = [
+            ("yes.example", Yes),
+            ("YES.example.", Yes),
+            ("one.example", Yes),
+            ("no.example", No),
+            ("false.example", No),
+            ("unheard.example", No),
+            ("empty.example", InDoubt),
+            ("other.example", InDoubt),
+            ("temp.example", InDoubt),
+            ("timeout.example", InDoubt),
+            ("perm.example", InDoubt),
+            ("odd.example", InDoubt),
+        ];
+        for (domain, want) in table {
+            assert_eq!(opt_in(&daemon, domain), want, "{domain}");
+        }
+        let log = daemon.log();
+        log.wait_for(&["to=<b@no.example>", "opt_in=socketmap"]);
+        log.wait_for(&["opt_in.socketmap", "can't tell", "write yes or no"]);
+        assert_eq!(log.text().matches("can't tell").count(), 1);
+    }
+}
+
+#[test]
+fn a_socketmap_server_that_misbehaves_costs_time_at_most() {
+    let dns = DnsServer::start(zone(""));
+    let server = SocketmapServer::start(&[("map yes.example", "OK yes")]);
+    let socketmap = format!("socketmap: \"{}\"", server.table("map"));
+    let daemon = daemon(&dns, &format!("{socketmap}, {NOTHING_KEPT}"));
+    let long = format!("100001:OK {},", "y".repeat(99_998)).into_bytes();
+    let table = [
+        ("hung up", Behaviour::Send(Vec::new())),
+        ("cut short", Behaviour::Send(b"6:OK y".to_vec())),
+        ("no comma", Behaviour::Send(b"6:OK yesX".to_vec())),
+        ("no netstring", Behaviour::Send(b"OK yes\r\n".to_vec())),
+        ("too long", Behaviour::Send(long)),
+        ("endless", Behaviour::Send(b"9".repeat(1 << 20))),
+        ("mute", Behaviour::Mute),
+    ];
+    for (n, (what, behaviour)) in table.into_iter().enumerate() {
+        server.behave(behaviour);
+        let (answer, elapsed) = ask(&daemon, &format!("new{n}.example"));
+        assert_eq!(answer, InDoubt, "{what}");
+        assert!(elapsed < STAGE_TIMEOUT + MARGIN, "{what}: {elapsed:?}");
+        server.behave(Behaviour::Answer);
+        assert_eq!(opt_in(&daemon, "yes.example"), Yes, "after {what}");
+    }
+}
+
+#[test]
+fn the_domain_is_asked_for_and_then_its_parents_with_a_dot() {
+    let dns = DnsServer::start(zone(""));
+    let server = SocketmapServer::start(&[
+        ("map example.org", "OK no"),
+        ("map .example.org", "OK yes"),
+        ("map deny.example.org", "OK no"),
+        ("map .deny.example.org", "OK no"),
+    ]);
+    let daemon = daemon(&dns, &format!("socketmap: \"{}\"", server.table("map")));
+    let table = [
+        ("example.org", No),
+        ("a.example.org", Yes),
+        ("a.b.example.org", Yes),
+        ("deny.example.org", No),
+        ("a.deny.example.org", No),
+        ("a.example.net", No),
+    ];
+    for (domain, want) in table {
+        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
+    }
+    let requests = server.requests();
+    let asked = ["map a.example.net", "map .example.net", "map .net"];
+    assert_eq!(requests[requests.len() - 3..], asked);
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn the_first_definite_answer_wins_and_doubt_ends_the_search() {
+    let dns = DnsServer::start(zone(
+        "listed.example.zone.example    A  127.0.0.3
+         zone-yes.example.zone.example  A  127.0.0.2
+         zone-no.example.zone.example   A  127.0.0.3
+         doubt.example.zone.example     SERVFAIL",
+    ));
+    let server = SocketmapServer::start(&[
+        ("map listed.example", "OK no"),
+        ("map zone-yes.example", "OK no"),
+        ("map zone-no.example", "OK yes"),
+        ("map doubt.example", "OK yes"),
+        ("map map-no.example", "OK no"),
+    ]);
+    let daemon = daemon(
+        &dns,
+        &format!(
+            "default: yes, domains: listed.example, dns_zone: zone.example, socketmap: \"{}\"",
+            server.table("map")
+        ),
+    );
+    let table = [
+        ("listed.example", Yes),
+        ("zone-yes.example", Yes),
+        ("zone-no.example", No),
+        ("doubt.example", InDoubt),
+        ("map-no.example", No),
+        ("unheard.example", Yes),
+    ];
+    for (domain, want) in table {
+        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
+    }
+    let asked = ["map map-no.example", "map unheard.example", "map .example"];
+    assert_eq!(server.requests(), asked);
+}
+
+#[test]
+fn an_answer_is_asked_for_once() {
+    let dns = DnsServer::start(zone("zone-yes.example.zone.example A 127.0.0.2"));
+    let server = SocketmapServer::start(&[("map yes.example", "OK yes")]);
+    let socketmap = format!("socketmap: \"{}\"", server.table("map"));
+    let daemon = daemon(&dns, &format!("dns_zone: zone.example, {socketmap}"));
+    for _ in 0..5 {
+        assert_eq!(opt_in(&daemon, "yes.example"), Yes);
+        assert_eq!(opt_in(&daemon, "unheard.example"), No);
+    }
+    let asked = ["map yes.example", "map unheard.example", "map .example"];
+    assert_eq!(server.requests(), asked);
+    let questions = dns.questions();
+    let of_zone = questions
+        .iter()
+        .filter(|(n, _)| n.ends_with("zone.example"));
+    assert_eq!(of_zone.count(), 2);
+}
+
+#[test]
+fn a_connection_that_the_server_closed_is_opened_anew() {
+    let dns = DnsServer::start(zone(""));
+    let server = SocketmapServer::start(&[("map yes.example", "OK yes")]);
+    let socketmap = format!("socketmap: \"{}\"", server.table("map"));
+    let daemon = daemon(&dns, &format!("{socketmap}, {NOTHING_KEPT}"));
+    server.behave(Behaviour::AnswerOnce);
+    for _ in 0..5 {
+        assert_eq!(opt_in(&daemon, "yes.example"), Yes);
+    }
+    assert_eq!(server.connections(), 5);
+    assert!(!daemon.log().text().contains("can't tell"));
+}
+
+struct ZoneServer {
+    address: SocketAddr,
+    running: Option<DnsServer>,
+}
+
+impl Source for ZoneServer {
+    fn start(&mut self, yes: &str, no: &str) {
+        let mut records = zone("");
+        for (domain, last) in [(yes, 2), (no, 3)] {
+            let address = Data::A(Ipv4Addr::new(127, 0, 0, last));
+            records.add(format!("{domain}.zone.example"), address);
+        }
+        self.kill();
+        let started = DnsServer::start_at(records, self.address);
+        self.running = Some(started.expect("the port is free again"));
+    }
+
+    fn kill(&mut self) {
+        self.running = None;
+    }
+}
+
+struct MapServer {
+    place: Place,
+    running: Option<SocketmapServer>,
+}
+
+impl Source for MapServer {
+    fn start(&mut self, yes: &str, no: &str) {
+        let replies = [
+            (format!("map {yes}"), "OK yes"),
+            (format!("map {no}"), "OK no"),
+        ];
+        let replies = replies
+            .each_ref()
+            .map(|(key, reply)| (key.as_str(), *reply));
+        self.kill();
+        let started = SocketmapServer::start_at(&self.place, &replies);
+        self.running = Some(started.expect("the place is free again"));
+    }
+
+    fn kill(&mut self) {
+        self.running = None;
+    }
+}
+
+#[test]
+fn a_zone_that_goes_and_comes_back_is_made_up_for_and_found_at_once() {
+    let address = lasting_address();
+    let mut source = ZoneServer {
+        address,
+        running: None,
+    };
+    kill_and_bring_back(&mut source, "dns_zone: zone.example", &settings(address));
+}
+
+#[test]
+fn a_socketmap_server_that_goes_and_comes_back_is_made_up_for_and_found_at_once() {
+    let dns = DnsServer::start(zone(""));
+    let folder = TempDir::new().expect("a folder");
+    let unix = Place::Unix(folder.path().join("map.sock"));
+    for place in [Place::Inet(lasting_address()), unix] {
+        let opt_in = format!("socketmap: {}", place.table("map"));
+        let mut source = MapServer {
+            place,
+            running: None,
+        };
+        kill_and_bring_back(&mut source, &opt_in, &settings(dns.address()));
+    }
+}
+
+#[test]
+fn nobody_waits_for_the_time_outs_of_others_when_the_server_is_mute() {
+    const ASKERS: usize = 40;
+    let dns = DnsServer::start(zone(""));
+    let server = SocketmapServer::start(&[("map known.example", "OK yes")]);
+    let socketmap = format!("socketmap: \"{}\"", server.table("map"));
+    let daemon = daemon(&dns, &format!("{socketmap}, {NOTHING_KEPT}"));
+    assert_eq!(opt_in(&daemon, "known.example"), Yes);
+    server.behave(Behaviour::Mute);
+    thread::scope(|scope| {
+        let askers: Vec<_> = (0..ASKERS)
+            .map(|n| format!("new{n}.example"))
+            .map(|domain| {
+                scope.spawn(|| {
+                    let domain = domain;
+                    ask(&daemon, &domain)
+                })
+            })
+            .collect();
+        for asker in askers {
+            let (answer, elapsed) = asker.join().expect("an answer");
+            assert_eq!(answer, InDoubt);
+            assert!(elapsed < STAGE_TIMEOUT + MARGIN, "{elapsed:?}");
+        }
+    });
+    // By now it is known to fail, and what is known from before is not held up.
+    let mut times: Vec<_> = (0..9).map(|_| ask(&daemon, "known.example")).collect();
+    times.sort_by_key(|(_, elapsed)| *elapsed);
+    assert!(times.iter().all(|(answer, _)| *answer == Yes));
+    let (_, median) = times[times.len() / 2];
+    eprintln!("{ASKERS} askers in time; a known domain in {median:?}");
+    assert!(median < STAGE_TIMEOUT / 2, "{median:?}");
+    server.behave(Behaviour::Answer);
+    assert_eq!(opt_in(&daemon, "other.example"), No);
+}
+
+#[test]
+fn a_reload_keeps_what_the_same_servers_said() {
+    let dns = DnsServer::start(zone("zone-yes.example.zone.example A 127.0.0.2"));
+    let server = SocketmapServer::start(&[("map map-yes.example", "OK yes")]);
+    let socketmap = format!("socketmap: \"{}\"", server.table("map"));
+    let servers = format!("dns_zone: zone.example, {socketmap}");
+    let daemon = daemon(&dns, &servers);
+    let table = ["zone-yes.example", "map-yes.example"];
+    for domain in table {
+        assert_eq!(opt_in(&daemon, domain), Yes, "{domain}");
+    }
+    let asked = server.requests().len();
+    dns.set_zone(zone("zone-yes.example.zone.example SERVFAIL"));
+    daemon.reload_with(&config(
+        dns.address(),
+        &format!("{servers}, domains: more.example"),
+    ));
+    for domain in table {
+        assert_eq!(opt_in(&daemon, domain), Yes, "{domain}");
+    }
+    assert_eq!(server.requests().len(), asked);
+    assert_eq!(server.connections(), 1);
+    // Others are asked anew.
+    let others = format!(
+        "dns_zone: other.example, socketmap: \"{}\"",
+        server.table("other")
+    );
+    daemon.reload_with(&config(dns.address(), &others));
+    for domain in table {
+        assert_eq!(opt_in(&daemon, domain), No, "{domain}");
+    }
+}
+
+#[test]
+fn people_are_told_which_server_says_so_or_why_it_can_not() {
+    let dns = DnsServer::start(zone(
+        "zone-yes.example.zone.example  A  127.0.0.2
+         wrong.example.zone.example     A  127.0.0.9",
+    ));
+    let server = SocketmapServer::start(&[
+        ("map map-no.example", "OK no"),
+        ("map temp.example", "TEMP the database is down"),
+    ]);
+    let socketmap = format!("socketmap: \"{}\"", server.table("map"));
+    let daemon = daemon(&dns, &format!("dns_zone: zone.example, {socketmap}"));
+    let status = |domain: &str| {
+        let mut status = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        status.args(["opt-in", "status", domain, "-c"]);
+        let output = status.arg(daemon.config_file()).output();
+        String::from_utf8(output.expect("the program starts").stdout).expect("UTF-8")
+    };
+    let table = [
+        ("zone-yes.example", "yes (dns-zone: it says so)"),
+        ("map-no.example", "no (socketmap: it says so)"),
+        ("unheard.example", "no (default: no source knows it)"),
+        (
+            "wrong.example",
+            "temperror (dns-zone: it can't tell now: wrong.example.zone.example has 127.0.0.9: \
+             write 127.0.0.2 for opted in and 127.0.0.3 for opted out)",
+        ),
+        (
+            "temp.example",
+            "temperror (socketmap: it can't tell now: TEMP the database is down)",
+        ),
+    ];
+    for (domain, want) in table {
+        assert_eq!(status(domain), format!("{domain}: {want}\n"));
+    }
+    server.behave(Behaviour::Mute);
+    let mute = status("mute.example");
+    assert_eq!(
+        mute,
+        "mute.example: temperror (socketmap: it can't tell now: no answer in time)\n"
+    );
+}

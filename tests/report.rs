@@ -1,0 +1,777 @@
+//! `sixgate report`: logs of every form through the real program.
+
+mod support;
+#[path = "report/synthetic.rs"]
+mod synthetic;
+
+use flate2::{Compression, write::GzEncoder};
+use nix::sys::resource::{UsageWho, getrusage};
+use serde_json::Value;
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, SystemTime},
+};
+use support::{
+    daemon::Daemon,
+    dns::{DnsServer, Zone},
+    milter::{MilterClient, Reply},
+};
+use tempfile::TempDir;
+
+/// Nov 21 2026 12:00 UTC: when the logs were written last.
+const WRITTEN: u64 = 1_795_262_400;
+
+/// Files that a report is made of.
+struct Logs {
+    directory: TempDir,
+}
+
+impl Logs {
+    fn new() -> Self {
+        Self {
+            directory: TempDir::new().expect("a directory"),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a log, packed if its name ends so.
+    fn write(&self, name: &str, lines: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        let octets = match name.ends_with(".gz") {
+            true => gzip(lines.as_ref()),
+            false => lines.as_ref().to_vec(),
+        };
+        fs::write(&path, octets).expect("a log");
+        let file = File::options().write(true).open(&path).expect("the log");
+        let written = SystemTime::UNIX_EPOCH + Duration::from_secs(WRITTEN);
+        file.set_modified(written).expect("a time");
+    }
+
+    fn report(&self, arguments: &str, input: &[u8]) -> Output {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+            .arg("report")
+            .args(arguments.split_whitespace())
+            .current_dir(self.directory.path())
+            .env("TZ", "UTC")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdin = program.stdin.take().expect("a pipe");
+        // A program that has no use for its input may be gone.
+        let _ = stdin.write_all(input);
+        drop(stdin);
+        program.wait_with_output().expect("the program ends")
+    }
+
+    fn json(&self, arguments: &str) -> Value {
+        json(&self.report(&format!("--json {arguments}"), b""))
+    }
+}
+
+fn gzip(octets: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(octets).expect("room");
+    encoder.finish().expect("room")
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// What a postmaster finds in mail.log: Postfix and sixgate side by side.
+const MAIL_LOG: &str = "\
+Nov 21 06:00:00 mx postfix/smtpd[11]: connect from unknown[2001:db8:1::20]
+Nov 21 06:00:01 mx sixgate[7]: NOQUEUE: reject: RCPT from unknown[2001:db8:1::20]: 450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:1::20] must have reverse DNS record.; rule=no-ptr mode=enforce from=<a@v4.example> to=<b@contoso.com> helo=<x> ptr=none opt_in=file ms=3
+Nov 21 06:00:01 mx postfix/smtpd[11]: NOQUEUE: milter-reject: RCPT from unknown[2001:db8:1::20]: 450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:1::20] must have reverse DNS record.; from=<a@v4.example> to=<b@contoso.com> proto=ESMTP helo=<x>
+Nov 21 06:00:03 mx postfix/smtpd[12]: connect from mail.v4.example[198.51.100.10]
+Nov 21 06:00:03 mx postfix/smtpd[12]: 4F9D195432C: client=mail.v4.example[198.51.100.10]
+Nov 21 06:00:03 mx postfix/cleanup[13]: 4F9D195432C: message-id=<1@v4.example>
+Nov 21 06:00:03 mx postfix/qmgr[14]: 4F9D195432C: from=<a@v4.example>, size=612, nrcpt=1 (queue active)
+Nov 21 06:00:04 mx postfix/lmtp[15]: 4F9D195432C: to=<b@contoso.com>, relay=mx[private/dovecot-lmtp], delay=0.31, delays=0.25/0.01/0.01/0.04, dsn=2.0.0, status=sent (250 2.0.0 Saved)
+Nov 21 06:00:04 mx postfix/qmgr[14]: 4F9D195432C: removed
+Nov 21 06:10:00 mx sixgate[7]: 4F9D195432D: reject: END-OF-MESSAGE from mail.v6.example[2001:db8:2::1]: 450 4.7.26 Service unavailable, message sent over IPv6 [2001:db8:2::1] must pass either SPF or DKIM validation.; rule=unauthenticated mode=enforce from=<a@v6.example> nrcpt=2 rcpt_domains=contoso.com,contoso.net helo=<x> ptr=found ptr_names=mail.v6.example opt_in=file spf=fail spf_identity=mailfrom spf_domain=v6.example spf_term=-all dkim=none ms=40
+Nov 21 06:20:00 mx sixgate[7]: 4F9D195432E: accept: rule=spf-pass mode=enforce client=mail.v6.example[2001:db8:2::1] from=<a@v6.example> nrcpt=2 rcpt_domains=contoso.com,contoso.net helo=<x> ptr=found ptr_names=mail.v6.example opt_in=file spf=pass spf_identity=mailfrom spf_domain=v6.example spf_term=ip6:2001:db8:2::/48 dkim=not-needed ms=5
+Nov 21 06:30:00 mx sixgate[7]: NOQUEUE: reject: RCPT from mail.six.example[2001:db8:3::1]: 450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:3::1] must have reverse DNS record.; rule=no-ptr mode=enforce from=<Only@Six.example> to=<b@contoso.com> helo=<x> ptr=none opt_in=file ms=3
+Nov 21 07:30:00 mx sixgate[7]: NOQUEUE: reject: RCPT from mail.six.example[2001:db8:3::1]: 450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:3::1] must have reverse DNS record.; rule=no-ptr mode=enforce from=<only@six.example> to=<b@contoso.com> helo=<x> ptr=none opt_in=file ms=3
+Nov 21 07:40:00 mx sixgate[7]: NOQUEUE: reject: RCPT from unknown[2001:db8:4::1]: 450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:4::1] must have reverse DNS record.; rule=no-ptr mode=enforce from=<> to=<b@contoso.com> helo=<x> ptr=none opt_in=file ms=3
+Nov 21 07:41:00 mx sixgate[7]: NOQUEUE: reject: RCPT from unknown[2001:db8:4::2]: 550 5.2.1 Service unavailable, [fabrikam.com] does not accept email over IPv6.; rule=not-opted-in mode=enforce from=<a@v4.example> to=<b@fabrikam.com> helo=<x> opt_in=no-domain ms=0
+Nov 21 07:42:00 mx sixgate[7]: 4F9D195432F: reject: END-OF-MESSAGE from mail.slow.example[2001:db8:5::1]: 451 4.4.3 Service unavailable, temporary failure, please try again later.; rule=auth-temperror mode=enforce from=<a@slow.example> nrcpt=1 rcpt_domains=contoso.com helo=<x> ptr=found opt_in=file spf=temperror spf_domain=slow.example dkim=none ms=6000
+Nov 21 11:50:00 mx postfix/smtpd[12]: NOQUEUE: reject: RCPT from mail.slow.example[198.51.100.30]: 554 5.7.1 Service unavailable; Client host [198.51.100.30] blocked using zen.example; from=<a@slow.example> to=<b@contoso.com> proto=ESMTP helo=<x>
+";
+
+/// The columns `accepted`, `deferred`, `rejected` of the entry of a list.
+fn counts(list: &Value, key: &str, name: &str) -> [u64; 3] {
+    let entries = list.as_array().expect("a list");
+    let entry = entries.iter().find(|entry| entry[key] == name);
+    let entry = entry.unwrap_or_else(|| panic!("{name} is missing in {list:#}"));
+    ["accepted", "deferred", "rejected"].map(|column| entry[column].as_u64().expect("a number"))
+}
+
+#[test]
+fn decisions_are_summed_up_by_rule_domain_and_network() {
+    let logs = Logs::new();
+    logs.write("mail.log", MAIL_LOG);
+    let told = logs.json("mail.log");
+    assert_eq!(told["period"]["first"], "2026-11-21T06:00:01Z");
+    assert_eq!(told["period"]["last"], "2026-11-21T11:50:00Z");
+    assert_eq!(told["read"]["decisions"], 8);
+    let table = [
+        ("rules", "rule", "no-ptr", [0, 4, 0]),
+        ("rules", "rule", "spf-pass", [1, 0, 0]),
+        ("rules", "rule", "not-opted-in", [0, 0, 1]),
+        ("recipient_domains", "name", "contoso.com", [1, 6, 0]),
+        ("recipient_domains", "name", "contoso.net", [1, 1, 0]),
+        ("recipient_domains", "name", "fabrikam.com", [0, 0, 1]),
+        ("sender_domains", "name", "six.example", [0, 2, 0]),
+        ("sender_domains", "name", "", [0, 1, 0]),
+        ("clients", "network", "2001:db8:2::/64", [1, 1, 0]),
+        ("clients", "network", "2001:db8:4::/64", [0, 1, 1]),
+    ];
+    for (list, key, name, want) in table {
+        assert_eq!(counts(&told[list], key, name), want, "{list} {name}");
+    }
+    assert_eq!(told["not_opted_in"][0]["name"], "fabrikam.com");
+    assert_eq!(told["temporary_failures"]["spf"], 1);
+    assert_eq!(
+        told["temporary_failures"]["names"][0]["name"],
+        "slow.example"
+    );
+    assert_eq!(told["waited"]["longest_ms"], 6000);
+}
+
+#[test]
+fn each_deferred_mail_is_told_with_what_became_of_it() {
+    let logs = Logs::new();
+    logs.write("mail.log", MAIL_LOG);
+    let returns = &logs.json("mail.log")["returns"];
+    let table = [
+        ("ipv4", "v4.example"),
+        ("ipv6", "v6.example"),
+        ("retrying", "six.example"),
+        ("gone", ""),
+        ("ipv4_refused", "slow.example"),
+    ];
+    for (fate, name) in table {
+        assert_eq!(returns[fate][0]["name"], name, "{fate}");
+    }
+    // Two recipient domains, two mails.
+    assert_eq!(returns["total"]["ipv6"], 2);
+    assert_eq!(returns["total"]["mails"], 6);
+    assert_eq!(returns["retrying"][0]["attempts"], 2);
+}
+
+#[test]
+fn a_return_is_seen_in_the_log_of_either_mta_and_of_mail_from_outside_only() {
+    let deferred = "2026-11-21T06:00:00.000001+00:00 mx sixgate[7]: NOQUEUE: reject: RCPT from \
+                    unknown[2001:db8:1::20]: 450 4.7.25 x; rule=no-ptr mode=enforce \
+                    from=<a@v4.example> to=<b@contoso.com> helo=<x> ptr=none opt_in=file ms=3\n";
+    let postfix = |client: &str, to: &str| {
+        format!(
+            "2026-11-21T06:05:00.000001+00:00 mx postfix/smtpd[1]: 4dB1YN0qNQz3x: client={client}\n\
+             2026-11-21T06:05:00.000002+00:00 mx postfix/qmgr[2]: 4dB1YN0qNQz3x: \
+             from=<a@v4.example>, size=612, nrcpt=1 (queue active)\n\
+             2026-11-21T06:05:00.000003+00:00 mx postfix/virtual[3]: 4dB1YN0qNQz3x: {to}, \
+             relay=virtual, delay=0.1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (delivered)\n"
+        )
+    };
+    let sendmail = |relay: &str| {
+        format!(
+            "2026-11-21T06:05:00+00:00 mx sm-mta[1]: 5AL650aB000123: from=<a@v4.example>, size=612, \
+             class=0, nrcpts=2, msgid=<1@v4.example>, bodytype=8BITMIME, proto=ESMTP, daemon=MTA, \
+             tls_verify=NONE, auth=NONE, relay={relay}\n\
+             2026-11-21T06:05:01+00:00 mx sm-mta[2]: 5AL650aB000123: to=<x@other.example>,\
+             <b@contoso.com>, delay=00:00:01, xdelay=00:00:00, mailer=local, pri=60612, dsn=2.0.0, \
+             stat=Sent\n"
+        )
+    };
+    let to = "to=<b@contoso.com>";
+    let table = [
+        (postfix("mail.v4.example[198.51.100.10]", to), 1),
+        (postfix("unknown[198.51.100.10]", to), 1),
+        (
+            postfix(
+                "m[198.51.100.10]",
+                "to=<u1@mx.example>, orig_to=<b@contoso.com>",
+            ),
+            1,
+        ),
+        (postfix("mail.v4.example[2001:db8:1::20]", to), 0),
+        (
+            postfix("m[198.51.100.10], sasl_method=PLAIN, sasl_username=u", to),
+            0,
+        ),
+        // What a content filter hands back came over IPv6 before.
+        (postfix("localhost[127.0.0.1]", to), 0),
+        (postfix("m[198.51.100.10]", "to=<b@other.example>"), 0),
+        (sendmail("mail.v4.example [198.51.100.10]"), 1),
+        (sendmail("[198.51.100.10]"), 1),
+        (
+            sendmail("mail.v4.example [198.51.100.10] (may be forged)"),
+            1,
+        ),
+        (sendmail("mail.v4.example [IPv6:2001:db8:1:0:0:0:0:20]"), 0),
+    ];
+    for (lines, want) in table {
+        let logs = Logs::new();
+        logs.write("mail.log", format!("{deferred}{lines}"));
+        let told = logs.json("mail.log");
+        assert_eq!(told["returns"]["total"]["ipv4"], want, "{lines}");
+        // What came before the deferral is no return of it.
+        logs.write(
+            "mail.log",
+            format!("{}{deferred}", lines.replace("T06:05", "T05:05")),
+        );
+        let told = logs.json("mail.log");
+        assert_eq!(told["returns"]["total"]["ipv4"], 0, "before: {lines}");
+    }
+}
+
+#[test]
+fn the_mta_may_have_a_log_of_its_own() {
+    let logs = Logs::new();
+    let of = |ours: bool| -> String {
+        let lines = MAIL_LOG.split_inclusive('\n');
+        lines
+            .filter(|line| line.contains(" sixgate[") == ours)
+            .collect()
+    };
+    logs.write("sixgate.log", of(true));
+    logs.write("early.log", of(false));
+    // The first line decides which log is read first.
+    logs.write(
+        "late.log",
+        of(false).split_off(MAIL_LOG.find('\n').expect("a line") + 1),
+    );
+    for names in ["sixgate.log early.log", "sixgate.log late.log"] {
+        let told = logs.json(names);
+        assert_eq!(told["returns"]["total"]["ipv4"], 1, "{names}");
+        assert_eq!(told["returns"]["ipv4"][0]["name"], "v4.example", "{names}");
+        assert_eq!(told["returns"]["total"]["mails"], 6, "{names}");
+    }
+}
+
+#[test]
+fn what_comes_after_the_sender_gave_up_is_another_mail() {
+    let table = [
+        ("Nov 21 06:00:03", [1, 0]),
+        ("Nov 25 06:00:03", [1, 0]),
+        ("Nov 27 06:00:03", [0, 1]),
+    ];
+    for (time, want) in table {
+        let first_mail: String = MAIL_LOG.split_inclusive('\n').take(9).collect();
+        let log = first_mail
+            .replace("Nov 21 06:00:03", time)
+            .replace("Nov 21 06:00:04", time);
+        let logs = Logs::new();
+        logs.write("mail.log", log.replace("Nov ", "Oct "));
+        let total = &logs.json("mail.log")["returns"]["total"];
+        assert_eq!([&total["ipv4"], &total["gone"]], want, "{time}");
+    }
+}
+
+#[test]
+fn every_form_of_a_log_gives_the_same_report() {
+    let logs = Logs::new();
+    logs.write("mail.log", MAIL_LOG);
+    let want = logs.json("mail.log");
+    let half = MAIL_LOG.len() / 2;
+    let half = half + MAIL_LOG[half..].find('\n').expect("a line") + 1;
+    let (older, newer) = MAIL_LOG.split_at(half);
+    logs.write("rotated.1.gz", older);
+    logs.write("rotated", newer);
+    logs.write("whole.gz", MAIL_LOG);
+    logs.write("no-suffix", gzip(MAIL_LOG.as_bytes()));
+    logs.write("dos", MAIL_LOG.replace('\n', "\r\n"));
+    let modern = MAIL_LOG
+        .replace("Nov 21 ", "2026-11-21T")
+        .replace(" mx ", ".123456+00:00 mx ");
+    logs.write("modern", &modern);
+    let two_members = [gzip(older.as_bytes()), gzip(newer.as_bytes())].concat();
+    logs.write("two-members", two_members);
+    for names in [
+        "rotated rotated.1.gz",
+        "rotated.1.gz rotated",
+        "whole.gz",
+        "no-suffix",
+        "dos",
+        "modern",
+        "two-members",
+    ] {
+        let told = logs.json(names);
+        for part in [
+            "period",
+            "totals",
+            "rules",
+            "sender_domains",
+            "clients",
+            "returns",
+            "hours",
+        ] {
+            assert_eq!(told[part], want[part], "{names}: {part}");
+        }
+    }
+    for arguments in ["--json", "--json -"] {
+        let told = json(&logs.report(arguments, modern.as_bytes()));
+        assert_eq!(told["returns"], want["returns"], "standard input");
+    }
+}
+
+#[test]
+fn json_lines_are_read_raw_behind_syslog_and_from_the_journal() {
+    let decision = r#"{"time":"2026-11-21T06:33:30.123Z","level":"INFO","event":"decision","queue_id":null,"action":"defer","refused":true,"stage":"rcpt","rule":"no-ptr","mode":"enforce","reply":"450 4.7.25 x","client_name":"unknown","client_address":"2001:db8:1::20","helo":"x","from":"a@b\u001b.example","to":"b@contoso.com","recipients":0,"recipient_domains":[],"ptr":"none","ptr_names":null,"opt_in":"file","spf":null,"dkim":null,"dkim_signatures":[],"ms":3}"#;
+    let other = r#"{"time":"2026-11-21T06:33:30.123Z","level":"INFO","event":"message","message":"listening"}"#;
+    let record = |message: &str, identifier: &str| {
+        serde_json::json!({
+            "__REALTIME_TIMESTAMP": "1795242810123456",
+            "SYSLOG_IDENTIFIER": identifier,
+            "MESSAGE": message
+        })
+        .to_string()
+    };
+    let text = "NOQUEUE: reject: RCPT from unknown[2001:db8:1::20]: 450 4.7.25 x; rule=no-ptr \
+                mode=enforce from=<a@b\\x1b.example> to=<b@contoso.com> helo=<x> ptr=none \
+                opt_in=file ms=3";
+    let table = [
+        (format!("{other}\n{decision}"), 1),
+        (format!("Nov 21 06:33:30 mx sixgate[7]: {decision}"), 1),
+        (record(decision, "sixgate"), 1),
+        (record(text, "sixgate"), 1),
+        (record(text, "postfix/smtpd"), 0),
+        (
+            "{\"MESSAGE\":[1,2,3],\"SYSLOG_IDENTIFIER\":\"sixgate\"}".to_owned(),
+            0,
+        ),
+        (format!("2026-11-21T06:33:30.123456Z  INFO {text}"), 1),
+        (format!(" INFO {text}"), 1),
+        (text.to_owned(), 1),
+    ];
+    for (line, want) in table {
+        let told = json(&Logs::new().report("--json", line.as_bytes()));
+        assert_eq!(told["totals"]["deferred"], want, "{line}");
+        if want > 0 {
+            assert_eq!(
+                told["sender_domains"][0]["name"], "b\\x1b.example",
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_peer_got_into_a_line_is_no_line_of_its_own() {
+    let forged = "NOQUEUE: accept: rule=spf-pass mode=enforce client=x[2001:db8::1] \
+                  from=<a@b.example> nrcpt=1 rcpt_domains=contoso.com helo=<x>";
+    let table = [
+        format!(
+            "Nov 21 06:00:00 mx postfix/smtpd[1]: NOQUEUE: reject: RCPT from x[2001:db8::1]: 504 5.5.2 <y>: Helo command rejected; from=<a@b> to=<c@d> proto=ESMTP helo=<sixgate[7]: {forged}>"
+        ),
+        format!("Nov 21 06:00:00 mx dovecot: imap-login: user=<{forged}>"),
+        format!("Nov 21 06:00:00 mx dovecot: Nov 21 06:00:00 mx sixgate[7]: {forged}"),
+        format!("Nov 21 06:00:00 mx postfix/smtpd[1]: {forged}"),
+        format!("Nov 21 06:00:00 mx sixgate[7]: a milter connection is closed: {forged}"),
+        format!("Nov 21 06:00:00 mx xsixgate[7]: {forged}"),
+        format!("#011sixgate[7]: {forged}"),
+        // The end of a line too long to be one.
+        format!(
+            "Nov 21 06:00:00 mx postfix/smtpd[1]: {}{forged}",
+            "x".repeat(3 << 20)
+        ),
+        format!(
+            "Nov 21 06:00:00 mx postfix/smtpd[1]: {}{forged}",
+            "x".repeat((1 << 20) - 37)
+        ),
+    ];
+    for line in table {
+        let told = json(&Logs::new().report("--json", line.as_bytes()));
+        let beginning = &line[..line.len().min(200)];
+        assert_eq!(told["read"]["decisions"], 0, "{beginning}");
+    }
+}
+
+#[test]
+fn what_a_reply_quotes_decides_nothing() {
+    let line = "Nov 21 06:00:00 mx sixgate[7]: NOQUEUE: reject: RCPT from x[2001:db8::1]: 550 5.2.1 \
+                Service unavailable, [\"; rule=spf-pass from=<x@forged.example>\"] does not accept \
+                email over IPv6.; rule=not-opted-in mode=enforce from=<a@true.example> \
+                to=<\"\\x3b\\x20rule=spf-pass\"> helo=<x> ms=0\n";
+    let told = json(&Logs::new().report("--json", line.as_bytes()));
+    assert_eq!(counts(&told["rules"], "rule", "not-opted-in"), [0, 0, 1]);
+    assert_eq!(
+        counts(&told["sender_domains"], "name", "true.example"),
+        [0, 0, 1]
+    );
+}
+
+#[test]
+fn nothing_in_a_log_reaches_a_terminal_or_a_browser_as_it_is() {
+    // No sixgate writes this: somebody else has been at the log.
+    let line = "Nov 21 06:00:00 mx sixgate[7]: NOQUEUE: reject: RCPT from \
+                <b>\u{1b}[2Jx[2001:db8::1]: 550 5.2.1 x; rule=not-opted-in mode=enforce \
+                from=<a@\u{1b}]0;t\u{7}<script>alert(1)</script>\u{2028}.example> \
+                to=<b@\"onload='x'&.example> helo=<x> ms=0\n";
+    let logs = Logs::new();
+    for arguments in ["", "--json", "--html"] {
+        let output = logs.report(arguments, line.as_bytes());
+        let page = String::from_utf8(output.stdout).expect("text");
+        let is_plain = page
+            .bytes()
+            .all(|octet| octet == b'\n' || (b' '..=b'~').contains(&octet));
+        assert!(is_plain, "{arguments}: {page}");
+        assert!(
+            page.contains("\\x1b") || page.contains("\\\\x1b"),
+            "{arguments}: {page}"
+        );
+    }
+    let page = logs.report("--html", line.as_bytes()).stdout;
+    let page = String::from_utf8(page).expect("text");
+    for hostile in ["<script", "<b>\\x1b", "\"onload"] {
+        assert!(!page.contains(hostile), "{hostile}");
+    }
+}
+
+#[test]
+fn logs_without_decisions_give_an_empty_report() {
+    let mut garbage: Vec<u8> = (0..200_000_u64).map(|n| ((n * n) >> 7) as u8).collect();
+    garbage.extend_from_slice(b"\n\xff\xfe sixgate[7]: NOQUEUE: accept: rule=\xff\n");
+    let table: [(&str, &[u8]); 5] = [
+        ("nothing", b""),
+        ("empty lines", b"\n\n\n"),
+        ("garbage", &garbage),
+        ("a zero", b"\0"),
+        (
+            "not UTF-8",
+            b"Nov 21 06:00:00 mx sixgate[7]: N: accept: rule=\xff from=<\xff>\n",
+        ),
+    ];
+    for (name, input) in table {
+        let logs = Logs::new();
+        for arguments in ["", "--html"] {
+            let output = logs.report(arguments, input);
+            assert!(output.status.success(), "{name}");
+            let page = String::from_utf8(output.stdout).expect("text");
+            assert!(page.contains("0 decisions"), "{name}: {page}");
+        }
+        let told = json(&logs.report("--json", input));
+        assert_eq!(told["totals"]["accepted"], 0, "{name}");
+    }
+}
+
+#[test]
+fn octets_of_other_programs_that_are_no_text_do_no_harm() {
+    let logs = Logs::new();
+    let mut octets =
+        b"Nov 21 05:59:59 mx postfix/qmgr[1]: 4F9D195432C: from=<\xff@\xfe>, size=1, nrcpt=1\n"
+            .to_vec();
+    octets.extend_from_slice(b"Nov 21 05:59:59 mx x\xff[1]: \xff\0\n");
+    octets.extend_from_slice(MAIL_LOG.as_bytes());
+    logs.write("mail.log", octets);
+    let told = logs.json("mail.log");
+    assert_eq!(told["read"]["decisions"], 8);
+    assert_eq!(told["returns"]["total"]["ipv4"], 1);
+}
+
+#[test]
+fn observe_mode_is_told_with_what_it_would_have_refused() {
+    let logs = Logs::new();
+    let observed = MAIL_LOG
+        .replace(": reject: ", ": reject_warning: ")
+        .replace("mode=enforce", "mode=observe");
+    logs.write("mail.log", observed);
+    let told = logs.json("mail.log");
+    assert_eq!(told["totals"]["deferred"], 0);
+    assert_eq!(told["totals"]["would_defer"], 6);
+    assert_eq!(told["totals"]["would_reject"], 1);
+    assert_eq!(
+        told["observed"]["recipient_domains"][0]["name"],
+        "contoso.com"
+    );
+    assert_eq!(told["observed"]["recipient_domains"][0]["would_defer"], 6);
+    // What passed has nothing to come back for.
+    assert_eq!(told["returns"]["total"]["mails"], 0);
+    let page = logs.report("mail.log", b"").stdout;
+    let page = String::from_utf8(page).expect("text");
+    assert!(page.contains("Observe mode would have refused 7"), "{page}");
+}
+
+#[test]
+fn what_the_gate_writes_is_what_the_report_reads() {
+    let zone = "
+2001:db8:1::10      PTR    mail.good.example
+mail.good.example   AAAA   2001:db8:1::10
+good.example        TXT    \"v=spf1 ip6:2001:db8:1::/64 -all\"
+";
+    let dns = DnsServer::start(Zone::parse(zone).expect("a zone"));
+    let config = format!(
+        "dns: {{servers: [{}]}}\nopt_in: {{domains: [contoso.com]}}\nlog: {{level: debug}}\n",
+        dns.address()
+    );
+    let daemon = Daemon::start(&config);
+    for (client, sender) in [
+        ("[2001:db8:1::20]:25", "<a@\u{1b}late.example>"),
+        ("[2001:db8:1::10]:25", "<a@good.example>"),
+        ("198.51.100.1:25", "<a@good.example>"),
+    ] {
+        mail(&daemon, client, sender);
+    }
+    let log = daemon.log();
+    daemon.stop();
+    let told = json(&Logs::new().report("--json", log.text().as_bytes()));
+    for (rule, want) in [
+        ("no-ptr", [0, 1, 0]),
+        ("spf-pass", [1, 0, 0]),
+        ("not-opted-in", [0, 0, 1]),
+        ("ipv4", [1, 0, 0]),
+    ] {
+        assert_eq!(
+            counts(&told["rules"], "rule", rule),
+            want,
+            "{rule}\n{}",
+            log.text()
+        );
+    }
+    assert_eq!(
+        counts(&told["sender_domains"], "name", "\\x1blate.example"),
+        [0, 1, 0]
+    );
+    assert_eq!(
+        counts(&told["clients"], "network", "2001:db8:1::/64"),
+        [1, 1, 1]
+    );
+    assert_eq!(told["not_checked"], 1);
+}
+
+/// One mail, to a domain that has opted in and one that has not.
+fn mail(daemon: &Daemon, client: &str, sender: &str) {
+    let mut milter = MilterClient::open(&daemon.address());
+    let client = client.parse().expect("an address");
+    if milter.connect_from("unknown", client) == Reply::Accept {
+        return;
+    }
+    milter.helo("mail.good.example");
+    milter.mail(&[sender]);
+    if sender == "<a@good.example>" {
+        milter.rcpt(&["<b@other.example>"]);
+    }
+    if milter.rcpt(&["<b@contoso.com>"]) == Reply::Continue {
+        milter.message(b"From: a@good.example\r\n\r\nbody\r\n", 65535);
+    }
+}
+
+#[test]
+fn a_flood_of_made_up_senders_hides_nobody() {
+    let mut lines = String::new();
+    for n in 0..40_000 {
+        let domain = match n % 10 {
+            0 => "known.example".to_owned(),
+            _ => format!("made-up-{n}.example"),
+        };
+        lines += &format!(
+            "Nov 21 06:00:00 mx sixgate[7]: NOQUEUE: reject: RCPT from x[2001:db8:{n:x}::1]: 450 \
+             4.7.25 x; rule=no-ptr mode=enforce from=<a{n}@{domain}> to=<b@contoso.com> helo=<x> \
+             ms=0\n"
+        );
+    }
+    let told = json(&Logs::new().report("--json", lines.as_bytes()));
+    let first = &told["sender_domains"][0];
+    assert_eq!(first["name"], "known.example");
+    let [_, counted, _] = counts(&told["sender_domains"], "name", "known.example");
+    let missed = first["missed"].as_u64().expect("a number");
+    assert!(counted <= 4000 && counted + missed >= 4000, "{first}");
+    assert_eq!(told["totals"]["deferred"], 40_000);
+    assert_eq!(told["returns"]["total"]["mails"], 40_000);
+}
+
+#[test]
+fn a_period_can_be_chosen() {
+    let logs = Logs::new();
+    logs.write("mail.log", MAIL_LOG);
+    let table = [
+        ("--since 2026-11-21T07:30", 4),
+        ("--since 2026-11-21T07:30:00+01:00", 5),
+        ("--until 2026-11-21T06:10", 1),
+        ("--since 2026-11-21 --until 2026-11-22", 8),
+        ("--since 2026-11-22", 0),
+    ];
+    for (arguments, want) in table {
+        let told = logs.json(&format!("{arguments} mail.log"));
+        assert_eq!(told["read"]["decisions"], want, "{arguments}");
+    }
+    let untimed = "NOQUEUE: accept: rule=spf-pass mode=enforce client=x[2001:db8::1] from=<a@b>";
+    let told = json(&logs.report("--json --since 7d", untimed.as_bytes()));
+    assert_eq!(told["read"]["decisions"], 0);
+    assert_eq!(told["read"]["untimed"], 1);
+    assert_eq!(logs.report("--since soon", b"").status.code(), Some(64));
+}
+
+#[test]
+fn lists_are_as_long_as_asked_for() {
+    let logs = Logs::new();
+    logs.write("mail.log", MAIL_LOG);
+    for top in [0, 1, 3] {
+        let told = logs.json(&format!("--top {top} mail.log"));
+        let list = told["sender_domains"].as_array().expect("a list");
+        assert_eq!(list.len(), top);
+    }
+}
+
+#[test]
+fn what_can_not_be_read_is_told_and_the_rest_is_counted() {
+    let logs = Logs::new();
+    logs.write("mail.log", MAIL_LOG);
+    let mut cut_off = gzip(MAIL_LOG.repeat(200).as_bytes());
+    cut_off.truncate(cut_off.len() / 2);
+    logs.write("cut-off.gz", gzip(b""));
+    fs::write(logs.path("cut-off.gz"), cut_off).expect("a log");
+    fs::write(logs.path("packed.xz"), b"\xfd7zXZ\0...").expect("a log");
+    fs::create_dir(logs.path("directory")).expect("a directory");
+    let table = [
+        ("nonexistent", 66, "nonexistent: No such file"),
+        ("directory", 66, "directory: it is a directory"),
+        ("packed.xz", 66, "packed.xz: it is packed by xz"),
+        ("cut-off.gz", 74, "cut-off.gz: "),
+    ];
+    for (name, exit, words) in table {
+        let output = logs.report(&format!("--json {name} mail.log"), b"");
+        assert_eq!(output.status.code(), Some(exit), "{name}");
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(told["read"]["decisions"].as_u64() >= Some(8), "{name}");
+        let errors = String::from_utf8(output.stderr).expect("text");
+        assert!(errors.contains(words), "{name}: {errors}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_is_no_error() {
+    let logs = Logs::new();
+    logs.write("mail.log", MAIL_LOG);
+    let mut program = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(["report", "--html", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // It can't have written anything before its input ends.
+    drop(program.stdout.take());
+    drop(program.stdin.take());
+    let output = program.wait_with_output().expect("the program ends");
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn the_journal_is_asked_for_both_programs_and_the_period() {
+    let logs = Logs::new();
+    let record = r#"{"MESSAGE":"NOQUEUE: accept: rule=spf-pass mode=enforce client=x[2001:db8::1] from=<a@b> nrcpt=1 rcpt_domains=c","SYSLOG_IDENTIFIER":"sixgate","__REALTIME_TIMESTAMP":"1795242810123456"}"#;
+    // A journal of our own takes a systemd; the records are as it prints them.
+    let script =
+        format!("#!/bin/sh\nprintf '%s ' \"$@\" >\"$0.asked\"\necho '{record}'\nexit \"$EXIT\"\n");
+    fs::write(logs.path("journalctl"), script).expect("a script");
+    let mut permissions = fs::metadata(logs.path("journalctl"))
+        .expect("it")
+        .permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    fs::set_permissions(logs.path("journalctl"), permissions).expect("it");
+    for (exit, want) in [("0", 0), ("1", 74)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+            .args([
+                "report",
+                "--json",
+                "--journal",
+                "--since",
+                "2026-11-21T00:00:00Z",
+            ])
+            .env("PATH", logs.directory.path())
+            .env("EXIT", exit)
+            .output()
+            .expect("the program runs");
+        assert_eq!(output.status.code(), Some(want), "{output:?}");
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(told["totals"]["accepted"], 1);
+    }
+    let asked = fs::read_to_string(logs.path("journalctl.asked")).expect("arguments");
+    for argument in [
+        "--output=json",
+        "--since=@1795219200",
+        "SYSLOG_IDENTIFIER=sixgate + SYSLOG_FACILITY=2",
+    ] {
+        assert!(asked.contains(argument), "{asked}");
+    }
+    let nowhere = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(["report", "--journal"])
+        .env("PATH", "/nonexistent")
+        .output()
+        .expect("the program runs");
+    assert_eq!(nowhere.status.code(), Some(69));
+}
+
+#[test]
+fn a_long_log_is_told_exactly() {
+    let mut lines = Vec::new();
+    let truth = synthetic::write(&mut lines, 4, 12_000_000).expect("room");
+    let logs = Logs::new();
+    logs.write("mail.log", &lines);
+    // The year is that of the last change, and the log goes on for days.
+    let told = logs.json("--until 2026-12-31 mail.log");
+    assert_eq!(told["read"]["lines"], truth.lines);
+    assert_eq!(told["totals"]["accepted"], truth.accepted);
+    assert_eq!(told["totals"]["deferred"], truth.deferred);
+    assert_eq!(told["totals"]["rejected"], truth.rejected);
+    for (rule, count) in &truth.rules {
+        let sum: u64 = counts(&told["rules"], "rule", rule).iter().sum();
+        assert_eq!(sum, *count, "{rule}");
+    }
+    for fate in [
+        "ipv4",
+        "ipv4_refused",
+        "ipv6",
+        "retrying",
+        "gone",
+        "waiting",
+    ] {
+        assert_eq!(told["returns"]["total"][fate], truth.fate(fate), "{fate}");
+    }
+}
+
+#[test]
+#[ignore = "makes and reads a gigabyte; --nocapture shows the time; SIXGATE_LOG keeps the log"]
+fn a_gigabyte_is_summed_up() {
+    let directory = TempDir::new().expect("a directory");
+    let kept = std::env::var_os("SIXGATE_LOG").map(PathBuf::from);
+    let path = kept.unwrap_or_else(|| directory.path().join("mail.log"));
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).expect("a log"));
+    let truth = synthetic::write(&mut file, 6, 1_000_000_000).expect("room");
+    file.flush().expect("room");
+    let begin = std::time::Instant::now();
+    let told = json(&report_of(&path));
+    let peak = getrusage(UsageWho::RUSAGE_CHILDREN).expect("it").max_rss();
+    println!(
+        "{} lines, {:.1} s, {} MiB",
+        truth.lines,
+        begin.elapsed().as_secs_f64(),
+        peak >> 10
+    );
+    assert!(peak < 256 << 10, "{peak} KiB");
+    assert_eq!(told["read"]["lines"], truth.lines);
+    assert_eq!(told["totals"]["accepted"], truth.accepted);
+    assert_eq!(told["totals"]["deferred"], truth.deferred);
+    assert_eq!(told["totals"]["rejected"], truth.rejected);
+}
+
+fn report_of(path: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(["report", "--json"])
+        .arg(path)
+        .env("TZ", "UTC")
+        .output()
+        .expect("the program runs")
+}
