@@ -15,6 +15,8 @@ pub mod managed;
 mod socketmap;
 
 use crate::{address::Domain, config, dns::Resolve, policy};
+pub use dns_zone::OPTED_IN;
+
 use dns_zone::DnsZone;
 use entry::Entry;
 use files::{ListError, Location};
