@@ -73,7 +73,7 @@ fn days_in(year: u64) -> u64 {
 }
 
 fn month_length(year: u64, month: usize) -> u64 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     match month {
         1 => 28 + u64::from(leap),
         3 | 5 | 8 | 10 => 30,
