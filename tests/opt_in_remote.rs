@@ -12,6 +12,7 @@ use std::{
 use support::{
     daemon::Daemon,
     dns::{Data, DnsServer, Zone},
+    http,
     opt_in::{
         CLIENT,
         OptIn::{InDoubt, No, Yes},
@@ -494,4 +495,28 @@ fn people_are_told_which_server_says_so_or_why_it_can_not() {
         mute,
         "mute.example: temperror (socketmap: it can't tell now: no answer in time)\n"
     );
+}
+
+#[test]
+fn monitoring_is_told_how_the_servers_do() {
+    let dns = DnsServer::start(zone(""));
+    let server = SocketmapServer::start(&[("map yes.example", "OK yes")]);
+    let socketmap = format!("socketmap: \"{}\"", server.table("map"));
+    let address = lasting_address();
+    let daemon = Daemon::start(&format!(
+        "metrics: {{listen: inet:{address}}}\n{}",
+        config(dns.address(), &socketmap)
+    ));
+    let told = |line: &str| {
+        let metrics = http::get(address, "/metrics").body;
+        assert!(metrics.contains(&format!("{line}\n")), "{line}: {metrics}");
+    };
+    assert_eq!(opt_in(&daemon, "yes.example"), Yes);
+    told("sixgate_opt_in_domains{source=\"socketmap\"} 1");
+    told("sixgate_opt_in_stale{source=\"socketmap\"} 0");
+    server.behave(Behaviour::Send(Vec::new()));
+    assert_eq!(opt_in(&daemon, "new.example"), InDoubt);
+    told("sixgate_opt_in_stale{source=\"socketmap\"} 1");
+    let ready = http::get(address, "/readyz").body;
+    assert!(ready.contains("note: socketmap: it hung up\n"), "{ready}");
 }
