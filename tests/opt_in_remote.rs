@@ -46,13 +46,22 @@ fn settings(dns: SocketAddr) -> String {
     )
 }
 
-/// Only the PTR record of the client is kept in a resolver's cache.
+/// Only the PTR record of the client is kept in a resolver's cache. The zone of
+/// the opt-ins exists, though it may be empty.
 fn zone(lines: &str) -> Zone {
-    let mut zone = Zone::parse(&format!("{CLIENT} PTR mail.good.example")).expect("a zone");
-    zone.set_ttl(0);
-    for line in lines.lines() {
+    let mut zone = without_opt_in_zone();
+    for line in ["zone.example TXT \"here\""]
+        .into_iter()
+        .chain(lines.lines())
+    {
         zone.add_line(line).expect("a line");
     }
+    zone
+}
+
+fn without_opt_in_zone() -> Zone {
+    let mut zone = Zone::parse(&format!("{CLIENT} PTR mail.good.example")).expect("a zone");
+    zone.set_ttl(0);
     zone
 }
 
@@ -266,7 +275,28 @@ fn an_answer_is_asked_for_once() {
     let of_zone = questions
         .iter()
         .filter(|(n, _)| n.ends_with("zone.example"));
-    assert_eq!(of_zone.count(), 2);
+    // Two domains, and for each whether there is a zone that it is missing in.
+    assert_eq!(of_zone.count(), 4);
+}
+
+#[test]
+fn a_zone_that_does_not_exist_leaves_domains_in_doubt_and_not_refused() {
+    let dns = DnsServer::start(zone("yes.example.zone.example A 127.0.0.2"));
+    let daemon = daemon(&dns, &format!("dns_zone: zone.example, {NOTHING_KEPT}"));
+    assert_eq!(opt_in(&daemon, "yes.example"), Yes);
+    assert_eq!(opt_in(&daemon, "unheard.example"), No);
+
+    dns.set_zone(without_opt_in_zone());
+    let table = [
+        ("yes.example", Yes),
+        ("unheard.example", No),
+        ("new.example", InDoubt),
+    ];
+    for (domain, want) in table {
+        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
+    }
+    let log = daemon.log();
+    log.wait_for(&["opt_in.dns_zone zone.example can't tell", "NXDOMAIN"]);
 }
 
 #[test]
@@ -413,6 +443,7 @@ fn a_reload_keeps_what_the_same_servers_said() {
     assert_eq!(server.requests().len(), asked);
     assert_eq!(server.connections(), 1);
     // Others are asked anew.
+    dns.set_zone(zone("other.example TXT \"here\""));
     let others = format!(
         "dns_zone: other.example, socketmap: \"{}\"",
         server.table("other")
