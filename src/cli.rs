@@ -15,7 +15,6 @@ use std::{net::IpAddr, path::PathBuf};
     disable_help_subcommand = true,
     max_term_width = 80
 )]
-#[command(max_term_width = 80)]
 #[command(
     after_help = "Exit codes are those of sysexits.h: 64 usage, 66 no input, \
     69 unavailable, 71 OS error, 74 I/O error, 75 a warning, 78 configuration."
