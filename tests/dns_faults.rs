@@ -328,7 +328,7 @@ fn when_all_servers_are_back_the_next_mail_is_accepted_at_once() {
     };
     let mut server = DnsServer::start(lasting());
     let address = server.address();
-    let daemon = start_daemon(&address.to_string(), "200ms", STAGE_TIMEOUT);
+    let daemon = start_daemon(&address.to_string(), "500ms", STAGE_TIMEOUT);
     for _ in 0..2 {
         let end = send(&daemon, "<a@good.example>", UNSIGNED);
         assert_eq!(end.reply, Reply::Continue);
