@@ -10,6 +10,7 @@ mod error;
 mod host;
 mod lists;
 mod nearest;
+mod opt_in;
 mod opt_in_servers;
 mod quantities;
 mod raw;
@@ -23,12 +24,11 @@ mod words;
 
 pub use error::ConfigError;
 pub use host::group_id;
+pub use opt_in::{MANAGED_FILE, OptIn, OptInCache, Socketmap, SocketmapServer};
 
-use crate::{address::Domain, opt_in::entry::Entry, policy, reply::Replies};
+use crate::{opt_in::entry::Entry, policy, reply::Replies};
 use addresses::DnsServer;
 use ipnet::IpNet;
-use lists::{ListEntry, ListPath};
-use opt_in_servers::{SocketmapTable, ZoneName};
 use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
 use serde::{Deserialize, Serialize};
 use sockets::HttpAddress;
@@ -40,7 +40,7 @@ use std::{
 };
 use texts::{AuthservId, LogFilter};
 use value::{List, Optional, Scalar};
-use words::{Word, YesNo};
+use words::Word;
 
 /// Everything that milter.yaml says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,103 +189,6 @@ pub enum Mode {
     Enforce,
     /// Decide, log and count, and refuse nothing.
     Observe,
-}
-
-/// Which domains take mail over IPv6.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct OptIn {
-    /// What a domain has that no source knows. The default is `false`.
-    #[serde(with = "Scalar::<YesNo>")]
-    pub default: bool,
-    /// Domains that opted in or out. The default is none.
-    #[serde(with = "List::<ListEntry>")]
-    pub domains: Vec<Entry>,
-    /// Lists of such, and folders with `*.list`. The default is none.
-    #[serde(with = "List::<ListPath>")]
-    pub files: Vec<PathBuf>,
-    /// The list that `sixgate opt-in` edits. The default is [`MANAGED_FILE`].
-    #[serde(with = "Scalar::<ListPath>")]
-    pub managed_file: PathBuf,
-    /// A zone that is asked for `DOMAIN.ZONE` type A in the manner of RFC 5782.
-    /// The default is none.
-    #[serde(with = "Optional::<ZoneName>")]
-    pub dns_zone: Option<Domain>,
-    /// A server of Postfix's socketmap protocol. The default is none.
-    #[serde(with = "Optional::<SocketmapTable>")]
-    pub socketmap: Option<Socketmap>,
-    /// How long answers of `dns_zone` and `socketmap` are kept.
-    #[serde(with = "section")]
-    pub cache: OptInCache,
-}
-
-/// Where the managed list is unless told otherwise. Here alone it need not be
-/// there at first.
-pub const MANAGED_FILE: &str = "/var/lib/sixgate/opt-in.list";
-
-impl Default for OptIn {
-    fn default() -> Self {
-        Self {
-            default: false,
-            domains: Vec::new(),
-            files: Vec::new(),
-            managed_file: PathBuf::from(MANAGED_FILE),
-            dns_zone: None,
-            socketmap: None,
-            cache: OptInCache::default(),
-        }
-    }
-}
-
-/// A table of socketmap_table(5).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Socketmap {
-    /// Whom to ask.
-    pub server: SocketmapServer,
-    /// The name of the map, which the request begins with.
-    pub map: String,
-}
-
-/// Where a socketmap server listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SocketmapServer {
-    /// `inet:host:port`. The host may be a name, which is resolved at each
-    /// connection.
-    Inet {
-        /// Name or address, without brackets.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
-    /// `unix:/path`.
-    Unix(PathBuf),
-}
-
-/// How long answers of `opt_in.dns_zone` and `opt_in.socketmap` are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct OptInCache {
-    /// A yes or a no, unless the TTL of the zone's record is shorter. The
-    /// default is 5 min.
-    #[serde(with = "Scalar::<Wait>")]
-    pub positive: Duration,
-    /// That there is no entry. The default is 1 min.
-    #[serde(with = "Scalar::<Wait>")]
-    pub negative: Duration,
-    /// How much longer the last answer serves while the source fails. The
-    /// default is 24 h.
-    #[serde(with = "Scalar::<Wait>")]
-    pub stale: Duration,
-}
-
-impl Default for OptInCache {
-    fn default() -> Self {
-        Self {
-            positive: Duration::from_secs(5 * 60),
-            negative: Duration::from_secs(60),
-            stale: Duration::from_secs(24 * 60 * 60),
-        }
-    }
 }
 
 /// The RFC 8601 field.

@@ -40,6 +40,10 @@ pub trait Resolve: Send + Sync + 'static {
     fn mx(&self, name: &Name) -> impl Future<Output = Answer<Mx>> + Send;
     /// Names of an address, from `in-addr.arpa` or `ip6.arpa`.
     fn ptr(&self, ip: IpAddr) -> impl Future<Output = Answer<Name>> + Send;
+    /// Whether a zone above says that a name does not exist: NXDOMAIN with the
+    /// SOA record of that zone, which RFC 2308 section 3 demands. Without the
+    /// record nothing is proven.
+    fn is_denied(&self, name: &Name) -> impl Future<Output = Result<bool, Failure>> + Send;
 }
 
 /// A mail exchanger (RFC 5321 section 5.1).

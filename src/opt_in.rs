@@ -7,34 +7,29 @@
 pub mod entry;
 pub mod files;
 pub mod list;
+pub mod managed;
 
 mod cache;
 mod dns_zone;
+mod lists;
 mod live_list;
-pub mod managed;
 mod socketmap;
 
 use crate::{address::Domain, config, dns::Resolve, policy};
+pub use dns_zone::OPTED_IN;
+pub use lists::{ListStatus, Listed, SourceList};
+
 use dns_zone::DnsZone;
-use entry::Entry;
-use files::{ListError, Location};
-use list::List;
-use live_list::{LiveList, Presence};
+use files::ListError;
+use lists::Lists;
 use socketmap::Socketmap;
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// The sources of one configuration. A copy is the same sources.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    managed: Arc<LiveList>,
-    domains: Arc<List>,
-    files: Arc<LiveList>,
+    lists: Lists,
     dns_zone: Option<DnsZone>,
     socketmap: Option<Socketmap>,
     default: bool,
@@ -49,19 +44,6 @@ pub struct Answer {
     pub source: Source,
 }
 
-/// How a list is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListStatus {
-    /// Which one it is.
-    pub source: Source,
-    /// How many entries it has.
-    pub entries: usize,
-    /// How long ago it was read; `None` for what stands in the configuration.
-    pub age: Option<Duration>,
-    /// Why it is not what its files say: the last good list is in force.
-    pub error: Option<String>,
-}
-
 /// How a server does that is asked over the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerStatus {
@@ -73,45 +55,6 @@ pub struct ServerStatus {
     pub age: Option<Duration>,
     /// Why it can't tell; `None` while it is well or was never asked.
     pub error: Option<String>,
-}
-
-/// The entry of a list that decides about a domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The entry.
-    pub entry: Entry,
-    /// Where it stands; `None` for the configuration.
-    pub location: Option<Location>,
-}
-
-impl fmt::Display for Listed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.location {
-            None => write!(f, "{} in opt_in.domains", self.entry),
-            Some(Location {
-                file,
-                line,
-                comment,
-            }) => {
-                write!(f, "{} in {}:{line}", self.entry, file.display())?;
-                match comment.as_str() {
-                    "" => Ok(()),
-                    comment => write!(f, " ({comment})"),
-                }
-            }
-        }
-    }
-}
-
-/// The list of one source.
-#[derive(Clone, Debug)]
-pub struct SourceList<'a> {
-    /// Which one it is.
-    pub source: Source,
-    /// What it says now.
-    pub entries: Arc<List>,
-    /// The files and folders that it is read from; none for the configuration.
-    pub paths: &'a [PathBuf],
 }
 
 /// What one source knows of a domain.
@@ -168,22 +111,8 @@ impl Sources {
     /// # Errors
     /// When a list can't be read, is empty without saying so, or is wrong.
     pub fn open(config: &config::OptIn, previous: Option<&Self>) -> Result<Self, ListError> {
-        let managed = vec![config.managed_file.clone()];
-        let presence = match config.managed_file == Path::new(config::MANAGED_FILE) {
-            true => Presence::NotYet,
-            false => Presence::Required,
-        };
-        let files = config.files.clone();
         Ok(Self {
-            managed: match previous.map(|old| &old.managed) {
-                Some(old) if *old.paths() == managed => read_again(old)?,
-                Some(_) | None => LiveList::open("opt_in.managed_file", managed, presence)?.into(),
-            },
-            files: match previous.map(|old| &old.files) {
-                Some(old) if *old.paths() == files => read_again(old)?,
-                Some(_) | None => LiveList::open("opt_in.files", files, Presence::Required)?.into(),
-            },
-            domains: Arc::new(list_of(&config.domains)),
+            lists: Lists::open(config, previous.map(|old| &old.lists))?,
             dns_zone: config.dns_zone.as_ref().map(|zone| {
                 let old = previous.and_then(|old| old.dns_zone.as_ref());
                 DnsZone::new(zone, config.cache, old)
@@ -198,32 +127,14 @@ impl Sources {
 
     /// What is to be warned of: that nobody takes mail over IPv6.
     pub fn warning(&self) -> Option<&'static str> {
-        let entries = [
-            self.managed.list(),
-            self.files.list(),
-            Arc::clone(&self.domains),
-        ];
         let has_server = self.dns_zone.is_some() || self.socketmap.is_some();
-        let is_nobody = !self.default && !has_server && entries.iter().all(|list| list.is_empty());
+        let is_nobody = !self.default && !has_server && self.lists.are_empty();
         is_nobody.then_some("opt_in: no domain has opted in, so all mail over IPv6 is refused")
     }
 
     /// How the lists are, in the order in which they are asked.
     pub fn list_status(&self) -> Vec<ListStatus> {
-        let of = |source, live: &LiveList| ListStatus {
-            source,
-            entries: live.list().len(),
-            age: Some(live.age()),
-            error: live.error().map(|error| error.to_string()),
-        };
-        let domains = ListStatus {
-            source: Source::Domains,
-            entries: self.domains.len(),
-            age: None,
-            error: None,
-        };
-        let managed = of(Source::Managed, &self.managed);
-        vec![managed, domains, of(Source::File, &self.files)]
+        self.lists.status()
     }
 
     /// How the servers do, in the order in which they are asked.
@@ -235,8 +146,7 @@ impl Sources {
 
     /// Follows the files of the lists from now on. Needs a runtime.
     pub fn follow(&self) {
-        self.managed.follow();
-        self.files.follow();
+        self.lists.follow();
     }
 
     /// Asks for a domain; `None` is a recipient without one, which can't opt in
@@ -251,7 +161,7 @@ impl Sources {
         let Some(domain) = domain else {
             return Answer::definite(policy::OptIn::No, Source::NoDomain);
         };
-        if let Some(answer) = self.ask_lists(domain) {
+        if let Some(answer) = self.lists.ask(domain) {
             return answer;
         }
         if let Some(answer) = self.ask_servers(resolver, deadline, domain).await {
@@ -263,14 +173,7 @@ impl Sources {
     /// The entry of a list that decides about a domain, if one does. Reads its
     /// file, for people.
     pub fn listed(&self, domain: &Domain) -> Option<Listed> {
-        let answer = self.ask_lists(domain)?;
-        let list = self
-            .lists()
-            .into_iter()
-            .find(|list| list.source == answer.source)?;
-        let entry = list.entries.entry_for(domain)?;
-        let location = files::locate(list.paths, &entry);
-        Some(Listed { entry, location })
+        self.lists.listed(domain)
     }
 
     /// Why an answer was given, for people.
@@ -302,19 +205,7 @@ impl Sources {
 
     /// The lists, in the order in which they are asked.
     pub fn lists(&self) -> [SourceList<'_>; 3] {
-        let domains = SourceList {
-            source: Source::Domains,
-            entries: Arc::clone(&self.domains),
-            paths: &[],
-        };
-        let managed = self.managed.as_source(Source::Managed);
-        [managed, domains, self.files.as_source(Source::File)]
-    }
-
-    fn ask_lists(&self, domain: &Domain) -> Option<Answer> {
-        Answer::of(self.managed.ask(domain), Source::Managed)
-            .or_else(|| Answer::of(self.domains.ask(domain), Source::Domains))
-            .or_else(|| Answer::of(self.files.ask(domain), Source::File))
+        self.lists.each()
     }
 
     async fn ask_servers<R: Resolve>(
@@ -340,20 +231,6 @@ impl Sources {
             false => policy::OptIn::No,
         }
     }
-}
-
-fn read_again(list: &Arc<LiveList>) -> Result<Arc<LiveList>, ListError> {
-    list.read_again()?;
-    Ok(Arc::clone(list))
-}
-
-fn list_of(entries: &[Entry]) -> List {
-    let mut list = List::default();
-    for entry in entries {
-        // The configuration has none that contradict each other.
-        let _ = list.insert(entry);
-    }
-    list
 }
 
 impl Answer {

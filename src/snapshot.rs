@@ -24,15 +24,10 @@ impl<R: Resolve> Snapshot<R> {
     /// Prepares the checks of a configuration.
     pub fn new(config: Config, opt_in: Sources, resolver: R) -> Self {
         let checks = Checks::new(&config, opt_in, resolver);
-        let mut observed = List::default();
-        for entry in &config.observe_domains {
-            // The configuration has none that contradict each other.
-            let _ = observed.insert(entry);
-        }
         Self {
+            observed: List::of(&config.observe_domains),
             config,
             checks,
-            observed,
         }
     }
 

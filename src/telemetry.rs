@@ -5,7 +5,7 @@
 
 mod decision_fields;
 mod decision_line;
-mod escape;
+pub(crate) mod escape;
 mod json;
 pub mod log;
 pub mod metrics;

@@ -14,4 +14,4 @@ tests/make-debian.sh
 # Here everything is to be had, so that nothing may be skipped for lack of it.
 export SIXGATE_E2E_REQUIRED=1
 cargo test --locked --doc
-cargo test --locked --all-targets --no-fail-fast
+cargo test --locked --lib --bins --tests --examples --no-fail-fast

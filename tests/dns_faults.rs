@@ -328,7 +328,7 @@ fn when_all_servers_are_back_the_next_mail_is_accepted_at_once() {
     };
     let mut server = DnsServer::start(lasting());
     let address = server.address();
-    let daemon = start_daemon(&address.to_string(), "200ms", STAGE_TIMEOUT);
+    let daemon = start_daemon(&address.to_string(), "500ms", STAGE_TIMEOUT);
     for _ in 0..2 {
         let end = send(&daemon, "<a@good.example>", UNSIGNED);
         assert_eq!(end.reply, Reply::Continue);
@@ -365,29 +365,40 @@ fn others_are_served_while_mute_senders_wait() {
 }
 
 #[test]
-#[ignore = "needs a machine that has nothing else to do"]
+fn others_keep_their_rate_beside_mute_senders() {
+    // Other tests run at the same time.
+    let percent = rate_beside_mute_senders(7);
+    assert!(percent >= 85.0, "{percent:.1} %");
+}
+
+#[test]
+#[ignore = "takes a minute, and is exact where nothing else runs"]
 fn others_keep_95_percent_of_their_rate_beside_mute_senders() {
+    let percent = rate_beside_mute_senders(41);
+    assert!(percent >= 95.0, "{percent:.1} %");
+}
+
+/// The rate of an MTA beside mute senders in percent of what it is without
+/// them: the median over short runs, each with its like before and after it.
+fn rate_beside_mute_senders(runs: usize) -> f64 {
     const MUTE: usize = 20;
-    const ROUNDS: usize = 40;
-    const WINDOW: Duration = Duration::from_millis(250);
-    let world = World::new(zone_with_mute_senders(MUTE * ROUNDS));
+    let world = World::new(zone_with_mute_senders(MUTE * runs));
     let mut others = mta_with_client(&world.daemon, GOOD_CLIENT);
-    let (mut alone, mut beside, mut percent) = (0, 0, Vec::new());
-    for round in 0..ROUNDS {
-        let without = messages_in(&mut others, WINDOW);
-        let mut waiting = mute_senders(&world.daemon, round * MUTE..(round + 1) * MUTE);
-        let with = messages_in(&mut others, WINDOW);
-        for mta in &mut waiting {
-            let answer = mta.receive_frame();
-            assert!(matches!(&answer, Some((b'y', text)) if text.starts_with(b"451 4.4.3 ")));
-        }
-        (alone, beside) = (alone + without, beside + with);
-        percent.push(with * 100 / without);
+    let mut percent = Vec::new();
+    for run in 0..runs {
+        let numbers = run * MUTE..(run + 1) * MUTE;
+        // Between two, so that a machine that gets busier does not count.
+        let before = median_time_of_a_message(&mut others);
+        let beside = beside_mute_senders(&world, numbers, &mut others);
+        let after = median_time_of_a_message(&mut others);
+        let alone = (before + after) / 2;
+        percent.push(100.0 * alone.as_secs_f64() / beside.as_secs_f64());
     }
-    percent.sort_unstable();
-    let median = percent[ROUNDS / 2];
-    eprintln!("{alone} messages alone, {beside} beside mute senders, median {median} %");
-    assert!(median >= 95, "{percent:?}");
+    percent.sort_unstable_by(f64::total_cmp);
+    let (quarter, median) = (percent[runs / 4], percent[runs / 2]);
+    let three_quarters = percent[runs * 3 / 4];
+    eprintln!("rate beside mute senders: {median:.1} % ({quarter:.1} to {three_quarters:.1})");
+    median
 }
 
 fn zone_with_mute_senders(count: usize) -> Zone {
@@ -410,14 +421,28 @@ fn mute_senders(daemon: &Daemon, numbers: Range<usize>) -> Vec<MilterClient> {
     numbers.map(wait).collect()
 }
 
-/// How many messages of one MTA are accepted in a time.
-fn messages_in(mta: &mut MilterClient, time: Duration) -> usize {
-    let start = Instant::now();
-    let mut count = 0;
-    while start.elapsed() < time {
+/// The same while mute senders wait. Returns when all have been answered.
+fn beside_mute_senders(world: &World, numbers: Range<usize>, mta: &mut MilterClient) -> Duration {
+    let mut waiting = mute_senders(&world.daemon, numbers);
+    let time = median_time_of_a_message(mta);
+    for mta in &mut waiting {
+        let answer = mta.receive_frame();
+        assert!(matches!(&answer, Some((b'y', text)) if text.starts_with(b"451 4.4.3 ")));
+    }
+    time
+}
+
+/// Of messages that one MTA sends one after the other; what hits a few of them
+/// alone, such as another program's turn, does not count.
+fn median_time_of_a_message(mta: &mut MilterClient) -> Duration {
+    const WINDOW: Duration = Duration::from_millis(250);
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while start.elapsed() < WINDOW {
+        let start = Instant::now();
         assert_eq!(rcpt(mta, "<a@good.example>"), Reply::Continue);
         assert_eq!(mta.message(UNSIGNED, 65535).reply, Reply::Continue);
-        count += 1;
+        times.push(start.elapsed());
     }
-    count
+    times.sort_unstable();
+    times[times.len() / 2]
 }

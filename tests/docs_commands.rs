@@ -4,6 +4,8 @@
 //! Commands of other programs are not run here: what they need (a booted system,
 //! root, a network) the tests in `tests/package` and `tests/e2e` have.
 
+use clap::CommandFactory;
+use sixgate::cli::Cli;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -47,9 +49,17 @@ fn documents() -> Vec<PathBuf> {
     for (folder, extension) in [("docs", "md"), ("packaging/manual", "man")] {
         let entries = fs::read_dir(root.join(folder)).unwrap().flatten();
         let paths = entries.map(|entry| entry.path());
-        files.extend(paths.filter(|path| path.extension().is_some_and(|e| e == extension)));
+        let is_one = |path: &PathBuf| path.extension().is_some_and(|e| e == extension);
+        files.extend(paths.filter(is_one).filter(|path| is_of_a_command(path)));
     }
     files
+}
+
+/// Whether a page is made of it: of one for a command that there is not, none is.
+fn is_of_a_command(file: &Path) -> bool {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let command = stem.strip_prefix("sixgate-");
+    command.is_none_or(|command| Cli::command().find_subcommand(command).is_some())
 }
 
 /// In blocks of commands: those between fences, those that are indented, those

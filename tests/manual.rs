@@ -75,13 +75,8 @@ fn every_setting_is_in_the_page_of_the_configuration() {
 #[test]
 fn every_page_has_the_sections_that_people_look_for() {
     for (name, page) in generate() {
-        for heading in [
-            "EXAMPLES",
-            "\"EXIT STATUS\"",
-            "FILES",
-            "SIGNALS",
-            "\"SEE ALSO\"",
-        ] {
+        let page = page.replace('"', "");
+        for heading in ["EXAMPLES", "EXIT STATUS", "FILES", "SIGNALS", "SEE ALSO"] {
             assert!(
                 page.contains(&format!(".SH {heading}\n")),
                 "{name}: {heading}"
@@ -131,7 +126,8 @@ fn help_fits_on_a_screen() {
     assert!(help.lines().count() <= 24, "{help}");
     for command in std::iter::once(program).chain(commands()) {
         for command in all_below(&command) {
-            let help = command.clone().render_long_help().to_string();
+            let mut command = command.clone().max_term_width(80);
+            let help = command.render_long_help().to_string();
             let widest = help.lines().max_by_key(|line| line.chars().count());
             assert!(
                 widest.is_none_or(|line| line.chars().count() <= 80),

@@ -3,7 +3,8 @@
 
 # command:package
 needs="cc:gcc make:make unshare:util-linux ip:iproute2 openssl:openssl
-       postfix:postfix saslpasswd2:sasl2-bin m4:m4 python3:python3 valgrind:valgrind"
+       postfix:postfix saslpasswd2:sasl2-bin m4:m4 python3:python3 valgrind:valgrind
+       man:man-db mandoc:mandoc"
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi

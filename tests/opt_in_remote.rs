@@ -12,6 +12,7 @@ use std::{
 use support::{
     daemon::Daemon,
     dns::{Data, DnsServer, Zone},
+    http,
     opt_in::{
         CLIENT,
         OptIn::{InDoubt, No, Yes},
@@ -45,13 +46,22 @@ fn settings(dns: SocketAddr) -> String {
     )
 }
 
-/// Only the PTR record of the client is kept in a resolver's cache.
+/// Only the PTR record of the client is kept in a resolver's cache. The zone of
+/// the opt-ins exists, though it may be empty.
 fn zone(lines: &str) -> Zone {
-    let mut zone = Zone::parse(&format!("{CLIENT} PTR mail.good.example")).expect("a zone");
-    zone.set_ttl(0);
-    for line in lines.lines() {
+    let mut zone = without_opt_in_zone();
+    for line in ["zone.example TXT \"here\""]
+        .into_iter()
+        .chain(lines.lines())
+    {
         zone.add_line(line).expect("a line");
     }
+    zone
+}
+
+fn without_opt_in_zone() -> Zone {
+    let mut zone = Zone::parse(&format!("{CLIENT} PTR mail.good.example")).expect("a zone");
+    zone.set_ttl(0);
     zone
 }
 
@@ -265,7 +275,28 @@ fn an_answer_is_asked_for_once() {
     let of_zone = questions
         .iter()
         .filter(|(n, _)| n.ends_with("zone.example"));
-    assert_eq!(of_zone.count(), 2);
+    // Two domains, and for each whether there is a zone that it is missing in.
+    assert_eq!(of_zone.count(), 4);
+}
+
+#[test]
+fn a_zone_that_does_not_exist_leaves_domains_in_doubt_and_not_refused() {
+    let dns = DnsServer::start(zone("yes.example.zone.example A 127.0.0.2"));
+    let daemon = daemon(&dns, &format!("dns_zone: zone.example, {NOTHING_KEPT}"));
+    assert_eq!(opt_in(&daemon, "yes.example"), Yes);
+    assert_eq!(opt_in(&daemon, "unheard.example"), No);
+
+    dns.set_zone(without_opt_in_zone());
+    let table = [
+        ("yes.example", Yes),
+        ("unheard.example", No),
+        ("new.example", InDoubt),
+    ];
+    for (domain, want) in table {
+        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
+    }
+    let log = daemon.log();
+    log.wait_for(&["opt_in.dns_zone zone.example can't tell", "NXDOMAIN"]);
 }
 
 #[test]
@@ -412,6 +443,7 @@ fn a_reload_keeps_what_the_same_servers_said() {
     assert_eq!(server.requests().len(), asked);
     assert_eq!(server.connections(), 1);
     // Others are asked anew.
+    dns.set_zone(zone("other.example TXT \"here\""));
     let others = format!(
         "dns_zone: other.example, socketmap: \"{}\"",
         server.table("other")
@@ -463,4 +495,28 @@ fn people_are_told_which_server_says_so_or_why_it_can_not() {
         mute,
         "mute.example: temperror (socketmap: it can't tell now: no answer in time)\n"
     );
+}
+
+#[test]
+fn monitoring_is_told_how_the_servers_do() {
+    let dns = DnsServer::start(zone(""));
+    let server = SocketmapServer::start(&[("map yes.example", "OK yes")]);
+    let socketmap = format!("socketmap: \"{}\"", server.table("map"));
+    let address = lasting_address();
+    let daemon = Daemon::start(&format!(
+        "metrics: {{listen: inet:{address}}}\n{}",
+        config(dns.address(), &socketmap)
+    ));
+    let told = |line: &str| {
+        let metrics = http::get(address, "/metrics").body;
+        assert!(metrics.contains(&format!("{line}\n")), "{line}: {metrics}");
+    };
+    assert_eq!(opt_in(&daemon, "yes.example"), Yes);
+    told("sixgate_opt_in_domains{source=\"socketmap\"} 1");
+    told("sixgate_opt_in_stale{source=\"socketmap\"} 0");
+    server.behave(Behaviour::Send(Vec::new()));
+    assert_eq!(opt_in(&daemon, "new.example"), InDoubt);
+    told("sixgate_opt_in_stale{source=\"socketmap\"} 1");
+    let ready = http::get(address, "/readyz").body;
+    assert!(ready.contains("note: socketmap: it hung up\n"), "{ready}");
 }

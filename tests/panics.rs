@@ -60,6 +60,10 @@ impl Resolve for Panicky {
             false => found(Name::reverse(ip)),
         }
     }
+
+    async fn is_denied(&self, _name: &Name) -> Result<bool, Failure> {
+        Ok(false)
+    }
 }
 
 fn found<T>(record: T) -> Answer<T> {

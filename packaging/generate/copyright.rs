@@ -104,7 +104,10 @@ fn word<'a>(value: &'a Value, key: &str) -> &'a str {
 fn choose(expression: &str) -> Option<Vec<&'static str>> {
     let mut chosen = Vec::new();
     for choice in expression.split(" AND ") {
-        let choice = choice.trim_matches(['(', ')']).replace('/', " OR ");
+        let choice = choice
+            .trim_matches(['(', ')'])
+            .replace(" / ", " OR ")
+            .replace('/', " OR ");
         let offered: Vec<_> = choice.split(" OR ").collect();
         let name = TEXTS
             .iter()

@@ -64,7 +64,8 @@ async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Fa
     findings.extend(opt_in::check(&sources));
     let snapshot = snapshot(config, sources);
     if let Some(snapshot) = &snapshot {
-        findings.extend(opt_in::ask_servers(&snapshot.checks).await);
+        let zone = snapshot.config.opt_in.dns_zone.as_ref();
+        findings.extend(opt_in::ask_servers(&snapshot.checks, zone).await);
     }
     findings.extend(resolver::check(config, arguments.mute.as_deref()).await);
     findings.push(clock::check(file).await);

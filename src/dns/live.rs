@@ -162,6 +162,23 @@ impl Server {
             Err(_elapsed) => failure(Failure::Timeout),
         }
     }
+
+    /// Whether it says NXDOMAIN with the SOA record of the zone that denies.
+    async fn denies(&self, name: &Name, rtype: RecordType) -> Result<bool, Failure> {
+        let lookup = self.resolver.lookup(name.as_record().clone(), rtype);
+        let error = match tokio::time::timeout(self.timeout, lookup).await {
+            Ok(Ok(_found)) => return Ok(false),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => return Err(Failure::Timeout),
+        };
+        match (no_records(&error), &error) {
+            (Answer::Temperror(failure), _) => Err(failure),
+            (absent, NetError::Dns(DnsError::NoRecordsFound(none))) => {
+                Ok(absent == Answer::Absent(Absence::NxDomain) && none.soa.is_some())
+            }
+            (Answer::Found(_) | Answer::Absent(_), _) => Ok(false),
+        }
+    }
 }
 
 /// For a resolver that never speaks TLS; by default it reads the certificates of
@@ -290,5 +307,18 @@ impl Resolve for Dns {
             })
         };
         self.kept.ptr.answer(&ip, ask).await
+    }
+
+    async fn is_denied(&self, name: &Name) -> Result<bool, Failure> {
+        match self.ask(name, RecordType::SOA).await {
+            Answer::Found(_) | Answer::Absent(Absence::NoData) => Ok(false),
+            // The answer is in the cache of the server that gave it, unless it
+            // came without the record.
+            Answer::Absent(Absence::NxDomain) => {
+                let index = self.preferred.load(Ordering::Relaxed);
+                self.servers[index].denies(name, RecordType::SOA).await
+            }
+            Answer::Temperror(failure) => Err(failure),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A resolver that remembers what was asked, for `sixgate explain`.
 
-use super::{Answer, Mx, Name, Resolve};
+use super::{Absence, Answer, Failure, Mx, Name, Resolve};
 use std::{
     fmt::Display,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -20,7 +20,7 @@ pub struct Traced<R> {
 pub struct Question {
     /// The name asked for, in its printable form.
     pub name: String,
-    /// The record type: `TXT`, `A`, `AAAA`, `MX` or `PTR`.
+    /// The record type: `TXT`, `A`, `AAAA`, `MX`, `PTR` or `SOA`.
     pub rtype: &'static str,
     /// The records, or `NXDOMAIN`, `NODATA` or the failure.
     pub outcome: String,
@@ -58,13 +58,17 @@ impl<R> Traced<R> {
     ) -> Answer<T> {
         let start = Instant::now();
         let answer = question.await;
+        self.push(name, rtype, answer.describe(describe), start);
+        answer
+    }
+
+    fn push(&self, name: &Name, rtype: &'static str, outcome: String, start: Instant) {
         self.lock().push(Question {
             name: name.to_string(),
             rtype,
-            outcome: answer.describe(describe),
+            outcome,
             elapsed: start.elapsed(),
         });
-        answer
     }
 }
 
@@ -97,5 +101,17 @@ impl<R: Resolve> Resolve for Traced<R> {
         let name = Name::reverse(ip);
         self.record(&name, "PTR", self.resolver.ptr(ip), display)
             .await
+    }
+
+    async fn is_denied(&self, name: &Name) -> Result<bool, Failure> {
+        let start = Instant::now();
+        let denied = self.resolver.is_denied(name).await;
+        let outcome = match &denied {
+            Ok(true) => Absence::NxDomain.to_string(),
+            Ok(false) => "it exists".to_owned(),
+            Err(failure) => failure.to_string(),
+        };
+        self.push(name, "SOA", outcome, start);
+        denied
     }
 }

@@ -21,8 +21,8 @@ use tokio::{
 };
 
 /// How many domains of one server are remembered at most, which take some 60 MB;
-/// half of it are remembered in any case. It is not `dns.cache_entries`: who keeps no DNS answers still wants to be made up
-/// for while a server fails.
+/// half of it are remembered in any case. It is not `dns.cache_entries`: who
+/// keeps no DNS answers still wants to be made up for while a server fails.
 const CAPACITY: usize = 1 << 18;
 
 /// How long a mail that could have the last known answer waits for a new one.
@@ -216,11 +216,8 @@ impl Shared {
 
     /// A new answer if there is one soon, else the last known one.
     async fn better_than(&self, last: Says, answer: Pending, deadline: Instant) -> Known {
-        let patience = match lock(&self.health).is_failing() {
-            true => PATIENCE_WHILE_FAILING,
-            false => PATIENCE,
-        };
-        let until = deadline.min(Instant::now() + patience);
+        let patience = last.patience(lock(&self.health).is_failing());
+        let until = patience.map_or(deadline, |patience| deadline.min(Instant::now() + patience));
         match in_time(answer, until).await {
             Some(known @ (Known::Yes | Known::No | Known::Nothing)) => known,
             Some(Known::Temperror) => last.into(),
@@ -228,6 +225,19 @@ impl Shared {
                 lock(&self.health).is_slow();
                 last.into()
             }
+        }
+    }
+}
+
+impl Says {
+    /// How long a mail waits for a new answer that could have this one; `None`
+    /// is as long as it can. What may refuse for good a domain that has opted in
+    /// since is worth waiting for.
+    fn patience(self, is_failing: bool) -> Option<Duration> {
+        match (self, is_failing) {
+            (Self::Yes, true) => Some(PATIENCE_WHILE_FAILING),
+            (Self::Yes, false) | (Self::No | Self::Nothing, true) => Some(PATIENCE),
+            (Self::No | Self::Nothing, false) => None,
         }
     }
 }

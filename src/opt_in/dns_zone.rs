@@ -11,13 +11,14 @@ use super::{
 use crate::{
     address::Domain,
     config,
-    dns::{Answer, Name, NameError, Records, Resolve},
+    dns::{Absence, Answer, Failure, Name, NameError, Records, Resolve},
 };
 use std::{net::Ipv4Addr, sync::Arc};
 use tokio::time::Instant;
 
-/// What an entry has by convention (RFC 5782 section 2.1).
-const OPTED_IN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// What an entry has that opted in, by convention (RFC 5782 section 2.1).
+pub const OPTED_IN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// What one has that opted out.
 const OPTED_OUT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
 /// A zone and what it said before.
@@ -57,19 +58,36 @@ impl DnsZone {
                 return Known::Nothing;
             }
         };
-        let question = || look_up(Arc::clone(resolver), name);
+        let question = || look_up(Arc::clone(resolver), name, self.zone.clone());
         self.cache.get(domain, deadline, question).await
     }
 }
 
-async fn look_up<R: Resolve>(resolver: Arc<R>, name: Name) -> Reply {
+async fn look_up<R: Resolve>(resolver: Arc<R>, name: Name, zone: Domain) -> Reply {
     match resolver.a(&name).await {
         Answer::Found(found) => read(&name, &found),
-        Answer::Absent(_) => Reply::Definite(Says::Nothing, None),
-        Answer::Temperror(failure) => {
-            Reply::Failed(failure.to_string().escape_default().to_string())
-        }
+        Answer::Absent(Absence::NoData) => Reply::Definite(Says::Nothing, None),
+        Answer::Absent(Absence::NxDomain) => not_listed(&*resolver, &zone).await,
+        Answer::Temperror(failure) => failed(&failure),
     }
+}
+
+/// Where the zone itself does not exist, because its delegation has gone or its
+/// name is misspelt, no name below it does (RFC 8020). That says nothing about
+/// the domains, and must not refuse the mail of all of them for good.
+async fn not_listed<R: Resolve>(resolver: &R, zone: &Domain) -> Reply {
+    let Ok(apex) = Name::parse(zone.as_str()) else {
+        return Reply::Definite(Says::Nothing, None);
+    };
+    match resolver.is_denied(&apex).await {
+        Ok(false) => Reply::Definite(Says::Nothing, None),
+        Ok(true) => Reply::Failed("the zone does not exist (NXDOMAIN)".to_owned()),
+        Err(failure) => failed(&failure),
+    }
+}
+
+fn failed(failure: &Failure) -> Reply {
+    Reply::Failed(failure.to_string().escape_default().to_string())
 }
 
 /// What else than one answer comes of it is no list of ours: a resolver that

@@ -79,6 +79,16 @@ struct Hit<'a> {
 }
 
 impl List {
+    /// The entries of a configuration, none of which contradicts another.
+    pub fn of(entries: &[Entry]) -> Self {
+        let mut list = Self::default();
+        for entry in entries {
+            // If one did, the first would hold.
+            let _ = list.insert(entry);
+        }
+        list
+    }
+
     /// Looks a domain up.
     pub fn ask(&self, domain: &Domain) -> Known {
         match self.find(domain.as_str()) {

@@ -9,6 +9,7 @@ use super::{
     files::{self, EMPTY, ListError},
 };
 use crate::address::Domain;
+use jiff::Timestamp;
 use std::{
     collections::HashMap,
     fmt,
@@ -16,7 +17,6 @@ use std::{
     io::{self, BufWriter, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// The text of the list, while nobody else edits it.
@@ -118,7 +118,7 @@ impl Managed {
         let mut managed = Self {
             lines: Vec::new(),
             index: HashMap::new(),
-            today: date(SystemTime::now()),
+            today: today(),
             is_changed: false,
         };
         for (index, line) in text.lines().enumerate() {
@@ -296,56 +296,19 @@ impl Owned for fs::Metadata {
     }
 }
 
+/// In UTC, as RFC 3339 writes it.
+fn today() -> String {
+    Timestamp::now().strftime("%F").to_string()
+}
+
 fn failed(file: &Path, tried: &'static str) -> impl FnOnce(io::Error) -> EditError {
     let file = file.to_owned();
     move |error| EditError::Io { file, tried, error }
 }
 
-/// The day in UTC as RFC 3339 writes it.
-fn date(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (year, month, day) = civil(since.as_secs() / (24 * 60 * 60));
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
-/// Days since 1970 to year, month and day. Counts from 1 March, so that leap
-/// days come last, in the 400 years (146,097 days) after which all repeats.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let leap_days = day_of_era / 1_460 + day_of_era / 146_096 - day_of_era / 36_524;
-    let year_of_era = (day_of_era - leap_days) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    (400 * era + year_of_era + u64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn days_are_counted_as_the_calendar_does() {
-        let table = [
-            (0, "1970-01-01"),
-            (951_782_400, "2000-02-29"),
-            (951_868_800, "2000-03-01"),
-            (1_709_164_800, "2024-02-29"),
-            (1_735_689_599, "2024-12-31"),
-            (1_795_219_200, "2026-11-21"),
-            (4_107_542_400, "2100-03-01"),
-        ];
-        for (seconds, want) in table {
-            assert_eq!(date(UNIX_EPOCH + Duration::from_secs(seconds)), want);
-        }
-    }
 
     #[test]
     fn comments_order_and_line_breaks_are_kept() {

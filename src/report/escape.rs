@@ -4,14 +4,13 @@
 //! Decision lines in text have their values so already; those in JSON, and those
 //! of an MTA, are brought to the same form, so that equal values stay equal.
 
+use crate::telemetry::escape::Style;
 use std::{borrow::Cow, fmt::Write};
 
 /// A value as a peer chose it, in the form of the text decision line: what is
 /// not printable ASCII, and what delimits fields, as `\xHH` per octet.
 pub(super) fn escape(raw: &str) -> Cow<'_, str> {
-    escape_where(raw, |octet| {
-        !octet.is_ascii_graphic() || b"<>\\[];,".contains(&octet)
-    })
+    escape_where(raw, |octet| !Style::Field.keeps(octet))
 }
 
 /// A value that was escaped when it was written. A log that something else

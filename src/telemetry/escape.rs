@@ -13,7 +13,7 @@ pub(super) const MAX_ITEM: usize = 100;
 
 /// How what could do harm is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     /// `\xHH` for each octet of what is not printable ASCII, of white space, and
     /// of what delimits the fields of a decision line.
     Field,
@@ -103,7 +103,8 @@ impl Escaping<'_> {
 }
 
 impl Style {
-    fn keeps(self, octet: u8) -> bool {
+    /// Whether an octet is written as it is.
+    pub(crate) fn keeps(self, octet: u8) -> bool {
         match self {
             Self::Field => {
                 octet.is_ascii_graphic()

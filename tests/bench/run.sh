@@ -2,7 +2,7 @@
 # Measures sixgate beside its peers, and rewrites docs/benchmarks.md with the
 # results; see there. Needs root, for a network namespace of its own.
 #
-# tests/bench/run.sh [--quick] [--parts compare,growth,profile,postfix] [--only CELL,...]
+# tests/bench/run.sh [--quick] [--parts compare,growth,profile,postfix] [--only NAME,...]
 #                    [--peers NAME,...] [--repeat N] [--seconds S] [--list]
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,6 +1,6 @@
 //! TXT records in memory, for the parts that ask the DNS.
 
-use sixgate::dns::{Absence, Answer, Mx, Name, Records, Resolve};
+use sixgate::dns::{Absence, Answer, Failure, Mx, Name, Records, Resolve};
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -45,5 +45,9 @@ impl Resolve for Zone {
 
     async fn ptr(&self, _ip: IpAddr) -> Answer<Name> {
         Answer::Absent(Absence::NoData)
+    }
+
+    async fn is_denied(&self, _name: &Name) -> Result<bool, Failure> {
+        Ok(false)
     }
 }

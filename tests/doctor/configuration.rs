@@ -169,6 +169,13 @@ fn a_broken_list(world: &World) {
 fn servers(world: &World) {
     let table = [
         ("up.example", "ok", "dns-zone: it answers"),
+        ("up.example", "ok", "test.up.example has 127.0.0.2"),
+        (
+            "untested.example",
+            "warning",
+            "test.untested.example has NXDOMAIN",
+        ),
+        ("nowhere.example", "problem", "the zone does not exist"),
         ("down.example", "problem", "dns-zone: it can't tell"),
     ];
     for (zone, level, words) in table {

@@ -33,6 +33,8 @@ halfway.example MX     10 gone.halfway.example
 gone.halfway.example SERVFAIL
 mute.example    SILENCE
 sixgate-doctor.invalid.down.example SERVFAIL
+test.up.example     A     127.0.0.2
+untested.example    A     192.0.2.1
 ";
 
 /// Keeps the machine's own mail server out.

@@ -24,6 +24,7 @@ mod play;
 mod postfix;
 mod proofs;
 mod restarts;
+mod sender;
 mod sendmail;
 mod signer;
 mod sink;

@@ -40,28 +40,31 @@ impl Postfix {
     /// Starts in that directory, with a port for each gate. What is accepted
     /// goes to `relay`, an LMTP server. It ends with its PID namespace.
     pub fn start(directory: &Path, gates: &[Gate], relay: SocketAddr) -> io::Result<Self> {
-        let etc = directory.join("etc");
-        for folder in ["etc/sasl", "queue", "data"] {
-            fs::create_dir_all(directory.join(folder))?;
-        }
-        run(
-            "chown",
-            &["postfix", &directory.join("data").to_string_lossy()],
-        )?;
+        fs::create_dir_all(directory.join("etc/sasl"))?;
         make_certificates(directory)?;
         make_account(
             &directory.join("sasldb2"),
             "postfix",
-            &etc.join("sasl/smtpd.conf"),
+            &directory.join("etc/sasl/smtpd.conf"),
         )?;
-        fs::write(etc.join("main.cf"), main_cf(directory, relay))?;
-        fs::write(etc.join("master.cf"), master_cf(gates))?;
-        // Returns when it is ready.
-        run("postfix", &["-c", &etc.to_string_lossy(), "start"])?;
+        start(directory, &main_cf(directory, relay), &master_cf(gates))?;
         Ok(Self {
             directory: directory.to_owned(),
         })
     }
+}
+
+/// Runs a Postfix with those files and a queue in that directory.
+pub fn start(directory: &Path, main_cf: &str, master_cf: &str) -> io::Result<()> {
+    let (etc, data) = (directory.join("etc"), directory.join("data"));
+    for folder in [&etc, &data, &directory.join("queue")] {
+        fs::create_dir_all(folder)?;
+    }
+    run("chown", &["postfix", &data.to_string_lossy()])?;
+    fs::write(etc.join("main.cf"), main_cf)?;
+    fs::write(etc.join("master.cf"), master_cf)?;
+    // Returns when it is ready.
+    run("postfix", &["-c", &etc.to_string_lossy(), "start"])
 }
 
 fn is_empty(directory: &Path) -> bool {
@@ -118,10 +121,15 @@ fn master_cf(gates: &[Gate]) -> String {
         text.push_str(&format!("{port} inet n - n - 200 smtpd\n"));
         text.push_str(&format!("    -o smtpd_milters=unix:{socket}\n"));
     }
-    text.push_str(
-        "pickup     unix  n  -  n  60    1  pickup
+    text + SERVICES
+}
+
+/// What every Postfix here runs besides what it listens with. The queue manager
+/// looks each second for what it had to put back.
+pub const SERVICES: &str = "\
+pickup     unix  n  -  n  60    1  pickup
 cleanup    unix  n  -  n  -     0  cleanup
-qmgr       unix  n  -  n  300   1  qmgr
+qmgr       unix  n  -  n  1     1  qmgr
 tlsmgr     unix  -  -  n  1000? 1  tlsmgr
 rewrite    unix  -  -  n  -     -  trivial-rewrite
 bounce     unix  -  -  n  -     0  bounce
@@ -134,7 +142,4 @@ retry      unix  -  -  n  -     -  error
 lmtp       unix  -  -  n  -     -  lmtp
 anvil      unix  -  -  n  -     1  anvil
 postlog    unix-dgram n - n  -     1  postlogd
-",
-    );
-    text
-}
+";

@@ -12,7 +12,15 @@ use super::{
     world::{MEASURED, MORTAL, TAPPED, World},
 };
 use serde_json::Value;
-use std::{fs, net::IpAddr, path::Path, process::Command, thread, time::Instant};
+use std::{
+    fs,
+    net::IpAddr,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Instant,
+};
 
 type Proof = fn(&World) -> Result<(), String>;
 
@@ -243,7 +251,10 @@ fn m4_feature(world: &World) -> Result<(), String> {
 }
 
 fn play_text(world: &World, text: &str, gate: &str) -> Result<(), String> {
-    let text = format!("== {gate}\nat {gate}\n{text}");
+    // Deliveries are told apart by the dialogue's name.
+    static PLAYED: AtomicUsize = AtomicUsize::new(0);
+    let number = PLAYED.fetch_add(1, Ordering::Relaxed);
+    let text = format!("== {gate}-{number}\nat {gate}\n{text}");
     for dialogue in Dialogue::parse(&text)? {
         play(0, &dialogue, world)?;
     }

@@ -170,13 +170,18 @@ impl World {
         sent.insert(token.to_owned(), sorted(recipients.to_vec()));
     }
 
-    /// Waits until the MTA has handed everything on, and compares what arrived
-    /// with what was accepted. Returns the differences.
-    pub fn unlike_what_was_accepted(&self) -> Vec<String> {
+    /// Waits until the MTA has handed everything on; not for ever.
+    pub fn wait_until_idle(&self) {
         let deadline = Instant::now() + PATIENCE;
         while !self.mta.is_idle() && Instant::now() < deadline {
             thread::yield_now();
         }
+    }
+
+    /// Waits until the MTA has handed everything on, and compares what arrived
+    /// with what was accepted. Returns the differences.
+    pub fn unlike_what_was_accepted(&self) -> Vec<String> {
+        self.wait_until_idle();
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let differences = sent.iter().filter_map(|(token, wanted)| {
             let arrived = recipients(&self.sink.with_token(token));

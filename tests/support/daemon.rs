@@ -12,7 +12,13 @@ use nix::{
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::PermissionsExt,
+            net::{UnixDatagram, UnixListener},
+        },
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -41,7 +47,8 @@ impl Daemon {
     }
 
     /// As [`Daemon::start`], by a command that gets the arguments of the program.
-    pub fn start_by(command: Command, config: &str) -> Self {
+    pub fn start_by(mut command: Command, config: &str) -> Self {
+        command.stdin(Stdio::null());
         // An MTA's user has to reach the socket.
         let directory = tempfile::Builder::new()
             .permissions(fs::Permissions::from_mode(0o755))
@@ -65,17 +72,33 @@ impl Daemon {
         Self::start_by(command, config)
     }
 
-    fn spawn(directory: TempDir, command: Command, config: &str) -> Self {
+    /// As [`Daemon::start`], with a socket passed on as a service manager does
+    /// (sd_listen_fds(3): descriptor 3 and three variables) instead of its own.
+    pub fn start_with_passed_on(socket: &UnixListener, config: &str) -> Self {
+        let socket = socket.try_clone().expect("another descriptor");
+        let passing_on = "exec 3<&0 0</dev/null; \
+                          LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=milter exec \"$0\" \"$@\"";
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", passing_on])
+            .arg(env!("CARGO_BIN_EXE_sixgate"))
+            .stdin(OwnedFd::from(socket));
+        let directory = TempDir::new().expect("a temporary directory");
+        let config = format!("listen: systemd:milter\n{config}");
+        let daemon = Self::spawn(directory, command, &config);
+        daemon.wait_for_notification("READY=1");
+        daemon
+    }
+
+    fn spawn(directory: TempDir, mut command: Command, config: &str) -> Self {
         let config_file = directory.path().join("milter.yaml");
         fs::write(&config_file, config).expect("the configuration can be written");
         let notify = directory.path().join("notify");
         let notifications = UnixDatagram::bind(&notify).expect("a notification socket");
-        let mut command = command;
         let mut child = command
             .args(["serve", "-c"])
             .arg(&config_file)
             .env("NOTIFY_SOCKET", &notify)
-            .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -93,7 +116,8 @@ impl Daemon {
         let directory = TempDir::new().expect("a temporary directory");
         let own = format!("unix:{}", directory.path().join("milter.sock").display());
         let config = format!("listen: [{own}, {}]\n", sockets.join(", "));
-        let command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        command.stdin(Stdio::null());
         let daemon = Self::spawn(directory, command, &config);
         daemon.wait_for_notification("READY=1");
         daemon

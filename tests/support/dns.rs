@@ -5,6 +5,7 @@
 //! long for UDP are truncated. Names can be made to fail. It knows no zone cuts,
 //! no wildcards and no DNSSEC.
 
+use super::daemon::PATIENCE;
 use hickory_proto::{
     op::{Edns, Message, Query, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata},
@@ -14,7 +15,7 @@ use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -30,6 +31,7 @@ pub struct DnsServer {
 struct Shared {
     zone: Mutex<Zone>,
     questions: Mutex<Vec<(String, String)>>,
+    asked: Condvar,
     connections: Mutex<Vec<TcpStream>>,
     stopping: AtomicBool,
 }
@@ -54,6 +56,7 @@ impl DnsServer {
         let shared = Arc::new(Shared {
             zone: Mutex::new(zone),
             questions: Mutex::default(),
+            asked: Condvar::new(),
             connections: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
@@ -85,6 +88,17 @@ impl DnsServer {
     /// that was asked again over TCP is there twice.
     pub fn questions(&self) -> Vec<(String, String)> {
         lock(&self.shared.questions).clone()
+    }
+
+    /// Waits until the questions are so; panics if they never are.
+    pub fn wait_for_questions(&self, are_enough: impl Fn(&[(String, String)]) -> bool) {
+        let questions = lock(&self.shared.questions);
+        let (questions, result) = self
+            .shared
+            .asked
+            .wait_timeout_while(questions, PATIENCE, |questions| !are_enough(questions))
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(!result.timed_out(), "only these came: {questions:?}");
     }
 
     /// Starts the list of questions anew.
@@ -154,6 +168,7 @@ impl Shared {
         let query = Message::from_vec(octets).ok()?;
         let question = query.queries.first()?.clone();
         lock(&self.questions).push((printable(&question.name), question.query_type.to_string()));
+        self.asked.notify_all();
         let found = lock(&self.zone).look_up(&question);
         if let Some(misbehaviour) = found.misbehaviour {
             return misbehave(misbehaviour, &query, transport);

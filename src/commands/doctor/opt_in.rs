@@ -6,11 +6,12 @@ use crate::{
     address::Domain,
     checks::Checks,
     config::Config,
-    dns::Dns,
-    opt_in::{ListStatus, ServerStatus, SourceList, Sources, files},
+    dns::{Answer, Dns, Name, Resolve},
+    opt_in::{ListStatus, OPTED_IN, ServerStatus, SourceList, Sources, files},
 };
 use std::{
     fs,
+    net::Ipv4Addr,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -94,14 +95,44 @@ fn described(status: &ListStatus, list: &SourceList<'_>) -> Finding {
 const NOBODY: &str = "sixgate-doctor.invalid";
 
 /// Has the servers asked that are asked over the network, if there are any.
-pub(super) async fn ask_servers(checks: &Checks<Dns>) -> Vec<Finding> {
+pub(super) async fn ask_servers(checks: &Checks<Dns>, zone: Option<&Domain>) -> Vec<Finding> {
     let sources = checks.opt_in_sources();
     if sources.server_status().is_empty() {
         return Vec::new();
     }
     let domain = Domain::parse(NOBODY).ok();
     checks.opt_in(domain.as_ref()).await;
-    sources.server_status().iter().map(server).collect()
+    let mut findings: Vec<Finding> = sources.server_status().iter().map(server).collect();
+    if let Some(zone) = zone {
+        findings.extend(test_entry(checks.resolver(), zone).await);
+    }
+    findings
+}
+
+/// Whether an entry of the zone arrives here as it should. A resolver that takes
+/// addresses of 127.0.0.0/8 out of answers leaves the zone without any.
+async fn test_entry(resolver: &Dns, zone: &Domain) -> Option<Finding> {
+    let name = Name::parse(format!("test.{zone}")).ok()?;
+    let answer = resolver.a(&name).await;
+    match &answer {
+        Answer::Found(found) if found.records.contains(&OPTED_IN) => {
+            let seen = format!("dns-zone: {name} has {OPTED_IN}");
+            Some(Finding::ok(Check::OptIn, seen))
+        }
+        Answer::Found(_) | Answer::Absent(_) => Some(Finding::warning(
+            Check::OptIn,
+            format!(
+                "dns-zone: {name} has {}",
+                answer.describe(Ipv4Addr::to_string)
+            ),
+            format!(
+                "RFC 5782 wants {OPTED_IN} there: add it to the zone; if it is in it, have the \
+                 resolver leave 127.0.0.0/8 in answers, or no domain is listed"
+            ),
+        )),
+        // Told above.
+        Answer::Temperror(_) => None,
+    }
 }
 
 fn server(status: &ServerStatus) -> Finding {

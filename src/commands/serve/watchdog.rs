@@ -42,12 +42,10 @@ async fn tell_every(period: Duration, tell: impl Fn()) -> Infallible {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use tokio::{runtime, time::timeout};
+    use tokio::runtime;
 
     const PERIOD: Duration = Duration::from_millis(1);
 
-    /// Whether a word is said in good time while the only worker is busy, and
-    /// when it no longer is.
     #[test]
     fn workers_that_hang_silence_it() {
         let workers = runtime::Builder::new_multi_thread()
@@ -55,6 +53,9 @@ mod tests {
             .enable_time()
             .build()
             .unwrap();
+        let (tell, told) = mpsc::channel();
+        workers.spawn(tell_every(PERIOD, move || tell.send(()).unwrap_or(())));
+        told.recv().unwrap();
         let (busy, is_busy) = mpsc::channel();
         let (free, until_free) = mpsc::channel::<()>();
         workers.spawn(async move {
@@ -62,17 +63,10 @@ mod tests {
             until_free.recv().unwrap();
         });
         is_busy.recv().unwrap();
-        workers.block_on(async {
-            let told = mpsc::channel();
-            let tell = || told.0.send(()).unwrap();
-            let feeding = tell_every(PERIOD, tell);
-            tokio::pin!(feeding);
-            assert!(timeout(100 * PERIOD, &mut feeding).await.is_err());
-            assert!(told.1.try_recv().is_err(), "it is told that all is well");
-            free.send(()).unwrap();
-            while told.1.try_recv().is_err() {
-                let _ = timeout(PERIOD, &mut feeding).await;
-            }
-        });
+        while told.try_recv().is_ok() {}
+        assert!(told.recv_timeout(100 * PERIOD).is_err(), "all is not well");
+        free.send(()).unwrap();
+        told.recv_timeout(Duration::from_secs(60)).unwrap();
+        workers.shutdown_background();
     }
 }

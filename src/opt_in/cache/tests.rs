@@ -127,6 +127,38 @@ async fn a_mute_server_is_waited_for_briefly_where_an_answer_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_answer_is_waited_for_longer_before_the_last_one_refuses() {
+    for last in [Says::No, Says::Nothing] {
+        let cache = cache();
+        for name in ["a.example", "b.example", "c.example"] {
+            get(&cache, name, || ready(definite(last))).await;
+        }
+        advance(LIFETIMES.positive).await;
+        let now_yes = || slowly(definite(Says::Yes));
+        let table = [
+            // what the server does, want, after
+            (get(&cache, "a.example", pending).await, last.into(), STAGE),
+            (
+                get(&cache, "b.example", now_yes).await,
+                Known::Yes,
+                seconds(1),
+            ),
+            (get(&cache, "a.example", pending).await, last.into(), STAGE),
+            (
+                get(&cache, "c.example", pending).await,
+                last.into(),
+                PATIENCE,
+            ),
+        ];
+        for ((known, elapsed), want, after) in table {
+            assert_eq!(known, want, "{last:?}");
+            let late = elapsed.checked_sub(after).expect("not before");
+            assert!(late <= Duration::from_millis(2), "{last:?}: {elapsed:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_mail_after_a_failure_has_the_new_answer() {
     let cache = cache();
     get(&cache, "a.example", || ready(definite(Says::Yes))).await;

@@ -71,6 +71,8 @@ impl Connection {
         let mut reply = vec![0; length];
         self.0.read_exact(&mut reply).await?;
         match self.0.read_u8().await? {
+            // It would be taken for the reply to the next question.
+            b',' if !self.0.buffer().is_empty() => Err(broken("a reply has another behind it")),
             b',' => parse(&reply),
             _ => Err(broken("a reply does not end with a comma")),
         }
@@ -157,7 +159,8 @@ mod tests {
         let longest = format!("100000:OK {},", "x".repeat(99_997));
         assert!(answer_of(longest.as_bytes()).await.is_ok());
         let longer = format!("100001:OK {},", "x".repeat(99_998));
-        let table: [(&[u8], &str); 12] = [
+        let table: [(&[u8], &str); 13] = [
+            (b"9:NOTFOUND ,9:NOTFOUND ,", "another behind it"),
             (b"", "it hung up"),
             (b"6:OK y", "it hung up"),
             (b"6:OK yes", "it hung up"),

@@ -26,7 +26,11 @@ pub const MAX_OCTETS: usize = 8 << 20;
 /// How long the end of the program waits for the lines that do.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long it rests while not even its own request fits in.
+/// How long the thread rests when it has written all that there was. Waking it
+/// costs more than a line does, so under load a wake-up has to serve many.
+const REST: Duration = Duration::from_millis(2);
+
+/// How long the end rests while not even its own request fits in.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct Queue {
@@ -117,12 +121,17 @@ struct Batch {
 impl Writer {
     fn run(&mut self, receiver: &Receiver<Item>) {
         while let Ok(first) = receiver.recv() {
-            let batch = self.gather(first, receiver);
-            self.write(&batch);
-            if let Some(done) = batch.flush {
-                // It may have given up waiting.
-                let _ = done.send(());
+            let mut next = Some(first);
+            while let Some(item) = next {
+                let batch = self.gather(item, receiver);
+                self.write(&batch);
+                if let Some(done) = batch.flush {
+                    // It may have given up waiting.
+                    let _ = done.send(());
+                }
+                next = receiver.try_recv().ok();
             }
+            thread::sleep(REST);
         }
     }
 

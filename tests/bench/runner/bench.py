@@ -28,7 +28,8 @@ def main():
         if "compare" in arguments.parts:
             run["results"] = compare(arguments)
         if "growth" in arguments.parts:
-            run["growth"] = {axis.name: growth.run(axis, arguments.quick) for axis in growth.AXES}
+            axes = [axis for axis in growth.AXES if is_wanted(axis.name, arguments)]
+            run["growth"] = {axis.name: growth.run(axis, arguments.quick) for axis in axes}
             run["results"] |= million(run["growth"])
         if "profile" in arguments.parts:
             run["profile"] = profiles.run(arguments.quick)
@@ -42,7 +43,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short runs, nothing in docs/ changes")
     parser.add_argument("--parts", type=words, default=["compare", "growth", "profile", "postfix"])
-    parser.add_argument("--only", type=words, help="these cells", metavar="CELL,...")
+    parser.add_argument("--only", type=words, help="these cells and axes of growth", metavar="NAME,...")
     parser.add_argument("--peers", type=words, help="these milters", metavar="NAME,...")
     parser.add_argument("--repeat", type=int, help="how often (5; quick: 1)")
     parser.add_argument("--seconds", type=float, help="of one run (3; quick: 1)")
@@ -51,15 +52,19 @@ def parsed() -> argparse.Namespace:
     arguments.repeat = arguments.repeat or (1 if arguments.quick else 5)
     arguments.seconds = arguments.seconds or (1.0 if arguments.quick else 3.0)
     if arguments.list:
-        parser.exit(message="".join(f"{cell.name:16} {cell.title}\n" for cell in CELLS))
+        parser.exit(message="".join(f"{one.name:16} {one.title}\n" for one in [*CELLS, *growth.AXES]))
     return arguments
+
+
+def is_wanted(name: str, arguments: argparse.Namespace) -> bool:
+    return not arguments.only or name in arguments.only
 
 
 def compare(arguments: argparse.Namespace) -> dict:
     """Cell by cell, each repetition with every milter in turn."""
     results = {}
     for cell in CELLS:
-        if arguments.only and cell.name not in arguments.only:
+        if not is_wanted(cell.name, arguments):
             continue
         names = [name for name in cell.peers if name in (arguments.peers or PEERS)]
         results[cell.name] = {name: [] for name in names}

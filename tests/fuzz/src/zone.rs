@@ -174,6 +174,10 @@ impl Resolve for Zone {
     async fn ptr(&self, _ip: IpAddr) -> Answer<Name> {
         answer(self.ptr_names(), name)
     }
+
+    async fn is_denied(&self, _name: &Name) -> Result<bool, Failure> {
+        Ok(false)
+    }
 }
 
 fn lookup_result<T, U>(found: Found<T>, convert: impl Fn(T) -> Option<U>) -> LookupResult<Vec<U>> {

@@ -1,0 +1,170 @@
+//! The sources that are lists, which are in memory: the managed file,
+//! `opt_in.domains` and `opt_in.files`, asked in this order.
+
+use super::{
+    Answer, Source,
+    entry::Entry,
+    files::{self, ListError, Location},
+    list::List,
+    live_list::{LiveList, Presence},
+};
+use crate::{address::Domain, config};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// The lists of one configuration. A copy is the same lists.
+#[derive(Clone, Debug)]
+pub(super) struct Lists {
+    managed: Arc<LiveList>,
+    domains: Arc<List>,
+    files: Arc<LiveList>,
+}
+
+/// How a list is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListStatus {
+    /// Which one it is.
+    pub source: Source,
+    /// How many entries it has.
+    pub entries: usize,
+    /// How long ago it was read; `None` for what stands in the configuration.
+    pub age: Option<Duration>,
+    /// Why it is not what its files say: the last good list is in force.
+    pub error: Option<String>,
+}
+
+/// The entry of a list that decides about a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The entry.
+    pub entry: Entry,
+    /// Where it stands; `None` for the configuration.
+    pub location: Option<Location>,
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            None => write!(f, "{} in opt_in.domains", self.entry),
+            Some(Location {
+                file,
+                line,
+                comment,
+            }) => {
+                write!(f, "{} in {}:{line}", self.entry, file.display())?;
+                match comment.as_str() {
+                    "" => Ok(()),
+                    comment => write!(f, " ({comment})"),
+                }
+            }
+        }
+    }
+}
+
+/// The list of one source.
+#[derive(Clone, Debug)]
+pub struct SourceList<'a> {
+    /// Which one it is.
+    pub source: Source,
+    /// What it says now.
+    pub entries: Arc<List>,
+    /// The files and folders that it is read from; none for the configuration.
+    pub paths: &'a [PathBuf],
+}
+
+impl Lists {
+    /// Reads them; what `previous` has under the same name is read again and
+    /// shared with it.
+    pub(super) fn open(config: &config::OptIn, previous: Option<&Self>) -> Result<Self, ListError> {
+        let managed = vec![config.managed_file.clone()];
+        let presence = match config.managed_file == Path::new(config::MANAGED_FILE) {
+            true => Presence::NotYet,
+            false => Presence::Required,
+        };
+        let files = config.files.clone();
+        Ok(Self {
+            managed: match previous.map(|old| &old.managed) {
+                Some(old) if *old.paths() == managed => read_again(old)?,
+                Some(_) | None => LiveList::open("opt_in.managed_file", managed, presence)?.into(),
+            },
+            files: match previous.map(|old| &old.files) {
+                Some(old) if *old.paths() == files => read_again(old)?,
+                Some(_) | None => LiveList::open("opt_in.files", files, Presence::Required)?.into(),
+            },
+            domains: Arc::new(List::of(&config.domains)),
+        })
+    }
+
+    /// Whether none of them has an entry.
+    pub(super) fn are_empty(&self) -> bool {
+        self.each().iter().all(|list| list.entries.is_empty())
+    }
+
+    /// How they are, in the order in which they are asked.
+    pub(super) fn status(&self) -> Vec<ListStatus> {
+        let domains = ListStatus {
+            source: Source::Domains,
+            entries: self.domains.len(),
+            age: None,
+            error: None,
+        };
+        let managed = ListStatus::of(Source::Managed, &self.managed);
+        vec![managed, domains, ListStatus::of(Source::File, &self.files)]
+    }
+
+    /// Follows their files from now on. Needs a runtime.
+    pub(super) fn follow(&self) {
+        self.managed.follow();
+        self.files.follow();
+    }
+
+    /// What the first one says that knows the domain.
+    pub(super) fn ask(&self, domain: &Domain) -> Option<Answer> {
+        Answer::of(self.managed.ask(domain), Source::Managed)
+            .or_else(|| Answer::of(self.domains.ask(domain), Source::Domains))
+            .or_else(|| Answer::of(self.files.ask(domain), Source::File))
+    }
+
+    /// The entry that decides about a domain, if one does. Reads its file.
+    pub(super) fn listed(&self, domain: &Domain) -> Option<Listed> {
+        let answer = self.ask(domain)?;
+        let list = self
+            .each()
+            .into_iter()
+            .find(|list| list.source == answer.source)?;
+        let entry = list.entries.entry_for(domain)?;
+        let location = files::locate(list.paths, &entry);
+        Some(Listed { entry, location })
+    }
+
+    /// Each, in the order in which they are asked.
+    pub(super) fn each(&self) -> [SourceList<'_>; 3] {
+        let domains = SourceList {
+            source: Source::Domains,
+            entries: Arc::clone(&self.domains),
+            paths: &[],
+        };
+        let managed = self.managed.as_source(Source::Managed);
+        [managed, domains, self.files.as_source(Source::File)]
+    }
+}
+
+fn read_again(list: &Arc<LiveList>) -> Result<Arc<LiveList>, ListError> {
+    list.read_again()?;
+    Ok(Arc::clone(list))
+}
+
+impl ListStatus {
+    fn of(source: Source, live: &LiveList) -> Self {
+        Self {
+            source,
+            entries: live.list().len(),
+            age: Some(live.age()),
+            error: live.error().map(|error| error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A sending mail server as there are many in the world: a Postfix with a queue
+//! of its own that comes back after a 4xx. `smtp-source` feeds it.
+//!
+//! It delivers everything over IPv6 to one address, from an address that has a
+//! PTR record and stands in the SPF record of [`SENDER`]'s domain.
+
+use super::{
+    namespace::run,
+    postfix::{self, SERVICES},
+    support::daemon::PATIENCE,
+};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    thread,
+    time::Instant,
+};
+
+const SENDER: &str = "a@ip6.example";
+
+/// Run by its own `postfix` command; it ends with its PID namespace.
+pub struct Sender {
+    directory: PathBuf,
+}
+
+impl Sender {
+    /// Starts in that directory; everything goes to the mail server at `to`.
+    pub fn start(directory: &Path, to: SocketAddr) -> io::Result<Self> {
+        postfix::start(directory, &main_cf(directory, to), &master_cf())?;
+        Ok(Self {
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Puts that many copies of a message into its queue, the first for
+    /// `1b@open.example`, the next for `2b@open.example` and so on. Returns when
+    /// all are taken.
+    pub fn feed(&self, message: &str, count: usize) -> io::Result<()> {
+        let file = self.directory.join("message");
+        fs::write(&file, message.replace("\r\n", "\n"))?;
+        let [file, socket] = [&file, &self.directory.join("queue/public/submission")];
+        let arguments = ["-s", "4", "-m", &count.to_string(), "-f", SENDER, "-N"];
+        let more = ["-t", "b@open.example", "-F", &file.to_string_lossy()];
+        let to = format!("unix:{}", socket.display());
+        run("smtp-source", &[&arguments[..], &more, &[&to]].concat())
+    }
+
+    /// Waits until that many messages are off its hands.
+    pub fn wait_until_removed(&self, count: usize) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.count_logged(": removed") < count {
+            if Instant::now() > deadline {
+                return Err(format!("the sender keeps mail: {}", self.log()));
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// How many times a message was put off and came back.
+    pub fn deferrals(&self) -> usize {
+        self.count_logged(" status=deferred ")
+    }
+
+    fn count_logged(&self, words: &str) -> usize {
+        self.log().matches(words).count()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+}
+
+fn main_cf(directory: &Path, to: SocketAddr) -> String {
+    let (directory, address, port) = (directory.display(), to.ip(), to.port());
+    format!(
+        "compatibility_level = 3.6
+queue_directory = {directory}/queue
+data_directory = {directory}/data
+maillog_file = {directory}/log
+maillog_file_prefixes = {directory}
+myhostname = mail.sender.example
+mydestination =
+mynetworks = 127.0.0.0/8
+relayhost = [{address}]:{port}
+smtp_bind_address6 = 2001:db8::10
+
+# A mail server whose milter has gone answers 4xx to the end of the session; a
+# sender that keeps it for more messages would have them all put off.
+smtp_connection_cache_on_demand = no
+
+# It comes back at once.
+minimal_backoff_time = 1s
+maximal_backoff_time = 1s
+queue_run_delay = 1s
+"
+    )
+}
+
+/// For [`Sender::feed`] there is a socket instead of a port.
+fn master_cf() -> String {
+    format!(
+        "submission unix n  -  n  -     -  smtpd
+smtp       unix  -  -  n  -     -  smtp
+{SERVICES}"
+    )
+}
