@@ -32,6 +32,11 @@ impl<K: Clone + Eq + Hash, T: Clone> Cache<K, T> {
 
     /// The answer that is kept, or what `ask` brings.
     pub(super) async fn answer(&self, key: &K, ask: impl Future<Output = Timed<T>>) -> Answer<T> {
+        self.timed(key, ask).await.answer
+    }
+
+    /// The same, and until when it is kept.
+    pub(super) async fn timed(&self, key: &K, ask: impl Future<Output = Timed<T>>) -> Timed<T> {
         if let Some(kept) = self.get(key, Instant::now()) {
             return kept;
         }
@@ -39,12 +44,12 @@ impl<K: Clone + Eq + Hash, T: Clone> Cache<K, T> {
         if fresh.is_current(Instant::now()) {
             self.with(|recent| recent.insert(key.clone(), fresh.clone()));
         }
-        fresh.answer
+        fresh
     }
 
-    fn get(&self, key: &K, now: Instant) -> Option<Answer<T>> {
+    fn get(&self, key: &K, now: Instant) -> Option<Timed<T>> {
         let kept = self.with(|recent| recent.get(key))?;
-        kept.is_current(now).then_some(kept.answer)
+        kept.is_current(now).then_some(kept)
     }
 
     fn with<U>(&self, work: impl FnOnce(&mut Recent<K, Timed<T>>) -> U) -> U {
@@ -132,7 +137,7 @@ mod tests {
         let cache = Cache::new(10);
         let until = Instant::now() + HOUR;
         assert!(ask(&cache, &found(1, until), Some(until)).await);
-        assert_eq!(cache.get(&"name", until), None);
+        assert!(cache.get(&"name", until).is_none());
         assert!(cache.get(&"name", until - HOUR).is_some());
     }
 

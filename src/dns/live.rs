@@ -53,6 +53,7 @@ struct Kept {
     aaaa: Cache<Name, Ipv6Addr>,
     mx: Cache<Name, Mx>,
     ptr: Cache<IpAddr, Name>,
+    soa: Cache<Name, ()>,
 }
 
 struct Server {
@@ -131,6 +132,7 @@ impl Kept {
             aaaa: Cache::new(capacity),
             mx: Cache::new(capacity),
             ptr: Cache::new(capacity),
+            soa: Cache::new(capacity),
         }
     }
 }
@@ -160,23 +162,6 @@ impl Server {
             Ok(Ok(lookup)) => records(&lookup, rtype),
             Ok(Err(error)) => no_records(&error),
             Err(_elapsed) => failure(Failure::Timeout),
-        }
-    }
-
-    /// Whether it says NXDOMAIN with the SOA record of the zone that denies.
-    async fn denies(&self, name: &Name, rtype: RecordType) -> Result<bool, Failure> {
-        let lookup = self.resolver.lookup(name.as_record().clone(), rtype);
-        let error = match tokio::time::timeout(self.timeout, lookup).await {
-            Ok(Ok(_found)) => return Ok(false),
-            Ok(Err(error)) => error,
-            Err(_elapsed) => return Err(Failure::Timeout),
-        };
-        match (no_records(&error), &error) {
-            (Answer::Temperror(failure), _) => Err(failure),
-            (absent, NetError::Dns(DnsError::NoRecordsFound(none))) => {
-                Ok(absent == Answer::Absent(Absence::NxDomain) && none.soa.is_some())
-            }
-            (Answer::Found(_) | Answer::Absent(_), _) => Ok(false),
         }
     }
 }
@@ -310,14 +295,15 @@ impl Resolve for Dns {
     }
 
     async fn is_denied(&self, name: &Name) -> Result<bool, Failure> {
-        match self.ask(name, RecordType::SOA).await {
+        let ask = async {
+            let answer = self.ask(name, RecordType::SOA).await;
+            answer.filter_map(|_| Some(()))
+        };
+        let timed = self.kept.soa.timed(name, ask).await;
+        match timed.answer {
             Answer::Found(_) | Answer::Absent(Absence::NoData) => Ok(false),
-            // The answer is in the cache of the server that gave it, unless it
-            // came without the record.
-            Answer::Absent(Absence::NxDomain) => {
-                let index = self.preferred.load(Ordering::Relaxed);
-                self.servers[index].denies(name, RecordType::SOA).await
-            }
+            // How long it may be kept is told by the record alone.
+            Answer::Absent(Absence::NxDomain) => Ok(timed.keep_until.is_some()),
             Answer::Temperror(failure) => Err(failure),
         }
     }
