@@ -65,7 +65,7 @@ const PLAIN: Scenario = Scenario {
     recipient: "<b@contoso.com>",
     size: 4096,
     ends: Stage::EndOfMessage,
-    budget: 300,
+    budget: 185,
 };
 
 const SCENARIOS: [Scenario; 5] = [
@@ -80,20 +80,20 @@ const SCENARIOS: [Scenario; 5] = [
         name: "a_recipient_that_has_not_opted_in",
         recipient: "<b@fabrikam.com>",
         ends: Stage::Rcpt,
-        budget: 240,
+        budget: 150,
         ..PLAIN
     },
     PLAIN,
     Scenario {
         name: "four_megabytes_with_an_spf_pass",
         size: 4 << 20,
-        budget: 300,
+        budget: 190,
         ..PLAIN
     },
     Scenario {
         name: "a_message_that_needs_its_signature",
         sender: "<a@bad.example>",
-        budget: 1000,
+        budget: 800,
         ..PLAIN
     },
 ];
