@@ -14,6 +14,7 @@ use judge::judge;
 use sixgate::{
     config::Config,
     milter::{connection::Connection, drain::Drain},
+    opt_in::Sources,
     snapshot::Snapshot,
 };
 use std::{
@@ -140,5 +141,6 @@ fn snapshot(knowledge: Knowledge) -> Arc<Snapshot<Zone>> {
     if knowledge == Knowledge::PtrAndSpf {
         zone.add_txt("good.example", "v=spf1 ip6:2001:db8::/32 -all");
     }
-    Arc::new(Snapshot::new(config, zone))
+    let sources = Sources::open(&config.opt_in, None).expect("lists that can be read");
+    Arc::new(Snapshot::new(config, sources, zone))
 }
