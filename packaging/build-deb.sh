@@ -2,8 +2,8 @@
 # Builds the Debian package on Debian 12 with rustup's toolchain; installs what
 # that needs. The package is target/deb/sixgate_VERSION_ARCH.deb.
 #
-# The same sources give the same package, byte for byte, in whatever folder and
-# on whatever day: see docs/release.md.
+# The day of the build does not matter, and the folder does for the order of the
+# program's parts alone: see docs/release.md.
 #
 #     --quick    as target/deb/quick/..., of an unoptimized program: for tests
 set -euo pipefail
