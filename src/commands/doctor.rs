@@ -12,6 +12,7 @@ mod domains;
 mod exemptions;
 mod finding;
 mod listening;
+mod mta_time;
 mod opt_in;
 mod postfix;
 mod program;

@@ -112,8 +112,10 @@ def as_json(run: dict) -> str:
 
 
 def rounded(value):
-    """No figure is known to more than four digits."""
+    """Counts are exact; no other figure is known to more than four digits."""
     match value:
+        case float() if value.is_integer():
+            return int(value)
         case float():
             return float(f"{value:.4g}")
         case dict():

@@ -2,7 +2,10 @@
 
 use super::{attachment::Attachment, instance::Instance};
 use crate::{
-    commands::doctor::finding::{Check, Finding},
+    commands::doctor::{
+        finding::{Check, Finding},
+        mta_time::time,
+    },
     config::{Config, Mode},
 };
 use std::time::Duration;
@@ -115,21 +118,6 @@ fn patience(setting: &Setting, stage: Duration) -> Finding {
             "write it as 30s",
         ),
     }
-}
-
-/// A time as postconf(5) has it: a number and s, m, h, d or w.
-fn time(text: &str) -> Option<Duration> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().ok()?;
-    let seconds = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return None,
-    };
-    number.checked_mul(seconds).map(Duration::from_secs)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What of sendmail.cf concerns mail filters and the domains that are taken.
 
-use crate::config::Socket;
+use crate::{commands::doctor::mta_time::time, config::Socket};
 use std::{collections::HashMap, fs, io, path::Path, time::Duration};
 
 /// What was read.
@@ -99,20 +99,6 @@ impl Filter {
             _ => Duration::from_secs(10),
         })
     }
-}
-
-/// A number and s, m, h or d; seconds if nothing is said.
-fn time(text: &str) -> Option<Duration> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().ok()?;
-    let seconds = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    number.checked_mul(seconds).map(Duration::from_secs)
 }
 
 fn equates(text: &str) -> HashMap<String, String> {

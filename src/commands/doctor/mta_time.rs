@@ -1,0 +1,19 @@
+//! Times as Postfix and Sendmail write them. Those of milter.yaml are not read here.
+
+use std::time::Duration;
+
+/// A number and s, m, h, d or w; seconds if nothing is said (postconf(5), and the
+/// same in sendmail.cf). `None` for anything else.
+pub(super) fn time(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok()?;
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
