@@ -1,3 +1,6 @@
+//! The memory of a server on a clock that stands still until it is told. No server is
+//! asked here.
+
 use super::*;
 use std::{
     future::{pending, ready},
