@@ -40,7 +40,9 @@ pub(super) enum Command<'a> {
     Header(&'a [u8], &'a [u8]),
     /// All header fields were sent.
     EndOfHeaders,
-    /// A piece of the body.
+    /// A part of a piece of the body, which goes on.
+    BodyPart(&'a [u8]),
+    /// A piece of the body, or the last part of it.
     Body(&'a [u8]),
     /// The end of the message, with a last piece of the body perhaps.
     EndOfMessage(&'a [u8]),
@@ -62,7 +64,7 @@ impl<'a> Command<'a> {
     /// # Errors
     /// When the protocol has no such command or its data is malformed.
     pub(super) fn parse(frame: Frame<'a>) -> Result<Self, Closed> {
-        let Frame { letter, data } = frame;
+        let Frame { letter, data, rest } = frame;
         let kind = CommandKind::try_from(letter).map_err(|_| Closed::UnknownCommand(letter))?;
         let malformed = |what| move || Closed::Malformed(what);
         Ok(match kind {
@@ -74,6 +76,7 @@ impl<'a> Command<'a> {
             CommandKind::Rcpt => Self::Rcpt(kept(data).ok_or_else(malformed("RCPT"))?),
             CommandKind::Header => header(data).ok_or_else(malformed("header field"))?,
             CommandKind::Eoh => Self::EndOfHeaders,
+            CommandKind::BodyChunk if rest > 0 => Self::BodyPart(data),
             CommandKind::BodyChunk => Self::Body(data),
             CommandKind::BodyEnd => Self::EndOfMessage(data),
             CommandKind::Abort => Self::Abort,
@@ -141,7 +144,8 @@ mod tests {
     use super::*;
 
     fn parse(letter: u8, data: &[u8]) -> Result<Command<'_>, Closed> {
-        Command::parse(Frame { letter, data })
+        let rest = 0;
+        Command::parse(Frame { letter, data, rest })
     }
 
     #[test]

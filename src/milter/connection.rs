@@ -117,7 +117,9 @@ where
         let mut has_next = frames.has_next()?;
         if !has_next || self.wire.replies.are_many() {
             self.wire.flush().await?;
-            self.wire.expect_frame();
+            if !frames.has_begun() {
+                self.wire.expect_frame();
+            }
         }
         let is_idle = self.phase <= Phase::Idle;
         while !has_next {
@@ -150,7 +152,8 @@ where
             Command::Rcpt(argument) => Box::pin(self.rcpt(argument)).await?,
             Command::Header(name, value) => self.header(name, value)?,
             Command::EndOfHeaders => Box::pin(self.end_of_headers()).await?,
-            Command::Body(piece) => self.body(piece)?,
+            Command::BodyPart(part) => _ = self.body_part(part)?,
+            Command::Body(last_part) => self.body(last_part)?,
             Command::EndOfMessage(piece) => Box::pin(self.end_of_message(piece)).await?,
             Command::Abort => self.abort(),
             Command::Quit => self.phase = Phase::Over,
@@ -248,14 +251,21 @@ where
         Ok(())
     }
 
-    fn body(&mut self, piece: &[u8]) -> Result<(), Closed> {
-        if self.pay() {
-            return Ok(());
+    fn body(&mut self, last_part: &[u8]) -> Result<(), Closed> {
+        let is_more_wanted = self.body_part(last_part)?;
+        if !self.pay() {
+            self.wire.replies.body(is_more_wanted);
+        }
+        Ok(())
+    }
+
+    /// Says whether more of the body is wanted.
+    fn body_part(&mut self, part: &[u8]) -> Result<bool, Closed> {
+        if self.owed.is_some() {
+            return Ok(false);
         }
         self.in_order(Phase::Recipients, Phase::Body);
-        let is_more_wanted = session(&mut self.session, "a body")?.body(piece);
-        self.wire.replies.body(is_more_wanted);
-        Ok(())
+        Ok(session(&mut self.session, "a body")?.body(part))
     }
 
     async fn end_of_message(&mut self, last_piece: &[u8]) -> Result<(), Closed> {

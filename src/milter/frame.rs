@@ -1,11 +1,13 @@
 //! Frames of the milter protocol: four octets of length, a command's letter, its
 //! data.
 //!
-//! All are read into one buffer and handed out as slices of it. The buffer grows
+//! All are read into one buffer and handed out as slices of it: a body, which is
+//! hashed and forgotten, in parts as they come, all else whole. The buffer grows
 //! with what comes, never with what a peer announces. What is in a frame is
 //! nothing to this module.
 
 use super::closed::Closed;
+use std::ops::Range;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The longest frame in octets, its length not counted. MTAs send 64 KiB.
@@ -14,20 +16,33 @@ pub(super) const MAX_FRAME: usize = 1 << 20;
 /// The octets of the length.
 const LENGTH: usize = 4;
 
+/// The command whose data comes in parts.
+const BODY: u8 = b'B';
+
 /// Room for what comes between mail transactions.
 const IDLE_ROOM: usize = 512;
 /// Room for what comes within one: MTAs write header fields by 4 KiB.
 const BUSY_ROOM: usize = 8 << 10;
-/// Room for the rest of a frame that has begun, however long it is to be.
-const FRAME_ROOM: usize = 64 << 10;
+/// Room for the rest of a frame that has begun, however long it is to be. Hundreds
+/// of connections may have as much at once.
+const FRAME_ROOM: usize = 32 << 10;
 
-/// One frame.
+/// One frame, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
     /// The command.
     pub(super) letter: u8,
     /// Its data.
     pub(super) data: &'a [u8],
+    /// How many octets of its data are to come: as frames with the same letter.
+    pub(super) rest: usize,
+}
+
+/// Where the data of the next frame, or of a part of it, is.
+struct Part {
+    letter: u8,
+    data: Range<usize>,
+    rest: usize,
 }
 
 /// What has come in of an MTA's frames.
@@ -36,34 +51,37 @@ pub(super) struct Frames {
     buffer: Vec<u8>,
     /// What is before this is done with.
     start: usize,
+    /// How much is to come of a body of which a part was handed out.
+    rest: usize,
 }
 
 impl Frames {
-    /// Whether a whole frame is there.
+    /// Whether a frame, or a part of a body, is there.
     ///
     /// # Errors
     /// When the next one can't be a frame.
     pub(super) fn has_next(&self) -> Result<bool, Closed> {
-        let length = self.next_length()?;
-        Ok(length.is_some_and(|length| self.rest().len() >= length))
+        Ok(self.next_part()?.is_some())
     }
 
-    /// The next frame, if a whole one is there.
+    /// Whether a part of a frame was handed out, and not yet its end.
+    pub(super) fn has_begun(&self) -> bool {
+        self.rest > 0
+    }
+
+    /// The next frame or part of a body, if it is there.
     ///
     /// # Errors
     /// When it can't be a frame.
     pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, Closed> {
-        let Some(length) = self.next_length()? else {
+        let Some(Part { letter, data, rest }) = self.next_part()? else {
             return Ok(None);
         };
-        let start = self.start;
-        let Some([_, _, _, _, letter, data @ ..]) = self.buffer.get(start..start + length) else {
-            return Ok(None);
-        };
-        self.start += length;
+        (self.start, self.rest) = (data.end, rest);
         Ok(Some(Frame {
-            letter: *letter,
-            data,
+            letter,
+            data: &self.buffer[data],
+            rest,
         }))
     }
 
@@ -88,9 +106,12 @@ impl Frames {
         if is_idle && self.buffer.is_empty() && self.buffer.capacity() > IDLE_ROOM {
             self.buffer = Vec::new();
         }
-        let missing = match self.next_length()? {
-            Some(length) => length.saturating_sub(self.buffer.len()),
-            None => 0,
+        let missing = match self.rest {
+            0 => {
+                let whole = self.next_length()?.map_or(0, |length| LENGTH + length);
+                whole.saturating_sub(self.buffer.len())
+            }
+            rest => rest,
         };
         let least = if is_idle { IDLE_ROOM } else { BUSY_ROOM };
         let room = missing.clamp(least, FRAME_ROOM);
@@ -100,19 +121,36 @@ impl Frames {
         Ok(())
     }
 
-    fn rest(&self) -> &[u8] {
+    fn next_part(&self) -> Result<Option<Part>, Closed> {
+        let (letter, start, length) = match self.rest {
+            0 => match (self.next_length()?, self.unread().get(LENGTH)) {
+                (Some(length), Some(&letter)) => (letter, self.start + LENGTH + 1, length - 1),
+                _ => return Ok(None),
+            },
+            rest => (BODY, self.start, rest),
+        };
+        let there = length.min(self.buffer.len() - start);
+        let is_usable = there == length || letter == BODY && there > 0;
+        Ok(is_usable.then_some(Part {
+            letter,
+            data: start..start + there,
+            rest: length - there,
+        }))
+    }
+
+    fn unread(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 
-    /// The octets of the next frame, its length included.
+    /// The octets of the next frame, without those of its length.
     fn next_length(&self) -> Result<Option<usize>, Closed> {
-        let Some((length, _)) = self.rest().split_first_chunk() else {
+        let Some((length, _)) = self.unread().split_first_chunk() else {
             return Ok(None);
         };
         match u32::from_be_bytes(*length) as usize {
             0 => Err(Closed::Malformed("frame: it has no command")),
             length if length > MAX_FRAME => Err(Closed::TooLong),
-            length => Ok(Some(LENGTH + length)),
+            length => Ok(Some(length)),
         }
     }
 }
@@ -125,10 +163,17 @@ mod tests {
 
     async fn read(mut sent: &[u8]) -> (Vec<(u8, Vec<u8>)>, Closed) {
         let mut frames = Frames::default();
-        let mut seen = Vec::new();
+        let mut seen: Vec<(u8, Vec<u8>)> = Vec::new();
+        let mut goes_on = false;
         loop {
             match frames.next() {
-                Ok(Some(frame)) => seen.push((frame.letter, frame.data.to_vec())),
+                Ok(Some(Frame { letter, data, rest })) => {
+                    match seen.last_mut() {
+                        Some((begun, part)) if goes_on && *begun == letter => part.extend(data),
+                        _ => seen.push((letter, data.to_vec())),
+                    }
+                    goes_on = rest > 0;
+                }
                 Err(closed) => return (seen, closed),
                 Ok(None) => match frames.fill(&mut sent, true).await {
                     Ok(()) => {}
@@ -143,13 +188,15 @@ mod tests {
         for length in [1, IDLE_ROOM, BUSY_ROOM, FRAME_ROOM, MAX_FRAME - 1] {
             let data = vec![b'x'; length];
             let announced = (length as u32 + 1).to_be_bytes();
-            let sent = [SENT, &announced, b"B", &data, SENT].concat();
-            let (seen, closed) = read(&sent).await;
-            let letters: Vec<u8> = seen.iter().map(|(letter, _)| *letter).collect();
-            assert_eq!(letters, b"QBHBQBH");
-            assert_eq!(seen[1].1, b"abcd");
-            assert_eq!(seen[3].1, data);
-            assert!(matches!(closed, Closed::Gone));
+            for letter in [b'B', b'L'] {
+                let sent = [SENT, &announced, &[letter], &data, SENT].concat();
+                let (seen, closed) = read(&sent).await;
+                let letters: Vec<u8> = seen.iter().map(|(letter, _)| *letter).collect();
+                assert_eq!(letters, [b'Q', b'B', b'H', letter, b'Q', b'B', b'H']);
+                assert_eq!(seen[1].1, b"abcd");
+                assert_eq!(seen[3].1, data);
+                assert!(matches!(closed, Closed::Gone));
+            }
         }
     }
 
@@ -159,7 +206,7 @@ mod tests {
             (b"\0\0\0\0Q", "no command"),
             (b"\0\x10\0\x01B", "more than 1 MiB"),
             (b"\xff\xff\xff\xffB", "more than 1 MiB"),
-            (b"\0\0\0\x05Babc", "went away"),
+            (b"\0\0\0\x05Labc", "went away"),
         ];
         for (sent, want) in table {
             let (seen, closed) = read(&[SENT, sent].concat()).await;
