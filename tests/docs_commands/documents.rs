@@ -1,0 +1,242 @@
+//! Finds the command lines of README.md, docs/ and the manual.
+//!
+//! In a block between fences the language says what it is. In an indented block,
+//! and in one of a manual page, each line is a command, if it begins with one of
+//! [`PROGRAMS`], or looks like an example; a line that is neither is an error,
+//! so that a command of a program that is new here can't be overlooked. In a
+//! paragraph or a table, code is a command if a program and an argument are in
+//! it.
+
+use clap::CommandFactory;
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use sixgate::cli::Cli;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// With which command lines begin, besides scripts.
+const PROGRAMS: [&str; 37] = [
+    "apt",
+    "cargo",
+    "cd",
+    "cp",
+    "diff",
+    "dig",
+    "dpkg",
+    "dpkg-deb",
+    "fail2ban-regex",
+    "git",
+    "grep",
+    "jq",
+    "journalctl",
+    "lintian",
+    "m4",
+    "make",
+    "man",
+    "mv",
+    "nsd-control",
+    "openssl",
+    "perf",
+    "postconf",
+    "postfix",
+    "postmap",
+    "postqueue",
+    "promtool",
+    "psql",
+    "python3",
+    "rbldnsd",
+    "rsync",
+    "rust-audit-info",
+    "sendmail",
+    "sixgate",
+    "sqlite3",
+    "systemctl",
+    "systemd-analyze",
+    "unbound-control",
+];
+
+/// Examples that their first words do not give away: of master.cf and of a
+/// transport table.
+const EXAMPLES: [&str; 3] = [
+    "submission inet n - y - - smtpd",
+    "smtp-ipv4 unix - - y - - smtp",
+    "contoso.com  smtp-ipv4:",
+];
+
+/// A page, and the command lines in it in their order.
+pub struct Document {
+    pub name: String,
+    pub lines: Vec<Line>,
+    /// Lines of which nobody knows what they are.
+    pub unknown: Vec<String>,
+}
+
+/// A command line as it is in the documentation.
+pub struct Line {
+    pub text: String,
+    /// In a paragraph a command may be named without all that it needs.
+    pub is_in_a_paragraph: bool,
+}
+
+pub fn documents() -> Vec<Document> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("README.md")];
+    for (folder, extension) in [("docs", "md"), ("packaging/manual", "man")] {
+        let entries = fs::read_dir(root.join(folder))
+            .expect("the folder")
+            .flatten();
+        let paths = entries.map(|entry| entry.path());
+        let mut pages: Vec<_> = paths.filter(|path| is_page(path, extension)).collect();
+        pages.sort();
+        files.extend(pages);
+    }
+    files
+        .iter()
+        .map(|file| Document::read(root, file))
+        .collect()
+}
+
+/// Whether a page is made of it: of one for a command that there is not, none is.
+fn is_page(file: &Path, extension: &str) -> bool {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let is_of_a_command = match stem.strip_prefix("sixgate-") {
+        Some(command) => Cli::command().find_subcommand(command).is_some(),
+        None => true,
+    };
+    file.extension().is_some_and(|own| own == extension) && is_of_a_command
+}
+
+impl Document {
+    fn read(root: &Path, file: &PathBuf) -> Self {
+        let text = fs::read_to_string(file).expect("a page");
+        let name = file.strip_prefix(root).unwrap_or(file);
+        let mut document = Self {
+            name: name.to_string_lossy().into_owned(),
+            lines: Vec::new(),
+            unknown: Vec::new(),
+        };
+        match file.extension().is_some_and(|extension| extension == "man") {
+            true => document.add_manual(&text),
+            false => document.add_markdown(&text),
+        }
+        document
+    }
+
+    fn add_markdown(&mut self, text: &str) {
+        let mut block: Option<(String, String)> = None;
+        for event in Parser::new_ext(text, Options::ENABLE_TABLES) {
+            match event {
+                Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
+                    block = Some((language.to_string(), String::new()));
+                }
+                Event::Start(Tag::CodeBlock(CodeBlockKind::Indented)) => {
+                    block = Some(("indented".to_owned(), String::new()));
+                }
+                Event::End(TagEnd::CodeBlock) => {
+                    let (language, text) = block.take().unwrap_or_default();
+                    self.add_block(&language, &text);
+                }
+                Event::Text(text) if block.is_some() => {
+                    block
+                        .iter_mut()
+                        .for_each(|(_, block)| block.push_str(&text));
+                }
+                Event::Code(text) => self.add_words(&text),
+                _ => {}
+            }
+        }
+    }
+
+    /// What is set as it is, and what is set in bold between quotes.
+    fn add_manual(&mut self, text: &str) {
+        let text = text.replace("\\e\n", "\\\n").replace("\\-", "-");
+        let mut pieces = text.split("\n.nf\n");
+        let mut paragraphs = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let (block, rest) = piece.split_once("\n.fi\n").unwrap_or((piece, ""));
+            self.add_block("indented", block);
+            paragraphs.push_str(rest);
+        }
+        for line in paragraphs.lines() {
+            let bold = line
+                .strip_prefix(".B \"")
+                .and_then(|line| line.split('"').next());
+            bold.into_iter().for_each(|words| self.add_words(words));
+        }
+    }
+
+    fn add_block(&mut self, language: &str, text: &str) {
+        for line in whole_lines(text) {
+            let line = line.trim();
+            match language {
+                "sh" => self.add(line, false),
+                "console" => line
+                    .strip_prefix("$ ")
+                    .into_iter()
+                    .for_each(|line| self.add(line, false)),
+                "text" | "yaml" | "sql" => {}
+                "indented" if is_command(line) => self.add(line, false),
+                "indented" if is_example(line) => {}
+                _ => self.unknown.push(format!("{language}: {line}")),
+            }
+        }
+    }
+
+    fn add_words(&mut self, text: &str) {
+        let is_option = |word: &str| word.starts_with('-');
+        let first_is_a_name = text.starts_with(|c: char| c.is_ascii_lowercase());
+        match text.split_whitespace().nth(1) {
+            Some(_) if is_command(text) => self.add(text, true),
+            Some(word) if is_option(word) && first_is_a_name => self.unknown.push(text.to_owned()),
+            Some(_) | None => {}
+        }
+    }
+
+    fn add(&mut self, text: &str, is_in_a_paragraph: bool) {
+        let text = text.to_owned();
+        self.lines.push(Line {
+            text,
+            is_in_a_paragraph,
+        });
+    }
+}
+
+/// Without empty lines; what goes on in the next line is one.
+fn whole_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut begun = String::new();
+    for line in text.lines() {
+        begun.push_str(line.trim_end_matches('\\'));
+        if !line.ends_with('\\') && !line.ends_with("&&") && !line.ends_with(" |") {
+            lines.push(std::mem::take(&mut begun));
+        }
+    }
+    lines.push(begun);
+    lines.retain(|line| !line.trim().is_empty());
+    lines
+}
+
+fn is_command(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let is_variable = |word: &&str| word.contains('=');
+    let program = words.find(|word| !is_variable(word)).unwrap_or_default();
+    PROGRAMS.contains(&program) || program.ends_with(".sh")
+}
+
+/// A comment, a setting, a line of a dialogue, of a zone or of a log.
+fn is_example(line: &str) -> bool {
+    if let Some(comment) = line.strip_prefix("# ") {
+        return !is_command(comment);
+    }
+    let first = line.split_whitespace().next().unwrap_or_default();
+    let second = line.split_whitespace().nth(1).unwrap_or_default();
+    let name = first.split(['(', '$']).find(|name| !name.is_empty());
+    let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let is_setting = first.ends_with(':') || second == "=";
+    let is_unit = first.starts_with('[') || (first.contains('=') && second.is_empty());
+    let is_said = name.is_none_or(|name| name.chars().all(is_upper)) || line == ".";
+    let is_record = second == "IN" || first == ";";
+    let is_item = first.starts_with('-');
+    is_setting || is_unit || is_said || is_record || is_item || EXAMPLES.contains(&line)
+}
