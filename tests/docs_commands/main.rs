@@ -1,6 +1,6 @@
 //! Every command line in README.md, docs/ and the manual does what it is there
 //! for: it is run as it is written, on a copy of this machine that is gone
-//! afterwards, or [`lines`] says which other test has it run, or why none does.
+//! afterwards, or `table.txt` says which other test has it run, or why none does.
 
 // `pub` marks what is meant for other modules of this binary.
 #![allow(dead_code, unreachable_pub)]
@@ -12,25 +12,37 @@ mod support;
 mod namespace;
 
 mod documents;
-mod lines;
 mod room;
+mod table;
 
 use documents::{Document, Line, documents};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use lines::{How, LINES, ZONE, entry};
 use room::Room;
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr},
     path::Path,
-    process::{Command, ExitCode, Output},
+    process::{Command, ExitCode},
     sync::Arc,
 };
 use support::dns::{DnsServer, Zone};
+use table::{How, Table};
+
+/// What the name servers that commands ask know.
+const ZONE: &str = r#"
+2001:db8::25          PTR  mail.example.org
+mail.example.org      AAAA 2001:db8::25
+ns1.example.org       A    127.0.0.1
+example.org           TXT  "v=spf1 mx ip6:2001:db8::25 -all"
+sel._domainkey.example.org TXT "v=DKIM1; p=AAAA"
+contoso.com           MX   10 mx.contoso.com
+mx.contoso.com        AAAA 2001:db8::26
+test.opt-in.example.org A  127.0.0.2
+"#;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let obstacle = namespace::obstacle().or_else(no_promtool);
+    let obstacle = namespace::obstacle().or_else(room::obstacle);
     let mut trials = trials_of_the_table();
     match obstacle {
         _ if arguments.list => trials.extend(ignored("")),
@@ -43,15 +55,6 @@ fn main() -> ExitCode {
         None => return namespace::run_this_program_inside().expect("a namespace"),
     }
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn no_promtool() -> Option<String> {
-    let missing = || Some("run tests/extract-promtool.sh first".to_owned());
-    if room::promtool().exists() {
-        None
-    } else {
-        missing()
-    }
 }
 
 fn trials_of_the_table() -> Vec<Trial> {
@@ -90,27 +93,25 @@ fn no_line_is_unknown() -> Result<(), Failed> {
 }
 
 fn no_entry_is_of_no_line() -> Result<(), Failed> {
-    let documents = documents();
+    let (documents, table) = (documents(), Table::read());
     let lines = documents.iter().flat_map(|document| &document.lines);
-    let used: Vec<_> = lines
-        .filter_map(|line| entry(&line.text))
-        .map(|(begin, _)| begin)
-        .collect();
-    let entries = LINES.iter().map(|(begin, _)| begin);
-    let unused = entries
-        .filter(|begin| !used.contains(begin))
-        .map(ToString::to_string);
-    nothing(unused.collect(), "in the table and in no document")
+    let used = lines.filter_map(|line| table.entry(&line.text));
+    let used: Vec<&str> = used.map(|entry| entry.begin).collect();
+    let begins = table.entries().iter().map(|entry| entry.begin);
+    let unused = begins.filter(|begin| !used.contains(begin));
+    nothing(
+        unused.map(str::to_owned).collect(),
+        "in the table and in no document",
+    )
 }
 
 fn tests_have_what_is_said() -> Result<(), Failed> {
-    let lacks = LINES.iter().filter_map(|(begin, how)| match how {
-        How::There(file, words) if !source(file).contains(words) => {
-            Some(format!("{begin}: {file}"))
-        }
-        How::There(..) | How::Run(..) | How::Nowhere(_) => None,
+    let table = Table::read();
+    let lacking = table.entries().iter().filter_map(|entry| match entry.how {
+        How::There(file, words) if !source(file).contains(words) => Some(entry.begin.to_owned()),
+        How::There(..) | How::Ends(..) | How::Makes(..) | How::Nowhere(_) => None,
     });
-    nothing(lacks.collect(), "not in the file that is said to have it")
+    nothing(lacking.collect(), "not in the file that is said to have it")
 }
 
 fn source(file: &str) -> String {
@@ -176,33 +177,38 @@ fn name_servers() -> io::Result<[DnsServer; 2]> {
 }
 
 fn run_all(document: &Document, room: &Room) -> Result<(), Failed> {
-    let (mut run, mut elsewhere, mut nowhere) = (0, 0, 0);
+    let (table, mut run, mut elsewhere, mut nowhere) = (Table::read(), 0, 0, 0);
     for line in document.lines.iter().filter(|line| !is_mention(line)) {
-        match entry(&line.text).map(|(_, how)| how) {
+        let line = line.text.as_str();
+        match table.entry(line).map(|entry| &entry.how) {
             Some(How::There(..)) => elsewhere += 1,
             Some(How::Nowhere(_)) => nowhere += 1,
-            Some(How::Run(code, words)) => check(line, &room.run(&line.text)?, *code, words)?,
-            None => check(line, &room.run(&line.text)?, 0, "")?,
+            how => {
+                room.prepare(line)?;
+                check(line, room, how)?;
+                run += 1;
+            }
         }
-        run += 1;
     }
-    run -= elsewhere + nowhere;
-    eprintln!(
-        "{}: {run} run, {elsewhere} by another test, {nowhere} by none",
-        document.name
-    );
+    let name = &document.name;
+    eprintln!("{name}: {run} run, {elsewhere} by another test, {nowhere} by none");
     Ok(())
 }
 
-fn check(line: &Line, output: &Output, code: i32, words: &str) -> Result<(), Failed> {
+fn check(line: &str, room: &Room, how: Option<&How>) -> Result<(), Failed> {
+    let output = room.run(line)?;
     let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    let is_as_expected = output.status.code() == Some(code) && said.contains(words);
-    let panics = errors.contains("internal error");
-    match is_as_expected && !panics {
+    let (code, words, place) = match how {
+        Some(How::Ends(code, words)) => (*code, *words, said.clone().into_owned()),
+        Some(How::Makes(file, words)) => (0, *words, room.read(file)?),
+        Some(How::There(..) | How::Nowhere(_)) | None => (0, "", String::new()),
+    };
+    let is_broken = errors.contains("internal error");
+    match output.status.code() == Some(code) && place.contains(words) && !is_broken {
         true => Ok(()),
         false => Err(Failed::from(format!(
-            "{}\nwanted {code} and {words:?}, saw {}\n{said}{errors}",
-            line.text, output.status
+            "{line}\nwanted {code} and {words:?}, saw {}\n{said}{errors}",
+            output.status
         ))),
     }
 }

@@ -12,6 +12,20 @@ use std::{
 /// Where commands are run.
 const HERE: &str = "/srv/here";
 
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What command lines use besides ours and what is in every Debian.
+const TOOLS: [&str; 8] = [
+    "dig",
+    "git",
+    "jq",
+    "journalctl",
+    "man",
+    "rsync",
+    "sqlite3",
+    "systemd-analyze",
+];
+
 /// The files that documents speak of.
 const FILES: [(&str, &str); 12] = [
     (
@@ -73,8 +87,46 @@ const FURNISH: &str = "
     git -C /srv/upstream commit --quiet -m customers
 ";
 
+/// Debian's Sendmail as its package sets it up, with one line more in sendmail.mc.
+const FURNISH_SENDMAIL: &str = r#"
+    set -e
+    echo /usr/lib/$(uname -m)-linux-gnu/sendmail >/etc/ld.so.conf.d/sendmail.conf
+    ldconfig
+    for user in smmta smmsp; do useradd --system --user-group $user; done
+    cp /usr/share/sendmail/cf/debian/sendmail.mc /usr/share/sendmail/cf/debian/submit.mc /etc/mail
+    sed -i '/^MAILER_DEFINITIONS/e cat /srv/here/filter' /etc/mail/sendmail.mc
+    touch /etc/mail/m4/dialup.m4 /etc/mail/m4/provider.m4
+    /usr/share/sendmail/update_conf
+    /usr/share/sendmail/update_mk
+"#;
+
 pub struct Room {
     root: PathBuf,
+}
+
+/// What is missing to furnish one.
+pub fn obstacle() -> Option<String> {
+    let files = [promtool(), target("sendmail/complete")];
+    let is_missing = files.iter().any(|file| !file.exists()) || !TOOLS.iter().all(is_installed);
+    let scripts = "tests/extract-sendmail.sh and tests/get-documented-tools.sh";
+    is_missing.then(|| format!("run {scripts} first"))
+}
+
+fn is_installed(tool: &&str) -> bool {
+    let mut folders = PATH.split(':').map(Path::new);
+    folders.any(|folder| folder.join(tool).exists())
+}
+
+fn source() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn promtool() -> PathBuf {
+    target("prometheus/usr/bin/promtool")
+}
+
+fn target(below: &str) -> PathBuf {
+    source().join("target").join(below)
 }
 
 impl Room {
@@ -111,9 +163,8 @@ impl Room {
     }
 
     fn add_files(&self) -> io::Result<()> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let log = log_of(&fs::read_to_string(source.join("docs/operations.md"))?);
-        let sql = sql_of(&fs::read_to_string(source.join("docs/fleet.md"))?);
+        let log = log_of(&fs::read_to_string(source().join("docs/operations.md"))?);
+        let sql = sql_of(&fs::read_to_string(source().join("docs/fleet.md"))?);
         let made = [
             ("var/log/mail.log", log.as_str()),
             ("srv/here/opt-in.sql", &sql),
@@ -124,7 +175,7 @@ impl Room {
             fs::write(file, text)?;
         }
         for folder in ["packaging", "packaging/prometheus/."] {
-            let folder = source.join(folder).to_string_lossy().into_owned();
+            let folder = source().join(folder).to_string_lossy().into_owned();
             namespace::run("cp", &["-r", &folder, &self.path("srv/here")])?;
         }
         Ok(())
@@ -156,6 +207,35 @@ impl Room {
         namespace::run("mount", &["--bind", &file.to_string_lossy(), &place])
     }
 
+    /// Adds what is much work and needed by few.
+    pub fn prepare(&self, line: &str) -> io::Result<()> {
+        match line.starts_with("make -C /etc/mail") {
+            true => self.add_sendmail(),
+            false => Ok(()),
+        }
+    }
+
+    fn add_sendmail(&self) -> io::Result<()> {
+        let page = fs::read_to_string(source().join("docs/sendmail.md"))?;
+        let is_filter = |line: &&str| line.trim().starts_with("INPUT_MAIL_FILTER(");
+        let filter = page.lines().find(is_filter).unwrap_or_default();
+        fs::write(
+            self.root.join("srv/here/filter"),
+            format!("{}\n", filter.trim()),
+        )?;
+        for (from, to) in [("etc/mail", "etc"), ("usr", "")] {
+            let from = target("sendmail").join(from).to_string_lossy().into_owned();
+            namespace::run("cp", &["-a", &from, &self.path(to)])?;
+        }
+        self.say(FURNISH_SENDMAIL)
+    }
+
+    /// A file as text, whatever it is.
+    pub fn read(&self, file: &str) -> io::Result<String> {
+        let octets = fs::read(self.root.join(file))?;
+        Ok(String::from_utf8_lossy(&octets).into_owned())
+    }
+
     fn say(&self, script: &str) -> io::Result<()> {
         let output = self.run(script)?;
         match output.status.success() {
@@ -169,17 +249,12 @@ impl Room {
         Command::new("chroot")
             .arg(&self.root)
             .args(["env", "-i", "HOME=/root", "LC_ALL=C.UTF-8", "TERM=dumb"])
-            .arg("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .arg(format!("PATH={PATH}"))
             .args(["timeout", "60", "sh", "-c"])
             .arg(format!("cd {HERE} && {line}"))
             .stdin(Stdio::null())
             .output()
     }
-}
-
-/// Where `tests/extract-promtool.sh` puts it.
-pub fn promtool() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/prometheus/usr/bin/promtool")
 }
 
 /// Cargo builds the examples with the tests.
