@@ -126,23 +126,16 @@ impl Document {
     fn add_markdown(&mut self, text: &str) {
         let mut block: Option<(String, String)> = None;
         for event in Parser::new_ext(text, Options::ENABLE_TABLES) {
-            match event {
-                Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
-                    block = Some((language.to_string(), String::new()));
+            match (event, &mut block) {
+                (Event::Start(Tag::CodeBlock(kind)), _) => {
+                    block = Some((language(&kind), String::new()));
                 }
-                Event::Start(Tag::CodeBlock(CodeBlockKind::Indented)) => {
-                    block = Some(("indented".to_owned(), String::new()));
+                (Event::Text(text), Some((_, block))) => block.push_str(&text),
+                (Event::End(TagEnd::CodeBlock), Some((language, text))) => {
+                    self.add_block(language, text);
+                    block = None;
                 }
-                Event::End(TagEnd::CodeBlock) => {
-                    let (language, text) = block.take().unwrap_or_default();
-                    self.add_block(&language, &text);
-                }
-                Event::Text(text) if block.is_some() => {
-                    block
-                        .iter_mut()
-                        .for_each(|(_, block)| block.push_str(&text));
-                }
-                Event::Code(text) => self.add_words(&text),
+                (Event::Code(text), _) => self.add_words(&text),
                 _ => {}
             }
         }
@@ -199,6 +192,13 @@ impl Document {
             text,
             is_in_a_paragraph,
         });
+    }
+}
+
+fn language(kind: &CodeBlockKind<'_>) -> String {
+    match kind {
+        CodeBlockKind::Fenced(language) => language.to_string(),
+        CodeBlockKind::Indented => "indented".to_owned(),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The machine itself, with all that is changed kept in memory, for command lines
 //! to be run as they are written. Only for the inside of a namespace.
 
-use super::{namespace, namespace::ROOM};
+use super::{
+    furniture::{FILES, STAND_INS, shown_files},
+    namespace::{self, ROOM},
+};
 use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
@@ -25,80 +28,6 @@ const TOOLS: [&str; 8] = [
     "sqlite3",
     "systemd-analyze",
 ];
-
-/// The files that documents speak of.
-const FILES: [(&str, &str); 12] = [
-    (
-        "etc/resolv.conf",
-        "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
-    ),
-    ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-    (
-        "etc/sixgate/milter.yaml",
-        "opt_in: {domains: [contoso.com]}\n",
-    ),
-    ("etc/sixgate/opt-in.d/customers.list", "customer.example\n"),
-    ("var/lib/sixgate/opt-in.list", "# empty\n"),
-    ("usr/local/etc/mail/sendmail.cf", SENDMAIL_CF),
-    ("srv/here/milter.yaml", "mode: observe\n"),
-    ("srv/here/mail.eml", "From: a@example.net\r\n\r\nHello\r\n"),
-    ("srv/here/domains.txt", "one.example\ntwo.example\n"),
-    (
-        "srv/here/customers.list",
-        "customer.example\nanother.example\n",
-    ),
-    ("srv/here/sixgate.json", JSON_LOG),
-    (
-        "srv/upstream/customers.list",
-        "customer.example\npulled.example\n",
-    ),
-];
-
-const SENDMAIL_CF: &str = "V10/Berkeley\nO DaemonPortOptions=Name=MTA\n\
-    O InputMailFilters=sixgate\n\
-    Xsixgate, S=inet:8894@127.0.0.1, F=T, T=C:10s;S:30s;R:30s;E:5m\n";
-
-const JSON_LOG: &str = "{\"event\":\"message\",\"message\":\"ready\"}\n\
-    {\"event\":\"decision\",\"refused\":true,\"rule\":\"no-ptr\"}\n\
-    {\"event\":\"decision\",\"refused\":false,\"rule\":\"spf-pass\"}\n";
-
-/// Programs in place of what no test can have.
-const STAND_INS: [(&str, &str); 2] = [
-    ("psql", "#!/bin/sh\nprintf 'contoso.com\\nexample.org\\n'\n"),
-    // Another host is this one.
-    ("ssh", "#!/bin/sh\nshift\nexec \"$@\"\n"),
-];
-
-const FURNISH: &str = "
-    set -e
-    for instance in postfix postfix-mx postfix-out; do
-        mkdir -p /etc/$instance
-        cp /usr/share/postfix/main.cf.debian /etc/$instance/main.cf
-        cp /usr/share/postfix/master.cf.dist /etc/$instance/master.cf
-    done
-    echo 'contoso.com smtp-ipv4:' >/etc/postfix/transport
-    git config --global user.email a@example.net
-    git config --global user.name a
-    git config --global init.defaultBranch main
-    git init --quiet /srv/upstream
-    git -C /srv/upstream commit --quiet --allow-empty -m nothing
-    git clone --quiet /srv/upstream /srv/opt-in
-    git -C /srv/upstream add customers.list
-    git -C /srv/upstream commit --quiet -m customers
-";
-
-/// Debian's Sendmail as its package sets it up, with one line more in sendmail.mc.
-const FURNISH_SENDMAIL: &str = r#"
-    set -e
-    echo /usr/lib/$(uname -m)-linux-gnu/sendmail >/etc/ld.so.conf.d/sendmail.conf
-    ldconfig
-    for user in smmta smmsp; do useradd --system --user-group $user; done
-    cp /usr/share/sendmail/cf/debian/sendmail.mc /usr/share/sendmail/cf/debian/submit.mc /etc/mail
-    sed -i '/^MAILER_DEFINITIONS/e cat /srv/here/filter' /etc/mail/sendmail.mc
-    touch /etc/mail/m4/dialup.m4 /etc/mail/m4/provider.m4
-    /usr/share/sendmail/update_conf
-    /usr/share/sendmail/update_mk
-"#;
 
 pub struct Room {
     root: PathBuf,
@@ -132,30 +61,31 @@ fn target(below: &str) -> PathBuf {
 impl Room {
     /// A room that has nothing in common with the others.
     pub fn furnish(name: &str) -> io::Result<Self> {
-        let [root, upper, work] =
-            ["root", "upper", "work"].map(|part| Path::new(ROOM).join(name).join(part));
-        for folder in [&root, &upper, &work] {
-            fs::create_dir_all(folder)?;
-        }
-        let options = format!(
-            "lowerdir=/,upperdir={},workdir={}",
-            upper.display(),
-            work.display()
-        );
+        let place = Path::new(ROOM).join(name);
+        let root = place.join("root");
         let room = Self { root };
-        namespace::run(
-            "mount",
-            &["-t", "overlay", "overlay", "-o", &options, &room.path("")],
-        )?;
-        for folder in ["proc", "dev"] {
-            namespace::run(
-                "mount",
-                &["--rbind", &format!("/{folder}"), &room.path(folder)],
-            )?;
-        }
+        room.mount(&place)?;
         room.add_files()?;
         room.add_programs()?;
-        room.say(FURNISH).map(|_| room)
+        room.say(include_str!("furnish.sh")).map(|()| room)
+    }
+
+    fn mount(&self, place: &Path) -> io::Result<()> {
+        let [upper, work] = ["upper", "work"].map(|layer| place.join(layer));
+        for folder in [&self.root, &upper, &work] {
+            fs::create_dir_all(folder)?;
+        }
+        let (upper, work) = (upper.display(), work.display());
+        let options = format!("lowerdir=/,upperdir={upper},workdir={work}");
+        let overlay = ["-t", "overlay", "overlay", "-o", &options, &self.path("")];
+        namespace::run("mount", &overlay)?;
+        ["proc", "dev"].into_iter().try_for_each(|folder| {
+            let own = Path::new("/").join(folder);
+            namespace::run(
+                "mount",
+                &["--rbind", &own.to_string_lossy(), &self.path(folder)],
+            )
+        })
     }
 
     fn path(&self, below: &str) -> String {
@@ -163,22 +93,33 @@ impl Room {
     }
 
     fn add_files(&self) -> io::Result<()> {
-        let log = log_of(&fs::read_to_string(source().join("docs/operations.md"))?);
-        let sql = sql_of(&fs::read_to_string(source().join("docs/fleet.md"))?);
-        let made = [
-            ("var/log/mail.log", log.as_str()),
-            ("srv/here/opt-in.sql", &sql),
-        ];
-        for (file, text) in FILES.into_iter().chain(made) {
+        let own = FILES.map(|(file, text)| (file, text.to_owned()));
+        let shown = shown_files(&source().join("docs"))?;
+        for (file, text) in own.into_iter().chain(shown) {
             let file = self.root.join(file);
             fs::create_dir_all(file.parent().unwrap_or(&self.root))?;
             fs::write(file, text)?;
         }
         for folder in ["packaging", "packaging/prometheus/."] {
-            let folder = source().join(folder).to_string_lossy().into_owned();
-            namespace::run("cp", &["-r", &folder, &self.path("srv/here")])?;
+            self.copy(&source().join(folder), "srv/here")?;
         }
-        Ok(())
+        self.add_manual()
+    }
+
+    fn add_manual(&self) -> io::Result<()> {
+        let made = self.path("srv/manual");
+        namespace::run(&examples().join("generate").to_string_lossy(), &[&made])?;
+        let pages = self.root.join("usr/local/share/man/man8");
+        fs::create_dir_all(&pages)?;
+        fs::copy(
+            Path::new(&made).join("man/sixgate.8"),
+            pages.join("sixgate.8"),
+        )
+        .map(drop)
+    }
+
+    fn copy(&self, from: &Path, to: &str) -> io::Result<()> {
+        namespace::run("cp", &["-a", &from.to_string_lossy(), &self.path(to)])
     }
 
     fn add_programs(&self) -> io::Result<()> {
@@ -188,17 +129,7 @@ impl Room {
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         }
         self.add_program("sixgate", Path::new(env!("CARGO_BIN_EXE_sixgate")))?;
-        self.add_program("promtool", &promtool())?;
-        let manual = Command::new(examples().join("generate"))
-            .arg(self.root.join("srv/manual"))
-            .output()?;
-        namespace::run("mkdir", &["-p", &self.path("usr/local/share/man/man8")])?;
-        let page = self.path("srv/manual/man/sixgate.8");
-        namespace::run("cp", &[&page, &self.path("usr/local/share/man/man8")])?;
-        match manual.status.success() {
-            true => Ok(()),
-            false => Err(io::Error::other("the manual can't be made")),
-        }
+        self.add_program("promtool", &promtool())
     }
 
     fn add_program(&self, name: &str, file: &Path) -> io::Result<()> {
@@ -216,24 +147,15 @@ impl Room {
     }
 
     fn add_sendmail(&self) -> io::Result<()> {
-        let page = fs::read_to_string(source().join("docs/sendmail.md"))?;
-        let is_filter = |line: &&str| line.trim().starts_with("INPUT_MAIL_FILTER(");
-        let filter = page.lines().find(is_filter).unwrap_or_default();
-        fs::write(
-            self.root.join("srv/here/filter"),
-            format!("{}\n", filter.trim()),
-        )?;
-        for (from, to) in [("etc/mail", "etc"), ("usr", "")] {
-            let from = target("sendmail").join(from).to_string_lossy().into_owned();
-            namespace::run("cp", &["-a", &from, &self.path(to)])?;
-        }
-        self.say(FURNISH_SENDMAIL)
+        self.copy(&target("sendmail/etc/mail"), "etc")?;
+        self.copy(&target("sendmail/usr"), "")?;
+        self.say(include_str!("furnish-sendmail.sh"))
     }
 
-    /// A file as text, whatever it is.
-    pub fn read(&self, file: &str) -> io::Result<String> {
-        let octets = fs::read(self.root.join(file))?;
-        Ok(String::from_utf8_lossy(&octets).into_owned())
+    /// Whether a file has these words.
+    pub fn has(&self, file: &str, words: &str) -> bool {
+        let octets = fs::read(self.root.join(file)).unwrap_or_default();
+        String::from_utf8_lossy(&octets).contains(words)
     }
 
     fn say(&self, script: &str) -> io::Result<()> {
@@ -265,19 +187,4 @@ fn examples() -> PathBuf {
         .nth(2)
         .unwrap_or(Path::new(""))
         .join("examples")
-}
-
-/// The decision lines of a page, as a log has them.
-fn log_of(page: &str) -> String {
-    let is_decision =
-        |line: &&str| line.starts_with("    NOQUEUE:") || line.starts_with("    4F9D");
-    let lines = page.lines().filter(is_decision).map(str::trim);
-    lines
-        .map(|line| format!("2026-11-21T06:33:30+01:00 mx sixgate[123]: {line}\n"))
-        .collect()
-}
-
-fn sql_of(page: &str) -> String {
-    let block = page.split("```sql\n").nth(1).unwrap_or_default();
-    block.split("```").next().unwrap_or_default().to_owned()
 }
