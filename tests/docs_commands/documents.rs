@@ -16,7 +16,7 @@ use std::{
 };
 
 /// With which command lines begin, besides scripts.
-const PROGRAMS: [&str; 37] = [
+const PROGRAMS: [&str; 38] = [
     "apt",
     "cargo",
     "cd",
@@ -51,6 +51,7 @@ const PROGRAMS: [&str; 37] = [
     "sendmail",
     "sixgate",
     "sqlite3",
+    "sudo",
     "systemctl",
     "systemd-analyze",
     "unbound-control",
@@ -169,7 +170,9 @@ impl Document {
                     .into_iter()
                     .for_each(|line| self.add(line, false)),
                 "text" | "yaml" | "sql" => {}
-                "indented" if is_command(line) => self.add(line, false),
+                "indented" if is_command(without_prompt(line)) => {
+                    self.add(without_prompt(line), false);
+                }
                 "indented" if is_example(line) => {}
                 _ => self.unknown.push(format!("{language}: {line}")),
             }
@@ -219,24 +222,34 @@ fn whole_lines(text: &str) -> Vec<String> {
 
 fn is_command(line: &str) -> bool {
     let mut words = line.split_whitespace();
-    let is_variable = |word: &&str| word.contains('=');
     let program = words.find(|word| !is_variable(word)).unwrap_or_default();
     PROGRAMS.contains(&program) || program.ends_with(".sh")
 }
 
+/// One of the environment, whose names are in upper case.
+fn is_variable(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(name, _)| is_upper(name))
+}
+
+fn is_upper(name: &str) -> bool {
+    let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    name.chars().all(is_upper)
+}
+
+/// Root's prompt is the sign of a comment, too.
+fn without_prompt(line: &str) -> &str {
+    line.strip_prefix("# ").unwrap_or(line)
+}
+
 /// A comment, a setting, a line of a dialogue, of a zone or of a log.
 fn is_example(line: &str) -> bool {
-    if let Some(comment) = line.strip_prefix("# ") {
-        return !is_command(comment);
-    }
     let first = line.split_whitespace().next().unwrap_or_default();
     let second = line.split_whitespace().nth(1).unwrap_or_default();
     let name = first.split(['(', '$']).find(|name| !name.is_empty());
-    let is_upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     let is_setting = first.ends_with(':') || second == "=";
-    let is_unit = first.starts_with('[') || (first.contains('=') && second.is_empty());
-    let is_said = name.is_none_or(|name| name.chars().all(is_upper)) || line == ".";
-    let is_record = second == "IN" || first == ";";
+    let is_unit = first.starts_with('[') || (first.contains('=') && !is_variable(first));
+    let is_said = name.is_none_or(is_upper) || line == ".";
+    let is_record = second == "IN" || ["#", ";"].contains(&first);
     let is_item = first.starts_with('-');
     is_setting || is_unit || is_said || is_record || is_item || EXAMPLES.contains(&line)
 }
