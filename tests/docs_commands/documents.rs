@@ -66,11 +66,14 @@ const EXAMPLES: [&str; 3] = [
 ];
 
 /// A page, and the command lines in it in their order.
+#[derive(Default)]
 pub struct Document {
     pub name: String,
     pub lines: Vec<Line>,
     /// Lines of which nobody knows what they are.
     pub unknown: Vec<String>,
+    /// The names of settings in the manner of main.cf.
+    pub settings: Vec<String>,
 }
 
 /// A command line as it is in the documentation.
@@ -114,8 +117,7 @@ impl Document {
         let name = file.strip_prefix(root).unwrap_or(file);
         let mut document = Self {
             name: name.to_string_lossy().into_owned(),
-            lines: Vec::new(),
-            unknown: Vec::new(),
+            ..Self::default()
         };
         match file.extension().is_some_and(|extension| extension == "man") {
             true => document.add_manual(&text),
@@ -163,6 +165,7 @@ impl Document {
     fn add_block(&mut self, language: &str, text: &str) {
         for line in whole_lines(text) {
             let line = line.trim();
+            self.add_setting(line);
             match language {
                 "sh" => self.add(line, false),
                 "console" => line
@@ -179,7 +182,17 @@ impl Document {
         }
     }
 
+    fn add_setting(&mut self, line: &str) {
+        let line = line.strip_prefix("postconf -e '").unwrap_or(line);
+        if let Some((name, _)) = line.split_once(" = ")
+            && !name.contains(' ')
+        {
+            self.settings.push(name.to_owned());
+        }
+    }
+
     fn add_words(&mut self, text: &str) {
+        self.add_setting(text);
         let is_option = |word: &str| word.starts_with('-');
         let first_is_a_name = text.starts_with(|c: char| c.is_ascii_lowercase());
         match text.split_whitespace().nth(1) {

@@ -20,6 +20,7 @@ use documents::{Document, Line, documents};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use room::Room;
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::{IpAddr, Ipv4Addr},
     path::Path,
@@ -162,7 +163,33 @@ fn trials_of_documents() -> io::Result<Vec<Trial>> {
             run_all(&document, &room)
         })
     };
-    Ok(with_commands().into_iter().enumerate().map(trial).collect())
+    let trials = with_commands().into_iter().enumerate().map(trial);
+    let settings = Trial::test(SETTINGS, settings_are_of_postfix);
+    Ok(trials.chain([settings]).collect())
+}
+
+const SETTINGS: &str = "every setting of main.cf that is shown is one";
+
+/// Such as are written in the same manner.
+const OF_EXIM: [&str; 2] = ["disable_ipv6", "ignore_target_hosts"];
+
+fn settings_are_of_postfix() -> Result<(), Failed> {
+    let documents = documents();
+    let settings = documents.iter().flat_map(|document| &document.settings);
+    let settings: BTreeSet<&String> = settings
+        .filter(|name| !OF_EXIM.contains(&name.as_str()))
+        .collect();
+    assert!(
+        settings.contains(&"smtpd_milters".to_owned()),
+        "{settings:?}"
+    );
+    let room = Room::furnish("settings")?;
+    let mut unknown = Vec::new();
+    for name in settings {
+        let output = room.run(&format!("postconf -d '{name}'"))?;
+        unknown.extend((!output.stderr.is_empty()).then(|| name.clone()));
+    }
+    nothing(unknown, "not settings of Postfix")
 }
 
 /// Our own, and that of others, which is asked by its address.
@@ -220,12 +247,13 @@ fn check(line: &str, room: &Room, how: Option<&How>) -> Result<(), Failed> {
 }
 
 fn ignored(reason: &str) -> Vec<Trial> {
-    let trial = |document: Document| {
+    let names = with_commands().into_iter().map(|document| document.name);
+    let trial = |name| {
         let reason = reason.to_owned();
         let ignored = move || Ok(Completion::ignored_with(reason));
-        Trial::ignorable_test(document.name, ignored)
+        Trial::ignorable_test(name, ignored)
     };
-    with_commands().into_iter().map(trial).collect()
+    names.chain([SETTINGS.to_owned()]).map(trial).collect()
 }
 
 fn with_commands() -> Vec<Document> {
