@@ -16,10 +16,11 @@ use std::{
 };
 
 /// With which command lines begin, besides scripts.
-const PROGRAMS: [&str; 38] = [
+const PROGRAMS: [&str; 39] = [
     "apt",
     "cargo",
     "cd",
+    "cmp",
     "cp",
     "diff",
     "dig",
