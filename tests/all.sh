@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 install_needs
 tests/extract-sendmail.sh
 tests/extract-dns-servers.sh
+tests/get-documented-tools.sh
 tests/make-debian.sh
 # Here everything is to be had, so that nothing may be skipped for lack of it.
 export SIXGATE_E2E_REQUIRED=1

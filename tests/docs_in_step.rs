@@ -1,11 +1,13 @@
 //! Do the tables of the documentation name what the program has?
 
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use sixgate::{
+    config::Config,
     monitor,
     policy::Rule,
     telemetry::{self, metrics},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path};
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 const RULES: &str = include_str!("../packaging/prometheus/sixgate.rules.yml");
@@ -89,4 +91,63 @@ fn alerts_and_dashboard_ask_for_metrics_and_rules_that_there_are() {
     ];
     let rules: Vec<&str> = Rule::ALL[..5].iter().map(|rule| rule.name()).collect();
     assert_eq!(rules, unchecked);
+}
+
+#[test]
+fn every_configuration_that_is_shown_is_one() {
+    let mut seen = 0;
+    for (name, page) in pages() {
+        for settings in examples(&page).iter().filter(|text| is_settings(text)) {
+            let parsed = Config::parse(settings, &name);
+            assert!(parsed.is_ok(), "{name}: {settings}{:?}", parsed.err());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "only {seen} are found");
+}
+
+fn pages() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).expect("docs").flatten();
+    let files = docs
+        .map(|entry| entry.path())
+        .chain([root.join("README.md")]);
+    let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "md"));
+    let read = |file: &Path| fs::read_to_string(file).expect("a page");
+    let pages = files.map(|file| (file.display().to_string(), read(&file)));
+    let manual = "packaging/manual/milter.yaml.man".to_owned();
+    let of_manual = read(&root.join(&manual));
+    let of_manual = of_manual
+        .replace(".nf\n", "```yaml\n")
+        .replace(".fi\n", "```\n");
+    pages.chain([(manual, of_manual)]).collect()
+}
+
+/// Paragraphs of blocks.
+fn examples(page: &str) -> Vec<String> {
+    let mut examples = Vec::new();
+    let mut block = None;
+    for event in Parser::new_ext(page, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::CodeBlock(_)) => block = Some(String::new()),
+            Event::Text(text) => block.iter_mut().for_each(|block| block.push_str(&text)),
+            Event::End(TagEnd::CodeBlock) => {
+                let block = block.take().unwrap_or_default();
+                examples.extend(block.split("\n\n").map(|part| format!("{part}\n")));
+            }
+            _ => {}
+        }
+    }
+    examples
+}
+
+/// Whether it begins with a key of milter.yaml.
+fn is_settings(text: &str) -> bool {
+    let known = include_str!("../milter.yaml.example").lines();
+    let keys: BTreeSet<&str> = known
+        .filter_map(|line| Some(line.split_once(':')?.0))
+        .collect();
+    let first = text.lines().find(|line| !line.starts_with('#'));
+    let key = first.and_then(|line| Some(line.split_once(':')?.0));
+    key.is_some_and(|key| !key.contains(' ') && keys.contains(key))
 }

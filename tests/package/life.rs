@@ -3,7 +3,7 @@
 use super::{
     client::{Security, SmtpClient},
     debian::{Debian, package},
-    namespace,
+    namespace, sandbox,
     support::dns::{DnsServer, Zone},
 };
 use std::{
@@ -31,7 +31,6 @@ const CONFIGURATION: &str = "# ours\nopt_in: {domains: [open.example]}\n";
 type Proof = io::Result<()>;
 
 pub fn of_a_package() -> Proof {
-    namespace::furnish()?;
     let zone = Zone::parse(ZONE).map_err(io::Error::other)?;
     let _dns = DnsServer::start_at(zone, ([127, 0, 0, 1], 53).into())?;
     let system = Debian::boot()?;
@@ -55,6 +54,7 @@ fn live(system: &Debian) -> Proof {
 
     runs_in_its_sandbox(system)?;
     its_log_is_understood(system)?;
+    sandbox::is_loosened_as_documented(system)?;
     serves_a_chrooted_postfix_through_a_unix_socket(system)?;
     keeps_what_the_administrator_made_when_upgraded(system)?;
     stops_when_removed(system)?;
