@@ -2,8 +2,8 @@
 # Builds the Debian package on Debian 12 with rustup's toolchain; installs what
 # that needs. The package is target/deb/sixgate_VERSION_ARCH.deb.
 #
-# The day of the build does not matter, and the folder does for the order of the
-# program's parts alone: see docs/release.md.
+# Of one commit and one toolchain it is the same octet for octet on whatever day
+# and in whatever folder it is built.
 #
 #     --quick    as target/deb/quick/..., of an unoptimized program: for tests
 set -euo pipefail
@@ -52,16 +52,22 @@ build_program() {
     install_auditable
     # Paths of this machine must not get into the program.
     local cargo_home=${CARGO_HOME:-$HOME/.cargo}
+    # What "cargo auditable build --locked" sets, but for the wrapper's path, which
+    # would be the folder's: cargo hashes it into the names of the program's parts,
+    # and these are linked in the order of their names.
     RUSTFLAGS="--remap-path-prefix=$root=/sixgate --remap-path-prefix=$cargo_home=/cargo" \
         CFLAGS="-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$target=/target" \
         PATH="$target/tools/bin:$PATH" \
-        cargo auditable build --locked --release --target-dir "$target/deb"
+        RUSTC_WORKSPACE_WRAPPER=cargo-auditable \
+        CARGO_AUDITABLE_ORIG_ARGS='{"offline":false,"locked":true,"frozen":false,"config":[]}' \
+        cargo build --locked --release --target-dir "$target/deb"
 }
 
-# Has the program list its components, for scanners of vulnerabilities.
+# Has the program list its components, for scanners of vulnerabilities. The list is
+# in the words of this version.
 install_auditable() {
     [ -x "$target/tools/bin/cargo-auditable" ] ||
-        cargo install --quiet --locked --root "$target/tools" cargo-auditable
+        cargo install --quiet --locked --root "$target/tools" cargo-auditable@0.7.7
 }
 
 build_generator() {
