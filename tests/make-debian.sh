@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
 
-needs="mmdebstrap:mmdebstrap systemd-nspawn:systemd-container dpkg-deb:dpkg"
+needs="mmdebstrap:mmdebstrap systemd-nspawn:systemd-container dpkg-deb:dpkg
+       piuparts:piuparts"
 folder=target/debian
 
 # systemd and Postfix as the package finds them; fail2ban reads the log.

@@ -66,7 +66,8 @@ fn is_root() -> bool {
     nix::unistd::Uid::effective().is_root()
 }
 
-fn is_installed(tool: &str) -> bool {
+/// Whether there is such a command, for root.
+pub fn is_installed(tool: &str) -> bool {
     let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     folders.iter().any(|f| Path::new(f).join(tool).exists())
 }

@@ -1,6 +1,6 @@
 //! A booted Debian of its own.
 
-use super::namespace::{ROOM, run};
+use super::namespace::{self, ROOM, run};
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -15,11 +15,17 @@ fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target")
 }
 
-/// Why there is nothing to test.
+/// Why there is nothing to test, or nothing to test it with.
 pub fn obstacle() -> Option<String> {
     let missing = || Some("run tests/make-debian.sh first".to_owned());
-    let is_made = target().join("debian/complete").exists() && package().is_some();
+    let is_made = folder().join("complete").exists() && package().is_some();
+    let is_made = is_made && namespace::is_installed("piuparts");
     if is_made { None } else { missing() }
+}
+
+/// The system as it was made, which nobody changes.
+pub fn folder() -> PathBuf {
+    target().join("debian")
 }
 
 /// The package of this tree.
@@ -153,7 +159,7 @@ fn furnish() -> io::Result<PathBuf> {
     }
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
-        target().join("debian").display(),
+        folder().display(),
         upper.display(),
         work.display()
     );

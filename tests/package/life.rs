@@ -31,7 +31,6 @@ const CONFIGURATION: &str = "# ours\nopt_in: {domains: [open.example]}\n";
 type Proof = io::Result<()>;
 
 pub fn of_a_package() -> Proof {
-    namespace::furnish()?;
     let zone = Zone::parse(ZONE).map_err(io::Error::other)?;
     let _dns = DnsServer::start_at(zone, ([127, 0, 0, 1], 53).into())?;
     let system = Debian::boot()?;

@@ -1,5 +1,6 @@
 //! The Debian package on a clean Debian 12 that runs systemd and Debian's own
-//! chrooted Postfix: installed, attached, upgraded, removed, purged.
+//! chrooted Postfix: installed, attached, upgraded, removed, purged. Beside that
+//! what Debian's own piuparts thinks of it.
 //!
 //! `tests/make-debian.sh` makes the system and builds the package. The system is
 //! booted in a container over a copy in memory, in a network of its own with the
@@ -18,6 +19,7 @@ mod namespace;
 
 mod debian;
 mod life;
+mod piuparts;
 
 use libtest_mimic::{Arguments, Completion, Trial};
 use std::process::ExitCode;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         return libtest_mimic::run(&arguments, ignored("")).exit_code();
     }
     if namespace::is_inside() {
+        namespace::furnish().expect("a furnished namespace");
         return libtest_mimic::run(&arguments, trials()).exit_code();
     }
     match namespace::obstacle().or_else(debian::obstacle) {
@@ -40,14 +43,20 @@ fn main() -> ExitCode {
     }
 }
 
-const NAME: &str = "a_package_is_installed_attached_upgraded_removed_and_purged";
+const LIFE: &str = "a_package_is_installed_attached_upgraded_removed_and_purged";
+const PIUPARTS: &str = "piuparts_finds_nothing_left_behind";
 
 fn trials() -> Vec<Trial> {
-    vec![Trial::test(NAME, || Ok(life::of_a_package()?))]
+    vec![
+        Trial::test(LIFE, || Ok(life::of_a_package()?)),
+        Trial::test(PIUPARTS, || Ok(piuparts::finds_nothing()?)),
+    ]
 }
 
 fn ignored(reason: &str) -> Vec<Trial> {
-    let reason = reason.to_owned();
-    let ignored = move || Ok(Completion::ignored_with(reason));
-    vec![Trial::ignorable_test(NAME, ignored)]
+    let ignored = |name| {
+        let reason = reason.to_owned();
+        Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
+    };
+    [LIFE, PIUPARTS].map(ignored).into()
 }
