@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 quick=
 case ${1:-} in
     "") ;;
-    --quick) quick=quick/ ;;
+    --quick) quick=/quick ;;
     *) echo "usage: $0 [--quick]" >&2; exit 64 ;;
 esac
 
@@ -21,7 +21,7 @@ needs="cc:gcc make:make dh:debhelper dpkg-buildpackage:dpkg-dev"
 root=$PWD
 target=${CARGO_TARGET_DIR:-$root/target}
 # debhelper puts the package beside the folder that it works in.
-out=$target/deb/${quick%/}
+out=$target/deb$quick
 stage=$out/build
 arch=$(dpkg --print-architecture)
 

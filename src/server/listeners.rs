@@ -112,11 +112,18 @@ async fn bind_unix(path: &Path, config: &Config) -> io::Result<Socket> {
     remove_stale(path).await?;
     let listener = UnixListener::bind(path)?;
     if let Some(group) = &config.socket_group {
-        let group = config::group_id(group).map_err(io::Error::other)?;
-        chown(path, None, Some(group.as_raw()))?;
+        give_to(group, path)?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode))?;
     Ok(Socket::Unix(listener, Some(path.to_owned())))
+}
+
+fn give_to(group: &str, path: &Path) -> io::Result<()> {
+    let id = config::group_id(group).map_err(io::Error::other)?;
+    chown(path, None, Some(id.as_raw())).map_err(|error| {
+        let text = format!("it can't be given to the group {group}: {error}");
+        io::Error::new(error.kind(), text)
+    })
 }
 
 /// Removes a socket that a process which is no more has left behind.

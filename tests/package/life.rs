@@ -3,7 +3,7 @@
 use super::{
     client::{Security, SmtpClient},
     debian::{Debian, package},
-    namespace,
+    namespace, sandbox,
     support::dns::{DnsServer, Zone},
 };
 use std::{
@@ -54,6 +54,7 @@ fn live(system: &Debian) -> Proof {
 
     runs_in_its_sandbox(system)?;
     its_log_is_understood(system)?;
+    sandbox::is_loosened_as_documented(system)?;
     serves_a_chrooted_postfix_through_a_unix_socket(system)?;
     keeps_what_the_administrator_made_when_upgraded(system)?;
     stops_when_removed(system)?;

@@ -20,6 +20,7 @@ mod namespace;
 mod debian;
 mod life;
 mod piuparts;
+mod sandbox;
 
 use libtest_mimic::{Arguments, Completion, Trial};
 use std::process::ExitCode;
