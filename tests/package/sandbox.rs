@@ -65,11 +65,11 @@ const CASES: [Case; 8] = [
     },
 ];
 
-const TIDY_UP: &str = "systemctl disable --quiet --now sixgate.socket; systemctl stop sixgate; \
-    systemctl stop net-customers.mount; systemctl reset-failed; \
-    rm -rf /etc/systemd/system/sixgate.*.d /run/systemd/system/net-customers.mount \
-      /home/customers /net /etc/mail /var/spool/postfix/sixgate; groupdel customers; \
-    systemctl daemon-reload";
+const TIDY_UP: &str = "systemctl disable --quiet --now sixgate.socket; \
+    systemctl stop sixgate net-customers.mount; systemctl revert sixgate sixgate.socket; \
+    rm -rf /run/systemd/system/net-customers.mount /home/customers /net /etc/mail \
+      /var/spool/postfix/sixgate; \
+    groupdel customers; systemctl daemon-reload; systemctl reset-failed";
 
 /// Leaves the system as it was.
 pub fn is_loosened_as_documented(system: &Debian) -> io::Result<()> {
