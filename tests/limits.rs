@@ -394,7 +394,7 @@ fn a_hundred_thousand_header_fields_take_bounded_memory() {
 #[test]
 fn forged_results_by_the_thousand_end_in_a_temporary_failure() {
     let world = World::new("");
-    // fields, want at end of headers
+    // fields, want
     let table = [
         (1000, Reply::Continue),
         (1001, smtp(TEMPORARY)),
@@ -405,10 +405,15 @@ fn forged_results_by_the_thousand_end_in_a_temporary_failure() {
         for _ in 0..fields {
             mta.header("Authentication-Results", " mx.contoso.com; spf=pass");
         }
-        assert_eq!(mta.eoh(), want, "{fields}");
-        if want == Reply::Continue {
-            assert_eq!(mta.eom().modifications.len(), fields + 1);
-        }
+        mta.eoh();
+        let end = mta.eom();
+        assert_eq!(end.reply, want, "{fields}");
+        let changes = if want == Reply::Continue {
+            fields + 1
+        } else {
+            0
+        };
+        assert_eq!(end.modifications.len(), changes);
     }
     world
         .daemon

@@ -270,6 +270,30 @@ fn the_body_is_not_asked_for_when_spf_has_passed() {
 }
 
 #[test]
+fn what_the_end_of_headers_comes_to_is_said_at_the_command_that_follows() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let header = |mta: &mut MilterClient, sender: &str| {
+        assert_eq!(mta.mail(&[sender]), Reply::Continue);
+        assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+        mta.header("From", " a@bad.example");
+        mta.send_frame(b'N', &[]);
+    };
+    for (command, data) in [(b'B', &b"body"[..]), (b'E', b"")] {
+        header(&mut mta, "<a@bad.example>");
+        mta.send_frame(command, data);
+        let reply = [UNAUTHENTICATED.as_bytes(), b"\0"].concat();
+        assert_eq!(mta.receive_frame(), Some((b'y', reply)));
+    }
+    // It is not said to the next one.
+    header(&mut mta, "<a@bad.example>");
+    mta.abort();
+    header(&mut mta, "<a@good.example>");
+    assert_eq!(mta.body(b"body"), Reply::Skip);
+    assert_eq!(mta.eom().reply, Reply::Continue);
+}
+
+#[test]
 fn exempt_transactions_are_accepted_at_mail_and_the_next_one_is_not() {
     let world = World::new("");
     let table: [(&[(&str, &str)], Reply); 7] = [
@@ -509,14 +533,21 @@ fn what_comes_out_of_order_ends_the_mail_transaction_with_a_temporary_failure() 
             'R' => mta.rcpt(&["<b@contoso.com>"]),
             'L' => mta.header("From", " a@good.example"),
             'N' => mta.eoh(),
+            'B' => mta.body(b"x"),
             _ => mta.eom().reply,
         };
         for command in before.chars() {
             assert_eq!(send(command), Reply::Continue, "{before}");
         }
-        for command in [command, "N", "E"] {
+        // The end of headers has no answer: what it comes to is said at the next.
+        for command in [command, "NE", "NB", "E"] {
+            let want = if command == "N" {
+                Reply::Continue
+            } else {
+                smtp(TEMPORARY)
+            };
             let reply = command.chars().map(&mut send).last();
-            assert_eq!(reply, Some(smtp(TEMPORARY)), "{before} {command}");
+            assert_eq!(reply, Some(want), "{before} {command}");
         }
         assert_eq!(send('M'), Reply::Continue);
     }

@@ -168,7 +168,8 @@ fn a_panic_closes_its_own_connection_alone_and_is_told() {
         assert_eq!(reply, Reply::Closed);
         let (mut mta, _) = open("2001:db8::1");
         assert_eq!(rcpt(&mut mta, "<a@panic.example>"), Reply::Continue);
-        assert_eq!(mta.eoh(), Reply::Closed);
+        mta.eoh();
+        assert_eq!(mta.eom().reply, Reply::Closed);
 
         // In the session itself.
         sender.send_replace(unsound);

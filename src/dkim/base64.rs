@@ -1,21 +1,40 @@
 //! Base64 with folding white space in it (RFC 6376 section 2.10).
 
+use super::tag_list::trim;
+
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Decodes `base64string`: white space is allowed anywhere, padding may be
 /// missing, anything else that is not Base64 makes it `None`.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut digits = text.to_vec();
-    digits.retain(|digit| !is_white_space(*digit));
-    let digits = strip_padding(&digits);
-    if digits.len() % 4 == 1 {
-        return None;
+    let text = without_padding(text);
+    let mut octets = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut bits, mut digits) = (0, 0);
+    for &octet in text {
+        match VALUES[usize::from(octet)] {
+            Some(value) => {
+                (bits, digits) = (bits << 6 | u32::from(value), digits + 1);
+                if digits == 4 {
+                    octets.extend_from_slice(&bits.to_be_bytes()[1..]);
+                    (bits, digits) = (0, 0);
+                }
+            }
+            None if is_white_space(octet) => {}
+            None => return None,
+        }
     }
-    let mut octets = Vec::with_capacity(digits.len() * 3 / 4);
-    for group in digits.chunks(4) {
-        decode_group(group, &mut octets)?;
-    }
+    push_last_octets(&mut octets, bits, digits)?;
     Some(octets)
+}
+
+/// Two or three digits make one or two octets; one alone is not enough for any.
+fn push_last_octets(octets: &mut Vec<u8>, bits: u32, digits: usize) -> Option<()> {
+    match digits {
+        0 => {}
+        1 => return None,
+        _ => octets.extend_from_slice(&(bits << (6 * (4 - digits))).to_be_bytes()[1..digits]),
+    }
+    Some(())
 }
 
 /// The text as one word.
@@ -27,24 +46,12 @@ fn is_white_space(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-fn strip_padding(digits: &[u8]) -> &[u8] {
-    let once = digits.strip_suffix(b"=").unwrap_or(digits);
-    once.strip_suffix(b"=").unwrap_or(once)
-}
-
-/// Two to four digits make one to three octets.
-fn decode_group(group: &[u8], octets: &mut Vec<u8>) -> Option<()> {
-    let mut bits = 0_u32;
-    for &digit in group {
-        bits = bits << 6 | u32::from(value(digit)?);
+fn without_padding(text: &[u8]) -> &[u8] {
+    let mut text = trim(text);
+    for _ in 0..2 {
+        text = text.strip_suffix(b"=").map_or(text, trim);
     }
-    bits <<= 6 * (4 - group.len());
-    octets.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
-    Some(())
-}
-
-fn value(digit: u8) -> Option<u8> {
-    VALUES[usize::from(digit)]
+    text
 }
 
 const VALUES: [Option<u8>; 256] = {

@@ -286,8 +286,12 @@ impl Eq for FieldName<'_> {}
 
 impl Hash for FieldName<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        for c in self.0 {
-            state.write_u8(c.to_ascii_lowercase());
+        // A piece at a time, which is many times as fast as an octet at a time.
+        for piece in self.0.chunks(16) {
+            let mut lower = [0; 16];
+            lower[..piece.len()].copy_from_slice(piece);
+            lower.make_ascii_lowercase();
+            state.write(&lower);
         }
     }
 }

@@ -34,6 +34,9 @@ pub struct Connection<S, R> {
     current: watch::Receiver<Arc<Snapshot<R>>>,
     macros: Macros,
     phase: Phase,
+    /// What the end of headers came to, unless it is to go on. The MTA does not
+    /// wait there: it hears this at its next command.
+    owed: Option<Response>,
     /// There from CONNECT on, unless the whole connection was accepted.
     session: Option<Box<Session<R>>>,
 }
@@ -57,7 +60,7 @@ enum Phase {
     Recipients,
     /// Header fields come.
     Header,
-    /// The end of headers was let pass; the body comes.
+    /// All of them have come; the body comes.
     Body,
     /// The MTA said QUIT.
     Over,
@@ -85,6 +88,7 @@ where
             current,
             macros: Macros::default(),
             phase: Phase::Begun,
+            owed: None,
             session: None,
         }
     }
@@ -239,15 +243,15 @@ where
         let queue_id = self.macros.get("i");
         let session = session(&mut self.session, "the end of headers")?;
         let response = session.end_of_headers(queue_id.as_deref()).await;
-        self.phase = match response {
-            Response::Continue => Phase::Body,
-            Response::Accept | Response::Refuse(_) => Phase::Idle,
-        };
-        self.wire.replies.respond(&response);
+        self.owed = (response != Response::Continue).then_some(response);
+        self.phase = Phase::Body;
         Ok(())
     }
 
     fn body(&mut self, piece: &[u8]) -> Result<(), Closed> {
+        if self.pay() {
+            return Ok(());
+        }
         self.in_order(Phase::Recipients, Phase::Body);
         let is_more_wanted = session(&mut self.session, "a body")?.body(piece);
         self.wire.replies.body(is_more_wanted);
@@ -255,6 +259,9 @@ where
     }
 
     async fn end_of_message(&mut self, last_piece: &[u8]) -> Result<(), Closed> {
+        if self.pay() {
+            return Ok(());
+        }
         self.in_order(Phase::Recipients, Phase::Body);
         let session = session(&mut self.session, "the end of a message")?;
         if !last_piece.is_empty() {
@@ -273,7 +280,19 @@ where
         if let Some(session) = &mut self.session {
             session.abort();
         }
+        self.owed = None;
         self.phase = self.phase.min(Phase::Idle);
+    }
+
+    /// Answers a command with what is owed, which ends the mail transaction. Says
+    /// whether anything was.
+    fn pay(&mut self) -> bool {
+        let Some(response) = self.owed.take() else {
+            return false;
+        };
+        self.wire.replies.respond(&response);
+        self.phase = Phase::Idle;
+        true
     }
 
     /// Whether the mail transaction is as far as a command needs it. If not,

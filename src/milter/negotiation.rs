@@ -8,13 +8,16 @@ use indymilter::{
 use std::ffi::CString;
 
 /// What every mail needs: leading space for DKIM's simple canonicalization, SKIP
-/// to leave out a body that nothing asks for, and no replies that say nothing.
+/// to leave out a body that nothing asks for, and no replies where nothing is said
+/// that can't be said at the next command. Of MAIL it can't: an acceptance after it
+/// would be one of the recipient.
 const REQUIRED_OPTS: ProtoOpts = ProtoOpts::LEADING_SPACE
     .union(ProtoOpts::SKIP)
     .union(ProtoOpts::NO_DATA)
     .union(ProtoOpts::NO_UNKNOWN)
     .union(ProtoOpts::NOREPLY_HELO)
-    .union(ProtoOpts::NOREPLY_HEADER);
+    .union(ProtoOpts::NOREPLY_HEADER)
+    .union(ProtoOpts::NOREPLY_EOH);
 
 const REQUIRED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER);
 

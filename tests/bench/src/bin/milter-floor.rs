@@ -13,15 +13,15 @@ use tokio::{
 const SILENT: u32 =
     0x200 | 0x100 | 0x10_0000 | 0x1000 | 0x2000 | 0x4000 | 0x8000 | 0x80 | 0x4_0000 | 0x8_0000;
 
-/// NODATA, NOUNKNOWN, SKIP, HDR_LEADSPC, and no reply to HELO and fields.
-const GATE: u32 = 0x200 | 0x100 | 0x400 | 0x10_0000 | 0x2000 | 0x80;
+/// NODATA, NOUNKNOWN, SKIP, HDR_LEADSPC, and no reply to HELO, fields and their end.
+const GATE: u32 = 0x200 | 0x100 | 0x400 | 0x10_0000 | 0x2000 | 0x80 | 0x4_0000;
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let mut arguments = env::args().skip(1);
     let listener = UnixListener::bind(arguments.next().unwrap_or_default())?;
     let (options, answered): (u32, &'static [u8]) = match arguments.next().as_deref() {
-        Some("gate") => (GATE, b"CMRNBE"),
+        Some("gate") => (GATE, b"CMRBE"),
         _ => (SILENT, b"E"),
     };
     loop {

@@ -24,7 +24,8 @@ const GATE: ProtoOpts = ProtoOpts::NO_DATA
     .union(ProtoOpts::SKIP)
     .union(ProtoOpts::LEADING_SPACE)
     .union(ProtoOpts::NOREPLY_HELO)
-    .union(ProtoOpts::NOREPLY_HEADER);
+    .union(ProtoOpts::NOREPLY_HEADER)
+    .union(ProtoOpts::NOREPLY_EOH);
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
