@@ -203,6 +203,8 @@ where
 
     fn mail(&mut self, argument: &[u8]) -> Result<(), Closed> {
         self.macros.enter(MacroStage::Mail);
+        // Sendmail sends no ABORT.
+        self.abort();
         let command = MailCommand {
             reverse_path: ReversePath::parse(&String::from_utf8_lossy(argument)),
             authenticated: self.macros.get("{auth_authen}").is_some(),

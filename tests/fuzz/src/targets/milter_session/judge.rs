@@ -13,8 +13,9 @@ struct Transaction {
     begun: bool,
     recipients: usize,
     has_signature: bool,
-    /// The end of headers was let pass.
-    header_passed: bool,
+    /// Whether what the end of headers came to, once that was sent, may be to go
+    /// on. It is said at the next command.
+    header_may_pass: Option<bool>,
 }
 
 /// Looks at each answer.
@@ -29,10 +30,21 @@ pub(super) fn judge(knowledge: Knowledge, sent: &[u8], answered: &[u8]) {
         match letter {
             b'D' => macros.define(data),
             b'A' | b'H' | b'K' => transaction = Transaction::default(),
+            // What comes out of order ends the mail transaction.
+            b'L' | b'N' | b'R' if transaction.header_may_pass.is_some() => {
+                transaction = Transaction::default();
+            }
             b'L' => transaction.has_signature |= is_signature(data),
             _ => {}
         }
-        if !b"OCMRNBE".contains(&letter) {
+        if letter == b'N' {
+            transaction.header_may_pass = Some(
+                transaction.begun
+                    && transaction.recipients > 0
+                    && (transaction.has_signature || knowledge == Knowledge::PtrAndSpf),
+            );
+        }
+        if !b"OCMRBE".contains(&letter) {
             continue;
         }
         // A connection that is closed is a temporary failure.
@@ -59,16 +71,19 @@ pub(super) fn judge(knowledge: Knowledge, sent: &[u8], answered: &[u8]) {
                 assert!((pass && may_pass) || is_refusal(answer), "RCPT {answer:?}");
                 macros.rcpt.clear();
             }
-            b'N' => {
-                transaction.header_passed = pass;
-                let may_pass = transaction.begun
-                    && transaction.recipients > 0
-                    && (transaction.has_signature || knowledge == Knowledge::PtrAndSpf);
-                assert!((pass && may_pass) || is_refusal(answer), "EOH {answer:?}");
+            b'B' if is_refusal(answer) && transaction.header_may_pass.is_some() => {
+                transaction = Transaction::default();
             }
-            b'B' => assert!(pass || answer.0 == b's', "body {answer:?}"),
+            b'B' => {
+                let was_refused = transaction.header_may_pass == Some(false);
+                assert!(
+                    (pass || answer.0 == b's') && !was_refused,
+                    "body {answer:?}"
+                );
+            }
             _ => {
-                let may_pass = transaction.header_passed && knowledge == Knowledge::PtrAndSpf;
+                let may_pass =
+                    transaction.header_may_pass == Some(true) && knowledge == Knowledge::PtrAndSpf;
                 let told = edits.iter().any(|edit| mentions(edit, b"spf=pass"));
                 let passed = pass && may_pass && told;
                 assert!(passed || is_refusal(answer), "EOM {answer:?} {edits:?}");
