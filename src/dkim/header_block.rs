@@ -164,7 +164,7 @@ impl HeaderBlock {
 /// Appends a value with the line breaks that RFC 6376 signs: those of the wire.
 fn extend_with_crlf(octets: &mut Vec<u8>, value: &[u8]) {
     let mut rest = value;
-    while let Some(end) = rest.iter().position(|&c| c == b'\n') {
+    while let Some(end) = memchr::memchr(b'\n', rest) {
         let (line, after) = rest.split_at(end);
         octets.extend_from_slice(line);
         if !octets.ends_with(b"\r") {

@@ -90,7 +90,7 @@ impl<'a> Command<'a> {
 
 /// A string and what follows its NUL.
 pub(super) fn string(data: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = data.iter().position(|&octet| octet == 0)?;
+    let end = memchr::memchr(0, data)?;
     Some((&data[..end], &data[end + 1..]))
 }
 

@@ -138,7 +138,7 @@ where
         match command {
             Command::Negotiate(offer) => {
                 self.expect(self.phase == Phase::Begun, "a negotiation")?;
-                self.wire.replies.negotiated(&negotiation::answer(offer)?);
+                self.wire.replies.negotiated(negotiation::answer(offer)?);
                 self.phase = Phase::Negotiated;
             }
             Command::Macros(packet) => self.macros.define(packet),

@@ -5,7 +5,7 @@ use indymilter::{
     Actions, ProtoOpts,
     message::{Message, PROTOCOL_VERSION, command::OptNegPayload, reply::Reply},
 };
-use std::ffi::CString;
+use std::{ffi::CString, sync::LazyLock};
 
 /// What every mail needs: leading space for DKIM's simple canonicalization, SKIP
 /// to leave out a body that nothing asks for, and no replies where nothing is said
@@ -21,16 +21,21 @@ const REQUIRED_OPTS: ProtoOpts = ProtoOpts::LEADING_SPACE
 
 const REQUIRED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER);
 
-/// The answer to an offer.
+/// The answer to an offer, which is the same for all.
 ///
 /// # Errors
 /// When it lacks something that mail can't be checked without.
-pub(super) fn answer(offer: OptNegPayload) -> Result<Message, Closed> {
+pub(super) fn answer(offer: OptNegPayload) -> Result<&'static Message, Closed> {
+    static ANSWER: LazyLock<Message> = LazyLock::new(accepted);
     let missing_actions = REQUIRED_ACTIONS.difference(offer.actions);
     let missing_opts = REQUIRED_OPTS.difference(offer.opts);
     if offer.version < PROTOCOL_VERSION || !missing_actions.is_empty() || !missing_opts.is_empty() {
         return Err(Closed::Unsuitable(missing_actions, missing_opts));
     }
+    Ok(&ANSWER)
+}
+
+fn accepted() -> Message {
     let macros = ASKED_FOR.map(|(stage, names)| (stage, CString::new(names).unwrap_or_default()));
     let accepted = Reply::OptNeg {
         version: PROTOCOL_VERSION,
@@ -38,7 +43,7 @@ pub(super) fn answer(offer: OptNegPayload) -> Result<Message, Closed> {
         opts: REQUIRED_OPTS,
         macros: macros.into(),
     };
-    Ok(accepted.into_message())
+    accepted.into_message()
 }
 
 #[cfg(test)]
