@@ -24,6 +24,10 @@ target=${CARGO_TARGET_DIR:-$root/target}
 out=$target/deb$quick
 stage=$out/build
 arch=$(dpkg --print-architecture)
+auditable_version=0.7.7
+auditable=$target/tools/cargo-auditable-$auditable_version
+# It would stand in for RUSTFLAGS.
+unset CARGO_ENCODED_RUSTFLAGS
 
 main() {
     install_needs
@@ -57,7 +61,7 @@ build_program() {
     # and these are linked in the order of their names.
     RUSTFLAGS="--remap-path-prefix=$root=/sixgate --remap-path-prefix=$cargo_home=/cargo" \
         CFLAGS="-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$target=/target" \
-        PATH="$target/tools/bin:$PATH" \
+        PATH="$auditable/bin:$PATH" \
         RUSTC_WORKSPACE_WRAPPER=cargo-auditable \
         CARGO_AUDITABLE_ORIG_ARGS='{"offline":false,"locked":true,"frozen":false,"config":[]}' \
         cargo build --locked --release --target-dir "$target/deb"
@@ -66,8 +70,8 @@ build_program() {
 # Has the program list its components, for scanners of vulnerabilities. The list is
 # in the words of this version.
 install_auditable() {
-    [ -x "$target/tools/bin/cargo-auditable" ] ||
-        cargo install --quiet --locked --root "$target/tools" cargo-auditable@0.7.7
+    [ -x "$auditable/bin/cargo-auditable" ] ||
+        cargo install --quiet --locked --root "$auditable" "cargo-auditable@$auditable_version"
 }
 
 build_generator() {

@@ -217,6 +217,21 @@ fn at_the_end_of_a_message_progress_is_reported_while_a_key_is_awaited() {
 }
 
 #[test]
+fn progress_is_reported_at_once_after_a_wait_at_the_end_of_headers() {
+    let mut zone = zone();
+    zone.fault("silent.example", Fault::Silence);
+    zone.fault("mute._domainkey.signer.example", Fault::Silence);
+    let dns = DnsServer::start(zone);
+    // Sendmail's patience is that of one stage, and there is no body to answer.
+    let daemon = start_daemon(&dns.address().to_string(), "5s", Duration::from_secs(2));
+    let message = signed_with("mute");
+    let without_body = message.strip_suffix(b"body\r\n").expect("a body");
+    let end = send(&daemon, "<a@silent.example>", without_body);
+    assert_reply(&end.reply, TEMPORARY, "mute");
+    assert!(end.progress >= 1);
+}
+
+#[test]
 fn answers_of_64_kb_are_read_and_taken_for_what_they_are() {
     let mut zone = zone();
     let long = "x".repeat(60_000);

@@ -1,5 +1,5 @@
 # Installs what the tests and the demonstration need on Debian and Ubuntu, and
-# nothing that is there. Sourced by tests/all.sh and tests/demo.sh.
+# nothing that is there. Sourced by the scripts that need them.
 
 # command:package
 needs="cc:gcc make:make unshare:util-linux ip:iproute2 openssl:openssl

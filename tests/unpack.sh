@@ -1,6 +1,6 @@
 # Gets packages of Debian and unpacks them without installing them: nothing is
-# started, and what excludes each other can be had side by side. Sourced by the
-# scripts named extract-*.sh, after tests/needs.sh.
+# started, and what excludes each other can be had side by side. Sourced by other
+# scripts, after tests/needs.sh.
 # Lists of packages are one word each.
 # shellcheck disable=SC2046
 

@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn base64_is_decoded_with_white_space_and_without_padding() {
-        let table: [(&str, Option<&[u8]>); 11] = [
+        let table: [(&str, Option<&[u8]>); 17] = [
             ("", Some(b"")),
             ("Zg==", Some(b"f")),
             ("Zm8=", Some(b"fo")),
@@ -103,8 +103,14 @@ mod tests {
             ("Zm9vYmFy", Some(b"foobar")),
             (" Zm\r\n\t9v YmFy ", Some(b"foobar")),
             ("Zg", Some(b"f")),
+            ("Z g", Some(b"f")),
+            ("Zg= =", Some(b"f")),
+            ("Zg=\r\n\t= ", Some(b"f")),
+            ("=", Some(b"")),
             ("+/+/", Some(b"\xfb\xff\xbf")),
             ("Z", None),
+            ("A=", None),
+            ("Zg===", None),
             ("Zm9v!", None),
             ("Zg==Zg==", None),
         ];

@@ -86,13 +86,12 @@ impl Dns {
         })
     }
 
-    /// What takes kilobytes while hickory is at work is no part of the future that
-    /// finds an answer kept, the common case.
     async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
-        Box::pin(self.ask_again_and_again(name, rtype)).await
+        // Kilobytes that are no part of the future that finds an answer kept.
+        Box::pin(self.ask_in_attempts(name, rtype)).await
     }
 
-    async fn ask_again_and_again(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
+    async fn ask_in_attempts(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let mut failure = Failure::Timeout;
         for _ in 0..self.attempts {
             let timed = self.ask_each_server(name, rtype).await;

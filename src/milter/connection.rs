@@ -16,6 +16,7 @@ use super::{
 use crate::{
     address::{Client, ClientAddr, Recipient, ReversePath},
     dns::Resolve,
+    reply::Reply,
     snapshot::Snapshot,
 };
 use indymilter::MacroStage;
@@ -34,9 +35,9 @@ pub struct Connection<S, R> {
     current: watch::Receiver<Arc<Snapshot<R>>>,
     macros: Macros,
     phase: Phase,
-    /// What the end of headers came to, unless it is to go on. The MTA does not
-    /// wait there: it hears this at its next command.
-    owed: Option<Response>,
+    /// The refusal that the end of headers came to. The MTA does not wait there: it
+    /// hears this at its next command.
+    owed: Option<Reply>,
     /// There from CONNECT on, unless the whole connection was accepted.
     session: Option<Box<Session<R>>>,
 }
@@ -104,8 +105,13 @@ where
             if !self.await_frame(&mut frames).await? {
                 break;
             }
+            let had_begun = frames.has_begun();
             if let Some(frame) = frames.next()? {
                 self.obey(Command::parse(frame)?).await?;
+            }
+            // Its beginning may have waited for us, at the end of headers.
+            if frames.has_begun() && !had_begun {
+                self.wire.expect_frame();
             }
         }
         Ok(())
@@ -203,7 +209,6 @@ where
 
     fn mail(&mut self, argument: &[u8]) -> Result<(), Closed> {
         self.macros.enter(MacroStage::Mail);
-        // Sendmail sends no ABORT.
         self.abort();
         let command = MailCommand {
             reverse_path: ReversePath::parse(&String::from_utf8_lossy(argument)),
@@ -248,7 +253,11 @@ where
         let queue_id = self.macros.get("i");
         let session = session(&mut self.session, "the end of headers")?;
         let response = session.end_of_headers(queue_id.as_deref()).await;
-        self.owed = (response != Response::Continue).then_some(response);
+        self.owed = match response {
+            Response::Refuse(reply) => Some(reply),
+            // To accept at the next command would be to accept the message.
+            Response::Continue | Response::Accept => None,
+        };
         self.phase = Phase::Body;
         Ok(())
     }
@@ -299,10 +308,10 @@ where
     /// Answers a command with what is owed, which ends the mail transaction. Says
     /// whether anything was.
     fn pay(&mut self) -> bool {
-        let Some(response) = self.owed.take() else {
+        let Some(reply) = self.owed.take() else {
             return false;
         };
-        self.wire.replies.respond(&response);
+        self.wire.replies.respond(&Response::Refuse(reply));
         self.phase = Phase::Idle;
         true
     }

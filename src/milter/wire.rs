@@ -68,7 +68,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Awaits `work` and keeps an MTA that waits for the end of a message
-    /// patient.
+    /// patient: from the beginning, for it may have waited for the end of headers
+    /// before.
     ///
     /// # Errors
     /// As [`Wire::flush`].
@@ -77,12 +78,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         work: impl Future<Output = T>,
     ) -> Result<T, Closed> {
         let mut work = pin!(work);
+        let mut interval = Duration::ZERO;
         loop {
-            match timeout(PROGRESS_INTERVAL, &mut work).await {
+            match timeout(interval, &mut work).await {
                 Ok(done) => return Ok(done),
                 Err(_still_at_work) => {
                     self.replies.progress();
                     self.flush().await?;
+                    interval = PROGRESS_INTERVAL;
                 }
             }
         }

@@ -1,9 +1,10 @@
 # Debian's Sendmail as its package sets it up, with one line more in sendmail.mc.
 # Run in a room that has the package's files.
 set -e
-echo /usr/lib/$(uname -m)-linux-gnu/sendmail >/etc/ld.so.conf.d/sendmail.conf
 ldconfig
-for user in smmta smmsp; do useradd --system --user-group $user; done
+for user in smmta smmsp; do
+    id -u $user >/dev/null 2>&1 || useradd --system --user-group $user
+done
 cp /usr/share/sendmail/cf/debian/sendmail.mc /usr/share/sendmail/cf/debian/submit.mc /etc/mail
 sed -i '/^MAILER_DEFINITIONS/e cat /srv/here/filter' /etc/mail/sendmail.mc
 touch /etc/mail/m4/dialup.m4 /etc/mail/m4/provider.m4

@@ -219,7 +219,7 @@ fn run_all(document: &Document, room: &Room) -> Result<(), Failed> {
         }
     }
     let name = &document.name;
-    eprintln!("{name}: {run} run, {elsewhere} by another test, {nowhere} by none");
+    eprintln!("{name}: {run} run, {elsewhere} found elsewhere, {nowhere} nowhere");
     Ok(())
 }
 

@@ -298,6 +298,7 @@ impl MilterClient {
         self.command(Command::Header, &strings([name, value]))
     }
 
+    /// The end of headers, which is answered unless the milter said that it is not.
     pub fn eoh(&mut self) -> Reply {
         self.command(Command::EndOfHeaders, &[])
     }
