@@ -424,13 +424,15 @@ fn zone_with_mute_senders(count: usize) -> Zone {
     zone
 }
 
-/// MTAs that wait for the reply to the end of headers, which SPF is needed for.
+/// MTAs that wait for the answer to a message without a body, which SPF is needed
+/// for.
 fn mute_senders(daemon: &Daemon, numbers: Range<usize>) -> Vec<MilterClient> {
     let wait = |n| {
         let mut mta = mta_with_client(daemon, GOOD_CLIENT);
         let sender = format!("<a@mute{n}.example>");
         assert_eq!(rcpt(&mut mta, &sender), Reply::Continue);
         mta.send_frame(b'N', b"");
+        mta.send_frame(b'E', b"");
         mta
     };
     numbers.map(wait).collect()

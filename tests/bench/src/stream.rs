@@ -1,9 +1,16 @@
 //! Where a milter listens, and the way there.
 
-use std::{io, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
+    time::sleep,
 };
 
 /// A stream to a milter.
@@ -40,7 +47,20 @@ impl Address {
                 stream.set_nodelay(true)?;
                 Ok(Box::new(stream))
             }
-            Self::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+            Self::Unix(path) => Ok(Box::new(connect_unix(path).await?)),
+        }
+    }
+}
+
+/// Where too many others wait to be accepted it does not wait by itself, as over
+/// TCP.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
+                sleep(Duration::from_millis(1)).await;
+            }
+            connected => return connected,
         }
     }
 }
