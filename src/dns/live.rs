@@ -86,6 +86,18 @@ impl Dns {
         })
     }
 
+    /// The records of a name that are kept, or those that the servers have.
+    async fn records<T: Clone>(
+        &self,
+        kept: &Cache<Name, T>,
+        name: &Name,
+        rtype: RecordType,
+        convert: fn(RData) -> Option<T>,
+    ) -> Answer<T> {
+        let ask = async { self.ask(name, rtype).await.filter_map(convert) };
+        kept.answer(name, ask).await
+    }
+
     async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         // Kilobytes that are no part of the future that finds an answer kept.
         Box::pin(self.ask_in_attempts(name, rtype)).await
@@ -242,50 +254,42 @@ fn response_code(code: ResponseCode) -> Failure {
 
 impl Resolve for Dns {
     async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
-        let ask = async {
-            let answer = self.ask(name, RecordType::TXT).await;
-            answer.filter_map(|data| match data {
-                RData::TXT(txt) => Some(txt.txt_data.concat()),
-                _ => None,
-            })
+        let convert = |data| match data {
+            RData::TXT(txt) => Some(txt.txt_data.concat()),
+            _ => None,
         };
-        self.kept.txt.answer(name, ask).await
+        self.records(&self.kept.txt, name, RecordType::TXT, convert)
+            .await
     }
 
     async fn a(&self, name: &Name) -> Answer<Ipv4Addr> {
-        let ask = async {
-            let answer = self.ask(name, RecordType::A).await;
-            answer.filter_map(|data| match data {
-                RData::A(a) => Some(a.0),
-                _ => None,
-            })
+        let convert = |data| match data {
+            RData::A(a) => Some(a.0),
+            _ => None,
         };
-        self.kept.a.answer(name, ask).await
+        self.records(&self.kept.a, name, RecordType::A, convert)
+            .await
     }
 
     async fn aaaa(&self, name: &Name) -> Answer<Ipv6Addr> {
-        let ask = async {
-            let answer = self.ask(name, RecordType::AAAA).await;
-            answer.filter_map(|data| match data {
-                RData::AAAA(aaaa) => Some(aaaa.0),
-                _ => None,
-            })
+        let convert = |data| match data {
+            RData::AAAA(aaaa) => Some(aaaa.0),
+            _ => None,
         };
-        self.kept.aaaa.answer(name, ask).await
+        self.records(&self.kept.aaaa, name, RecordType::AAAA, convert)
+            .await
     }
 
     async fn mx(&self, name: &Name) -> Answer<Mx> {
-        let ask = async {
-            let answer = self.ask(name, RecordType::MX).await;
-            answer.filter_map(|data| match data {
-                RData::MX(mx) => Some(Mx {
-                    preference: mx.preference,
-                    exchange: Name::from_record(mx.exchange),
-                }),
-                _ => None,
-            })
+        let convert = |data| match data {
+            RData::MX(mx) => Some(Mx {
+                preference: mx.preference,
+                exchange: Name::from_record(mx.exchange),
+            }),
+            _ => None,
         };
-        self.kept.mx.answer(name, ask).await
+        self.records(&self.kept.mx, name, RecordType::MX, convert)
+            .await
     }
 
     async fn ptr(&self, ip: IpAddr) -> Answer<Name> {
