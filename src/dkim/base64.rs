@@ -1,6 +1,6 @@
 //! Base64 with folding white space in it (RFC 6376 section 2.10).
 
-use super::tag_list::trim;
+use super::tag_list::{is_white_space, trim};
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -40,10 +40,6 @@ fn push_last_octets(octets: &mut Vec<u8>, bits: u32, digits: usize) -> Option<()
 /// The text as one word.
 pub(super) fn without_white_space(text: &[u8]) -> impl Iterator<Item = u8> {
     text.iter().copied().filter(|&octet| !is_white_space(octet))
-}
-
-fn is_white_space(octet: u8) -> bool {
-    matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 fn without_padding(text: &[u8]) -> &[u8] {

@@ -95,13 +95,15 @@ pub(super) fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Takes `[FWS]` away at both ends. That a line break is one of a fold was
 /// made sure of before.
 pub(super) fn trim(text: &[u8]) -> &[u8] {
-    let white = |c: &u8| matches!(c, b' ' | b'\t' | b'\r' | b'\n');
-    let start = text.iter().position(|c| !white(c)).unwrap_or(text.len());
-    let end = text
-        .iter()
-        .rposition(|c| !white(c))
-        .map_or(start, |n| n + 1);
+    let is_content = |&c: &u8| !is_white_space(c);
+    let start = text.iter().position(is_content).unwrap_or(text.len());
+    let end = text.iter().rposition(is_content).map_or(start, |n| n + 1);
     &text[start..end]
+}
+
+/// Whether an octet may be part of `FWS`.
+pub(super) fn is_white_space(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 fn parse_tag(text: &[u8], spec: Range<usize>) -> Result<Tag<'_>, TagListError> {
