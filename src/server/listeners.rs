@@ -121,7 +121,10 @@ async fn bind_unix(path: &Path, config: &Config) -> io::Result<Socket> {
 fn give_to(group: &str, path: &Path) -> io::Result<()> {
     let id = config::group_id(group).map_err(io::Error::other)?;
     chown(path, None, Some(id.as_raw())).map_err(|error| {
-        let text = format!("it can't be given to the group {group}: {error}");
+        let text = format!(
+            "it can't be given to the group {group}: {error}; the daemon has to be in it, and \
+             its sandbox to let it (docs/operations.md)"
+        );
         io::Error::new(error.kind(), text)
     })
 }
