@@ -1,5 +1,8 @@
 //! Do the tables of the documentation name what the program has?
 
+#[path = "support/pages.rs"]
+mod pages;
+
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use sixgate::{
     config::Config,
@@ -108,13 +111,9 @@ fn every_configuration_that_is_shown_is_one() {
 
 fn pages() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let docs = fs::read_dir(root.join("docs")).expect("docs").flatten();
-    let files = docs
-        .map(|entry| entry.path())
-        .chain([root.join("README.md")]);
-    let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "md"));
     let read = |file: &Path| fs::read_to_string(file).expect("a page");
-    let pages = files.map(|file| (file.display().to_string(), read(&file)));
+    let pages = pages::pages().into_iter();
+    let pages = pages.map(|file| (file.display().to_string(), read(&file)));
     let manual = "packaging/manual/milter.yaml.man".to_owned();
     let of_manual = read(&root.join(&manual));
     let of_manual = of_manual

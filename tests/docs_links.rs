@@ -3,6 +3,8 @@
 
 #[path = "support/anchors.rs"]
 mod anchors;
+#[path = "support/pages.rs"]
+mod pages;
 
 use anchors::{anchors, with_anchors};
 use pulldown_cmark::{Event, Tag};
@@ -16,10 +18,8 @@ fn root() -> &'static Path {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let docs = fs::read_dir(root().join("docs")).expect("docs").flatten();
-    let mut pages: Vec<_> = docs.map(|entry| entry.path()).collect();
-    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
-    pages.extend(["README.md", "CHANGELOG.md"].map(|page| root().join(page)));
+    let mut pages = pages::pages();
+    pages.push(root().join("CHANGELOG.md"));
     pages
 }
 

@@ -86,30 +86,25 @@ pub struct Line {
 
 pub fn documents() -> Vec<Document> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = vec![root.join("README.md")];
-    for (folder, extension) in [("docs", "md"), ("packaging/manual", "man")] {
-        let entries = fs::read_dir(root.join(folder))
-            .expect("the folder")
-            .flatten();
-        let paths = entries.map(|entry| entry.path());
-        let mut pages: Vec<_> = paths.filter(|path| is_page(path, extension)).collect();
-        pages.sort();
-        files.extend(pages);
-    }
-    files
+    let manual = fs::read_dir(root.join("packaging/manual")).expect("the manual");
+    let manual = manual.flatten().map(|entry| entry.path());
+    let mut manual: Vec<_> = manual.filter(|path| is_of_manual(path)).collect();
+    manual.sort();
+    [crate::pages::pages(), manual]
+        .concat()
         .iter()
         .map(|file| Document::read(root, file))
         .collect()
 }
 
 /// Whether a page is made of it: of one for a command that there is not, none is.
-fn is_page(file: &Path, extension: &str) -> bool {
+fn is_of_manual(file: &Path) -> bool {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let is_of_a_command = match stem.strip_prefix("sixgate-") {
         Some(command) => Cli::command().find_subcommand(command).is_some(),
         None => true,
     };
-    file.extension().is_some_and(|own| own == extension) && is_of_a_command
+    file.extension().is_some_and(|extension| extension == "man") && is_of_a_command
 }
 
 impl Document {

@@ -10,6 +10,8 @@ mod support;
 
 #[path = "../e2e/namespace.rs"]
 mod namespace;
+#[path = "../support/pages.rs"]
+mod pages;
 
 mod documents;
 mod furniture;
