@@ -61,7 +61,7 @@ pub fn start(directory: &Path, main_cf: &str, master_cf: &str) -> io::Result<()>
         fs::create_dir_all(folder)?;
     }
     run("chown", &["postfix", &data.to_string_lossy()])?;
-    fs::write(etc.join("main.cf"), main_cf)?;
+    fs::write(etc.join("main.cf"), places(directory) + main_cf)?;
     fs::write(etc.join("master.cf"), master_cf)?;
     // Returns when it is ready.
     run("postfix", &["-c", &etc.to_string_lossy(), "start"])
@@ -71,7 +71,8 @@ fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-fn main_cf(directory: &Path, relay: SocketAddr) -> String {
+/// Where a Postfix of the tests has its files.
+fn places(directory: &Path) -> String {
     let directory = directory.display();
     format!(
         "compatibility_level = 3.6
@@ -79,7 +80,14 @@ queue_directory = {directory}/queue
 data_directory = {directory}/data
 maillog_file = {directory}/log
 maillog_file_prefixes = {directory}
-myhostname = mx.sixgate.test
+"
+    )
+}
+
+fn main_cf(directory: &Path, relay: SocketAddr) -> String {
+    let directory = directory.display();
+    format!(
+        "myhostname = mx.sixgate.test
 mydestination =
 mynetworks =
 inet_interfaces = all

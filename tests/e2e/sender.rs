@@ -27,7 +27,7 @@ pub struct Sender {
 impl Sender {
     /// Starts in that directory; everything goes to the mail server at `to`.
     pub fn start(directory: &Path, to: SocketAddr) -> io::Result<Self> {
-        postfix::start(directory, &main_cf(directory, to), &master_cf())?;
+        postfix::start(directory, &main_cf(to), &master_cf())?;
         Ok(Self {
             directory: directory.to_owned(),
         })
@@ -72,15 +72,10 @@ impl Sender {
     }
 }
 
-fn main_cf(directory: &Path, to: SocketAddr) -> String {
-    let (directory, address, port) = (directory.display(), to.ip(), to.port());
+fn main_cf(to: SocketAddr) -> String {
+    let (address, port) = (to.ip(), to.port());
     format!(
-        "compatibility_level = 3.6
-queue_directory = {directory}/queue
-data_directory = {directory}/data
-maillog_file = {directory}/log
-maillog_file_prefixes = {directory}
-myhostname = mail.sender.example
+        "myhostname = mail.sender.example
 mydestination =
 mynetworks = 127.0.0.0/8
 relayhost = [{address}]:{port}
