@@ -1,6 +1,7 @@
 //! Every command line in README.md, docs/ and the manual does what it is there
 //! for: it is run as it is written, on a copy of this machine that is gone
-//! afterwards, or `table.txt` says which other test has it run, or why none does.
+//! afterwards, or `table.txt` says which file has what it names, or why none does.
+//! That this other file is right is not looked at.
 
 // `pub` marks what is meant for other modules of this binary.
 #![allow(dead_code, unreachable_pub)]
