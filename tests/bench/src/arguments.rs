@@ -22,7 +22,7 @@ pub enum Command {
     Hold(Hold),
     /// Sends messages. Of an option given twice the last counts.
     #[command(args_override_self = true)]
-    Run(Run),
+    Run(Box<Run>),
 }
 
 #[derive(Args)]

@@ -14,6 +14,7 @@ mod figures;
 mod keys;
 mod load;
 mod message;
+mod polled;
 mod protocol;
 #[path = "../../e2e/signer.rs"]
 mod signer;
