@@ -30,9 +30,9 @@ use tokio::{
     task::spawn_blocking,
 };
 
-/// Which turn is that of the tasks that a thread's queue, which takes 256, has no
-/// room for. At the runtime's own 61st some of 256 connections that are all at work
-/// wait five times as long as the others.
+/// One turn in so many is that of the tasks for which a thread's queue of 256 has
+/// no room. At the runtime's own 61 some of 256 connections that were all at work
+/// waited six times as long as the others; docs/benchmarks.md has the figures.
 const TURN_OF_THE_LATE: u32 = 2;
 
 /// Serves until a signal ends it.
