@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Command::Keys { directory } => keys::make(&directory).map(|()| true),
         Command::Message { keys } => message::print(&keys).map(|()| true),
         Command::Hold(hold) => runtime().block_on(load::hold(&hold)),
-        Command::Run(run) => runtime().block_on(load::run(run)),
+        Command::Run(run) => runtime().block_on(load::run(*run)),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
