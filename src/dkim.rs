@@ -7,7 +7,9 @@
 //! 2. [`Verification::new`] parses the signatures at the end of the headers and
 //!    chooses those worth verifying.
 //! 3. [`fetch_keys`] asks for their keys while [`BodyHasher`] takes the body.
-//! 4. [`Verification::verify`] puts it together at the end of the message.
+//! 4. [`Verification::verify_header`] does what the body has no part in, as soon as
+//!    the keys are there.
+//! 5. [`Verification::verify`] puts it together at the end of the message.
 //!
 //! In doubt a signature does not pass: whatever different programs could read
 //! differently is refused before anything is computed.
@@ -53,6 +55,8 @@ pub struct Verification {
     /// Places in `signatures`, best first.
     candidates: Vec<usize>,
     min_rsa_bits: usize,
+    /// One for each of `signatures`, once there are keys.
+    header_results: Option<Vec<HeaderResult>>,
 }
 
 /// A DKIM-Signature field.
@@ -63,6 +67,10 @@ struct SignatureField {
     claims: Claims,
     parsed: Result<Signature, Refusal>,
 }
+
+/// What became of a signature but for the hash of the body: with which key it
+/// verified, or why not.
+type HeaderResult = Result<String, Refusal>;
 
 impl Verification {
     /// Parses the signatures and chooses which to verify: first those of the
@@ -81,6 +89,7 @@ impl Verification {
             signatures,
             candidates,
             min_rsa_bits: settings.min_rsa_bits,
+            header_results: None,
         }
     }
 
@@ -104,19 +113,35 @@ impl Verification {
         )
     }
 
-    /// Verifies the signatures. A pure computation; what `keys` lacks is a
-    /// temperror.
-    pub fn verify(&self, body: &BodyHashes, keys: &Keys) -> Outcome {
+    /// Verifies what is signed of the header: all but the hash of the body. A pure
+    /// computation; what `keys` lacks is a temperror. The first call counts.
+    pub fn verify_header(&mut self, keys: &Keys) {
+        if self.header_results.is_none() {
+            self.header_results = Some(self.header_results(keys));
+        }
+    }
+
+    fn header_results(&self, keys: &Keys) -> Vec<HeaderResult> {
         let names = self.chosen().flat_map(Signature::signed_fields);
         let evaluation = Evaluation {
             header: self.headers.index(names),
-            body,
             keys,
             min_rsa_bits: self.min_rsa_bits,
         };
         let results = self.signatures.iter().map(|field| evaluation.result(field));
+        results.collect()
+    }
+
+    /// Verifies the signatures; if [`Self::verify_header`] was not called before, with
+    /// these keys.
+    pub fn verify(mut self, body: &BodyHashes, keys: &Keys) -> Outcome {
+        self.verify_header(keys);
+        let header_results = self.header_results.unwrap_or_default();
+        let fields = self.signatures.iter().zip(header_results);
         Outcome {
-            signatures: results.collect(),
+            signatures: fields
+                .map(|(field, header)| field.result(header, body))
+                .collect(),
         }
     }
 
@@ -186,35 +211,47 @@ fn rank(field: &SignatureField, preferred: &[Option<Domain>]) -> usize {
     first.unwrap_or(preferred.len())
 }
 
-/// All that a message's signatures are verified with.
+impl SignatureField {
+    /// A body that was changed is told first: it can never pass, whatever became of
+    /// the key.
+    fn result(&self, header: HeaderResult, body: &BodyHashes) -> SignatureResult {
+        let verified = match &self.parsed {
+            Ok(signature) => check_body(signature, body).and(header),
+            Err(_) => header,
+        };
+        match verified {
+            Ok(key) => self.claims.with(DkimResult::Pass, &key),
+            Err(refusal) => self.claims.with(refusal.result, &refusal.reason),
+        }
+    }
+}
+
+fn check_body(signature: &Signature, body: &BodyHashes) -> Result<(), Refusal> {
+    match body.get(signature.body_canonicalization) == Some(signature.body_hash) {
+        true => Ok(()),
+        false => Err(Refusal::new(
+            DkimResult::Fail,
+            "the body hash does not match: the body was changed after signing",
+        )),
+    }
+}
+
+/// All that what is signed of a header is verified with.
 struct Evaluation<'a> {
     header: Index<'a>,
-    body: &'a BodyHashes,
     keys: &'a Keys,
     min_rsa_bits: usize,
 }
 
 impl Evaluation<'_> {
-    fn result(&self, field: &SignatureField) -> SignatureResult {
-        let verified = match &field.parsed {
+    fn result(&self, field: &SignatureField) -> HeaderResult {
+        match &field.parsed {
             Ok(signature) => self.verify(signature, field.place),
             Err(refusal) => Err(refusal.clone()),
-        };
-        match verified {
-            Ok(key) => field.claims.with(DkimResult::Pass, &key),
-            Err(refusal) => field.claims.with(refusal.result, &refusal.reason),
         }
     }
 
-    /// What can never pass is found first, so that a key that can't be fetched
-    /// does not make it a temperror. Tells which key it was.
-    fn verify(&self, signature: &Signature, place: usize) -> Result<String, Refusal> {
-        if self.body.get(signature.body_canonicalization) != Some(signature.body_hash) {
-            return Err(Refusal::new(
-                DkimResult::Fail,
-                "the body hash does not match: the body was changed after signing",
-            ));
-        }
+    fn verify(&self, signature: &Signature, place: usize) -> HeaderResult {
         let key = self.keys.get(&signature.key_name)?;
         key.permits(signature, self.min_rsa_bits)?;
         let signed = signed_header::signed_octets(&self.header, signature, place);

@@ -266,11 +266,14 @@ impl<'a> Message<'a> {
             now: SystemTime::now(),
         };
         let headers = self.headers(form);
-        let verification = Verification::new(headers, &settings, None);
+        let mut verification = Verification::new(headers, &settings, None);
         let cache = KeyCache::default();
         let deadline = Instant::now() + Duration::from_secs(10);
         let keys = dkim::fetch_keys(resolver, &cache, &verification.key_names(), deadline).await;
         let mut body = verification.body_hasher();
+        if let Form::Milter = form {
+            verification.verify_header(&keys);
+        }
         for chunk in chunks {
             body.update(chunk);
         }

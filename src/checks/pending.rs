@@ -72,6 +72,14 @@ impl<T: Send + 'static> Pending<T> {
         }
     }
 
+    /// The value if it is there, whether or not anybody waited for it.
+    pub fn found(&self) -> Option<&T> {
+        match &self.search {
+            Search::Over(value) => Some(value),
+            Search::UnderWay(_) => None,
+        }
+    }
+
     /// The value if somebody waited for it.
     pub fn known(&self) -> Option<&T> {
         match &self.search {

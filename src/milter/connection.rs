@@ -123,6 +123,9 @@ where
         let mut has_next = frames.has_next()?;
         if !has_next || self.wire.replies.are_many() {
             self.wire.flush().await?;
+            if let Some(session) = &mut self.session {
+                session.work_ahead();
+            }
             if !frames.has_begun() {
                 self.wire.expect_frame();
             }

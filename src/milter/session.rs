@@ -123,6 +123,14 @@ impl<R: Resolve> Session<R> {
         transaction.is_some_and(|transaction| transaction.body(chunk))
     }
 
+    /// Does what will be needed and can be done by now: the MTA has its replies and is
+    /// busy with them. What is not done here is done where it is needed.
+    pub fn work_ahead(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.work_ahead(&self.peer);
+        }
+    }
+
     /// The message is complete. The edits are empty unless it goes on.
     pub async fn end_of_message(&mut self, queue_id: Option<&str>) -> (Response, Edits) {
         match self.transaction.take() {

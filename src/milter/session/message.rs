@@ -44,6 +44,12 @@ struct Verifying {
 }
 
 impl Verifying {
+    fn work_ahead(&mut self) {
+        if let Some(keys) = self.keys.found() {
+            self.verification.verify_header(keys);
+        }
+    }
+
     async fn finish(mut self) -> dkim::Outcome {
         let keys = self.keys.get().await;
         self.verification.verify(&self.body.finish(), keys)
@@ -134,6 +140,13 @@ impl Message {
                 verifying.body.is_needed()
             }
             Signatures::Header(_) | Signatures::Settled(_) => false,
+        }
+    }
+
+    /// Verifies what does not depend on the rest of the body, if the keys are there.
+    pub(super) fn work_ahead(&mut self) {
+        if let Signatures::Verifying(verifying) = &mut self.signatures {
+            verifying.work_ahead();
         }
     }
 

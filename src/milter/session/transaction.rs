@@ -42,8 +42,8 @@ pub(super) struct Transaction<R> {
     facts: Facts,
     reverse_path: ReversePath,
     authserv_id: Option<String>,
-    /// Started at MAIL, so that it is there by the end of headers.
-    spf: Pending<spf::Outcome>,
+    /// Started after the reply to MAIL, so that it is there by the end of headers.
+    spf: Option<Pending<spf::Outcome>>,
     opt_in: Option<opt_in::Answer>,
     recipients: Recipients,
     message: Message,
@@ -78,11 +78,7 @@ impl<R: Resolve> Transaction<R> {
             snapshot: Arc::clone(snapshot),
             facts,
             authserv_id: authserv_id.filter(|_| results.add).cloned(),
-            spf: snapshot.checks.spf(Sender {
-                client: peer.ip,
-                reverse_path: command.reverse_path.clone(),
-                helo: peer.helo.clone(),
-            }),
+            spf: None,
             reverse_path: command.reverse_path,
             opt_in: None,
             recipients: Recipients::default(),
@@ -173,6 +169,12 @@ impl<R: Resolve> Transaction<R> {
         self.settled.is_none() && self.message.body(chunk)
     }
 
+    /// Does what will be needed and can be done by now.
+    pub(super) fn work_ahead(&mut self, peer: &Peer) {
+        self.spf(peer);
+        self.message.work_ahead();
+    }
+
     /// Decides about the message.
     pub(super) async fn end_of_message(
         mut self,
@@ -232,17 +234,32 @@ impl<R: Resolve> Transaction<R> {
     }
 
     async fn find_out(&mut self, check: Check, peer: &mut Peer) {
-        let facts = &mut self.facts;
         match check {
             Check::OptIn => {
                 let answer = self.opt_in.map(|answer| answer.opt_in);
-                facts.opt_in = Some(answer.unwrap_or(OptIn::Temperror));
+                self.facts.opt_in = Some(answer.unwrap_or(OptIn::Temperror));
             }
-            Check::Ptr => facts.ptr = Some(peer.reverse.get().await.result),
-            Check::Confirmation => facts.confirmation = Some(*peer.confirmation.get().await),
-            Check::Spf => facts.spf = Some(self.spf.get().await.authentication()),
-            Check::Dkim => facts.dkim = Some(self.message.verify().await),
+            Check::Ptr => self.facts.ptr = Some(peer.reverse.get().await.result),
+            Check::Confirmation => self.facts.confirmation = Some(*peer.confirmation.get().await),
+            Check::Spf => self.facts.spf = Some(self.spf(peer).get().await.authentication()),
+            Check::Dkim => self.facts.dkim = Some(self.message.verify().await),
         }
+    }
+
+    /// What SPF says; asked once.
+    fn spf(&mut self, peer: &Peer) -> &mut Pending<spf::Outcome> {
+        self.spf.get_or_insert_with(|| {
+            self.snapshot.checks.spf(Sender {
+                client: peer.ip,
+                reverse_path: self.reverse_path.clone(),
+                helo: peer.helo.clone(),
+            })
+        })
+    }
+
+    /// The same, if it was needed.
+    fn known_spf(&self) -> Option<&spf::Outcome> {
+        self.spf.as_ref().and_then(Pending::known)
     }
 
     fn start_dkim(&mut self) {
@@ -300,7 +317,7 @@ impl<R: Resolve> Transaction<R> {
         };
         let results = Results {
             iprev,
-            spf: self.spf.known().map(|outcome| (outcome, sender(outcome))),
+            spf: self.known_spf().map(|outcome| (outcome, sender(outcome))),
             dkim: self.message.dkim(),
         };
         authentication_results::render(authserv_id, &results)
@@ -331,7 +348,7 @@ impl<R: Resolve> Transaction<R> {
             opt_in: self.opt_in.map(|answer| answer.source),
             ptr: self.facts.ptr,
             ptr_names: names.unwrap_or_default(),
-            spf: self.spf.known(),
+            spf: self.known_spf(),
             signed: self.facts.signed,
             dkim: self.message.dkim(),
             waited: self.waited,
