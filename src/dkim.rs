@@ -137,7 +137,7 @@ impl Verification {
     pub fn verify(mut self, body: &BodyHashes, keys: &Keys) -> Outcome {
         self.verify_header(keys);
         let header_results = self.header_results.unwrap_or_default();
-        let fields = self.signatures.iter().zip(header_results);
+        let fields = self.signatures.into_iter().zip(header_results);
         Outcome {
             signatures: fields
                 .map(|(field, header)| field.result(header, body))
@@ -214,14 +214,14 @@ fn rank(field: &SignatureField, preferred: &[Option<Domain>]) -> usize {
 impl SignatureField {
     /// A body that was changed is told first: it can never pass, whatever became of
     /// the key.
-    fn result(&self, header: HeaderResult, body: &BodyHashes) -> SignatureResult {
+    fn result(self, header: HeaderResult, body: &BodyHashes) -> SignatureResult {
         let verified = match &self.parsed {
             Ok(signature) => check_body(signature, body).and(header),
             Err(_) => header,
         };
         match verified {
-            Ok(key) => self.claims.with(DkimResult::Pass, &key),
-            Err(refusal) => self.claims.with(refusal.result, &refusal.reason),
+            Ok(key) => self.claims.with(DkimResult::Pass, key),
+            Err(refusal) => self.claims.with(refusal.result, refusal.reason),
         }
     }
 }

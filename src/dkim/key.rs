@@ -9,7 +9,7 @@ use super::{
     base64,
     outcome::{DkimResult, Refusal},
     signature::{Algorithm, Signature},
-    tag_list::{TagList, items},
+    tag_list::{TagList, is, items},
 };
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY};
 use mail_auth::common::{
@@ -241,11 +241,6 @@ fn verifier(kind: &str, text: &[u8]) -> Result<Box<dyn VerifyingKey + Send + Syn
     let key = DomainKey::parse(&record);
     let key = key.map_err(|_| permerror("the key (p=) in the key record is broken"))?;
     Ok(key.p)
-}
-
-/// Keywords are literals of ABNF, which has no case (RFC 5234 section 2.3).
-fn is(text: &[u8], keyword: &str) -> bool {
-    text.eq_ignore_ascii_case(keyword.as_bytes())
 }
 
 fn permerror(reason: &'static str) -> Refusal {

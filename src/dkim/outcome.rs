@@ -133,15 +133,14 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    pub(super) fn with(&self, result: DkimResult, reason: &str) -> SignatureResult {
-        let claims = self.clone();
+    pub(super) fn with(self, result: DkimResult, reason: impl Into<String>) -> SignatureResult {
         SignatureResult {
             result,
-            domain: claims.domain,
-            selector: claims.selector,
-            algorithm: claims.algorithm,
-            header_b: claims.header_b,
-            reason: reason.to_owned(),
+            domain: self.domain,
+            selector: self.selector,
+            algorithm: self.algorithm,
+            header_b: self.header_b,
+            reason: reason.into(),
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::{
     base64,
     outcome::{Claims, DkimResult, Refusal},
-    tag_list::{TagList, items, trim},
+    tag_list::{TagList, is, items, trim},
 };
 use crate::{address::Domain, dns::Name};
 use std::{
@@ -150,13 +150,12 @@ fn version(tags: &TagList<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// Keywords are literals of ABNF, which has no case (RFC 5234 section 2.3).
 fn algorithm(text: &[u8]) -> Result<Algorithm, Refusal> {
-    match text.to_ascii_lowercase().as_slice() {
-        b"rsa-sha256" => Ok(Algorithm::RsaSha256),
-        b"ed25519-sha256" => Ok(Algorithm::Ed25519Sha256),
+    match text {
+        name if is(name, "rsa-sha256") => Ok(Algorithm::RsaSha256),
+        name if is(name, "ed25519-sha256") => Ok(Algorithm::Ed25519Sha256),
         // RFC 8301 section 3.1
-        b"rsa-sha1" => Err(policy(
+        name if is(name, "rsa-sha1") => Err(policy(
             "the signature uses SHA-1, which RFC 8301 forbids; sign with rsa-sha256",
         )),
         _ => Err(neutral("the signature algorithm (a=) is unknown")),
@@ -190,9 +189,9 @@ fn canonicalizations(tags: &TagList<'_>) -> Result<(Canonicalization, Canonicali
 }
 
 fn canonicalization(name: &[u8]) -> Result<Canonicalization, Refusal> {
-    match name.to_ascii_lowercase().as_slice() {
-        b"simple" => Ok(Canonicalization::Simple),
-        b"relaxed" => Ok(Canonicalization::Relaxed),
+    match name {
+        name if is(name, "simple") => Ok(Canonicalization::Simple),
+        name if is(name, "relaxed") => Ok(Canonicalization::Relaxed),
         _ => Err(neutral("the canonicalization (c=) is unknown")),
     }
 }

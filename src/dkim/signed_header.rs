@@ -7,10 +7,13 @@ use super::{
     signature::{Canonicalization, Signature},
 };
 
+/// Room for what an ordinary signature is made over, so that it is allocated once.
+const USUAL_LENGTH: usize = 1000;
+
 /// What the signature in the field at `own` was made over.
 pub(super) fn signed_octets(index: &Index<'_>, signature: &Signature, own: usize) -> Vec<u8> {
     let canonicalization = signature.header_canonicalization;
-    let mut octets = Vec::new();
+    let mut octets = Vec::with_capacity(USUAL_LENGTH);
     for field in index.select(signature.signed_fields(), own) {
         write_field(field, canonicalization, &mut octets);
     }

@@ -148,6 +148,12 @@ fn position(text: &[u8], octet: u8) -> Option<usize> {
     memchr::memchr(octet, text)
 }
 
+/// Whether this is a keyword: a literal of ABNF, which has no case (RFC 5234 section
+/// 2.3).
+pub(super) fn is(text: &[u8], keyword: &str) -> bool {
+    text.eq_ignore_ascii_case(keyword.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
