@@ -89,25 +89,24 @@ impl<R: Resolve> Checks<R> {
         let (names_to, names_from) = oneshot::channel();
         let resolver = Arc::clone(&self.resolver);
         let reverse = Pending::start(found::ptr, async move {
-            let look_up = async {
-                let reverse = ptr::look_up(&*resolver, ip).await;
-                // Nobody may want the confirmation any more.
-                let _ = names_to.send(reverse.names.clone());
-                reverse
-            };
-            let reverse = timeout_at(deadline, look_up).await;
-            reverse.unwrap_or_else(|_too_late| Reverse::timed_out())
+            match timeout_at(deadline, ptr::look_up(&*resolver, ip)).await {
+                Ok(reverse) => {
+                    // Nobody may want the confirmation any more.
+                    let _ = names_to.send(reverse.names.clone());
+                    reverse
+                }
+                Err(_too_late) => Reverse::timed_out(),
+            }
         });
         let resolver = Arc::clone(&self.resolver);
         let confirmation = Pending::start(found::confirmation, async move {
-            let confirmation = async {
+            let confirmation = timeout_at(deadline, async {
                 match names_from.await {
                     Ok(names) => ptr::confirm(&*resolver, ip, &names).await,
                     Err(_gave_up) => Confirmation::Temperror,
                 }
-            };
-            let confirmation = timeout_at(deadline, confirmation).await;
-            confirmation.unwrap_or(Confirmation::Temperror)
+            });
+            confirmation.await.unwrap_or(Confirmation::Temperror)
         });
         (reverse, confirmation)
     }
@@ -118,8 +117,7 @@ impl<R: Resolve> Checks<R> {
         let resolver = Arc::clone(&self.resolver);
         Pending::start(found::spf, async move {
             let request = request(&sender);
-            let evaluation = spf::evaluate(&*resolver, &request, limits);
-            let outcome = timeout_at(deadline, evaluation).await;
+            let outcome = timeout_at(deadline, spf::evaluate(&*resolver, &request, limits)).await;
             outcome.unwrap_or_else(|_too_late| spf::Outcome::timed_out(&request))
         })
     }

@@ -55,7 +55,15 @@ pub async fn run<R: Resolve>(
             Accepted { stream, permit } = listeners.accept() => {
                 let (current, drain) = (current.clone(), Arc::clone(&drain));
                 connections.begin(permit, |end| {
-                    Connection::new(stream, bounds.idle_timeout, end, current, drain).serve()
+                    let idle_timeout = bounds.idle_timeout;
+                    let counted = OpenConnection::count();
+                    let mut connection =
+                        Connection::new(stream, idle_timeout, end, current, drain);
+                    // It stays where it is: a future that takes it has room for two.
+                    async move {
+                        let _until_the_end = counted;
+                        connection.serve().await
+                    }
                 });
             }
         }
@@ -86,11 +94,7 @@ impl Connections {
         F: Future<Output = Result<(), Closed>> + Send + 'static,
     {
         let (tell, end) = oneshot::channel();
-        let (serving, counted) = (serve(end), OpenConnection::count());
-        let task = self.tasks.spawn(async move {
-            let _until_the_end = counted;
-            serving.await
-        });
+        let task = self.tasks.spawn(serve(end));
         let open = Open {
             _end: tell,
             _permit: permit,

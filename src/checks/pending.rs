@@ -33,17 +33,17 @@ impl<T: Send + 'static> Pending<T> {
     /// When the work does before it waits for anything; see [`Pending::get`].
     pub fn start(found: fn(&T, Duration), work: impl Future<Output = T> + Send + 'static) -> Self {
         let start = Instant::now();
-        let mut work = Box::pin(async move {
-            let result = work.await;
-            found(&result, start.elapsed());
-            result
-        });
+        let mut work = Box::pin(work);
         // Nobody needs waking: the task looks at once again.
         let nobody = &mut Context::from_waker(Waker::noop());
+        let told = move |value: T| {
+            found(&value, start.elapsed());
+            value
+        };
         Self {
             search: match work.as_mut().poll(nobody) {
-                Poll::Ready(value) => Search::Over(value),
-                Poll::Pending => Search::UnderWay(tokio::spawn(work)),
+                Poll::Ready(value) => Search::Over(told(value)),
+                Poll::Pending => Search::UnderWay(tokio::spawn(async move { told(work.await) })),
             },
             was_waited_for: false,
         }

@@ -20,7 +20,7 @@ use crate::{
     snapshot::Snapshot,
 };
 use indymilter::MacroStage;
-use std::{borrow::Cow, convert::Infallible, sync::Arc, time::Duration};
+use std::{borrow::Cow, convert::Infallible, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     select,
@@ -99,7 +99,7 @@ where
     ///
     /// # Errors
     /// When the MTA goes away, is silent too long or breaks the protocol.
-    pub async fn serve(mut self) -> Result<(), Closed> {
+    pub async fn serve(&mut self) -> Result<(), Closed> {
         let mut frames = Frames::default();
         while self.phase != Phase::Over {
             if !self.await_frame(&mut frames).await? {
@@ -292,7 +292,7 @@ where
             session.body(last_piece);
         }
         let queue_id = self.macros.get("i");
-        let decision = session.end_of_message(queue_id.as_deref());
+        let decision = pin!(session.end_of_message(queue_id.as_deref()));
         let (response, edits) = self.wire.report_progress(decision).await?;
         self.wire.replies.edit(&edits);
         self.wire.replies.respond(&response);

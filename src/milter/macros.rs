@@ -25,6 +25,9 @@ pub(super) const ASKED_FOR: [(MacroStage, &str); 6] = [
 /// The longest value that is kept, in octets. A longer one counts as none.
 const MAX_VALUE: usize = 4096;
 
+/// Room for the names and values of a stage, in octets.
+const USUAL_PAIRS: usize = 128;
+
 /// The macros of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Macros {
@@ -114,6 +117,7 @@ impl Stage {
     fn define(&mut self, pairs: &[u8], asked_for: &str) {
         self.clear();
         self.awaits_command = true;
+        self.pairs.reserve(pairs.len().min(USUAL_PAIRS));
         for (name, value) in each_pair(pairs) {
             let wanted = asked_for
                 .split(' ')

@@ -133,10 +133,12 @@ impl<R: Resolve> Session<R> {
 
     /// The message is complete. The edits are empty unless it goes on.
     pub async fn end_of_message(&mut self, queue_id: Option<&str>) -> (Response, Edits) {
-        match self.transaction.take() {
-            Some(transaction) => transaction.end_of_message(&mut self.peer, queue_id).await,
-            None => (self.out_of_order(), Edits::default()),
-        }
+        let Some(transaction) = &mut self.transaction else {
+            return (self.out_of_order(), Edits::default());
+        };
+        let answer = transaction.end_of_message(&mut self.peer, queue_id).await;
+        self.transaction = None;
+        answer
     }
 
     /// The mail transaction is over without a message. The HELO name stays:

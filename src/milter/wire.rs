@@ -1,7 +1,7 @@
 //! The two directions of a milter connection, neither of which waits for ever.
 
 use super::{closed::Closed, frame::Frames, patience::Patience, replies::Replies};
-use std::{pin::pin, time::Duration};
+use std::{pin::Pin, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     select,
@@ -75,9 +75,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// As [`Wire::flush`].
     pub(super) async fn report_progress<T>(
         &mut self,
-        work: impl Future<Output = T>,
+        mut work: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, Closed> {
-        let mut work = pin!(work);
         let mut interval = Duration::ZERO;
         loop {
             match timeout(interval, &mut work).await {

@@ -50,7 +50,7 @@ impl Verifying {
         }
     }
 
-    async fn finish(mut self) -> dkim::Outcome {
+    async fn finish(mut self: Box<Self>) -> dkim::Outcome {
         let keys = self.keys.get().await;
         self.verification.verify(&self.body.finish(), keys)
     }

@@ -177,7 +177,7 @@ impl<R: Resolve> Transaction<R> {
 
     /// Decides about the message.
     pub(super) async fn end_of_message(
-        mut self,
+        &mut self,
         peer: &mut Peer,
         queue_id: Option<&str>,
     ) -> (Response, Edits) {
