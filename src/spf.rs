@@ -175,7 +175,8 @@ impl Outcome {
 fn one_line(text: &str) -> String {
     const MAX: usize = 300;
     let printable = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
-    let mut line: String = text.chars().take(MAX).map(printable).collect();
+    let mut line = String::with_capacity(text.len().min(MAX));
+    line.extend(text.chars().take(MAX).map(printable));
     if text.chars().nth(MAX).is_some() {
         line.push_str("...");
     }

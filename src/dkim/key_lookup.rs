@@ -11,23 +11,23 @@ use crate::{
     recent::Recent,
 };
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 use tokio::{task::JoinSet, time};
 
-/// What the key records of a message say, by name.
+/// What the key records of a message say, by name. They are few.
 #[derive(Clone, Debug, Default)]
-pub struct Keys(HashMap<Name, Found>);
+pub struct Keys(Vec<(Name, Found)>);
 
 /// A key, or why there is none.
 type Found = Result<Arc<Key>, Refusal>;
 
 impl Keys {
     pub(super) fn get(&self, name: &Name) -> Found {
-        let in_time = self.0.get(name).cloned();
-        in_time.unwrap_or_else(|| Err(temperror("the key record did not come in time")))
+        let in_time = self.0.iter().find(|(known, _)| known == name);
+        let found = in_time.map(|(_, found)| found.clone());
+        found.unwrap_or_else(|| Err(temperror("the key record did not come in time")))
     }
 }
 
@@ -44,7 +44,7 @@ pub async fn fetch_keys<R: Resolve>(
     let mut questions = JoinSet::new();
     for name in names {
         match cache.get(name, Instant::now()) {
-            Some(found) => drop(keys.0.insert(name.clone(), found)),
+            Some(found) => keys.0.push((name.clone(), found)),
             None => drop(questions.spawn(ask(Arc::clone(resolver), name.clone()))),
         }
     }
@@ -68,7 +68,7 @@ async fn collect(
     while let Some(finished) = questions.join_next().await {
         if let Ok((name, answer)) = finished {
             let found = read(answer, &name, cache);
-            keys.0.insert(name, found);
+            keys.0.push((name, found));
         }
     }
 }

@@ -128,7 +128,8 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         let mut outcome = Outcome::new(sender, settled.qualifier.into(), settled.reason);
         outcome.term = settled.term;
         if let Some(explanation) = settled.explanation {
-            outcome.explanation = self.explain(&explanation).await;
+            // Rare, and larger than all the rest.
+            outcome.explanation = Box::pin(self.explain(&explanation)).await;
         }
         outcome
     }
