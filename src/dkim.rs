@@ -7,8 +7,8 @@
 //! 2. [`Verification::new`] parses the signatures at the end of the headers and
 //!    chooses those worth verifying.
 //! 3. [`fetch_keys`] asks for their keys while [`BodyHasher`] takes the body.
-//! 4. [`Verification::verify_header`] does what the body has no part in, as soon as
-//!    the keys are there.
+//! 4. [`Verification::verify_header`] does what the body has no part in, at any time
+//!    after there are keys.
 //! 5. [`Verification::verify`] puts it together at the end of the message.
 //!
 //! In doubt a signature does not pass: whatever different programs could read
@@ -33,7 +33,7 @@ use crate::{address::Domain, dns::Name};
 use header_block::Index;
 use outcome::{Claims, Refusal};
 use signature::{Signature, is_within};
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 /// What a verification depends on besides the message.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +55,8 @@ pub struct Verification {
     /// Places in `signatures`, best first.
     candidates: Vec<usize>,
     min_rsa_bits: usize,
-    /// One for each of `signatures`, once there are keys.
-    header_results: Option<Vec<HeaderResult>>,
+    /// Those of the candidates, by place in `signatures`, once there were keys.
+    header_results: Option<BTreeMap<usize, HeaderResult>>,
 }
 
 /// A DKIM-Signature field.
@@ -97,7 +97,7 @@ impl Verification {
     /// [`Settings::max_signatures`].
     pub fn key_names(&self) -> Vec<Name> {
         let mut names = Vec::new();
-        for signature in self.chosen() {
+        for (_, signature) in self.chosen() {
             if !names.contains(&signature.key_name) {
                 names.push(signature.key_name.clone());
             }
@@ -109,7 +109,7 @@ impl Verification {
     pub fn body_hasher(&self) -> BodyHasher {
         BodyHasher::new(
             self.chosen()
-                .map(|signature| signature.body_canonicalization),
+                .map(|(_, signature)| signature.body_canonicalization),
         )
     }
 
@@ -121,33 +121,38 @@ impl Verification {
         }
     }
 
-    fn header_results(&self, keys: &Keys) -> Vec<HeaderResult> {
-        let names = self.chosen().flat_map(Signature::signed_fields);
+    fn header_results(&self, keys: &Keys) -> BTreeMap<usize, HeaderResult> {
+        let names = self
+            .chosen()
+            .flat_map(|(_, signature)| signature.signed_fields());
         let evaluation = Evaluation {
             header: self.headers.index(names),
             keys,
             min_rsa_bits: self.min_rsa_bits,
         };
-        let results = self.signatures.iter().map(|field| evaluation.result(field));
-        results.collect()
+        let verified = |(n, signature): (usize, &Signature)| {
+            let place = self.signatures[n].place;
+            (n, evaluation.verify(signature, place))
+        };
+        self.chosen().map(verified).collect()
     }
 
-    /// Verifies the signatures; if [`Self::verify_header`] was not called before, with
-    /// these keys.
+    /// Verifies the signatures. Unless [`Self::verify_header`] was called before, it is
+    /// now, with these keys.
     pub fn verify(mut self, body: &BodyHashes, keys: &Keys) -> Outcome {
         self.verify_header(keys);
-        let header_results = self.header_results.unwrap_or_default();
-        let fields = self.signatures.into_iter().zip(header_results);
+        let mut header_results = self.header_results.unwrap_or_default();
+        let fields = self.signatures.into_iter().enumerate();
+        let results = fields.map(|(n, field)| field.result(header_results.remove(&n), body));
         Outcome {
-            signatures: fields
-                .map(|(field, header)| field.result(header, body))
-                .collect(),
+            signatures: results.collect(),
         }
     }
 
-    fn chosen(&self) -> impl Iterator<Item = &Signature> {
-        let chosen = self.candidates.iter().map(|&n| &self.signatures[n]);
-        chosen.filter_map(|field| field.parsed.as_ref().ok())
+    /// The candidates, with their places in `signatures`.
+    fn chosen(&self) -> impl Iterator<Item = (usize, &Signature)> {
+        let candidates = self.candidates.iter();
+        candidates.filter_map(|&n| Some((n, self.signatures[n].parsed.as_ref().ok()?)))
     }
 }
 
@@ -212,18 +217,27 @@ fn rank(field: &SignatureField, preferred: &[Option<Domain>]) -> usize {
 }
 
 impl SignatureField {
-    /// A body that was changed is told first: it can never pass, whatever became of
-    /// the key.
-    fn result(self, header: HeaderResult, body: &BodyHashes) -> SignatureResult {
-        let verified = match &self.parsed {
-            Ok(signature) => check_body(signature, body).and(header),
-            Err(_) => header,
-        };
-        match verified {
+    fn result(self, header: Option<HeaderResult>, body: &BodyHashes) -> SignatureResult {
+        match self
+            .parsed
+            .and_then(|signature| verified(&signature, header, body))
+        {
             Ok(key) => self.claims.with(DkimResult::Pass, key),
             Err(refusal) => self.claims.with(refusal.result, refusal.reason),
         }
     }
+}
+
+/// A body that was changed is told first: it can never pass, whatever became of the
+/// key.
+fn verified(
+    signature: &Signature,
+    header: Option<HeaderResult>,
+    body: &BodyHashes,
+) -> HeaderResult {
+    check_body(signature, body)?;
+    let unverified = || Err(Refusal::new(DkimResult::Temperror, "not verified"));
+    header.unwrap_or_else(unverified)
 }
 
 fn check_body(signature: &Signature, body: &BodyHashes) -> Result<(), Refusal> {
@@ -236,7 +250,7 @@ fn check_body(signature: &Signature, body: &BodyHashes) -> Result<(), Refusal> {
     }
 }
 
-/// All that what is signed of a header is verified with.
+/// What signed header fields are verified with.
 struct Evaluation<'a> {
     header: Index<'a>,
     keys: &'a Keys,
@@ -244,13 +258,6 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    fn result(&self, field: &SignatureField) -> HeaderResult {
-        match &field.parsed {
-            Ok(signature) => self.verify(signature, field.place),
-            Err(refusal) => Err(refusal.clone()),
-        }
-    }
-
     fn verify(&self, signature: &Signature, place: usize) -> HeaderResult {
         let key = self.keys.get(&signature.key_name)?;
         key.permits(signature, self.min_rsa_bits)?;

@@ -28,18 +28,23 @@ use support::milter::{Address, MilterClient, Reply};
 use tokio::sync::watch;
 
 /// Panics over the PTR of 2001:db8::bad at once, and over the SPF record of
-/// panic.example after a while.
+/// panic.example and each key record after a while.
 struct Panicky;
+
+/// With a signature whose key has to be looked up.
+const SIGNED: &[u8] = b"DKIM-Signature: v=1; a=rsa-sha256; d=example.org; s=s; h=from; b=AAAA;\r\n\
+    \tbh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\r\nFrom: a@b\r\n\r\nx\r\n";
 
 impl Resolve for Panicky {
     async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
-        match name.to_string().starts_with("panic.example") {
-            true => {
-                tokio::task::yield_now().await;
-                panic!("forced over TXT")
-            }
-            false => found(b"v=spf1 ip6:2001:db8::/32 -all".to_vec()),
-        }
+        let name = name.to_string();
+        let record = match name.as_str() {
+            "panic.example" => panics("forced over TXT").await,
+            _ if name.contains("_domainkey") => panics("forced over a key").await,
+            name if name.starts_with("nobody.") => "v=spf1 -all",
+            _ => "v=spf1 ip6:2001:db8::/32 -all",
+        };
+        found(record.as_bytes().to_vec())
     }
 
     async fn a(&self, _name: &Name) -> Answer<Ipv4Addr> {
@@ -64,6 +69,11 @@ impl Resolve for Panicky {
     async fn is_denied(&self, _name: &Name) -> Result<bool, Failure> {
         Ok(false)
     }
+}
+
+async fn panics(message: &str) -> &'static str {
+    tokio::task::yield_now().await;
+    panic!("{message}")
 }
 
 fn found<T>(record: T) -> Answer<T> {
@@ -171,6 +181,10 @@ fn a_panic_closes_its_own_connection_alone_and_is_told() {
         mta.eoh();
         assert_eq!(mta.eom().reply, Reply::Closed);
 
+        let (mut mta, _) = open("2001:db8::1");
+        assert_eq!(rcpt(&mut mta, "<a@nobody.example>"), Reply::Continue);
+        assert_eq!(mta.message(SIGNED, 65535).reply, Reply::Closed);
+
         // In the session itself.
         sender.send_replace(unsound);
         for _ in 0..100 {
@@ -190,6 +204,7 @@ fn a_panic_closes_its_own_connection_alone_and_is_told() {
     assert_eq!(left, Some(0), "{text}");
     for message in [
         "forced over TXT",
+        "forced over a key",
         "forced over PTR\\nNOQUEUE",
         "overflow when adding",
     ] {

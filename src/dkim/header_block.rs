@@ -263,9 +263,15 @@ impl<'a> Index<'a> {
         names: impl Iterator<Item = &'n [u8]>,
         own: usize,
     ) -> Vec<Field<'a>> {
-        let mut unused = self.places_by_name();
+        let mut unused: Vec<(usize, &[(usize, usize)])> = Vec::new();
         let take = |name| {
-            let places = &mut unused[self.number(name)?];
+            let number = self.number(name)?;
+            let seen = unused.iter().position(|(seen, _)| *seen == number);
+            let seen = seen.unwrap_or_else(|| {
+                unused.push((number, self.places(number)));
+                unused.len() - 1
+            });
+            let (_, places) = &mut unused[seen];
             let lowest = places.iter().rposition(|&(_, place)| place != own)?;
             let (_, place) = places[lowest];
             *places = &places[..lowest];
@@ -274,13 +280,11 @@ impl<'a> Index<'a> {
         names.filter_map(take).collect()
     }
 
-    /// For each name the fields that have it.
-    fn places_by_name(&self) -> Vec<&[(usize, usize)]> {
-        let mut places: Vec<&[_]> = vec![&[]; self.names.len()];
-        for same in self.places.chunk_by(|(a, _), (b, _)| a == b) {
-            places[same[0].0] = same;
-        }
-        places
+    /// The places of the fields with the name of this number.
+    fn places(&self, number: usize) -> &[(usize, usize)] {
+        let start = self.places.partition_point(|&(n, _)| n < number);
+        let end = self.places.partition_point(|&(n, _)| n <= number);
+        &self.places[start..end]
     }
 
     fn number(&self, name: &[u8]) -> Option<usize> {
@@ -392,24 +396,28 @@ mod tests {
     #[test]
     fn fields_are_selected_from_the_bottom_and_each_once() {
         let headers = block(&[
-            ("DKIM-Signature", "own"),
+            ("DKIM-Signature", "first"),
             ("A", "1"),
-            ("DKIM-Signature", "other"),
+            ("DKIM-Signature", "second"),
             ("B", "2"),
             ("a ", "3"),
             ("A", "4"),
         ]);
-        let table: [(&[&str], &[&str]); 6] = [
-            (&["a"], &["4"]),
-            (&["a", "B", "A"], &["4", "2", "3"]),
-            (&["a", "a", "a", "a", "a"], &["4", "3", "1"]),
-            (&["c", "b", "b"], &["2"]),
-            (&["dkim-signature", "dkim-signature"], &["other"]),
-            (&[], &[]),
+        let table: [(&[&str], usize, &[&str]); 9] = [
+            // names, the signature's own place, want
+            (&["a"], 0, &["4"]),
+            (&["a", "B", "A"], 0, &["4", "2", "3"]),
+            (&["a", "a", "a", "a", "a"], 0, &["4", "3", "1"]),
+            (&["c", "b", "b"], 0, &["2"]),
+            (&["dkim-signature", "dkim-signature"], 0, &["second"]),
+            (&["dkim-signature", "dkim-signature"], 2, &["first"]),
+            (&["a", "a", "a"], 5, &["3", "1"]),
+            (&["a", "b", "a", "a"], 4, &["4", "2", "1"]),
+            (&[], 0, &[]),
         ];
-        for (names, want) in table {
+        for (names, own, want) in table {
             let names = || names.iter().map(|name| name.as_bytes());
-            let fields = headers.index(names()).select(names(), 0);
+            let fields = headers.index(names()).select(names(), own);
             let found = fields.iter().map(|f| f.value.trim_ascii());
             assert!(found.eq(want.iter().map(|v| v.as_bytes())), "{want:?}");
         }

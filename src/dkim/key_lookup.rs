@@ -11,12 +11,17 @@ use crate::{
     recent::Recent,
 };
 use std::{
+    panic::resume_unwind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
-use tokio::{task::JoinSet, time};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time,
+};
 
-/// What the key records of a message say, by name. They are few.
+/// What the key records of a message say, by name: no more than there are signatures
+/// to verify.
 #[derive(Clone, Debug, Default)]
 pub struct Keys(Vec<(Name, Found)>);
 
@@ -66,9 +71,15 @@ async fn collect(
     keys: &mut Keys,
 ) {
     while let Some(finished) = questions.join_next().await {
-        if let Ok((name, answer)) = finished {
-            let found = read(answer, &name, cache);
-            keys.0.push((name, found));
+        match finished.map_err(JoinError::try_into_panic) {
+            Ok((name, answer)) => {
+                let found = read(answer, &name, cache);
+                keys.0.push((name, found));
+            }
+            // A defect is no DNS failure, which may be accepted by configuration.
+            Err(Ok(panic)) => resume_unwind(panic),
+            // The runtime is being shut down, and with it who waits.
+            Err(Err(_cancelled)) => {}
         }
     }
 }
