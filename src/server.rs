@@ -55,15 +55,7 @@ pub async fn run<R: Resolve>(
             Accepted { stream, permit } = listeners.accept() => {
                 let (current, drain) = (current.clone(), Arc::clone(&drain));
                 connections.begin(permit, |end| {
-                    let idle_timeout = bounds.idle_timeout;
-                    let counted = OpenConnection::count();
-                    let mut connection =
-                        Connection::new(stream, idle_timeout, end, current, drain);
-                    // It stays where it is: a future that takes it has room for two.
-                    async move {
-                        let _until_the_end = counted;
-                        connection.serve().await
-                    }
+                    Connection::new(stream, bounds.idle_timeout, end, current, drain).serve()
                 });
             }
         }
@@ -83,9 +75,10 @@ struct Connections {
 /// What an open connection has outside of its task.
 struct Open {
     /// Dropped, it tells the connection to end.
-    _end: oneshot::Sender<Infallible>,
+    end: Option<oneshot::Sender<Infallible>>,
     /// Its place among the connections that may be open.
     _permit: OwnedSemaphorePermit,
+    _counted: OpenConnection,
 }
 
 impl Connections {
@@ -96,8 +89,9 @@ impl Connections {
         let (tell, end) = oneshot::channel();
         let task = self.tasks.spawn(serve(end));
         let open = Open {
-            _end: tell,
+            end: Some(tell),
             _permit: permit,
+            _counted: OpenConnection::count(),
         };
         self.open.insert(task.id(), open);
     }
@@ -118,7 +112,7 @@ impl Connections {
     }
 
     async fn end(mut self, drain: &Drain, patience: Duration) {
-        self.open.clear();
+        self.open.values_mut().for_each(|open| open.end = None);
         let all_closed = async {
             while !self.tasks.is_empty() {
                 self.forget_one().await;

@@ -94,13 +94,21 @@ fn resolver(server: &DnsServer) -> Arc<Dns> {
     Arc::new(Dns::new(&options).unwrap())
 }
 
-/// Verifies a message as the milter does, with nothing cached.
-async fn verify(server: &DnsServer, mut verification: Verification, body: &[u8]) -> Outcome {
+/// Verifies a message as the milter does, with nothing cached: the header before the
+/// body, or both at the end.
+async fn verify(
+    server: &DnsServer,
+    mut verification: Verification,
+    body: &[u8],
+    header_first: bool,
+) -> Outcome {
     let cache = KeyCache::default();
     let names = verification.key_names();
     let keys = dkim::fetch_keys(&resolver(server), &cache, &names, soon()).await;
     let mut hasher = verification.body_hasher();
-    verification.verify_header(&keys);
+    if header_first {
+        verification.verify_header(&keys);
+    }
     hasher.update(body);
     verification.verify(&hasher.finish(), &keys)
 }
@@ -163,9 +171,13 @@ async fn each_signature_tells_what_became_of_it_and_why() {
     for (zone, from, body, want, reason) in table {
         let server = DnsServer::start(zone.clone());
         let signature = signer.sign("s", "author.example");
-        let headers = message(&[("DKIM-Signature", &signature), ("From", from)]);
-        let verification = Verification::new(headers, &settings(), None);
-        let outcome = verify(&server, verification, body.as_bytes()).await;
+        let verified = async |header_first| {
+            let headers = message(&[("DKIM-Signature", &signature), ("From", from)]);
+            let verification = Verification::new(headers, &settings(), None);
+            verify(&server, verification, body.as_bytes(), header_first).await
+        };
+        let outcome = verified(true).await;
+        assert_eq!(verified(false).await, outcome);
         let [result] = outcome.signatures.as_slice() else {
             panic!("{outcome:?}");
         };
@@ -243,7 +255,7 @@ async fn five_thousand_selectors_cost_eight_questions_and_the_author_s_signature
     headers.push(b"From", format!(" {FROM}").as_bytes());
 
     let verification = Verification::new(headers, &settings(), None);
-    let outcome = verify(&server, verification, BODY).await;
+    let outcome = verify(&server, verification, BODY, true).await;
     assert_eq!(outcome.authentication(), Authentication::Pass);
     assert_eq!(server.questions().len(), 8);
     let count = |result| {
@@ -281,7 +293,7 @@ async fn hostile_headers_ask_nothing_or_little() {
         }
         let kept_all = !headers.is_truncated();
         let verification = Verification::new(headers, &settings(), None);
-        let outcome = verify(&server, verification, BODY).await;
+        let outcome = verify(&server, verification, BODY, true).await;
         assert_eq!(outcome.authentication(), Authentication::NoPass);
         assert_eq!(outcome.signatures.len() == count, kept_all);
         assert_eq!(server.questions().len(), questions, "{count} signatures");

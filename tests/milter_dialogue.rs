@@ -258,6 +258,41 @@ fn senders_are_authenticated_by_spf() {
 }
 
 #[test]
+fn spf_starts_behind_the_reply_to_mail() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(mta.mail(&["<a@bad.example>"]), Reply::Continue);
+    assert_eq!(world.questions_about("bad.example", 1), 1);
+}
+
+#[test]
+fn an_mta_that_waits_for_no_reply_gets_the_same_ones() {
+    let world = World::new("");
+    for (sender, want) in [("good", b'c'), ("bad", b'y')] {
+        let mut mta = world.mta_with_client("2001:db8:1::10");
+        let frames = [
+            (b'M', format!("<a@{sender}.example>\0")),
+            (b'R', "<b@contoso.com>\0".to_owned()),
+            (b'L', "From\0 a@good.example\0".to_owned()),
+            (b'N', String::new()),
+            (b'E', String::new()),
+        ];
+        let frames = frames.map(|(letter, data)| {
+            let length = (data.len() as u32 + 1).to_be_bytes();
+            [&length[..], &[letter], data.as_bytes()].concat()
+        });
+        mta.send_octets(&frames.concat());
+        let mut replies = std::iter::from_fn(|| mta.receive_frame()).map(|(letter, _)| letter);
+        let replies = [
+            replies.next(),
+            replies.next(),
+            replies.find(|r| b"cy".contains(r)),
+        ];
+        assert_eq!(replies, [Some(b'c'), Some(b'c'), Some(want)], "{sender}");
+    }
+}
+
+#[test]
 fn the_body_is_not_asked_for_when_spf_has_passed() {
     let world = World::new("");
     let mut mta = world.mta_with_client("2001:db8:1::10");

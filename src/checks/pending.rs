@@ -1,5 +1,5 @@
-//! A look-up that is under way: started as soon as its input is known, awaited
-//! only where a rule needs it.
+//! A look-up that is under way: started before it is needed, awaited only where a
+//! rule needs it.
 
 use std::{
     future::pending,
@@ -36,14 +36,14 @@ impl<T: Send + 'static> Pending<T> {
         let mut work = Box::pin(work);
         // Nobody needs waking: the task looks at once again.
         let nobody = &mut Context::from_waker(Waker::noop());
-        let told = move |value: T| {
+        let tell = move |value: T| {
             found(&value, start.elapsed());
             value
         };
         Self {
             search: match work.as_mut().poll(nobody) {
-                Poll::Ready(value) => Search::Over(told(value)),
-                Poll::Pending => Search::UnderWay(tokio::spawn(async move { told(work.await) })),
+                Poll::Ready(value) => Search::Over(tell(value)),
+                Poll::Pending => Search::UnderWay(tokio::spawn(async move { tell(work.await) })),
             },
             was_waited_for: false,
         }
@@ -72,8 +72,9 @@ impl<T: Send + 'static> Pending<T> {
         }
     }
 
-    /// The value if it is there, whether or not anybody waited for it.
-    pub fn found(&self) -> Option<&T> {
+    /// The value if it was there when the search began, as what a cache has, or since
+    /// somebody waited for it.
+    pub fn at_hand(&self) -> Option<&T> {
         match &self.search {
             Search::Over(value) => Some(value),
             Search::UnderWay(_) => None,

@@ -99,7 +99,15 @@ where
     ///
     /// # Errors
     /// When the MTA goes away, is silent too long or breaks the protocol.
-    pub async fn serve(&mut self) -> Result<(), Closed> {
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function that takes itself by value has room for two of it"
+    )]
+    pub fn serve(mut self) -> impl Future<Output = Result<(), Closed>> {
+        async move { self.serve_all().await }
+    }
+
+    async fn serve_all(&mut self) -> Result<(), Closed> {
         let mut frames = Frames::default();
         while self.phase != Phase::Over {
             if !self.await_frame(&mut frames).await? {
@@ -118,17 +126,18 @@ where
     }
 
     /// Whether there is a frame. While none is, the MTA gets the replies that it
-    /// waits for; none is waited for when the connection is to end.
+    /// waits for, and the session works ahead; none is waited for when the connection
+    /// is to end.
     async fn await_frame(&mut self, frames: &mut Frames) -> Result<bool, Closed> {
         let mut has_next = frames.has_next()?;
         if !has_next || self.wire.replies.are_many() {
             self.wire.flush().await?;
-            if let Some(session) = &mut self.session {
-                session.work_ahead();
-            }
             if !frames.has_begun() {
                 self.wire.expect_frame();
             }
+        }
+        if let (false, Some(session)) = (has_next, &mut self.session) {
+            session.work_ahead();
         }
         let is_idle = self.phase <= Phase::Idle;
         while !has_next {

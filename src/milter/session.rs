@@ -123,8 +123,9 @@ impl<R: Resolve> Session<R> {
         transaction.is_some_and(|transaction| transaction.body(chunk))
     }
 
-    /// Does what will be needed and can be done by now: the MTA has its replies and is
-    /// busy with them. What is not done here is done where it is needed.
+    /// Does what will be needed and can be done by now, while the MTA is busy: it has
+    /// its replies, and no frame is there. What is not done here is done where it is
+    /// needed.
     pub fn work_ahead(&mut self) {
         if let Some(transaction) = &mut self.transaction {
             transaction.work_ahead(&self.peer);
@@ -136,6 +137,7 @@ impl<R: Resolve> Session<R> {
         let Some(transaction) = &mut self.transaction else {
             return (self.out_of_order(), Edits::default());
         };
+        // It stays where it is until then: taken out, it would be part of what waits.
         let answer = transaction.end_of_message(&mut self.peer, queue_id).await;
         self.transaction = None;
         answer

@@ -69,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Awaits `work` and keeps an MTA that waits for the end of a message
     /// patient: from the beginning, for it may have waited for the end of headers
-    /// before.
+    /// before. Taken by value, a future would have its room twice.
     ///
     /// # Errors
     /// As [`Wire::flush`].

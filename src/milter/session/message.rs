@@ -45,11 +45,12 @@ struct Verifying {
 
 impl Verifying {
     fn work_ahead(&mut self) {
-        if let Some(keys) = self.keys.found() {
+        if let Some(keys) = self.keys.at_hand() {
             self.verification.verify_header(keys);
         }
     }
 
+    /// Boxed, so that it is no part of what waits.
     async fn finish(mut self: Box<Self>) -> dkim::Outcome {
         let keys = self.keys.get().await;
         self.verification.verify(&self.body.finish(), keys)
@@ -143,7 +144,7 @@ impl Message {
         }
     }
 
-    /// Verifies what does not depend on the rest of the body, if the keys are there.
+    /// Verifies what does not depend on the rest of the body, if the keys are at hand.
     pub(super) fn work_ahead(&mut self) {
         if let Signatures::Verifying(verifying) = &mut self.signatures {
             verifying.work_ahead();

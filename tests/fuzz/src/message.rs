@@ -114,7 +114,7 @@ pub fn hash(verification: &Verification, body: &[u8]) -> BodyHashes {
 }
 
 /// Fetches the keys from the zone and verifies.
-pub async fn outcome(verification: &Verification, body: &BodyHashes, zone: &Arc<Zone>) -> Outcome {
+pub async fn outcome(verification: Verification, body: &BodyHashes, zone: &Arc<Zone>) -> Outcome {
     let names = verification.key_names();
     let deadline = Instant::now() + Duration::from_secs(60);
     let keys = fetch_keys(zone, &KeyCache::default(), &names, deadline).await;
@@ -125,7 +125,7 @@ pub async fn outcome(verification: &Verification, body: &BodyHashes, zone: &Arc<
 pub fn verify(message: &Message, zone: &Arc<Zone>) -> Outcome {
     let verification = verification(header_block(message));
     let body = hash(&verification, &message.body);
-    runtime().block_on(outcome(&verification, &body, zone))
+    runtime().block_on(outcome(verification, &body, zone))
 }
 
 /// The runtime of everything that spawns tasks.

@@ -11,14 +11,14 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// A number below `end`, or 0 if `end` is.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
+        (self.number() % end.max(1) as u64) as usize
     }
 
     /// True once in `n` times.
@@ -79,7 +79,7 @@ fn mutate_once(random: &mut Random, octets: &mut Vec<u8>, dictionary: &[&str]) {
 fn odd_octet(random: &mut Random) -> u8 {
     const ODD: &[u8] = b" \t\r\n\0\x0b\x0c\x7f\x80\xff;:=/%{}.,-_+?~@\"\\<>0aA";
     match random.one_in(4) {
-        true => random.next() as u8,
+        true => random.number() as u8,
         false => ODD[random.below(ODD.len())],
     }
 }

@@ -156,7 +156,7 @@ impl Case {
         let client = client(&mut random);
         let mut zone = Zone {
             client: Some(client.to_canonical()),
-            seed: random.next() | 1,
+            seed: random.number() | 1,
             ..Zone::default()
         };
         for domain in DOMAINS {
@@ -180,9 +180,9 @@ impl Case {
 
 fn client(random: &mut Random) -> IpAddr {
     match random.below(8) {
-        0..3 => Ipv4Addr::new(192, 0, 2, random.next() as u8).into(),
+        0..3 => Ipv4Addr::new(192, 0, 2, random.number() as u8).into(),
         3 => Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped().into(),
-        _ => Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, random.next() as u16).into(),
+        _ => Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, random.number() as u16).into(),
     }
 }
 

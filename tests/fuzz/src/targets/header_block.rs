@@ -81,5 +81,5 @@ fn verified(
     let verification = verification(block);
     let body = hash(&verification, &message.body);
     let zone = Arc::new(signed::zone());
-    runtime().block_on(outcome(&verification, &body, &zone))
+    runtime().block_on(outcome(verification, &body, &zone))
 }

@@ -59,10 +59,10 @@ pub fn check(text: &[u8]) {
         assert!(spec.expand(&values(text)).len() <= 253);
         assert!(spec.has_macros() || spec.expand(&values(text)) == spec.expand(&values(b"")));
     }
-    if let Ok(text) = ExplainString::parse(text) {
-        if let Some(expanded) = text.expand(&values(b"user")) {
-            assert!(expanded.len() <= 4096 && expanded.bytes().all(|c| matches!(c, b' '..=b'~')));
-        }
+    if let Ok(text) = ExplainString::parse(text)
+        && let Some(expanded) = text.expand(&values(b"user"))
+    {
+        assert!(expanded.len() <= 4096 && expanded.bytes().all(|c| matches!(c, b' '..=b'~')));
     }
 }
 
