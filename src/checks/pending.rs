@@ -83,10 +83,7 @@ impl<T: Send + 'static> Pending<T> {
 
     /// The value if somebody waited for it.
     pub fn known(&self) -> Option<&T> {
-        match &self.search {
-            Search::Over(value) if self.was_waited_for => Some(value),
-            Search::Over(_) | Search::UnderWay(_) => None,
-        }
+        self.at_hand().filter(|_| self.was_waited_for)
     }
 }
 

@@ -5,7 +5,7 @@
 //! verified at all.
 
 use super::outcome::{DkimResult, Refusal};
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 /// The header fields of a message, in one buffer.
 #[derive(Debug)]
@@ -263,15 +263,10 @@ impl<'a> Index<'a> {
         names: impl Iterator<Item = &'n [u8]>,
         own: usize,
     ) -> Vec<Field<'a>> {
-        let mut unused: Vec<(usize, &[(usize, usize)])> = Vec::new();
+        let mut unused = BTreeMap::new();
         let take = |name| {
             let number = self.number(name)?;
-            let seen = unused.iter().position(|(seen, _)| *seen == number);
-            let seen = seen.unwrap_or_else(|| {
-                unused.push((number, self.places(number)));
-                unused.len() - 1
-            });
-            let (_, places) = &mut unused[seen];
+            let places = unused.entry(number).or_insert_with(|| self.places(number));
             let lowest = places.iter().rposition(|&(_, place)| place != own)?;
             let (_, place) = places[lowest];
             *places = &places[..lowest];

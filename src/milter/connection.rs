@@ -129,25 +129,32 @@ where
     /// waits for, and the session works ahead; none is waited for when the connection
     /// is to end.
     async fn await_frame(&mut self, frames: &mut Frames) -> Result<bool, Closed> {
-        let mut has_next = frames.has_next()?;
+        let has_next = frames.has_next()?;
         if !has_next || self.wire.replies.are_many() {
             self.wire.flush().await?;
             if !frames.has_begun() {
                 self.wire.expect_frame();
             }
         }
-        if let (false, Some(session)) = (has_next, &mut self.session) {
+        if has_next {
+            return Ok(true);
+        }
+        if let Some(session) = &mut self.session {
             session.work_ahead();
         }
+        self.receive(frames).await
+    }
+
+    /// Reads until there is a frame. There is none when the connection is to end.
+    async fn receive(&mut self, frames: &mut Frames) -> Result<bool, Closed> {
         let is_idle = self.phase <= Phase::Idle;
-        while !has_next {
+        while !frames.has_next()? {
             select! {
                 biased;
                 // First, so that an MTA that goes on and on can't put it off.
                 _end = &mut self.end, if is_idle => return Ok(false),
                 filled = self.wire.fill(frames, is_idle) => filled?,
             }
-            has_next = frames.has_next()?;
         }
         Ok(true)
     }
