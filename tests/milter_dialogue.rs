@@ -14,7 +14,7 @@ use std::{
 use support::{
     daemon::Daemon,
     dns::{DnsServer, Zone},
-    milter::{Address, Command, MilterClient, Modification, Options, Reply},
+    milter::{Address, Command, MilterClient, Modification, Options, Reply, frame},
 };
 
 const ZONE: &str = r#"
@@ -271,16 +271,12 @@ fn an_mta_that_waits_for_no_reply_gets_the_same_ones() {
     for (sender, want) in [("good", b'c'), ("bad", b'y')] {
         let mut mta = world.mta_with_client("2001:db8:1::10");
         let frames = [
-            (b'M', format!("<a@{sender}.example>\0")),
-            (b'R', "<b@contoso.com>\0".to_owned()),
-            (b'L', "From\0 a@good.example\0".to_owned()),
-            (b'N', String::new()),
-            (b'E', String::new()),
+            frame(b'M', format!("<a@{sender}.example>\0").as_bytes()),
+            frame(b'R', b"<b@contoso.com>\0"),
+            frame(b'L', b"From\0 a@good.example\0"),
+            frame(b'N', b""),
+            frame(b'E', b""),
         ];
-        let frames = frames.map(|(letter, data)| {
-            let length = (data.len() as u32 + 1).to_be_bytes();
-            [&length[..], &[letter], data.as_bytes()].concat()
-        });
         mta.send_octets(&frames.concat());
         let mut replies = std::iter::from_fn(|| mta.receive_frame()).map(|(letter, _)| letter);
         let replies = [

@@ -379,8 +379,7 @@ impl MilterClient {
 
     /// Any frame: a letter and its data.
     pub fn send_frame(&mut self, letter: u8, data: &[u8]) {
-        let length = u32::try_from(data.len() + 1).expect("a frame of 4 GiB at most");
-        self.send_octets(&[&length.to_be_bytes(), [letter].as_slice(), data].concat());
+        self.send_octets(&frame(letter, data));
     }
 
     /// Octets that need not be a frame.
@@ -540,6 +539,12 @@ fn parse_strings(data: &[u8]) -> Vec<String> {
     let data = data.strip_suffix(b"\0").unwrap_or(data);
     let strings = data.split(|&octet| octet == 0);
     strings.map(|s| String::from_utf8_lossy(s).into()).collect()
+}
+
+/// A frame as it goes over the wire.
+pub fn frame(letter: u8, data: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(data.len() + 1).expect("a frame of 4 GiB at most");
+    [&length.to_be_bytes(), [letter].as_slice(), data].concat()
 }
 
 /// The fields, folds as LF and values from behind the colon, and the body.
