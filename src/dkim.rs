@@ -65,7 +65,8 @@ struct SignatureField {
     /// Its place in the header.
     place: usize,
     claims: Claims,
-    parsed: Result<Signature, Refusal>,
+    /// Boxed, because of those by the thousand few can be read.
+    parsed: Result<Box<Signature>, Refusal>,
 }
 
 /// What became of a signature but for the hash of the body: with which key it
@@ -152,7 +153,7 @@ impl Verification {
     /// The candidates, with their places in `signatures`.
     fn chosen(&self) -> impl Iterator<Item = (usize, &Signature)> {
         let candidates = self.candidates.iter();
-        candidates.filter_map(|&n| Some((n, self.signatures[n].parsed.as_ref().ok()?)))
+        candidates.filter_map(|&n| Some((n, self.signatures[n].parsed.as_deref().ok()?)))
     }
 }
 
@@ -164,7 +165,7 @@ fn signature_fields(headers: &HeaderBlock, now: SystemTime) -> Vec<SignatureFiel
         SignatureField {
             place,
             claims,
-            parsed,
+            parsed: parsed.map(Box::new),
         }
     };
     signatures.map(parse).collect()

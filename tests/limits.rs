@@ -18,7 +18,7 @@ use std::{
 use support::{
     daemon::Daemon,
     dns::{DnsServer, Zone},
-    milter::{Command, MilterClient, Reply},
+    milter::{Command, MilterClient, Reply, frame as honest},
 };
 
 const ZONE: &str = r#"
@@ -109,11 +109,6 @@ fn smtp(reply: &str) -> Reply {
 /// A frame whose length may be a lie.
 fn frame(length: u32, letter: u8, data: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes(), [letter].as_slice(), data].concat()
-}
-
-/// An honest frame.
-fn honest(letter: u8, data: &[u8]) -> Vec<u8> {
-    frame(data.len() as u32 + 1, letter, data)
 }
 
 /// The connection ends without a frame more.
@@ -375,6 +370,22 @@ fn a_header_block_over_the_cap_is_not_kept_and_a_signature_in_it_not_believed() 
         "{reply:?}"
     );
     world.assert_peak_below(32);
+    world.assert_serves();
+}
+
+#[test]
+fn fifty_thousand_signatures_take_bounded_memory() {
+    let world = World::new("");
+    let mut mta = world.mta_with_client();
+    assert_eq!(mta.mail(&["<a@other.example>"]), Reply::Continue);
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
+    for _ in 0..50_000 {
+        mta.header("DKIM-Signature", " a=");
+    }
+    mta.eoh();
+    let reply = mta.eom().reply;
+    assert!(matches!(&reply, Reply::Smtp(text) if text.starts_with("450 4.7.26")));
+    world.assert_peak_below(20);
     world.assert_serves();
 }
 
