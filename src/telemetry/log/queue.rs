@@ -10,10 +10,10 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tracing::Level;
 
@@ -30,22 +30,22 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// costs more than a line does, so under load a wake-up has to serve many.
 const REST: Duration = Duration::from_millis(2);
 
-/// How long the end rests while not even its own request fits in.
-const FULL_PAUSE: Duration = Duration::from_millis(10);
-
 pub(super) struct Queue {
-    sender: SyncSender<Item>,
+    sender: Sender<Item>,
     waiting: Arc<Waiting>,
 }
 
 enum Item {
     Line(String),
     /// Answered once everything before is written.
-    Flush(SyncSender<()>),
+    Flush(Sender<()>),
 }
 
+/// What bounds the queue. A channel that is bounded by itself has all of its room from
+/// the beginning.
 #[derive(Default)]
 struct Waiting {
+    lines: AtomicUsize,
     octets: AtomicUsize,
     /// Lines lost since the last time that it was told.
     lost: AtomicU64,
@@ -54,7 +54,7 @@ struct Waiting {
 impl Queue {
     /// Starts the thread.
     pub(super) fn start(outlet: Outlet, frame: Frame) -> Self {
-        let (sender, receiver) = sync_channel(MAX_LINES);
+        let (sender, receiver) = channel();
         let waiting = Arc::<Waiting>::default();
         let mut writer = Writer {
             outlet,
@@ -71,32 +71,36 @@ impl Queue {
     /// Never waits.
     pub(super) fn push(&self, line: String) {
         let length = line.len();
-        let before = self.waiting.octets.fetch_add(length, Ordering::Relaxed);
-        if before + length <= MAX_OCTETS && self.sender.try_send(Item::Line(line)).is_ok() {
+        if self.waiting.enter(length) && self.sender.send(Item::Line(line)).is_ok() {
             return;
         }
-        self.waiting.octets.fetch_sub(length, Ordering::Relaxed);
+        self.waiting.leave(1, length);
         self.waiting.lost();
     }
 
     /// Waits until everything is written, but not for ever.
     pub(super) fn flush(&self) {
-        let deadline = Instant::now() + FLUSH_TIMEOUT;
-        let (done, is_done) = sync_channel(1);
-        let mut item = Item::Flush(done);
-        while let Err(TrySendError::Full(back)) = self.sender.try_send(item) {
-            if Instant::now() >= deadline {
-                return;
-            }
-            item = back;
-            thread::sleep(FULL_PAUSE);
+        let (done, is_done) = channel();
+        if self.sender.send(Item::Flush(done)).is_ok() {
+            let _ = is_done.recv_timeout(FLUSH_TIMEOUT);
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        let _ = is_done.recv_timeout(left);
     }
 }
 
 impl Waiting {
+    /// A line comes, and may wait if this says so. Whether or not it may, it is to
+    /// leave.
+    fn enter(&self, length: usize) -> bool {
+        let lines = self.lines.fetch_add(1, Ordering::Relaxed);
+        let octets = self.octets.fetch_add(length, Ordering::Relaxed);
+        lines < MAX_LINES && octets + length <= MAX_OCTETS
+    }
+
+    fn leave(&self, lines: usize, octets: usize) {
+        self.lines.fetch_sub(lines, Ordering::Relaxed);
+        self.octets.fetch_sub(octets, Ordering::Relaxed);
+    }
+
     fn lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         metrics::get().log_lines_lost.inc();
@@ -115,7 +119,7 @@ struct Batch {
     record: String,
     lines: usize,
     /// Who waits for it.
-    flush: Option<SyncSender<()>>,
+    flush: Option<Sender<()>>,
 }
 
 impl Writer {
@@ -156,9 +160,8 @@ impl Writer {
         if batch.lines == 0 {
             return;
         }
-        let length = batch.record.len();
         let written = self.outlet.write(batch.record.as_bytes());
-        self.waiting.octets.fetch_sub(length, Ordering::Relaxed);
+        self.waiting.leave(batch.lines, batch.record.len());
         match written {
             Ok(()) => self.tell_lost(),
             Err(_for_good) => (0..batch.lines).for_each(|_| self.waiting.lost()),
