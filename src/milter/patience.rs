@@ -7,7 +7,9 @@ use tokio::time::{Instant, Sleep, sleep};
 #[derive(Debug)]
 pub(super) struct Patience {
     limit: Duration,
-    deadline: Instant,
+    /// Unknown until somebody waits: most of what is awaited is there at once, and the
+    /// clock need not be read.
+    deadline: Option<Instant>,
     /// Ends at the deadline or before. It is not set anew each time that the
     /// deadline is: the runtime's timers are shared by all connections.
     timer: Pin<Box<Sleep>>,
@@ -16,27 +18,28 @@ pub(super) struct Patience {
 impl Patience {
     /// Begins to wait.
     pub(super) fn new(limit: Duration) -> Self {
-        let timer = Box::pin(sleep(limit));
         Self {
             limit,
-            deadline: timer.deadline(),
-            timer,
+            deadline: None,
+            timer: Box::pin(sleep(limit)),
         }
     }
 
     /// Begins to wait anew.
     pub(super) fn renew(&mut self) {
-        self.deadline = Instant::now() + self.limit;
+        self.deadline = None;
     }
 
     /// Waits until it has been too long; cancel safe.
     pub(super) async fn over(&mut self) {
+        let limit = self.limit;
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
         loop {
             self.timer.as_mut().await;
-            if self.timer.deadline() >= self.deadline {
+            if self.timer.deadline() >= deadline {
                 return;
             }
-            self.timer.as_mut().reset(self.deadline);
+            self.timer.as_mut().reset(deadline);
         }
     }
 }
@@ -44,14 +47,31 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
 
-    #[tokio::test]
-    async fn it_lasts_from_the_last_renewal() {
-        let mut patience = Patience::new(Duration::from_millis(10));
-        let first = patience.deadline;
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// Whether it has been too long.
+    fn is_over(patience: &mut Patience) -> bool {
+        let over = pin!(patience.over());
+        over.poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_lasts_from_the_first_wait_after_the_last_renewal() {
+        let mut patience = Patience::new(LIMIT);
+        assert!(!is_over(&mut patience));
+        sleep(LIMIT * 9 / 10).await;
         patience.renew();
+        sleep(LIMIT * 9 / 10).await;
+        let start = Instant::now();
+        assert!(!is_over(&mut patience));
+        sleep(LIMIT / 2).await;
         patience.over().await;
-        assert!(patience.deadline > first);
-        assert!(Instant::now() >= patience.deadline);
+        assert_eq!(start.elapsed(), LIMIT);
     }
 }
