@@ -45,13 +45,13 @@ pub async fn fetch_keys<R: Resolve>(
     names: &[Name],
     deadline: Instant,
 ) -> Keys {
-    let mut keys = Keys::default();
+    let (mut keys, missing) = cache.at_hand(names);
+    if missing.is_empty() {
+        return keys;
+    }
     let mut questions = JoinSet::new();
-    for name in names {
-        match cache.get(name, Instant::now()) {
-            Some(found) => keys.0.push((name.clone(), found)),
-            None => drop(questions.spawn(ask(Arc::clone(resolver), name.clone()))),
-        }
+    for name in missing {
+        questions.spawn(ask(Arc::clone(resolver), name.clone()));
     }
     let collected = collect(&mut questions, cache, &mut keys);
     // What is not there by then counts as a temperror, so the time-out itself
@@ -145,6 +145,19 @@ impl KeyCache {
     /// hour. A key that fell out costs a question that DNS has cached and some
     /// microseconds.
     pub const CAPACITY: usize = 4096;
+
+    /// What is kept of `names`, and those of which nothing is.
+    fn at_hand<'a>(&self, names: &'a [Name]) -> (Keys, Vec<&'a Name>) {
+        let now = Instant::now();
+        let (mut keys, mut missing) = (Keys::default(), Vec::new());
+        for name in names {
+            match self.get(name, now) {
+                Some(found) => keys.0.push((name.clone(), found)),
+                None => missing.push(name),
+            }
+        }
+        (keys, missing)
+    }
 
     fn get(&self, name: &Name, now: Instant) -> Option<Found> {
         let cached = self.lock().get(name)?;
