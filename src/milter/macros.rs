@@ -10,16 +10,25 @@ use indymilter::MacroStage;
 use std::borrow::Cow;
 
 /// What is asked for, by stage. A request replaces the MTA's own choice.
-pub(super) const ASKED_FOR: [(MacroStage, &str); 6] = [
-    (MacroStage::Connect, "j"),
-    (MacroStage::Helo, "{tls_version} {verify} {cert_subject}"),
+pub(super) const ASKED_FOR: [(MacroStage, &[&str]); 6] = [
+    (MacroStage::Connect, &["j"]),
+    (
+        MacroStage::Helo,
+        &["{tls_version}", "{verify}", "{cert_subject}"],
+    ),
     (
         MacroStage::Mail,
-        "i {auth_authen} {tls_version} {verify} {cert_subject}",
+        &[
+            "i",
+            "{auth_authen}",
+            "{tls_version}",
+            "{verify}",
+            "{cert_subject}",
+        ],
     ),
-    (MacroStage::Rcpt, "i {rcpt_addr}"),
-    (MacroStage::Eoh, "i"),
-    (MacroStage::Eom, "i"),
+    (MacroStage::Rcpt, &["i", "{rcpt_addr}"]),
+    (MacroStage::Eoh, &["i"]),
+    (MacroStage::Eom, &["i"]),
 ];
 
 /// The longest value that is kept, in octets. A longer one counts as none.
@@ -38,7 +47,7 @@ pub(super) struct Macros {
 /// The macros of one stage.
 #[derive(Debug, Default)]
 struct Stage {
-    /// Names and values, each with a NUL behind it.
+    /// Names and values, with the length of each before them.
     pairs: Vec<u8>,
     /// Whether the command that they belong to is still to come.
     awaits_command: bool,
@@ -114,20 +123,25 @@ fn index(stage: MacroStage) -> Option<usize> {
 }
 
 impl Stage {
-    fn define(&mut self, pairs: &[u8], asked_for: &str) {
+    fn define(&mut self, pairs: &[u8], asked_for: &[&str]) {
         self.clear();
         self.awaits_command = true;
         self.pairs.reserve(pairs.len().min(USUAL_PAIRS));
         for (name, value) in each_pair(pairs) {
-            let wanted = asked_for
-                .split(' ')
-                .any(|asked| bare(asked.as_bytes()) == bare(name));
-            if wanted && value.len() <= MAX_VALUE && self.get(name).is_none() {
-                for string in [name, value] {
-                    self.pairs.extend_from_slice(string);
-                    self.pairs.push(0);
-                }
+            let mut asked_for = asked_for.iter().map(|asked| bare(asked.as_bytes()));
+            let is_wanted = asked_for.any(|asked| asked == bare(name));
+            if is_wanted && value.len() <= MAX_VALUE && self.get(name).is_none() {
+                self.keep(bare(name), value);
             }
+        }
+    }
+
+    /// What is kept is short, so that its length is two octets.
+    fn keep(&mut self, name: &[u8], value: &[u8]) {
+        for string in [name, value] {
+            self.pairs
+                .extend_from_slice(&(string.len() as u16).to_be_bytes());
+            self.pairs.extend_from_slice(string);
         }
     }
 
@@ -137,10 +151,22 @@ impl Stage {
     }
 
     fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        let mut pairs = each_pair(&self.pairs);
-        let pair = pairs.find(|(defined, _)| bare(defined) == bare(name));
-        pair.map(|(_, value)| value)
+        let mut rest = self.pairs.as_slice();
+        while let Some((defined, after_name)) = kept(rest) {
+            let (value, after_value) = kept(after_name)?;
+            if defined == bare(name) {
+                return Some(value);
+            }
+            rest = after_value;
+        }
+        None
     }
+}
+
+/// A kept string, and what follows it.
+fn kept(pairs: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = pairs.split_first_chunk()?;
+    rest.split_at_checked(u16::from_be_bytes(*length).into())
 }
 
 fn each_pair(pairs: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -209,7 +235,7 @@ mod tests {
         macros.define(&long);
         assert_eq!(macros.get("i"), None);
         macros.define(&[b"M".as_slice(), &b"i\x00123\0{other}\0x\0".repeat(1000)].concat());
-        assert_eq!(macros.stages[2].pairs, b"i\x00123\0");
+        assert_eq!(macros.stages[2].pairs, b"\0\x01i\0\x03123");
         for ignored in [b"".as_slice(), b"X", b"Li\x00123\0", b"\0\0\0"] {
             macros.define(ignored);
         }

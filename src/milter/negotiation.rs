@@ -36,7 +36,8 @@ pub(super) fn answer(offer: OptNegPayload) -> Result<&'static Message, Closed> {
 }
 
 fn accepted() -> Message {
-    let macros = ASKED_FOR.map(|(stage, names)| (stage, CString::new(names).unwrap_or_default()));
+    let macros =
+        ASKED_FOR.map(|(stage, names)| (stage, CString::new(names.join(" ")).unwrap_or_default()));
     let accepted = Reply::OptNeg {
         version: PROTOCOL_VERSION,
         actions: REQUIRED_ACTIONS,
