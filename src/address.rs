@@ -149,17 +149,18 @@ fn check_labels(ascii: &str) -> Result<(), DomainError> {
     if ascii.len() > 253 {
         return Err(DomainError::TooLong);
     }
-    ascii.split('.').try_for_each(check_label)
+    let mut labels = ascii.as_bytes().split(|&octet| octet == b'.');
+    labels.try_for_each(check_label)
 }
 
-fn check_label(label: &str) -> Result<(), DomainError> {
+fn check_label(label: &[u8]) -> Result<(), DomainError> {
     // Underscores are no letters of a host name, but mail domains with them
     // exist and resolve; refusing to know one would make its mail bounce.
-    let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+    let allowed = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
     match label.len() {
         0 => Err(DomainError::EmptyLabel),
         64.. => Err(DomainError::LabelTooLong),
-        _ if label.bytes().all(allowed) => Ok(()),
+        _ if label.iter().all(allowed) => Ok(()),
         _ => Err(DomainError::Character),
     }
 }
@@ -328,6 +329,24 @@ fn parse_recipient_domain(text: &str) -> RecipientDomain {
 /// angle brackets and what is around them, a source route (RFC 5321 appendix C)
 /// or the name of a group, and without white space in the domain.
 fn strip_path(argument: &str) -> String {
+    match usual_path(argument) {
+        Some(address) => address.to_owned(),
+        None => strip_unusual_path(argument),
+    }
+}
+
+/// The address in an argument that has nothing to strip but angle brackets, as almost
+/// all are.
+fn usual_path(argument: &str) -> Option<&str> {
+    let inner = argument.strip_prefix('<').and_then(|a| a.strip_suffix('>'));
+    let address = inner.unwrap_or(argument);
+    let is_usual = |c: u8| {
+        c.is_ascii_graphic() && !matches!(c, b'"' | b'(' | b')' | b':' | b'<' | b'>' | b'\\')
+    };
+    address.bytes().all(is_usual).then_some(address)
+}
+
+fn strip_unusual_path(argument: &str) -> String {
     let plain = without_comments(argument);
     let address = in_brackets(&plain).trim();
     let end_of_route = match address.starts_with('@') {
@@ -384,6 +403,9 @@ fn in_brackets(plain: &str) -> &str {
 
 /// Splits at the last `@` that no quoted string hides.
 fn split_at_domain(address: &str) -> Option<(&str, &str)> {
+    if memchr::memchr2(b'"', b'\\', address.as_bytes()).is_none() {
+        return address.rsplit_once('@');
+    }
     let at = unquoted(address).filter(|&(_, c)| c == '@').last();
     at.map(|(index, _)| (&address[..index], &address[index + 1..]))
 }
@@ -465,6 +487,21 @@ mod tests {
             let recipient = Recipient::parse(argument, resolved);
             assert_eq!(recipient.domain.name(), None, "{argument}");
             assert_eq!(recipient.domain.to_string(), want, "{argument}");
+        }
+    }
+
+    #[test]
+    fn what_is_usual_is_read_as_all_else_is() {
+        const PARTS: [&str; 11] = ["", "a", "@", "<", ">", ".", " ", "\"", "\\", ":", "("];
+        for number in 0..PARTS.len().pow(5) {
+            let part = |place| PARTS[number / PARTS.len().pow(place) % PARTS.len()];
+            let text: String = (0..5).map(part).collect();
+            if let Some(address) = usual_path(&text) {
+                assert_eq!(address, strip_unusual_path(&text), "{text}");
+            }
+            let at = unquoted(&text).filter(|&(_, c)| c == '@').last();
+            let split = at.map(|(at, _)| (&text[..at], &text[at + 1..]));
+            assert_eq!(split_at_domain(&text), split, "{text}");
         }
     }
 
