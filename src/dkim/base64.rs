@@ -7,29 +7,49 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 /// Decodes `base64string`: white space is allowed anywhere, padding may be
 /// missing, anything else that is not Base64 makes it `None`.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let text = without_padding(text);
-    let mut octets = Vec::with_capacity(text.len() * 3 / 4);
+    let mut rest = without_padding(text);
+    let mut octets = Vec::with_capacity(rest.len() * 3 / 4);
+    while !rest.is_empty() {
+        let (bits, digits) = next_group(&mut rest)?;
+        push_octets(&mut octets, bits, digits)?;
+    }
+    Some(octets)
+}
+
+/// The bits of the next four digits, or of as many as there are, and their number.
+fn next_group(rest: &mut &[u8]) -> Option<(u32, usize)> {
+    // Most groups have no white space in them.
+    if let Some((group, after)) = rest.split_first_chunk()
+        && let Some(bits) = bits_of(group)
+    {
+        *rest = after;
+        return Some((bits, 4));
+    }
     let (mut bits, mut digits) = (0, 0);
-    for &octet in text {
+    while digits < 4
+        && let Some((&octet, after)) = rest.split_first()
+    {
+        *rest = after;
         match VALUES[usize::from(octet)] {
-            Some(value) => {
-                (bits, digits) = (bits << 6 | u32::from(value), digits + 1);
-                if digits == 4 {
-                    octets.extend_from_slice(&bits.to_be_bytes()[1..]);
-                    (bits, digits) = (0, 0);
-                }
-            }
+            Some(value) => (bits, digits) = (bits << 6 | u32::from(value), digits + 1),
             None if is_white_space(octet) => {}
             None => return None,
         }
     }
-    push_last_octets(&mut octets, bits, digits)?;
-    Some(octets)
+    Some((bits, digits))
+}
+
+fn bits_of(group: &[u8; 4]) -> Option<u32> {
+    group.iter().try_fold(0, |bits, &octet| {
+        let value = VALUES[usize::from(octet)]?;
+        Some(bits << 6 | u32::from(value))
+    })
 }
 
 /// Two or three digits make one or two octets; one alone is not enough for any.
-fn push_last_octets(octets: &mut Vec<u8>, bits: u32, digits: usize) -> Option<()> {
+fn push_octets(octets: &mut Vec<u8>, bits: u32, digits: usize) -> Option<()> {
     match digits {
+        4 => octets.extend_from_slice(&bits.to_be_bytes()[1..]),
         0 => {}
         1 => return None,
         _ => octets.extend_from_slice(&(bits << (6 * (4 - digits))).to_be_bytes()[1..digits]),
