@@ -236,10 +236,11 @@ impl Relaxed {
 /// have to wait for what follows.
 fn unchanged(content: &[u8]) -> usize {
     let mut start = 0;
-    while let Some(block) = content[start..].first_chunk()
-        && !has_changes(block)
-    {
-        start += BLOCK;
+    while let Some(block) = content[start..].first_chunk() {
+        match first_change(block) {
+            Some(at) => return start + at,
+            None => start += BLOCK,
+        }
     }
     let rest = &content[start..];
     let change = rest
@@ -251,17 +252,38 @@ fn unchanged(content: &[u8]) -> usize {
 /// Octets that are looked at together, for which processors have instructions.
 const BLOCK: usize = 32;
 
-fn has_changes(block: &[u8; BLOCK + 2]) -> bool {
-    (0..BLOCK).fold(false, |any, n| {
-        any | is_changed(block[n], block[n + 1], block[n + 2])
-    })
+/// The first octet of a block that may have to be changed. The last two are looked at
+/// for the sake of those before them.
+fn first_change(block: &[u8; BLOCK + 2]) -> Option<usize> {
+    let may_be_changed = |n: usize| may_be_changed(block[n], block[n + 1]);
+    if !(0..BLOCK).fold(false, |any, n| any | may_be_changed(n)) {
+        return None;
+    }
+    let mut changes = [0; BLOCK];
+    for (n, change) in changes.iter_mut().enumerate() {
+        *change = is_changed(block[n], block[n + 1], block[n + 2]).into();
+    }
+    let (words, _) = changes.as_chunks();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    let (place, word) = words.enumerate().find(|(_, word)| *word != 0)?;
+    Some(8 * place + word.trailing_zeros() as usize / 8)
 }
 
 /// Whether an octet may have to be changed, by the two that follow. Without
-/// branches, for the sake of [`has_changes`].
+/// branches, for the sake of [`first_change`].
 fn is_changed(octet: u8, next: u8, after_next: u8) -> bool {
-    let is_break = (next == b'\n') & !is_blank(after_next);
-    (octet == b'\t') | (octet == b' ') & is_blank(next) | (octet == b'\r') & !is_break
+    let is_break = (octet == b'\r') & (next == b'\n') & !is_space(after_next);
+    may_be_changed(octet, next) & !is_break
+}
+
+/// The same if the octet after the next one is not known.
+fn may_be_changed(octet: u8, next: u8) -> bool {
+    (octet == b'\t') | (octet == b'\r') | (octet == b' ') & is_space(next)
+}
+
+/// White space, or another octet that is as rare and is found at the same time.
+fn is_space(octet: u8) -> bool {
+    octet <= b' '
 }
 
 fn is_blank(octet: u8) -> bool {
