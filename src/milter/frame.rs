@@ -24,8 +24,9 @@ const IDLE_ROOM: usize = 512;
 /// Room for what comes within one: MTAs write header fields by 4 KiB.
 const BUSY_ROOM: usize = 8 << 10;
 /// Room for the rest of a frame that has begun, however long it is to be. Hundreds
-/// of connections may have as much at once.
-const FRAME_ROOM: usize = 32 << 10;
+/// of connections may have as much at once. A piece of a body, of 64 KiB with its
+/// frame, comes in two parts and not in two and a rest.
+const FRAME_ROOM: usize = (32 << 10) + 8;
 
 /// One frame, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
