@@ -65,7 +65,7 @@ const PLAIN: Scenario = Scenario {
     recipient: "<b@contoso.com>",
     size: 4096,
     ends: Stage::EndOfMessage,
-    budget: 145,
+    budget: 113,
 };
 
 const SCENARIOS: [Scenario; 5] = [
@@ -73,27 +73,27 @@ const SCENARIOS: [Scenario; 5] = [
         name: "an_ipv4_client",
         client: "192.0.2.1:25",
         ends: Stage::Connect,
-        budget: 33,
+        budget: 27,
         ..PLAIN
     },
     Scenario {
         name: "a_recipient_that_has_not_opted_in",
         recipient: "<b@fabrikam.com>",
         ends: Stage::Rcpt,
-        budget: 120,
+        budget: 90,
         ..PLAIN
     },
     PLAIN,
     Scenario {
         name: "four_megabytes_with_an_spf_pass",
         size: 4 << 20,
-        budget: 155,
+        budget: 117,
         ..PLAIN
     },
     Scenario {
         name: "a_message_that_needs_its_signature",
         sender: "<a@bad.example>",
-        budget: 750,
+        budget: 670,
         ..PLAIN
     },
 ];
