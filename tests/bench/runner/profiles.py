@@ -20,7 +20,7 @@ USER = [
     ("sixgate: the rest", r"sixgate"),
     ("hickory", r"hickory"),
     ("tokio", r"tokio|mio::"),
-    ("allocator", r"\b(malloc|calloc|realloc|cfree|_int_\w+|unlink_chunk)|libc_calloc|malloc_|RawVec"),
+    ("allocator", r"\b_?mi_|\b(malloc|calloc|realloc|cfree|_int_\w+|unlink_chunk)|libc_calloc|malloc_|RawVec"),
     ("copying and comparing memory", r"__mem|memcpy|memchr"),
     ("formatting and strings", r"core::fmt|alloc::fmt|fmt::Write|core::str|tracing"),
 ]
