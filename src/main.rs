@@ -6,7 +6,7 @@ use mimalloc::MiMalloc;
 use sixgate::{cli::Cli, commands, exit::Exit};
 use std::process::ExitCode;
 
-/// A message is some 150 small allocations, and glibc's take twice as long.
+/// A message is more than a hundred small allocations, and glibc's take twice as long.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -305,9 +305,22 @@ fn macros_as_large_as_a_frame_take_bounded_memory() {
         .flat_map(|n| format!("{n:05x}\0v\0").into_bytes())
         .collect();
     let one = [b"name\0".as_slice(), &[b'v'; FRAME - 16], b"\0"].concat();
+    let names = [
+        "j",
+        "i",
+        "{tls_version}",
+        "{verify}",
+        "{cert_subject}",
+        "{auth_authen}",
+    ];
+    let longest = "v".repeat(4096);
+    let wanted = names
+        .map(|name| format!("{name}\0{longest}\0"))
+        .concat()
+        .into_bytes();
     for _ in 0..3 {
         for stage in *b"CHMRTNE" {
-            for data in [&one, &small] {
+            for data in [&one, &small, &wanted] {
                 let data = [&[stage], &data[..data.len().min(FRAME - 2)]].concat();
                 mta.send_octets(&honest(b'D', &data));
             }
@@ -505,6 +518,11 @@ fn who_does_not_read_replies_is_closed_and_told() {
         .wait_for(&["closed", "limits.idle_timeout"]);
     world.assert_serves();
     world.assert_peak_below(16);
+}
+
+#[test]
+fn no_memory_is_spent_on_huge_pages() {
+    assert!(!World::new("").daemon.may_have_huge_pages());
 }
 
 #[test]

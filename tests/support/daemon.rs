@@ -163,14 +163,17 @@ impl Daemon {
         self.status("VmRSS:")
     }
 
+    /// Whether the system may give it huge pages unasked.
+    pub fn may_have_huge_pages(&self) -> bool {
+        self.status("THP_enabled:") != 0
+    }
+
     fn status(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("the program runs");
         let value = status.lines().find_map(|line| line.strip_prefix(key));
         let number = value.and_then(|text| text.split_whitespace().next());
-        number
-            .and_then(|n| n.parse().ok())
-            .expect("a number of KiB")
+        number.and_then(|n| n.parse().ok()).expect("a number")
     }
 
     /// Sends a signal.
