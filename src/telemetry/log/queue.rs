@@ -71,11 +71,14 @@ impl Queue {
     /// Never waits.
     pub(super) fn push(&self, line: String) {
         let length = line.len();
-        if self.waiting.enter(length) && self.sender.send(Item::Line(line)).is_ok() {
-            return;
+        if !self.waiting.enter(length) {
+            return self.waiting.lost();
         }
-        self.waiting.leave(1, length);
-        self.waiting.lost();
+        // There is no thread.
+        if self.sender.send(Item::Line(line)).is_err() {
+            self.waiting.leave(1, length);
+            self.waiting.lost();
+        }
     }
 
     /// Waits until everything is written, but not for ever.
@@ -88,12 +91,16 @@ impl Queue {
 }
 
 impl Waiting {
-    /// A line comes, and may wait if this says so. Whether or not it may, it is to
-    /// leave.
+    /// Whether there is room for a line of so many octets, which it takes then until
+    /// it leaves.
     fn enter(&self, length: usize) -> bool {
         let lines = self.lines.fetch_add(1, Ordering::Relaxed);
         let octets = self.octets.fetch_add(length, Ordering::Relaxed);
-        lines < MAX_LINES && octets + length <= MAX_OCTETS
+        let has_room = lines < MAX_LINES && octets + length <= MAX_OCTETS;
+        if !has_room {
+            self.leave(1, length);
+        }
+        has_room
     }
 
     fn leave(&self, lines: usize, octets: usize) {
@@ -191,6 +198,34 @@ impl Batch {
                 self.lines += 1;
             }
             Item::Flush(done) => self.flush = Some(done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether one more line of `length` octets may wait, and no second one.
+    fn has_room_for_one(waiting: &Waiting, length: usize) -> bool {
+        waiting.enter(length) && !waiting.enter(length)
+    }
+
+    #[test]
+    fn lines_wait_up_to_the_bounds_and_make_room_when_they_leave() {
+        for (lines, length) in [(MAX_LINES, 1), (8, MAX_OCTETS / 8)] {
+            let waiting = Waiting::default();
+            for _ in 1..lines {
+                assert!(waiting.enter(length));
+            }
+            assert!(has_room_for_one(&waiting, length));
+            for _ in 0..3 {
+                waiting.leave(1, length);
+                assert!(has_room_for_one(&waiting, length));
+            }
+            waiting.leave(lines, lines * length);
+            assert_eq!(waiting.lines.into_inner(), 0);
+            assert_eq!(waiting.octets.into_inner(), 0);
         }
     }
 }
