@@ -24,9 +24,9 @@ const IDLE_ROOM: usize = 512;
 /// Room for what comes within one: MTAs write header fields by 4 KiB.
 const BUSY_ROOM: usize = 8 << 10;
 /// Room for the rest of a frame that has begun, however long it is to be. Hundreds
-/// of connections may have as much at once. A piece of a body, of 64 KiB with its
-/// frame, comes in two parts and not in two and a rest.
-const FRAME_ROOM: usize = (32 << 10) + 8;
+/// of connections may have as much at once. A piece of a body is 64 KiB, and with the
+/// macros that Postfix sends before it, it still comes in two parts.
+const FRAME_ROOM: usize = (32 << 10) + 64;
 
 /// One frame, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +200,23 @@ mod tests {
                 assert_eq!(seen[3].1, data);
                 assert!(matches!(closed, Closed::Gone));
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_piece_of_a_body_with_macros_before_it_comes_in_two_parts() {
+        let macros = b"\0\0\0\x10DBi\x004F9D195432C\0";
+        let piece = [macros, b"\0\x01\0\0B".as_slice(), &[b'x'; 65_535]].concat();
+        let mut frames = Frames::default();
+        // The first one finds the room that a header needs.
+        for want in [3, 2, 2] {
+            let (mut sent, mut fills) = (piece.as_slice(), 0);
+            while !sent.is_empty() {
+                frames.fill(&mut sent, false).await.unwrap();
+                while frames.next().unwrap().is_some() {}
+                fills += 1;
+            }
+            assert_eq!(fills, want);
         }
     }
 
