@@ -34,6 +34,9 @@ pub(super) const ASKED_FOR: [(MacroStage, &[&str]); 6] = [
 /// The longest value that is kept, in octets. A longer one counts as none.
 const MAX_VALUE: usize = 4096;
 
+// Lengths are kept in two octets; names are ours.
+const _: () = assert!(MAX_VALUE <= u16::MAX as usize);
+
 /// Room for the names and values of a stage, in octets.
 const USUAL_PAIRS: usize = 128;
 
@@ -136,8 +139,8 @@ impl Stage {
         }
     }
 
-    /// What is kept is short, so that its length is two octets.
     fn keep(&mut self, name: &[u8], value: &[u8]) {
+        self.pairs.reserve_exact(4 + name.len() + value.len());
         for string in [name, value] {
             self.pairs
                 .extend_from_slice(&(string.len() as u16).to_be_bytes());
