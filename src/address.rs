@@ -340,9 +340,8 @@ fn strip_path(argument: &str) -> String {
 fn usual_path(argument: &str) -> Option<&str> {
     let inner = argument.strip_prefix('<').and_then(|a| a.strip_suffix('>'));
     let address = inner.unwrap_or(argument);
-    let is_usual = |c: u8| {
-        c.is_ascii_graphic() && !matches!(c, b'"' | b'(' | b')' | b':' | b'<' | b'>' | b'\\')
-    };
+    let is_usual =
+        |c: u8| c.is_ascii_graphic() && !matches!(c, b'"' | b'(' | b':' | b'<' | b'>' | b'\\');
     address.bytes().all(is_usual).then_some(address)
 }
 
@@ -492,7 +491,9 @@ mod tests {
 
     #[test]
     fn what_is_usual_is_read_as_all_else_is() {
-        const PARTS: [&str; 11] = ["", "a", "@", "<", ">", ".", " ", "\"", "\\", ":", "("];
+        const PARTS: [&str; 15] = [
+            "", "a", "@", "<", ">", ".", " ", "\t", "\u{a0}", "\"", "\\", ":", ";", "(", ")",
+        ];
         for number in 0..PARTS.len().pow(5) {
             let part = |place| PARTS[number / PARTS.len().pow(place) % PARTS.len()];
             let text: String = (0..5).map(part).collect();
