@@ -263,7 +263,12 @@ fn first_change(block: &[u8; BLOCK + 2]) -> Option<usize> {
     for (n, change) in changes.iter_mut().enumerate() {
         *change = is_changed(block[n], block[n + 1], block[n + 2]).into();
     }
-    let (words, _) = changes.as_chunks();
+    first_one(&changes)
+}
+
+/// The first octet that is not zero, found eight at a time.
+fn first_one(octets: &[u8; BLOCK]) -> Option<usize> {
+    let (words, _) = octets.as_chunks();
     let words = words.iter().map(|word| u64::from_le_bytes(*word));
     let (place, word) = words.enumerate().find(|(_, word)| *word != 0)?;
     Some(8 * place + word.trailing_zeros() as usize / 8)
@@ -281,7 +286,8 @@ fn may_be_changed(octet: u8, next: u8) -> bool {
     (octet == b'\t') | (octet == b'\r') | (octet == b' ') & is_space(next)
 }
 
-/// White space, or another octet that is as rare and is found at the same time.
+/// White space, or another octet that is as rare and is found at the same time: to
+/// stop too often costs time and no more.
 fn is_space(octet: u8) -> bool {
     octet <= b' '
 }
