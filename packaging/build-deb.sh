@@ -26,6 +26,8 @@ stage=$out/build
 arch=$(dpkg --print-architecture)
 auditable_version=0.7.7
 auditable=$target/tools/cargo-auditable-$auditable_version
+# mimalloc tells when it was compiled.
+undated='-Wno-builtin-macro-redefined -D__DATE__="" -D__TIME__=""'
 # It would stand in for RUSTFLAGS.
 unset CARGO_ENCODED_RUSTFLAGS
 
@@ -60,7 +62,7 @@ build_program() {
     # would be the folder's: cargo hashes it into the names of the program's parts,
     # and these are linked in the order of their names.
     RUSTFLAGS="--remap-path-prefix=$root=/sixgate --remap-path-prefix=$cargo_home=/cargo" \
-        CFLAGS="-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$target=/target" \
+        CFLAGS="-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$target=/target $undated" \
         PATH="$auditable/bin:$PATH" \
         RUSTC_WORKSPACE_WRAPPER=cargo-auditable \
         CARGO_AUDITABLE_ORIG_ARGS='{"offline":false,"locked":true,"frozen":false,"config":[]}' \
