@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -144,18 +144,28 @@ fn holders(package: &Value) -> Vec<String> {
     holders.into_iter().collect()
 }
 
+/// Also in the folders of what a crate has from others.
 fn named_in_files(folder: &Path) -> BTreeSet<String> {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = files.filter(|file| {
-        let name = file.file_name().to_string_lossy().to_uppercase();
+    let files = files_below(folder).into_iter().filter(|file| {
+        let name = file.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().to_uppercase();
         ["LICEN", "COPY", "NOTICE"]
             .iter()
             .any(|start| name.starts_with(start))
     });
-    let texts = files.filter_map(|file| fs::read(file.path()).ok());
+    let texts = files.filter_map(|file| fs::read(file).ok());
     texts
         .flat_map(|text| named_in(&String::from_utf8_lossy(&text)))
         .collect()
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.flat_map(|entry| match entry.path() {
+        folder if folder.is_dir() => files_below(&folder),
+        file => vec![file],
+    });
+    files.collect()
 }
 
 fn named_in(text: &str) -> Vec<String> {
@@ -169,6 +179,8 @@ fn named_in(text: &str) -> Vec<String> {
         let rest = ["(c)", "(C)", "\u{a9}"]
             .iter()
             .fold(rest, |rest, sign| rest.trim_start_matches(sign));
+        // Where to look for more names nobody, and may go on in the next line.
+        let rest = rest.split_once("(see").map_or(rest, |(names, _)| names);
         let rest = rest.trim();
         // What is not filled in, and sentences about copyright, name nobody.
         let names = rest.starts_with(|c: char| c.is_ascii_digit()) || line.contains("(c)");
