@@ -19,12 +19,23 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
 /// The bits of the next four digits, or of as many as there are, and their number.
 fn next_group(rest: &mut &[u8]) -> Option<(u32, usize)> {
     // Most groups have no white space in them.
-    if let Some((group, after)) = rest.split_first_chunk()
-        && let Some(bits) = bits_of(group)
-    {
-        *rest = after;
-        return Some((bits, 4));
+    match whole_group(rest) {
+        Some(bits) => Some((bits, 4)),
+        None => scattered_group(rest),
     }
+}
+
+fn whole_group(rest: &mut &[u8]) -> Option<u32> {
+    let (group, after) = rest.split_first_chunk::<4>()?;
+    let bits = group.iter().try_fold(0, |bits, &octet| {
+        let value = VALUES[usize::from(octet)]?;
+        Some(bits << 6 | u32::from(value))
+    })?;
+    *rest = after;
+    Some(bits)
+}
+
+fn scattered_group(rest: &mut &[u8]) -> Option<(u32, usize)> {
     let (mut bits, mut digits) = (0, 0);
     while digits < 4
         && let Some((&octet, after)) = rest.split_first()
@@ -37,13 +48,6 @@ fn next_group(rest: &mut &[u8]) -> Option<(u32, usize)> {
         }
     }
     Some((bits, digits))
-}
-
-fn bits_of(group: &[u8; 4]) -> Option<u32> {
-    group.iter().try_fold(0, |bits, &octet| {
-        let value = VALUES[usize::from(octet)]?;
-        Some(bits << 6 | u32::from(value))
-    })
 }
 
 /// Two or three digits make one or two octets; one alone is not enough for any.
