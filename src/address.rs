@@ -402,6 +402,7 @@ fn in_brackets(plain: &str) -> &str {
 
 /// Splits at the last `@` that no quoted string hides.
 fn split_at_domain(address: &str) -> Option<(&str, &str)> {
+    // Almost no address has what could hide one.
     if memchr::memchr2(b'"', b'\\', address.as_bytes()).is_none() {
         return address.rsplit_once('@');
     }

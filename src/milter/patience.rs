@@ -25,7 +25,7 @@ impl Patience {
         }
     }
 
-    /// Begins to wait anew.
+    /// Begins to wait anew: the limit holds from the next wait on.
     pub(super) fn renew(&mut self) {
         self.deadline = None;
     }
