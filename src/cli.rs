@@ -1,7 +1,7 @@
 //! The command line. Help, completions and the manual page are made of this,
 //! so that each is written once.
 
-use crate::report::when;
+use crate::logs::when;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{Timestamp, Zoned};
 use std::{net::IpAddr, path::PathBuf};

@@ -4,6 +4,7 @@ mod check_config;
 mod doctor;
 mod exchangers;
 mod explain;
+mod logs;
 mod opt_in;
 mod report;
 mod serve;

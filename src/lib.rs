@@ -12,6 +12,7 @@ pub mod config;
 pub mod dkim;
 pub mod dns;
 pub mod exit;
+pub mod logs;
 pub mod milter;
 pub mod monitor;
 pub mod opt_in;

@@ -1,6 +1,6 @@
 //! How many decisions of each kind.
 
-use super::decision::{Action, Decision};
+use crate::logs::{Action, Decision};
 use crate::policy::Rule;
 use serde::Serialize;
 

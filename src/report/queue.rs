@@ -1,7 +1,7 @@
 //! The MTA's mails that came in over IPv4, by queue id: who began them, until
 //! it is told who gets them.
 
-use super::returns::Sender;
+use super::retries::Sender;
 use crate::recent::Recent;
 use std::{collections::hash_map::RandomState, hash::BuildHasher};
 

@@ -3,11 +3,11 @@
 
 use super::{
     counts::Counts,
-    returns::{Fate, Mails},
+    retries::Mails,
     tally::{Tally, is_not_checked},
-    tops::{Top, Tops},
+    top_k::{Top, TopK},
 };
-use crate::policy::Rule;
+use crate::{logs::Fate, policy::Rule};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::net::Ipv6Addr;
@@ -308,7 +308,7 @@ fn rules(tally: &Tally) -> Vec<RuleCounts> {
         .collect()
 }
 
-fn named(tops: &Tops<String, Counts>, top: usize, weight: fn(&Counts) -> u64) -> Vec<Named> {
+fn named(tops: &TopK<String, Counts>, top: usize, weight: fn(&Counts) -> u64) -> Vec<Named> {
     let named = |top: Top<String, Counts>| Named {
         name: top.key,
         counts: top.value,
@@ -334,7 +334,7 @@ pub(super) fn network(prefix: u64) -> String {
     format!("{}/64", Ipv6Addr::from_bits(u128::from(prefix) << 64))
 }
 
-fn causes(tops: &Tops<String, u64>, top: usize, check: &str) -> Vec<Cause> {
+fn causes(tops: &TopK<String, u64>, top: usize, check: &str) -> Vec<Cause> {
     (tops.top(top, |count| *count).into_iter())
         .map(|top| {
             let (check, name) = top.key.split_once(' ').unwrap_or((check, &top.key));
@@ -383,7 +383,7 @@ fn fates_of(rule: &'static str, fates: &[u64; Fate::ALL.len()]) -> Fates {
     }
 }
 
-fn returned(tops: &Tops<String, Mails>, top: usize) -> Vec<Returned> {
+fn returned(tops: &TopK<String, Mails>, top: usize) -> Vec<Returned> {
     (tops.top(top, |mails| mails.mails).into_iter())
         .map(|top| Returned {
             name: top.key,

@@ -1,19 +1,21 @@
 //! Counts what the lines of logs say, in the order in which they are given.
 
 use super::{
-    Log, Summary,
-    arrival::{self, Arrival},
+    Summary,
     counts::Counts,
-    decision::{Action, Decision, comparable_domain, domain_of},
-    escape::escape,
-    journal::Record,
-    log_line::Said,
     queue::{Mail, Queue},
-    returns::Returns,
+    retries::Returns,
     summary::{self, Failures},
-    tops::Tops,
+    top_k::TopK,
 };
-use crate::policy::Rule;
+use crate::{
+    logs::{
+        Action, Content, Decision, Entry, Log, MtaEvent, MtaLine, Window,
+        decision::raw_domain,
+        mta_line::{self, Delivery},
+    },
+    policy::Rule,
+};
 use std::collections::BTreeMap;
 
 /// How many keys each list counts before it has to forget the rarest.
@@ -24,25 +26,6 @@ const HOURS: usize = 20_000;
 
 /// No MTA waits for years.
 const LONGEST_WAIT: u64 = 1 << 40;
-
-/// From when until when, in seconds since 1970. The default is all time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Window {
-    /// The first second; the default is the beginning.
-    pub since: Option<i64>,
-    /// The first second that is not in it; the default is the end.
-    pub until: Option<i64>,
-}
-
-impl Window {
-    fn is_whole(&self) -> bool {
-        self.since.is_none() && self.until.is_none()
-    }
-
-    fn contains(&self, time: i64) -> bool {
-        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
-    }
-}
 
 /// What a /64 network did.
 #[derive(Clone, Debug, Default)]
@@ -75,15 +58,15 @@ pub struct Tally {
     pub(super) not_checked: u64,
     /// The last row is for rules that this version does not know.
     pub(super) rules: [Counts; Rule::ALL.len() + 1],
-    pub(super) recipients: Tops<String, Counts>,
-    pub(super) senders: Tops<String, Counts>,
-    pub(super) clients: Tops<u64, ClientSums>,
-    pub(super) not_opted_in: Tops<String, u64>,
+    pub(super) recipients: TopK<String, Counts>,
+    pub(super) senders: TopK<String, Counts>,
+    pub(super) clients: TopK<u64, ClientSums>,
+    pub(super) not_opted_in: TopK<String, u64>,
     /// By check and what was looked up, separated by a space.
-    pub(super) causes: Tops<String, u64>,
+    pub(super) causes: TopK<String, u64>,
     pub(super) failures: Failures,
-    pub(super) observed_recipients: Tops<String, Counts>,
-    pub(super) observed_senders: Tops<String, Counts>,
+    pub(super) observed_recipients: TopK<String, Counts>,
+    pub(super) observed_senders: TopK<String, Counts>,
     pub(super) hours: BTreeMap<i64, Counts>,
     pub(super) waits: Waits,
     pub(super) returns: Returns,
@@ -104,14 +87,14 @@ impl Tally {
             totals: Counts::default(),
             not_checked: 0,
             rules: Default::default(),
-            recipients: Tops::new(KEYS),
-            senders: Tops::new(KEYS),
-            clients: Tops::new(KEYS),
-            not_opted_in: Tops::new(KEYS),
-            causes: Tops::new(KEYS),
+            recipients: TopK::new(KEYS),
+            senders: TopK::new(KEYS),
+            clients: TopK::new(KEYS),
+            not_opted_in: TopK::new(KEYS),
+            causes: TopK::new(KEYS),
             failures: Failures::default(),
-            observed_recipients: Tops::new(KEYS),
-            observed_senders: Tops::new(KEYS),
+            observed_recipients: TopK::new(KEYS),
+            observed_senders: TopK::new(KEYS),
             hours: BTreeMap::new(),
             waits: Waits::default(),
             returns: Returns::default(),
@@ -122,16 +105,7 @@ impl Tally {
     /// Counts the lines of a piece of a log. A piece ends where a line ends.
     pub fn add(&mut self, log: &mut Log, piece: &[u8]) {
         self.octets += piece.len() as u64;
-        let mut begin = 0;
-        for end in memchr::memchr_iter(b'\n', piece).chain([piece.len()]) {
-            if let Some(line) = piece.get(begin..end)
-                && !line.is_empty()
-            {
-                self.lines += 1;
-                self.line(log, line.strip_suffix(b"\r").unwrap_or(line));
-            }
-            begin = end + 1;
-        }
+        self.lines += log.for_each(piece, |entry| self.entry(&entry));
     }
 
     /// Everything counted, each list cut to its first `top`.
@@ -142,35 +116,11 @@ impl Tally {
         Summary::new(&self, top)
     }
 
-    fn line(&mut self, log: &mut Log, line: &[u8]) {
-        if !line.starts_with(b"{") {
-            if let Some(line) = log.read(line) {
-                self.said(log, line.time, line.said);
-            }
-        } else if let Some(record) = Record::parse(line) {
-            let time = log.at(record.time());
-            if let Some(said) = Said::by(record.identifier.as_bytes(), record.message.as_bytes()) {
-                self.said(log, time, said);
-            }
-        } else {
-            let time = log.at(None);
-            self.said(log, time, Said::BySixgate(line));
-        }
-    }
-
-    fn said(&mut self, log: &mut Log, time: Option<i64>, said: Said<'_>) {
-        match said {
-            Said::BySixgate(text) => {
-                if let Some(decision) = Decision::parse(text) {
-                    let time = log.at(decision.time.or(time));
-                    self.decision(&decision, time);
-                }
-            }
-            Said::ByMta(text) => {
-                if let (Some(arrival), Some(time)) = (Arrival::parse(text), time) {
-                    self.arrival(&arrival, time);
-                }
-            }
+    fn entry(&mut self, entry: &Entry<'_>) {
+        match (&entry.content, entry.time) {
+            (Content::Decision(decision), time) => self.decision(decision, time),
+            (Content::Mta(line), Some(time)) => self.mta_line(line, time),
+            (Content::Mta(_), None) => {}
         }
     }
 
@@ -286,26 +236,38 @@ impl Tally {
         }
     }
 
-    fn arrival(&mut self, arrival: &Arrival<'_>, time: i64) {
-        if !self.window.contains(time) {
+    /// Only how a message came in over IPv4 matters, to mark a sender as having
+    /// come back.
+    fn mta_line(&mut self, line: &MtaLine<'_>, time: i64) {
+        let queue_id = line.queue_id;
+        let comes_over_ipv4 = match &line.event {
+            MtaEvent::Client(peer) | MtaEvent::Received { peer, .. } => peer.is_ipv4_sender(),
+            MtaEvent::Refused {
+                by_milter, peer, ..
+            } => !by_milter && peer.is_ipv4_sender(),
+            MtaEvent::Sender { .. } | MtaEvent::Expired { .. } | MtaEvent::Delivery(_) => true,
+            MtaEvent::MessageId(_) => false,
+        };
+        if !comes_over_ipv4 || !self.window.contains(time) {
             return;
         }
         self.saw(time);
         self.mta_lines += 1;
-        match *arrival {
-            Arrival::Client { queue_id } => self.begin(queue_id, time, None),
-            Arrival::ClientAndSender { queue_id, from } => self.begin(queue_id, time, Some(from)),
-            Arrival::Sender { queue_id, from } => {
+        match line.event {
+            MtaEvent::Client(_) => self.begin(queue_id, time, None),
+            MtaEvent::Received { from, .. } => self.begin(queue_id, time, Some(from)),
+            MtaEvent::Sender { from } | MtaEvent::Expired { from } => {
                 (self.queue).name(queue_id, || self.returns.raw_sender(from));
             }
-            Arrival::Recipients { queue_id, to } => self.recipients_of(queue_id, to),
-            Arrival::Refused { from, to } => {
+            MtaEvent::Delivery(delivery) => self.recipients_of(queue_id, delivery),
+            MtaEvent::Refused { from, to, .. } => {
                 let sender = self.returns.raw_sender(from);
-                for address in arrival::recipients(to) {
+                for address in mta_line::recipients(to) {
                     let domain = raw_domain(address);
                     self.returns.refused_over_ipv4(sender, &domain, time);
                 }
             }
+            MtaEvent::MessageId(_) => {}
         }
     }
 
@@ -314,7 +276,7 @@ impl Tally {
         self.queue.begin(queue_id, Mail { arrived, sender });
     }
 
-    fn recipients_of(&mut self, queue_id: &[u8], to: &[u8]) {
+    fn recipients_of(&mut self, queue_id: &[u8], delivery: Delivery<'_>) {
         let Some(Mail {
             arrived,
             sender: Some(sender),
@@ -322,7 +284,7 @@ impl Tally {
         else {
             return;
         };
-        for address in arrival::recipients(to) {
+        for address in delivery.recipients() {
             let domain = raw_domain(address);
             self.returns.arrived_over_ipv4(sender, &domain, arrived);
         }
@@ -352,12 +314,6 @@ pub(super) fn is_not_checked(rule: Option<Rule>) -> bool {
         )
         | None => false,
     }
-}
-
-/// The domain of an address as an MTA logs it.
-fn raw_domain(address: &[u8]) -> String {
-    let address = String::from_utf8_lossy(address);
-    comparable_domain(&escape(domain_of(&address))).into_owned()
 }
 
 impl Default for Waits {

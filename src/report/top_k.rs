@@ -9,7 +9,7 @@ use std::{borrow::Borrow, collections::HashMap, hash::Hash};
 
 /// Values by key, of those keys that come most often.
 #[derive(Debug)]
-pub(super) struct Tops<K, V> {
+pub(super) struct TopK<K, V> {
     entries: HashMap<K, Entry<V>>,
     capacity: usize,
     /// What was taken off so far.
@@ -32,7 +32,7 @@ pub(super) struct Top<K, V> {
     pub(super) missed: u64,
 }
 
-impl<K: Hash + Eq + Ord + Clone, V: Default + Clone> Tops<K, V> {
+impl<K: Hash + Eq + Ord + Clone, V: Default + Clone> TopK<K, V> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             entries: HashMap::new(),
@@ -103,8 +103,8 @@ impl<K: Hash + Eq + Ord + Clone, V: Default + Clone> Tops<K, V> {
 mod tests {
     use super::*;
 
-    fn count(keys: impl IntoIterator<Item = String>, capacity: usize) -> Tops<String, u64> {
-        let mut tops = Tops::new(capacity);
+    fn count(keys: impl IntoIterator<Item = String>, capacity: usize) -> TopK<String, u64> {
+        let mut tops = TopK::new(capacity);
         for key in keys {
             tops.count(key.as_str(), |n| *n += 1);
         }

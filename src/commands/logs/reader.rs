@@ -1,7 +1,7 @@
-//! Reads logs in a thread of its own, in pieces of whole lines.
+//! The thread that reads logs, in pieces of whole lines.
 
 use super::input::Input;
-use crate::report::Log;
+use crate::logs::Log;
 use std::{
     io::{self, Read},
     sync::{

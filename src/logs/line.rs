@@ -1,6 +1,6 @@
-//! A line of a log taken apart: when, who said it, and what.
+//! Splits a log line into time, program and text.
 //!
-//! Who said it is read from the head that the log daemon wrote, never from the
+//! The program is read from the head that the log daemon wrote, never from the
 //! text: what a peer got into another program's line stays that program's.
 
 use super::{decision, journal::Record, timestamp::Timestamps};
@@ -41,16 +41,16 @@ impl Log {
         }
     }
 
-    /// Takes a line apart; `None` if no program of interest said it.
+    /// Splits a line; `None` if no program of interest wrote it.
     pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<LogLine<'a>> {
-        let (time, said) = match self.timestamps.read(line) {
+        let (time, origin) = match self.timestamps.read(line) {
             Some((time, rest)) => (Some(time), after_time(rest)?),
             None => (None, without_head(line)?),
         };
         self.last = time.or(self.last);
         Some(LogLine {
             time: self.last,
-            said,
+            origin,
         })
     }
 
@@ -66,38 +66,38 @@ impl Log {
 pub(super) struct LogLine<'a> {
     /// Seconds since 1970, if this line or one before it has a time.
     pub(super) time: Option<i64>,
-    pub(super) said: Said<'a>,
+    pub(super) origin: Origin<'a>,
 }
 
-/// Who said it, and what.
+/// The program that wrote a line, with the text that it wrote.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said<'a> {
-    BySixgate(&'a [u8]),
+pub(super) enum Origin<'a> {
+    Sixgate(&'a [u8]),
     /// Postfix or Sendmail.
-    ByMta(&'a [u8]),
+    Mta(&'a [u8]),
 }
 
-impl<'a> Said<'a> {
+impl<'a> Origin<'a> {
     /// `None` for any other program.
-    pub(super) fn by(tag: &[u8], text: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(tag: &[u8], text: &'a [u8]) -> Option<Self> {
         match tag {
-            b"sixgate" => Some(Self::BySixgate(without_level(text))),
-            tag if is_mta(tag) => Some(Self::ByMta(text)),
+            b"sixgate" => Some(Self::Sixgate(without_level(text))),
+            tag if is_mta(tag) => Some(Self::Mta(text)),
             _ => None,
         }
     }
 }
 
 /// Standard error has a level where syslog has host and tag.
-fn after_time(rest: &[u8]) -> Option<Said<'_>> {
+fn after_time(rest: &[u8]) -> Option<Origin<'_>> {
     match strip_level(rest) {
-        Some(text) => Some(Said::BySixgate(text)),
+        Some(text) => Some(Origin::Sixgate(text)),
         None => after_host(rest),
     }
 }
 
 /// ` host tag[pid]: text`
-fn after_host(rest: &[u8]) -> Option<Said<'_>> {
+fn after_host(rest: &[u8]) -> Option<Origin<'_>> {
     let rest = rest.strip_prefix(b" ")?;
     let tag = &rest[memchr::memchr(b' ', rest)? + 1..];
     let end = memchr::memchr3(b'[', b':', b' ', tag)?;
@@ -106,16 +106,16 @@ fn after_host(rest: &[u8]) -> Option<Said<'_>> {
         [b'[', ..] => &rest[memchr::memchr(b']', rest)? + 1..],
         rest => rest,
     };
-    Said::by(tag, rest.strip_prefix(b": ")?)
+    Origin::of(tag, rest.strip_prefix(b": ")?)
 }
 
 /// What `journalctl -o cat` or a standard error without times shows. Log
 /// daemons put a head before every line, so this is no line of another program.
-fn without_head(line: &[u8]) -> Option<Said<'_>> {
+fn without_head(line: &[u8]) -> Option<Origin<'_>> {
     let text = without_level(line);
     let queue_id = &text[..memchr::memchr(b':', text)?];
     let is_bare = !queue_id.is_empty() && queue_id.iter().all(u8::is_ascii_alphanumeric);
-    is_bare.then_some(Said::BySixgate(text))
+    is_bare.then_some(Origin::Sixgate(text))
 }
 
 /// The programs of Postfix that say who sent what to whom, under any
@@ -125,6 +125,7 @@ fn is_mta(tag: &[u8]) -> bool {
         Some(slash) => matches!(
             &tag[slash + 1..],
             b"smtpd"
+                | b"cleanup"
                 | b"qmgr"
                 | b"oqmgr"
                 | b"local"
@@ -215,7 +216,7 @@ mod tests {
         for (line, by_sixgate) in table {
             let read = Log::new(TimeZone::UTC, written)
                 .read(line.as_bytes())
-                .map(|line| line.said == Said::BySixgate(decision.as_bytes()));
+                .map(|line| line.origin == Origin::Sixgate(decision.as_bytes()));
             assert_eq!(read, by_sixgate, "{line}");
         }
     }

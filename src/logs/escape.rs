@@ -9,13 +9,13 @@ use std::{borrow::Cow, fmt::Write};
 
 /// A value as a peer chose it, in the form of the text decision line: what is
 /// not printable ASCII, and what delimits fields, as `\xHH` per octet.
-pub(super) fn escape(raw: &str) -> Cow<'_, str> {
+pub(crate) fn escape(raw: &str) -> Cow<'_, str> {
     escape_where(raw, |octet| !Style::Field.keeps(octet))
 }
 
 /// A value that was escaped when it was written. A log that something else
 /// wrote may hold anything, so what is not printable is still escaped.
-pub(super) fn printable(escaped: &str) -> Cow<'_, str> {
+pub(crate) fn printable(escaped: &str) -> Cow<'_, str> {
     escape_where(escaped, |octet| !octet.is_ascii_graphic())
 }
 
@@ -35,7 +35,7 @@ fn escape_where(text: &str, needs_escape: impl Fn(u8) -> bool) -> Cow<'_, str> {
 }
 
 /// What was there before it was escaped, if it was UTF-8.
-pub(super) fn unescape(escaped: &str) -> Option<String> {
+pub(crate) fn unescape(escaped: &str) -> Option<String> {
     let mut octets = Vec::with_capacity(escaped.len());
     let mut pieces = escaped.split("\\x");
     octets.extend_from_slice(pieces.next()?.as_bytes());

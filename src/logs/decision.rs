@@ -15,7 +15,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// Let through.
     Accept,
     /// 4xx.
@@ -27,32 +27,32 @@ pub(super) enum Action {
 /// What a decision line says, as far as it is summed up. Every text is printable
 /// ASCII without spaces.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Decision<'a> {
+pub(crate) struct Decision<'a> {
     /// Seconds since 1970, where the line has a time of its own.
-    pub(super) time: Option<i64>,
-    pub(super) action: Action,
+    pub(crate) time: Option<i64>,
+    pub(crate) action: Action,
     /// False for a refusal in observe mode.
-    pub(super) carried_out: bool,
+    pub(crate) carried_out: bool,
     /// `None` for a rule that this version does not know.
-    pub(super) rule: Option<Rule>,
+    pub(crate) rule: Option<Rule>,
     /// Empty if the line has none.
-    pub(super) client_name: Cow<'a, str>,
-    pub(super) client: Option<IpAddr>,
+    pub(crate) client_name: Cow<'a, str>,
+    pub(crate) client: Option<IpAddr>,
     /// Empty for the null reverse-path.
-    pub(super) from: Cow<'a, str>,
+    pub(crate) from: Cow<'a, str>,
     /// The recipients' domains, separated by commas.
-    pub(super) domains: Cow<'a, str>,
+    pub(crate) domains: Cow<'a, str>,
     /// The first name that the PTR records give; empty if none is told.
-    pub(super) ptr_name: Cow<'a, str>,
-    pub(super) spf: Cow<'a, str>,
-    pub(super) dkim: Cow<'a, str>,
+    pub(crate) ptr_name: Cow<'a, str>,
+    pub(crate) spf: Cow<'a, str>,
+    pub(crate) dkim: Cow<'a, str>,
     /// Milliseconds that the MTA waited.
-    pub(super) waited: u64,
+    pub(crate) waited: u64,
 }
 
 impl<'a> Decision<'a> {
     /// Reads what sixgate said; `None` if that is no decision.
-    pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         match text {
             [b'{', ..] => Json::parse(text)?.decision(),
             _ => parse_text(std::str::from_utf8(text).ok()?),
@@ -61,14 +61,14 @@ impl<'a> Decision<'a> {
 
     /// The domains of the recipients, in the form in which domains compare
     /// equal.
-    pub(super) fn recipient_domains(&self) -> impl Iterator<Item = Cow<'_, str>> {
+    pub(crate) fn recipient_domains(&self) -> impl Iterator<Item = Cow<'_, str>> {
         (self.domains.split(','))
             .filter(|domain| !domain.is_empty() && *domain != "...")
             .map(comparable_domain)
     }
 
     /// The domain of the sender; `None` for the null reverse-path.
-    pub(super) fn sender_domain(&self) -> Option<Cow<'_, str>> {
+    pub(crate) fn sender_domain(&self) -> Option<Cow<'_, str>> {
         match self.from.is_empty() {
             true => None,
             false => Some(comparable_domain(domain_of(&self.from))),
@@ -77,7 +77,7 @@ impl<'a> Decision<'a> {
 
     /// The /64 of an IPv6 client: a site of its own as a rule, whatever host of
     /// it sends.
-    pub(super) fn network(&self) -> Option<u64> {
+    pub(crate) fn network(&self) -> Option<u64> {
         match self.client? {
             IpAddr::V6(ip) => Some((ip.to_bits() >> 64) as u64),
             IpAddr::V4(_) => None,
@@ -86,7 +86,7 @@ impl<'a> Decision<'a> {
 
     /// The name that the client's PTR records give, as far as the line tells;
     /// empty if it does not.
-    pub(super) fn client_label(&self) -> &str {
+    pub(crate) fn client_label(&self) -> &str {
         match (self.ptr_name.as_ref(), self.client_name.as_ref()) {
             ("", "unknown") => "",
             // An MTA that found no name puts the address in its place.
@@ -115,14 +115,14 @@ impl<'a> Decision<'a> {
 }
 
 /// What follows the last `@`; all of it if there is none.
-pub(super) fn domain_of(address: &str) -> &str {
+pub(crate) fn domain_of(address: &str) -> &str {
     address
         .rsplit_once('@')
         .map_or(address, |(_, domain)| domain)
 }
 
 /// In lower case, as A-labels, and no longer than a domain can be.
-pub(super) fn comparable_domain(escaped: &str) -> Cow<'_, str> {
+pub(crate) fn comparable_domain(escaped: &str) -> Cow<'_, str> {
     const LONGEST: usize = 255;
     let cut = &escaped[..escaped.len().min(LONGEST)];
     let is_plain = cut
@@ -135,6 +135,13 @@ pub(super) fn comparable_domain(escaped: &str) -> Cow<'_, str> {
         Some(domain) => Cow::Owned(domain.as_str().to_owned()),
         None => Cow::Owned(cut.to_ascii_lowercase()),
     }
+}
+
+/// The domain of an address as an MTA logs it, in the form in which domains
+/// compare equal.
+pub(crate) fn raw_domain(address: &[u8]) -> String {
+    let address = String::from_utf8_lossy(address);
+    comparable_domain(&escape(domain_of(&address))).into_owned()
 }
 
 fn rule(name: &str) -> Option<Rule> {
@@ -244,7 +251,7 @@ struct JsonSpf {
 }
 
 /// The time of a JSON line, whatever it tells.
-pub(super) fn json_time(line: &[u8]) -> Option<i64> {
+pub(crate) fn json_time(line: &[u8]) -> Option<i64> {
     #[derive(Deserialize)]
     struct Timed<'a> {
         #[serde(borrow)]

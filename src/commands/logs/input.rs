@@ -1,6 +1,6 @@
 //! Logs opened: files, gzipped or not, standard input and the journal.
 
-use crate::report::Log;
+use crate::logs::Log;
 use anyhow::Context;
 use flate2::read::MultiGzDecoder;
 use jiff::{Timestamp, tz::TimeZone};
@@ -19,7 +19,7 @@ use std::{
 const PEEK: usize = 64 * 1024;
 
 /// A log to be read.
-pub(super) struct Input {
+pub(crate) struct Input {
     /// For messages.
     pub(super) name: String,
     pub(super) reader: Box<dyn Read + Send>,

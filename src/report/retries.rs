@@ -8,8 +8,12 @@
 //! The MTA may have a log of its own, read before or after ours, so times
 //! decide what came back, not the order of lines.
 
-use super::{counts::Counts, decision::Decision, escape::escape, tops::Tops};
-use crate::{policy::Rule, recent::Recent};
+use super::{counts::Counts, top_k::TopK};
+use crate::{
+    logs::{Decision, Fate, Retries, escape::escape},
+    policy::Rule,
+    recent::Recent,
+};
 use std::{
     borrow::Cow,
     collections::{HashMap, VecDeque, hash_map::RandomState},
@@ -23,50 +27,8 @@ const CAPACITY: usize = 1 << 17;
 /// read later.
 const ARRIVALS: usize = 1 << 18;
 
-/// Postfix and Sendmail give up after five days by default.
-const GIVES_UP_AFTER: i64 = 5 * 86400;
-
-/// A mail deferred so shortly before the end of the log may still come back:
-/// Postfix retries after 4000 s at the latest by default, Sendmail mostly each
-/// hour; some wait longer.
-const MAY_COME_BACK: i64 = 4 * 3600;
-
-/// A client that tries the next MX, or the next recipient, is still at the same
-/// attempt.
-const SAME_ATTEMPT: i64 = 60;
-
 /// How many sender domains are counted for each fate.
 const DOMAINS: usize = 1 << 15;
-
-/// What became of a deferred mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// The MTA took it over IPv4.
-    Ipv4,
-    /// It came over IPv4, and a rule of the MTA's own refused it there.
-    Ipv4Refused,
-    /// It passed over IPv6 later.
-    Ipv6,
-    /// It was tried again, over IPv6 alone, and never passed: the sender is a
-    /// real mail server and its mail does not arrive.
-    Retrying,
-    /// It was never seen again.
-    Gone,
-    /// It was first deferred within the last four hours of the log.
-    Waiting,
-}
-
-impl Fate {
-    /// Every fate.
-    pub const ALL: [Self; 6] = [
-        Self::Ipv4,
-        Self::Ipv4Refused,
-        Self::Ipv6,
-        Self::Retrying,
-        Self::Gone,
-        Self::Waiting,
-    ];
-}
 
 /// A sender's address, good for comparing only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,14 +48,11 @@ pub(super) struct Mails {
 /// A mail that is being followed.
 #[derive(Debug)]
 struct Followed {
-    first: i64,
-    last: i64,
-    attempts: u32,
+    retries: Retries,
     rule: Option<Rule>,
     domain: Box<str>,
     network: Option<u64>,
     name: Box<str>,
-    refused_over_ipv4: bool,
 }
 
 #[derive(Debug)]
@@ -106,7 +65,7 @@ pub(super) struct Returns {
     hasher: RandomState,
     /// By rule, then by fate. The last row is for unknown rules.
     pub(super) fates: [[u64; Fate::ALL.len()]; Rule::ALL.len() + 1],
-    pub(super) domains: [Tops<String, Mails>; Fate::ALL.len()],
+    pub(super) domains: [TopK<String, Mails>; Fate::ALL.len()],
 }
 
 impl Default for Returns {
@@ -117,7 +76,7 @@ impl Default for Returns {
             arrivals: Recent::new(ARRIVALS),
             hasher: RandomState::new(),
             fates: Default::default(),
-            domains: std::array::from_fn(|_| Tops::new(DOMAINS)),
+            domains: std::array::from_fn(|_| TopK::new(DOMAINS)),
         }
     }
 }
@@ -161,7 +120,7 @@ impl Returns {
     pub(super) fn refused_over_ipv4(&mut self, sender: Sender, domain: &str, time: i64) {
         let key = self.key(sender, domain);
         if let Some(mail) = self.followed.get_mut(&key) {
-            mail.refused_over_ipv4 |= mail.first <= time;
+            mail.retries.refused_over_ipv4(time);
         }
     }
 
@@ -195,32 +154,28 @@ impl Returns {
         if let Some(mail) = self
             .followed
             .get_mut(&key)
-            .filter(|mail| mail.may_be_tried(time))
+            .filter(|mail| mail.retries.may_be_tried(time))
         {
-            mail.attempts += u32::from(time - mail.last >= SAME_ATTEMPT);
-            mail.last = mail.last.max(time);
+            mail.retries.deferred(time);
             return;
         }
         let mail = Followed {
-            first: time,
-            last: time,
-            attempts: 1,
+            retries: Retries::new(time),
             rule: decision.rule,
             domain: decision.sender_domain().unwrap_or_default().into(),
             network: decision.network(),
             name: decision.client_label().into(),
-            refused_over_ipv4: false,
         };
         self.order.push_back((time, key));
         if let Some(given_up) = self.followed.insert(key, mail) {
-            let fate = fate(&given_up, time);
+            let fate = given_up.retries.fate(time);
             self.settle(given_up, fate);
         }
     }
 
     /// False if it is not one of those that are followed.
     fn came_back(&mut self, key: u64, time: i64, fate: Fate) -> bool {
-        let is_return = |mail: &Followed| mail.first <= time && mail.may_be_tried(time);
+        let is_return = |mail: &Followed| mail.retries.may_come_back(time);
         if self.followed.get(&key).is_some_and(is_return)
             && let Some(mail) = self.followed.remove(&key)
         {
@@ -240,11 +195,11 @@ impl Returns {
     }
 
     fn judge_if_same(&mut self, key: u64, first: i64, now: i64) {
-        let is_same = |mail: &Followed| mail.first == first;
+        let is_same = |mail: &Followed| mail.retries.first() == first;
         if self.followed.get(&key).is_some_and(is_same)
             && let Some(mail) = self.followed.remove(&key)
         {
-            let fate = fate(&mail, now);
+            let fate = mail.retries.fate(now);
             self.settle(mail, fate);
         }
     }
@@ -253,30 +208,10 @@ impl Returns {
         self.fates[Counts::row(mail.rule)][fate as usize] += 1;
         self.domains[fate as usize].count(mail.domain.as_ref(), |mails| {
             mails.mails += 1;
-            mails.attempts += u64::from(mail.attempts);
+            mails.attempts += u64::from(mail.retries.attempts());
             mails.rule = mail.rule;
             mails.network = mail.network;
             mails.name = mail.name.into();
         });
-    }
-}
-
-impl Followed {
-    /// Whether its sender still had it then.
-    fn may_be_tried(&self, time: i64) -> bool {
-        time - self.first <= GIVES_UP_AFTER
-    }
-}
-
-/// Of a mail that has not come back by `end`.
-fn fate(mail: &Followed, end: i64) -> Fate {
-    if mail.refused_over_ipv4 {
-        Fate::Ipv4Refused
-    } else if mail.first > end - MAY_COME_BACK {
-        Fate::Waiting
-    } else if mail.attempts > 1 {
-        Fate::Retrying
-    } else {
-        Fate::Gone
     }
 }

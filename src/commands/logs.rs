@@ -1,0 +1,139 @@
+//! Reads logs for `report` and `trace`.
+//!
+//! One thread reads and unpacks, the caller's parses. A log that can't be read
+//! is reported at once and does not keep the others from being read; the exit
+//! code says so in the end.
+
+mod input;
+mod progress;
+mod reader;
+
+use crate::{
+    exit::{Exit, Failure},
+    logs::Log,
+};
+pub(super) use input::Input;
+use jiff::{Timestamp, tz::TimeZone};
+use progress::Progress;
+use reader::Event;
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+};
+
+/// The logs named on the command line.
+pub(super) struct Sources<'a> {
+    /// `-` is standard input, and so is no file at all.
+    pub(super) files: &'a [PathBuf],
+    pub(super) journal: bool,
+    /// The period that the journal is asked for.
+    pub(super) since: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
+}
+
+/// The logs that could not be read.
+#[derive(Default)]
+pub(super) struct Trouble {
+    first: Option<Exit>,
+}
+
+impl Trouble {
+    fn report(&mut self, exit: Exit, name: &str, error: &anyhow::Error) {
+        eprintln!("{name}: {error:#}");
+        self.first.get_or_insert(exit);
+    }
+
+    /// Fails if there was any. `output` is what was made of the rest.
+    pub(super) fn verdict(&self, output: &str) -> Result<(), Failure> {
+        match self.first {
+            None => Ok(()),
+            Some(exit) => {
+                let error = anyhow::anyhow!("{output} lacks what could not be read");
+                Err(Failure::new(exit, error))
+            }
+        }
+    }
+}
+
+impl Sources<'_> {
+    /// Opens the logs and orders them by their first lines, so that the return
+    /// of a message is read after its deferral. `command` is for messages.
+    pub(super) fn open(
+        &self,
+        command: &str,
+        zone: &TimeZone,
+        trouble: &mut Trouble,
+    ) -> Result<Vec<Input>, Failure> {
+        let mut inputs = Vec::new();
+        for path in self.paths(command)? {
+            match input::open(&path, zone) {
+                Ok(input) => inputs.push(input),
+                Err(error) => trouble.report(Exit::NoInput, &path.display().to_string(), &error),
+            }
+        }
+        if self.journal {
+            match input::journal(self.since, self.until, zone) {
+                Ok(input) => inputs.push(input),
+                Err(error) => trouble.report(Exit::Unavailable, "the journal", &error),
+            }
+        }
+        inputs.sort_by_key(|input| input.begin);
+        Ok(inputs)
+    }
+
+    fn paths(&self, command: &str) -> Result<Vec<PathBuf>, Failure> {
+        let is_given = self.journal || !self.files.is_empty();
+        match is_given {
+            true => Ok(self.files.to_vec()),
+            false if io::stdin().is_terminal() => Err(Failure::new(
+                Exit::Usage,
+                anyhow::anyhow!(
+                    "nothing to read: name logs (sixgate {command} /var/log/mail.log*), or \
+                     --journal"
+                ),
+            )),
+            false => Ok(vec![PathBuf::from("-")]),
+        }
+    }
+}
+
+/// Calls `piece` for each piece of the logs, in order; it holds whole lines.
+pub(super) fn read(
+    inputs: Vec<Input>,
+    zone: &TimeZone,
+    trouble: &mut Trouble,
+    mut piece: impl FnMut(&mut Log, &[u8]),
+) -> Result<(), Failure> {
+    let mut progress = Progress::new(inputs.iter().map(|input| input.length).sum());
+    let mut log = Log::new(zone.clone(), Timestamp::now());
+    let events = reader::read(inputs).map_err(|error| Failure::new(Exit::Os, error))?;
+    for event in events {
+        match event {
+            Event::Begin(next) => log = next,
+            Event::Lines {
+                piece: lines,
+                so_far,
+            } => {
+                piece(&mut log, &lines);
+                progress.show(so_far);
+            }
+            Event::Failed { name, error } => {
+                progress.clear();
+                trouble.report(Exit::Io, &name, &error);
+            }
+        }
+    }
+    progress.clear();
+    Ok(())
+}
+
+/// Prints the result. A reader that closes its end early, such as `head`, is no
+/// failure.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes());
+    match written.and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Failure::new(Exit::Io, error)),
+    }
+}
