@@ -19,6 +19,7 @@ pub mod opt_in;
 pub mod policy;
 pub mod ptr;
 pub mod recent;
+pub mod refusal_details;
 pub mod reply;
 pub mod report;
 pub mod server;

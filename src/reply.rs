@@ -3,7 +3,12 @@
 //!
 //! Texts are terse ASCII for the sender; nothing of our internals goes in.
 
-use crate::policy::Refusal;
+mod replies;
+mod url;
+
+pub use replies::{Preset, Replies};
+pub use url::{Target, Url};
+
 use std::{fmt, net::IpAddr, str::FromStr};
 
 /// An SMTP reply to a refused command (RFC 5321 section 4.2, RFC 3463).
@@ -11,6 +16,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 pub struct Reply {
     status: Status,
     text: String,
+    details: Vec<String>,
 }
 
 impl Reply {
@@ -33,9 +39,31 @@ impl Reply {
     pub fn class(&self) -> Class {
         self.status.class
     }
+
+    /// Adds lines after the first one. Each becomes printable ASCII of at most
+    /// [`MAX_DETAIL`] bytes, whatever it was.
+    pub fn with_details(mut self, details: impl IntoIterator<Item = String>) -> Self {
+        let printable = |c| if matches!(c, ' '..='~') { c } else { '?' };
+        let details = details.into_iter();
+        self.details
+            .extend(details.map(|line| line.chars().map(printable).take(MAX_DETAIL).collect()));
+        self
+    }
+
+    /// Every line as the client sees it (RFC 5321 section 4.2.1), without line
+    /// breaks.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let Status { code, enhanced, .. } = &self.status;
+        let texts = [&self.text].into_iter().chain(&self.details);
+        texts.enumerate().map(move |(index, text)| {
+            let separator = if index < self.details.len() { '-' } else { ' ' };
+            format!("{code}{separator}{enhanced} {text}")
+        })
+    }
 }
 
 impl fmt::Display for Reply {
+    /// The first line alone, as the log has it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.code(), self.enhanced(), self.text)
     }
@@ -94,6 +122,7 @@ impl Template {
         Reply {
             status: self.status.clone(),
             text,
+            details: Vec::new(),
         }
     }
 }
@@ -108,6 +137,11 @@ impl fmt::Display for Template {
 /// The longest text of a reply in octets. RFC 5321 section 4.5.3.1.5 allows 512
 /// for the whole line; MTAs put the recipient's address in front of it.
 pub const MAX_TEXT: usize = 400;
+
+/// The longest text of a further line in bytes. With the longest codes in front
+/// (`450-4.123.123 `) and CRLF behind, the line has the 512 bytes that RFC 5321
+/// section 4.5.3.1.5 allows.
+pub const MAX_DETAIL: usize = 496;
 
 /// Keeps what could end the brackets of a reply or the reply field of a log
 /// line out.
@@ -257,65 +291,6 @@ fn unknown_placeholder(text: &str) -> Option<&str> {
         .find(|name| !matches!(*name, "address" | "domain"))
 }
 
-/// The four replies that the gate gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replies {
-    /// The recipient's domain does not take mail over IPv6. The default is
-    /// `550 5.2.1 Service unavailable, [{domain}] does not accept email over
-    /// IPv6.`
-    pub not_opted_in: Template,
-    /// The client has no PTR record. The default is `450 4.7.25 Service
-    /// unavailable, sending IPv6 address [{address}] must have reverse DNS
-    /// record.`
-    pub no_ptr: Template,
-    /// Neither SPF nor DKIM passed. The default is `450 4.7.26 Service
-    /// unavailable, message sent over IPv6 [{address}] must pass either SPF or
-    /// DKIM validation.`
-    pub unauthenticated: Template,
-    /// Something could not be found out now. The default is `451 4.4.3 Service
-    /// unavailable, temporary failure, please try again later.`
-    pub temporary: Template,
-}
-
-impl Replies {
-    /// The reply that refuses so.
-    pub fn get(&self, refusal: Refusal) -> &Template {
-        match refusal {
-            Refusal::NotOptedIn => &self.not_opted_in,
-            Refusal::NoPtr => &self.no_ptr,
-            Refusal::Unauthenticated => &self.unauthenticated,
-            Refusal::Temporary => &self.temporary,
-        }
-    }
-}
-
-impl Default for Replies {
-    fn default() -> Self {
-        Self {
-            not_opted_in: documented(
-                "550 5.2.1 Service unavailable, [{domain}] does not accept email over IPv6.",
-            ),
-            no_ptr: documented(
-                "450 4.7.25 Service unavailable, sending IPv6 address [{address}] must have \
-                 reverse DNS record.",
-            ),
-            unauthenticated: documented(
-                "450 4.7.26 Service unavailable, message sent over IPv6 [{address}] must pass \
-                 either SPF or DKIM validation.",
-            ),
-            temporary: documented(
-                "451 4.4.3 Service unavailable, temporary failure, please try again later.",
-            ),
-        }
-    }
-}
-
-#[expect(clippy::expect_used, reason = "a constant, which a test renders")]
-fn documented(line: &str) -> Template {
-    line.parse()
-        .expect("the documented replies are well formed")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,6 +306,7 @@ mod tests {
             no_ptr,
             unauthenticated,
             temporary,
+            ..
         } = Replies::default();
         let table = [
             (
@@ -355,6 +331,31 @@ mod tests {
         for (template, want) in table {
             assert_eq!(template.render(values).to_string(), want);
         }
+    }
+
+    #[test]
+    fn details_are_further_lines_of_the_same_status_within_the_limit_of_smtp() {
+        let template: Template = "450 4.123.123 Text".parse().unwrap();
+        let values = Values {
+            address: "2001:db8::1".parse().unwrap(),
+            domain: "",
+        };
+        let reply = template.render(values);
+        assert_eq!(
+            reply.lines().collect::<Vec<_>>(),
+            ["450 4.123.123 Text"],
+            "without details"
+        );
+        let details = [
+            "a\r\n250 2.0.0 ok\x1b[2J\u{2028}".to_owned(),
+            "x".repeat(9000),
+        ];
+        let reply = reply.with_details(details);
+        let lines: Vec<String> = reply.lines().collect();
+        assert_eq!(lines[0], "450-4.123.123 Text");
+        assert_eq!(lines[1], "450-4.123.123 a??250 2.0.0 ok?[2J?");
+        assert!(lines[2].starts_with("450 4.123.123 xx") && lines[2].len() == 510);
+        assert_eq!(reply.to_string(), "450 4.123.123 Text");
     }
 
     #[test]

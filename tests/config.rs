@@ -404,6 +404,32 @@ fn wrong_words_and_texts_are_refused() {
             "2: replies.no_ptr: {ip} is no placeholder; use {address} or {domain}",
         ),
         (
+            "replies: {preset: exchange-nrd}\n",
+            "1: replies.preset: \"exchange-nrd\" is no value of this key; write exchange-ndr",
+        ),
+        (
+            "replies: {preset: gmail}\n",
+            "1: replies.preset: \"gmail\" is no value of this key; write exchange or exchange-ndr",
+        ),
+        (
+            "replies: {details: some}\n",
+            "1: replies.details: \"some\" is no value of this key; write yes or no",
+        ),
+        (
+            "replies:\n  url: mx.example.org/ipv6\n",
+            "2: replies.url: \"mx.example.org/ipv6\": it must begin with https:// or http:// and a \
+             host name",
+        ),
+        (
+            "replies:\n  url: \"https://mx.example.org/{ip}\"\n",
+            "2: replies.url: \"https://mx.example.org/{ip}\": {ip} is not a placeholder; use {rule}, \
+             {address} or {domain}",
+        ),
+        (
+            "replies:\n  url: \"https://{domain}/\"\n",
+            "2: replies.url: \"https://{domain}/\": the host name must not depend on a placeholder",
+        ),
+        (
             "authentication_results:\n  authserv_id: mx example\n",
             "2: authentication_results.authserv_id: \"mx example\" is no authserv-id; \
              write a name such as mx.example.org",
@@ -608,6 +634,9 @@ replies:
   no_ptr: 450 4.7.25 [{address}]
   unauthenticated: 550 5.7.26 No
   temporary: "451 4.4.3   three spaces "
+  preset: exchange-ndr
+  details: yes
+  url: "https://mx.example.org/a?b={address}&c={domain}#{rule}"
 authentication_results: {add: false, authserv_id: "null"}
 dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1, cache_entries: 0}
 spf: {max_lookups: 5, max_void_lookups: 0}

@@ -13,14 +13,14 @@ use super::{
     section,
     sockets::{GroupName, MilterSocket, SocketMode},
     syntax,
-    texts::ReplyLine,
+    texts::{ReplyLine, ReplyUrl},
     value::{List, Optional, Scalar},
-    words::Word,
+    words::{Word, YesNo},
 };
 use crate::{
     opt_in::entry::Entry,
     policy::{ExemptTls, OnDnsFailure, ReverseDns, Settings},
-    reply::{Replies, Template},
+    reply::{Preset, Replies, Template, Url},
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -110,14 +110,20 @@ struct Exempt {
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
 struct ReplyLines {
-    #[serde(with = "Scalar::<ReplyLine>")]
-    not_opted_in: Template,
-    #[serde(with = "Scalar::<ReplyLine>")]
-    no_ptr: Template,
-    #[serde(with = "Scalar::<ReplyLine>")]
-    unauthenticated: Template,
-    #[serde(with = "Scalar::<ReplyLine>")]
-    temporary: Template,
+    #[serde(with = "Scalar::<Word<Preset>>")]
+    preset: Preset,
+    #[serde(with = "Optional::<ReplyLine>")]
+    not_opted_in: Option<Template>,
+    #[serde(with = "Optional::<ReplyLine>")]
+    no_ptr: Option<Template>,
+    #[serde(with = "Optional::<ReplyLine>")]
+    unauthenticated: Option<Template>,
+    #[serde(with = "Optional::<ReplyLine>")]
+    temporary: Option<Template>,
+    #[serde(with = "Scalar::<YesNo>")]
+    details: bool,
+    #[serde(with = "Optional::<ReplyUrl>")]
+    url: Option<Url>,
 }
 
 /// What a configuration needs of the machine it runs on.
@@ -143,8 +149,23 @@ impl Default for Exempt {
 }
 
 impl Default for ReplyLines {
+    /// Without texts: those of the preset hold, whichever the file names.
     fn default() -> Self {
-        Replies::default().into()
+        let Replies {
+            preset,
+            details,
+            url,
+            ..
+        } = Replies::default();
+        Self {
+            preset,
+            not_opted_in: None,
+            no_ptr: None,
+            unauthenticated: None,
+            temporary: None,
+            details,
+            url,
+        }
     }
 }
 
@@ -208,11 +229,15 @@ impl From<Config> for File {
 
 impl From<ReplyLines> for Replies {
     fn from(lines: ReplyLines) -> Self {
+        let preset = Self::from(lines.preset);
         Self {
-            not_opted_in: lines.not_opted_in,
-            no_ptr: lines.no_ptr,
-            unauthenticated: lines.unauthenticated,
-            temporary: lines.temporary,
+            not_opted_in: lines.not_opted_in.unwrap_or(preset.not_opted_in),
+            no_ptr: lines.no_ptr.unwrap_or(preset.no_ptr),
+            unauthenticated: lines.unauthenticated.unwrap_or(preset.unauthenticated),
+            temporary: lines.temporary.unwrap_or(preset.temporary),
+            preset: lines.preset,
+            details: lines.details,
+            url: lines.url,
         }
     }
 }
@@ -220,10 +245,13 @@ impl From<ReplyLines> for Replies {
 impl From<Replies> for ReplyLines {
     fn from(replies: Replies) -> Self {
         Self {
-            not_opted_in: replies.not_opted_in,
-            no_ptr: replies.no_ptr,
-            unauthenticated: replies.unauthenticated,
-            temporary: replies.temporary,
+            preset: replies.preset,
+            not_opted_in: Some(replies.not_opted_in),
+            no_ptr: Some(replies.no_ptr),
+            unauthenticated: Some(replies.unauthenticated),
+            temporary: Some(replies.temporary),
+            details: replies.details,
+            url: replies.url,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! log filter.
 
 use super::{nearest::nearest, value::Kind};
-use crate::reply::Template;
+use crate::reply::{Template, Url};
 use tracing_subscriber::EnvFilter;
 
 /// A whole reply with placeholders.
@@ -17,6 +17,23 @@ impl Kind for ReplyLine {
     }
 
     fn show(value: &Template) -> String {
+        value.to_string()
+    }
+}
+
+/// The URL at the end of a detailed reply.
+pub(super) struct ReplyUrl;
+
+impl Kind for ReplyUrl {
+    type Value = Url;
+    const EXPECTED: &'static str = "a URL such as https://mx.example.org/ipv6#{rule}";
+
+    fn parse(text: &str) -> Result<Url, String> {
+        text.parse::<Url>()
+            .map_err(|error| format!("{text:?}: {error}"))
+    }
+
+    fn show(value: &Url) -> String {
         value.to_string()
     }
 }

@@ -14,6 +14,7 @@ impl Config {
         warnings.extend(self.lenient_policy());
         warnings.extend(self.exempt_networks());
         warnings.extend(self.opt_in());
+        warnings.extend(self.replies());
         warnings.extend(self.limits());
         warnings.extend(self.metrics.listen.iter().filter_map(readable));
         warnings
@@ -69,6 +70,11 @@ impl Config {
         entries
             .map(|entry| format!("opt_in.domains: {entry} is a domain without a dot"))
             .collect()
+    }
+
+    fn replies(&self) -> Option<String> {
+        (self.replies.url.is_some() && !self.replies.details)
+            .then(|| "replies.url: has no effect without replies.details: yes".to_owned())
     }
 
     fn limits(&self) -> Vec<String> {

@@ -1,7 +1,10 @@
 //! Values that are one word of a few: switches and choices.
 
 use super::{LogFormat, LogTarget, Mode, nearest::nearest, value::Kind};
-use crate::policy::{ExemptTls, OnDnsFailure, ReverseDns};
+use crate::{
+    policy::{ExemptTls, OnDnsFailure, ReverseDns},
+    reply::Preset,
+};
 use std::marker::PhantomData;
 
 /// A type that has a word for each of its values.
@@ -35,6 +38,14 @@ impl Words for ExemptTls {
         ("none", Self::None),
         ("verified", Self::Verified),
         ("any", Self::Any),
+    ];
+}
+
+impl Words for Preset {
+    const EXPECTED: &'static str = "exchange or exchange-ndr";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("exchange", Self::Exchange),
+        ("exchange-ndr", Self::ExchangeNdr),
     ];
 }
 

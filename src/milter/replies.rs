@@ -71,9 +71,10 @@ impl Replies {
     }
 
     fn refuse(&mut self, reply: &Reply) {
+        let lines: Vec<String> = reply.lines().collect();
         // Postfix and Sendmail take the text for a format string: a single '%'
         // costs characters on one and the whole reply on the other.
-        let reply = reply.to_string().replace('%', "%%");
+        let reply = lines.join("\r\n").replace('%', "%%");
         self.frame(ReplyKind::ReplyCode.into(), &[reply.as_bytes(), b"\0"]);
     }
 

@@ -39,10 +39,11 @@ use std::{env, process::ExitCode, sync::Arc};
 use world::{Ground, World};
 
 /// Files of dialogues, by what they are about.
-const DIALOGUES: [(&str, &str); 6] = [
+const DIALOGUES: [(&str, &str); 7] = [
     ("recipients", include_str!("dialogues/recipients.txt")),
     ("reverse-dns", include_str!("dialogues/reverse-dns.txt")),
     ("spf", include_str!("dialogues/spf.txt")),
+    ("details", include_str!("dialogues/details.txt")),
     ("dkim", include_str!("dialogues/dkim.txt")),
     ("exemptions", include_str!("dialogues/exemptions.txt")),
     ("sessions", include_str!("dialogues/sessions.txt")),

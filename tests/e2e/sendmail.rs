@@ -75,14 +75,17 @@ fn path(said: &str) -> Option<&str> {
     has_path.then(|| argument[..end].trim())
 }
 
-/// A whole reply with the path between its enhanced code and its text. Sendmail
-/// leaves it out after 451 and 452.
+/// A whole reply with the path between the enhanced code and the text of its first
+/// line. Sendmail leaves it out after 451 and 452.
 fn with_prefix(path: &str, reply: &str) -> String {
-    let words: Vec<&str> = reply.splitn(3, ' ').collect();
-    match words[..] {
-        ["451" | "452", ..] => reply.to_owned(),
-        [code, enhanced, text] => format!("{code} {enhanced} {path}... {text}"),
-        _ => reply.to_owned(),
+    let is_prefixed = !reply.starts_with("451") && !reply.starts_with("452");
+    // The code is followed by a space, or by a hyphen if more lines follow.
+    let enhanced = reply.get(4..).and_then(|rest| rest.split_once(' '));
+    match enhanced {
+        Some((enhanced, text)) if is_prefixed => {
+            format!("{}{enhanced} {path}... {text}", &reply[..4])
+        }
+        Some(_) | None => reply.to_owned(),
     }
 }
 

@@ -81,6 +81,7 @@ impl Report {
         let walk = Walk {
             settings: &config.policy,
             replies: &config.replies,
+            findings,
         };
         let to: Vec<_> = findings.recipients.iter().map(addressee).collect();
         let verdicts = walk.verdicts(&findings.facts(arguments), &to);

@@ -1,8 +1,10 @@
 //! Walks a mail through the stages of the policy with everything known.
 
+use super::Findings;
 use crate::{
     address::ClientAddr,
     policy::{Facts, OptIn, Refusal, Rule, Settings, Stage, Step, Verdict, decide},
+    refusal_details::{self, Evidence},
     reply::{Class, Replies, Reply, Values},
 };
 use serde::Serialize;
@@ -17,15 +19,20 @@ pub(super) struct Told {
     pub(super) stage: String,
     /// What decides it.
     pub(super) rule: &'static str,
-    /// The reply of a refusal.
+    /// The reply of a refusal: its first line.
     pub(super) reply: Option<String>,
+    /// All lines of the reply, as the client sees them; in JSON only if there are
+    /// several.
+    #[serde(skip_serializing_if = "is_single")]
+    pub(super) reply_lines: Vec<String>,
 }
 
-/// The policy and the replies of a configuration.
+/// The policy and the replies of a configuration, and what was found.
 #[derive(Clone, Copy)]
 pub(super) struct Walk<'a> {
     pub(super) settings: &'a Settings,
     pub(super) replies: &'a Replies,
+    pub(super) findings: &'a Findings,
 }
 
 /// What becomes of each recipient and of the message.
@@ -103,17 +110,35 @@ impl Walk<'_> {
             Step::Done(Verdict::Continue) | Step::Need(_) => None,
             Step::Done(Verdict::Accept(rule)) => Some(accepted(stage, rule)),
             Step::Done(Verdict::Refuse(rule, refusal)) => {
-                let reply = self.reply(facts, refusal, domain)?;
+                let reply = self.reply(facts, rule, refusal, domain)?;
                 Some(refused(stage, rule, &reply))
             }
         }
     }
 
-    fn reply(&self, facts: &Facts, refusal: Refusal, domain: &str) -> Option<Reply> {
+    fn reply(&self, facts: &Facts, rule: Rule, refusal: Refusal, domain: &str) -> Option<Reply> {
         let template = self.replies.get(refusal);
         let address = facts.client.ip()?;
-        Some(template.render(Values { address, domain }))
+        let reply = template.render(Values { address, domain });
+        if !self.replies.details {
+            return Some(reply);
+        }
+        let evidence = Evidence {
+            rule,
+            refusal,
+            address,
+            domain,
+            reverse: Some(&self.findings.reverse),
+            spf: Some(&self.findings.spf),
+            dkim: self.findings.dkim.as_ref(),
+        };
+        let url = self.replies.url.as_ref();
+        Some(reply.with_details(refusal_details::lines(&evidence, url)))
     }
+}
+
+fn is_single(lines: &[String]) -> bool {
+    lines.len() <= 1
 }
 
 impl Told {
@@ -124,6 +149,7 @@ impl Told {
             stage: Stage::EndOfMessage.to_string(),
             rule: Rule::AuthTemperror.name(),
             reply: None,
+            reply_lines: Vec::new(),
         }
     }
 }
@@ -131,9 +157,15 @@ impl Told {
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {} by {}", self.action, self.stage, self.rule)?;
-        match &self.reply {
-            Some(reply) => write!(f, ": {reply}"),
-            None => Ok(()),
+        match self.reply_lines.as_slice() {
+            [] => Ok(()),
+            [only] => write!(f, ": {only}"),
+            lines => {
+                f.write_str(":")?;
+                lines
+                    .iter()
+                    .try_for_each(|line| write!(f, "\n             {line}"))
+            }
         }
     }
 }
@@ -144,6 +176,7 @@ fn accepted(stage: Stage, rule: Rule) -> Told {
         stage: stage.to_string(),
         rule: rule.name(),
         reply: None,
+        reply_lines: Vec::new(),
     }
 }
 
@@ -156,5 +189,6 @@ fn refused(stage: Stage, rule: Rule, reply: &Reply) -> Told {
         stage: stage.to_string(),
         rule: rule.name(),
         reply: Some(reply.to_string()),
+        reply_lines: reply.lines().collect(),
     }
 }

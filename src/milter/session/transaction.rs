@@ -11,6 +11,7 @@ use crate::{
     milter::drain::UnderWay,
     opt_in,
     policy::{Check, Facts, OptIn, Refusal, Rule, Stage, Step, Tls, Verdict, decide},
+    refusal_details::{self, Evidence},
     reply::Reply,
     snapshot::Snapshot,
     spf,
@@ -104,7 +105,7 @@ impl<R: Resolve> Transaction<R> {
             Verdict::Continue | Verdict::Accept(_) => Response::Continue,
             Verdict::Refuse(rule, refusal) => {
                 let domain = recipient.domain.to_string();
-                let reply = reply(&self.snapshot, peer.ip, refusal, &domain);
+                let reply = self.reply(peer, rule, refusal, &domain);
                 telemetry::decided(&Decision {
                     mode,
                     reply: Some(&reply),
@@ -184,8 +185,8 @@ impl<R: Resolve> Transaction<R> {
         let response = match self.settled {
             // Told at the end of headers. An MTA that goes on nevertheless, as
             // it does when we only observe, hears the same again.
-            Some(Verdict::Refuse(_, refusal)) => {
-                carry_out(self.mode(), reply(&self.snapshot, peer.ip, refusal, ""))
+            Some(Verdict::Refuse(rule, refusal)) => {
+                carry_out(self.mode(), self.reply(peer, rule, refusal, ""))
             }
             Some(verdict) => self.conclude(peer, verdict, queue_id),
             None if self.message.is_being_verified() => {
@@ -276,12 +277,40 @@ impl<R: Resolve> Transaction<R> {
         refusal: Refusal,
         queue_id: Option<&str>,
     ) -> Response {
-        let reply = reply(&self.snapshot, peer.ip, refusal, "");
+        let reply = self.reply(peer, rule, refusal, "");
         telemetry::decided(&Decision {
             reply: Some(&reply),
             ..self.decision(peer, stage, rule, queue_id)
         });
         carry_out(self.mode(), reply)
+    }
+
+    /// The reply to a refusal. `domain` is the recipient's at RCPT, and empty for
+    /// the message.
+    fn reply(&self, peer: &Peer, rule: Rule, refusal: Refusal, domain: &str) -> Reply {
+        let reply = reply(&self.snapshot, peer.ip, refusal, domain);
+        let replies = &self.snapshot.config.replies;
+        if !replies.details {
+            return reply;
+        }
+        let only_domain = match self.recipients.domains.as_slice() {
+            [only] if !self.recipients.more_domains => only.to_string(),
+            _ => String::new(),
+        };
+        let evidence = Evidence {
+            rule,
+            refusal,
+            address: peer.ip,
+            domain: if domain.is_empty() {
+                &only_domain
+            } else {
+                domain
+            },
+            reverse: peer.reverse.known(),
+            spf: self.known_spf(),
+            dkim: self.message.dkim(),
+        };
+        reply.with_details(refusal_details::lines(&evidence, replies.url.as_ref()))
     }
 
     /// Whether a refusal of the message is carried out.
