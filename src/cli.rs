@@ -66,7 +66,7 @@ pub struct CheckConfig {
 pub struct Explain {
     /// Which configuration.
     #[command(flatten)]
-    pub config: ConfigFile,
+    pub config: OptionalConfigFile,
     /// The address of the client
     #[arg(long, value_name = "IP")]
     pub client: IpAddr,
@@ -271,6 +271,9 @@ pub struct Doctor {
     pub json: bool,
 }
 
+/// Where the configuration is unless the command line says otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/sixgate/milter.yaml";
+
 /// The configuration that a command works with.
 #[derive(Debug, Args)]
 pub struct ConfigFile {
@@ -279,9 +282,18 @@ pub struct ConfigFile {
         short = 'c',
         long = "config",
         value_name = "FILE",
-        default_value = "/etc/sixgate/milter.yaml"
+        default_value = DEFAULT_CONFIG
     )]
     pub path: PathBuf,
+}
+
+/// The configuration of a command that also works without one.
+#[derive(Debug, Args)]
+pub struct OptionalConfigFile {
+    /// The configuration [default: /etc/sixgate/milter.yaml, or the defaults if it
+    /// does not exist]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub path: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -165,6 +165,64 @@ fn the_verdict_is_the_gates_own() {
 }
 
 #[test]
+fn a_detailed_reply_is_told_line_by_line() {
+    let world = World::new();
+    let directory = world.directory.path();
+    let config = format!(
+        "dns: {{servers: [{}]}}\nreplies: {{details: yes, url: \"https://mx.example.org/#{{rule}}\"}}\n",
+        world.dns.address()
+    );
+    std::fs::write(directory.join("details.yaml"), config).expect("a configuration");
+    let explain = |more: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+            .args(["explain", "-c"])
+            .arg(directory.join("details.yaml"))
+            .args(["--client", "2001:db8:1::10", "--from", "a@bad.example"])
+            .args(more.split_whitespace())
+            .output();
+        String::from_utf8(output.expect("the program ends").stdout).expect("text")
+    };
+    let lines = [
+        "450-4.7.26 Service unavailable, message sent over IPv6 [2001:db8:1::10] must pass \
+         either SPF or DKIM validation.",
+        "450-4.7.26 SPF: fail (-all of bad.example). DKIM: the message is not signed.",
+        "450 4.7.26 https://mx.example.org/#unauthenticated",
+    ];
+    let text = explain("");
+    let indented = lines.map(|line| format!("             {line}\n")).concat();
+    let verdict = format!("verdict    defer at eoh by unauthenticated:\n{indented}");
+    assert!(text.contains(&verdict), "{text}");
+    let told: Value = serde_json::from_str(&explain("--json")).expect("JSON");
+    assert_eq!(told["verdict"]["reply_lines"], json!(lines));
+    assert_eq!(told["verdict"]["reply"], lines[0].replacen('-', " ", 1));
+}
+
+/// So that anyone can run it anywhere.
+#[test]
+fn without_a_configuration_the_defaults_hold_and_this_is_said() {
+    let explain = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_sixgate"))
+            .args(["explain", "--client", "127.0.0.1", "--json"])
+            .args(arguments)
+            .output()
+            .expect("the program ends")
+    };
+    let named = explain(&["-c", "/nonexistent/milter.yaml"]);
+    assert_eq!(named.status.code(), Some(66));
+    if std::path::Path::new("/etc/sixgate/milter.yaml").exists() {
+        return;
+    }
+    let output = explain(&[]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "/etc/sixgate/milter.yaml does not exist; using the defaults (-c FILE names another)\n"
+    );
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told["verdict"]["rule"], "ipv4");
+}
+
+#[test]
 fn every_check_is_told_also_those_that_the_gate_would_not_need() {
     let world = World::new();
     let told = world.json(

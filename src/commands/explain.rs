@@ -11,8 +11,8 @@ mod verdict;
 use crate::{
     address::{ClientAddr, Recipient, ReversePath},
     checks::{Checks, Sender},
-    cli::Explain,
-    config::Config,
+    cli::{DEFAULT_CONFIG, Explain, OptionalConfigFile},
+    config::{Config, ConfigError},
     dkim,
     dns::{Dns, Traced},
     exit::{Exit, Failure},
@@ -21,8 +21,12 @@ use crate::{
     ptr::Reverse,
     spf,
 };
-use message::Message;
-use std::io::Write;
+use anyhow::{Context, Result};
+use message::Body;
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 /// Explains one mail on standard output.
 ///
@@ -30,22 +34,45 @@ use std::io::Write;
 /// When the configuration is wrong, the message can't be read, or there is no
 /// resolver.
 pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
-    let config = Config::load(&arguments.config.path)?;
+    let config = load(&arguments.config)?;
     let sources = Sources::open(&config.opt_in, None)?;
     let message = match &arguments.message {
-        Some(file) => Some(message::read(file).map_err(|e| Failure::new(Exit::NoInput, e))?),
+        Some(file) => {
+            let message = message::open(file, config.limits.header_bytes);
+            Some(message.map_err(|e| Failure::new(Exit::NoInput, e))?)
+        }
         None => None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Os, e))?;
-    let findings = runtime.block_on(find_out(&config, sources, arguments, message.as_ref()))?;
+    let findings = runtime.block_on(find_out(&config, sources, arguments, message))?;
     print(
         &report::Report::new(&config, arguments, &findings),
         arguments.json,
     )
     .map_err(|e| Failure::new(Exit::Io, e))
+}
+
+/// The configuration. Without `-c` and without a file at the default path, which
+/// only a machine with sixgate installed has, the defaults hold.
+fn load(file: &OptionalConfigFile) -> Result<Config, Failure> {
+    let default = Path::new(DEFAULT_CONFIG);
+    match (
+        &file.path,
+        Config::load(file.path.as_deref().unwrap_or(default)),
+    ) {
+        (None, Err(ConfigError::Unreadable { error, .. }))
+            if error.kind() == io::ErrorKind::NotFound =>
+        {
+            eprintln!(
+                "{DEFAULT_CONFIG} does not exist; using the defaults (-c FILE names another)"
+            );
+            Ok(Config::default())
+        }
+        (_, loaded) => Ok(loaded?),
+    }
 }
 
 /// Everything that can be known of the mail.
@@ -86,7 +113,7 @@ async fn find_out(
     config: &Config,
     sources: Sources,
     arguments: &Explain,
-    message: Option<&Message>,
+    message: Option<(dkim::HeaderBlock, Body)>,
 ) -> Result<Findings, Failure> {
     let dns = Dns::new(&config.dns).map_err(|e| Failure::new(Exit::Unavailable, e))?;
     let checks = Checks::new(config, sources, Traced::new(dns));
@@ -98,7 +125,9 @@ async fn find_out(
     let (mut reverse, mut confirmation) = checks.reverse(sender.client);
     let (spf, spf_trace) = checks.spf_explained(&sender).await;
     let dkim = match message {
-        Some(message) => verify(config, &checks, &sender, message).await,
+        Some((header, body)) => verify(&checks, &sender, header, body)
+            .await
+            .map_err(|e| Failure::new(Exit::NoInput, e))?,
         None => None,
     };
     Ok(Findings {
@@ -131,24 +160,23 @@ async fn recipients(arguments: &Explain, checks: &Checks<Traced<Dns>>) -> Vec<Ad
 
 /// `None` if nothing is signed.
 async fn verify(
-    config: &Config,
     checks: &Checks<Traced<Dns>>,
     sender: &Sender,
-    message: &Message,
-) -> Option<dkim::Outcome> {
-    let mut header = dkim::HeaderBlock::new(config.limits.header_bytes);
-    for (name, value) in &message.fields {
-        header.push_transmitted(name, value);
-    }
+    header: dkim::HeaderBlock,
+    body: Body,
+) -> Result<Option<dkim::Outcome>> {
     if !header.is_signed() {
-        return None;
+        return Ok(None);
     }
     let settings = checks.dkim_settings();
     let verification = dkim::Verification::new(header, &settings, sender.reverse_path.domain());
     let mut keys = checks.dkim_keys(&verification);
-    let mut body = verification.body_hasher();
-    body.update(&message.body);
-    Some(verification.verify(&body.finish(), keys.get().await))
+    let mut hasher = verification.body_hasher();
+    body.read(|piece| hasher.update(piece))
+        .context("the message can't be read to its end")?;
+    Ok(Some(
+        verification.verify(&hasher.finish(), keys.get().await),
+    ))
 }
 
 fn print(report: &report::Report, json: bool) -> std::io::Result<()> {

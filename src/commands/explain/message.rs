@@ -1,90 +1,128 @@
-//! A message in a file, taken apart into header fields and body.
+//! A message in a file: its header block, and its body as a stream. No message
+//! takes more memory than a header block may have.
 
+use crate::dkim::HeaderBlock;
 use anyhow::{Context, Result};
 use std::{
-    fs,
-    io::{self, Read},
+    fs::File,
+    io::{self, BufRead, BufReader, Cursor, Read},
     path::Path,
 };
 
-/// Header fields and body.
-pub(super) struct Message {
-    /// Name without the colon, and the exact value, folds included.
-    pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The body, with CRLF.
-    pub(super) body: Vec<u8>,
+/// The rest of a message, which is read once.
+pub(super) struct Body {
+    /// A line that was read as part of the header, but is not.
+    first_line: Vec<u8>,
+    rest: Box<dyn BufRead>,
+    /// A stored message usually has the line ends of the system; on the wire, and
+    /// when it was signed, they were CRLF.
+    adds_cr: bool,
 }
 
-/// Reads a file, or standard input for `-`.
-pub(super) fn read(file: &Path) -> Result<Message> {
-    let octets = if file == Path::new("-") {
-        let mut octets = Vec::new();
-        io::stdin().lock().read_to_end(&mut octets).map(|_| octets)
-    } else {
-        fs::read(file)
-    };
-    let octets = octets.with_context(|| format!("{}: can't be read", file.display()))?;
-    Ok(parse(&with_crlf(octets)))
-}
-
-/// A stored message usually has the line ends of the system; on the wire, and
-/// when it was signed, they were CRLF.
-fn with_crlf(octets: Vec<u8>) -> Vec<u8> {
-    let first = octets.iter().position(|&b| b == b'\n').unwrap_or_default();
-    if octets[..first].ends_with(b"\r") {
-        return octets;
-    }
-    let lines: Vec<&[u8]> = octets.split(|&b| b == b'\n').collect();
-    lines.join(&b"\r\n"[..])
-}
-
-fn parse(octets: &[u8]) -> Message {
-    let mut fields: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    let mut rest = without_mbox_line(octets);
-    while let Some((line, after)) = split_line(rest) {
-        match (line.first(), fields.last_mut()) {
-            (None, _) => {
-                rest = after;
-                break;
-            }
-            (Some(b' ' | b'\t'), Some((_, value))) => {
-                value.extend_from_slice(b"\r\n");
-                value.extend_from_slice(line);
-            }
-            (Some(_), _) => match split_field(line) {
-                Some(field) => fields.push(field),
-                // No header field: the body began without an empty line.
-                None => break,
-            },
+/// Opens a file, or standard input for `-`, and reads the header, of which
+/// `header_bytes` are kept.
+pub(super) fn open(file: &Path, header_bytes: usize) -> Result<(HeaderBlock, Body)> {
+    let mut header = HeaderBlock::new(header_bytes);
+    let keep = |name: &[u8], value: &[u8]| header.push_transmitted(name, value);
+    let body = match file == Path::new("-") {
+        true => read_header(io::stdin().lock(), header_bytes, keep),
+        false => {
+            File::open(file).and_then(|file| read_header(BufReader::new(file), header_bytes, keep))
         }
-        rest = after;
-    }
-    let body = rest.to_vec();
-    Message { fields, body }
+    };
+    let body = body.with_context(|| format!("{}: can't be read", file.display()))?;
+    Ok((header, body))
 }
 
-fn without_mbox_line(octets: &[u8]) -> &[u8] {
-    match split_line(octets) {
-        Some((line, rest)) if line.starts_with(b"From ") => rest,
-        _ => octets,
+/// Hands on each header field, cut off where it is longer than `limit`: its name
+/// without the colon, and its exact value, folds included.
+fn read_header(
+    mut reader: impl BufRead + 'static,
+    limit: usize,
+    mut keep: impl FnMut(&[u8], &[u8]),
+) -> io::Result<Body> {
+    // One byte more than a header block takes, so that it notices.
+    let most = limit.saturating_add(1);
+    let first_line = read_line(&mut reader, most)?;
+    let adds_cr = !first_line.ends_with(b"\r\n");
+    let mut lines: Box<dyn BufRead> = match first_line.starts_with(b"From ") {
+        // Not part of the message, but of an mbox.
+        true => Box::new(reader),
+        false => Box::new(Cursor::new(first_line).chain(reader)),
+    };
+    let mut field = Vec::new();
+    loop {
+        let mut line = read_line(&mut lines, most)?;
+        let is_whole = line.ends_with(b"\n");
+        if adds_cr && is_whole {
+            line.splice(line.len() - 1.., *b"\r\n");
+        }
+        let is_fold = matches!(line.first(), Some(b' ' | b'\t')) && !field.is_empty();
+        if !is_fold {
+            let whole = field.strip_suffix(b"\r\n").unwrap_or(&field);
+            if let Some((name, value)) = split_field(whole) {
+                keep(name, value);
+            }
+            field.clear();
+            if split_field(&line).is_none() {
+                // The empty line, or no header field: the body began without one.
+                line.drain(..if line == b"\r\n" { 2 } else { 0 });
+                return Ok(Body {
+                    first_line: line,
+                    rest: lines,
+                    adds_cr,
+                });
+            }
+        }
+        field.extend_from_slice(&line);
+        field.truncate(most);
+        if !is_whole {
+            lines.skip_until(b'\n')?;
+        }
     }
 }
 
-/// The first line without its CRLF, and what follows.
-fn split_line(octets: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = octets.windows(2).position(|pair| pair == b"\r\n");
-    match end {
-        Some(end) => Some((&octets[..end], &octets[end + 2..])),
-        None if octets.is_empty() => None,
-        None => Some((octets, &[])),
-    }
+/// A line with its line break, of which at most `most` bytes are read.
+fn read_line(reader: &mut impl BufRead, most: usize) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    reader.take(most as u64).read_until(b'\n', &mut line)?;
+    Ok(line)
 }
 
-fn split_field(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|&b| b == b':')?;
     let (name, value) = line.split_at(colon);
     let well_formed = !name.is_empty() && name.trim_ascii_end().iter().all(u8::is_ascii_graphic);
-    well_formed.then(|| (name.to_vec(), value[1..].to_vec()))
+    well_formed.then(|| (name, &value[1..]))
+}
+
+impl Body {
+    /// Hands the body on in pieces, with CRLF.
+    pub(super) fn read(mut self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+        take(&self.first_line);
+        let mut with_crlf = Vec::new();
+        loop {
+            let piece = self.rest.fill_buf()?;
+            let length = piece.len();
+            match (length, self.adds_cr) {
+                (0, _) => return Ok(()),
+                (_, false) => take(piece),
+                (_, true) => {
+                    with_crlf.clear();
+                    for line in piece.split_inclusive(|&b| b == b'\n') {
+                        let (text, line_break): (_, &[u8]) = match line.strip_suffix(b"\n") {
+                            Some(text) => (text, b"\r\n"),
+                            None => (line, b""),
+                        };
+                        with_crlf.extend_from_slice(text);
+                        with_crlf.extend_from_slice(line_break);
+                    }
+                    take(&with_crlf);
+                }
+            }
+            self.rest.consume(length);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -115,19 +153,47 @@ mod tests {
             (b"", &[], ""),
         ];
         for (file, want_fields, want_body) in table {
-            let message = parse(&with_crlf(file.to_vec()));
             let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
-            let fields: Vec<_> = message
-                .fields
-                .iter()
-                .map(|(n, v)| (text(n), text(v)))
-                .collect();
+            let (fields, body) = read(file);
+            let fields: Vec<_> = fields.iter().map(|(n, v)| (text(n), text(v))).collect();
             let fields: Vec<_> = fields
                 .iter()
-                .map(|(n, v)| (n.as_str(), v.as_str()))
+                .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect();
             assert_eq!(fields, want_fields);
-            assert_eq!(text(&message.body), want_body);
+            assert_eq!(text(&body), want_body);
         }
+    }
+
+    #[test]
+    fn fields_over_the_limit_are_cut_off_and_the_body_is_whole() {
+        let long = "x".repeat(200_000);
+        let table = [
+            (format!("A: 1\r\nX: {long}\r\n\r\n"), 2),
+            (format!("A: 1\r\nX: 1\r\n {long}\r\n {long}\r\n\r\n"), 2),
+            // Too long for a field, so the body began without an empty line.
+            ("A: 1\r\n".to_owned(), 1),
+        ];
+        for (header, want) in table {
+            let body_text = format!("{long}: x\r\n");
+            let (fields, body) = read(format!("{header}{body_text}").as_bytes());
+            assert_eq!(fields.len(), want);
+            assert!(fields.iter().all(|(_, value)| value.len() <= LIMIT));
+            assert!(want == 1 || fields[1].1.len() > LIMIT - 3, "it is noticed");
+            assert_eq!(body, body_text.as_bytes());
+        }
+    }
+
+    const LIMIT: usize = 10_000;
+
+    type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn read(file: &[u8]) -> (Fields, Vec<u8>) {
+        let mut fields = Vec::new();
+        let keep = |name: &[u8], value: &[u8]| fields.push((name.to_vec(), value.to_vec()));
+        let body = read_header(Cursor::new(file.to_vec()), LIMIT, keep).unwrap();
+        let mut octets = Vec::new();
+        body.read(|piece| octets.extend_from_slice(piece)).unwrap();
+        (fields, octets)
     }
 }
