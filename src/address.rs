@@ -4,6 +4,7 @@
 //! Input is what an MTA hands to a milter: socket addresses and the raw
 //! arguments of MAIL and RCPT. Nothing here asks DNS or knows the policy.
 
+use ipnet::{IpNet, Ipv4Net};
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -28,6 +29,19 @@ impl From<IpAddr> for ClientAddr {
             IpAddr::V4(ip) => Self::V4(ip),
             IpAddr::V6(ip) => Self::V6(ip),
         }
+    }
+}
+
+/// An IPv4-mapped network (`::ffff:10.0.0.0/104`) as the IPv4 network that it
+/// is; any other as it is.
+pub fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let length = mapped.prefix_len().checked_sub(96);
+    match (mapped.addr().to_ipv4_mapped(), length) {
+        (Some(address), Some(length)) => Ipv4Net::new(address, length).map_or(network, IpNet::V4),
+        _ => network,
     }
 }
 
@@ -550,6 +564,23 @@ mod tests {
         };
         assert_eq!(mailbox.local_part, "\"a@b\"");
         assert_eq!(mailbox.domain.as_deref(), Some("c.example"));
+    }
+
+    #[test]
+    fn ipv4_mapped_networks_are_ipv4() {
+        let table = [
+            ("::ffff:127.0.0.0/104", "127.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:192.0.2.1/128", "192.0.2.1/32"),
+            ("::fffe:0:0/95", "::fffe:0:0/95"),
+            ("::/0", "::/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("192.0.2.0/24", "192.0.2.0/24"),
+        ];
+        for (network, want) in table {
+            let canonical = canonical(network.parse().unwrap());
+            assert_eq!(canonical.to_string(), want, "{network}");
+        }
     }
 
     #[test]

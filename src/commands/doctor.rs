@@ -120,9 +120,6 @@ struct Mtas {
     missing: Vec<Finding>,
 }
 
-/// Where Sendmail has it unless told otherwise.
-const SENDMAIL_CF: &str = "/etc/mail/sendmail.cf";
-
 impl Mtas {
     /// Those that were named, else those that are installed.
     async fn find(arguments: &Doctor) -> Self {
@@ -135,8 +132,7 @@ impl Mtas {
             }
             false => {
                 mtas.read_postfix(&postfix::installed().await).await;
-                let cf = Path::new(SENDMAIL_CF);
-                mtas.read_sendmail(cf.exists().then_some(cf));
+                mtas.read_sendmail(sendmail::installed());
             }
         }
         mtas

@@ -1,6 +1,7 @@
 //! Values that are addresses: networks and DNS servers.
 
 use super::value::Kind;
+use crate::address::canonical;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,10 +14,10 @@ impl Kind for Network {
 
     fn parse(text: &str) -> Result<IpNet, String> {
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(IpNet::from(address));
+            return Ok(IpNet::from(address.to_canonical()));
         }
         match text.parse::<IpNet>() {
-            Ok(network) if network.trunc() == network => Ok(network),
+            Ok(network) if network.trunc() == network => Ok(canonical(network)),
             Ok(network) => Err(format!(
                 "\"{network}\" has host bits set; write \"{}\"",
                 network.trunc()
@@ -83,6 +84,10 @@ mod tests {
             ("192.0.2.1", "192.0.2.1/32"),
             ("10.0.0.0/8", "10.0.0.0/8"),
             ("::/0", "::/0"),
+            ("::ffff:192.0.2.1", "192.0.2.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::fffe:0:0/95", "::fffe:0:0/95"),
         ];
         for (text, want) in table {
             let network = Network::parse(text).map(|network| network.to_string());

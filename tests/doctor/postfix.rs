@@ -22,18 +22,21 @@ struct SetUp {
 const LISTEN: &str = "listen: [\"inet:127.0.0.1:{port}\", \"unix:{queue}/sixgate/milter.sock\"]\n\
                       opt_in: {domains: [example.org]}\n";
 const ATTACHED: &str = "smtpd_milters = inet:127.0.0.1:{port}\n";
+const RECOMMENDED: &str = "smtpd_milters = inet:127.0.0.1:{port}\n\
+                           smtpd_milter_maps = cidr:{{0.0.0.0/0 DISABLE}}\n";
 const SMTP: &str = "smtp inet n - n - - smtpd\n";
 const CHROOTED: &str = "smtp inet n - y - - smtpd\n";
 
 /// What all have.
 const MAIN_CF: &str = "compatibility_level = 3.6
 queue_directory = {queue}
-mynetworks = 127.0.0.0/8 [::1]/128
+mynetworks = 127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128
 mydestination =
 ";
 
 /// What may be wrong with how an MTA is attached.
-const ATTACHMENT: [&str; 6] = [
+const ATTACHMENT: [&str; 7] = [
+    "exemptions",
     "socket",
     "mta",
     "attached",
@@ -52,7 +55,7 @@ const fn set_up(label: &'static str, main_cf: &'static str, master_cf: &'static 
 }
 
 const RIGHT: [SetUp; 9] = [
-    set_up("as in the documentation", ATTACHED, SMTP),
+    set_up("as in the documentation", RECOMMENDED, SMTP),
     set_up("chrooted, by TCP", ATTACHED, CHROOTED),
     set_up(
         "with a name for the address",
@@ -108,6 +111,46 @@ const RIGHT_BY_UNIX: [SetUp; 3] = [
         "smtpd_milters = unix:sixgate/milter.sock\n",
         SMTP,
     ),
+];
+
+/// Attachments of which IPv4 mail is independent.
+const IPV4_APART: [SetUp; 8] = [
+    set_up("as in the documentation", RECOMMENDED, SMTP),
+    set_up(
+        "with the table in a file",
+        "smtpd_milters = inet:127.0.0.1:{port}\nsmtpd_milter_maps = cidr:$config_directory/ipv4\n",
+        SMTP,
+    ),
+    set_up(
+        "with a regular expression",
+        "smtpd_milters = inet:127.0.0.1:{port}\n\
+         smtpd_milter_maps = regexp:{{/^[0-9.]+$$/ DISABLE}}\n",
+        SMTP,
+    ),
+    set_up(
+        "with another milter",
+        "smtpd_milters = inet:127.0.0.1:{port}, inet:127.0.0.1:1\n\
+         smtpd_milter_maps = cidr:{{0.0.0.0/0 inet:127.0.0.1:1}}\n",
+        SMTP,
+    ),
+    set_up(
+        "with an entry for a network of its own before",
+        "smtpd_milters = inet:127.0.0.1:{port}\n\
+         smtpd_milter_maps = cidr:{{2001:db8:77::/48 DISABLE}}, cidr:{{0.0.0.0/0 DISABLE}}\n",
+        SMTP,
+    ),
+    set_up(
+        "in master.cf alone",
+        "",
+        "smtp inet n - n - - smtpd\n  -o smtpd_milters=inet:127.0.0.1:{port}\n  \
+         -o { smtpd_milter_maps = cidr:{{0.0.0.0/0 DISABLE}} }\n",
+    ),
+    set_up(
+        "for IPv6 clients by the table alone",
+        "smtpd_milter_maps = cidr:{{::/0 inet:127.0.0.1:{port}}}\n",
+        SMTP,
+    ),
+    set_up("chrooted", RECOMMENDED, CHROOTED),
 ];
 
 /// A set-up, and the finding that it must bring: check, level and words.
@@ -168,8 +211,57 @@ fn wrong() -> Vec<Wrong> {
                 SMTP,
             ),
             "attached",
+            "problem",
+            "smtpd_milter_maps: cidr:/x cannot be used: postmap: fatal: open /x",
+        ),
+        (
+            set_up("for IPv4 clients too", ATTACHED, SMTP),
+            "ipv4-mail",
             "warning",
-            "smtpd_milter_maps",
+            "main.cf: smtp inet hands IPv4 clients to sixgate too",
+        ),
+        (
+            set_up(
+                "for some IPv4 clients too",
+                "smtpd_milters = inet:127.0.0.1:{port}\n\
+                 smtpd_milter_maps = cidr:{{0.0.0.0/1 DISABLE}}\n",
+                SMTP,
+            ),
+            "ipv4-mail",
+            "warning",
+            "hands IPv4 clients to sixgate too",
+        ),
+        (
+            set_up(
+                "without the other milter for IPv4 clients",
+                "smtpd_milters = inet:127.0.0.1:{port}, inet:127.0.0.1:1\n\
+                 smtpd_milter_maps = cidr:{{0.0.0.0/0 DISABLE}}\n",
+                SMTP,
+            ),
+            "ipv4-mail",
+            "warning",
+            "takes inet:127.0.0.1:1 from IPv4 clients too",
+        ),
+        (
+            set_up(
+                "without sixgate for some IPv6 clients",
+                "smtpd_milters = inet:127.0.0.1:{port}\n\
+                 smtpd_milter_maps = cidr:{{0.0.0.0/0 DISABLE}, {2a00::/12 DISABLE}}\n",
+                SMTP,
+            ),
+            "attached",
+            "problem",
+            "a client such as 2a01:4f8::1 is not handed to sixgate",
+        ),
+        (
+            set_up(
+                "without sixgate for all clients",
+                "smtpd_milters = inet:127.0.0.1:{port}\nsmtpd_milter_maps = static:DISABLE\n",
+                SMTP,
+            ),
+            "attached",
+            "problem",
+            "smtp inet does not ask sixgate",
         ),
         (
             set_up(
@@ -351,9 +443,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(&world, "wrong: not there", no_postfix),
         trial(&world, "its domains are walked", its_domains),
     ];
+    let apart = IPV4_APART.map(|set_up| (set_up, [ATTACHMENT.as_slice(), &["ipv4-mail"]].concat()));
     let right = RIGHT.map(|set_up| (set_up, ATTACHMENT.to_vec()));
     let by_unix = RIGHT_BY_UNIX.map(|set_up| (set_up, reached.clone()));
-    for (set_up, checks) in right.into_iter().chain(by_unix) {
+    let all = right.into_iter().chain(by_unix).chain(apart);
+    for (set_up, checks) in all {
         let label = format!("right: {}", set_up.label);
         let test = move |world: &World| set_up.examine(world, &[]).is_well(&checks);
         trials.push(trial(&world, &label, test));
@@ -383,6 +477,7 @@ impl SetUp {
         write("main.cf", &format!("{MAIN_CF}{}", self.main_cf));
         write("master.cf", self.master_cf);
         write("relay", "both.example OK\nfour.example OK\n");
+        write("ipv4", "# IPv4\n0.0.0.0/0 DISABLE\n");
         write("virtual", "itself.example\n# nothing\n");
         let directory = folder.path().to_string_lossy();
         let arguments = [["--postfix-config", &directory].as_slice(), arguments].concat();

@@ -27,6 +27,11 @@ const PORTS: &str =
 const FILTER: &str =
     "INPUT_MAIL_FILTER(`sixgate', `S=inet:{port}@127.0.0.1, F=T, T=C:10s;S:30s;R:30s;E:5m')\n";
 
+const APART: &str = "FEATURE(`no_default_msa')
+DAEMON_OPTIONS(`Family=inet, Name=MTA-v4, Port=smtp, InputMailFilters=')
+DAEMON_OPTIONS(`Family=inet6, Name=MTA-v6, Port=smtp, Addr=2001:db8::25')
+";
+
 /// What sendmail.mc has, and the finding: check, level and words.
 type Row = (
     &'static str,
@@ -52,6 +57,43 @@ fn rows() -> Vec<Row> {
             "when-down",
             "ok",
             "F=T",
+        ),
+        (
+            "right: with a port for IPv4 without sixgate",
+            format!("{FILTER}{APART}"),
+            "ipv4-mail",
+            "ok",
+            "MTA-v4 takes IPv4 mail without sixgate",
+        ),
+        (
+            "right: with a port for IPv6 alone",
+            format!("{FILTER}{APART}"),
+            "ipv4-mail",
+            "ok",
+            "MTA-v6 takes no IPv4 mail",
+        ),
+        (
+            "wrong: for IPv4 clients too",
+            with(FILTER),
+            "ipv4-mail",
+            "warning",
+            "MTA-v6 hands IPv4 clients to sixgate too",
+        ),
+        (
+            "wrong: without the other filter for IPv4 clients",
+            format!("INPUT_MAIL_FILTER(`other', `S=inet:1@127.0.0.1')\n{FILTER}{APART}"),
+            "ipv4-mail",
+            "warning",
+            "MTA-v4 does not ask other either",
+        ),
+        (
+            "wrong: for nobody but this machine",
+            format!(
+                "{FILTER}FEATURE(`no_default_msa')\nDAEMON_OPTIONS(`Name=MTA-v4, Family=inet, Port=smtp, Addr=127.0.0.1')\n"
+            ),
+            "attached",
+            "warning",
+            "no port takes mail from the Internet",
         ),
         (
             "right: time-outs",

@@ -5,7 +5,7 @@ use super::{
     credentials::{make_account, make_certificates},
     mta::Mta,
     namespace::run,
-    world::Gate,
+    world::{Gate, IPV4_APART, IPV4_APART_TIMEOUT},
 };
 use std::{
     fs, io,
@@ -128,6 +128,14 @@ fn master_cf(gates: &[Gate]) -> String {
         let (port, socket) = (gate.port, gate.milter.display());
         text.push_str(&format!("{port} inet n - n - 200 smtpd\n"));
         text.push_str(&format!("    -o smtpd_milters=unix:{socket}\n"));
+        if gate.name == IPV4_APART {
+            let timeout = IPV4_APART_TIMEOUT.as_secs();
+            text.push_str(&format!(
+                "    -o {{ smtpd_milter_maps = cidr:{{{{0.0.0.0/0 DISABLE}}}} }}
+    -o milter_connect_timeout={timeout}s
+    -o milter_command_timeout={timeout}s\n"
+            ));
+        }
     }
     text + SERVICES
 }

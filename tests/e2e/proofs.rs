@@ -7,14 +7,16 @@ use super::{
     mta::Kind,
     play::play,
     restarts, sendmail,
-    support::daemon::PATIENCE,
+    support::daemon::{Daemon, PATIENCE},
     tap::Frame,
-    world::{MEASURED, MORTAL, TAPPED, World},
+    world::{IPV4_APART, IPV4_APART_TIMEOUT, MEASURED, MORTAL, TAPPED, World},
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
     fs,
     net::IpAddr,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
@@ -44,13 +46,17 @@ const OF_SENDMAIL: [(&str, Proof); 1] = [(
     m4_feature,
 )];
 
-const OF_ALL: [(&str, Proof); 4] = [
+const OF_ALL: [(&str, Proof); 5] = [
     ("ipv4_mail_is_answered_by_one_accept_at_connect", one_accept),
     (
         "twenty_signed_messages_of_30_megabytes_at_once_leave_the_daemon_below_40_megabytes",
         small_with_large_messages,
     ),
     ("a_daemon_that_has_died_defers_mail", dead_daemon_defers),
+    (
+        "ipv4_mail_is_taken_at_once_while_the_daemon_is_stopped_killed_or_hangs",
+        ipv4_mail_is_independent,
+    ),
     (
         "twenty_restarts_under_load_lose_no_mail_and_let_none_in_unchecked",
         restarts::lose_nothing,
@@ -215,6 +221,69 @@ S: 451 4.7.1 Service unavailable - try again later",
         MORTAL,
     )
 }
+
+/// As the documentation attaches sixgate: the mail server does not ask it about
+/// IPv4 clients.
+fn ipv4_mail_is_independent(world: &World) -> Result<(), String> {
+    let _shared = world.ground.turn.shared();
+    let socket = &world.gate(IPV4_APART).milter;
+    let listen = format!("unix:{}", socket.display());
+    let over_ipv6 = "C: MAIL FROM:<a@ip6.example>\nC: RCPT TO:<b@open.example>\n";
+    for (state, end) in ENDS {
+        let daemon = Daemon::start_listening(&[&listen]);
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o666))
+            .map_err(|e| e.to_string())?;
+        // Nothing has opted in.
+        let checked = "S: 550 5.2.1 Service unavailable, [open.example] does not accept email over \
+                       IPv6.";
+        play_text(world, &format!("{over_ipv6}{checked}"), IPV4_APART)?;
+        // A process that has ended, but whose directory is still there.
+        let _daemon = end(daemon);
+        let began = Instant::now();
+        play_text(
+            world,
+            "from 198.51.100.10
+C: MAIL FROM:<a@fail.example>
+C: RCPT TO:<b@closed.example>
+M: plain
+R: none",
+            IPV4_APART,
+        )
+        .map_err(|error| format!("{state}: {error}"))?;
+        let took = began.elapsed();
+        eprintln!(
+            "{}: {state}: IPv4 mail was delivered in {took:?}",
+            world.kind
+        );
+        if took > IPV4_APART_TIMEOUT / 2 {
+            return Err(format!("{state}: IPv4 mail took {took:?}"));
+        }
+        play_text(
+            world,
+            "C: MAIL FROM:<a@ip6.example>\nS: 451 4.7.1 Service unavailable - try again later",
+            IPV4_APART,
+        )
+        .map_err(|error| format!("{state}: {error}"))?;
+    }
+    Ok(())
+}
+
+type End = fn(Daemon) -> Option<Daemon>;
+
+const ENDS: [(&str, End); 3] = [
+    ("stopped", |daemon| {
+        daemon.stop();
+        None
+    }),
+    ("killed", |mut daemon| {
+        daemon.kill();
+        Some(daemon)
+    }),
+    ("hanging", |daemon| {
+        daemon.signal(Signal::SIGSTOP);
+        Some(daemon)
+    }),
+];
 
 fn m4_feature(world: &World) -> Result<(), String> {
     let table = [

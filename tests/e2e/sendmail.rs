@@ -9,11 +9,11 @@ use super::{
     mta::Mta,
     namespace::{put_over, run},
     support::daemon::PATIENCE,
-    world::Gate,
+    world::{Gate, IPV4_APART, IPV4_APART_TIMEOUT, SERVER},
 };
 use std::{
     env, fs, io,
-    net::{Ipv6Addr, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -180,7 +180,7 @@ fn run_daemon(cf: &Path) -> io::Result<Child> {
 fn wait_until_listening(gates: &[Gate]) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     for gate in gates {
-        let address = (Ipv6Addr::LOCALHOST, gate.port);
+        let address = (SERVER, gate.port);
         while let Err(error) = TcpStream::connect(address) {
             if Instant::now() > deadline {
                 return Err(error);
@@ -248,6 +248,12 @@ fn port(gate: &Gate) -> String {
     let address = format!("Name={name}, Port={port}, Family=inet6, Addr=::");
     match name {
         "enforce" => format!("FEATURE(`sixgate', `local:{socket}')\nDAEMON_OPTIONS(`{address}')\n"),
+        IPV4_APART => format!(
+            "MAIL_FILTER(`{name}', `S=local:{socket}, F=T, T=C:{timeout}s;S:{timeout}s;R:{timeout}s;E:5m')
+DAEMON_OPTIONS(`Family=inet, Name={name}-4, Port={port}, InputMailFilters=')
+DAEMON_OPTIONS(`Family=inet6, Name={name}-6, Port={port}, Addr={SERVER}, InputMailFilters={name}')\n",
+            timeout = IPV4_APART_TIMEOUT.as_secs(),
+        ),
         _ => format!(
             "MAIL_FILTER(`{name}', `S=local:{socket}, F=T, T=C:10s;S:30s;R:30s;E:5m')
 DAEMON_OPTIONS(`{address}, InputMailFilters={name}')\n"

@@ -17,12 +17,12 @@ use super::{
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// What all gates have.
@@ -35,7 +35,7 @@ dns: {timeout: 1s, attempts: 1}
 
 /// A port of the MTA with a daemon of its own behind it: name and
 /// configuration.
-const GATES: [(&str, &str); 15] = [
+const GATES: [(&str, &str); 16] = [
     ("enforce", ""),
     ("observe", "mode: observe"),
     ("confirmed", "reverse_dns: confirmed"),
@@ -63,6 +63,7 @@ const GATES: [(&str, &str); 15] = [
     (MEASURED, ""),
     (MORTAL, ""),
     (RESTARTED, ""),
+    (IPV4_APART, ""),
 ];
 
 /// Replies of several lines. The percent signs show what an MTA does to them.
@@ -84,6 +85,16 @@ pub const MORTAL: &str = "mortal";
 /// The gate whose socket outlives its daemons, as with a service manager that
 /// passes it on.
 pub const RESTARTED: &str = "restarted";
+
+/// The gate that is attached as the documentation recommends, for IPv6 clients
+/// alone. Daemons come and go at its socket.
+pub const IPV4_APART: &str = "ipv4-apart";
+
+/// How long the MTA waits there for a daemon that does not answer.
+pub const IPV4_APART_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The address of the mail server for IPv6 clients.
+pub const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2525);
 
 pub struct Gate {
     pub name: &'static str,
@@ -164,7 +175,7 @@ impl World {
             // A loopback client needs no route to the other addresses.
             _ if client.is_loopback() => (client, port).into(),
             IpAddr::V4(_) => ([192, 0, 2, 25], port).into(),
-            IpAddr::V6(_) => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2525], port).into(),
+            IpAddr::V6(_) => (SERVER, port).into(),
         }
     }
 
@@ -267,6 +278,7 @@ fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> i
             fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
             gate.milter = socket;
         }
+        IPV4_APART => gate.milter = directory(kind).join("ipv4-apart.sock"),
         _ => {}
     }
     Ok(gate)

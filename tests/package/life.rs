@@ -81,9 +81,9 @@ fn install_and_attach(system: &Debian) -> Proof {
         .lines()
         .filter_map(|line| line.trim().split_once(" = "))
         .filter(|(key, _)| key.contains("milter"))
-        .map(|(key, value)| format!("postconf -e {key}={value}"))
+        .map(|(key, value)| format!("postconf -e '{key}={value}'"))
         .collect();
-    expect(attach.len() == 2, "the two lines that attach it", &said)?;
+    expect(attach.len() == 3, "the three lines that attach it", &said)?;
     system.run("systemctl is-active sixgate")?;
     // Nothing is attached behind the administrator's back.
     let milters = system.run("postconf -h smtpd_milters")?;

@@ -3,7 +3,7 @@
 //! not opted in.
 
 use super::finding::{Check, Finding};
-use crate::config::Config;
+use crate::{address::canonical, config::Config};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::Ipv6Addr;
 
@@ -82,7 +82,9 @@ fn is_always_exempt(network: &Ipv6Net) -> bool {
     network.addr().is_loopback() || link_local
 }
 
-/// The IPv6 networks in a list as Postfix has it. Tables are not looked into.
+/// The IPv6 networks in a list as Postfix has it. IPv4-mapped ones, such as
+/// `[::ffff:127.0.0.0]/104` of Debian's main.cf, are IPv4. Tables are not looked
+/// into.
 pub(super) fn of_postfix(mynetworks: &str) -> Vec<Ipv6Net> {
     let patterns = mynetworks.split([',', ' ', '\t']);
     patterns.filter_map(network).collect()
@@ -96,7 +98,11 @@ fn network(pattern: &str) -> Option<Ipv6Net> {
         Some(length) => length.parse().ok()?,
         None => 128,
     };
-    Ipv6Net::new(address, length).ok().map(|net| net.trunc())
+    let network = Ipv6Net::new(address, length).ok()?.trunc();
+    match canonical(IpNet::V6(network)) {
+        IpNet::V6(network) => Some(network),
+        IpNet::V4(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +134,13 @@ mod tests {
             ("192.0.2.0/24", "192.0.2.0/24", Level::Warning),
             ("\"2001:db8::/32\", 192.0.2.0/24", "192.0.2.0/24", Level::Ok),
             ("", "hash:/etc/postfix/networks, 192.0.2.0/24", Level::Ok),
+            (
+                "",
+                "127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128",
+                Level::Ok,
+            ),
+            ("", "[::ffff:192.0.2.1]", Level::Ok),
+            ("\"::ffff:192.0.2.0/120\"", "", Level::Warning),
         ];
         for (exempt, mynetworks, want) in table {
             assert_eq!(

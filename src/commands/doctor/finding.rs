@@ -103,6 +103,8 @@ pub(super) enum Check {
     Reach,
     /// What the MTA does while sixgate is down.
     WhenDown,
+    /// Whether mail over IPv4 depends on sixgate.
+    Ipv4Mail,
     /// The version of the milter protocol.
     Protocol,
     /// How long the MTA waits.
@@ -137,6 +139,7 @@ impl Check {
             Self::Attached => "attached",
             Self::Reach => "reach",
             Self::WhenDown => "when-down",
+            Self::Ipv4Mail => "ipv4-mail",
             Self::Protocol => "protocol",
             Self::TimeOuts => "time-outs",
             Self::Submission => "submission",
@@ -160,7 +163,7 @@ impl Serialize for Check {
 mod tests {
     use super::*;
 
-    const ALL: [Check; 19] = [
+    const ALL: [Check; 20] = [
         Check::Config,
         Check::DnsServers,
         Check::Dnssec,
@@ -171,6 +174,7 @@ mod tests {
         Check::Attached,
         Check::Reach,
         Check::WhenDown,
+        Check::Ipv4Mail,
         Check::Protocol,
         Check::TimeOuts,
         Check::Submission,

@@ -7,6 +7,7 @@
 mod attachment;
 mod instance;
 mod milters;
+mod per_client;
 mod when_down;
 
 pub(super) use instance::{Instance, installed, words};
@@ -33,6 +34,7 @@ pub(super) async fn check(instance: &Instance, config: &Config, gate: &Gate) -> 
     let attachments = from_internet(instance, gate, &mut findings).await;
     for attachment in &attachments {
         findings.extend(attachment::order(instance, attachment));
+        findings.extend(per_client::check(instance, attachment, gate).await);
         findings.extend(attachment::reach(instance, attachment));
         findings.extend(when_down::check(instance, config, attachment));
     }
@@ -61,7 +63,6 @@ async fn from_internet<'a>(
         findings.push(no_service(instance));
     }
     for service in services {
-        findings.extend(attachment::by_client(instance, service));
         match attachment::find(instance, service, gate).await {
             Ok(found) => {
                 findings.push(attachment::well(instance, &found));

@@ -2,7 +2,14 @@
 //!
 //! Nothing is handed to a shell, and nothing is changed by what is asked.
 
-use std::{env, ffi::OsStr, fmt, io, process::Stdio, time::Duration};
+use std::{
+    env,
+    ffi::OsStr,
+    fmt,
+    io::{self, Write},
+    process::Stdio,
+    time::Duration,
+};
 use tokio::{process::Command, time::timeout};
 
 /// A large table may take postmap seconds.
@@ -18,6 +25,8 @@ pub(super) enum Failure {
     Missing,
     /// It ended with an error, or not at all; in its own words.
     Failed(String),
+    /// It ended with an error and said nothing.
+    Silent,
 }
 
 impl fmt::Display for Failure {
@@ -25,6 +34,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Missing => f.write_str("there is no such program"),
             Self::Failed(words) => f.write_str(words),
+            Self::Silent => f.write_str("it failed"),
         }
     }
 }
@@ -34,26 +44,53 @@ pub(super) async fn ask<A: AsRef<OsStr>>(
     program: &str,
     arguments: &[A],
 ) -> Result<String, Failure> {
+    ask_with_input(program, arguments, "").await
+}
+
+/// As [`ask`], with something to read on standard input. It must fit into a
+/// pipe, which holds 64 KiB.
+pub(super) async fn ask_with_input<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[A],
+    input: &str,
+) -> Result<String, Failure> {
     let path = env::var("PATH").unwrap_or_default();
     let mut command = Command::new(program);
     command
         .args(arguments)
         .env("PATH", format!("{path}:{SYSTEM_FOLDERS}"))
         .env("LC_ALL", "C")
-        .stdin(Stdio::null())
+        .stdin(stdin(input)?)
         .kill_on_drop(true);
     match timeout(PATIENCE, command.output()).await {
         Ok(Ok(output)) if output.status.success() => {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         }
-        Ok(Ok(output)) => Err(Failure::Failed(last_words(&output.stderr))),
+        Ok(Ok(output)) => Err(last_words(&output.stderr)),
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(Failure::Missing),
         Ok(Err(error)) => Err(Failure::Failed(error.to_string())),
         Err(_too_late) => Err(Failure::Failed(format!("no answer in {PATIENCE:?}"))),
     }
 }
 
-fn last_words(stderr: &[u8]) -> String {
+fn stdin(input: &str) -> Result<Stdio, Failure> {
+    if input.is_empty() {
+        return Ok(Stdio::null());
+    }
+    let pipe = io::pipe().and_then(|(reader, mut writer)| {
+        writer.write_all(input.as_bytes())?;
+        Ok(reader)
+    });
+    match pipe {
+        Ok(reader) => Ok(reader.into()),
+        Err(error) => Err(Failure::Failed(error.to_string())),
+    }
+}
+
+fn last_words(stderr: &[u8]) -> Failure {
     let text = String::from_utf8_lossy(stderr);
-    text.lines().last().unwrap_or("it failed").to_owned()
+    match text.lines().last() {
+        Some(words) => Failure::Failed(words.to_owned()),
+        None => Failure::Silent,
+    }
 }

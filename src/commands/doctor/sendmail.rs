@@ -14,21 +14,24 @@ use super::{
 };
 use crate::config::{Config, Mode, Socket};
 use cf::{Daemon, Filter};
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 /// Everything about one Sendmail.
 pub(super) async fn check(cf: &Cf, config: &Config, gate: &Gate) -> Vec<Finding> {
     let mut findings = vec![Finding::ok(Check::Mta, format!("Sendmail by {}", cf.file))];
+    let mut daemons = cf.daemons();
+    daemons.retain(Daemon::is_for_internet);
+    if daemons.is_empty() {
+        findings.push(no_port(cf));
+        return findings;
+    }
     let Some(filter) = find(cf, gate).await else {
         findings.push(no_filter(cf, gate));
         return findings;
     };
-    for daemon in cf
-        .daemons()
-        .iter()
-        .filter(|daemon| daemon.is_for_internet())
-    {
-        findings.push(attached(cf, &filter, daemon));
+    for daemon in &daemons {
+        findings.extend(attached(cf, &filter, daemon));
+        findings.push(ipv4_mail(cf, &filter, daemon));
     }
     findings.push(when_down(cf, &filter, config.mode));
     findings.extend(time_outs(cf, &filter, config.limits.stage_timeout));
@@ -60,10 +63,20 @@ fn no_filter(cf: &Cf, gate: &Gate) -> Finding {
     )
 }
 
-fn attached(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
+/// As Debian's Sendmail is after installation: it listens on loopback alone.
+fn no_port(cf: &Cf) -> Finding {
+    Finding::warning(
+        Check::Attached,
+        format!("{}: no port takes mail from the Internet", cf.file),
+        "if it should, add DAEMON_OPTIONS to sendmail.mc; else name the Sendmail that does with \
+         --sendmail-cf",
+    )
+}
+
+fn attached(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Option<Finding> {
     let filters = daemon.filters.as_ref().unwrap_or(&cf.input_filters);
     let (file, name, port) = (&cf.file, &filter.name, &daemon.name);
-    match filters.iter().position(|other| other == name) {
+    Some(match filters.iter().position(|other| other == name) {
         Some(0) => Finding::ok(
             Check::Attached,
             format!("{file}: {port} asks sixgate ({name})"),
@@ -73,13 +86,85 @@ fn attached(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
             format!("{file}: {port} asks {before} filter(s) before sixgate ({name})"),
             "put sixgate first: then the others see only what it lets through",
         ),
+        // IPv4 mail is not checked, see `ipv4_mail`.
+        None if !daemon.ipv6 => return None,
         None => Finding::problem(
             Check::Attached,
             format!("{file}: {port} does not ask sixgate: {name} is not in its InputMailFilters"),
             "use INPUT_MAIL_FILTER in sendmail.mc, and take InputMailFilters out of that \
              DAEMON_OPTIONS",
         ),
+    })
+}
+
+/// Whether a port takes IPv4 mail while sixgate is down.
+fn ipv4_mail(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
+    let (file, name, port) = (&cf.file, &filter.name, &daemon.name);
+    let filters = daemon.filters.as_ref().unwrap_or(&cf.input_filters);
+    let todo = "have a port for each: Family=inet with the other filters alone, as in \
+                DAEMON_OPTIONS(`Family=inet, Name=MTA-v4, Port=smtp, InputMailFilters=''), and \
+                Family=inet6 with an Addr of this machine";
+    let with_sixgate = filters.contains(name);
+    match (daemon.takes_ipv4(), with_sixgate) {
+        (true, true) => Finding::warning(
+            Check::Ipv4Mail,
+            format!(
+                "{file}: {port} hands IPv4 clients to sixgate too, which never checks them: while \
+                 it is down, IPv4 mail is not taken either"
+            ),
+            todo,
+        ),
+        (true, false) => {
+            let lost = cf
+                .input_filters
+                .iter()
+                .find(|other| *other != name && !filters.contains(other));
+            match lost {
+                Some(lost) => Finding::warning(
+                    Check::Ipv4Mail,
+                    format!("{file}: {port} does not ask {lost} either, which other ports ask"),
+                    format!("name it, unless that is intended: InputMailFilters={lost}"),
+                ),
+                None => Finding::ok(
+                    Check::Ipv4Mail,
+                    format!("{file}: {port} takes IPv4 mail without sixgate"),
+                ),
+            }
+        }
+        (false, _) => Finding::ok(
+            Check::Ipv4Mail,
+            format!("{file}: {port} takes no IPv4 mail"),
+        ),
     }
+}
+
+/// Where Sendmail has its configuration unless told otherwise.
+const CF: &str = "/etc/mail/sendmail.cf";
+
+/// Programs that may be Sendmail: of Debian, older ones of Debian, Fedora, and
+/// what every MTA installs.
+const PROGRAMS: [&str; 5] = [
+    "/usr/libexec/sendmail/sendmail",
+    "/usr/lib/sm.bin/sendmail",
+    "/usr/sbin/sendmail.sendmail",
+    "/usr/sbin/sendmail",
+    "/usr/lib/sendmail",
+];
+
+/// The machine's own configuration; none if there is no Sendmail. A package that
+/// was removed leaves its sendmail.cf behind.
+pub(super) fn installed() -> Option<&'static Path> {
+    let cf = Path::new(CF);
+    let is_there = PROGRAMS.iter().any(|program| is_sendmail(program));
+    (cf.exists() && is_there).then_some(cf)
+}
+
+/// Postfix, Exim and others install a program of that name too; only Sendmail
+/// knows this option.
+fn is_sendmail(program: &str) -> bool {
+    const OPTION: &[u8] = b"DaemonPortOptions";
+    let program = fs::read(program).unwrap_or_default();
+    program.windows(OPTION.len()).any(|octets| octets == OPTION)
 }
 
 /// `F=` of op.me, section 5.11.

@@ -2,7 +2,8 @@
 
 use super::{
     instance::{Instance, Service},
-    milters::{self, Milter},
+    milters::Milter,
+    per_client::PerClient,
 };
 use crate::{
     commands::doctor::{
@@ -23,13 +24,13 @@ pub(super) struct Attachment<'a> {
     position: usize,
 }
 
-/// Looks sixgate up among the milters of a service.
+/// Looks sixgate up among the milters that a service has for IPv6 clients.
 pub(super) async fn find<'a>(
     instance: &'a Instance,
     service: &'a Service,
     gate: &Gate,
 ) -> Result<Attachment<'a>, Finding> {
-    let list = milters::parse(instance.value(service, "smtpd_milters"));
+    let list = PerClient::look_up(instance, service).await?.ipv6_milters();
     let options = instance.value(service, "receive_override_options");
     if options.contains("no_milters") {
         return Err(switched_off(instance, service));
@@ -168,18 +169,6 @@ pub(super) fn order(instance: &Instance, attachment: &Attachment<'_>) -> Option<
             ),
             "put sixgate first: then the others see only what it lets through, and it does not \
              take their Authentication-Results for forged ones",
-        )
-    })
-}
-
-/// A table may take the milters from clients.
-pub(super) fn by_client(instance: &Instance, service: &Service) -> Option<Finding> {
-    let maps = instance.value(service, "smtpd_milter_maps");
-    (!maps.is_empty()).then(|| {
-        Finding::warning(
-            Check::Attached,
-            format!("smtpd_milter_maps = {maps}: clients in it have milters of their own"),
-            "see that no client in it loses sixgate that should be checked",
         )
     })
 }

@@ -105,6 +105,29 @@ impl Instance {
         })
     }
 
+    /// What a table has for some keys; a key without an entry is left out.
+    ///
+    /// # Errors
+    /// What postmap says, if the table cannot be asked.
+    pub(super) async fn look_up(
+        &self,
+        table: &str,
+        keys: &[&str],
+    ) -> Result<Vec<(String, String)>, program::Failure> {
+        let arguments = ["-c", &self.directory, "-q", "-", table];
+        let answer = program::ask_with_input("postmap", &arguments, &keys.join("\n")).await;
+        let pairs = match answer {
+            Ok(answer) => answer,
+            // It fails in silence if there is no entry for any key.
+            Err(program::Failure::Silent) => String::new(),
+            Err(failure) => return Err(failure),
+        };
+        let pairs = pairs.lines().filter_map(|line| line.split_once('\t'));
+        Ok(pairs
+            .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+            .collect())
+    }
+
     /// A parameter of main.cf; empty if this Postfix does not know it.
     pub(in crate::commands::doctor) fn main(&self, parameter: &str) -> &str {
         self.main.get(parameter).map_or("", String::as_str)

@@ -28,37 +28,41 @@ impl Milter {
 
 /// Reads a list.
 pub(super) fn parse(list: &str) -> Vec<Milter> {
-    let mut milters = Vec::new();
+    let items = items(list).into_iter();
+    let bare = items.map(|item| match item.strip_prefix('{') {
+        Some(braced) => braced.strip_suffix('}').unwrap_or(braced),
+        None => item,
+    });
+    bare.filter_map(milter).collect()
+}
+
+/// The items of a list; separators between braces belong to an item.
+pub(super) fn items(list: &str) -> Vec<&str> {
+    let mut items = Vec::new();
     let mut rest = list.trim_start_matches(is_separator);
     while !rest.is_empty() {
-        let (item, after) = match rest.starts_with('{') {
-            true => braced(rest),
-            false => rest.split_at(rest.find(is_separator).unwrap_or(rest.len())),
-        };
-        milters.extend(milter(item));
+        let (item, after) = rest.split_at(end_of_item(rest));
+        items.push(item);
         rest = after.trim_start_matches(is_separator);
     }
-    milters
+    items
 }
 
 fn is_separator(c: char) -> bool {
     c == ',' || c.is_whitespace()
 }
 
-/// What is between the first brace and the one that closes it, and the rest.
-fn braced(text: &str) -> (&str, &str) {
-    let mut depth = 0;
+fn end_of_item(text: &str) -> usize {
+    let mut depth = 0_usize;
     for (at, c) in text.char_indices() {
         match c {
             '{' => depth += 1,
-            '}' => depth -= 1,
+            '}' => depth = depth.saturating_sub(1),
+            c if depth == 0 && is_separator(c) => return at,
             _ => {}
         }
-        if depth == 0 {
-            return (&text[1..at], &text[at + 1..]);
-        }
     }
-    (&text[1..], "")
+    text.len()
 }
 
 /// postconf(5), smtpd_milters: options are separated by comma or white space,
@@ -107,6 +111,28 @@ mod tests {
         for (list, want) in table {
             let shown: Vec<String> = parse(list).iter().map(show).collect();
             assert_eq!(shown.join(" "), want, "{list}");
+        }
+    }
+
+    #[test]
+    fn an_inline_table_is_one_item() {
+        let table = [
+            (
+                "cidr:{{0.0.0.0/0 DISABLE}}",
+                vec!["cidr:{{0.0.0.0/0 DISABLE}}"],
+            ),
+            (
+                "hash:/a, cidr:{{::/0 inet:a:1, inet:b:2}, {1.2.3.4 x}} pcre:/b",
+                vec![
+                    "hash:/a",
+                    "cidr:{{::/0 inet:a:1, inet:b:2}, {1.2.3.4 x}}",
+                    "pcre:/b",
+                ],
+            ),
+            (" ,", vec![]),
+        ];
+        for (list, want) in table {
+            assert_eq!(items(list), want, "{list}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What of sendmail.cf concerns mail filters and the domains that are taken.
 
 use crate::{commands::doctor::mta_time::time, config::Socket};
-use std::{collections::HashMap, fs, io, path::Path, time::Duration};
+use std::{collections::HashMap, fs, io, net::Ipv6Addr, path::Path, time::Duration};
 
 /// What was read.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +43,12 @@ impl Daemon {
         let loopback = self.address.starts_with("127.") || self.address == "::1";
         let submission = ["587", "465", "submission", "submissions", "smtps"];
         !loopback && !submission.contains(&self.port.as_str())
+    }
+
+    /// Linux hands IPv4 clients to a wildcard IPv6 socket too.
+    pub(super) fn takes_ipv4(&self) -> bool {
+        let address = self.address.parse::<Ipv6Addr>();
+        !self.ipv6 || self.address.is_empty() || address.is_ok_and(|ip| ip.is_unspecified())
     }
 
     fn parse(options: &str) -> Self {

@@ -1,0 +1,291 @@
+//! `smtpd_milter_maps`: which milters Postfix uses for which client.
+//!
+//! Tables of any type are asked by `postmap -q`, as smtpd does, for addresses
+//! from all over the IPv4 and IPv6 Internet.
+
+use super::{
+    attachment::Attachment,
+    instance::{Instance, Service, words},
+    milters::{self, Milter},
+};
+use crate::commands::doctor::{
+    finding::{Check, Finding},
+    listening::Gate,
+};
+use std::collections::{BTreeSet, HashMap};
+
+/// A table for some of these and not for others is for certain clients, not for
+/// IPv4 as a whole.
+const IPV4_SAMPLES: [&str; 8] = [
+    "8.8.8.8",
+    "45.33.32.156",
+    "77.88.55.60",
+    "104.16.1.1",
+    "151.101.1.1",
+    "185.12.64.1",
+    "198.51.100.7",
+    "212.227.15.3",
+];
+
+/// One for each range that registries assign from.
+const IPV6_SAMPLES: [&str; 7] = [
+    "2001:db8::7",
+    "2001:4860:4860::8888",
+    "2400:cb00::1",
+    "2600:1f18::1",
+    "2800:3f0::1",
+    "2a01:4f8::1",
+    "2c0f:fb50::1",
+];
+
+/// The milters of clients, as a service has them.
+pub(super) struct PerClient {
+    /// Of a client without an entry in the tables.
+    default: String,
+    /// What the tables have for samples.
+    found: HashMap<String, String>,
+}
+
+impl PerClient {
+    /// Asks the tables of a service.
+    ///
+    /// # Errors
+    /// A problem if a table cannot be asked: smtpd then defers all mail.
+    pub(super) async fn look_up(instance: &Instance, service: &Service) -> Result<Self, Finding> {
+        let mut found = HashMap::new();
+        let samples = [IPV4_SAMPLES.as_slice(), IPV6_SAMPLES.as_slice()].concat();
+        let tables = milters::items(instance.value(service, "smtpd_milter_maps"));
+        for table in tables {
+            let answers = instance
+                .look_up(table, &samples)
+                .await
+                .map_err(|failure| unusable(instance, service, table, &failure.to_string()))?;
+            for (client, milters) in answers {
+                // The first table that has an entry decides.
+                found.entry(client).or_insert(milters);
+            }
+        }
+        Ok(Self {
+            default: instance.value(service, "smtpd_milters").to_owned(),
+            found,
+        })
+    }
+
+    /// The milters that IPv6 clients have: those of the first sample.
+    pub(super) fn ipv6_milters(&self) -> Vec<Milter> {
+        milters::parse(self.of(IPV6_SAMPLES[0]))
+    }
+
+    fn of(&self, client: &str) -> &str {
+        match self.found.get(client) {
+            Some(disabled) if disabled.eq_ignore_ascii_case("DISABLE") => "",
+            Some(milters) => milters,
+            None => &self.default,
+        }
+    }
+
+    /// Those of some samples that are not handed to sixgate.
+    async fn without_sixgate(
+        &self,
+        samples: &[&'static str],
+        instance: &Instance,
+        service: &Service,
+        gate: &Gate,
+    ) -> Vec<&'static str> {
+        let mut without = Vec::new();
+        for client in samples {
+            if !has_sixgate(self.of(client), instance, service, gate).await {
+                without.push(*client);
+            }
+        }
+        without
+    }
+}
+
+async fn has_sixgate(list: &str, instance: &Instance, service: &Service, gate: &Gate) -> bool {
+    for milter in milters::parse(list) {
+        if is_sixgate(&milter, instance, service, gate).await {
+            return true;
+        }
+    }
+    false
+}
+
+async fn is_sixgate(milter: &Milter, instance: &Instance, service: &Service, gate: &Gate) -> bool {
+    match milter.place(service.chroot, instance.queue()) {
+        Some(place) => gate.is_at(&place).await,
+        None => false,
+    }
+}
+
+fn unusable(instance: &Instance, service: &Service, table: &str, failure: &str) -> Finding {
+    let origin = instance.origin(service, "smtpd_milter_maps");
+    Finding::problem(
+        Check::Attached,
+        format!("{origin}: smtpd_milter_maps: {table} cannot be used: {failure}"),
+        "correct that table; until then Postfix answers every client with a temporary failure",
+    )
+}
+
+/// Whether sixgate sees every IPv6 client, and IPv4 mail does without it.
+pub(super) async fn check(
+    instance: &Instance,
+    attachment: &Attachment<'_>,
+    gate: &Gate,
+) -> Vec<Finding> {
+    let service = attachment.service;
+    let per_client = match PerClient::look_up(instance, service).await {
+        Ok(per_client) => per_client,
+        Err(unusable) => return vec![unusable],
+    };
+    let mut findings: Vec<Finding> = per_client
+        .without_sixgate(&IPV6_SAMPLES, instance, service, gate)
+        .await
+        .first()
+        .map(|client| unchecked(instance, service, client))
+        .into_iter()
+        .collect();
+    let protocols: Vec<&str> = words(instance.main("inet_protocols")).collect();
+    if protocols.contains(&"all") || protocols.contains(&"ipv4") {
+        findings.extend(ipv4(instance, service, &per_client, gate).await);
+    }
+    findings
+}
+
+fn unchecked(instance: &Instance, service: &Service, client: &str) -> Finding {
+    let origin = instance.origin(service, "smtpd_milter_maps");
+    let maps = instance.value(service, "smtpd_milter_maps");
+    Finding::problem(
+        Check::Attached,
+        format!(
+            "{origin}: smtpd_milter_maps = {maps}: a client such as {client} is not handed to \
+             sixgate: its mail comes in unchecked"
+        ),
+        "limit the table to IPv4 clients (0.0.0.0/0) and to your own networks",
+    )
+}
+
+async fn ipv4(
+    instance: &Instance,
+    service: &Service,
+    per_client: &PerClient,
+    gate: &Gate,
+) -> Vec<Finding> {
+    let others = other_milters(&per_client.default, instance, service, gate).await;
+    let place = format!("{} {}", service.name, service.kind);
+    let apart = per_client
+        .without_sixgate(&IPV4_SAMPLES, instance, service, gate)
+        .await;
+    let origin = instance.origin(service, "smtpd_milter_maps");
+    if apart.len() < IPV4_SAMPLES.len() {
+        return recommended(instance, service, &others)
+            .map(|todo| {
+                Finding::warning(
+                    Check::Ipv4Mail,
+                    format!(
+                        "{origin}: {place} hands IPv4 clients to sixgate too, which never checks \
+                         them: while it is down, IPv4 mail is not taken either"
+                    ),
+                    todo,
+                )
+            })
+            .into_iter()
+            .collect();
+    }
+    let lost: BTreeSet<&String> = others
+        .iter()
+        .filter(|other| {
+            let kept = |client: &&str| {
+                let kept = milters::parse(per_client.of(client));
+                kept.iter().any(|milter| milter.socket == **other)
+            };
+            !IPV4_SAMPLES.iter().all(kept)
+        })
+        .collect();
+    vec![match lost.first() {
+        Some(lost) => Finding::warning(
+            Check::Ipv4Mail,
+            format!(
+                "{origin}: smtpd_milter_maps takes {lost} from IPv4 clients too, which \
+                 smtpd_milters has"
+            ),
+            format!(
+                "name it in the table, unless that is intended: 0.0.0.0/0 {}",
+                others.join(", ")
+            ),
+        ),
+        None => Finding::ok(
+            Check::Ipv4Mail,
+            format!("{origin}: {place} does not need sixgate for IPv4 clients (smtpd_milter_maps)"),
+        ),
+    }]
+}
+
+/// The sockets in `smtpd_milters` besides sixgate's.
+async fn other_milters(
+    list: &str,
+    instance: &Instance,
+    service: &Service,
+    gate: &Gate,
+) -> Vec<String> {
+    let mut others = Vec::new();
+    for milter in milters::parse(list) {
+        if !is_sixgate(&milter, instance, service, gate).await {
+            others.push(milter.socket);
+        }
+    }
+    others
+}
+
+/// What to write; `None` before Postfix 3.2, which has no `smtpd_milter_maps`.
+fn recommended(instance: &Instance, service: &Service, others: &[String]) -> Option<String> {
+    let version = version(instance.main("mail_version"));
+    if version < (3, 2) {
+        return None;
+    }
+    let milters = match others {
+        [] => "DISABLE".to_owned(),
+        others => others.join(", "),
+    };
+    let directory = &instance.directory;
+    let set = |table: &str| match instance.origin(service, "smtpd_milter_maps") {
+        master if master == instance.master(service) => {
+            format!("-o {{ smtpd_milter_maps = {table} }} in that service")
+        }
+        _ => format!("postconf -c {directory} -e 'smtpd_milter_maps = {table}'"),
+    };
+    // Before 3.7, a table cannot be written in main.cf.
+    Some(match version < (3, 7) {
+        true => {
+            let file = format!("{directory}/sixgate.cidr");
+            let set = set(&format!("cidr:{file}"));
+            format!("write the line 0.0.0.0/0 {milters} to {file}; {set}, and reload Postfix")
+        }
+        false => {
+            let set = set(&format!("cidr:{{{{0.0.0.0/0 {milters}}}}}"));
+            format!("{set}, and reload Postfix")
+        }
+    })
+}
+
+/// Major and minor, such as 3.7 of `3.7.11`; of development versions too.
+fn version(mail_version: &str) -> (u32, u32) {
+    let mut numbers = mail_version
+        .split(['.', '-'])
+        .map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        assert_eq!(version("3.7.11"), (3, 7));
+        assert_eq!(version("3.10.13"), (3, 10));
+        assert_eq!(version("3.11-20250513"), (3, 11));
+        assert!(version("3.10.1") > version("3.7.11"));
+        assert!(version("2.11.3") < version("3.2.0"));
+    }
+}
