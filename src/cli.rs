@@ -208,11 +208,11 @@ pub struct OptInStatus {
     after_help = "WHEN is today, yesterday, 30m, 24h, 7d or 4w (so long ago), 2026-11-14, \
     2026-11-14T10:00, or a time with a zone such as 2026-11-14T10:00:00Z.\n\n\
     Give the log that the MTA writes to as well: its lines tell which deferred mail came back \
-    over IPv4. Rotated and gzipped logs may be given in any order:\n\n    \
+    over IPv4. Rotated and compressed logs may be given in any order:\n\n    \
     sixgate report --since 7d /var/log/mail.log*"
 )]
 pub struct Report {
-    /// Logs, gzipped or not, in any order; - is standard input, and so is
+    /// Logs, plain or compressed (gzip, xz, zstd), in any order; - is standard input, and so is
     /// none
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,

@@ -4,7 +4,7 @@
 # command:package
 needs="cc:gcc make:make unshare:util-linux ip:iproute2 openssl:openssl
        postfix:postfix saslpasswd2:sasl2-bin m4:m4 python3:python3 valgrind:valgrind
-       man:man-db mandoc:mandoc"
+       man:man-db mandoc:mandoc xz:xz-utils zstd:zstd"
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi

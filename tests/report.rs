@@ -43,9 +43,12 @@ impl Logs {
     /// Writes a log, packed if its name ends so.
     fn write(&self, name: &str, lines: impl AsRef<[u8]>) {
         let path = self.path(name);
-        let octets = match name.ends_with(".gz") {
-            true => gzip(lines.as_ref()),
-            false => lines.as_ref().to_vec(),
+        let lines = lines.as_ref();
+        let octets = match name.rsplit_once('.') {
+            Some((_, "gz")) => gzip(lines),
+            Some((_, "xz")) => compressed_by("xz", lines),
+            Some((_, "zst")) => compressed_by("zstd", lines),
+            _ => lines.to_vec(),
         };
         fs::write(&path, octets).expect("a log");
         let file = File::options().write(true).open(&path).expect("the log");
@@ -80,6 +83,17 @@ fn gzip(octets: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(octets).expect("room");
     encoder.finish().expect("room")
+}
+
+/// By the program that logrotate calls.
+fn compressed_by(program: &str, octets: &[u8]) -> Vec<u8> {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("log");
+    fs::write(&file, octets).expect("a log");
+    let output = Command::new(program).arg("-qc").arg(&file).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program}: {output:?}");
+    output.stdout
 }
 
 fn json(output: &Output) -> Value {
@@ -297,6 +311,11 @@ fn every_form_of_a_log_gives_the_same_report() {
     logs.write("modern", &modern);
     let two_members = [gzip(older.as_bytes()), gzip(newer.as_bytes())].concat();
     logs.write("two-members", two_members);
+    for (suffix, program) in [("xz", "xz"), ("zst", "zstd")] {
+        logs.write(&format!("whole.{suffix}"), MAIL_LOG);
+        let two = [older, newer].map(|half| compressed_by(program, half.as_bytes()));
+        logs.write(&format!("two-in-{program}"), two.concat());
+    }
     for names in [
         "rotated rotated.1.gz",
         "rotated.1.gz rotated",
@@ -305,6 +324,10 @@ fn every_form_of_a_log_gives_the_same_report() {
         "dos",
         "modern",
         "two-members",
+        "whole.xz",
+        "two-in-xz",
+        "whole.zst",
+        "two-in-zstd",
     ] {
         let told = logs.json(names);
         for part in [
@@ -436,6 +459,29 @@ fn nothing_in_a_log_reaches_a_terminal_or_a_browser_as_it_is() {
     for hostile in ["<script", "<b>\\x1b", "\"onload"] {
         assert!(!page.contains(hostile), "{hostile}");
     }
+}
+
+#[test]
+fn people_see_values_response_times_and_labels_that_they_can_read() {
+    let line = "Nov 21 06:10:00 mx sixgate[7]: NOQUEUE: reject: RCPT from x[2001:db8::1]: 550 5.2.1 \
+                Service unavailable, [192.0.2.1] does not accept email over IPv6.; \
+                rule=not-opted-in mode=enforce from=<a@b.example> \
+                to=<b@\\x5b192.0.2.1\\x5d> helo=<x> ms=40\n";
+    let logs = Logs::new();
+    logs.write("mail.log", line);
+    for arguments in ["mail.log", "--html mail.log"] {
+        let page = logs.report(arguments, b"").stdout;
+        let page = String::from_utf8(page).expect("text");
+        assert!(page.contains("Response time: median 40 ms, p99 40 ms, slowest 40 ms."));
+        assert!(
+            page.contains("[192.0.2.1]") && !page.contains("\\x5b"),
+            "{page}"
+        );
+    }
+    let page = logs.report("--html mail.log", b"").stdout;
+    let page = String::from_utf8(page).expect("text");
+    let axis = "<span>2026-11-21 06:00</span><span>2026-11-21 07:00</span>";
+    assert!(page.contains(axis), "{page}");
 }
 
 #[test]
@@ -643,12 +689,19 @@ fn what_can_not_be_read_is_told_and_the_rest_is_counted() {
     cut_off.truncate(cut_off.len() / 2);
     logs.write("cut-off.gz", gzip(b""));
     fs::write(logs.path("cut-off.gz"), cut_off).expect("a log");
-    fs::write(logs.path("packed.xz"), b"\xfd7zXZ\0...").expect("a log");
+    fs::write(logs.path("packed.bz2"), b"BZh91AY...").expect("a log");
+    for (name, program) in [("cut-off.xz", "xz"), ("cut-off.zst", "zstd")] {
+        let mut cut_off = compressed_by(program, MAIL_LOG.repeat(200).as_bytes());
+        cut_off.truncate(cut_off.len() / 2);
+        fs::write(logs.path(name), cut_off).expect("a log");
+    }
     fs::create_dir(logs.path("directory")).expect("a directory");
     let table = [
         ("nonexistent", 66, "nonexistent: No such file"),
         ("directory", 66, "directory: it is a directory"),
-        ("packed.xz", 66, "packed.xz: it is packed by xz"),
+        ("packed.bz2", 66, "packed.bz2: it is compressed by bzip2"),
+        ("cut-off.xz", 74, "cut-off.xz: "),
+        ("cut-off.zst", 74, "cut-off.zst: "),
         ("cut-off.gz", 74, "cut-off.gz: "),
     ];
     for (name, exit, words) in table {

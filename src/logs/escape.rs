@@ -47,6 +47,33 @@ pub(crate) fn unescape(escaped: &str) -> Option<String> {
     String::from_utf8(octets).ok()
 }
 
+/// A value for people: `[192.0.2.1]` and `bücher` in place of their escapes. What is
+/// neither printable ASCII nor a letter or digit stays escaped, so that it can
+/// neither move a cursor nor reverse a line, and so does the backslash.
+pub(crate) fn readable(escaped: &str) -> Cow<'_, str> {
+    let raw = match escaped.contains("\\x") {
+        true => unescape(escaped),
+        false => None,
+    };
+    let Some(raw) = raw else {
+        return Cow::Borrowed(escaped);
+    };
+    let mut text = String::with_capacity(escaped.len());
+    for c in raw.chars() {
+        match c {
+            ' '..='~' if c != '\\' => text.push(c),
+            c if !c.is_ascii() && c.is_alphanumeric() => text.push(c),
+            c => {
+                for octet in c.encode_utf8(&mut [0; 4]).bytes() {
+                    // Writing to a string can't fail.
+                    let _ = write!(text, "\\x{octet:02x}");
+                }
+            }
+        }
+    }
+    Cow::Owned(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +93,25 @@ mod tests {
             assert_eq!(unescape(want).as_deref(), Some(raw));
         }
         assert_eq!(printable("\u{1b}[31m"), "\\x1b[31m");
+    }
+
+    #[test]
+    fn people_see_what_was_there_unless_it_could_do_harm() {
+        let table = [
+            ("a.example", "a.example"),
+            ("\\x5b192.0.2.1\\x5d", "[192.0.2.1]"),
+            ("b\\xc3\\xbccher", "b\u{fc}cher"),
+            ("a\\x20b\\x2c\\x3c", "a b,<"),
+            ("\\x1b\\x5b2J", "\\x1b[2J"),
+            ("a\\x0d\\x0ab", "a\\x0d\\x0ab"),
+            // A right-to-left override.
+            ("\\xe2\\x80\\xaeabc", "\\xe2\\x80\\xaeabc"),
+            ("\\x5cx5b", "\\x5cx5b"),
+            ("\\xff", "\\xff"),
+            ("\\x", "\\x"),
+        ];
+        for (escaped, want) in table {
+            assert_eq!(readable(escaped), want);
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::{
     counts::Counts,
     summary::{Cause, Client, Fates, Named, Returned, Summary},
 };
+use crate::logs::escape::readable;
 use jiff::{Timestamp, tz::TimeZone};
 
 /// Everything on the page but the charts.
@@ -141,7 +142,7 @@ fn waited(summary: &Summary) -> Option<String> {
     let waited = &summary.waited;
     some(summary.totals.total()).map(|_| {
         format!(
-            "Half of the answers took at most {}, 99 of 100 {}, the slowest {}.",
+            "Response time: median {}, p99 {}, slowest {}.",
             duration(waited.median_ms),
             duration(waited.p99_ms),
             duration(waited.longest_ms)
@@ -162,7 +163,7 @@ fn not_opted_in(summary: &Summary) -> Option<Item> {
         ),
         advice: "Opt the domain in (sixgate opt-in add), or take the AAAA record from its MX.",
         table: Some(causes(&summary.not_opted_in, |cause| {
-            vec![cause.name.clone()]
+            vec![readable(&cause.name).into_owned()]
         })),
     })
 }
@@ -346,7 +347,7 @@ fn sums(summary: &Summary) -> Vec<Item> {
             "By recipient domain",
             counts_table(
                 &["recipient domain"],
-                to.map(|d| (vec![d.name.clone()], &d.counts, d.missed)),
+                to.map(|d| (vec![readable(&d.name).into_owned()], &d.counts, d.missed)),
                 observed,
             ),
         ),
@@ -481,14 +482,14 @@ fn causes(list: &[Cause], cells: impl Fn(&Cause) -> Vec<String>) -> Table {
 fn sender(domain: &str) -> String {
     match domain {
         "" => "<>".to_owned(),
-        domain => domain.to_owned(),
+        domain => readable(domain).into_owned(),
     }
 }
 
 fn dash(text: &str) -> String {
     match text {
         "" => "-".to_owned(),
-        text => text.to_owned(),
+        text => readable(text).into_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The page as text, for a terminal or a mail from cron.
 //!
-//! Values are printable ASCII by now; nothing here has to be escaped.
+//! Values are printable by now; nothing here has to be escaped.
 
 use super::{
     page::{Item, Page, Table},
@@ -58,7 +58,10 @@ fn table(out: &mut String, table: &Table, indent: &str) -> fmt::Result {
     let last = table.numbers.len().saturating_sub(1);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.len().min(WIDEST)).max().unwrap_or(0)
+        cells
+            .map(|cell| cell.chars().count().min(WIDEST))
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..table.numbers.len()).map(width).collect();
     for row in &rows {
@@ -79,9 +82,10 @@ fn table(out: &mut String, table: &Table, indent: &str) -> fmt::Result {
 
 /// The end of a domain says most, so the beginning is left out.
 fn cut(cell: &str) -> String {
-    match cell.len() {
-        0..=WIDEST => cell.to_owned(),
-        length => format!("...{}", &cell[length - (WIDEST - 3)..]),
+    let from_the_end = |n| cell.char_indices().rev().nth(n).map(|(at, _)| at);
+    match (from_the_end(WIDEST), from_the_end(WIDEST - 4)) {
+        (Some(_), Some(start)) => format!("...{}", &cell[start..]),
+        _ => cell.to_owned(),
     }
 }
 

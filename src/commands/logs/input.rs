@@ -1,9 +1,10 @@
-//! Logs opened: files, gzipped or not, standard input and the journal.
+//! Logs opened: files, compressed or not, standard input and the journal.
 
 use crate::logs::Log;
 use anyhow::Context;
 use flate2::read::MultiGzDecoder;
 use jiff::{Timestamp, tz::TimeZone};
+use lzma_rust2::XzReader;
 use std::{
     fs::File,
     io::{self, BufReader, Chain, Cursor, Read},
@@ -17,6 +18,10 @@ use std::{
 
 /// How much of a file is looked at to learn when it begins.
 const PEEK: usize = 64 * 1024;
+
+/// The memory that an xz file may ask for, in KiB: four times that of `xz -9`. The
+/// zstd library has such a limit of its own, 128 MiB.
+const XZ_MEMORY: u32 = 256 << 10;
 
 /// A log to be read.
 pub(crate) struct Input {
@@ -113,19 +118,18 @@ fn begin(path: &Path, log: &mut Log) -> anyhow::Result<Option<i64>> {
 fn unpacked(mut raw: impl Read + Send + 'static) -> anyhow::Result<Box<dyn Read + Send>> {
     let mut magic = Vec::with_capacity(6);
     raw.by_ref().take(6).read_to_end(&mut magic)?;
-    let packed_by = match magic.as_slice() {
-        [0x1f, 0x8b, ..] => {
-            let whole = BufReader::with_capacity(1 << 18, whole(magic, raw));
-            return Ok(Box::new(MultiGzDecoder::new(whole)));
+    let file = |magic| BufReader::with_capacity(1 << 18, whole(magic, raw));
+    Ok(match magic.as_slice() {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(file(magic))),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => {
+            Box::new(XzReader::new_mem_limit(file(magic), true, XZ_MEMORY))
         }
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
-        [b'B', b'Z', b'h', ..] => "bzip2",
-        _ => return Ok(Box::new(whole(magic, raw))),
-    };
-    anyhow::bail!(
-        "it is packed by {packed_by}: unpack it ({packed_by} -dc FILE | sixgate report -)"
-    )
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(file(magic))?),
+        [b'B', b'Z', b'h', ..] => anyhow::bail!(
+            "it is compressed by bzip2: decompress it (bzip2 -dc FILE | sixgate report -)"
+        ),
+        _ => Box::new(file(magic)),
+    })
 }
 
 fn whole<R: Read>(magic: Vec<u8>, rest: R) -> Chain<Cursor<Vec<u8>>, R> {

@@ -59,8 +59,8 @@ pub(super) fn over_time(out: &mut String, summary: &Summary, zone: &TimeZone) ->
     writeln!(
         out,
         "<p class=\"axis\"><span>{}</span><span>{}</span></p>",
-        local(first.begin, zone),
-        local(last.begin, zone)
+        bar_begin(bars.keys().next().copied().unwrap_or(0), width),
+        bar_begin(bars.keys().next_back().copied().unwrap_or(0) + 1, width)
     )?;
     legend(out, &parts(&summary.totals))?;
     writeln!(out, "</figure>")
@@ -75,6 +75,12 @@ fn bars(summary: &Summary, zone: &TimeZone, width: i64) -> BTreeMap<i64, Counts>
         bars.entry(bar).or_default().merge(&hour.counts);
     }
     bars
+}
+
+/// When a bar begins. Bars are of local time, so that UTC shows it.
+fn bar_begin(bar: i64, width: i64) -> String {
+    let begin = Timestamp::from_second(bar * width).unwrap_or_default();
+    local(begin, &TimeZone::UTC)
 }
 
 fn columns(
@@ -92,15 +98,8 @@ fn columns(
         (last - first + 1) * 10
     )?;
     for (bar, counts) in bars {
-        // The bars are of local time, so that UTC shows it.
-        let begin = Timestamp::from_second(bar * width).unwrap_or_default();
-        column(
-            out,
-            (bar - first) * 10,
-            &local(begin, &TimeZone::UTC),
-            counts,
-            highest,
-        )?;
+        let begin = bar_begin(*bar, width);
+        column(out, (bar - first) * 10, &begin, counts, highest)?;
     }
     writeln!(out, "</svg>")
 }
