@@ -259,9 +259,9 @@ fn spf_is_told_record_by_record_with_the_deciding_term() {
     let text = String::from_utf8(output.stdout).expect("text");
     let story = [
         "v=spf1 include:_spf.good.example -all",
-        "include:_spf.good.example (look-up 1 of 10)",
+        "include:_spf.good.example (lookup 1 of 10)",
         "a:gone.example",
-        "void look-up 1 of 2",
+        "void lookup 1 of 2",
         "does not match",
         "ip6:2001:db8:1::/64",
         "matches: pass",

@@ -13,9 +13,10 @@ use super::{
 };
 use crate::{
     config,
-    dns::{self, Answer, Name},
+    dns::{self, Absence, Answer, Name},
 };
 use std::{
+    collections::VecDeque,
     fmt::Display,
     future::Future,
     net::IpAddr,
@@ -28,6 +29,10 @@ const MAX_HOSTS: usize = 10;
 /// Includes and redirects inside one another. `spf.max_lookups` bounds them too,
 /// but may be set to a number that no stack can hold.
 const MAX_DEPTH: usize = 20;
+/// The longest SPF record that is evaluated, in octets: 16 times the 512 that
+/// section 3.4 recommends. DNS can carry 64 KiB, and ten such records for each
+/// message would cost an attacker less than they cost us.
+const MAX_RECORD: usize = 8192;
 
 /// One evaluation: where it is, and what it has used up of the limits.
 pub(super) struct Evaluation<'a, R, O> {
@@ -36,11 +41,23 @@ pub(super) struct Evaluation<'a, R, O> {
     limits: config::Spf,
     observer: &'a mut O,
     lookups: usize,
+    /// Lookups known to be void.
     void_lookups: usize,
+    /// Names without an address of the family that was looked up, and that
+    /// family. Such a lookup is void only if the name has none of the other
+    /// family either.
+    one_family: VecDeque<(Name, Family)>,
     depth: usize,
     /// The validated names of the client, once they are known: neither `ptr` nor
     /// `%{p}` looks them up twice.
     validated: Option<Vec<Name>>,
+}
+
+/// An address family, by the type of its DNS records.
+#[derive(Clone, Copy)]
+enum Family {
+    A,
+    Aaaa,
 }
 
 /// What the record of one domain says.
@@ -97,6 +114,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
             observer,
             lookups: 0,
             void_lookups: 0,
+            one_family: VecDeque::new(),
             depth: 0,
             validated: None,
         }
@@ -178,6 +196,13 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         }
         match texts.as_slice() {
             [] => Ok(None),
+            [text] if text.len() > MAX_RECORD => {
+                let why = format!(
+                    "the SPF record of {domain} has {} bytes; at most {MAX_RECORD} are evaluated",
+                    text.len()
+                );
+                Err(Stop::PermError(why))
+            }
             [text] => Record::parse(text).map(Some).map_err(Stop::from),
             _ => {
                 let why = format!("{domain} has {} SPF records", texts.len());
@@ -220,7 +245,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         Ok(matched)
     }
 
-    /// Section 4.6.4: a term that causes look-ups counts before it is evaluated.
+    /// Section 4.6.4: a term that causes lookups counts before it is evaluated.
     fn begin_term(&mut self, term: impl Display, asks_dns: bool) -> Result<(), Stop> {
         let counted = asks_dns.then(|| self.count_lookup()).transpose();
         self.note(|| Step::Term {
@@ -234,7 +259,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         self.lookups += 1;
         let limit = self.limits.max_lookups;
         if self.lookups > limit {
-            let why = format!("more than {limit} terms that need look-ups");
+            let why = format!("more than {limit} terms that need lookups");
             return Err(Stop::PermError(why));
         }
         Ok(Count {
@@ -243,17 +268,53 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         })
     }
 
-    fn count_void_lookup(&mut self) -> Result<Count, Stop> {
-        self.void_lookups += 1;
-        let limit = self.limits.max_void_lookups;
-        if self.void_lookups > limit {
-            let why = format!("more than {limit} look-ups without an answer");
-            return Err(Stop::PermError(why));
+    fn void_count(&self) -> Count {
+        Count {
+            used: self.void_lookups + self.one_family.len(),
+            limit: self.limits.max_void_lookups,
         }
-        Ok(Count {
-            used: self.void_lookups,
-            limit,
-        })
+    }
+
+    /// Section 4.6.4, when the limit of void lookups is exceeded: looks up the
+    /// other address family of names that have none of the first, oldest first,
+    /// until the limit is kept. A name with an address is not void, whatever the
+    /// family of the client; otherwise every IPv6 client would fail on records
+    /// whose hosts are IPv4-only.
+    async fn recount_void_lookups(&mut self) -> Result<(), Stop> {
+        let limit = self.limits.max_void_lookups;
+        while self.void_count().used > limit {
+            let unsettled = match self.void_lookups > limit {
+                true => None,
+                false => self.one_family.pop_front(),
+            };
+            let Some((name, missing)) = unsettled else {
+                let why = format!("more than {limit} void lookups");
+                return Err(Stop::PermError(why));
+            };
+            // Until the answer says otherwise, also if it fails.
+            self.void_lookups += 1;
+            if self.has_address(&name, missing.other()).await? {
+                self.void_lookups -= 1;
+                let rtype = missing.rtype();
+                self.note(|| Step::Note(format!("so {rtype} {name} was not void")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn has_address(&mut self, name: &Name, family: Family) -> Result<bool, Stop> {
+        let found = match family {
+            Family::A => {
+                let answer = self.resolver.a(name).await;
+                self.records("A", name, answer, ToString::to_string)?.len()
+            }
+            Family::Aaaa => {
+                let answer = self.resolver.aaaa(name).await;
+                self.records("AAAA", name, answer, ToString::to_string)?
+                    .len()
+            }
+        };
+        Ok(found > 0)
     }
 
     /// Section 4.8: the name a term is about, or `None` if the DNS can't be
@@ -384,7 +445,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         };
         let answer = self.resolver.mx(&name).await;
         let describe = |mx: &dns::Mx| format!("{} {}", mx.preference, mx.exchange);
-        let exchanges = self.settle("MX", &name, answer, describe)?;
+        let exchanges = self.settle("MX", &name, answer, describe).await?;
         // Section 4.6.4. Told before any of them is asked for, so that the
         // result does not depend on the order in which the DNS names them.
         if exchanges.len() > MAX_HOSTS {
@@ -420,7 +481,8 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
     async fn look_up_validated_names(&mut self) -> Result<Vec<Name>, Stop> {
         let client = self.sender.client;
         let answer = self.resolver.ptr(client).await;
-        let names = self.settle("PTR", &Name::reverse(client), answer, Name::to_string);
+        let name = Name::reverse(client);
+        let names = self.settle("PTR", &name, answer, Name::to_string).await;
         // "If a DNS error occurs while doing the PTR RR lookup, then this
         // mechanism fails to match."
         let names = names.or_else(Stop::ignore_dns_error)?;
@@ -445,7 +507,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
             return Ok(false);
         };
         let answer = self.resolver.a(&name).await;
-        let found = self.settle("A", &name, answer, ToString::to_string)?;
+        let found = self.settle_family(Family::A, &name, answer).await?;
         Ok(!found.is_empty())
     }
 
@@ -470,7 +532,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
 
     /// Section 6.2. Whatever goes wrong, the fail stays a fail.
     async fn explain(&mut self, explanation: &Explanation) -> Option<String> {
-        // Section 4.6.4: this look-up happens after the evaluation and does not
+        // Section 4.6.4: this lookup happens after the evaluation and does not
         // count.
         self.limits.max_lookups = usize::MAX;
         self.limits.max_void_lookups = usize::MAX;
@@ -480,7 +542,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         };
         let answer = self.resolver.txt(&name).await;
         let quote = |text: &Vec<u8>| format!("\"{}\"", text.escape_ascii());
-        self.note_question("TXT", &name, &answer, quote, None);
+        self.note_question("TXT", &name, &answer, quote);
         match answer {
             Answer::Found(found) => match found.records.as_slice() {
                 [text] => self.expand_explanation(text, domain).await,
@@ -499,7 +561,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         text.expand(&self.values(&domain.to_octets(), &validated))
     }
 
-    /// Section 4.6.4 counts the PTR look-up of `%{p}` among those of the terms.
+    /// Section 4.6.4 counts the PTR lookup of `%{p}` among those of the terms.
     async fn count_validated_name(&mut self, domain: &Name) -> Result<Vec<u8>, Stop> {
         self.count_lookup()?;
         self.validated_name(domain).await
@@ -520,35 +582,84 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         match self.sender.client {
             IpAddr::V4(_) => {
                 let answer = self.resolver.a(name).await;
-                let found = self.settle("A", name, answer, ToString::to_string)?;
+                let found = self.settle_family(Family::A, name, answer).await?;
                 Ok(found.into_iter().map(IpAddr::V4).collect())
             }
             IpAddr::V6(_) => {
                 let answer = self.resolver.aaaa(name).await;
-                let found = self.settle("AAAA", name, answer, ToString::to_string)?;
+                let found = self.settle_family(Family::Aaaa, name, answer).await?;
                 Ok(found.into_iter().map(IpAddr::V6).collect())
             }
         }
     }
 
-    /// Section 5: an error of the DNS ends the evaluation; "no such name" is an
-    /// answer without records, of which section 4.6.4 allows but a few.
-    fn settle<T>(
+    /// The addresses of a lookup that may turn out to be void.
+    async fn settle_family<T: ToString + Send>(
+        &mut self,
+        family: Family,
+        name: &Name,
+        answer: Answer<T>,
+    ) -> Result<Vec<T>, Stop> {
+        if let Answer::Absent(Absence::NoData) = answer {
+            self.one_family.push_back((name.clone(), family));
+            self.count_void(family.rtype(), name, Absence::NoData)
+                .await?;
+            return Ok(Vec::new());
+        }
+        self.settle(family.rtype(), name, answer, T::to_string)
+            .await
+    }
+
+    /// The records of a lookup. Section 4.6.4 allows only a few without any.
+    async fn settle<T>(
         &mut self,
         rtype: &'static str,
         name: &Name,
         answer: Answer<T>,
         describe: impl Fn(&T) -> String,
     ) -> Result<Vec<T>, Stop> {
-        let void = match answer {
-            Answer::Absent(_) => Some(self.count_void_lookup()),
-            Answer::Found(_) | Answer::Temperror(_) => None,
-        };
-        let counted = void.as_ref().and_then(|void| void.as_ref().ok().copied());
-        self.note_question(rtype, name, &answer, describe, counted);
+        if let Answer::Absent(absence) = answer {
+            self.void_lookups += 1;
+            self.count_void(rtype, name, absence).await?;
+            return Ok(Vec::new());
+        }
+        self.records(rtype, name, answer, describe)
+    }
+
+    async fn count_void(
+        &mut self,
+        rtype: &'static str,
+        name: &Name,
+        absence: Absence,
+    ) -> Result<(), Stop> {
+        let count = self.void_count();
+        let is_exceeded = count.used > count.limit;
+        self.note(|| Step::Question {
+            rtype,
+            name: name.to_string(),
+            outcome: absence.to_string(),
+            void: (!is_exceeded).then_some(count),
+        });
+        match is_exceeded {
+            // Rare, and larger than all the rest.
+            true => Box::pin(self.recount_void_lookups()).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Section 5: an error of the DNS ends the evaluation; "no such name" is an
+    /// answer without records.
+    fn records<T>(
+        &mut self,
+        rtype: &'static str,
+        name: &Name,
+        answer: Answer<T>,
+        describe: impl Fn(&T) -> String,
+    ) -> Result<Vec<T>, Stop> {
+        self.note_question(rtype, name, &answer, describe);
         match answer {
             Answer::Found(found) => Ok(found.records),
-            Answer::Absent(_) => void.transpose().map(|_| Vec::new()),
+            Answer::Absent(_) => Ok(Vec::new()),
             Answer::Temperror(failure) => {
                 Err(Stop::TempError(format!("{rtype} {name}: {failure}")))
             }
@@ -561,13 +672,12 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         name: &Name,
         answer: &Answer<T>,
         describe: impl Fn(&T) -> String,
-        void: Option<Count>,
     ) {
         self.note(|| Step::Question {
             rtype,
             name: name.to_string(),
             outcome: answer.describe(describe),
-            void,
+            void: None,
         });
     }
 
@@ -599,6 +709,22 @@ fn malformed(term: &str, spec: &DomainSpec) -> Stop {
 fn unix_time() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
+}
+
+impl Family {
+    fn rtype(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::A => Self::Aaaa,
+            Self::Aaaa => Self::A,
+        }
+    }
 }
 
 impl Stop {

@@ -57,7 +57,7 @@ pub enum Step {
     Term {
         /// The term, in a uniform spelling.
         term: String,
-        /// Which of the look-ups of RFC 7208 section 4.6.4 it is, if it counts
+        /// Which of the lookups of RFC 7208 section 4.6.4 it is, if it counts
         /// as one.
         lookup: Option<Count>,
     },
@@ -76,7 +76,7 @@ pub enum Step {
         name: String,
         /// The records, or why there are none.
         outcome: String,
-        /// Which of the void look-ups it is, if it was one that counts.
+        /// Which of the void lookups it is, if it was one that counts.
         void: Option<Count>,
     },
     /// Something worth knowing, which leads to the next step.
@@ -137,7 +137,7 @@ impl fmt::Display for Step {
             Self::Term {
                 term,
                 lookup: Some(count),
-            } => write!(f, "{term} (look-up {count})"),
+            } => write!(f, "{term} (lookup {count})"),
             Self::Expanded { spec, name } => write!(f, "{spec} expands to {name}"),
             Self::Question {
                 rtype,
@@ -146,7 +146,7 @@ impl fmt::Display for Step {
                 void,
             } => {
                 write!(f, "{rtype} {name}: {outcome}")?;
-                void.map_or(Ok(()), |count| write!(f, " (void look-up {count})"))
+                void.map_or(Ok(()), |count| write!(f, " (void lookup {count})"))
             }
             Self::Note(text) => f.write_str(text),
             Self::Matched(result) => write!(f, "matches: {result}"),

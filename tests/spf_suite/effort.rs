@@ -15,11 +15,15 @@ const LIMITS: config::Spf = config::Spf {
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let table: [(&str, fn()); 11] = [
-        ("huge-record-comes-over-tcp", huge_record_comes_over_tcp),
+    let table: [(&str, fn()); 16] = [
+        ("long-record-comes-over-tcp", long_record_comes_over_tcp),
         (
-            "huge-record-with-a-late-error",
-            huge_record_with_a_late_error,
+            "a-record-over-8-kib-is-an-error",
+            record_over_8_kib_is_an_error,
+        ),
+        (
+            "long-record-with-a-late-error",
+            long_record_with_a_late_error,
         ),
         ("no-domain-asks-nothing", no_domain_asks_nothing),
         ("broken-record-is-not-begun", broken_record_is_not_begun),
@@ -27,6 +31,22 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("p-is-looked-up-once", p_is_looked_up_once),
         ("ptr-asks-for-ten-names", ptr_asks_for_ten_names),
         ("mx-worst-case", mx_worst_case),
+        (
+            "mx-worst-case-of-ipv4-only-hosts",
+            mx_worst_case_of_ipv4_only_hosts,
+        ),
+        (
+            "the-other-family-is-asked-only-beyond-the-limit",
+            other_family_is_asked_only_beyond_the_limit,
+        ),
+        (
+            "an-error-of-the-other-family-is-a-temperror",
+            error_of_the_other_family_is_a_temperror,
+        ),
+        (
+            "trace-shows-which-lookups-were-not-void",
+            trace_shows_which_lookups_were_not_void,
+        ),
         ("loop-without-limit-ends", loop_without_limit_ends),
         ("trace-tells-the-story", trace_tells_the_story),
         ("trace-tells-why-it-ended", trace_tells_why_it_ended),
@@ -92,21 +112,39 @@ fn zone_with_record(text: &str) -> Zone {
     zone
 }
 
-/// RFC 7208 section 3.4 advises against it, but a record may be as long as DNS
-/// can carry.
-fn huge_record_comes_over_tcp() {
-    let networks = "ip4:192.0.2.1 ".repeat(4_000);
-    let record = format!("v=spf1 {networks}ip6:2001:db8::/32 -all");
+/// RFC 7208 section 3.4 advises against more than 512 octets; 8 KiB are accepted.
+fn long_record_comes_over_tcp() {
+    let record = record_of_length(8192, "-all");
     let checked = check(zone_with_record(&record), "<a@example.com>");
     assert_eq!(checked.result, SpfResult::Pass);
     // Once by UDP, where the answer was truncated, and once by TCP.
     assert_eq!(checked.asked("TXT"), 2);
 }
 
+fn record_over_8_kib_is_an_error() {
+    let record = record_of_length(8193, "-all");
+    let checked = check(zone_with_record(&record), "<a@example.com>");
+    assert_eq!(checked.result, SpfResult::PermError);
+    let trace = checked.trace.to_string();
+    let why = "has 8193 bytes; at most 8192 are evaluated";
+    assert!(trace.contains(why), "{trace}");
+}
+
+/// A record that lets the client pass before `end`.
+fn record_of_length(length: usize, end: &str) -> String {
+    let end = format!("ip6:2001:db8::/32 {end}");
+    let mut record = "v=spf1 ".to_owned();
+    while record.len() + end.len() + 14 <= length {
+        record.push_str("ip4:192.0.2.1 ");
+    }
+    // More spaces between terms are allowed (section 4.6.1).
+    let spaces = length - record.len() - end.len();
+    record + &" ".repeat(spaces) + &end
+}
+
 /// RFC 7208 section 4.6.
-fn huge_record_with_a_late_error() {
-    let networks = "ip6:2001:db8::1 ".repeat(3_500);
-    let record = format!("v=spf1 {networks}moo");
+fn long_record_with_a_late_error() {
+    let record = record_of_length(8000, "moo");
     let checked = check(zone_with_record(&record), "<a@example.com>");
     assert_eq!(checked.result, SpfResult::PermError);
 }
@@ -152,7 +190,7 @@ async fn milter_asks_no_explanation() {
 /// RFC 7208 section 4.6.4.
 fn p_is_looked_up_once() {
     let mut zone = zone("2001:db8::1 PTR mail.example.net");
-    let many = "%{p}.".repeat(5_000);
+    let many = "%{p}.".repeat(700);
     let record = format!("v=spf1 exists:{many}x.example exists:{many}y.example ptr -all");
     zone.add("example.com", Data::text(record));
     zone.fault("mail.example.net", Fault::ServFail);
@@ -177,9 +215,25 @@ fn ptr_asks_for_ten_names() {
     assert_eq!(checked.asked("AAAA"), 10);
 }
 
-/// The most that one record can make us ask: ten times ten hosts (RFC 7208
-/// sections 4.6.4 and 11.1).
+/// The most that one record can make us ask if its hosts have addresses of the
+/// client's family: ten times ten hosts (RFC 7208 sections 4.6.4 and 11.1).
 fn mx_worst_case() {
+    let host = Data::Aaaa("2001:db8::2".parse().expect("an address"));
+    let checked = check(zone_of_mail_exchangers(&host), "<a@example.com>");
+    assert_eq!(checked.result, SpfResult::PermError);
+    assert_eq!(checked.questions.len(), 1 + 10 + 10 * 10);
+}
+
+/// The most of all: each host beyond `spf.max_void_lookups` costs one more.
+fn mx_worst_case_of_ipv4_only_hosts() {
+    let host = Data::A("192.0.2.1".parse().expect("an address"));
+    let checked = check(zone_of_mail_exchangers(&host), "<a@example.com>");
+    assert_eq!(checked.result, SpfResult::PermError);
+    assert_eq!(checked.questions.len(), 1 + 10 + 10 * 10 + (10 * 10 - 2));
+}
+
+/// A record with eleven `mx`, each with ten hosts.
+fn zone_of_mail_exchangers(address: &Data) -> Zone {
     let mut zone = Zone::new();
     let terms: String = (0..11).map(|n| format!("mx:m{n}.example ")).collect();
     zone.add("example.com", Data::text(format!("v=spf1 {terms}+all")));
@@ -187,12 +241,61 @@ fn mx_worst_case() {
         for host in 0..10 {
             let host = format!("h{host}.m{n}.example");
             zone.add(format!("m{n}.example"), Data::Mx(10, host.clone()));
-            zone.add(host, Data::Aaaa("2001:db8::2".parse().expect("an address")));
+            zone.add(host, address.clone());
         }
     }
+    zone
+}
+
+/// Three IPv4-only hosts, and a range with the client behind them.
+const IPV4_HOSTS: &str = r#"
+    example.com TXT "v=spf1 a:h1.example a:h2.example a:h3.example ip6:2001:db8::1 ~all"
+    h1.example  A 192.0.2.1
+    h2.example  A 192.0.2.2
+    h3.example  A 192.0.2.3
+    "#;
+
+/// RFC 7208 section 4.6.4.
+fn other_family_is_asked_only_beyond_the_limit() {
+    for (max_void_lookups, questions) in [(0, 3), (1, 2), (2, 1), (3, 0)] {
+        let limits = config::Spf {
+            max_void_lookups,
+            ..LIMITS
+        };
+        let checked = check_within(limits, zone(IPV4_HOSTS), "<a@example.com>");
+        assert_eq!(checked.result, SpfResult::Pass, "{max_void_lookups}");
+        assert_eq!(checked.asked("AAAA"), 3, "{max_void_lookups}");
+        assert_eq!(checked.asked("A"), questions, "{max_void_lookups}");
+    }
+}
+
+fn error_of_the_other_family_is_a_temperror() {
+    let mut zone = zone(IPV4_HOSTS);
+    zone.fault_for("h1.example", "A", Fault::ServFail);
     let checked = check(zone, "<a@example.com>");
-    assert_eq!(checked.result, SpfResult::PermError);
-    assert_eq!(checked.questions.len(), 1 + 10 + 10 * 10);
+    assert_eq!(checked.result, SpfResult::TempError);
+}
+
+fn trace_shows_which_lookups_were_not_void() {
+    let checked = check(zone(IPV4_HOSTS), "<a@example.com>");
+    let want = "\
+record of example.com: v=spf1 a:h1.example a:h2.example a:h3.example ip6:2001:db8::1 ~all
+  a:h1.example (lookup 1 of 10)
+    AAAA h1.example: NODATA (void lookup 1 of 2)
+    does not match
+  a:h2.example (lookup 2 of 10)
+    AAAA h2.example: NODATA (void lookup 2 of 2)
+    does not match
+  a:h3.example (lookup 3 of 10)
+    AAAA h3.example: NODATA
+    A h1.example: 192.0.2.1
+    so AAAA h1.example was not void
+    does not match
+  ip6:2001:db8::1
+    matches: pass
+pass: ip6:2001:db8::1 matches
+";
+    assert_eq!(checked.trace.to_string(), want);
 }
 
 /// `spf.max_lookups` may be set to anything; the stack has its own limit.
@@ -221,14 +324,14 @@ fn trace_tells_the_story() {
     let checked = check(zone, "<a@example.com>");
     let want = "\
 record of example.com: v=spf1 a:www.%{d} include:_spf.%{d2} -all exp=why.%{d}
-  a:www.%{d} (look-up 1 of 10)
+  a:www.%{d} (lookup 1 of 10)
     www.%{d} expands to www.example.com
-    AAAA www.example.com: NODATA (void look-up 1 of 2)
+    AAAA www.example.com: NODATA (void lookup 1 of 2)
     does not match
-  include:_spf.%{d2} (look-up 2 of 10)
+  include:_spf.%{d2} (lookup 2 of 10)
     _spf.%{d2} expands to _spf.example.com
     record of _spf.example.com: v=spf1 mx ip4:192.0.2.0/24 ?all
-      mx (look-up 3 of 10)
+      mx (lookup 3 of 10)
         MX _spf.example.com: 10 mail.example.com
         AAAA mail.example.com: 2001:db8::25
         does not match
@@ -257,22 +360,22 @@ fn trace_tells_why_it_ended() {
     let checked = check(zone, "<a@example.com>");
     let want = "\
 record of example.com: v=spf1 include:_spf.example.com include:_spf2.example.com +all
-  include:_spf.example.com (look-up 1 of 10)
+  include:_spf.example.com (lookup 1 of 10)
     record of _spf.example.com: v=spf1 exists:a.example exists:b.example ?all
-      exists:a.example (look-up 2 of 10)
-        A a.example: NXDOMAIN (void look-up 1 of 2)
+      exists:a.example (lookup 2 of 10)
+        A a.example: NXDOMAIN (void lookup 1 of 2)
         does not match
-      exists:b.example (look-up 3 of 10)
-        A b.example: NXDOMAIN (void look-up 2 of 2)
+      exists:b.example (lookup 3 of 10)
+        A b.example: NXDOMAIN (void lookup 2 of 2)
         does not match
       ?all
         matches: neutral
     does not match
-  include:_spf2.example.com (look-up 4 of 10)
+  include:_spf2.example.com (lookup 4 of 10)
     record of _spf2.example.com: v=spf1 mx:c.example ?all
-      mx:c.example (look-up 5 of 10)
+      mx:c.example (lookup 5 of 10)
         MX c.example: NXDOMAIN
-permerror: include:_spf2.example.com: more than 2 look-ups without an answer
+permerror: include:_spf2.example.com: more than 2 void lookups
 ";
     assert_eq!(checked.trace.to_string(), want);
 }
