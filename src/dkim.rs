@@ -31,6 +31,7 @@ pub use outcome::{DkimResult, MAX_TOLD, Outcome, SignatureResult};
 
 use crate::{address::Domain, dns::Name};
 use header_block::Index;
+use key_lookup::Record;
 use outcome::{Claims, Refusal};
 use signature::{Signature, is_within};
 use std::{collections::BTreeMap, time::SystemTime};
@@ -259,11 +260,34 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
+    /// Tries the key records one after the other until one verifies the
+    /// signature.
     fn verify(&self, signature: &Signature, place: usize) -> HeaderResult {
-        let key = self.keys.get(&signature.key_name)?;
+        let records = self.keys.get(&signature.key_name)?;
+        let mut signed = None;
+        let mut refusals = Vec::new();
+        for record in records.iter() {
+            match self.verify_with(record, signature, place, &mut signed) {
+                Ok(verified) => return Ok(verified),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        Err(most_telling(refusals))
+    }
+
+    /// `signed` is made at most once.
+    fn verify_with(
+        &self,
+        record: &Record,
+        signature: &Signature,
+        place: usize,
+        signed: &mut Option<Vec<u8>>,
+    ) -> HeaderResult {
+        let key = record.as_ref().map_err(Refusal::clone)?;
         key.permits(signature, self.min_rsa_bits)?;
-        let signed = signed_header::signed_octets(&self.header, signature, place);
-        match key.verify(&signed, &signature.octets) {
+        let signed = signed
+            .get_or_insert_with(|| signed_header::signed_octets(&self.header, signature, place));
+        match key.verify(signed, &signature.octets) {
             true => Ok(format!("verified with an {key}")),
             false => Err(Refusal::new(
                 DkimResult::Fail,
@@ -271,5 +295,24 @@ impl Evaluation<'_> {
                  signing, or the key record has another key than the signer",
             )),
         }
+    }
+}
+
+/// The refusal of the key record that came closest to verifying the signature.
+fn most_telling(mut refusals: Vec<Refusal>) -> Refusal {
+    let tried = refusals.len();
+    refusals.sort_by_key(|refusal| match refusal.result {
+        DkimResult::Fail => 0,
+        DkimResult::Policy => 1,
+        DkimResult::Neutral => 2,
+        DkimResult::Pass | DkimResult::Temperror | DkimResult::Permerror => 3,
+    });
+    match refusals.into_iter().next() {
+        Some(refusal) if tried > 1 => {
+            let reason = format!("{} ({tried} key records tried)", refusal.reason);
+            Refusal::new(refusal.result, reason)
+        }
+        Some(refusal) => refusal,
+        None => Refusal::new(DkimResult::Permerror, "there is no key record"),
     }
 }

@@ -130,8 +130,6 @@ async fn each_signature_tells_what_became_of_it_and_why() {
     let signer = Signer::new();
     let name = key_name("s", "author.example");
     let good = zone_with(&name, signer.record());
-    let mut several = good.clone();
-    several.add(&name, Data::text("v=spf1 -all"));
     let other_key = zone_with(&name, Signer::new().record());
     let revoked = zone_with(&name, "v=DKIM1; p=");
     let (absent, failing) = (Zone::new(), zone_failing(&name));
@@ -156,13 +154,6 @@ async fn each_signature_tells_what_became_of_it_and_why() {
         ),
         (&other_key, FROM, "Hello\r\n", Fail, "another key"),
         (&revoked, FROM, "Hello\r\n", Permerror, "revoked (empty p=)"),
-        (
-            &several,
-            FROM,
-            "Hello\r\n",
-            Permerror,
-            "several TXT records",
-        ),
         (&absent, FROM, "Hello\r\n", Permerror, "(NXDOMAIN)"),
         (&failing, FROM, "Hello\r\n", Temperror, "SERVFAIL"),
         // Nothing that DNS could say would make it pass.
@@ -187,6 +178,150 @@ async fn each_signature_tells_what_became_of_it_and_why() {
         assert_eq!(result.domain.as_deref(), Some("author.example"));
         assert_eq!(result.selector.as_deref(), Some("s"));
         assert_eq!(result.algorithm.as_deref(), Some("ed25519-sha256"));
+    }
+}
+
+#[tokio::test]
+async fn of_several_txt_records_each_key_record_is_tried() {
+    let signer = Signer::new();
+    let key = signer.record();
+    let with_flags = |flags: &str| format!("{key}; {flags}");
+    let other = || Signer::new().record();
+    let spf = || "v=spf1 -all".to_owned();
+    let token = || "google-site-verification=abc".to_owned();
+    use DkimResult::{Fail, Neutral, Pass, Permerror};
+    let table: [(&str, Vec<String>, DkimResult, &str); 13] = [
+        ("SPF record", vec![spf(), key.clone()], Pass, "verified"),
+        ("token", vec![key.clone(), token()], Pass, "verified"),
+        (
+            "empty record, other version, no key",
+            vec![
+                String::new(),
+                "v=DKIM2; p=x".to_owned(),
+                "v=DKIM1; k=rsa".to_owned(),
+                key.clone(),
+            ],
+            Pass,
+            "verified",
+        ),
+        ("two keys", vec![other(), key.clone()], Pass, "verified"),
+        (
+            "three keys",
+            vec![other(), other(), key.clone()],
+            Pass,
+            "verified",
+        ),
+        (
+            "the same key twice",
+            vec![key.clone(), key.clone()],
+            Pass,
+            "verified",
+        ),
+        (
+            "a revoked key beside it",
+            vec!["v=DKIM1; p=".to_owned(), key.clone()],
+            Pass,
+            "verified",
+        ),
+        (
+            "a testing key beside it",
+            vec![format!("{}; t=y", other()), key.clone()],
+            Pass,
+            "verified",
+        ),
+        (
+            "the key itself testing",
+            vec!["v=DKIM1; p=".to_owned(), with_flags("t=y")],
+            Neutral,
+            "tests DKIM",
+        ),
+        (
+            "the key itself for another service",
+            vec!["v=DKIM1; p=".to_owned(), with_flags("s=tlsrpt")],
+            Permerror,
+            "(2 key records tried)",
+        ),
+        (
+            "other keys",
+            vec![other(), other()],
+            Fail,
+            "(2 key records tried)",
+        ),
+        (
+            "revoked twice",
+            vec!["v=DKIM1; p=".to_owned(), "v=DKIM1; n=x; p=".to_owned()],
+            Permerror,
+            "revoked",
+        ),
+        (
+            "no key record",
+            vec![spf(), token()],
+            Permerror,
+            "none of the 2 TXT records at the key's name is a key record",
+        ),
+    ];
+    for (name, records, want, reason) in table {
+        let mut zone = Zone::new();
+        for record in records {
+            zone.add(key_name("s", "author.example"), Data::text(record));
+        }
+        let server = DnsServer::start(zone);
+        let signature = signer.sign("s", "author.example");
+        let headers = message(&[("DKIM-Signature", &signature), ("From", FROM)]);
+        let verification = Verification::new(headers, &settings(), None);
+        let outcome = verify(&server, verification, BODY, true).await;
+        let result = &outcome.signatures[0];
+        assert_eq!(result.result, want, "{name}: {result:?}");
+        assert!(result.reason.contains(reason), "{name}: {result:?}");
+        // However many records there are, they come with one question.
+        assert_eq!(server.questions().len(), 1, "{name}");
+    }
+}
+
+/// The order of an answer is the DNS server's; that of the trials is not.
+#[tokio::test]
+async fn of_more_than_three_key_records_the_same_three_are_tried() {
+    let signer = Signer::new();
+    let signature = signer.sign("s", "author.example");
+    let mut records: Vec<String> = (0..5).map(|_| Signer::new().record()).collect();
+    records.push(signer.record());
+    let mut results = Vec::new();
+    for _ in 0..records.len() {
+        records.rotate_left(1);
+        let mut zone = Zone::new();
+        for record in &records {
+            zone.add(key_name("s", "author.example"), Data::text(record));
+        }
+        let server = DnsServer::start(zone);
+        let headers = message(&[("DKIM-Signature", &signature), ("From", FROM)]);
+        let verification = Verification::new(headers, &settings(), None);
+        let outcome = verify(&server, verification, BODY, true).await;
+        results.push(outcome.signatures[0].result);
+    }
+    records.sort_unstable();
+    let is_tried = records[..3].contains(&signer.record());
+    let want = match is_tried {
+        true => DkimResult::Pass,
+        false => DkimResult::Fail,
+    };
+    assert_eq!(results, vec![want; 6]);
+}
+
+#[tokio::test]
+async fn a_selector_may_have_underscores() {
+    let signer = Signer::new();
+    for selector in ["default_1807", "_dkim", "k1.mail_out"] {
+        let server = DnsServer::start(zone_with(
+            &key_name(selector, "author.example"),
+            signer.record(),
+        ));
+        let signature = signer.sign(selector, "author.example");
+        let headers = message(&[("DKIM-Signature", &signature), ("From", FROM)]);
+        let verification = Verification::new(headers, &settings(), None);
+        let outcome = verify(&server, verification, BODY, true).await;
+        let result = &outcome.signatures[0];
+        assert_eq!(result.result, DkimResult::Pass, "{result:?}");
+        assert_eq!(result.selector.as_deref(), Some(selector));
     }
 }
 

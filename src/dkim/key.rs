@@ -51,6 +51,15 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Whether a TXT record is a key record at all, working or not: a tag list with
+/// a key (`p=`), and of no version but DKIM1. SPF records and the tokens that
+/// services ask for to verify a domain are not.
+pub(super) fn is_key_record(record: &[u8]) -> bool {
+    TagList::parse(record).is_ok_and(|tags| {
+        tags.get("p").is_some() && tags.get("v").is_none_or(|version| version == b"DKIM1")
+    })
+}
+
 impl Key {
     /// Parses a record, whatever signature it is for.
     pub(super) fn parse(record: &[u8]) -> Result<Self, Refusal> {

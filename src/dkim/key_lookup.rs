@@ -3,7 +3,7 @@
 //! What could not be fetched in time is a temperror, never an absence.
 
 use super::{
-    key::Key,
+    key::{Key, is_key_record},
     outcome::{DkimResult, Refusal},
 };
 use crate::{
@@ -25,8 +25,15 @@ use tokio::{
 #[derive(Clone, Debug, Default)]
 pub struct Keys(Vec<(Name, Found)>);
 
-/// A key, or why there is none.
-type Found = Result<Arc<Key>, Refusal>;
+/// The key records at a name in the order in which they are tried, never empty
+/// and no more than [`MAX_RECORDS`]; or why there is none.
+type Found = Result<Arc<[Record]>, Refusal>;
+
+/// A key, or what is wrong with its record.
+pub(super) type Record = Result<Key, Refusal>;
+
+/// The most key records at one name that a signature is verified with.
+const MAX_RECORDS: usize = 3;
 
 impl Keys {
     pub(super) fn get(&self, name: &Name) -> Found {
@@ -88,7 +95,7 @@ async fn collect(
 fn read(answer: Answer<Vec<u8>>, name: &Name, cache: &KeyCache) -> Found {
     match answer {
         Answer::Found(records) => {
-            let found = single_key(&records);
+            let found = key_records(&records);
             cache.insert(name.clone(), found.clone(), records.valid_until);
             found
         }
@@ -105,15 +112,27 @@ fn read(answer: Answer<Vec<u8>>, name: &Name, cache: &KeyCache) -> Found {
     }
 }
 
-/// RFC 6376 section 3.6.2.2: "if there are multiple records in an RRset, the
-/// results are undefined". A choice between them would be one for whoever can
-/// add one.
-fn single_key(records: &Records<Vec<u8>>) -> Found {
-    match records.records.as_slice() {
-        [record] => Key::parse(record).map(Arc::new),
-        _ => Err(Refusal::new(
+/// Chooses the key records among the TXT records of a name. With several, RFC
+/// 6376 section 3.6.2.2 has "undefined" results and section 6.1.2 step 4 lets
+/// them be tried one after the other; what is not a key record is ignored. They
+/// are put in order, because DNS servers rotate them.
+fn key_records(records: &Records<Vec<u8>>) -> Found {
+    let mut texts: Vec<&Vec<u8>> = match records.records.as_slice() {
+        // Tried whatever it is, for its error to say what is wrong with it.
+        [only] => vec![only],
+        several => several.iter().filter(|text| is_key_record(text)).collect(),
+    };
+    texts.sort_unstable();
+    texts.dedup();
+    texts.truncate(MAX_RECORDS);
+    match texts.is_empty() {
+        false => Ok(texts.into_iter().map(|text| Key::parse(text)).collect()),
+        true => Err(Refusal::new(
             DkimResult::Permerror,
-            "there are several TXT records where one key record should be",
+            format!(
+                "none of the {} TXT records at the key's name is a key record",
+                records.records.len()
+            ),
         )),
     }
 }

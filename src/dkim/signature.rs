@@ -82,10 +82,13 @@ impl Signature {
 }
 
 fn claims(tags: &TagList<'_>) -> Claims {
-    let name = |tag| tags.get(tag).and_then(|text| host_name(text).ok());
+    let text = |tag, parse: fn(&[u8]) -> Result<Domain, ()>| {
+        let name = tags.get(tag).and_then(|text| parse(text).ok());
+        name.map(|name| name.to_string())
+    };
     Claims {
-        domain: name("d").map(|d| d.to_string()),
-        selector: name("s").map(|s| s.to_string()),
+        domain: text("d", host_name),
+        selector: text("s", selector_name),
         algorithm: tags.get("a").and_then(algorithm_name),
         header_b: tags.get("b").and_then(beginning),
     }
@@ -208,15 +211,27 @@ fn signing_domain(text: &[u8]) -> Result<Domain, Refusal> {
 /// `sub-domain *("." sub-domain)` in A-labels or, as RFC 8616 section 5 has it,
 /// U-labels.
 fn host_name(text: &[u8]) -> Result<Domain, ()> {
-    let text = std::str::from_utf8(text).map_err(|_| ())?;
-    let domain = Domain::parse(text).map_err(|_| ())?;
-    let ldh = |label: &str| !label.starts_with('-') && !label.ends_with('-');
-    let fits = !text.ends_with('.') && !domain.as_str().contains('_');
-    if fits && domain.as_str().split('.').all(ldh) {
-        Ok(domain)
-    } else {
-        Err(())
+    let name = selector_name(text)?;
+    match name.as_str().contains('_') {
+        true => Err(()),
+        false => Ok(name),
     }
+}
+
+/// The same, and underscores: RFC 6376 section 3.1 has none in a selector, but
+/// signers use them (`default_1807`, `_dkim`). A selector only chooses among the
+/// names below `_domainkey` of the signing domain, so that nothing is gained by
+/// refusing it.
+fn selector_name(text: &[u8]) -> Result<Domain, ()> {
+    let text = std::str::from_utf8(text).map_err(|_| ())?;
+    let name = Domain::parse(text).map_err(|_| ())?;
+    let is_label = |label: &str| {
+        // Which key a name like a._domainkey.b._domainkey.example is for would
+        // depend on who reads it.
+        !label.starts_with('-') && !label.ends_with('-') && label != "_domainkey"
+    };
+    let fits = !text.ends_with('.') && name.as_str().split('.').all(is_label);
+    if fits { Ok(name) } else { Err(()) }
 }
 
 fn signed_fields(text: &[u8]) -> Result<Vec<u8>, Refusal> {
@@ -313,7 +328,7 @@ fn query_methods(tags: &TagList<'_>) -> Result<(), Refusal> {
 
 fn key_name(selector: &[u8], domain: &Domain) -> Result<Name, Refusal> {
     let selector =
-        host_name(selector).map_err(|()| neutral("the selector (s=) is no domain name"))?;
+        selector_name(selector).map_err(|()| neutral("the selector (s=) is not a domain name"))?;
     let name = format!("{selector}._domainkey.{domain}");
     Name::parse(name).map_err(|_| neutral("selector and domain make a name too long for DNS"))
 }
@@ -428,6 +443,9 @@ mod tests {
             ("", "x=1000001"),
             ("", "t=5; x=18446744073709551616"),
             ("", "z=From:a|To:b"),
+            ("s", "s=default_1807"),
+            ("s", "s=_dkim"),
+            ("s", "s=k1.mail_out"),
             ("", "unknown=1"),
             ("b", "b=AA\r\n AA"),
         ];
@@ -495,6 +513,9 @@ mod tests {
             ("s", "", Neutral, "no s= tag"),
             ("s", "s=", Neutral, "selector"),
             ("s", "s=a._domainkey.b", Neutral, "selector"),
+            ("s", "s=_domainkey", Neutral, "selector"),
+            ("s", "s=a b", Neutral, "selector"),
+            ("d", "d=_dmarc.example.org", Neutral, "no domain name"),
             ("s", &long_s, Neutral, "too long"),
             ("", "t=", Neutral, "t= is no number"),
             ("", "t=-1", Neutral, "t= is no number"),
