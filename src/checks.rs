@@ -92,7 +92,7 @@ impl<R: Resolve> Checks<R> {
             match timeout_at(deadline, ptr::look_up(&*resolver, ip)).await {
                 Ok(reverse) => {
                     // Nobody may want the confirmation any more.
-                    let _ = names_to.send(reverse.names.clone());
+                    let _ = names_to.send(reverse.host_names().to_vec());
                     reverse
                 }
                 Err(_too_late) => Reverse::timed_out(),

@@ -17,15 +17,25 @@ pub const MAX_NAMES: usize = 10;
 /// What the reverse look-up of an address brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reverse {
-    /// Whether there is a PTR record.
+    /// Whether there is a PTR record that names a host.
     pub result: Ptr,
-    /// The names, in the order received; empty unless found.
+    /// The host names, in the order received. Without one, the names that no
+    /// host can have, if there are any.
     pub names: Vec<Name>,
-    /// NXDOMAIN, NODATA or the failure, for logs; empty if found.
+    /// NXDOMAIN, NODATA, names that are not host names, or the failure, for logs;
+    /// empty if found.
     pub reason: String,
 }
 
 impl Reverse {
+    /// The names if they count as reverse DNS.
+    pub fn host_names(&self) -> &[Name] {
+        match self.result {
+            Ptr::Found => &self.names,
+            Ptr::None | Ptr::Temperror => &[],
+        }
+    }
+
     /// What is known when the deadline ran out.
     pub fn timed_out() -> Self {
         Self {
@@ -39,7 +49,7 @@ impl Reverse {
 /// Asks for the PTR records of an address.
 pub async fn look_up<R: Resolve>(resolver: &R, ip: IpAddr) -> Reverse {
     let (result, names, reason) = match resolver.ptr(ip).await {
-        Answer::Found(found) => (Ptr::Found, found.records, String::new()),
+        Answer::Found(found) => return host_names(found.records),
         Answer::Absent(absence) => (Ptr::None, Vec::new(), absence.to_string()),
         Answer::Temperror(failure) => (Ptr::Temperror, Vec::new(), failure.to_string()),
     };
@@ -47,6 +57,24 @@ pub async fn look_up<R: Resolve>(resolver: &R, ip: IpAddr) -> Reverse {
         result,
         names,
         reason,
+    }
+}
+
+/// Names that no host can have, such as the root, do not count.
+fn host_names(mut names: Vec<Name>) -> Reverse {
+    if !names.iter().any(Name::is_host_name) {
+        let list: Vec<String> = names.iter().take(3).map(Name::to_string).collect();
+        return Reverse {
+            result: Ptr::None,
+            reason: format!("only names that are not host names: {}", list.join(", ")),
+            names,
+        };
+    }
+    names.retain(Name::is_host_name);
+    Reverse {
+        result: Ptr::Found,
+        names,
+        reason: String::new(),
     }
 }
 

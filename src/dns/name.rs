@@ -83,6 +83,18 @@ impl Name {
         ancestor.0.zone_of(&self.0)
     }
 
+    /// Whether a host can have this name (RFC 1123 section 2.1), by the rules of
+    /// Postfix: labels of letters, digits, hyphens and underscores without a
+    /// hyphen at either end, and not digits alone.
+    pub fn is_host_name(&self) -> bool {
+        let is_allowed = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+        let is_label = |label: &[u8]| {
+            label.iter().all(is_allowed) && !label.starts_with(b"-") && !label.ends_with(b"-")
+        };
+        let is_number = |label: &[u8]| label.iter().all(u8::is_ascii_digit);
+        self.labels().all(is_label) && !self.labels().all(is_number)
+    }
+
     /// The dotted form without the trailing dot, octets as they are.
     pub fn to_octets(&self) -> Vec<u8> {
         self.labels().collect::<Vec<_>>().join(&b'.')
@@ -100,9 +112,12 @@ impl Name {
 }
 
 impl fmt::Display for Name {
-    /// The dotted form without the trailing dot; octets that are not printable
-    /// ASCII are written as `\DDD` (RFC 4343 section 2.1).
+    /// The dotted form without the trailing dot, and a dot for the root; octets
+    /// that are not printable ASCII are written as `\DDD` (RFC 4343 section 2.1).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_root() {
+            return f.write_str(".");
+        }
         let separators = [""].into_iter().chain(std::iter::repeat("."));
         for (separator, label) in separators.zip(self.labels()) {
             f.write_str(separator)?;
@@ -133,7 +148,7 @@ mod tests {
     #[test]
     fn names_are_told_in_printable_ascii() {
         let table: [(&[u8], &str); 5] = [
-            (b"", ""),
+            (b"", "."),
             (b"mail.Example.com.", "mail.Example.com"),
             (b"a b.example", "a\\032b.example"),
             (b"\x00\xff.e", "\\000\\255.e"),
@@ -156,6 +171,28 @@ mod tests {
         ];
         for (dotted, want) in table {
             assert_eq!(Name::parse(dotted), Err(want));
+        }
+    }
+
+    #[test]
+    fn only_names_that_a_host_can_have_are_host_names() {
+        let table: [(&[u8], bool); 12] = [
+            (b"mail.example.net", true),
+            (b"mail_1.Example.net", true),
+            (b"xn--bcher-kva.example", true),
+            (b"2001-db8--1.example", true),
+            (b"localhost", true),
+            (b"", false),
+            (b"192.0.2.1", false),
+            (b"-mail.example.net", false),
+            (b"mail-.example.net", false),
+            (b"a b.example", false),
+            (b"b\xc3\xbccher.example", false),
+            (b"*.example", false),
+        ];
+        for (dotted, want) in table {
+            let name = Name::parse(dotted).unwrap();
+            assert_eq!(name.is_host_name(), want, "{name}");
         }
     }
 

@@ -336,7 +336,7 @@ impl<R: Resolve> Transaction<R> {
             ip: peer.ip,
             ptr: reverse.result,
             confirmation,
-            name: reverse.names.first(),
+            name: reverse.host_names().first(),
         };
         let reverse_path = self.reverse_path.to_string();
         let helo = peer.helo.as_deref().unwrap_or_default();
