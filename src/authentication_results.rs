@@ -42,21 +42,56 @@ pub struct Iprev<'a> {
 /// Room for an ordinary field, so that it is allocated once.
 const USUAL_LENGTH: usize = 512;
 
+/// The longest field in bytes, with its name and unfolded. RFC 5322 section
+/// 2.1.1 limits lines and not fields to 998 bytes, but there are mail programs
+/// that unfold a longer field and damage it.
+const MAX_FIELD: usize = 997;
+
 /// Renders the field's value, folded with LF and a tab as a milter hands it to
-/// the MTA.
+/// the MTA. Comments are left out if it gets too long with them, and then the
+/// signatures for which there is no room, those that pass coming first.
 pub fn render(authserv_id: &str, results: &Results<'_>) -> String {
     let mut field = String::with_capacity(USUAL_LENGTH);
-    field.push_str(authserv_id);
-    iprev(&mut field, &results.iprev);
-    if let Some((outcome, identity)) = results.spf {
-        spf(&mut field, outcome, identity);
+    let is_complete = write(&mut field, authserv_id, results, Comments::Kept);
+    if !is_complete {
+        field.clear();
+        write(&mut field, authserv_id, results, Comments::Dropped);
     }
-    let signatures = results.dkim.into_iter().flat_map(|dkim| dkim.best());
-    signatures.for_each(|signature| dkim(&mut field, signature));
     field
 }
 
-fn iprev(field: &mut String, iprev: &Iprev<'_>) {
+/// Whether a rendering has comments.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comments {
+    Kept,
+    Dropped,
+}
+
+/// False if something had to be left out.
+fn write(field: &mut String, authserv_id: &str, results: &Results<'_>, comments: Comments) -> bool {
+    field.push_str(authserv_id);
+    iprev(field, &results.iprev, comments);
+    if let Some((outcome, identity)) = results.spf {
+        spf(field, outcome, identity, comments);
+    }
+    let mut is_complete = fits(field);
+    for signature in results.dkim.into_iter().flat_map(dkim::Outcome::best) {
+        let end = field.len();
+        dkim(field, signature, comments);
+        if !fits(field) {
+            field.truncate(end);
+            is_complete = false;
+        }
+    }
+    is_complete
+}
+
+fn fits(field: &str) -> bool {
+    let line_breaks = memchr::memchr_iter(b'\n', field.as_bytes()).count();
+    NAME.len() + ": ".len() + field.len() - line_breaks <= MAX_FIELD
+}
+
+fn iprev(field: &mut String, iprev: &Iprev<'_>, comments: Comments) {
     let result = match (iprev.ptr, iprev.confirmation) {
         (Ptr::None, _) => "permerror",
         (Ptr::Found, Confirmation::Confirmed) => "pass",
@@ -65,26 +100,31 @@ fn iprev(field: &mut String, iprev: &Iprev<'_>) {
     };
     append(field, format_args!(";\n\tiprev={result} policy.iprev="));
     value(field, &iprev.ip.to_string());
-    if let Some(name) = iprev.name {
-        field.push(' ');
+    if let Some(name) = iprev.name
+        && comments == Comments::Kept
+    {
         comment(field, &name.to_string());
     }
 }
 
-fn spf(field: &mut String, outcome: &spf::Outcome, identity: &str) {
+fn spf(field: &mut String, outcome: &spf::Outcome, identity: &str, comments: Comments) {
     let property = match outcome.identity {
         spf::Identity::MailFrom => "mailfrom",
         spf::Identity::Helo => "helo",
     };
-    append(field, format_args!(";\n\tspf={} ", outcome.result));
-    comment(field, &outcome.reason);
+    append(field, format_args!(";\n\tspf={}", outcome.result));
+    if comments == Comments::Kept {
+        comment(field, &outcome.reason);
+    }
     append(field, format_args!(" smtp.{property}="));
     value(field, identity);
 }
 
-fn dkim(field: &mut String, signature: &dkim::SignatureResult) {
-    append(field, format_args!(";\n\tdkim={} ", signature.result));
-    comment(field, &signature.reason);
+fn dkim(field: &mut String, signature: &dkim::SignatureResult, comments: Comments) {
+    append(field, format_args!(";\n\tdkim={}", signature.result));
+    if comments == Comments::Kept {
+        comment(field, &signature.reason);
+    }
     let properties = [
         (" header.d=", &signature.domain),
         (" header.s=", &signature.selector),
@@ -131,7 +171,7 @@ fn escape(c: char) -> impl Iterator<Item = char> {
     backslash.into_iter().chain([c])
 }
 
-/// `comment` of RFC 5322 section 3.2.2: between its parentheses there are neither
+/// A space and a `comment` of RFC 5322 section 3.2.2: between its parentheses there are neither
 /// others nor backslashes.
 fn comment(field: &mut String, text: &str) {
     let replace = |c| match c {
@@ -141,7 +181,7 @@ fn comment(field: &mut String, text: &str) {
         c => c,
     };
     let text = text.chars().map(printable).map(replace);
-    field.push('(');
+    field.push_str(" (");
     field.extend(text.take(MAX_VALUE));
     field.push(')');
 }
@@ -208,6 +248,7 @@ fn after_comment(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dkim::{DkimResult, SignatureResult};
 
     #[test]
     fn fields_in_our_name_are_recognised_however_they_are_written() {
@@ -250,6 +291,80 @@ mod tests {
         }
         let mut field = String::new();
         comment(&mut field, "a) spf=pass (");
-        assert_eq!(field, "(a] spf=pass [)");
+        assert_eq!(field, " (a] spf=pass [)");
+    }
+
+    /// A signature of a signer whose names have this length.
+    fn signature(result: DkimResult, number: usize, length: usize) -> SignatureResult {
+        SignatureResult {
+            result,
+            domain: Some(format!("d{number}.{}", "x".repeat(length))),
+            selector: Some(format!("s{number}")),
+            algorithm: Some("rsa-sha256".to_owned()),
+            header_b: Some("abcdefgh".to_owned()),
+            reason: "the header signature does not match: a signed header field was changed"
+                .to_owned(),
+        }
+    }
+
+    fn rendered(signatures: Vec<SignatureResult>, spf_reason: &str) -> String {
+        let spf = spf::Outcome {
+            result: spf::SpfResult::Fail,
+            identity: spf::Identity::MailFrom,
+            domain: None,
+            term: None,
+            reason: spf_reason.to_owned(),
+            explanation: None,
+        };
+        let name = Name::parse("mail.example.net").unwrap();
+        let results = Results {
+            iprev: Iprev {
+                ip: "2001:db8::1".parse().unwrap(),
+                ptr: Ptr::Found,
+                confirmation: Confirmation::Confirmed,
+                name: Some(&name),
+            },
+            spf: Some((&spf, "a@example.net")),
+            dkim: Some(&dkim::Outcome { signatures }),
+        };
+        render("mx.example.org", &results)
+    }
+
+    #[test]
+    fn a_field_stays_under_998_bytes_whatever_the_signatures_are() {
+        use DkimResult::{Fail, Pass, Policy};
+        for length in [10, 40, 100, 250] {
+            for results in [[Pass; 8], [Fail; 8], [Policy; 8]] {
+                let signatures = (0..8).map(|n| signature(results[n], n, length));
+                let field = rendered(signatures.collect(), &"x".repeat(300));
+                let unfolded = format!("{NAME}: {}", field.replace('\n', ""));
+                assert!(unfolded.len() < 998, "{length}: {}", unfolded.len());
+                assert!(field.contains("dkim="), "{length}: {field}");
+            }
+        }
+    }
+
+    #[test]
+    fn comments_are_left_out_first_and_then_signatures_that_do_not_pass() {
+        use DkimResult::{Fail, Pass};
+        let count = |field: &str, word: &str| field.matches(word).count();
+        let few = rendered(vec![signature(Fail, 0, 10), signature(Pass, 1, 10)], "x");
+        assert_eq!(count(&few, " ("), 4, "{few}");
+
+        let some = (0..7).map(|n| signature(if n == 6 { Pass } else { Fail }, n, 20));
+        let some = rendered(some.collect(), "x");
+        assert_eq!(count(&some, " ("), 0, "{some}");
+        assert_eq!(
+            (count(&some, "dkim=fail"), count(&some, "dkim=pass")),
+            (6, 1)
+        );
+
+        let many = (0..8).map(|n| signature(if n < 4 { Fail } else { Pass }, n, 90));
+        let many = rendered(many.collect(), "x");
+        assert_eq!(
+            (count(&many, "dkim=fail"), count(&many, "dkim=pass")),
+            (1, 4),
+            "{many}"
+        );
     }
 }
