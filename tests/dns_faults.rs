@@ -235,19 +235,21 @@ fn progress_is_reported_at_once_after_a_wait_at_the_end_of_headers() {
 fn answers_of_64_kb_are_read_and_taken_for_what_they_are() {
     let mut zone = zone();
     let long = "x".repeat(60_000);
-    let spf = |term: &str| {
+    let spf = |term: &str, length: usize| {
         format!(
             "v=spf1 {}-all",
-            format!("{term} ").repeat(60_000 / (term.len() + 1))
+            format!("{term} ").repeat(length / (term.len() + 1))
         )
     };
     let name = |n: usize| format!("long{n}.example");
-    // SPF beside a long text; too many look-ups; no SPF; SPF that says fail.
+    // SPF beside a long text; too many lookups; no SPF; SPF that says fail; SPF
+    // that is too long to be evaluated.
     zone.add(name(0), Data::text(&long));
     zone.add(name(0), Data::text("v=spf1 ip6:2001:db8:1::/64 -all"));
-    zone.add(name(1), Data::text(spf("include:bad.example")));
+    zone.add(name(1), Data::text(spf("include:bad.example", 8_000)));
     zone.add(name(2), Data::text(&long));
-    zone.add(name(3), Data::text(spf("ip4:192.0.2.1")));
+    zone.add(name(3), Data::text(spf("ip4:192.0.2.1", 8_000)));
+    zone.add(name(4), Data::text(spf("ip4:192.0.2.1", 60_000)));
     zone.add(
         "long._domainkey.signer.example",
         Data::text(format!("v=DKIM1; p={long}")),
@@ -258,6 +260,7 @@ fn answers_of_64_kb_are_read_and_taken_for_what_they_are() {
         (1, Reply::Tempfail, "spf=permerror"),
         (2, Reply::Tempfail, "spf=none"),
         (3, Reply::Tempfail, "spf=fail"),
+        (4, Reply::Tempfail, "spf=permerror"),
     ];
     for (n, want, told) in table {
         let sender = format!("<a@{}>", name(n));
