@@ -12,8 +12,9 @@ use sixgate::{
     policy::Refusal,
     reply::{Replies, Template, Values},
 };
-use std::{env, fs, path::PathBuf};
+use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
+const POLICY: &str = include_str!("../docs/policy.md");
 const PAGE: &str = include_str!("../docs/replies.md");
 
 fn docs(file: &str) -> PathBuf {
@@ -34,12 +35,44 @@ fn every_reply_has_a_section_that_begins_with_it() {
         let address = address.parse().expect("an address");
         let replies = Replies::default();
         let reply = replies.get(refusal).render(Values { address, domain });
-        let section = format!(
-            "\n## {} {}\n\n    {reply}\n",
-            reply.code(),
-            reply.enhanced()
+        let text = format!("\n\n    {reply}\n");
+        let before = PAGE.split_once(&text).expect(&text).0;
+        let heading = before.rsplit('\n').next().expect("a line");
+        let code = format!("</a>{} {}: ", reply.code(), reply.enhanced());
+        assert!(
+            heading.starts_with("## ") && heading.contains(&code),
+            "{heading}"
         );
-        assert!(PAGE.contains(&section), "{section}");
+    }
+}
+
+/// The rules that refuse, as docs/policy.md has them.
+fn refusing_rules() -> BTreeSet<&'static str> {
+    let rows = POLICY.lines().filter(|line| line.starts_with('|'));
+    let rules = rows.filter_map(|row| {
+        let cells: Vec<&str> = row
+            .split('|')
+            .map(|cell| cell.trim().trim_matches('`'))
+            .collect();
+        match cells[..] {
+            [.., answer, rule, ""] if answer.starts_with("reply ") => Some(rule),
+            _ => None,
+        }
+    });
+    rules.collect()
+}
+
+/// `{rule}` of `replies.url` is one of them.
+#[test]
+fn every_rule_that_refuses_has_an_anchor() {
+    let rules = refusing_rules();
+    assert!(rules.len() >= 7, "{rules:?}");
+    let (anchors, html) = (anchors(PAGE), page());
+    for rule in rules {
+        assert!(anchors.contains(rule), "{rule}");
+        assert_eq!(html.matches(&format!("id=\"{rule}\"")).count(), 1, "{rule}");
+        // And the table at the top leads there.
+        assert!(PAGE.contains(&format!("[`{rule}`](#{rule})")), "{rule}");
     }
 }
 
@@ -96,5 +129,5 @@ code { font-size: .92em }
 table { border-collapse: collapse }
 td, th { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid #8884; vertical-align: top }
 h2 { margin-top: 2.5rem }
-:target { background: #fd04 }
+:target, :has(> a:target) { background: #fd04 }
 ";

@@ -1,4 +1,5 @@
-//! The anchors that forges put on the headings of a page.
+//! The anchors of a page: those that forges put on headings, and those written as
+//! `<a id="name"></a>`.
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
 use std::collections::HashSet;
@@ -33,7 +34,12 @@ pub(crate) fn anchors(page: &str) -> HashSet<String> {
         .into_iter()
         .filter_map(|event| match event {
             Event::Start(Tag::Heading { id, .. }) => id.map(|id| id.to_string()),
+            Event::InlineHtml(html) => written_anchor(&html).map(str::to_owned),
             _ => None,
         });
     ids.collect()
+}
+
+fn written_anchor(html: &str) -> Option<&str> {
+    html.strip_prefix("<a id=\"")?.strip_suffix("\">")
 }
