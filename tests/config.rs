@@ -597,6 +597,10 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
             "spf.max_lookups: 11 is more than RFC 7208 section 4.6.4 allows (10)",
         ),
         (
+            "replies: {url: \"https://mx.example.org/\"}",
+            "replies.url: has no effect without replies.details: yes",
+        ),
+        (
             "dns: {timeout: 8s}",
             "dns.timeout: not less than limits.stage_timeout, so a second server is never asked",
         ),

@@ -71,10 +71,11 @@ impl Replies {
     }
 
     fn refuse(&mut self, reply: &Reply) {
-        let lines: Vec<String> = reply.lines().collect();
         // Postfix and Sendmail take the text for a format string: a single '%'
         // costs characters on one and the whole reply on the other.
-        let reply = lines.join("\r\n").replace('%', "%%");
+        let lines = reply.lines().map(|line| line.replace('%', "%%"));
+        let reply = lines.reduce(|reply, line| reply + "\r\n" + &line);
+        let reply = reply.unwrap_or_default();
         self.frame(ReplyKind::ReplyCode.into(), &[reply.as_bytes(), b"\0"]);
     }
 
