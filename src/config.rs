@@ -6,6 +6,7 @@
 //! be wrong, so nothing above checks it again.
 
 mod addresses;
+mod dns_server;
 mod error;
 mod host;
 mod lists;
@@ -22,19 +23,20 @@ mod value;
 mod warnings;
 mod words;
 
+pub use dns_server::DnsServer;
 pub use error::ConfigError;
 pub use host::group_id;
 pub use opt_in::{MANAGED_FILE, OptIn, OptInCache, Socketmap, SocketmapServer};
 
 use crate::{opt_in::entry::Entry, policy, reply::Replies};
-use addresses::DnsServer;
+use dns_server::DnsServerAddress;
 use ipnet::IpNet;
 use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
 use serde::{Deserialize, Serialize};
 use sockets::HttpAddress;
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -219,17 +221,43 @@ impl Default for AuthenticationResults {
 #[serde(default)]
 pub struct Dns {
     /// Recursive resolvers. Empty, which is the default, means the system's.
-    #[serde(with = "List::<DnsServer>")]
-    pub servers: Vec<SocketAddr>,
+    #[serde(with = "List::<DnsServerAddress>")]
+    pub servers: Vec<DnsServer>,
     /// How long one server may take for one question. The default is 2 s.
     #[serde(with = "Scalar::<Timeout>")]
     pub timeout: Duration,
     /// How often the servers are gone through. The default is 2.
     #[serde(with = "Scalar::<Number<usize, 1, 10>>")]
     pub attempts: usize,
-    /// Answers kept in memory, of each record type. The default is 65536.
-    #[serde(with = "Scalar::<Number<u64, 0, 100_000_000>>")]
-    pub cache_entries: u64,
+    /// Memory of the DNS cache, all record types together; 0 caches nothing. The
+    /// default is 32 MiB.
+    #[serde(with = "Scalar::<Size<0>>")]
+    pub cache_bytes: usize,
+    /// What `cache_bytes` replaces: answers of each record type.
+    #[serde(
+        with = "Optional::<Number<usize, 0, 100_000_000>>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache_entries: Option<usize>,
+}
+
+impl Dns {
+    const DEFAULT_CACHE_BYTES: usize = 32 << 20;
+
+    /// What an answer counts that `cache_entries` allows: the old default of 65536
+    /// is the new one of 32 MiB.
+    const BYTES_PER_ENTRY: usize = 512;
+
+    /// Memory of the DNS cache by both keys. `cache_entries` counts only where
+    /// `cache_bytes` has its default.
+    pub fn cache_capacity(&self) -> usize {
+        match self.cache_entries {
+            Some(entries) if self.cache_bytes == Self::DEFAULT_CACHE_BYTES => {
+                entries.saturating_mul(Self::BYTES_PER_ENTRY)
+            }
+            Some(_) | None => self.cache_bytes,
+        }
+    }
 }
 
 impl Default for Dns {
@@ -238,7 +266,8 @@ impl Default for Dns {
             servers: Vec::new(),
             timeout: Duration::from_secs(2),
             attempts: 2,
-            cache_entries: 65536,
+            cache_bytes: Self::DEFAULT_CACHE_BYTES,
+            cache_entries: None,
         }
     }
 }

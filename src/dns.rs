@@ -9,10 +9,12 @@
 mod cache;
 mod live;
 mod name;
+mod server;
+mod socket;
 mod system;
 mod trace;
 
-pub use live::Dns;
+pub use live::{Dns, NoServer};
 pub use name::{Name, NameError};
 pub use system::system_servers;
 pub use trace::{Question, Traced};
@@ -31,7 +33,9 @@ use std::{
 pub trait Resolve: Send + Sync + 'static {
     /// TXT records, each with its strings joined without a separator (RFC 7208
     /// section 3.3, RFC 6376 section 3.6.2.2).
-    fn txt(&self, name: &Name) -> impl Future<Output = Answer<Vec<u8>>> + Send;
+    /// An answer from the cache has only records that can serve the purpose, or an
+    /// empty one in place of those that can not.
+    fn txt(&self, name: &Name, purpose: Purpose) -> impl Future<Output = Answer<Vec<u8>>> + Send;
     /// IPv4 addresses.
     fn a(&self, name: &Name) -> impl Future<Output = Answer<Ipv4Addr>> + Send;
     /// IPv6 addresses.
@@ -44,6 +48,37 @@ pub trait Resolve: Send + Sync + 'static {
     /// SOA record of that zone, which RFC 2308 section 3 demands. Without the
     /// record nothing is proven.
     fn is_denied(&self, name: &Name) -> impl Future<Output = Result<bool, Failure>> + Send;
+}
+
+/// What TXT records are asked for, which decides which of them are cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The SPF record of a domain.
+    Spf,
+    /// The key records of a DKIM selector.
+    Key,
+    /// Anything else; all records are cached.
+    Other,
+}
+
+impl Purpose {
+    /// Whether a record can serve the purpose. True in case of doubt: whether it
+    /// does is decided by SPF and DKIM.
+    fn may_use(self, record: &[u8]) -> bool {
+        const SPF: &[u8] = b"v=spf1";
+        match self {
+            Self::Spf => {
+                let start = record.get(..SPF.len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(SPF))
+            }
+            // The tag p=, with white space around the name (RFC 6376 section 3.2).
+            Self::Key => record.split(|byte| *byte == b';').any(|tag| {
+                let name = tag.split(|byte| *byte == b'=').next();
+                name.is_some_and(|name| name.len() < tag.len() && name.trim_ascii() == b"p")
+            }),
+            Self::Other => true,
+        }
+    }
 }
 
 /// A mail exchanger (RFC 5321 section 5.1).

@@ -258,7 +258,7 @@ mod tests {
 
     fn dns() -> Arc<Dns> {
         let nobody = config::Dns {
-            servers: vec!["127.0.0.1:53".parse().unwrap()],
+            servers: vec![config::DnsServer::new([127, 0, 0, 1].into(), None)],
             ..config::Dns::default()
         };
         Arc::new(Dns::new(&nobody).unwrap())

@@ -9,7 +9,7 @@ use crate::{
 };
 use std::net::IpAddr;
 
-/// Names tried for confirmation; an address with more is not worth the
+/// Names that are kept and tried for confirmation; an address with more is not worth the
 /// questions (RFC 8601 section 3 suggests a limit, RFC 7208 section 4.6.4 has
 /// this one).
 pub const MAX_NAMES: usize = 10;
@@ -19,8 +19,8 @@ pub const MAX_NAMES: usize = 10;
 pub struct Reverse {
     /// Whether there is a PTR record that names a host.
     pub result: Ptr,
-    /// The host names, in the order received. Without one, the names that no
-    /// host can have, if there are any.
+    /// The first [`MAX_NAMES`] host names, in the order received. Without one, the
+    /// first names that no host can have, if there are any.
     pub names: Vec<Name>,
     /// NXDOMAIN, NODATA, names that are not host names, or the failure, for logs;
     /// empty if found.
@@ -67,15 +67,22 @@ fn host_names(mut names: Vec<Name>) -> Reverse {
         return Reverse {
             result: Ptr::None,
             reason: format!("only names that are not host names: {}", list.join(", ")),
-            names,
+            names: kept(names),
         };
     }
     names.retain(Name::is_host_name);
     Reverse {
         result: Ptr::Found,
-        names,
+        names: kept(names),
         reason: String::new(),
     }
+}
+
+/// A connection keeps them, and a zone may have thousands.
+fn kept(mut names: Vec<Name>) -> Vec<Name> {
+    names.truncate(MAX_NAMES);
+    names.shrink_to_fit();
+    names
 }
 
 /// Asks the first [`MAX_NAMES`] of `names` for the address, until one has it.

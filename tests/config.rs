@@ -205,8 +205,13 @@ fn wrong_networks_and_servers_are_refused() {
         ),
         (
             "dns:\n  servers: dns.example\n",
-            "2: dns.servers: \"dns.example\" is no address; write an address such as \
-             127.0.0.1, 127.0.0.1:5353 or \"[2001:db8::53]:53\"",
+            "2: dns.servers: \"dns.example\" is not a valid address; write an address such as \
+             127.0.0.1, 127.0.0.1:5353, \"[2001:db8::53]:53\" or \"fe80::1%eth0\"",
+        ),
+        (
+            "dns:\n  servers: fe80::1\n",
+            "2: dns.servers: \"fe80::1\" is a link-local address; write the interface too, \
+             such as \"fe80::1%eth0\"",
         ),
         (
             "dns:\n  servers: [127.0.0.1, \"[::1]:0\"]\n",
@@ -572,6 +577,10 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
         ),
         ("mode: observe", "mode: observe refuses nothing"),
         (
+            "dns: {cache_entries: 1024}",
+            "dns.cache_entries: replaced by dns.cache_bytes; write cache_bytes: 512 KiB",
+        ),
+        (
             "on_dns_failure: accept",
             "on_dns_failure: accept lets unchecked mail in while the DNS fails, \
              and a sender can make that of its own domain fail",
@@ -642,7 +651,7 @@ replies:
   details: yes
   url: "https://mx.example.org/a?b={address}&c={domain}#{rule}"
 authentication_results: {add: false, authserv_id: "null"}
-dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1, cache_entries: 0}
+dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1, cache_bytes: 64 KiB}
 spf: {max_lookups: 5, max_void_lookups: 0}
 dkim: {max_signatures: 1, min_rsa_bits: 2048}
 limits: {connections: 1, header_bytes: 65537, stage_timeout: 9500ms, idle_timeout: 5m, drain_timeout: 0s}

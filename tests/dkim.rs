@@ -86,10 +86,10 @@ fn soon() -> Instant {
 
 fn resolver(server: &DnsServer) -> Arc<Dns> {
     let options = config::Dns {
-        servers: vec![server.address()],
+        servers: vec![server.address().into()],
         timeout: Duration::from_secs(5),
         attempts: 1,
-        cache_entries: 1024,
+        ..config::Dns::default()
     };
     Arc::new(Dns::new(&options).unwrap())
 }

@@ -355,10 +355,10 @@ fn at_random(body: &[u8]) -> Vec<&[u8]> {
 
 fn resolver(server: &DnsServer) -> Dns {
     let options = config::Dns {
-        servers: vec![server.address()],
+        servers: vec![server.address().into()],
         timeout: Duration::from_secs(5),
         attempts: 1,
-        cache_entries: 64,
+        ..config::Dns::default()
     };
     Dns::new(&options).expect("a resolver")
 }

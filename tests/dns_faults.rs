@@ -4,6 +4,7 @@
 
 mod support;
 
+use hickory_proto::op::ResponseCode;
 use std::{
     net::{IpAddr, SocketAddr},
     ops::Range,
@@ -21,11 +22,12 @@ const STAGE_TIMEOUT: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// Each fault and what is to come of it for PTR, SPF and a DKIM key.
-const FAULTS: [(&str, Outcome); 11] = [
+const FAULTS: [(&str, Outcome); 12] = [
     ("SILENCE", TEMPERROR),
     ("SERVFAIL", TEMPERROR),
     ("REFUSED", TEMPERROR),
     ("FORMERR", TEMPERROR),
+    ("NOTIMP", TEMPERROR),
     ("TRUNCATED", TEMPERROR),
     ("WRONG-ID", TEMPERROR),
     ("WRONG-QUESTION", TEMPERROR),
@@ -308,6 +310,87 @@ fn bombs_of_txt_records_take_bounded_time_and_memory() {
     }
     let grown = world.daemon.peak_memory().saturating_sub(before);
     assert!(grown < 32 * 1024, "{grown} KiB");
+}
+
+#[test]
+fn a_server_that_refuses_edns_serves_mail_and_is_reported() {
+    for (code, name) in [
+        (ResponseCode::FormErr, "FORMERR"),
+        (ResponseCode::NotImp, "NOTIMP"),
+        (ResponseCode::BADVERS, "BADVERS"),
+    ] {
+        let mut zone = zone();
+        zone.refuse_edns(code);
+        // Too long for an answer over UDP without EDNS.
+        let record = format!(
+            "v=spf1 {}ip6:2001:db8:1::/64 -all",
+            "ip4:192.0.2.1 ".repeat(60)
+        );
+        zone.add("long.example", Data::text(record));
+        let world = World::new(zone);
+        for sender in ["<a@good.example>", "<a@long.example>"] {
+            let end = send(&world.daemon, sender, UNSIGNED);
+            assert_eq!(end.reply, Reply::Continue, "{name}: {sender}");
+        }
+        let refusal = format!("refuses EDNS ({name}); it is asked without for an hour");
+        world.daemon.log().wait_for(&["WARN", &refusal]);
+    }
+}
+
+#[test]
+fn two_thousand_floods_of_records_stay_in_bounded_memory_and_evict_nobody() {
+    flood(2_000);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn twenty_thousand_floods_of_records_stay_in_bounded_memory_and_evict_nobody() {
+    flood(20_000);
+}
+
+/// Distinct senders with 60 KB of TXT, and distinct clients with 60 KB of PTR.
+fn flood(count: u32) {
+    const MAX_KIB: u64 = 60 * 1024;
+    let mut zone = zone();
+    zone.add_below("flood.example", Data::text("v=spf1 -all"));
+    for _ in 0..15 {
+        zone.add_below("flood.example", Data::text("x".repeat(4000)));
+    }
+    for n in 0..180 {
+        // No two have a label in common that a message could say once.
+        let host = format!("{n:060}.{n:061}.{n:062}.h{n:062}");
+        zone.add_below("e.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", Data::Ptr(host));
+    }
+    let dns = DnsServer::start(zone);
+    let daemon = start_daemon(&dns.address().to_string(), "5s", Duration::from_secs(8));
+    let accepted = || send(&daemon, "<a@good.example>", UNSIGNED).reply == Reply::Continue;
+    assert!(accepted() && accepted());
+    let mut mta = mta_with_client(&daemon, GOOD_CLIENT);
+    for n in 0..count {
+        let sender = format!("<a@n{n}.flood.example>");
+        assert_eq!(rcpt(&mut mta, &sender), Reply::Continue);
+        assert_reply(&mta.message(UNSIGNED, 65535).reply, "450 4.7.26 ", &sender);
+    }
+    let after_senders = daemon.peak_memory();
+    for n in 0..count {
+        let client = format!("2001:db8:e::{:x}:{:x}", n >> 16, n & 0xffff);
+        let mut mta = mta_with_client(&daemon, &client);
+        assert_eq!(
+            rcpt(&mut mta, "<a@good.example>"),
+            Reply::Continue,
+            "{client}"
+        );
+    }
+    let peak = daemon.peak_memory();
+    eprintln!("{count} floods: {after_senders} KiB by senders, {peak} KiB by clients");
+    assert!(peak < MAX_KIB, "{peak} KiB");
+    dns.forget_questions();
+    assert!(accepted());
+    assert_eq!(
+        dns.questions(),
+        [],
+        "the answers for others are still cached"
+    );
 }
 
 #[test]

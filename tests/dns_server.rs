@@ -3,12 +3,17 @@
 
 mod support;
 
+use hickory_proto::op::ResponseCode;
 use sixgate::{
     config,
-    dns::{Absence, Answer, Dns, Failure, Name, Resolve},
+    dns::{Absence, Answer, Dns, Failure, Name, Purpose, Resolve},
 };
-use std::{fmt::Debug, net::IpAddr, time::Duration};
-use support::dns::{DnsServer, Zone};
+use std::{
+    fmt::Debug,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+use support::dns::{DnsServer, Fault, Zone};
 
 const ZONE: &str = r#"
 ; name                    type   value
@@ -37,10 +42,10 @@ fn zone() -> Zone {
 
 fn resolver(server: &DnsServer) -> Dns {
     Dns::new(&config::Dns {
-        servers: vec![server.address()],
+        servers: vec![server.address().into()],
         timeout: Duration::from_millis(300),
         attempts: 1,
-        cache_entries: 100,
+        ..config::Dns::default()
     })
     .expect("a resolver")
 }
@@ -66,7 +71,7 @@ async fn records_are_found_without_regard_to_case_and_through_aliases() {
     assert_eq!(found(dns.aaaa(&name("alias.example.org")).await).len(), 1);
     assert_eq!(found(dns.mx(&name("example.org")).await)[0].exchange, host);
     assert_eq!(
-        found(dns.txt(&name("example.org")).await),
+        found(dns.txt(&name("example.org"), Purpose::Other).await),
         [b"v=spf1 -all; \"quoted\" \x01"]
     );
     assert_eq!(found(dns.a(&name("odd:/%c.example.org")).await).len(), 1);
@@ -87,7 +92,7 @@ async fn absent_names_are_told_from_absent_records() {
         ("loop.example.org", Absence::NoData),
     ];
     for (dotted, want) in table {
-        let answer = dns.txt(&name(dotted)).await;
+        let answer = dns.txt(&name(dotted), Purpose::Other).await;
         assert_eq!(answer, Answer::Absent(want), "{dotted}");
     }
 }
@@ -103,7 +108,7 @@ async fn names_fail_as_the_zone_says() {
         ("txt-fails.example.org", Failure::ServFail),
     ];
     for (dotted, want) in table {
-        let answer = dns.txt(&name(dotted)).await;
+        let answer = dns.txt(&name(dotted), Purpose::Other).await;
         assert_eq!(answer, Answer::Temperror(want), "{dotted}");
     }
     assert_eq!(found(dns.a(&name("txt-fails.example.org")).await).len(), 1);
@@ -134,7 +139,10 @@ async fn long_answers_come_over_tcp() {
     let server = DnsServer::start(zone);
     let dns = resolver(&server);
 
-    assert_eq!(found(dns.txt(&name("long.example.org")).await), [text]);
+    assert_eq!(
+        found(dns.txt(&name("long.example.org"), Purpose::Other).await),
+        [text]
+    );
     assert_eq!(server.questions().len(), 2, "once over UDP, once over TCP");
 }
 
@@ -150,6 +158,113 @@ async fn another_zone_can_take_the_place_of_the_first() {
         found(resolver(&server).a(&name("example.org")).await).len(),
         1
     );
+}
+
+fn resolver_of(servers: &[SocketAddr], timeout: Duration, attempts: usize) -> Dns {
+    let servers = servers.iter().map(|&server| server.into()).collect();
+    Dns::new(&config::Dns {
+        servers,
+        timeout,
+        attempts,
+        ..config::Dns::default()
+    })
+    .expect("a resolver")
+}
+
+const EDNS_REFUSALS: [ResponseCode; 3] = [
+    ResponseCode::FormErr,
+    ResponseCode::NotImp,
+    ResponseCode::BADVERS,
+];
+
+#[tokio::test]
+async fn a_server_that_refuses_edns_is_asked_without_over_udp_and_tcp() {
+    for code in EDNS_REFUSALS {
+        let mut zone = zone();
+        zone.refuse_edns(code);
+        let text = vec![b'x'; 30_000];
+        zone.add("long.example.org", support::dns::Data::text(&text));
+        let server = DnsServer::start(zone);
+        let dns = resolver(&server);
+        assert!(dns.servers_without_edns().is_empty());
+
+        assert_eq!(found(dns.a(&name("example.org")).await).len(), 1, "{code}");
+        assert_eq!(server.questions().len(), 2, "with EDNS, then without");
+        assert_eq!(dns.servers_without_edns(), [server.address().into()]);
+
+        server.forget_questions();
+        let answer = dns.txt(&name("long.example.org"), Purpose::Other).await;
+        assert_eq!(found(answer), [text], "{code}");
+        assert_eq!(server.questions().len(), 2, "over UDP, then over TCP");
+        let absent = dns.a(&name("nowhere.example.org")).await;
+        assert_eq!(absent, Answer::Absent(Absence::NxDomain));
+        assert_eq!(server.questions().len(), 3, "it is remembered");
+    }
+}
+
+#[tokio::test]
+async fn edns_that_is_refused_over_tcp_alone_is_left_out_there_too() {
+    for code in EDNS_REFUSALS {
+        let mut zone = zone();
+        zone.refuse_edns_over_tcp(code);
+        let text = vec![b'x'; 30_000];
+        zone.add("long.example.org", support::dns::Data::text(&text));
+        let server = DnsServer::start(zone);
+        let dns = resolver(&server);
+        let answer = dns.txt(&name("long.example.org"), Purpose::Other).await;
+        assert_eq!(found(answer), [text], "{code}");
+        assert_eq!(server.questions().len(), 4, "UDP and TCP, each twice");
+    }
+}
+
+/// A domain whose own servers fail so does not cost the server its EDNS.
+#[tokio::test]
+async fn an_error_that_stays_without_edns_has_its_name_and_costs_one_query_more() {
+    let table = [
+        (ResponseCode::FormErr, "FORMERR"),
+        (ResponseCode::NotImp, "NOTIMP"),
+    ];
+    for (code, want) in table {
+        let mut zone = zone();
+        zone.fault("broken.example.org", Fault::Code(code));
+        let server = DnsServer::start(zone);
+        let dns = resolver_of(&[server.address()], Duration::from_secs(2), 3);
+        let answer = dns.a(&name("broken.example.org")).await;
+        assert_eq!(answer, Answer::Temperror(Failure::Other(want.to_owned())));
+        assert_eq!(server.questions().len(), 2, "{want}");
+        assert_eq!(dns.servers_without_edns(), [], "{want}");
+    }
+}
+
+/// The worst case that docs/threat-model.md has: each server is asked in each
+/// attempt by up to three packets.
+#[tokio::test]
+async fn silent_servers_get_no_more_packets_than_documented() {
+    let mut silent = Zone::new();
+    silent.fault("silent.example", Fault::Silence);
+    let servers = [DnsServer::start(silent.clone()), DnsServer::start(silent)];
+    let addresses = [servers[0].address(), servers[1].address()];
+    let dns = resolver_of(&addresses, Duration::from_millis(1500), 2);
+    let answer = dns.a(&name("silent.example")).await;
+    assert_eq!(answer, Answer::Temperror(Failure::Timeout));
+    for server in &servers {
+        let packets = server.questions().len();
+        assert!((2..=2 * 3).contains(&packets), "{packets}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_port_is_passed_over_at_once_and_reported() {
+    let closed = DnsServer::start(Zone::new()).address();
+    let server = DnsServer::start(zone());
+    let start = Instant::now();
+    let patience = Duration::from_secs(10);
+    let dns = resolver_of(&[closed, server.address()], patience, 1);
+    assert_eq!(found(dns.a(&name("example.org")).await).len(), 1);
+    let alone = resolver_of(&[closed], patience, 2);
+    let closed = Answer::Temperror(Failure::Other("port closed".to_owned()));
+    assert_eq!(alone.a(&name("example.org")).await, closed);
+    assert!(start.elapsed() < patience / 2, "{:?}", start.elapsed());
 }
 
 #[test]

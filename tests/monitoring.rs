@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use std::{
     collections::BTreeMap,
     fs,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::Instant,
 };
 use support::{
@@ -234,16 +234,25 @@ fn ready_is_who_has_a_dns_that_answers_and_is_not_about_to_stop() {
 
 #[test]
 fn without_a_dns_it_lives_and_is_not_ready_and_says_why() {
-    let nobody = http::free_address();
-    let address = http::free_address();
-    let _daemon = Daemon::start(&format!(
-        "dns: {{servers: [{nobody}], timeout: 200ms, attempts: 1}}\n\
-         metrics: {{listen: inet:{address}}}\n"
-    ));
-    let response = http::get(address, "/readyz");
-    assert_eq!(response.status, 503);
-    assert_eq!(response.body, "the DNS does not answer: time-out\n");
-    assert_eq!(http::get(address, "/healthz").status, 200);
+    let mute = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let mute = mute.local_addr().expect("an address");
+    let table = [
+        (mute, "the DNS does not answer: time-out\n"),
+        (
+            http::free_address(),
+            "the DNS does not answer: port closed\n",
+        ),
+    ];
+    for (server, problem) in table {
+        let address = http::free_address();
+        let _daemon = Daemon::start(&format!(
+            "dns: {{servers: [{server}], timeout: 200ms, attempts: 1}}\n\
+             metrics: {{listen: inet:{address}}}\n"
+        ));
+        let response = http::get(address, "/readyz");
+        assert_eq!((response.status, response.body.as_str()), (503, problem));
+        assert_eq!(http::get(address, "/healthz").status, 200);
+    }
 }
 
 #[test]

@@ -290,7 +290,7 @@ fn blocks(language: &str) -> Vec<String> {
 fn settings(port: u16, timeout: &str) -> String {
     format!(
         "on_dns_failure: accept\n\
-         dns: {{servers: 127.0.0.1:{port}, cache_entries: 0, timeout: {timeout}, attempts: 1}}\n"
+         dns: {{servers: 127.0.0.1:{port}, cache_bytes: 0, timeout: {timeout}, attempts: 1}}\n"
     )
 }
 

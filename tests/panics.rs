@@ -9,7 +9,7 @@ mod support;
 
 use sixgate::{
     config::{Config, Socket},
-    dns::{Answer, Failure, Mx, Name, Resolve},
+    dns::{Answer, Failure, Mx, Name, Purpose, Resolve},
     milter::drain::Drain,
     opt_in::Sources,
     server::{self, Bounds},
@@ -36,7 +36,7 @@ const SIGNED: &[u8] = b"DKIM-Signature: v=1; a=rsa-sha256; d=example.org; s=s; h
     \tbh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\r\nFrom: a@b\r\n\r\nx\r\n";
 
 impl Resolve for Panicky {
-    async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
+    async fn txt(&self, name: &Name, _: Purpose) -> Answer<Vec<u8>> {
         let name = name.to_string();
         let record = match name.as_str() {
             "panic.example" => panics("forced over TXT").await,

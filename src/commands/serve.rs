@@ -59,8 +59,8 @@ fn start(file: &Path, config: Config) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::new(Exit::Os, error))?;
     runtime.block_on(async {
-        let snapshot =
-            snapshot(config, sources).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        let snapshot = snapshot(config, sources, None)
+            .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let served = serve(file, snapshot).await;
         served.map_err(|error| Failure::new(Exit::Os, error))
     })
@@ -140,8 +140,18 @@ fn patience_with(bounds: Bounds) -> NotifyState<'static> {
     NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX))
 }
 
-fn snapshot(config: Config, sources: Sources) -> Result<Arc<Snapshot<Dns>>> {
-    let dns = Dns::new(&config.dns).context("can't set the DNS resolver up")?;
+/// A new snapshot; `old` is what it will replace.
+fn snapshot(
+    config: Config,
+    sources: Sources,
+    old: Option<&Snapshot<Dns>>,
+) -> Result<Arc<Snapshot<Dns>>> {
+    let dns = Dns::waiting_for_servers(&config.dns).context("can't set the DNS resolver up")?;
+    let dns = match old {
+        Some(old) => dns.succeeding(old.checks.resolver()),
+        None => dns,
+    };
+    dns.follow();
     sources.follow();
     Ok(Arc::new(Snapshot::new(config, sources, dns)))
 }
@@ -186,7 +196,9 @@ impl Reloader {
         let config = Config::load_for_host(&self.file)?;
         let sources = self.sources(&config).await?;
         self.warn_about_what_needs_a_restart(&config);
-        self.sender.send_replace(snapshot(config, sources)?);
+        let old = Arc::clone(&self.sender.borrow());
+        self.sender
+            .send_replace(snapshot(config, sources, Some(&old))?);
         Ok(())
     }
 

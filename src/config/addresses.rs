@@ -1,9 +1,9 @@
-//! Values that are addresses: networks and DNS servers.
+//! Values that are networks.
 
 use super::value::Kind;
 use crate::address::canonical;
 use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// A network, or an address as the network of it alone.
 pub(super) struct Network;
@@ -36,39 +36,6 @@ fn no_network(text: &str) -> String {
     match text.replace(['[', ']'], "").parse::<IpNet>() {
         Ok(network) => format!("{text:?} is no network; write \"{}\"", network.trunc()),
         Err(_) => format!("{text:?} is no network; write one such as \"2001:db8::/32\""),
-    }
-}
-
-/// The address of a DNS server.
-pub(super) struct DnsServer;
-
-const DNS_PORT: u16 = 53;
-
-impl Kind for DnsServer {
-    type Value = SocketAddr;
-    const EXPECTED: &'static str =
-        "an address such as 127.0.0.1, 127.0.0.1:5353 or \"[2001:db8::53]:53\"";
-
-    fn parse(text: &str) -> Result<SocketAddr, String> {
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-        if let Ok(ip) = bare.unwrap_or(text).parse() {
-            return Ok(SocketAddr::new(ip, DNS_PORT));
-        }
-        match text.parse::<SocketAddr>() {
-            Ok(server) if server.port() != 0 => Ok(server),
-            Ok(server) => Err(format!(
-                "0 is no port; write {} for the usual one",
-                server.ip()
-            )),
-            Err(_) => Err(format!("{text:?} is no address; write {}", Self::EXPECTED)),
-        }
-    }
-
-    fn show(value: &SocketAddr) -> String {
-        match value.port() {
-            DNS_PORT => value.ip().to_string(),
-            _ => value.to_string(),
-        }
     }
 }
 
@@ -111,26 +78,6 @@ mod tests {
         for (text, want) in table {
             let complaint = Network::parse(text).unwrap_err();
             assert!(complaint.contains(want), "{text}: {complaint}");
-        }
-    }
-
-    #[test]
-    fn dns_servers_have_port_53_unless_they_say_otherwise() {
-        let table = [
-            ("127.0.0.1", "127.0.0.1:53", "127.0.0.1"),
-            ("127.0.0.1:5353", "127.0.0.1:5353", "127.0.0.1:5353"),
-            ("::1", "[::1]:53", "::1"),
-            ("[::1]", "[::1]:53", "::1"),
-            ("[2001:db8::53]:53", "[2001:db8::53]:53", "2001:db8::53"),
-            ("[::1]:5353", "[::1]:5353", "[::1]:5353"),
-        ];
-        for (text, want, shown) in table {
-            let server = DnsServer::parse(text).unwrap();
-            assert_eq!(server.to_string(), want, "{text}");
-            assert_eq!(DnsServer::show(&server), shown, "{text}");
-        }
-        for text in ["127.0.0.1:0", "dns.example", "127.0.0.1:65536", "127.1", ""] {
-            assert!(DnsServer::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a valid configuration may not be meant to say.
 
-use super::{Config, HostPort, Mode, Socket};
+use super::{Config, HostPort, Mode, Socket, quantities::Size, value::Kind};
 use crate::{opt_in::entry::Entry, policy::OnDnsFailure};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -83,6 +83,12 @@ impl Config {
             warnings.push(format!(
                 "spf.max_lookups: {} is more than RFC 7208 section 4.6.4 allows (10)",
                 self.spf.max_lookups
+            ));
+        }
+        if self.dns.cache_entries.is_some() {
+            let size = Size::<0>::show(&self.dns.cache_capacity());
+            warnings.push(format!(
+                "dns.cache_entries: replaced by dns.cache_bytes; write cache_bytes: {size}"
             ));
         }
         if self.dns.timeout >= self.limits.stage_timeout {

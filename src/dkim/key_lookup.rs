@@ -6,15 +6,9 @@ use super::{
     key::{Key, is_key_record},
     outcome::{DkimResult, Refusal},
 };
-use crate::{
-    dns::{Answer, Name, Records, Resolve},
-    recent::Recent,
-};
-use std::{
-    panic::resume_unwind,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use crate::dns::{Answer, Name, Purpose, Records, Resolve};
+use quick_cache::{Weighter, sync};
+use std::{fmt, panic::resume_unwind, sync::Arc, time::Instant};
 use tokio::{
     task::{JoinError, JoinSet},
     time,
@@ -68,7 +62,7 @@ pub async fn fetch_keys<R: Resolve>(
 }
 
 async fn ask<R: Resolve>(resolver: Arc<R>, name: Name) -> (Name, Answer<Vec<u8>>) {
-    let answer = resolver.txt(&name).await;
+    let answer = resolver.txt(&name, Purpose::Key).await;
     (name, answer)
 }
 
@@ -96,7 +90,8 @@ fn read(answer: Answer<Vec<u8>>, name: &Name, cache: &KeyCache) -> Found {
     match answer {
         Answer::Found(records) => {
             let found = key_records(&records);
-            cache.insert(name.clone(), found.clone(), records.valid_until);
+            let octets = records.records.iter().map(Vec::len).sum();
+            cache.insert(name.clone(), found.clone(), octets, records.valid_until);
             found
         }
         Answer::Absent(absence) => Err(Refusal::new(
@@ -143,27 +138,52 @@ fn temperror(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
 
 /// The keys that the latest messages needed, parsed, each for no longer than
 /// its record may be kept.
-#[derive(Debug)]
-pub struct KeyCache(Mutex<Recent<Name, Cached>>);
+pub struct KeyCache(sync::Cache<Name, Cached, Bytes>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Cached {
     found: Found,
     valid_until: Instant,
+    bytes: usize,
+}
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Name, Cached> for Bytes {
+    fn weight(&self, _name: &Name, cached: &Cached) -> u64 {
+        cached.bytes as u64
+    }
 }
 
 impl Default for KeyCache {
     fn default() -> Self {
-        Self(Mutex::new(Recent::new(Self::CAPACITY)))
+        Self(sync::Cache::with_weighter(
+            Self::MAX_BYTES / 1024,
+            Self::MAX_BYTES as u64,
+            Bytes,
+        ))
+    }
+}
+
+impl fmt::Debug for KeyCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyCache").finish_non_exhaustive()
     }
 }
 
 impl KeyCache {
-    /// How many keys are kept. An RSA key and its name take about 1 KiB, so
-    /// that all take 4 MiB at most; a busy host sees some hundred selectors an
-    /// hour. A key that fell out costs a question that DNS has cached and some
-    /// microseconds.
-    pub const CAPACITY: usize = 4096;
+    /// Memory of all keys. An RSA key and its name take about 1 KiB, and a busy
+    /// host sees some hundred selectors an hour. A key that was evicted costs a
+    /// lookup that DNS has cached and some microseconds.
+    pub const MAX_BYTES: usize = 4 << 20;
+
+    /// The longest answer whose keys are cached. A key of 4096 bits takes a fifth.
+    const MAX_ANSWER_BYTES: usize = 4096;
+
+    /// What an entry takes whose record is short: the parsed key with its tables,
+    /// the name, and the cache's own links.
+    const ENTRY_BYTES: usize = 768;
 
     /// What is kept of `names`, and those of which nothing is.
     fn at_hand<'a>(&self, names: &'a [Name]) -> (Keys, Vec<&'a Name>) {
@@ -179,17 +199,21 @@ impl KeyCache {
     }
 
     fn get(&self, name: &Name, now: Instant) -> Option<Found> {
-        let cached = self.lock().get(name)?;
+        let cached = self.0.get(name)?;
         (now < cached.valid_until).then_some(cached.found)
     }
 
-    fn insert(&self, name: Name, found: Found, valid_until: Instant) {
-        self.lock().insert(name, Cached { found, valid_until });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Recent<Name, Cached>> {
-        // Maps of whole entries are whole even if a holder panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps what was found in `octets` of TXT records.
+    fn insert(&self, name: Name, found: Found, octets: usize, valid_until: Instant) {
+        if octets > Self::MAX_ANSWER_BYTES {
+            return;
+        }
+        let cached = Cached {
+            found,
+            valid_until,
+            bytes: Self::ENTRY_BYTES + octets,
+        };
+        self.0.insert(name, cached);
     }
 }
 
@@ -211,7 +235,7 @@ mod tests {
         let cache = KeyCache::default();
         let start = Instant::now();
         let end = start + Duration::from_secs(300);
-        cache.insert(name(1), nothing(), end);
+        cache.insert(name(1), nothing(), 400, end);
         assert!(cache.get(&name(1), start).is_some());
         assert!(cache.get(&name(1), end).is_none());
         assert!(cache.get(&name(2), start).is_none());

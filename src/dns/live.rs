@@ -1,64 +1,78 @@
-//! The live resolver over hickory, with a failover of our own.
+//! The live resolver: several servers with a failover of our own, behind a cache.
 //!
 //! hickory does not ask a second server when the first says SERVFAIL or
 //! REFUSED, and takes the first answer of several even if it is one of these.
 //! So each server has a resolver of its own, and a temporary result moves on to
 //! the next server.
 
-use crate::config;
-
 use super::{
-    Absence, Answer, Failure, Mx, Name, Records, Resolve,
-    cache::{Cache, Timed},
-    system_servers,
+    Absence, Answer, Failure, Mx, Name, Purpose, Resolve,
+    cache::{Cache, Kind, Question, Record, Timed},
+    server::Server,
+    system::{ResolvConf, system_servers},
 };
+use crate::config::{self, DnsServer};
 use hickory_resolver::{
-    Resolver, TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
-    lookup::Lookup,
-    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
-    proto::{
-        op::ResponseCode,
-        rr::{RData, RecordType},
-    },
+    net::NetError,
+    proto::rr::{RData, RecordType},
 };
-use rustls::{ClientConfig, RootCertStore};
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
+use tokio::{task::spawn_blocking, time::sleep};
 
-/// The longest that the absence of a record is believed (RFC 2308 section 5).
-const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How often `/etc/resolv.conf` is looked at. A change counts once it was seen
+/// unchanged twice, so that the file is not read while it is being written.
+const EVERY: Duration = Duration::from_millis(500);
 
-/// Resolves names through the configured servers.
+/// How often it is logged that `/etc/resolv.conf` names no server, while it does
+/// not.
+const REMINDER: Duration = Duration::from_secs(3600);
+
+/// Resolves names through the configured servers, or those of the system.
 pub struct Dns {
-    /// Never empty.
+    shared: Arc<Shared>,
+    cache: Cache,
+}
+
+/// Why there is no server to ask; the text names the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoServer(pub(super) String);
+
+struct Shared {
+    config: config::Dns,
+    servers: RwLock<Arc<Servers>>,
+}
+
+/// The servers at one time.
+struct Servers {
     servers: Vec<Server>,
+    /// Why there is none.
+    problem: Option<NoServer>,
     attempts: usize,
     /// Index of the server to ask first: the last one that gave a definite
-    /// answer, so that a dead server costs its time-out once and not each time.
+    /// answer, so that a dead server costs its timeout once and not each time.
     preferred: AtomicUsize,
-    kept: Kept,
 }
 
-/// What was answered before.
-struct Kept {
-    txt: Cache<Name, Vec<u8>>,
-    a: Cache<Name, Ipv4Addr>,
-    aaaa: Cache<Name, Ipv6Addr>,
-    mx: Cache<Name, Mx>,
-    ptr: Cache<IpAddr, Name>,
-    soa: Cache<Name, ()>,
+impl fmt::Display for NoServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
-struct Server {
-    resolver: TokioResolver,
-    timeout: Duration,
+impl std::error::Error for NoServer {}
+
+impl From<NetError> for NoServer {
+    fn from(error: NetError) -> Self {
+        Self(error.to_string())
+    }
 }
 
 impl Dns {
@@ -67,46 +81,185 @@ impl Dns {
     /// # Errors
     /// When the system's servers are wanted and it names none, or hickory can't
     /// be set up.
-    pub fn new(config: &config::Dns) -> Result<Self, NetError> {
-        let addresses = match config.servers.as_slice() {
-            [] => system_servers()?,
-            servers => servers.to_vec(),
-        };
-        if addresses.is_empty() {
-            return Err(NetError::Message("the system names no DNS server"));
+    pub fn new(config: &config::Dns) -> Result<Self, NoServer> {
+        let dns = Self::waiting_for_servers(config)?;
+        match &dns.servers().problem {
+            Some(problem) => Err(problem.clone()),
+            None => Ok(dns),
         }
-        let servers = addresses.into_iter();
+    }
+
+    /// Makes a resolver for a program that [follows](Self::follow) the servers of
+    /// the system. While it names none, questions fail.
+    ///
+    /// # Errors
+    /// When hickory can't be set up.
+    pub fn waiting_for_servers(config: &config::Dns) -> Result<Self, NoServer> {
+        let servers = match config.servers.as_slice() {
+            [] => system_servers(),
+            servers => Ok(servers.to_vec()),
+        };
+        let servers = match servers {
+            Ok(servers) => Servers::new(&servers, config)?,
+            Err(problem) => Servers {
+                problem: Some(problem),
+                ..Servers::new(&[], config)?
+            },
+        };
         Ok(Self {
-            servers: servers
-                .map(|address| Server::new(address, config))
-                .collect::<Result<_, _>>()?,
-            attempts: config.attempts.max(1),
-            preferred: AtomicUsize::new(0),
-            kept: Kept::new(usize::try_from(config.cache_entries).unwrap_or(usize::MAX)),
+            shared: Arc::new(Shared {
+                config: config.clone(),
+                servers: RwLock::new(Arc::new(servers)),
+            }),
+            cache: Cache::new(config.cache_capacity()),
         })
     }
 
-    /// The records of a name that are kept, or those that the servers have.
-    async fn records<T: Clone>(
+    /// Goes on with the servers of the system that another resolver had, if it
+    /// names none now.
+    #[must_use]
+    pub fn succeeding(self, old: &Self) -> Self {
+        let is_lost = self.servers().problem.is_some() && self.shared.config.servers.is_empty();
+        if is_lost && old.shared.config.servers.is_empty() {
+            self.shared.replace(old.servers());
+        }
+        self
+    }
+
+    /// Follows `/etc/resolv.conf` from now on, until the resolver is dropped. Does
+    /// nothing when servers are configured. Needs a runtime.
+    pub fn follow(&self) {
+        if self.shared.config.servers.is_empty() {
+            tokio::spawn(follow(Arc::downgrade(&self.shared)));
+        }
+    }
+
+    /// The servers that have refused EDNS within the last hour.
+    pub fn servers_without_edns(&self) -> Vec<DnsServer> {
+        let servers = self.servers();
+        let refusing = servers.servers.iter().filter(|s| s.refuses_edns());
+        refusing.map(|server| server.address().clone()).collect()
+    }
+
+    fn servers(&self) -> Arc<Servers> {
+        self.shared.servers()
+    }
+
+    /// The records of a name that are cached, or those that the servers have.
+    async fn records<T: Record>(
         &self,
-        kept: &Cache<Name, T>,
+        kind: Kind,
         name: &Name,
         rtype: RecordType,
         convert: fn(RData) -> Option<T>,
     ) -> Answer<T> {
         let ask = async { self.ask(name, rtype).await.filter_map(convert) };
-        kept.answer(name, ask).await
+        let question = Question::Name(kind, name);
+        let timed = self.cache.get_or_ask(question, Timed::clone, ask);
+        timed.await.answer
     }
 
     async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
-        // Kilobytes that are no part of the future that finds an answer kept.
-        Box::pin(self.ask_in_attempts(name, rtype)).await
+        let servers = self.servers();
+        // Kilobytes that are no part of the future that finds an answer cached.
+        Box::pin(async move { servers.ask(name, rtype).await }).await
+    }
+}
+
+impl Shared {
+    fn servers(&self) -> Arc<Servers> {
+        Arc::clone(&self.servers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn ask_in_attempts(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
+    fn replace(&self, servers: Arc<Servers>) {
+        *self.servers.write().unwrap_or_else(PoisonError::into_inner) = servers;
+    }
+
+    /// Takes the servers that `/etc/resolv.conf` names now.
+    fn take(&self, servers: &[DnsServer], was_failing: bool) {
+        let old = self.servers();
+        let is_same = old.servers.iter().map(Server::address).eq(servers);
+        if !is_same {
+            match Servers::new(servers, &self.config) {
+                Ok(servers) => self.replace(Arc::new(servers)),
+                Err(error) => {
+                    tracing::error!("/etc/resolv.conf: {error}; the last DNS servers stay in use");
+                    return;
+                }
+            }
+        }
+        if !is_same || was_failing {
+            let names: Vec<String> = servers.iter().map(ToString::to_string).collect();
+            tracing::info!("/etc/resolv.conf: the DNS servers are {}", names.join(", "));
+        }
+    }
+
+    fn log(&self, problem: &NoServer) {
+        match self.servers().servers.len() {
+            0 => tracing::error!("{problem}; mail can't be checked until then"),
+            _ => tracing::error!("{problem}; the last good DNS servers stay in use"),
+        }
+    }
+}
+
+async fn follow(shared: Weak<Shared>) {
+    let mut file = ResolvConf::unread();
+    let mut failing: Option<(NoServer, Instant)> = None;
+    loop {
+        sleep(EVERY).await;
+        let look = spawn_blocking(move || {
+            let found = file.look();
+            (file, found)
+        });
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let Ok((looked, found)) = look.await else {
+            // A defect, which the panic hook has logged.
+            file = ResolvConf::unread();
+            continue;
+        };
+        file = looked;
+        match found {
+            Some(Ok(servers)) => {
+                shared.take(&servers, failing.take().is_some());
+            }
+            Some(Err(problem)) if failing.as_ref().is_none_or(|(last, _)| *last != problem) => {
+                shared.log(&problem);
+                failing = Some((problem, Instant::now()));
+            }
+            Some(Err(_)) | None => {
+                if let Some((problem, logged)) = &mut failing
+                    && logged.elapsed() >= REMINDER
+                {
+                    shared.log(problem);
+                    *logged = Instant::now();
+                }
+            }
+        }
+    }
+}
+
+impl Servers {
+    fn new(addresses: &[DnsServer], config: &config::Dns) -> Result<Self, NetError> {
+        let servers = addresses.iter();
+        Ok(Self {
+            servers: servers
+                .map(|address| Server::new(address, config))
+                .collect::<Result<_, _>>()?,
+            problem: None,
+            attempts: config.attempts.max(1),
+            preferred: AtomicUsize::new(0),
+        })
+    }
+
+    async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
+        if let Some(problem) = &self.problem {
+            return Timed::unkept(Answer::Temperror(Failure::Other(problem.to_string())));
+        }
         let mut failure = Failure::Timeout;
         for _ in 0..self.attempts {
-            let timed = self.ask_each_server(name, rtype).await;
+            let timed = self.ask_each(name, rtype).await;
             match timed.answer {
                 Answer::Temperror(Failure::Timeout) => {}
                 // All servers had their say: asking again would only repeat it.
@@ -122,7 +275,7 @@ impl Dns {
 
     /// The first definite answer; else what the servers said, where a word is
     /// preferred to silence.
-    async fn ask_each_server(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
+    async fn ask_each(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let first = self.preferred.load(Ordering::Relaxed);
         let mut failure = Failure::Timeout;
         for turn in 0..self.servers.len() {
@@ -141,125 +294,18 @@ impl Dns {
     }
 }
 
-impl Kept {
-    fn new(capacity: usize) -> Self {
-        Self {
-            txt: Cache::new(capacity),
-            a: Cache::new(capacity),
-            aaaa: Cache::new(capacity),
-            mx: Cache::new(capacity),
-            ptr: Cache::new(capacity),
-            soa: Cache::new(capacity),
-        }
-    }
-}
-
-impl Server {
-    fn new(address: SocketAddr, config: &config::Dns) -> Result<Self, NetError> {
-        let connections =
-            [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-                connection.port = address.port();
-                connection
-            });
-        let server = NameServerConfig::new(address.ip(), true, connections.into());
-        let servers = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-        let mut builder = Resolver::builder_with_config(servers, TokioRuntimeProvider::default());
-        *builder.options_mut() = resolver_opts(config);
-        Ok(Self {
-            resolver: builder.with_tls_config(no_certificates()?).build()?,
-            timeout: config.timeout,
-        })
-    }
-
-    async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
-        let lookup = self.resolver.lookup(name.as_record().clone(), rtype);
-        // hickory's own time-out is per connection attempt; UDP that falls back
-        // to TCP could take it twice.
-        match tokio::time::timeout(self.timeout, lookup).await {
-            Ok(Ok(lookup)) => records(&lookup, rtype),
-            Ok(Err(error)) => no_records(&error),
-            Err(_elapsed) => failure(Failure::Timeout),
-        }
-    }
-}
-
-/// For a resolver that never speaks TLS; by default it reads the certificates of
-/// all authorities that the system trusts, each time one is made.
-fn no_certificates() -> Result<ClientConfig, NetError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| NetError::from(error.to_string()))?
-        .with_root_certificates(RootCertStore::empty());
-    Ok(config.with_no_client_auth())
-}
-
-fn resolver_opts(config: &config::Dns) -> ResolverOpts {
-    let mut opts = ResolverOpts::default();
-    opts.timeout = config.timeout;
-    opts.attempts = 0;
-    opts.num_concurrent_reqs = 1;
-    // See `Kept`.
-    opts.cache_size = 0;
-    opts.use_hosts_file = ResolveHosts::Never;
-    opts
-}
-
-fn records(lookup: &Lookup, rtype: RecordType) -> Timed<RData> {
-    // The answer section also has the aliases on the way.
-    let of_type = lookup.answers().iter().filter(|r| r.record_type() == rtype);
-    let records: Vec<RData> = of_type.map(|record| record.data.clone()).collect();
-    let valid_until = lookup.valid_until();
-    Timed {
-        answer: match records.is_empty() {
-            true => Answer::Absent(Absence::NoData),
-            false => Answer::Found(Records {
-                records,
-                valid_until,
-            }),
-        },
-        keep_until: Some(valid_until),
-    }
-}
-
-fn no_records(error: &NetError) -> Timed<RData> {
-    let (absence, negative_ttl) = match error {
-        NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
-            ResponseCode::NXDomain => (Absence::NxDomain, none.negative_ttl),
-            ResponseCode::NoError => (Absence::NoData, none.negative_ttl),
-            code => return failure(response_code(code)),
-        },
-        NetError::Dns(DnsError::ResponseCode(code)) => return failure(response_code(*code)),
-        NetError::Timeout => return failure(Failure::Timeout),
-        other => return failure(Failure::Other(other.to_string())),
-    };
-    let ttl = negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
-    Timed {
-        answer: Answer::Absent(absence),
-        keep_until: ttl.map(|ttl| Instant::now() + ttl.min(MAX_NEGATIVE_TTL)),
-    }
-}
-
-fn failure(failure: Failure) -> Timed<RData> {
-    Timed::unkept(Answer::Temperror(failure))
-}
-
-fn response_code(code: ResponseCode) -> Failure {
-    match code {
-        ResponseCode::ServFail => Failure::ServFail,
-        ResponseCode::Refused => Failure::Refused,
-        other => Failure::Other(other.to_string()),
-    }
-}
-
 impl Resolve for Dns {
-    async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
-        let convert = |data| match data {
-            RData::TXT(txt) => Some(txt.txt_data.concat()),
-            _ => None,
+    async fn txt(&self, name: &Name, purpose: Purpose) -> Answer<Vec<u8>> {
+        let ask = async {
+            let answer = self.ask(name, RecordType::TXT).await;
+            answer.filter_map(|data| match data {
+                RData::TXT(txt) => Some(txt.txt_data.concat()),
+                _ => None,
+            })
         };
-        self.records(&self.kept.txt, name, RecordType::TXT, convert)
-            .await
+        let question = Question::Name(Kind::Txt(purpose), name);
+        let trim = |fresh: &Timed<_>| fresh.trimmed(purpose);
+        self.cache.get_or_ask(question, trim, ask).await.answer
     }
 
     async fn a(&self, name: &Name) -> Answer<Ipv4Addr> {
@@ -267,8 +313,7 @@ impl Resolve for Dns {
             RData::A(a) => Some(a.0),
             _ => None,
         };
-        self.records(&self.kept.a, name, RecordType::A, convert)
-            .await
+        self.records(Kind::A, name, RecordType::A, convert).await
     }
 
     async fn aaaa(&self, name: &Name) -> Answer<Ipv6Addr> {
@@ -276,7 +321,7 @@ impl Resolve for Dns {
             RData::AAAA(aaaa) => Some(aaaa.0),
             _ => None,
         };
-        self.records(&self.kept.aaaa, name, RecordType::AAAA, convert)
+        self.records(Kind::Aaaa, name, RecordType::AAAA, convert)
             .await
     }
 
@@ -288,8 +333,7 @@ impl Resolve for Dns {
             }),
             _ => None,
         };
-        self.records(&self.kept.mx, name, RecordType::MX, convert)
-            .await
+        self.records(Kind::Mx, name, RecordType::MX, convert).await
     }
 
     async fn ptr(&self, ip: IpAddr) -> Answer<Name> {
@@ -300,7 +344,9 @@ impl Resolve for Dns {
                 _ => None,
             })
         };
-        self.kept.ptr.answer(&ip, ask).await
+        let question = Question::Address(ip);
+        let timed = self.cache.get_or_ask(question, Timed::clone, ask);
+        timed.await.answer
     }
 
     async fn is_denied(&self, name: &Name) -> Result<bool, Failure> {
@@ -308,7 +354,8 @@ impl Resolve for Dns {
             let answer = self.ask(name, RecordType::SOA).await;
             answer.filter_map(|_| Some(()))
         };
-        let timed = self.kept.soa.timed(name, ask).await;
+        let question = Question::Name(Kind::Soa, name);
+        let timed = self.cache.get_or_ask(question, Timed::clone, ask).await;
         match timed.answer {
             Answer::Found(_) | Answer::Absent(Absence::NoData) => Ok(false),
             // How long it may be kept is told by the record alone.

@@ -100,6 +100,16 @@ impl Name {
         self.labels().collect::<Vec<_>>().join(&b'.')
     }
 
+    /// Memory outside of the value itself: labels over 32 octets, and where each
+    /// of more than 24 ends, in buffers that grow by doubling.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let (octets, labels) = self.labels().fold((0, 0), |(octets, labels), label| {
+            (octets + label.len(), labels + 1)
+        });
+        let buffer = |used: usize, inline| if used > inline { 2 * used } else { 0 };
+        buffer(octets, 32) + buffer(labels, 24)
+    }
+
     pub(super) fn from_record(name: rr::Name) -> Self {
         let mut name = name;
         name.set_fqdn(true);

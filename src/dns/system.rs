@@ -1,19 +1,122 @@
-//! The DNS servers that the system asks, from resolv.conf(5).
+//! The DNS servers of the system, from resolv.conf(5), and how a running program
+//! follows them.
 
-use hickory_resolver::{net::NetError, system_conf::read_system_conf};
-use std::net::SocketAddr;
+use super::NoServer;
+use crate::{config::DnsServer, opt_in::files::Fingerprint};
+use resolv_conf::ScopedIp;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-/// The port that resolv.conf(5) means; it can't name another.
-const PORT: u16 = 53;
+/// Where the system names its servers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The servers of `/etc/resolv.conf`, in its order.
 ///
 /// # Errors
 /// When the file can't be read or names none.
-pub fn system_servers() -> Result<Vec<SocketAddr>, NetError> {
-    let (config, _) = read_system_conf()?;
-    let servers = config.name_servers().iter();
-    Ok(servers
-        .map(|server| SocketAddr::new(server.ip, PORT))
-        .collect())
+pub fn system_servers() -> Result<Vec<DnsServer>, NoServer> {
+    read(Path::new(RESOLV_CONF))
+}
+
+fn read(file: &Path) -> Result<Vec<DnsServer>, NoServer> {
+    let complain = |complaint: &str| {
+        let file = file.display();
+        NoServer(format!("{file}: {complaint}; set dns.servers"))
+    };
+    let text = fs::read(file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => complain("no such file"),
+        _ => complain(&error.to_string()),
+    })?;
+    // Lines that it does not know are no errors to resolv.conf(5) either.
+    let (parsed, _) = resolv_conf::Config::parse_with_errors(&text);
+    let servers: Vec<DnsServer> = parsed.nameservers.iter().map(server).collect();
+    match servers.is_empty() {
+        true => Err(complain("no name server")),
+        false => Ok(servers),
+    }
+}
+
+fn server(address: &ScopedIp) -> DnsServer {
+    let scope = match address {
+        ScopedIp::V6(_, scope) => scope.clone(),
+        ScopedIp::V4(_) => None,
+    };
+    DnsServer::new(address.into(), scope)
+}
+
+/// `/etc/resolv.conf` as it is looked at again and again.
+pub(super) struct ResolvConf {
+    paths: [PathBuf; 1],
+    /// At the last look.
+    seen: Fingerprint,
+    /// When it was read last.
+    read: Option<Fingerprint>,
+}
+
+impl ResolvConf {
+    /// Takes what the file is now as not yet read.
+    pub(super) fn unread() -> Self {
+        let paths = [PathBuf::from(RESOLV_CONF)];
+        Self {
+            seen: Fingerprint::take(&paths),
+            paths,
+            read: None,
+        }
+    }
+
+    /// What the file says, if it has changed and was so at the last look already.
+    pub(super) fn look(&mut self) -> Option<Result<Vec<DnsServer>, NoServer>> {
+        let now = Fingerprint::take(&self.paths);
+        let is_settled = self.seen == now;
+        self.seen = now.clone();
+        if !is_settled || self.read.as_ref() == Some(&now) {
+            return None;
+        }
+        let servers = read(&self.paths[0]);
+        if Fingerprint::take(&self.paths) != now {
+            return None;
+        }
+        self.read = Some(now);
+        Some(servers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the file has, and the servers or a part of the error.
+    type Row = (&'static str, Result<&'static [&'static str], &'static str>);
+
+    #[test]
+    fn servers_keep_their_order_and_scope_and_errors_name_the_file() {
+        let table: [Row; 5] = [
+            (
+                "# ours\nnameserver 192.0.2.53\noptions edns0 unheard-of\nnameserver ::1\n",
+                Ok(&["192.0.2.53:53", "[::1]:53"]),
+            ),
+            ("nameserver fe80::1%eth0\n", Ok(&["[fe80::1%eth0]:53"])),
+            ("nameserver nonsense\nnameserver ::1", Ok(&["[::1]:53"])),
+            ("", Err("resolv.conf: no name server; set dns.servers")),
+            ("search a.example\n", Err("no name server")),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("resolv.conf");
+        for (text, want) in table {
+            fs::write(&file, text).unwrap();
+            match (read(&file), want) {
+                (Ok(servers), Ok(want)) => {
+                    let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+                    assert_eq!(servers, want);
+                }
+                (Err(error), Err(want)) => assert!(error.to_string().contains(want), "{error}"),
+                (got, want) => panic!("{got:?}, not {want:?}"),
+            }
+        }
+        fs::remove_file(&file).unwrap();
+        let error = read(&file).unwrap_err().to_string();
+        assert!(error.ends_with("resolv.conf: no such file; set dns.servers"));
+    }
 }

@@ -1,6 +1,6 @@
 //! A resolver that remembers what was asked, for `sixgate explain`.
 
-use super::{Absence, Answer, Failure, Mx, Name, Resolve};
+use super::{Absence, Answer, Failure, Mx, Name, Purpose, Resolve};
 use std::{
     fmt::Display,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -77,9 +77,9 @@ fn display<T: Display>(value: &T) -> String {
 }
 
 impl<R: Resolve> Resolve for Traced<R> {
-    async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
+    async fn txt(&self, name: &Name, purpose: Purpose) -> Answer<Vec<u8>> {
         let quoted = |text: &Vec<u8>| format!("\"{}\"", text.escape_ascii());
-        self.record(name, "TXT", self.resolver.txt(name), quoted)
+        self.record(name, "TXT", self.resolver.txt(name, purpose), quoted)
             .await
     }
 

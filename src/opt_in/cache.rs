@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// How many domains of one server are remembered at most, which take some 60 MB;
-/// half of it are remembered in any case. It is not `dns.cache_entries`: who
+/// half of it are remembered in any case. It is not `dns.cache_bytes`: who
 /// keeps no DNS answers still wants to be made up for while a server fails.
 const CAPACITY: usize = 1 << 18;
 

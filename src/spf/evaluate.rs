@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config,
-    dns::{self, Absence, Answer, Name},
+    dns::{self, Absence, Answer, Name, Purpose},
 };
 use std::{
     collections::VecDeque,
@@ -169,7 +169,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
 
     /// Section 4.4.
     async fn look_up_record(&mut self, domain: &Name) -> Result<Option<Record>, Stop> {
-        match self.resolver.txt(domain).await {
+        match self.resolver.txt(domain, Purpose::Spf).await {
             Answer::Found(found) => self.select_record(domain, &found.records),
             // Section 4.3: NXDOMAIN gives "none"; so does, by section 4.5, an
             // answer without records.
@@ -540,7 +540,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         let Ok(Target::Name(name)) = self.target(spec, domain).await else {
             return None;
         };
-        let answer = self.resolver.txt(&name).await;
+        let answer = self.resolver.txt(&name, Purpose::Other).await;
         let quote = |text: &Vec<u8>| format!("\"{}\"", text.escape_ascii());
         self.note_question("TXT", &name, &answer, quote);
         match answer {

@@ -26,7 +26,7 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 16] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
@@ -36,6 +36,7 @@ pub const NAMES: [&str; 15] = [
     "sixgate_connections_limit",
     "sixgate_connections_refused_total",
     "sixgate_decisions_total",
+    "sixgate_dns_cache_bytes",
     "sixgate_log_lines_lost_total",
     "sixgate_messages_total",
     "sixgate_opt_in_age_seconds",
@@ -57,6 +58,8 @@ pub struct Metrics {
     pub body_bytes: IntCounter,
     /// Milter connections.
     pub connections: Connections,
+    /// Memory that the DNS cache takes.
+    pub dns_cache_bytes: IntGauge,
     /// Configurations read again.
     pub reloads: Reloads,
     /// Lines that the log did not take.
@@ -204,6 +207,10 @@ impl Metrics {
                 "Octets of message bodies that MTAs sent",
             ),
             connections: connections(&make),
+            dns_cache_bytes: make.gauge(
+                "sixgate_dns_cache_bytes",
+                "Memory that the DNS cache takes, of dns.cache_bytes",
+            ),
             reloads: reloads(&make),
             log_lines_lost: make.counter(
                 "sixgate_log_lines_lost_total",

@@ -1,6 +1,6 @@
 //! TXT records in memory, for the parts that ask the DNS.
 
-use sixgate::dns::{Absence, Answer, Failure, Mx, Name, Records, Resolve};
+use sixgate::dns::{Absence, Answer, Failure, Mx, Name, Purpose, Records, Resolve};
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -21,7 +21,7 @@ impl Zone {
 }
 
 impl Resolve for Zone {
-    async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
+    async fn txt(&self, name: &Name, _: Purpose) -> Answer<Vec<u8>> {
         match self.0.get(name) {
             Some(text) => Answer::Found(Records {
                 records: vec![text.clone()],

@@ -1,6 +1,7 @@
 //! The DNS servers, and the walk over domains.
 
 use super::world::{NO_MTA, Shared, World};
+use hickory_proto::op::ResponseCode;
 use libtest_mimic::Trial;
 use std::net::UdpSocket;
 
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("one dead dns server of two is a warning", one_dead_server),
         trial("without any dns server nothing works", no_server),
         trial("a dns server that refuses is told", a_server_that_refuses),
+        trial("a dns server that refuses edns is a warning", refused_edns),
         trial("reverse names that are kept back are a problem", kept_back),
         trial("a mute domain is tried out", a_mute_domain),
         trial(
@@ -100,6 +102,17 @@ fn a_server_that_refuses(_: &World) {
     let world = World::start_with(&zone);
     let found = world.examine(LISTEN, &NO_MTA, "");
     found.has("dns-servers", "problem", "does not answer: REFUSED");
+}
+
+fn refused_edns(_: &World) {
+    let world = World::start();
+    world.dns.refuse_edns(ResponseCode::BADVERS);
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    found.has(
+        "dns-servers",
+        "warning",
+        "and refuses EDNS: it is asked without",
+    );
 }
 
 fn kept_back(_: &World) {

@@ -247,15 +247,15 @@ impl Case {
 pub(crate) fn resolver(server: &DnsServer, timeout: Fault) -> Dns {
     let timeout = match timeout {
         Fault::Silence => Duration::from_millis(200),
-        Fault::ServFail | Fault::Refused | Fault::FormErr | Fault::Misbehaviour(_) => {
+        Fault::ServFail | Fault::Refused | Fault::Code(_) | Fault::Misbehaviour(_) => {
             Duration::from_secs(10)
         }
     };
     let options = config::Dns {
-        servers: vec![server.address()],
+        servers: vec![server.address().into()],
         timeout,
         attempts: 1,
-        cache_entries: 100,
+        ..config::Dns::default()
     };
     Dns::new(&options).expect("a resolver")
 }

@@ -3,7 +3,7 @@
 //! It answers as a recursive resolver would: aliases are followed, NXDOMAIN and
 //! NODATA are told apart and carry a SOA (so that they are cached), answers too
 //! long for UDP are truncated. Names can be made to fail. It knows no zone cuts,
-//! no wildcards and no DNSSEC.
+//! no wildcards but those of [`Zone::add_below`], and no DNSSEC.
 
 use super::daemon::PATIENCE;
 use hickory_proto::{
@@ -83,6 +83,11 @@ impl DnsServer {
         *lock(&self.shared.zone) = zone;
     }
 
+    /// Refuses EDNS from now on, as [`Zone::refuse_edns`] has it.
+    pub fn refuse_edns(&self, code: ResponseCode) {
+        lock(&self.shared.zone).refuse_edns(code);
+    }
+
     /// Everything asked so far: names as asked, without the trailing dot, octets
     /// that are not printable ASCII as `\DDD`; types such as `TXT`. A question
     /// that was asked again over TCP is there twice.
@@ -111,7 +116,11 @@ impl Drop for DnsServer {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         // One packet and one connection wake the two threads up.
-        let wake = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+        let any: IpAddr = match self.address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let wake = UdpSocket::bind((any, 0));
         let _ = wake.and_then(|socket| socket.send_to(&[], self.address));
         let _ = TcpStream::connect(self.address);
         for thread in self.threads.drain(..) {
@@ -169,6 +178,14 @@ impl Shared {
         let question = query.queries.first()?.clone();
         lock(&self.questions).push((printable(&question.name), question.query_type.to_string()));
         self.asked.notify_all();
+        let [over_udp, over_tcp] = lock(&self.zone).edns_refusals;
+        let refusal = match transport {
+            Transport::Udp => over_udp,
+            Transport::Tcp => over_tcp,
+        };
+        if let Some(code) = refusal.filter(|_| query.edns.is_some()) {
+            return refuse_edns(&query, question, code)?.to_vec().ok();
+        }
         let found = lock(&self.zone).look_up(&question);
         if let Some(misbehaviour) = found.misbehaviour {
             return misbehave(misbehaviour, &query, transport);
@@ -209,6 +226,17 @@ fn response(query: &Message, question: Query, found: Found) -> Option<Message> {
         let mut edns = Edns::new();
         edns.set_max_payload(4096);
         message.set_edns(edns);
+    }
+    Some(message)
+}
+
+/// A server that knows EDNS, but not its version 0, says BADVERS in an OPT record;
+/// one that does not know it sends none (RFC 6891 sections 6.1.3 and 7).
+fn refuse_edns(query: &Message, question: Query, code: ResponseCode) -> Option<Message> {
+    let mut message = response(query, question, Found::records(Vec::new()))?;
+    message.metadata.response_code = code;
+    if code != ResponseCode::BADVERS {
+        message.edns = None;
     }
     Some(message)
 }
@@ -270,8 +298,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Clone, Debug)]
 pub struct Zone {
     records: BTreeMap<Key, Vec<Record>>,
+    /// By the name whose subdomains have these records.
+    wildcards: BTreeMap<Key, Vec<RData>>,
     faults: HashMap<(Key, Option<RecordType>), Fault>,
     ttl: u32,
+    /// Over UDP and over TCP.
+    edns_refusals: [Option<ResponseCode>; 2],
 }
 
 /// The value of a record. Names in it are split at their dots like owner names.
@@ -316,8 +348,8 @@ pub enum Fault {
     ServFail,
     /// Answers REFUSED.
     Refused,
-    /// Answers FORMERR.
-    FormErr,
+    /// Answers with another response code.
+    Code(ResponseCode),
     /// Answers nothing at all.
     Silence,
     /// Sends what is no answer to the question.
@@ -351,8 +383,10 @@ impl Zone {
     pub fn new() -> Self {
         Self {
             records: BTreeMap::new(),
+            wildcards: BTreeMap::new(),
             faults: HashMap::new(),
             ttl: 300,
+            edns_refusals: [None; 2],
         }
     }
 
@@ -369,6 +403,22 @@ impl Zone {
         let key = key(&owner);
         let record = Record::from_rdata(owner, self.ttl, data.into_rdata());
         self.records.entry(key).or_default().push(record);
+    }
+
+    /// Adds a record to all names below this one that have none of their own.
+    pub fn add_below(&mut self, owner: impl AsRef<[u8]>, data: Data) {
+        let records = self.wildcards.entry(key(&name(owner))).or_default();
+        records.push(data.into_rdata());
+    }
+
+    /// Answers every query that has an OPT record with this code, and others as ever.
+    pub fn refuse_edns(&mut self, code: ResponseCode) {
+        self.edns_refusals = [Some(code); 2];
+    }
+
+    /// The same over TCP alone.
+    pub fn refuse_edns_over_tcp(&mut self, code: ResponseCode) {
+        self.edns_refusals = [None, Some(code)];
     }
 
     /// Adds the PTR record of an address.
@@ -398,7 +448,7 @@ impl Zone {
     }
 
     /// Reads one line: `name TYPE value`, `name FAULT` or `name TYPE FAULT`,
-    /// where FAULT is SERVFAIL, REFUSED, FORMERR, SILENCE, TRUNCATED, WRONG-ID,
+    /// where FAULT is SERVFAIL, REFUSED, FORMERR, NOTIMP, SILENCE, TRUNCATED, WRONG-ID,
     /// WRONG-QUESTION, GARBAGE or NOISE; an IP address at the place of the name stands for its reverse name. The strings of TXT are quoted,
     /// with `\"`, `\\` and `\DDD` in them; those too long for DNS are split. A
     /// `;` begins a comment.
@@ -432,7 +482,10 @@ impl Zone {
                 return Found::fault(fault);
             }
             let Some(records) = self.records.get(&at) else {
-                return self.absent(&at, answers);
+                match self.wildcard(&at) {
+                    Some(data) => return self.synthesized(question, data, answers),
+                    None => return self.absent(&at, answers),
+                }
             };
             let wanted = |record: &&Record| record.record_type() == question.query_type;
             let before = answers.len();
@@ -447,6 +500,25 @@ impl Zone {
             at = key(target);
         }
         Found::records(answers)
+    }
+
+    fn wildcard(&self, at: &Key) -> Option<&[RData]> {
+        let mut ancestors = (0..at.len()).rev();
+        ancestors.find_map(|labels| self.wildcards.get(&at[..labels]).map(Vec::as_slice))
+    }
+
+    fn synthesized(&self, question: &Query, data: &[RData], before: Vec<Record>) -> Found {
+        let mut answers = before;
+        let wanted = data
+            .iter()
+            .filter(|data| data.record_type() == question.query_type);
+        let record =
+            |data: &RData| Record::from_rdata(question.name.clone(), self.ttl, data.clone());
+        answers.extend(wanted.map(record));
+        Found {
+            soa: answers.is_empty().then(|| self.soa()),
+            ..Found::records(answers)
+        }
     }
 
     fn fault_of(&self, at: &Key, rtype: RecordType) -> Option<Fault> {
@@ -506,14 +578,14 @@ impl Found {
             code: match fault {
                 Fault::ServFail => Some(ResponseCode::ServFail),
                 Fault::Refused => Some(ResponseCode::Refused),
-                Fault::FormErr => Some(ResponseCode::FormErr),
+                Fault::Code(code) => Some(code),
                 Fault::Silence | Fault::Misbehaviour(_) => None,
             },
             answers: Vec::new(),
             soa: None,
             misbehaviour: match fault {
                 Fault::Misbehaviour(misbehaviour) => Some(misbehaviour),
-                Fault::ServFail | Fault::Refused | Fault::FormErr | Fault::Silence => None,
+                Fault::ServFail | Fault::Refused | Fault::Code(_) | Fault::Silence => None,
             },
         }
     }
@@ -610,7 +682,8 @@ fn fault(word: &Word) -> Option<Fault> {
         _ if word.quoted => None,
         b"SERVFAIL" => Some(Fault::ServFail),
         b"REFUSED" => Some(Fault::Refused),
-        b"FORMERR" => Some(Fault::FormErr),
+        b"FORMERR" => Some(Fault::Code(ResponseCode::FormErr)),
+        b"NOTIMP" => Some(Fault::Code(ResponseCode::NotImp)),
         b"SILENCE" => Some(Fault::Silence),
         b"TRUNCATED" => Some(Fault::Misbehaviour(Misbehaviour::Truncated)),
         b"WRONG-ID" => Some(Fault::Misbehaviour(Misbehaviour::WrongId)),

@@ -10,13 +10,10 @@ mod reverse;
 
 use super::finding::{Check, Finding};
 use crate::{
-    config::{self, Config},
-    dns::{Answer, Dns, Name, Resolve, system_servers},
+    config::{self, Config, DnsServer},
+    dns::{Answer, Dns, Name, NoServer, Resolve, system_servers},
 };
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// Tries every server alone, then all of them as sixgate asks them.
 pub(super) async fn check(config: &Config, mute: Option<&str>) -> Vec<Finding> {
@@ -31,7 +28,7 @@ pub(super) async fn check(config: &Config, mute: Option<&str>) -> Vec<Finding> {
         return findings;
     }
     for trial in trials.iter().filter(|trial| !trial.answers.is_empty()) {
-        findings.push(dnssec::check(trial.server, config.dns.timeout).await);
+        findings.push(dnssec::check(&trial.server, config.dns.timeout).await);
     }
     findings.push(reverse::check(&dns).await);
     findings.push(mute::patience(config, servers.len()));
@@ -41,7 +38,7 @@ pub(super) async fn check(config: &Config, mute: Option<&str>) -> Vec<Finding> {
     findings
 }
 
-fn servers(config: &config::Dns) -> Result<Vec<SocketAddr>, hickory_resolver::net::NetError> {
+fn servers(config: &config::Dns) -> Result<Vec<DnsServer>, NoServer> {
     match config.servers.as_slice() {
         [] => system_servers(),
         servers => Ok(servers.to_vec()),
@@ -52,17 +49,18 @@ fn no_server(error: &str) -> Finding {
     Finding::problem(
         Check::DnsServers,
         format!("there is no DNS server: {error}"),
-        "name one in dns.servers, or in /etc/resolv.conf",
+        "name one in dns.servers or in /etc/resolv.conf, which sixgate follows while it runs",
     )
 }
 
 /// What a server made of the questions.
 struct Trial {
-    server: SocketAddr,
+    server: DnsServer,
     /// How long each answer took, the fastest first.
     answers: Vec<Duration>,
     /// Why there was none, for the last question without one.
     failure: Option<String>,
+    refuses_edns: bool,
 }
 
 /// Names that every resolver can find something about.
@@ -74,22 +72,23 @@ const NAMES: [&str; 5] = [
     "ietf.org",
 ];
 
-async fn try_each(config: &config::Dns, servers: &[SocketAddr]) -> Vec<Trial> {
+async fn try_each(config: &config::Dns, servers: &[DnsServer]) -> Vec<Trial> {
     let mut trials = Vec::new();
     for server in servers {
-        trials.push(try_one(config, *server).await);
+        trials.push(try_one(config, server).await);
     }
     trials
 }
 
-async fn try_one(config: &config::Dns, server: SocketAddr) -> Trial {
+async fn try_one(config: &config::Dns, server: &DnsServer) -> Trial {
     let mut trial = Trial {
-        server,
+        server: server.clone(),
         answers: Vec::new(),
         failure: None,
+        refuses_edns: false,
     };
     let alone = config::Dns {
-        servers: vec![server],
+        servers: vec![server.clone()],
         attempts: 1,
         ..config.clone()
     };
@@ -117,6 +116,7 @@ impl Trial {
             }
         }
         self.answers.sort();
+        self.refuses_edns = !dns.servers_without_edns().is_empty();
     }
 
     fn median(&self) -> Option<Duration> {
@@ -128,7 +128,7 @@ impl Trial {
 const SLOW: Duration = Duration::from_millis(250);
 
 fn speed(trial: &Trial, another_works: bool) -> Finding {
-    let server = trial.server;
+    let server = &trial.server;
     let Some(median) = trial.median() else {
         return mute_server(trial, another_works);
     };
@@ -139,7 +139,14 @@ fn speed(trial: &Trial, another_works: bool) -> Finding {
         Some(failure) => Finding::warning(
             Check::DnsServers,
             format!("{seen}, and not always: {failure}"),
-            format!("see why: dig @{} example.com MX", server.ip()),
+            format!("see why: dig @{} example.com MX", server.host()),
+        ),
+        None if trial.refuses_edns => Finding::warning(
+            Check::DnsServers,
+            format!(
+                "{seen}, and refuses EDNS: it is asked without, and longer answers come over TCP"
+            ),
+            "update it, or ask a resolver that knows EDNS (RFC 6891), such as unbound",
         ),
         None if median > SLOW => Finding::warning(
             Check::DnsServers,

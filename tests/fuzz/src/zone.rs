@@ -6,7 +6,7 @@
 
 use crate::random::{Random, hash};
 use async_trait::async_trait;
-use sixgate::dns::{Absence, Answer, Failure, Mx, Name, Records, Resolve};
+use sixgate::dns::{Absence, Answer, Failure, Mx, Name, Purpose, Records, Resolve};
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -148,7 +148,7 @@ fn name(octets: Vec<u8>) -> Option<Name> {
 }
 
 impl Resolve for Zone {
-    async fn txt(&self, name: &Name) -> Answer<Vec<u8>> {
+    async fn txt(&self, name: &Name, _: Purpose) -> Answer<Vec<u8>> {
         answer(self.txt_at(&name.to_octets()), Some)
     }
 

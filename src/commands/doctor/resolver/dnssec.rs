@@ -2,6 +2,7 @@
 //! not put, on the SOA record of the root zone, which is signed.
 
 use super::{Check, Finding};
+use crate::config::DnsServer;
 use hickory_resolver::proto::{
     op::{Message, OpCode, Query, ResponseCode},
     rr::{Name, RecordType},
@@ -14,7 +15,7 @@ use std::{
 use tokio::{net::UdpSocket, time::timeout};
 
 /// Asks the server itself, once.
-pub(super) async fn check(server: SocketAddr, patience: Duration) -> Finding {
+pub(super) async fn check(server: &DnsServer, patience: Duration) -> Finding {
     let answer = timeout(patience, ask(server)).await;
     match answer {
         Ok(Ok(octets)) => Message::from_vec(&octets).map_or_else(
@@ -26,7 +27,8 @@ pub(super) async fn check(server: SocketAddr, patience: Duration) -> Finding {
     }
 }
 
-async fn ask(server: SocketAddr) -> io::Result<Vec<u8>> {
+async fn ask(server: &DnsServer) -> io::Result<Vec<u8>> {
+    let server = server.socket_addr()?;
     let any = match server {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
@@ -52,7 +54,7 @@ fn question() -> Message {
     question
 }
 
-fn judge(server: SocketAddr, answer: &Message) -> Finding {
+fn judge(server: &DnsServer, answer: &Message) -> Finding {
     let has_root = answer
         .answers
         .iter()
@@ -74,7 +76,7 @@ fn judge(server: SocketAddr, answer: &Message) -> Finding {
     }
 }
 
-fn unknown(server: SocketAddr, why: &str) -> Finding {
+fn unknown(server: &DnsServer, why: &str) -> Finding {
     let seen = format!("{server}: whether it validates DNSSEC can't be told from here: {why}");
     Finding::ok(Check::Dnssec, seen)
 }
@@ -100,7 +102,8 @@ mod tests {
             let soa = SOA::new(Name::root(), Name::root(), 1, 1, 1, 1, 1);
             let soa = Record::from_rdata(Name::root(), 1, RData::SOA(soa));
             answer.add_answers(root.then_some(soa));
-            let finding = judge("127.0.0.1:53".parse().unwrap(), &answer);
+            let server = DnsServer::new(Ipv4Addr::LOCALHOST.into(), None);
+            let finding = judge(&server, &answer);
             assert_eq!(finding.level, level, "{ad} {root}");
             assert!(finding.seen.contains(words), "{}", finding.seen);
         }

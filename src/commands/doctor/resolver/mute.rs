@@ -4,7 +4,7 @@
 use super::{Check, Finding, NAMES};
 use crate::{
     config::Config,
-    dns::{Answer, Dns, Name, Resolve},
+    dns::{Answer, Dns, Name, Purpose, Resolve},
 };
 use std::{
     sync::Arc,
@@ -44,7 +44,8 @@ pub(super) async fn try_out(dns: Dns, config: &Config, name: &str) -> Finding {
     let dns = Arc::new(dns);
     let asking = Arc::clone(&dns);
     let start = Instant::now();
-    let question = tokio::spawn(async move { (asking.txt(&mute).await, start.elapsed()) });
+    let question =
+        tokio::spawn(async move { (asking.txt(&mute, Purpose::Other).await, start.elapsed()) });
     let beside = beside(&dns, config.limits.stage_timeout).await;
     match question.await {
         Ok((Answer::Temperror(_), elapsed)) => judge(name, config, elapsed, beside),
@@ -60,7 +61,7 @@ pub(super) async fn try_out(dns: Dns, config: &Config, name: &str) -> Finding {
 async fn beside(dns: &Dns, patience: Duration) -> Option<Duration> {
     let start = Instant::now();
     let other = Name::parse(NAMES[0]).ok()?;
-    match timeout(patience, dns.txt(&other)).await {
+    match timeout(patience, dns.txt(&other, Purpose::Other)).await {
         Ok(Answer::Found(_) | Answer::Absent(_)) => Some(start.elapsed()),
         Ok(Answer::Temperror(_)) | Err(_) => None,
     }
