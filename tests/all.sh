@@ -12,6 +12,7 @@ tests/extract-sendmail.sh
 tests/extract-dns-servers.sh
 tests/get-documented-tools.sh
 tests/make-debian.sh
+tests/make-mail-servers.sh
 # Here everything is to be had, so that nothing may be skipped for lack of it.
 export SIXGATE_E2E_REQUIRED=1
 cargo test --locked --doc

@@ -1,6 +1,6 @@
 //! The certificates and the account that every MTA here has.
 
-use super::namespace::run;
+use super::{namespace::run, release::Release};
 use std::{fs, io, path::Path};
 
 /// Into `tls` below the directory: an authority, the server's certificate by
@@ -51,15 +51,19 @@ pub fn make_certificates(directory: &Path) -> io::Result<()> {
 
 /// `alice` with the password `secret`, for AUTH PLAIN: a database that the user
 /// may read, and the configuration for Cyrus SASL that names it.
-pub fn make_account(database: &Path, user: &str, configuration: &Path) -> io::Result<()> {
+pub fn make_account(
+    release: Release,
+    database: &Path,
+    user: &str,
+    configuration: &Path,
+) -> io::Result<()> {
     let text = format!(
         "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {}\nmech_list: PLAIN\n",
         database.display()
     );
     fs::write(configuration, text)?;
-    let set = format!(
-        "printf secret | saslpasswd2 -p -c -f '{0}' -u mx.sixgate.test alice && chown {user} '{0}'",
-        database.display()
-    );
-    run("sh", &["-c", &set])
+    let database = database.to_string_lossy();
+    let set = format!("printf secret | saslpasswd2 -p -c -f '{database}' -u mx.sixgate.test alice");
+    run("sh", &["-c", &set])?;
+    release.run("chown", &[user, &database])
 }

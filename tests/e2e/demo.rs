@@ -14,7 +14,7 @@ pub fn show(dialogues: &[(&str, Dialogue)], zone: &str) -> ExitCode {
     println!("Starting a name server, sixgate and Postfix in a network of their own ...\n");
     namespace::furnish().expect("the namespace can be furnished");
     let ground = Ground::prepare(zone).expect("the DNS server starts");
-    let world = World::start(Kind::Postfix, &ground).expect("everything starts");
+    let world = World::start(Kind::POSTFIX, &ground).expect("everything starts");
     let mut code = ExitCode::SUCCESS;
     for (number, (_, dialogue)) in (1..).zip(dialogues) {
         let Some(title) = &dialogue.demo else {

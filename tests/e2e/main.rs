@@ -23,6 +23,7 @@ mod namespace;
 mod play;
 mod postfix;
 mod proofs;
+mod release;
 mod restarts;
 mod sender;
 mod sendmail;
@@ -32,8 +33,9 @@ mod tap;
 mod world;
 
 use dialogue::Dialogue;
-use libtest_mimic::{Arguments, Completion, Trial};
-use mta::Kind;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use mta::{Kind, Program};
+use release::Release;
 use std::{env, process::ExitCode, sync::Arc};
 
 use world::{Ground, World};
@@ -85,6 +87,9 @@ fn test(arguments: &Arguments) -> ExitCode {
     let present = Kind::ALL
         .into_iter()
         .filter(|kind| kind.obstacle().is_none());
+    for release in Release::ALL.into_iter().filter(|r| r.obstacle().is_none()) {
+        release.furnish().expect("the root can be furnished");
+    }
     let worlds: Vec<_> = present
         .map(|kind| Arc::new(World::start(kind, &ground).expect("everything starts")))
         .collect();
@@ -119,7 +124,44 @@ fn trials(worlds: &[Arc<World>]) -> Vec<Trial> {
             (None, reason) => ignored_with(kind, &reason.unwrap_or_default()),
         }
     });
-    trials.flatten().collect()
+    let worlds = worlds.to_vec();
+    let documented = Trial::ignorable_test(DOCUMENTED, move || match worlds.len() {
+        count if count == Kind::ALL.len() => {
+            versions_are_documented(&worlds)?;
+            Ok(Completion::Completed)
+        }
+        _ => Ok(Completion::ignored_with("needs all mail servers")),
+    });
+    trials.flatten().chain([documented]).collect()
+}
+
+const DOCUMENTED: &str = "the documentation names the versions that are tested";
+
+/// The documentation names the versions that the dialogues are held with, no more
+/// and no fewer. Only where all mail servers are present.
+fn versions_are_documented(worlds: &[Arc<World>]) -> Result<(), Failed> {
+    let dialogues = dialogues();
+    let documents = [
+        (Program::Postfix, include_str!("../../docs/postfix.md")),
+        (Program::Sendmail, include_str!("../../docs/sendmail.md")),
+    ];
+    for (program, document) in documents {
+        let mut tested = Vec::new();
+        for world in worlds.iter().filter(|world| world.kind.program == program) {
+            let (version, release) = (world.mta.version()?, world.kind.release.title()?);
+            let held =
+                |(_, dialogue): &&(_, Dialogue)| can_not_be_held(dialogue, world.kind).is_none();
+            let (held, all) = (dialogues.iter().filter(held).count(), dialogues.len());
+            eprintln!("{program} {version} ({release}): {held} of {all} dialogues");
+            let numbers: Vec<&str> = version.split('.').take(2).collect();
+            tested.push(format!("{} ({release})", numbers.join(".")));
+        }
+        let sentence = format!("tested end to end with {}.", tested.join(" and "));
+        if !document.contains(&sentence) {
+            return Err(format!("docs/{program}.md does not say {sentence:?}").into());
+        }
+    }
+    Ok(())
 }
 
 fn trials_with(world: &Arc<World>) -> Vec<Trial> {
@@ -146,12 +188,16 @@ fn trials_with(world: &Arc<World>) -> Vec<Trial> {
 
 fn can_not_be_held(dialogue: &Dialogue, kind: Kind) -> Option<String> {
     let only = dialogue.only.as_ref()?;
-    (only.mta != kind.to_string()).then(|| only.reason.clone())
+    (only.mta != kind.program.to_string()).then(|| only.reason.clone())
 }
 
 fn ignored(reason: &str) -> Vec<Trial> {
     let all = Kind::ALL.into_iter();
-    all.flat_map(|kind| ignored_with(kind, reason)).collect()
+    let reason_here = reason.to_owned();
+    let documented = move || Ok(Completion::ignored_with(reason_here));
+    all.flat_map(|kind| ignored_with(kind, reason))
+        .chain([Trial::ignorable_test(DOCUMENTED, documented)])
+        .collect()
 }
 
 fn ignored_with(kind: Kind, reason: &str) -> Vec<Trial> {

@@ -1,44 +1,77 @@
 //! The mail servers that the dialogues are held with, and in what they differ.
 
-use super::{postfix::Postfix, sendmail::Sendmail, world::Gate};
+use super::{postfix::Postfix, release::Release, sendmail::Sendmail, world::Gate};
 use std::{fmt, io, net::SocketAddr, path::Path};
 
 /// What dialogues need to know of a mail server.
 pub trait Mta: Send + Sync {
+    /// The version that runs, such as `3.7.11`.
+    fn version(&self) -> io::Result<String>;
     /// Whether everything accepted has been handed on, or put off.
     fn is_idle(&self) -> bool;
     /// How this MTA passes a milter's reply on to that line of a client; and
     /// what it says where a dialogue has a reply of Postfix's own.
     fn passes_on(&self, said: &str, reply: &str) -> String;
+    /// What a client is answered, at MAIL or earlier, while the milter cannot be
+    /// reached; versions differ.
+    fn replies_without_milter(&self) -> &[&str];
     /// The message without what this MTA spells anew when it delivers.
     fn plain_spelling(&self, message: &str) -> String;
 }
 
 /// Which mail server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub struct Kind {
+    pub program: Program,
+    pub release: Release,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
     Postfix,
     Sendmail,
 }
 
 impl Kind {
-    pub const ALL: [Self; 2] = [Self::Postfix, Self::Sendmail];
+    pub const POSTFIX: Self = Self {
+        program: Program::Postfix,
+        release: Release::Own,
+    };
+
+    pub const ALL: [Self; 4] = [
+        Self::POSTFIX,
+        Self {
+            program: Program::Sendmail,
+            release: Release::Own,
+        },
+        Self {
+            program: Program::Postfix,
+            release: Release::Debian13,
+        },
+        Self {
+            program: Program::Sendmail,
+            release: Release::Debian13,
+        },
+    ];
 
     /// Why it can't be run here.
     pub fn obstacle(self) -> Option<String> {
-        match self {
-            Self::Postfix => None,
-            Self::Sendmail => Sendmail::obstacle(),
-        }
+        self.release.obstacle().or_else(|| match self.program {
+            Program::Postfix => None,
+            Program::Sendmail => Sendmail::obstacle(self.release),
+        })
     }
 
     /// The port of the gate with that index.
     pub fn port(self, gate: u16) -> u16 {
-        match self {
-            Self::Postfix if gate == 0 => 25,
-            Self::Postfix => 2500 + gate,
-            Self::Sendmail => 3500 + gate,
-        }
+        let first = match (self.program, self.release) {
+            (Program::Postfix, Release::Own) if gate == 0 => return 25,
+            (Program::Postfix, Release::Own) => 2500,
+            (Program::Sendmail, Release::Own) => 3500,
+            (Program::Postfix, Release::Debian13) => 4500,
+            (Program::Sendmail, Release::Debian13) => 5500,
+        };
+        first + gate
     }
 
     /// Starts one in that directory, with a port for each gate. What it accepts
@@ -49,14 +82,21 @@ impl Kind {
         gates: &[Gate],
         relay: SocketAddr,
     ) -> io::Result<Box<dyn Mta>> {
-        Ok(match self {
-            Self::Postfix => Box::new(Postfix::start(directory, gates, relay)?),
-            Self::Sendmail => Box::new(Sendmail::start(directory, gates, relay)?),
+        let release = self.release;
+        Ok(match self.program {
+            Program::Postfix => Box::new(Postfix::start(release, directory, gates, relay)?),
+            Program::Sendmail => Box::new(Sendmail::start(release, directory, gates, relay)?),
         })
     }
 }
 
 impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.program, self.release)
+    }
+}
+
+impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Postfix => "postfix",

@@ -138,11 +138,15 @@ pub fn put_over(file: &str, text: &str) -> io::Result<()> {
 
 /// Runs a command to its end; what it says is in the error.
 pub fn run(command: &str, arguments: &[&str]) -> io::Result<()> {
-    let output = Command::new(command).args(arguments).output()?;
+    run_to_end(Command::new(command).args(arguments))
+}
+
+/// As [`run`].
+pub fn run_to_end(command: &mut Command) -> io::Result<()> {
+    let output = command.output()?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let arguments = arguments.join(" ");
-    Err(io::Error::other(format!("{command} {arguments}: {said}")))
+    Err(io::Error::other(format!("{command:?}: {said}")))
 }

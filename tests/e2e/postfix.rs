@@ -4,7 +4,7 @@
 use super::{
     credentials::{make_account, make_certificates},
     mta::Mta,
-    namespace::run,
+    release::Release,
     world::{Gate, IPV4_APART, IPV4_APART_TIMEOUT},
 };
 use std::{
@@ -15,10 +15,17 @@ use std::{
 
 /// Run by its own `postfix` command.
 pub struct Postfix {
+    release: Release,
     directory: PathBuf,
 }
 
 impl Mta for Postfix {
+    fn version(&self) -> io::Result<String> {
+        let mut postconf = self.release.command("postconf");
+        let output = postconf.args(["-d", "-h", "mail_version"]).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     fn is_idle(&self) -> bool {
         // What is deferred will not arrive, and is found missing.
         let queues = ["maildrop", "incoming", "active"];
@@ -31,6 +38,14 @@ impl Mta for Postfix {
         reply.to_owned()
     }
 
+    /// Postfix 3.7 answers MAIL, 3.10 greets the client so.
+    fn replies_without_milter(&self) -> &[&str] {
+        &[
+            "451 4.7.1 Service unavailable - try again later",
+            "421 mx.sixgate.test Service unavailable - try again later",
+        ]
+    }
+
     fn plain_spelling(&self, message: &str) -> String {
         message.to_owned()
     }
@@ -39,32 +54,40 @@ impl Mta for Postfix {
 impl Postfix {
     /// Starts in that directory, with a port for each gate. What is accepted
     /// goes to `relay`, an LMTP server. It ends with its PID namespace.
-    pub fn start(directory: &Path, gates: &[Gate], relay: SocketAddr) -> io::Result<Self> {
+    pub fn start(
+        release: Release,
+        directory: &Path,
+        gates: &[Gate],
+        relay: SocketAddr,
+    ) -> io::Result<Self> {
         fs::create_dir_all(directory.join("etc/sasl"))?;
         make_certificates(directory)?;
         make_account(
+            release,
             &directory.join("sasldb2"),
             "postfix",
             &directory.join("etc/sasl/smtpd.conf"),
         )?;
-        start(directory, &main_cf(directory, relay), &master_cf(gates))?;
+        let main_cf = main_cf(directory, relay);
+        start(release, directory, &main_cf, &master_cf(gates))?;
         Ok(Self {
+            release,
             directory: directory.to_owned(),
         })
     }
 }
 
 /// Runs a Postfix with those files and a queue in that directory.
-pub fn start(directory: &Path, main_cf: &str, master_cf: &str) -> io::Result<()> {
+pub fn start(release: Release, directory: &Path, main_cf: &str, master_cf: &str) -> io::Result<()> {
     let (etc, data) = (directory.join("etc"), directory.join("data"));
     for folder in [&etc, &data, &directory.join("queue")] {
         fs::create_dir_all(folder)?;
     }
-    run("chown", &["postfix", &data.to_string_lossy()])?;
+    release.run("chown", &["postfix", &data.to_string_lossy()])?;
     fs::write(etc.join("main.cf"), places(directory) + main_cf)?;
     fs::write(etc.join("master.cf"), master_cf)?;
     // Returns when it is ready.
-    run("postfix", &["-c", &etc.to_string_lossy(), "start"])
+    release.run("postfix", &["-c", &etc.to_string_lossy(), "start"])
 }
 
 fn is_empty(directory: &Path) -> bool {
@@ -117,6 +140,7 @@ smtpd_tls_CAfile = {directory}/tls/ca.pem
 smtpd_tls_ask_ccert = yes
 
 smtpd_sasl_auth_enable = yes
+cyrus_sasl_config_path = {directory}/etc/sasl
 smtpd_authorized_xclient_hosts = [2001:db8:c::]/48
 "
     )

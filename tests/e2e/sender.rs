@@ -7,6 +7,7 @@
 use super::{
     namespace::run,
     postfix::{self, SERVICES},
+    release::Release,
     support::daemon::PATIENCE,
 };
 use std::{
@@ -27,7 +28,7 @@ pub struct Sender {
 impl Sender {
     /// Starts in that directory; everything goes to the mail server at `to`.
     pub fn start(directory: &Path, to: SocketAddr) -> io::Result<Self> {
-        postfix::start(directory, &main_cf(to), &master_cf())?;
+        postfix::start(Release::Own, directory, &main_cf(to), &master_cf())?;
         Ok(Self {
             directory: directory.to_owned(),
         })

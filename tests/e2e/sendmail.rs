@@ -8,11 +8,13 @@ use super::{
     credentials::{make_account, make_certificates},
     mta::Mta,
     namespace::{put_over, run},
+    release::Release,
     support::daemon::PATIENCE,
     world::{Gate, IPV4_APART, IPV4_APART_TIMEOUT, SERVER},
 };
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, BufRead, BufReader},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -38,12 +40,24 @@ const OWN_REPLIES: [(&str, &str); 3] = [
 
 /// One daemon that listens on all ports.
 pub struct Sendmail {
+    /// What it says first to a client.
+    greeting: String,
     queue: PathBuf,
     /// It ends with its PID namespace.
     _daemon: Child,
 }
 
 impl Mta for Sendmail {
+    /// From `220 mx.sixgate.test ESMTP Sendmail 8.17.1.9/...`.
+    fn version(&self) -> io::Result<String> {
+        let version = self
+            .greeting
+            .split_once(" Sendmail ")
+            .and_then(|(_, rest)| rest.split(['/', ';']).next());
+        let no_version = || io::Error::other(format!("no version: {}", self.greeting));
+        version.map(str::to_owned).ok_or_else(no_version)
+    }
+
     fn is_idle(&self) -> bool {
         fs::read_dir(&self.queue).is_ok_and(|mut entries| entries.next().is_none())
     }
@@ -55,6 +69,10 @@ impl Mta for Sendmail {
             (None, Some(path)) => with_prefix(path, reply),
             (None, None) => reply.to_owned(),
         }
+    }
+
+    fn replies_without_milter(&self) -> &[&str] {
+        &["451 4.3.2 Please try again later"]
     }
 
     /// White space in the header is Sendmail's to choose.
@@ -91,9 +109,9 @@ fn with_prefix(path: &str, reply: &str) -> String {
 
 impl Sendmail {
     /// Why it can't be run here.
-    pub fn obstacle() -> Option<String> {
+    pub fn obstacle(release: Release) -> Option<String> {
         let missing = |what| Some(format!("needs {what}"));
-        match program().exists() {
+        match cf_folder(release).exists() {
             false => missing("Sendmail: run tests/extract-sendmail.sh"),
             true if !Path::new("/usr/bin/m4").exists() => missing("m4: install m4"),
             true => None,
@@ -102,11 +120,17 @@ impl Sendmail {
 
     /// Starts in that directory, with a port for each gate. What is accepted
     /// goes to `relay`, an LMTP server.
-    pub fn start(directory: &Path, gates: &[Gate], relay: SocketAddr) -> io::Result<Self> {
+    pub fn start(
+        release: Release,
+        directory: &Path,
+        gates: &[Gate],
+        relay: SocketAddr,
+    ) -> io::Result<Self> {
         let queue = directory.join("queue");
         fs::create_dir_all(&queue)?;
         make_certificates(directory)?;
         make_account(
+            release,
             &directory.join("sasldb2"),
             "root",
             &directory.join("Sendmail.conf"),
@@ -114,35 +138,42 @@ impl Sendmail {
         let cf = directory.join("sendmail.cf");
         fs::write(
             &cf,
-            configuration(directory, &sendmail_mc(directory, gates, relay))?,
+            configuration(release, directory, &sendmail_mc(directory, gates, relay))?,
         )?;
-        // It logs to the machine's syslog otherwise.
-        if Path::new("/dev/log").exists() {
-            put_over("/dev/log", "")?;
-        }
-        let daemon = run_daemon(&cf)?;
+        let daemon = run_daemon(release, &cf)?;
         wait_until_listening(gates)?;
         Ok(Self {
+            greeting: greeting(&gates[0])?,
             queue,
             _daemon: daemon,
         })
     }
 }
 
-/// Where `extract-sendmail.sh` has put it.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sendmail")
+/// Where its packages are unpacked, as its programs see it: by
+/// `extract-sendmail.sh`, or by `make-mail-servers.sh`.
+fn unpacked(release: Release) -> PathBuf {
+    match release {
+        Release::Own => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sendmail"),
+        Release::Debian13 => PathBuf::from("/opt/sendmail"),
+    }
 }
 
-fn program() -> PathBuf {
-    root().join("usr/libexec/sendmail/sendmail")
+/// Where its macros are, as this program sees it.
+fn cf_folder(release: Release) -> PathBuf {
+    let unpacked = unpacked(release);
+    let below_root = unpacked.strip_prefix("/").unwrap_or(&unpacked);
+    release
+        .root()
+        .join(below_root)
+        .join("usr/share/sendmail/cf")
 }
 
 /// What m4 makes of a sendmail.mc, with the feature installed.
-pub fn configuration(directory: &Path, mc: &str) -> io::Result<String> {
+pub fn configuration(release: Release, directory: &Path, mc: &str) -> io::Result<String> {
     let cf = directory.join("cf");
     if !cf.exists() {
-        let original = root().join("usr/share/sendmail/cf");
+        let original = cf_folder(release);
         run(
             "cp",
             &["-r", &original.to_string_lossy(), &cf.to_string_lossy()],
@@ -163,13 +194,19 @@ pub fn configuration(directory: &Path, mc: &str) -> io::Result<String> {
     }
 }
 
-fn run_daemon(cf: &Path) -> io::Result<Child> {
+fn run_daemon(release: Release, cf: &Path) -> io::Result<Child> {
+    // It logs to the machine's syslog otherwise.
+    if Path::new("/dev/log").exists() {
+        put_over("/dev/log", "")?;
+    }
+    let unpacked = unpacked(release);
     let library = |folder: &str| {
-        let folder = root().join(folder);
+        let folder = unpacked.join(folder);
         format!("{}/{}-linux-gnu", folder.display(), env::consts::ARCH)
     };
     let libraries = [library("usr/lib"), library("lib")];
-    Command::new(program())
+    release
+        .command(unpacked.join("usr/libexec/sendmail/sendmail"))
         .arg("-bD")
         .arg(format!("-C{}", cf.display()))
         .env("LD_LIBRARY_PATH", libraries.join(":"))
@@ -189,6 +226,13 @@ fn wait_until_listening(gates: &[Gate]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn greeting(gate: &Gate) -> io::Result<String> {
+    let stream = TcpStream::connect((SERVER, gate.port))?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line)
 }
 
 fn sendmail_mc(directory: &Path, gates: &[Gate], relay: SocketAddr) -> String {
