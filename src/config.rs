@@ -334,6 +334,10 @@ pub struct Limits {
     /// How long a shutdown waits for mail transactions. The default is 30 s.
     #[serde(with = "Scalar::<Wait>")]
     pub drain_timeout: Duration,
+    /// How long a shutdown keeps a connection without a mail transaction open, to
+    /// answer MAIL with 421. The default is 2 s.
+    #[serde(with = "Scalar::<Wait>")]
+    pub drain_grace: Duration,
 }
 
 impl Default for Limits {
@@ -344,6 +348,7 @@ impl Default for Limits {
             stage_timeout: Duration::from_secs(8),
             idle_timeout: Duration::from_secs(2 * 60 * 60),
             drain_timeout: Duration::from_secs(30),
+            drain_grace: Duration::from_secs(2),
         }
     }
 }

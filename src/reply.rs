@@ -20,6 +20,20 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// The reply of a server that is about to stop (RFC 5321 section 3.8): the MTA
+    /// sends it, closes the SMTP connection, and the client opens another one.
+    pub fn closing() -> Self {
+        Self {
+            status: Status {
+                class: Class::Transient,
+                code: "421".to_owned(),
+                enhanced: "4.3.2".to_owned(),
+            },
+            text: "Service not available, closing transmission channel".to_owned(),
+            details: Vec::new(),
+        }
+    }
+
     /// The three digits, e.g. `450`.
     pub fn code(&self) -> &str {
         &self.status.code

@@ -11,8 +11,8 @@ use crate::{
     dns::Resolve,
     milter::{
         closed::Closed,
-        connection::{Connection, End},
-        drain::Drain,
+        connection::Connection,
+        drain::{Drain, Draining},
     },
     snapshot::Snapshot,
     telemetry::metrics::OpenConnection,
@@ -35,9 +35,9 @@ pub struct Bounds {
     pub drain_timeout: Duration,
 }
 
-/// Serves MTAs until `drain` is started. Then connections without a mail
-/// transaction are closed at once, and the others when it ends or the drain
-/// time-out is over. Connections whose client comes after a change of `current`
+/// Serves MTAs until `drain` is started. Then MAIL is answered 421. Connections
+/// without a mail transaction are closed after the grace period, the others when
+/// theirs has ended and no MAIL follows, and all after the drain timeout. Connections whose client comes after a change of `current`
 /// work with the new snapshot.
 pub async fn run<R: Resolve>(
     listeners: Listeners,
@@ -47,20 +47,23 @@ pub async fn run<R: Resolve>(
 ) {
     let mut listeners = listeners;
     let mut connections = Connections::default();
+    let serve = |stream, draining| {
+        let (current, drain) = (current.clone(), Arc::clone(&drain));
+        Connection::new(stream, bounds.idle_timeout, draining, current, drain).serve()
+    };
     loop {
         select! {
             biased;
             () = drain.started() => break,
             () = connections.forget_one() => {}
             Accepted { stream, permit } = listeners.accept() => {
-                let (current, drain) = (current.clone(), Arc::clone(&drain));
-                connections.begin(permit, |end| {
-                    Connection::new(stream, bounds.idle_timeout, end, current, drain).serve()
-                });
+                connections.begin(permit, |draining| serve(stream, draining));
             }
         }
     }
-    drop(listeners);
+    for Accepted { stream, permit } in listeners.close().await {
+        connections.begin(permit, |draining| serve(stream, draining));
+    }
     connections.end(&drain, bounds.drain_timeout).await;
 }
 
@@ -74,22 +77,22 @@ struct Connections {
 
 /// What an open connection has outside of its task.
 struct Open {
-    /// Dropped, it tells the connection to end.
-    end: Option<oneshot::Sender<Infallible>>,
+    /// Dropped, it tells the connection that the daemon drains.
+    serving: Option<oneshot::Sender<Infallible>>,
     /// Its place among the connections that may be open.
     _permit: OwnedSemaphorePermit,
     _counted: OpenConnection,
 }
 
 impl Connections {
-    fn begin<F>(&mut self, permit: OwnedSemaphorePermit, serve: impl FnOnce(End) -> F)
+    fn begin<F>(&mut self, permit: OwnedSemaphorePermit, serve: impl FnOnce(Draining) -> F)
     where
         F: Future<Output = Result<(), Closed>> + Send + 'static,
     {
-        let (tell, end) = oneshot::channel();
-        let task = self.tasks.spawn(serve(end));
+        let (serving, draining) = oneshot::channel();
+        let task = self.tasks.spawn(serve(draining));
         let open = Open {
-            end: Some(tell),
+            serving: Some(serving),
             _permit: permit,
             _counted: OpenConnection::count(),
         };
@@ -111,19 +114,27 @@ impl Connections {
         self.open.remove(&id);
     }
 
-    async fn end(mut self, drain: &Drain, patience: Duration) {
-        self.open.values_mut().for_each(|open| open.end = None);
+    async fn end(mut self, drain: &Drain, limit: Duration) {
+        self.open.values_mut().for_each(|open| open.serving = None);
         let all_closed = async {
             while !self.tasks.is_empty() {
                 self.forget_one().await;
             }
         };
-        if timeout(patience, all_closed).await.is_err() {
-            tracing::warn!(
-                transactions = drain.under_way(),
-                "limits.drain_timeout is over: the mail under way is cut off, and the MTA defers it"
-            );
+        if timeout(limit, all_closed).await.is_err() {
+            let transactions = drain.under_way();
+            if transactions > 0 {
+                tracing::warn!(
+                    transactions,
+                    "limits.drain_timeout is over: the mail in progress is cut off, and the MTA \
+                     defers it"
+                );
+            }
             self.tasks.shutdown().await;
         }
+        tracing::info!(
+            told_421 = drain.refused(),
+            "all milter connections are closed"
+        );
     }
 }

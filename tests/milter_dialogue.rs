@@ -10,6 +10,7 @@ use nix::{
 use std::{
     net::{IpAddr, SocketAddr},
     os::{fd::OwnedFd, unix::net::UnixListener},
+    time::{Duration, Instant},
 };
 use support::{
     daemon::Daemon,
@@ -582,9 +583,12 @@ fn what_comes_out_of_order_ends_the_mail_transaction_with_a_temporary_failure() 
     }
 }
 
+/// What MAIL is answered while the daemon drains.
+const CLOSING: &str = "421 4.3.2 Service not available, closing transmission channel";
+
 #[test]
-fn sigterm_closes_what_is_idle_and_lets_mail_transactions_end() {
-    let world = World::new("");
+fn sigterm_answers_mail_with_421_and_lets_mail_transactions_end() {
+    let world = World::new("limits: {drain_grace: 1m}");
     let begun = || {
         let mut mta = world.mta_with_client("2001:db8:1::10");
         assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
@@ -599,32 +603,60 @@ fn sigterm_closes_what_is_idle_and_lets_mail_transactions_end() {
     assert_eq!(owed_a_refusal.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     owed_a_refusal.header("From", " a@bad.example");
     owed_a_refusal.eoh();
-    let mut after_a_message = begun();
-    assert_eq!(after_a_message.rcpt(&["<b@contoso.com>"]), Reply::Continue);
-    let end = after_a_message.message(MESSAGE, 65535);
-    assert_eq!(end.reply, Reply::Continue);
-    let idle = [
-        MilterClient::connect_only(&world.daemon.address()),
-        world.mta(),
-        world.mta_with_client("2001:db8:1::10"),
-        after_a_message,
-    ];
+    let mut idle = world.mta_with_client("2001:db8:1::10");
+    let mut without_client = world.mta();
+    let mut without_negotiation = MilterClient::connect_only(&world.daemon.address());
+    let mut ipv4 = world.mta();
+    assert_eq!(ipv4.connect_from("c", client("192.0.2.1")), Reply::Accept);
 
     world.daemon.signal(Signal::SIGTERM);
-    for mut mta in idle {
-        assert_eq!(mta.receive_frame(), None);
-    }
+    // No MAIL of this connection is sent to a milter.
+    assert_eq!(ipv4.receive_frame(), None);
     assert!(!world.daemon.socket().exists());
+    assert_eq!(idle.mail(&["<a@good.example>"]), smtp(CLOSING));
+    assert_eq!(idle.rcpt(&["<b@contoso.com>"]), smtp(TEMPORARY));
+    assert_eq!(idle.mail(&["<a@good.example>"]), smtp(CLOSING));
+    assert!(idle.quit());
+    let begins = without_client.connect_from("c", client("2001:db8:1::10"));
+    assert_eq!(begins, Reply::Continue);
+    assert_eq!(without_client.mail(&["<a@good.example>"]), smtp(CLOSING));
+    assert!(without_client.quit());
+    without_negotiation.send_frame(b'Q', &[]);
+    assert_eq!(without_negotiation.receive_frame(), None);
     assert_eq!(refused.rcpt(&["<b@other.example>"]), smtp(NOT_OPTED_IN));
     assert_eq!(refused.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     assert_eq!(accepted.message(MESSAGE, 65535).reply, Reply::Continue);
-    assert_eq!(accepted.receive_frame(), None);
     assert_eq!(owed_a_refusal.body(b"body"), smtp(UNAUTHENTICATED));
-    assert_eq!(owed_a_refusal.receive_frame(), None);
-    refused.mail(&["<a@bad.example>"]);
-    assert_eq!(refused.receive_frame(), None);
     given_up.abort();
-    assert_eq!(given_up.receive_frame(), None);
+    for mut mta in [refused, accepted, owed_a_refusal, given_up] {
+        assert_eq!(mta.mail(&["<a@good.example>"]), smtp(CLOSING));
+        assert!(mta.quit());
+    }
+    let log = world.daemon.log();
+    assert!(world.daemon.stop().success());
+    log.wait_for(&["all milter connections are closed", "told_421=7"]);
+}
+
+#[test]
+fn connections_without_mail_are_closed_after_the_drain_grace() {
+    let world = World::new("limits: {drain_grace: 500ms}");
+    let mut idle = world.mta_with_client("2001:db8:1::10");
+    let mut busy = world.mta_with_client("2001:db8:1::10");
+    assert_eq!(busy.mail(&["<a@good.example>"]), Reply::Continue);
+    world.daemon.signal(Signal::SIGTERM);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(300) {
+        // Commands other than MAIL do not extend it.
+        assert_eq!(idle.helo("c.example"), Reply::Continue);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(idle.receive_frame(), None);
+    assert!(start.elapsed() >= Duration::from_millis(500));
+    // From the end of the mail transaction on.
+    busy.abort();
+    let end = Instant::now();
+    assert_eq!(busy.receive_frame(), None);
+    assert!(end.elapsed() >= Duration::from_millis(450), "{end:?}");
     assert!(world.daemon.stop().success());
 }
 

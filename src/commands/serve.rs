@@ -77,13 +77,13 @@ async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
         idle_timeout: config.limits.idle_timeout,
         drain_timeout: config.limits.drain_timeout,
     };
+    let drain = Arc::new(Drain::with_grace(config.limits.drain_grace));
     let (sender, current) = watch::channel(snapshot);
     let reloader = Reloader {
         file: file.to_owned(),
         sender,
         hangup: signal(SignalKind::hangup())?,
     };
-    let drain = Arc::<Drain>::default();
     monitor::serve(monitored, current.clone(), Arc::clone(&drain));
     run_until_signal(listeners, current, bounds, reloader, drain).await
 }
@@ -229,6 +229,10 @@ impl Reloader {
             (
                 "limits.drain_timeout",
                 old.limits.drain_timeout != new.limits.drain_timeout,
+            ),
+            (
+                "limits.drain_grace",
+                old.limits.drain_grace != new.limits.drain_grace,
             ),
             ("log.format", old.log.format != new.log.format),
             ("log.level", old.log.level != new.log.level),

@@ -6,7 +6,7 @@
 use super::{
     closed::Closed,
     command::Command,
-    drain::Drain,
+    drain::{Drain, Draining, Grace},
     frame::Frames,
     macros::Macros,
     negotiation,
@@ -20,17 +20,17 @@ use crate::{
     snapshot::Snapshot,
 };
 use indymilter::MacroStage;
-use std::{borrow::Cow, convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     select,
-    sync::{oneshot, watch},
+    sync::watch,
 };
 
 /// A connection of an MTA.
 pub struct Connection<S, R> {
     wire: Wire<S>,
-    end: End,
+    grace: Grace,
     drain: Arc<Drain>,
     current: watch::Receiver<Arc<Snapshot<R>>>,
     macros: Macros,
@@ -41,10 +41,6 @@ pub struct Connection<S, R> {
     /// There from CONNECT on, unless the whole connection was accepted.
     session: Option<Box<Session<R>>>,
 }
-
-/// Resolves when the connection is to end as soon as no mail transaction is
-/// under way: when its other half is dropped.
-pub type End = oneshot::Receiver<Infallible>;
 
 /// How far the connection and its mail transaction are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,13 +74,13 @@ where
     pub fn new(
         stream: S,
         idle_timeout: Duration,
-        end: End,
+        draining: Draining,
         current: watch::Receiver<Arc<Snapshot<R>>>,
         drain: Arc<Drain>,
     ) -> Self {
         Self {
             wire: Wire::new(stream, idle_timeout),
-            end,
+            grace: Grace::new(draining, &drain),
             drain,
             current,
             macros: Macros::default(),
@@ -94,8 +90,8 @@ where
         }
     }
 
-    /// Serves the MTA until it says QUIT, or until the daemon drains and no mail
-    /// transaction is under way.
+    /// Serves the MTA until it says QUIT, or until the daemon drains, no mail
+    /// transaction is in progress and the grace period is over.
     ///
     /// # Errors
     /// When the MTA goes away, is silent too long or breaks the protocol.
@@ -148,11 +144,12 @@ where
     /// Reads until there is a frame. There is none when the connection is to end.
     async fn receive(&mut self, frames: &mut Frames) -> Result<bool, Closed> {
         let is_idle = self.phase <= Phase::Idle;
+        let is_accepted = self.phase == Phase::Idle && self.session.is_none();
         while !frames.has_next()? {
             select! {
                 biased;
                 // First, so that an MTA that goes on and on can't put it off.
-                _end = &mut self.end, if is_idle => return Ok(false),
+                () = self.grace.over(is_accepted), if is_idle => return Ok(false),
                 filled = self.wire.fill(frames, is_idle) => filled?,
             }
         }

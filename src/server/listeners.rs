@@ -59,10 +59,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 enum Socket {
-    Tcp(TcpListener),
-    /// With the file to remove at the end; that of a socket which systemd
-    /// opened is systemd's.
-    Unix(UnixListener, Option<PathBuf>),
+    Tcp(TcpListener, Owner),
+    Unix(UnixListener, Owner),
+}
+
+/// Who closes a socket for good.
+#[derive(Debug)]
+enum Owner {
+    /// This process, which removes the file of a unix socket.
+    Us(Option<PathBuf>),
+    /// systemd, which opened it. Connections wait in its backlog for the next
+    /// process.
+    Systemd,
 }
 
 /// Opens every configured socket.
@@ -103,7 +111,8 @@ fn named(socket: &config::Socket, error: &io::Error) -> io::Error {
 async fn bind_inet(host: &str, port: u16) -> io::Result<Vec<Socket>> {
     let mut sockets = Vec::new();
     for address in lookup_host((host, port)).await? {
-        sockets.push(Socket::Tcp(TcpListener::bind(address).await?));
+        let listener = TcpListener::bind(address).await?;
+        sockets.push(Socket::Tcp(listener, Owner::Us(None)));
     }
     Ok(sockets)
 }
@@ -115,7 +124,7 @@ async fn bind_unix(path: &Path, config: &Config) -> io::Result<Socket> {
         give_to(group, path)?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode))?;
-    Ok(Socket::Unix(listener, Some(path.to_owned())))
+    Ok(Socket::Unix(listener, Owner::Us(Some(path.to_owned()))))
 }
 
 fn give_to(group: &str, path: &Path) -> io::Result<()> {
@@ -177,13 +186,29 @@ impl Refusals {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        for socket in self.sockets.drain(..) {
-            socket.remove_file();
-        }
+        self.sockets.iter().for_each(Socket::remove_file);
     }
 }
 
 impl Listeners {
+    /// Closes the sockets. Returns the connections in their backlogs, which would be
+    /// reset: the MTA would answer 451 instead of the 421 that the caller answers.
+    pub(super) async fn close(mut self) -> Vec<Accepted> {
+        self.sockets
+            .retain(|socket| matches!(socket.owner(), Owner::Us(_)));
+        // No MTA finds a unix socket from here on.
+        self.sockets.iter().for_each(Socket::remove_file);
+        let mut accepted = Vec::new();
+        poll_fn(|cx| {
+            while let Poll::Ready(connection) = self.poll_accept(cx) {
+                accepted.push(connection);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        accepted
+    }
+
     /// The next connection that is to be served; cancel safe.
     pub(super) async fn accept(&mut self) -> Accepted {
         poll_fn(|cx| self.poll_accept(cx)).await
@@ -251,8 +276,14 @@ impl Listeners {
 }
 
 impl Socket {
-    fn remove_file(self) {
-        if let Self::Unix(_, Some(path)) = self {
+    fn owner(&self) -> &Owner {
+        match self {
+            Self::Tcp(_, owner) | Self::Unix(_, owner) => owner,
+        }
+    }
+
+    fn remove_file(&self) {
+        if let Owner::Us(Some(path)) = self.owner() {
             // It may be gone already, which is as well.
             let _ = fs::remove_file(path);
         }
@@ -264,7 +295,7 @@ impl Socket {
         allow_peers: &[IpNet],
     ) -> Poll<io::Result<Option<Stream>>> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, _) => {
                 let (stream, peer) = ready!(TcpListener::poll_accept(listener, cx))?;
                 if !is_allowed(peer.ip(), allow_peers) {
                     return Poll::Ready(Ok(None));

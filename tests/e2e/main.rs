@@ -17,6 +17,7 @@ mod client;
 mod credentials;
 mod demo;
 mod dialogue;
+mod kept_sessions;
 mod messages;
 mod mta;
 mod namespace;

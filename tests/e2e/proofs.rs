@@ -3,7 +3,7 @@
 use super::{
     client::{Security, SmtpClient},
     dialogue::Dialogue,
-    messages,
+    kept_sessions, messages,
     mta::{Kind, Program},
     play::play,
     release::Release,
@@ -52,17 +52,21 @@ const OF_SENDMAIL: [(&str, Proof); 1] = [(
     m4_feature,
 )];
 
-const OF_ALL: [(&str, Proof); 3] = [
+const OF_ALL: [(&str, Proof); 4] = [
     ("ipv4_mail_is_answered_by_one_accept_at_connect", one_accept),
     ("a_daemon_that_has_died_defers_mail", dead_daemon_defers),
     (
         "ipv4_mail_is_taken_at_once_while_the_daemon_is_stopped_killed_or_hangs",
         ipv4_mail_is_independent,
     ),
+    (
+        "kept_sessions_end_with_421_while_the_daemon_drains",
+        kept_sessions::drain_ends_them,
+    ),
 ];
 
 /// About the daemon more than about the mail server: with one release.
-const HEAVY: [(&str, Proof); 2] = [
+const HEAVY: [(&str, Proof); 3] = [
     (
         "twenty_signed_messages_of_30_megabytes_at_once_leave_the_daemon_below_40_megabytes",
         small_with_large_messages,
@@ -70,6 +74,10 @@ const HEAVY: [(&str, Proof); 2] = [
     (
         "twenty_restarts_under_load_lose_no_mail_and_let_none_in_unchecked",
         restarts::lose_nothing,
+    ),
+    (
+        "kept_sessions_are_never_answered_451_because_of_restarts_under_load",
+        kept_sessions::survive_restarts,
     ),
 ];
 

@@ -1,5 +1,6 @@
 //! A sending mail server as there are many in the world: a Postfix with a queue
-//! of its own that comes back after a 4xx. `smtp-source` feeds it.
+//! of its own that keeps SMTP sessions for further messages, as it does by default,
+//! and comes back after a 4xx. `smtp-source` feeds it.
 //!
 //! It delivers everything over IPv6 to one address, from an address that has a
 //! PTR record and stands in the SPF record of [`SENDER`]'s domain.
@@ -81,10 +82,6 @@ mydestination =
 mynetworks = 127.0.0.0/8
 relayhost = [{address}]:{port}
 smtp_bind_address6 = 2001:db8::10
-
-# A mail server whose milter has gone answers 4xx to the end of the session; a
-# sender that keeps it for more messages would have them all put off.
-smtp_connection_cache_on_demand = no
 
 # It comes back at once.
 minimal_backoff_time = 1s

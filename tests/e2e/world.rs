@@ -35,7 +35,7 @@ dns: {timeout: 1s, attempts: 1}
 
 /// A port of the MTA with a daemon of its own behind it: name and
 /// configuration.
-const GATES: [(&str, &str); 16] = [
+const GATES: [(&str, &str); 17] = [
     ("enforce", ""),
     ("observe", "mode: observe"),
     ("confirmed", "reverse_dns: confirmed"),
@@ -64,6 +64,7 @@ const GATES: [(&str, &str); 16] = [
     (MORTAL, ""),
     (RESTARTED, ""),
     (IPV4_APART, ""),
+    (KEPT_SESSIONS, ""),
 ];
 
 /// Replies of several lines. The percent signs show what an MTA does to them.
@@ -92,6 +93,10 @@ pub const IPV4_APART: &str = "ipv4-apart";
 
 /// How long the MTA waits there for a daemon that does not answer.
 pub const IPV4_APART_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The gate where clients keep their SMTP sessions while daemons are replaced. The
+/// tests start them.
+pub const KEPT_SESSIONS: &str = "kept-sessions";
 
 /// The address of the mail server for IPv6 clients.
 pub const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2525);
@@ -279,6 +284,7 @@ fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> i
             gate.milter = socket;
         }
         IPV4_APART => gate.milter = directory(kind).join("ipv4-apart.sock"),
+        KEPT_SESSIONS => gate.milter = directory(kind).join("kept-sessions.sock"),
         _ => {}
     }
     Ok(gate)

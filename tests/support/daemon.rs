@@ -123,6 +123,17 @@ impl Daemon {
         daemon
     }
 
+    /// As [`Daemon::start`], with a socket of its own at that path.
+    pub fn start_at(socket: &Path, config: &str) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let config = format!("listen: unix:{}\n{config}", socket.display());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        command.stdin(Stdio::null());
+        let daemon = Self::spawn(directory, command, &config);
+        daemon.wait_for_notification("READY=1");
+        daemon
+    }
+
     /// Where it listens.
     pub fn address(&self) -> Address {
         Address::Unix(self.socket())

@@ -1,6 +1,6 @@
 //! Sockets that systemd opened and passes on (sd_listen_fds(3)).
 
-use super::Socket;
+use super::{Owner, Socket};
 use listenfd::ListenFd;
 use std::io;
 use tokio::net::{TcpListener, UnixListener};
@@ -46,12 +46,13 @@ impl Inherited {
         // Of the two, the one that it is not says so with an error.
         if let Ok(Some(listener)) = self.sockets.take_unix_listener(number) {
             listener.set_nonblocking(true)?;
-            return Ok(Some(Socket::Unix(UnixListener::from_std(listener)?, None)));
+            let listener = UnixListener::from_std(listener)?;
+            return Ok(Some(Socket::Unix(listener, Owner::Systemd)));
         }
         let listener = self.sockets.take_tcp_listener(number)?;
         let listener = listener.map(|listener| {
             listener.set_nonblocking(true)?;
-            TcpListener::from_std(listener).map(Socket::Tcp)
+            TcpListener::from_std(listener).map(|listener| Socket::Tcp(listener, Owner::Systemd))
         });
         listener.transpose()
     }
