@@ -8,6 +8,7 @@ use crate::{
     spf,
 };
 use std::{
+    borrow::Cow,
     fmt::{self, Write},
     net::IpAddr,
 };
@@ -117,7 +118,22 @@ fn spf(field: &mut String, outcome: &spf::Outcome, identity: &str, comments: Com
         comment(field, &outcome.reason);
     }
     append(field, format_args!(" smtp.{property}="));
-    value(field, identity);
+    value(field, &ascii_identity(outcome, identity));
+}
+
+/// The identity in ASCII, with the domain in A-labels: not every message may have
+/// UTF-8 in its header. A local part has no ASCII form; if it needs one, it is left
+/// out, which RFC 8601 section 2.2 allows.
+fn ascii_identity<'a>(outcome: &'a spf::Outcome, identity: &'a str) -> Cow<'a, str> {
+    match outcome.domain.as_deref() {
+        Some(domain) if !identity.is_ascii() => match identity.rsplit_once('@') {
+            Some((local_part, _)) if local_part.is_ascii() => {
+                format!("{local_part}@{domain}").into()
+            }
+            _ => domain.into(),
+        },
+        _ => identity.into(),
+    }
 }
 
 fn dkim(field: &mut String, signature: &dkim::SignatureResult, comments: Comments) {
@@ -294,6 +310,29 @@ mod tests {
         assert_eq!(field, " (a] spf=pass [)");
     }
 
+    #[test]
+    fn an_internationalized_sender_is_shown_by_its_a_labels() {
+        let a_label = Some("xn--bcher-kva.example");
+        let table = [
+            // identity, domain that SPF asked for, want
+            ("a@bücher.example", a_label, "a@xn--bcher-kva.example"),
+            ("jürgen@bücher.example", a_label, "xn--bcher-kva.example"),
+            ("bücher.example", a_label, "xn--bcher-kva.example"),
+            ("jürgen@example.org", Some("example.org"), "example.org"),
+            ("a@EXAMPLE.org", Some("example.org"), "a@EXAMPLE.org"),
+            ("a@bü cher.example", None, "\"a@b? cher.example\""),
+        ];
+        for (identity, domain, want) in table {
+            let outcome = spf::Outcome {
+                domain: domain.map(str::to_owned),
+                ..spf_fail("x")
+            };
+            let mut field = String::new();
+            spf(&mut field, &outcome, identity, Comments::Dropped);
+            assert_eq!(field, format!(";\n\tspf=fail smtp.mailfrom={want}"));
+        }
+    }
+
     /// A signature of a signer whose names have this length.
     fn signature(result: DkimResult, number: usize, length: usize) -> SignatureResult {
         SignatureResult {
@@ -307,15 +346,19 @@ mod tests {
         }
     }
 
-    fn rendered(signatures: Vec<SignatureResult>, spf_reason: &str) -> String {
-        let spf = spf::Outcome {
+    fn spf_fail(reason: &str) -> spf::Outcome {
+        spf::Outcome {
             result: spf::SpfResult::Fail,
             identity: spf::Identity::MailFrom,
             domain: None,
             term: None,
-            reason: spf_reason.to_owned(),
+            reason: reason.to_owned(),
             explanation: None,
-        };
+        }
+    }
+
+    fn rendered(signatures: Vec<SignatureResult>, spf_reason: &str) -> String {
+        let spf = spf_fail(spf_reason);
         let name = Name::parse("mail.example.net").unwrap();
         let results = Results {
             iprev: Iprev {

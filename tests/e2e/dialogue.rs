@@ -6,21 +6,28 @@
 //! at observe                   which gate it meets; `enforce` if left out
 //! over TLS [with NAME]         STARTTLS, with a client certificate perhaps
 //! only postfix: REASON         why it can't be held with another mail server
-//! pipelined                    everything up to DATA in one go
+//! pipelined                    everything up to DATA, or to the last BDAT, in one go
+//! proxy v1 2001:db8::20        a PROXY header for that client, `v1` or `v2`
 //! without EHLO                 which is said first otherwise
 //! demo Rule 1: ...             a title; this one is shown in the demonstration
 //! C: MAIL FROM:<a@b.example>   a line of the client
 //! S: 250                       the reply: a code alone, or all of it
 //! M: plain                     DATA and a message
 //! M/2: plain                   the first half of one, then the client hangs up
+//! B: plain                     a message in one BDAT command
+//! B/7: plain                   in chunks of 7 bytes
 //! R: spf=pass, iprev=pass      what its Authentication-Results field has
 //! R: none                      it arrives as it was sent
+//! A: mx.example; spf=pass      what its topmost Authentication-Results field has;
+//! A: elsewhere.example         and the next; there are no more than these
+//! D: Subject: changed          a field of the header that arrives
 //! L: rule=spf-pass             what the decision line has
 //! ```
 //!
 //! Without `S:` a reply must be positive. What is accepted must arrive and what
 //! is refused must not; that is never written.
 
+use super::proxy_header::ProxyHeader;
 use std::net::IpAddr;
 
 /// One SMTP connection.
@@ -32,6 +39,7 @@ pub struct Dialogue {
     pub tls: Tls,
     pub pipelined: bool,
     pub says_ehlo: bool,
+    pub proxy_header: Option<ProxyHeader>,
     pub only: Option<Only>,
     pub demo: Option<String>,
     pub steps: Vec<Step>,
@@ -61,10 +69,16 @@ pub enum Step {
     /// The client says DATA, is told to go on, and sends the message of that
     /// name.
     Send(Exchange),
+    /// The same with BDAT, in chunks of at most that many bytes.
+    SendChunks(Exchange, usize),
     /// As before, but only half of it, and the connection is gone.
     HangUp(String),
     /// What the last message's field has; nothing stands for no field.
     Results(Vec<String>),
+    /// What each of its Authentication-Results fields has, from the top.
+    AllResults(Vec<String>),
+    /// A field that it has.
+    Field(String),
     /// The words of a decision line.
     Log(Vec<String>),
 }
@@ -101,6 +115,7 @@ impl Dialogue {
             tls: Tls::No,
             pipelined: false,
             says_ehlo: true,
+            proxy_header: None,
             only: None,
             demo: None,
             steps: Vec::new(),
@@ -117,22 +132,43 @@ impl Dialogue {
             "over" => self.tls = tls(value)?,
             "demo" => self.demo = Some(value.to_owned()),
             "without" if value == "EHLO" => self.says_ehlo = false,
+            "proxy" => self.proxy_header = Some(ProxyHeader::parse(value)?),
             "pipelined" => self.pipelined = true,
             "C:" => self.steps.push(Step::Say(Exchange::new(value))),
             "M:" => self.steps.push(Step::Send(Exchange::new(value))),
             "M/2:" => self.steps.push(Step::HangUp(value.to_owned())),
+            "B:" => self
+                .steps
+                .push(Step::SendChunks(Exchange::new(value), usize::MAX)),
             "S:" => self.expect(value)?,
             "R:" if value == "none" => self.steps.push(Step::Results(Vec::new())),
             "R:" => self.steps.push(Step::Results(list(value))),
+            "A:" => self.add_result(value),
+            "D:" => self.steps.push(Step::Field(value.to_owned())),
             "L:" => self.steps.push(Step::Log(list(value))),
-            _ => return Err("not understood"),
+            _ => {
+                let size = key.strip_prefix("B/").and_then(|k| k.strip_suffix(':'));
+                let size = size.ok_or("not understood")?;
+                let size = size.parse().map_err(|_| "no size of a chunk")?;
+                let exchange = Exchange::new(value);
+                self.steps.push(Step::SendChunks(exchange, size));
+            }
         }
         Ok(())
     }
 
+    fn add_result(&mut self, value: &str) {
+        match self.steps.last_mut() {
+            Some(Step::AllResults(results)) => results.push(value.to_owned()),
+            _ => self.steps.push(Step::AllResults(vec![value.to_owned()])),
+        }
+    }
+
     fn expect(&mut self, reply: &str) -> Result<(), &'static str> {
         let exchange = match self.steps.last_mut() {
-            Some(Step::Say(exchange) | Step::Send(exchange)) => exchange,
+            Some(Step::Say(exchange) | Step::Send(exchange) | Step::SendChunks(exchange, _)) => {
+                exchange
+            }
             _ => return Err("a reply to nothing"),
         };
         exchange.reply = match exchange.reply.take() {

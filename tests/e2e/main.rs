@@ -21,9 +21,11 @@ mod kept_sessions;
 mod messages;
 mod mta;
 mod namespace;
+mod other_milter;
 mod play;
 mod postfix;
 mod proofs;
+mod proxy_header;
 mod release;
 mod restarts;
 mod sender;
@@ -42,7 +44,7 @@ use std::{env, process::ExitCode, sync::Arc};
 use world::{Ground, World};
 
 /// Files of dialogues, by what they are about.
-const DIALOGUES: [(&str, &str); 7] = [
+const DIALOGUES: [(&str, &str); 9] = [
     ("recipients", include_str!("dialogues/recipients.txt")),
     ("reverse-dns", include_str!("dialogues/reverse-dns.txt")),
     ("spf", include_str!("dialogues/spf.txt")),
@@ -50,6 +52,11 @@ const DIALOGUES: [(&str, &str); 7] = [
     ("dkim", include_str!("dialogues/dkim.txt")),
     ("exemptions", include_str!("dialogues/exemptions.txt")),
     ("sessions", include_str!("dialogues/sessions.txt")),
+    ("transfer", include_str!("dialogues/transfer.txt")),
+    (
+        "other-software",
+        include_str!("dialogues/other-software.txt"),
+    ),
 ];
 
 const ZONE: &str = include_str!("zone");

@@ -55,6 +55,8 @@ fn by_name(name: &str, keys: &Keys) -> String {
         "empty-body" => empty_body(),
         "dots" => dots(),
         "forged-results" => forged_results() + &plain(),
+        "8bit" => eight_bit(),
+        "utf8-header" => utf8_header(),
         "many-fields" => many_fields() + &plain(),
 
         "rsa-relaxed" => rsa.sign(&plain()),
@@ -68,6 +70,10 @@ fn by_name(name: &str, keys: &Keys) -> String {
         "rsa-many-fields" => many_fields() + &rsa.sign(&plain()),
         "rsa-forged-results" => forged_results() + &rsa.sign(&plain()),
         "rsa-30-megabytes" => rsa.sign(&huge()),
+        "rsa-8bit" => rsa.sign(&eight_bit()),
+        "rsa-8bit-simple" => rsa.canonical(Simple, Simple).sign(&eight_bit()),
+        "rsa-utf8-header" => rsa.sign(&utf8_header()),
+        "rsa-utf8-domain" => rsa.domain("bücher.example").sign(&utf8_header()),
         "ed25519-relaxed" => ed25519.sign(&plain()),
         "ed25519-simple" => ed25519.canonical(Simple, Simple).sign(&untidy()),
 
@@ -137,6 +143,24 @@ fn empty_body() -> String {
 
 fn dots() -> String {
     plain() + ".\r\n..\r\n.dot in front\r\n"
+}
+
+/// For BODY=8BITMIME.
+fn eight_bit() -> String {
+    "MIME-Version: 1.0\r\n\
+     Content-Type: text/plain; charset=utf-8\r\n\
+     Content-Transfer-Encoding: 8bit\r\n"
+        .to_owned()
+        + &plain()
+        + "Grüße aus Köln\r\n"
+}
+
+/// For SMTPUTF8.
+fn utf8_header() -> String {
+    let (from, subject) = ("Alice <a@signed.example>", "A dialogue");
+    plain()
+        .replace(from, "Jürgen <jürgen@bücher.example>")
+        .replace(subject, "Grüße")
 }
 
 /// White space where only `simple` minds it.

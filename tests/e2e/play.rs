@@ -46,10 +46,14 @@ impl<'a> Play<'a> {
     fn start(number: usize, dialogue: &'a Dialogue, world: &'a World) -> io::Result<Self> {
         let address = world.address(&dialogue.gate, dialogue.from);
         let security = world.security(dialogue);
+        let mut client = SmtpClient::connect(dialogue.from, address, &security)?;
+        if let Some(header) = &dialogue.proxy_header {
+            client.send(&header.bytes())?;
+        }
         Ok(Self {
             dialogue,
             world,
-            client: SmtpClient::connect(dialogue.from, address, &security)?,
+            client,
             helo: format!("dialogue-{number}.example"),
             pending: VecDeque::new(),
             recipients: Vec::new(),
@@ -83,8 +87,11 @@ impl<'a> Play<'a> {
             }
             Step::Say(exchange) => self.say(exchange),
             Step::Send(exchange) => self.send(exchange),
+            Step::SendChunks(exchange, size) => self.send_chunks(exchange, *size),
             Step::HangUp(message) => self.hang_up(message),
             Step::Results(wanted) => self.check_results(wanted),
+            Step::AllResults(wanted) => self.check_all_results(wanted),
+            Step::Field(wanted) => self.check_field(wanted),
             Step::Log(words) => self.check_log(words),
         }
     }
@@ -166,15 +173,65 @@ impl<'a> Play<'a> {
         self.client.send(stuffed.as_bytes()).map_err(not_sent)?;
         let reply = self.client.reply().map_err(no_reply)?;
         self.note("S", &reply);
-        match reply.starts_with('2') {
-            true => self.world.remember(&token, &recipients),
-            false => self.world.remember(&token, &[]),
+        self.end_message(exchange, &reply, &token, &recipients, &message)
+    }
+
+    /// Judges the reply to a whole message, and waits for it if it was accepted.
+    fn end_message(
+        &mut self,
+        exchange: &Exchange,
+        reply: &str,
+        token: &str,
+        recipients: &[String],
+        message: &str,
+    ) -> Result<(), String> {
+        let is_accepted = reply.starts_with('2');
+        self.world
+            .remember(token, if is_accepted { recipients } else { &[] });
+        self.judge(exchange, reply)?;
+        match is_accepted {
+            true => self.wait_for_delivery(token, recipients, message),
+            false => Ok(()),
         }
-        self.judge(exchange, &reply)?;
-        if reply.starts_with('2') {
-            self.wait_for_delivery(&token, &recipients, &message)?;
+    }
+
+    /// The message in chunks (RFC 3030). A pipelining client waits for no reply
+    /// until it has sent everything.
+    fn send_chunks(&mut self, exchange: &Exchange, size: usize) -> Result<(), String> {
+        self.check_results_once()?;
+        let token = self.next_token();
+        let message = messages::message(&exchange.said, &token, &self.world.ground.keys);
+        let commands = chunk_commands(message.as_bytes(), size);
+        let mut replies = Vec::new();
+        if self.dialogue.pipelined {
+            self.send_pending()?;
+            self.client.send(&commands.concat()).map_err(not_sent)?;
+            self.read_pending()?;
+            for _ in &commands {
+                replies.push(self.client.reply().map_err(no_reply)?);
+            }
+        } else {
+            for command in &commands {
+                self.client.send(command).map_err(not_sent)?;
+                replies.push(self.client.reply().map_err(no_reply)?);
+            }
         }
-        Ok(())
+        let chunks = commands.len();
+        self.note(
+            "C",
+            &format!("[the message \"{}\" in {chunks} chunks]", exchange.said),
+        );
+        let recipients = std::mem::take(&mut self.recipients);
+        let last = replies.pop().ok_or("nothing to send")?;
+        self.note("S", &last);
+        // A chunk before the last is refused only if there are no recipients.
+        match replies.iter().find(|reply| !reply.starts_with('2')) {
+            Some(refused) if !recipients.is_empty() => {
+                return Err(format!("a chunk was answered {refused}"));
+            }
+            _ => {}
+        }
+        self.end_message(exchange, &last, &token, &recipients, &message)
     }
 
     /// The reply to DATA, which is sent with everything pending.
@@ -254,6 +311,35 @@ impl<'a> Play<'a> {
         }
     }
 
+    fn check_all_results(&mut self, wanted: &[String]) -> Result<(), String> {
+        self.results_checked = true;
+        let (_, delivery) = self.delivered.as_ref().ok_or("nothing was delivered")?;
+        let found = delivery.fields().into_iter().filter_map(|field| {
+            let (name, value) = field.split_once(':')?;
+            let is_results = name.eq_ignore_ascii_case("Authentication-Results");
+            let words: Vec<&str> = value.split_whitespace().collect();
+            is_results.then(|| words.join(" "))
+        });
+        let found: Vec<String> = found.collect();
+        found
+            .iter()
+            .for_each(|field| self.note("delivered with", field));
+        let mut pairs = found.iter().zip(wanted);
+        match found.len() == wanted.len() && pairs.all(|(found, wanted)| found.contains(wanted)) {
+            true => Ok(()),
+            false => Err(format!("wanted {wanted:#?}, found {found:#?}")),
+        }
+    }
+
+    fn check_field(&self, wanted: &str) -> Result<(), String> {
+        let (_, delivery) = self.delivered.as_ref().ok_or("nothing was delivered")?;
+        let fields = delivery.fields();
+        match fields.iter().any(|field| field == wanted) {
+            true => Ok(()),
+            false => Err(format!("no {wanted:?} in {fields:#?}")),
+        }
+    }
+
     fn check_log(&mut self, wanted: &[String]) -> Result<(), String> {
         let helo = format!("helo=<{}>", self.helo);
         let mut words: Vec<&str> = wanted.iter().map(String::as_str).collect();
@@ -271,6 +357,18 @@ impl<'a> Play<'a> {
             self.transcript.push_str(&format!("{who}: {line}\n"));
         }
     }
+}
+
+/// A BDAT command with its data for each chunk.
+fn chunk_commands(message: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let count = message.len().div_ceil(size);
+    let chunks = (1..).zip(message.chunks(size));
+    let commands = chunks.map(|(number, chunk)| {
+        let last = if number == count { " LAST" } else { "" };
+        let command = format!("BDAT {}{last}\r\n", chunk.len());
+        [command.as_bytes(), chunk].concat()
+    });
+    commands.collect()
 }
 
 /// What arrived is what was sent, below the MTA's own Received field.

@@ -4,8 +4,12 @@
 use super::{
     credentials::{make_account, make_certificates},
     mta::Mta,
+    other_milter,
     release::Release,
-    world::{Gate, IPV4_APART, IPV4_APART_TIMEOUT},
+    world::{
+        Gate, IPV4_APART, IPV4_APART_TIMEOUT, NOT_DELAYED, OTHER_MILTER_FIRST, OTHER_MILTER_LAST,
+        POSTSCREEN, POSTSCREEN_PROXIED, PROXIED,
+    },
 };
 use std::{
     fs, io,
@@ -69,7 +73,7 @@ impl Postfix {
             &directory.join("etc/sasl/smtpd.conf"),
         )?;
         let main_cf = main_cf(directory, relay);
-        start(release, directory, &main_cf, &master_cf(gates))?;
+        start(release, directory, &main_cf, &master_cf(directory, gates))?;
         Ok(Self {
             release,
             directory: directory.to_owned(),
@@ -146,13 +150,28 @@ smtpd_authorized_xclient_hosts = [2001:db8:c::]/48
     )
 }
 
-fn master_cf(gates: &[Gate]) -> String {
+fn master_cf(directory: &Path, gates: &[Gate]) -> String {
     let mut text = String::new();
+    let other = format!("unix:{}", other_milter::socket(directory).display());
     for gate in gates {
-        let (port, socket) = (gate.port, gate.milter.display());
-        text.push_str(&format!("{port} inet n - n - 200 smtpd\n"));
-        text.push_str(&format!("    -o smtpd_milters=unix:{socket}\n"));
-        if gate.name == IPV4_APART {
+        let (name, port) = (gate.name, gate.port);
+        match name {
+            POSTSCREEN | POSTSCREEN_PROXIED => text.push_str(&postscreen(gate)),
+            _ => text.push_str(&format!("{port} inet n - n - 200 smtpd\n")),
+        }
+        let ours = format!("unix:{}", gate.milter.display());
+        let milters = match name {
+            OTHER_MILTER_FIRST => format!("{other},{ours}"),
+            OTHER_MILTER_LAST => format!("{ours},{other}"),
+            _ => ours,
+        };
+        text.push_str(&format!("    -o smtpd_milters={milters}\n"));
+        match name {
+            NOT_DELAYED => text.push_str("    -o smtpd_delay_reject=no\n"),
+            PROXIED => text.push_str("    -o smtpd_upstream_proxy_protocol=haproxy\n"),
+            _ => {}
+        }
+        if name == IPV4_APART {
             let timeout = IPV4_APART_TIMEOUT.as_secs();
             text.push_str(&format!(
                 "    -o {{ smtpd_milter_maps = cidr:{{{{0.0.0.0/0 DISABLE}}}} }}
@@ -162,6 +181,24 @@ fn master_cf(gates: &[Gate]) -> String {
         }
     }
     text + SERVICES
+}
+
+/// A postscreen that has to see each client wait for its turn; what follows are
+/// options of the smtpd behind it.
+fn postscreen(gate: &Gate) -> String {
+    let (name, port) = (gate.name, gate.port);
+    let proxy = match name {
+        POSTSCREEN_PROXIED => "    -o postscreen_upstream_proxy_protocol=haproxy\n",
+        _ => "",
+    };
+    format!(
+        "{port} inet n - n - 1 postscreen
+    -o smtpd_service_name={name}-smtpd
+    -o postscreen_cache_map=
+    -o postscreen_greet_action=enforce
+    -o postscreen_greet_wait=1s
+{proxy}{name}-smtpd pass - - n - - smtpd\n"
+    )
 }
 
 /// What every Postfix here runs besides what it listens with. The queue manager

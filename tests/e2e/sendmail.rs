@@ -8,9 +8,10 @@ use super::{
     credentials::{make_account, make_certificates},
     mta::Mta,
     namespace::{put_over, run},
+    other_milter,
     release::Release,
     support::daemon::PATIENCE,
-    world::{Gate, IPV4_APART, IPV4_APART_TIMEOUT, SERVER},
+    world::{Gate, IPV4_APART, IPV4_APART_TIMEOUT, OTHER_MILTER_FIRST, OTHER_MILTER_LAST, SERVER},
 };
 use std::{
     env, fs,
@@ -236,6 +237,7 @@ fn greeting(gate: &Gate) -> io::Result<String> {
 }
 
 fn sendmail_mc(directory: &Path, gates: &[Gate], relay: SocketAddr) -> String {
+    let other = other_milter::socket(directory);
     let directory = directory.display();
     let ports: String = gates.iter().map(port).collect();
     format!(
@@ -270,6 +272,7 @@ FEATURE(`accept_unqualified_senders')
 define(`SMART_HOST', `sink:[{relay_host}]')
 
 FEATURE(`no_default_msa')
+MAIL_FILTER(`other', `S=local:{other}, F=T, T=C:10s;S:30s;R:30s;E:5m')
 {ports}
 LOCAL_CONFIG
 ESASL_CONF_PATH={directory}
@@ -281,6 +284,7 @@ LOCAL_RULESETS
 SLocal_check_rcpt
 R$*	$#OK
 ",
+        other = other.display(),
         relay_host = relay.ip(),
         relay_port = relay.port(),
     )
@@ -290,6 +294,11 @@ R$*	$#OK
 fn port(gate: &Gate) -> String {
     let (name, port, socket) = (gate.name, gate.port, gate.milter.display());
     let address = format!("Name={name}, Port={port}, Family=inet6, Addr=::");
+    let filters = match name {
+        OTHER_MILTER_FIRST => format!("other;{name}"),
+        OTHER_MILTER_LAST => format!("{name};other"),
+        _ => name.to_owned(),
+    };
     match name {
         "enforce" => format!("FEATURE(`sixgate', `local:{socket}')\nDAEMON_OPTIONS(`{address}')\n"),
         IPV4_APART => format!(
@@ -300,7 +309,7 @@ DAEMON_OPTIONS(`Family=inet6, Name={name}-6, Port={port}, Addr={SERVER}, InputMa
         ),
         _ => format!(
             "MAIL_FILTER(`{name}', `S=local:{socket}, F=T, T=C:10s;S:30s;R:30s;E:5m')
-DAEMON_OPTIONS(`{address}, InputMailFilters={name}')\n"
+DAEMON_OPTIONS(`{address}, InputMailFilters={filters}')\n"
         ),
     }
 }

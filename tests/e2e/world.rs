@@ -7,6 +7,7 @@ use super::{
     messages::Keys,
     mta::{Kind, Mta},
     namespace::ROOM,
+    other_milter,
     sink::{Delivery, Sink},
     support::{
         daemon::{Daemon, PATIENCE},
@@ -35,7 +36,7 @@ dns: {timeout: 1s, attempts: 1}
 
 /// A port of the MTA with a daemon of its own behind it: name and
 /// configuration.
-const GATES: [(&str, &str); 17] = [
+const GATES: [(&str, &str); 23] = [
     ("enforce", ""),
     ("observe", "mode: observe"),
     ("confirmed", "reverse_dns: confirmed"),
@@ -65,6 +66,12 @@ const GATES: [(&str, &str); 17] = [
     (RESTARTED, ""),
     (IPV4_APART, ""),
     (KEPT_SESSIONS, ""),
+    (OTHER_MILTER_FIRST, ""),
+    (OTHER_MILTER_LAST, ""),
+    (NOT_DELAYED, ""),
+    (PROXIED, ""),
+    (POSTSCREEN, ""),
+    (POSTSCREEN_PROXIED, ""),
 ];
 
 /// Replies of several lines. The percent signs show what an MTA does to them.
@@ -97,6 +104,20 @@ pub const IPV4_APART_TIMEOUT: Duration = Duration::from_secs(10);
 /// The gate where clients keep their SMTP sessions while daemons are replaced. The
 /// tests start them.
 pub const KEPT_SESSIONS: &str = "kept-sessions";
+
+/// The gates where [`other_milter`] is asked too, before sixgate or after it.
+pub const OTHER_MILTER_FIRST: &str = "other-milter-first";
+pub const OTHER_MILTER_LAST: &str = "other-milter-last";
+
+/// The gate where Postfix has `smtpd_delay_reject = no`. This gate and
+/// those below are for Postfix alone; with Sendmail they are like the others.
+pub const NOT_DELAYED: &str = "not-delayed";
+
+/// The gates where Postfix expects a PROXY header, where postscreen takes the
+/// connection, and where postscreen expects the header.
+pub const PROXIED: &str = "proxied";
+pub const POSTSCREEN: &str = "postscreen";
+pub const POSTSCREEN_PROXIED: &str = "postscreen-proxied";
 
 /// The address of the mail server for IPv6 clients.
 pub const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2525);
@@ -149,6 +170,7 @@ impl World {
         let directory = directory(kind);
         fs::create_dir_all(&directory)?;
         let sink = Sink::start()?;
+        other_milter::start(&directory)?;
         let gates = (0..)
             .zip(GATES)
             .map(|(index, gate)| start_gate(kind, index, gate));
