@@ -1,8 +1,11 @@
 //! The command line. Help, completions and the manual page are made of this,
 //! so that each is written once.
 
-use crate::logs::when;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::{
+    logs::when,
+    trace::{ClientPattern, Mailbox},
+};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
 use jiff::{Timestamp, Zoned};
 use std::{net::IpAddr, path::PathBuf};
 
@@ -17,7 +20,8 @@ use std::{net::IpAddr, path::PathBuf};
 )]
 #[command(
     after_help = "Exit codes are those of sysexits.h: 64 usage, 66 no input, \
-    69 unavailable, 71 OS error, 74 I/O error, 75 a warning, 78 configuration."
+    69 unavailable, 71 OS error, 74 I/O error, 75 a warning, 78 configuration; \
+    1 if trace found no message."
 )]
 pub struct Cli {
     /// What to do.
@@ -38,6 +42,8 @@ pub enum Command {
     OptIn(OptIn),
     /// Sum up the decision lines of logs on a page
     Report(Report),
+    /// Follow messages through the logs of sixgate and the MTA
+    Trace(Trace),
     /// Try what an installation needs, and say what is wrong and what to do
     Doctor(Doctor),
 }
@@ -220,7 +226,7 @@ pub struct Report {
     #[arg(long)]
     pub journal: bool,
     /// Leave out what is older
-    #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
+    #[arg(long, value_name = "WHEN", value_parser = past_time)]
     pub since: Option<Timestamp>,
     /// Leave out this moment and what is younger
     #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
@@ -236,8 +242,65 @@ pub struct Report {
     pub html: bool,
 }
 
+/// The arguments of `trace`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Options that are combined must all match one attempt. WHEN is as in \
+    sixgate report --help: yesterday, 24h, 2026-11-14T10:00.\n\n\
+    Give the log that the MTA writes to as well, rotated and compressed ones in any order:\n\n    \
+    sixgate trace --from user@example.net /var/log/mail.log*\n\n\
+    Exit codes: 0 found, 1 nothing found, 64 a wrong option, 66, 69 or 74 a log could not be read.",
+    override_usage = "sixgate trace FILTER... [OPTIONS] [FILE]..."
+)]
+#[command(group(ArgGroup::new("filter").required(true).multiple(true)))]
+pub struct Trace {
+    /// Logs, plain or compressed; - is standard input, and so is none
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Read the journal
+    #[arg(long)]
+    pub journal: bool,
+    /// The envelope sender: user@example.net, example.net for a whole domain, or <>
+    #[arg(long, value_name = "ADDRESS", group = "filter")]
+    pub from: Option<Mailbox>,
+    /// The envelope recipient: an address, or a whole domain
+    #[arg(long, value_name = "ADDRESS", group = "filter")]
+    pub to: Option<Mailbox>,
+    /// The SMTP client: address, network, host name, or .example.net for all below
+    #[arg(long, value_name = "CLIENT", group = "filter")]
+    pub client: Option<ClientPattern>,
+    /// The queue ID of the MTA
+    #[arg(long, value_name = "ID", group = "filter")]
+    pub queue_id: Option<String>,
+    /// The Message-ID, with or without angle brackets
+    #[arg(long, value_name = "ID", group = "filter")]
+    pub message_id: Option<String>,
+    /// Find attempts from this moment on
+    #[arg(long, value_name = "WHEN", value_parser = past_time)]
+    pub since: Option<Timestamp>,
+    /// Find attempts before this moment
+    #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
+    pub until: Option<Timestamp>,
+    /// How many messages to print, the newest first
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
 fn point_in_time(text: &str) -> Result<Timestamp, String> {
     when::parse(text, &Zoned::now())
+}
+
+/// A log has nothing since a time in the future.
+fn past_time(text: &str) -> Result<Timestamp, String> {
+    let now = Zoned::now();
+    let time = when::parse(text, &now)?;
+    match time > now.timestamp() {
+        true => Err(format!("{time} is in the future")),
+        false => Ok(time),
+    }
 }
 
 /// The arguments of `doctor`.

@@ -8,6 +8,7 @@ mod logs;
 mod opt_in;
 mod report;
 mod serve;
+mod trace;
 
 use crate::{cli::Command, exit::Failure};
 
@@ -22,6 +23,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::OptIn(arguments) => opt_in::run(&arguments.command),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

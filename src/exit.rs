@@ -1,4 +1,4 @@
-//! How a command ends: its exit code, and the last word if it failed.
+//! Exit codes, and the error message of a command that failed.
 
 use crate::{
     config::ConfigError,
@@ -6,9 +6,11 @@ use crate::{
 };
 use std::process::ExitCode;
 
-/// Why a command failed, as sysexits.h counts it.
+/// Why a command failed: the codes of sysexits.h, and 1 as of grep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    /// 1: `sixgate trace` found no message.
+    NotFound = 1,
     /// 64: the command line is wrong.
     Usage = 64,
     /// 66: a file that was named does not exist or can't be read.

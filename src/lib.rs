@@ -26,3 +26,4 @@ pub mod server;
 pub mod snapshot;
 pub mod spf;
 pub mod telemetry;
+pub mod trace;

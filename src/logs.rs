@@ -15,8 +15,10 @@ mod retries;
 mod timestamp;
 pub mod when;
 
-pub(crate) use decision::{Action, Decision};
+pub use decision::Action;
+pub(crate) use decision::Decision;
 pub use line::Log;
+pub use mta_line::Outcome;
 pub(crate) use mta_line::{MtaEvent, MtaLine};
 pub use retries::Fate;
 pub(crate) use retries::Retries;

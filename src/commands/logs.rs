@@ -12,13 +12,15 @@ use crate::{
     exit::{Exit, Failure},
     logs::Log,
 };
+use anyhow::Context;
 pub(super) use input::Input;
 use jiff::{Timestamp, tz::TimeZone};
 use progress::Progress;
 use reader::Event;
 use std::{
-    io::{self, IsTerminal, Write},
-    path::PathBuf,
+    fs::{self, File},
+    io::{self, IsTerminal, Read, Write},
+    path::{Path, PathBuf},
 };
 
 /// The logs named on the command line.
@@ -29,17 +31,36 @@ pub(super) struct Sources<'a> {
     /// The period that the journal is asked for.
     pub(super) since: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
+    /// Copies of what can be read only once, made by [`Sources::spool`].
+    pub(super) spooled: Vec<Spooled>,
+}
+
+/// A pipe or standard input, copied to a file that has no name.
+pub(super) struct Spooled {
+    path: PathBuf,
+    file: File,
 }
 
 /// The logs that could not be read.
 #[derive(Default)]
 pub(super) struct Trouble {
     first: Option<Exit>,
+    is_silent: bool,
 }
 
 impl Trouble {
+    /// For another reading of the same logs, which has the same trouble.
+    pub(super) fn silent() -> Self {
+        Self {
+            first: None,
+            is_silent: true,
+        }
+    }
+
     fn report(&mut self, exit: Exit, name: &str, error: &anyhow::Error) {
-        eprintln!("{name}: {error:#}");
+        if !self.is_silent {
+            eprintln!("{name}: {error:#}");
+        }
         self.first.get_or_insert(exit);
     }
 
@@ -66,7 +87,12 @@ impl Sources<'_> {
     ) -> Result<Vec<Input>, Failure> {
         let mut inputs = Vec::new();
         for path in self.paths(command)? {
-            match input::open(&path, zone) {
+            let copy = self.spooled.iter().find(|spooled| spooled.path == path);
+            let opened = match copy {
+                Some(copy) => input::reopen(&path, &copy.file, zone),
+                None => input::open(&path, zone),
+            };
+            match opened {
                 Ok(input) => inputs.push(input),
                 Err(error) => trouble.report(Exit::NoInput, &path.display().to_string(), &error),
             }
@@ -79,6 +105,33 @@ impl Sources<'_> {
         }
         inputs.sort_by_key(|input| input.begin);
         Ok(inputs)
+    }
+
+    /// Copies what can be read only once, so that the logs can be opened again.
+    ///
+    /// # Errors
+    /// When there is nothing to read, or no room for the copy.
+    pub(super) fn spool(&mut self, command: &str) -> Result<(), Failure> {
+        for path in self.paths(command)? {
+            let is_file = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+            let mut pipe: Box<dyn Read> = match path == Path::new("-") {
+                true => Box::new(io::stdin()),
+                // What can't be opened is reported when it is read.
+                false if is_file || path.is_dir() => continue,
+                false => match File::open(&path) {
+                    Ok(pipe) => Box::new(pipe),
+                    Err(_) => continue,
+                },
+            };
+            let copied = tempfile::tempfile().and_then(|mut file| {
+                io::copy(&mut pipe, &mut file)?;
+                Ok(file)
+            });
+            let file = copied.with_context(|| format!("{} can't be copied", path.display()));
+            let file = file.map_err(|error| Failure::new(Exit::Io, error))?;
+            self.spooled.push(Spooled { path, file });
+        }
+        Ok(())
     }
 
     fn paths(&self, command: &str) -> Result<Vec<PathBuf>, Failure> {

@@ -26,6 +26,7 @@ pub(super) fn run(arguments: &Report) -> Result<(), Failure> {
         journal: arguments.journal,
         since: arguments.since,
         until: arguments.until,
+        spooled: Vec::new(),
     };
     let inputs = sources.open("report", &zone, &mut trouble)?;
     let tally = count(arguments, inputs, &zone, &mut trouble)?;

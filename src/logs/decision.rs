@@ -15,7 +15,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub enum Action {
     /// Let through.
     Accept,
     /// 4xx.
@@ -24,28 +24,39 @@ pub(crate) enum Action {
     Reject,
 }
 
-/// What a decision line says, as far as it is summed up. Every text is printable
-/// ASCII without spaces.
+/// What a decision line says. Every text but the reply is printable ASCII without
+/// spaces, and empty if the line has none.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decision<'a> {
     /// Seconds since 1970, where the line has a time of its own.
     pub(crate) time: Option<i64>,
+    /// `NOQUEUE` before the MTA has given it one.
+    pub(crate) queue_id: Cow<'a, str>,
     pub(crate) action: Action,
     /// False for a refusal in observe mode.
     pub(crate) carried_out: bool,
     /// `None` for a rule that this version does not know.
     pub(crate) rule: Option<Rule>,
-    /// Empty if the line has none.
+    /// The first line of the reply, which may quote a recipient.
+    pub(crate) reply: Cow<'a, str>,
     pub(crate) client_name: Cow<'a, str>,
     pub(crate) client: Option<IpAddr>,
     /// Empty for the null reverse-path.
     pub(crate) from: Cow<'a, str>,
+    /// The recipient, of a decision about one.
+    pub(crate) to: Cow<'a, str>,
     /// The recipients' domains, separated by commas.
     pub(crate) domains: Cow<'a, str>,
-    /// The first name that the PTR records give; empty if none is told.
+    /// The first name that the PTR records give.
     pub(crate) ptr_name: Cow<'a, str>,
     pub(crate) spf: Cow<'a, str>,
+    /// The domain whose SPF record was evaluated.
+    pub(crate) spf_domain: Cow<'a, str>,
+    /// The term of the record that decided.
+    pub(crate) spf_term: Cow<'a, str>,
     pub(crate) dkim: Cow<'a, str>,
+    /// `domain:selector:result` for each signature, separated by commas.
+    pub(crate) dkim_signatures: Cow<'a, str>,
     /// Milliseconds that the MTA waited.
     pub(crate) waited: u64,
 }
@@ -99,16 +110,22 @@ impl<'a> Decision<'a> {
     fn new(action: Action, carried_out: bool) -> Self {
         Self {
             time: None,
+            queue_id: Cow::default(),
             action,
             carried_out,
             rule: None,
+            reply: Cow::default(),
             client_name: Cow::default(),
             client: None,
             from: Cow::default(),
+            to: Cow::default(),
             domains: Cow::default(),
             ptr_name: Cow::default(),
             spf: Cow::default(),
+            spf_domain: Cow::default(),
+            spf_term: Cow::default(),
             dkim: Cow::default(),
+            dkim_signatures: Cow::default(),
             waited: 0,
         }
     }
@@ -161,10 +178,13 @@ fn parse_text(text: &str) -> Option<Decision<'_>> {
         "reject_warning" => refusal(text, false)?,
         _ => return None,
     };
+    decision.queue_id = printable(queue_id);
     let fields = match decision.action {
         Action::Accept => text,
         Action::Defer | Action::Reject => {
-            &text[memchr::memmem::rfind(text.as_bytes(), b"; rule=")? + 2..]
+            let end = memchr::memmem::rfind(text.as_bytes(), b"; rule=")?;
+            decision.reply = Cow::Borrowed(reply(&text[..end])?);
+            &text[end + 2..]
         }
     };
     if !fields.starts_with("rule=") {
@@ -174,6 +194,11 @@ fn parse_text(text: &str) -> Option<Decision<'_>> {
         set_field(&mut decision, key, value);
     }
     Some(decision)
+}
+
+/// What follows `RCPT from name[2001:db8::1]: `.
+fn reply(text: &str) -> Option<&str> {
+    text.split_once("]: ").map(|(_, reply)| reply)
 }
 
 /// The part before the fields.
@@ -195,11 +220,17 @@ fn set_field<'a>(decision: &mut Decision<'a>, key: &str, value: &'a str) {
         "rule" => decision.rule = rule(value),
         "client" => set_client(decision, value.strip_suffix(']').unwrap_or(value)),
         "from" => decision.from = printable(without_brackets(value)),
-        "to" => decision.domains = printable(domain_of(without_brackets(value))),
+        "to" => {
+            decision.to = printable(without_brackets(value));
+            decision.domains = printable(domain_of(without_brackets(value)));
+        }
         "rcpt_domains" => decision.domains = printable(value),
         "ptr_names" => decision.ptr_name = printable(first_name(value)),
         "spf" => decision.spf = printable(value),
+        "spf_domain" => decision.spf_domain = printable(value),
+        "spf_term" => decision.spf_term = printable(value),
         "dkim" => decision.dkim = printable(value),
+        "dkim_signatures" => decision.dkim_signatures = printable(value),
         "ms" => decision.waited = value.parse().unwrap_or_default(),
         _ => {}
     }
@@ -234,6 +265,8 @@ struct Json<'a> {
     refused: bool,
     #[serde(borrow)]
     rule: Cow<'a, str>,
+    queue_id: Option<String>,
+    reply: Option<String>,
     client_name: Option<String>,
     client_address: Option<String>,
     from: Option<String>,
@@ -242,12 +275,31 @@ struct Json<'a> {
     ptr_names: Option<Vec<String>>,
     spf: Option<JsonSpf>,
     dkim: Option<String>,
+    dkim_signatures: Option<Vec<JsonSignature>>,
     ms: Option<f64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct JsonSpf {
     result: Option<String>,
+    domain: Option<String>,
+    term: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct JsonSignature {
+    domain: Option<String>,
+    selector: Option<String>,
+    result: Option<String>,
+}
+
+impl JsonSignature {
+    /// As the text form has it.
+    fn text(&self) -> String {
+        let word = |word: &Option<String>| escape(word.as_deref().unwrap_or("?")).into_owned();
+        let (domain, selector) = (word(&self.domain), word(&self.selector));
+        format!("{domain}:{selector}:{}", word(&self.result))
+    }
 }
 
 /// The time of a JSON line, whatever it tells.
@@ -277,19 +329,28 @@ impl<'a> Json<'a> {
             return None;
         }
         let names = self.ptr_names.unwrap_or_default();
+        let spf = self.spf.unwrap_or_default();
+        let signatures = self.dkim_signatures.unwrap_or_default();
+        let signatures: Vec<_> = signatures.iter().map(JsonSignature::text).collect();
         Some(Decision {
             time: timestamp::rfc3339(self.time.as_bytes()).map(|(time, _)| time),
+            queue_id: escaped(Some(self.queue_id.unwrap_or_else(|| "NOQUEUE".to_owned()))),
             rule: rule(&self.rule),
+            reply: Cow::Owned(self.reply.unwrap_or_default()),
             client_name: escaped(self.client_name),
             client: self.client_address.and_then(|address| address.parse().ok()),
             from: escaped(self.from),
-            domains: match self.to {
-                Some(to) => Cow::Owned(escape(domain_of(&to)).into_owned()),
+            domains: match &self.to {
+                Some(to) => Cow::Owned(escape(domain_of(to)).into_owned()),
                 None => joined(self.recipient_domains.unwrap_or_default()),
             },
+            to: escaped(self.to),
             ptr_name: escaped(names.into_iter().next()),
-            spf: escaped(self.spf.and_then(|spf| spf.result)),
+            spf: escaped(spf.result),
+            spf_domain: escaped(spf.domain),
+            spf_term: escaped(spf.term),
             dkim: escaped(self.dkim),
+            dkim_signatures: Cow::Owned(signatures.join(",")),
             waited: self.ms.unwrap_or_default() as u64,
             ..Decision::new(action, action == Action::Accept || self.refused)
         })
@@ -319,7 +380,8 @@ mod tests {
                     4.7.26 Service unavailable; rule=unauthenticated mode=enforce \
                     from=<a@Example.net> nrcpt=2 rcpt_domains=contoso.com,contoso.net \
                     helo=<x> ptr=found ptr_names=mail.example.net,b.example.net opt_in=file \
-                    spf=fail spf_domain=example.net dkim=none ms=12";
+                    spf=fail spf_identity=mailfrom spf_domain=example.net spf_term=-all dkim=fail \
+                    dkim_signatures=example.net:s1:fail,?:?:neutral ms=12";
         let json = r#"{"time":"2026-11-21T06:33:30.123Z","level":"INFO","event":"decision",
             "queue_id":"4F9D195432C","action":"defer","refused":true,"stage":"eom",
             "rule":"unauthenticated","mode":"enforce","reply":"450 4.7.26 Service unavailable",
@@ -328,13 +390,16 @@ mod tests {
             "recipient_domains":["contoso.com","contoso.net"],"ptr":"found",
             "ptr_names":["mail.example.net","b.example.net"],"opt_in":"file",
             "spf":{"result":"fail","identity":"mailfrom","domain":"example.net","term":"-all"},
-            "dkim":"none","dkim_signatures":[],"ms":12}"#
+            "dkim":"fail","dkim_signatures":[
+            {"domain":"example.net","selector":"s1","result":"fail"},
+            {"domain":null,"selector":null,"result":"neutral"}],"ms":12}"#
             .replace('\n', "");
         let from_text = decision(text).unwrap();
         let from_json = decision(&json).unwrap();
         assert_eq!(from_text.action, Action::Defer);
         assert_eq!(from_text.sender_domain().as_deref(), Some("example.net"));
         assert_eq!(from_text.ptr_name, "mail.example.net");
+        assert_eq!(from_text.reply, "450 4.7.26 Service unavailable");
         let time = from_json.time;
         assert_eq!(time, Some(1_795_242_810));
         assert_eq!(from_json, Decision { time, ..from_text });
@@ -349,6 +414,7 @@ mod tests {
         let decision = decision(line).unwrap();
         assert_eq!(decision.rule, Some(Rule::NotOptedIn));
         assert_eq!(decision.from, "a@b");
+        assert!(decision.reply.ends_with("does not accept email over IPv6."));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Input is the text after the syslog tag. Addresses and replies in these lines
 //! are what peers sent.
 
+use serde::Serialize;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// A line about one message.
@@ -62,8 +63,9 @@ pub(crate) struct Delivery<'a> {
 }
 
 /// How a delivery attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
     /// Delivered, or handed to the next mail server.
     Sent,
     /// Not now: the MTA tries again.

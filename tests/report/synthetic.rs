@@ -1,6 +1,9 @@
 //! Logs made up: a Postfix with sixgate, its senders and its spam, the same for
 //! the same seed, together with what a report about them has to say.
 
+// Each test binary that includes this uses a part.
+#![allow(dead_code)]
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod datagrams;
 pub mod dns;
 pub mod http;
+pub mod logs;
 pub mod milter;
 pub mod opt_in;
 pub mod outage;

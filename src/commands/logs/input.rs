@@ -8,6 +8,7 @@ use lzma_rust2::XzReader;
 use std::{
     fs::File,
     io::{self, BufReader, Chain, Cursor, Read},
+    os::fd::AsRawFd,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     sync::{
@@ -46,6 +47,20 @@ pub(super) fn open(path: &Path, zone: &TimeZone) -> anyhow::Result<Input> {
             Log::new(zone.clone(), Timestamp::now()),
         );
     }
+    open_file(&path.display().to_string(), path, zone)
+}
+
+/// Opens a file without a name again, from its beginning. `original` is for messages.
+pub(super) fn reopen(original: &Path, file: &File, zone: &TimeZone) -> anyhow::Result<Input> {
+    let name = match original == Path::new("-") {
+        true => "standard input".to_owned(),
+        false => original.display().to_string(),
+    };
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    open_file(&name, Path::new(&path), zone)
+}
+
+fn open_file(name: &str, path: &Path, zone: &TimeZone) -> anyhow::Result<Input> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     anyhow::ensure!(
@@ -54,7 +69,7 @@ pub(super) fn open(path: &Path, zone: &TimeZone) -> anyhow::Result<Input> {
     );
     let written = Timestamp::try_from(metadata.modified()?).unwrap_or_else(|_| Timestamp::now());
     let log = Log::new(zone.clone(), written);
-    let mut input = input(&path.display().to_string(), file, log)?;
+    let mut input = input(name, file, log)?;
     // A pipe can be read once only.
     if metadata.is_file() {
         input.length = metadata.len();
@@ -126,7 +141,7 @@ fn unpacked(mut raw: impl Read + Send + 'static) -> anyhow::Result<Box<dyn Read 
         }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(file(magic))?),
         [b'B', b'Z', b'h', ..] => anyhow::bail!(
-            "it is compressed by bzip2: decompress it (bzip2 -dc FILE | sixgate report -)"
+            "it is compressed by bzip2: decompress it (bzip2 -dc FILE | sixgate ... -)"
         ),
         _ => Box::new(file(magic)),
     })

@@ -1,0 +1,109 @@
+//! `sixgate trace`: follows messages through the logs of sixgate and the MTA.
+//!
+//! The logs are read twice, and once more for a Message-ID; see [`crate::trace`].
+
+use super::logs::{self, Trouble};
+use crate::{
+    cli::Trace as Arguments,
+    exit::{Exit, Failure},
+    logs::{Log, Window},
+    trace::{Collection, Query, QueueIds, Search, Trace, text},
+};
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+
+/// Retries of what was tried within the period may lie outside it: Postfix and
+/// Sendmail give up after five days by default.
+const RETRIES: i64 = 5 * 24;
+
+/// Prints the messages on standard output.
+///
+/// # Errors
+/// When there is nothing to read, nothing was found, or something could not be read.
+/// In the last case what was found in the rest has been printed.
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    check_period(arguments)?;
+    let zone = TimeZone::system();
+    let mut trouble = Trouble::default();
+    let mut sources = logs::Sources {
+        files: &arguments.files,
+        journal: arguments.journal,
+        since: arguments
+            .since
+            .and_then(|since| since.checked_sub(RETRIES.hours()).ok()),
+        until: arguments
+            .until
+            .and_then(|until| until.checked_add(RETRIES.hours()).ok()),
+        spooled: Vec::new(),
+    };
+    sources.spool("trace")?;
+    let mut query = query(arguments);
+    let read = |trouble: &mut Trouble, piece: &mut dyn FnMut(&mut Log, &[u8])| {
+        let inputs = sources.open("trace", &zone, trouble)?;
+        logs::read(inputs, &zone, trouble, piece)
+    };
+    if query.needs_queue_ids() {
+        read(&mut Trouble::silent(), &mut |log, piece| {
+            query.find_message_id(log, piece)
+        })?;
+    }
+    let mut search = Search::new(&query, arguments.limit.into());
+    read(&mut trouble, &mut |log, piece| search.add(log, piece))?;
+    if search.read().decisions == 0 {
+        eprintln!(
+            "no line of these logs is a decision of sixgate: add its log (log.target says where \
+             it goes), or --journal"
+        );
+    }
+    let lines = search.read().lines;
+    let mut collection = Collection::new(&query, search);
+    read(&mut Trouble::silent(), &mut |log, piece| {
+        collection.add(log, piece)
+    })?;
+    let trace = collection.finish(arguments.limit.into());
+    logs::print(&render(arguments, &trace, &zone)?)?;
+    trouble.verdict("the trace")?;
+    match trace.messages.is_empty() {
+        true => Err(Failure::new(
+            Exit::NotFound,
+            anyhow::anyhow!("no message found in {lines} lines"),
+        )),
+        false => Ok(()),
+    }
+}
+
+fn check_period(arguments: &Arguments) -> Result<(), Failure> {
+    match (arguments.since, arguments.until) {
+        (Some(since), Some(until)) if since >= until => Err(Failure::new(
+            Exit::Usage,
+            anyhow::anyhow!("--since {since} is not before --until {until}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn query(arguments: &Arguments) -> Query {
+    let without_brackets = |id: &String| {
+        let id = id.strip_prefix('<').unwrap_or(id);
+        id.strip_suffix('>').unwrap_or(id).to_owned()
+    };
+    Query {
+        from: arguments.from.clone(),
+        to: arguments.to.clone(),
+        client: arguments.client.clone(),
+        queue_id: arguments.queue_id.clone(),
+        message_id: arguments.message_id.as_ref().map(without_brackets),
+        window: Window {
+            since: arguments.since.map(Timestamp::as_second),
+            until: arguments.until.map(Timestamp::as_second),
+        },
+        queue_ids: QueueIds::default(),
+    }
+}
+
+fn render(arguments: &Arguments, trace: &Trace, zone: &TimeZone) -> Result<String, Failure> {
+    if arguments.json {
+        let json = serde_json::to_string_pretty(trace);
+        return Ok(json.map_err(|error| Failure::new(Exit::Io, error))? + "\n");
+    }
+    Ok(text::render(trace, zone))
+}

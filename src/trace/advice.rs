@@ -1,0 +1,134 @@
+//! What to do about a message: one line for whoever answers the phone.
+
+use super::message::{Decided, Ending, Event, Message};
+use crate::{
+    logs::{Action, Outcome},
+    policy::Rule,
+};
+
+/// What to do about `message`.
+pub(super) fn advice(message: &Message) -> String {
+    match message.result {
+        Ending::Accepted | Ending::NotChecked if message.delivery == Some(Outcome::Bounced) => {
+            "The next hop refused it, or the mail server gave up: the reply is in the last line."
+                .to_owned()
+        }
+        Ending::Accepted | Ending::NotChecked if message.delivery == Some(Outcome::Deferred) => {
+            "It is in the mail queue (mailq) and will be tried again.".to_owned()
+        }
+        Ending::Accepted => "Nothing to do.".to_owned(),
+        Ending::NotChecked => not_checked(message).to_owned(),
+        Ending::Ipv4 | Ending::Ipv6 => with_fix("It only arrived late.", message),
+        Ending::Waiting => with_fix("Most senders try again within four hours.", message),
+        Ending::Retrying => with_fix("The sender tries over IPv6 only.", message),
+        Ending::Gone => with_fix("The sender did not try again within these logs.", message),
+        Ending::Rejected => with_fix("The sender has a bounce.", message),
+        Ending::Observed => {
+            let word = match message.last_refusal().map(|refusal| refusal.action) {
+                Some(Action::Reject) => "rejected",
+                _ => "deferred",
+            };
+            with_fix(&format!("With mode: enforce it is {word}."), message)
+        }
+        Ending::Ipv4Refused => {
+            "Over IPv4 the mail server refused it by a rule of its own: see that reply.".to_owned()
+        }
+        Ending::RefusedByMta => {
+            "sixgate did not refuse it: the reply is the mail server's or another milter's."
+                .to_owned()
+        }
+    }
+}
+
+fn not_checked(message: &Message) -> &'static str {
+    let is_ipv6 = message.events.iter().any(|event| match event {
+        Event::Received(received) => received.mail.client.is_ipv6(),
+        Event::Decision(_) | Event::Refused(_) | Event::Delivery(_) => false,
+    });
+    match is_ipv6 {
+        true => {
+            "sixgate logged no decision: the client is exempt, or sixgate's log is missing here."
+        }
+        false => "Nothing to do: sixgate does not check mail over IPv4.",
+    }
+}
+
+/// `situation`, and what makes the rule accept such a message.
+fn with_fix(situation: &str, message: &Message) -> String {
+    match message
+        .last_refusal()
+        .and_then(|refusal| fix(refusal, message))
+    {
+        Some(fix) => format!("{situation} {fix}"),
+        None => situation.to_owned(),
+    }
+}
+
+fn fix(refusal: &Decided, message: &Message) -> Option<String> {
+    let client = refusal.client.map(|client| client.to_string())?;
+    let sender = in_command(&message.sender);
+    let domain = message
+        .recipient_domains
+        .first()
+        .map_or("DOMAIN", |domain| in_command(domain));
+    Some(match refusal.rule? {
+        Rule::NotOptedIn => format!(
+            "If {domain} is to take mail over IPv6: sixgate opt-in add {domain}. If not, its mail \
+             exchanger should have no AAAA record."
+        ),
+        Rule::OptInTemperror => {
+            "A source of opt-ins did not answer: run sixgate doctor.".to_owned()
+        }
+        Rule::NoPtr => {
+            format!("The sender needs a PTR record for {client}: check with dig -x {client}.")
+        }
+        Rule::PtrUnconfirmed => format!(
+            "The name in the PTR record of {client} needs an AAAA record with this address: check \
+             with dig -x {client}."
+        ),
+        Rule::PtrTemperror => format!(
+            "The DNS did not answer for {client}: check with dig -x {client}, and sixgate doctor."
+        ),
+        Rule::Unauthenticated | Rule::AuthTemperror => format!(
+            "The sender needs SPF that lists {client}, or a DKIM signature that verifies: check \
+             with sixgate explain --client {client} --from '{sender}'."
+        ),
+        Rule::Local
+        | Rule::Ipv4
+        | Rule::ExemptNetwork
+        | Rule::ExemptAuthenticated
+        | Rule::ExemptTls
+        | Rule::SpfPass
+        | Rule::DkimPass => return None,
+    })
+}
+
+/// A value that can be pasted to a shell: a peer chose it. Anything else than plain
+/// letters, digits and the usual signs is left for the reader to fill in.
+fn in_command(value: &str) -> &str {
+    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"@._+=-".contains(&octet);
+    match value {
+        "" => "<>",
+        value if value.bytes().all(is_plain) && !value.starts_with('-') => value,
+        _ => "ADDRESS",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_command;
+
+    #[test]
+    fn what_a_peer_chose_is_not_offered_to_a_shell() {
+        let table = [
+            ("a+b=c@example.org", "a+b=c@example.org"),
+            ("", "<>"),
+            ("a'$(reboot)'@example.org", "ADDRESS"),
+            ("a;reboot@example.org", "ADDRESS"),
+            ("--config@example.org", "ADDRESS"),
+        ];
+        for (value, want) in table {
+            assert_eq!(in_command(value), want);
+        }
+    }
+}

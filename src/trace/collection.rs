@@ -1,0 +1,259 @@
+//! The second reading: everything that the logs say about the senders and domains
+//! that the first one found.
+
+use super::{
+    Key, Query, Search, Trace,
+    mails::{self, Mail, Mails},
+    message::{self, Decided, Delivered, Received, Refused},
+    query::comparable_address,
+};
+use crate::logs::{
+    Content, Decision, Entry, Log, MtaEvent, MtaLine,
+    decision::raw_domain,
+    escape::escape,
+    mta_line::{self, Delivery, Outcome, Peer},
+};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+/// How many decisions, refusals of the MTA and accepted messages are kept, of each
+/// the ones read last. It bounds memory, some 30 MB at most.
+const MAX_EVENTS: usize = 20_000;
+
+/// How many delivery attempts of a message are kept: the first ones, and the last.
+/// Postfix makes some 120 within five days.
+const MAX_DELIVERIES: usize = 200;
+
+/// What was collected.
+#[derive(Debug)]
+pub struct Collection<'q> {
+    query: &'q Query,
+    keys: HashSet<Key>,
+    mails: Mails,
+    decisions: VecDeque<(Key, Decided)>,
+    refusals: VecDeque<(Key, Refused)>,
+    /// In the order of reading.
+    received: BTreeMap<u64, Received>,
+    /// The newest message of each queue ID in `received`.
+    by_queue_id: HashMap<Box<str>, u64>,
+    next: u64,
+    /// Whether older attempts were left out.
+    has_more: bool,
+    /// The time of the last line of interest.
+    end: i64,
+}
+
+impl<'q> Collection<'q> {
+    /// Nothing collected yet.
+    pub fn new(query: &'q Query, found: Search<'q>) -> Self {
+        let end = found.read().period.map_or(0, |(_, last)| last);
+        let (keys, has_more) = found.into_keys();
+        Self {
+            query,
+            keys: keys.collect(),
+            mails: Mails::new(),
+            decisions: VecDeque::new(),
+            refusals: VecDeque::new(),
+            received: BTreeMap::new(),
+            by_queue_id: HashMap::new(),
+            next: 0,
+            has_more,
+            end,
+        }
+    }
+
+    /// Reads a piece of a log, which ends where a line ends.
+    pub fn add(&mut self, log: &mut Log, piece: &[u8]) {
+        log.for_each(piece, |entry| self.entry(&entry));
+    }
+
+    /// The newest `limit` messages.
+    pub fn finish(mut self, limit: usize) -> Trace {
+        let mut by_key: HashMap<Key, message::Attempts> = HashMap::new();
+        for (key, decided) in self.decisions {
+            by_key.entry(key).or_default().decisions.push(decided);
+        }
+        for (key, refused) in self.refusals {
+            by_key.entry(key).or_default().refusals.push(refused);
+        }
+        self.received.values_mut().for_each(Received::sort);
+        for received in self.received.values() {
+            let sender = received.mail.from.as_deref().unwrap_or_default();
+            for domain in received.domains() {
+                let key = Key {
+                    sender: sender.to_owned(),
+                    domain: domain.to_owned(),
+                };
+                if self.keys.contains(&key) {
+                    by_key
+                        .entry(key)
+                        .or_default()
+                        .received
+                        .push(received.clone());
+                }
+            }
+        }
+        Trace::new(by_key, self.end, limit, self.has_more)
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>) {
+        let Some(time) = entry.time else { return };
+        match &entry.content {
+            Content::Decision(decision) => self.decision(decision, time),
+            Content::Mta(line) => self.mta_line(line, time),
+        }
+    }
+
+    fn decision(&mut self, decision: &Decision<'_>, time: i64) {
+        let sender = comparable_address(&decision.from);
+        for domain in decision.recipient_domains() {
+            let key = Key {
+                sender: sender.clone(),
+                domain: domain.into_owned(),
+            };
+            if self.keys.contains(&key) {
+                let is_match = self.query.matches_decision(decision, time)
+                    && self.query.matches_recipient(&decision.to, &key.domain);
+                let decided = Decided::new(decision, time, is_match);
+                self.has_more |= push(&mut self.decisions, (key, decided));
+            }
+        }
+    }
+
+    fn mta_line(&mut self, line: &MtaLine<'_>, time: i64) {
+        self.mails.add(line, time);
+        match &line.event {
+            MtaEvent::Client(_) | MtaEvent::Received { .. } => {
+                self.by_queue_id.remove(&mails::value(line.queue_id));
+            }
+            MtaEvent::Delivery(delivery) => self.delivery(line.queue_id, *delivery, time),
+            MtaEvent::Expired { .. } => {
+                if let Some(received) = self.known(&mails::value(line.queue_id)) {
+                    received.add(Delivered::expired(time), MAX_DELIVERIES);
+                }
+            }
+            MtaEvent::Refused {
+                by_milter,
+                peer,
+                reply,
+                from,
+                to,
+            } => self.refusal(*by_milter, peer, reply, from, to, time),
+            MtaEvent::MessageId(_) | MtaEvent::Sender { .. } => {}
+        }
+    }
+
+    fn delivery(&mut self, queue_id: &[u8], delivery: Delivery<'_>, time: i64) {
+        let Some((outcome, said)) = delivery.outcome() else {
+            return;
+        };
+        let id = mails::value(queue_id);
+        if self.known(&id).is_none() {
+            let Some(mail) = self.mails.get(queue_id) else {
+                return;
+            };
+            if !self.is_wanted(&mail, delivery) {
+                return;
+            }
+            self.receive(&mail, delivery);
+        }
+        if let Some(received) = self.known(&id) {
+            received.add(delivered(delivery, outcome, said, time), MAX_DELIVERIES);
+        }
+    }
+
+    fn known(&mut self, queue_id: &str) -> Option<&mut Received> {
+        self.received.get_mut(self.by_queue_id.get(queue_id)?)
+    }
+
+    fn is_wanted(&self, mail: &Mail, delivery: Delivery<'_>) -> bool {
+        let Some(sender) = &mail.from else {
+            return false;
+        };
+        delivery.recipients().any(|address| {
+            self.keys.contains(&Key {
+                sender: sender.to_string(),
+                domain: raw_domain(address),
+            })
+        })
+    }
+
+    fn receive(&mut self, mail: &Mail, delivery: Delivery<'_>) {
+        let is_match = self.query.matches_mail(mail)
+            && delivery.recipients().any(|address| {
+                let domain = raw_domain(address);
+                let address = escape(&String::from_utf8_lossy(address)).into_owned();
+                self.query.matches_recipient(&address, &domain)
+            });
+        let id = self.next;
+        self.next += 1;
+        self.by_queue_id.insert(mail.queue_id.clone(), id);
+        self.received
+            .insert(id, Received::new(mail.clone(), is_match));
+        if self.received.len() > MAX_EVENTS {
+            self.received.pop_first();
+            self.has_more = true;
+        }
+    }
+
+    fn refusal(
+        &mut self,
+        by_milter: bool,
+        peer: &Peer<'_>,
+        reply: &[u8],
+        from: &[u8],
+        to: &[u8],
+        time: i64,
+    ) {
+        let sender = mails::sender(from);
+        let name = mails::name(peer.name);
+        for address in mta_line::recipients(to) {
+            let key = Key {
+                sender: sender.to_string(),
+                domain: raw_domain(address),
+            };
+            if !self.keys.contains(&key) {
+                continue;
+            }
+            let escaped = escape(&String::from_utf8_lossy(address)).into_owned();
+            let is_match = (self.query).matches_refusal(&sender, peer.address, &name, time)
+                && self.query.matches_recipient(&escaped, &key.domain);
+            let refused = Refused {
+                time,
+                is_match,
+                by_milter,
+                client: peer.address,
+                is_ipv4: peer.is_ipv4_sender(),
+                client_name: name.clone(),
+                recipient: mails::sentence(address),
+                reply: mails::sentence(reply),
+            };
+            self.has_more |= push(&mut self.refusals, (key, refused));
+        }
+    }
+}
+
+/// Returns whether an older one had to go.
+fn push<T>(events: &mut VecDeque<T>, event: T) -> bool {
+    events.push_back(event);
+    let is_full = events.len() > MAX_EVENTS;
+    if is_full {
+        events.pop_front();
+    }
+    is_full
+}
+
+fn delivered(delivery: Delivery<'_>, outcome: Outcome, said: &[u8], time: i64) -> Delivered {
+    /// Sendmail names many recipients in one line.
+    const MAX_RECIPIENTS: usize = 20;
+    let recipients = || delivery.recipients().take(MAX_RECIPIENTS);
+    Delivered {
+        time,
+        outcome,
+        recipients: recipients().map(mails::sentence).collect(),
+        domains: recipients()
+            .map(|address| raw_domain(address).into())
+            .collect(),
+        relay: mails::sentence(delivery.relay()),
+        said: mails::sentence(said),
+    }
+}

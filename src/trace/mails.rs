@@ -1,0 +1,138 @@
+//! The messages that the MTA accepted, put together from its lines by queue ID.
+
+use super::{message::timestamp, query::comparable_address};
+use crate::{
+    logs::{
+        MtaEvent, MtaLine,
+        escape::{escape, readable},
+        mta_line::Peer,
+    },
+    recent::Recent,
+};
+use serde::Serialize;
+use std::{collections::hash_map::RandomState, hash::BuildHasher, net::IpAddr, rc::Rc};
+
+/// How many messages are remembered. The lines of a message up to its first
+/// delivery are close together.
+const CAPACITY: usize = 1 << 15;
+
+/// The longest value that is kept of a line, in bytes. With [`CAPACITY`] it bounds
+/// memory.
+const MAX_VALUE: usize = 320;
+
+/// A message that the MTA accepted from a client. Texts are escaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Mail {
+    /// When its client began it, in seconds since 1970.
+    #[serde(rename = "time", serialize_with = "timestamp")]
+    pub(super) arrived: i64,
+    pub(super) queue_id: Box<str>,
+    pub(super) client: IpAddr,
+    pub(super) client_name: Box<str>,
+    /// Whether the client authenticated by SASL.
+    #[serde(rename = "authenticated")]
+    pub(super) is_login: bool,
+    /// Without angle brackets; empty if it was not logged.
+    pub(super) message_id: Box<str>,
+    /// The comparable address; `None` until the MTA has logged it.
+    #[serde(skip)]
+    pub(super) from: Option<Box<str>>,
+}
+
+/// Messages by queue ID, those that were logged last.
+#[derive(Debug)]
+pub(super) struct Mails {
+    by_queue_id: Recent<u64, Rc<Mail>>,
+    hasher: RandomState,
+}
+
+impl Mails {
+    pub(super) fn new() -> Self {
+        Self {
+            by_queue_id: Recent::new(CAPACITY),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Takes what a line says about where a message comes from.
+    pub(super) fn add(&mut self, line: &MtaLine<'_>, time: i64) {
+        let id = self.hasher.hash_one(line.queue_id);
+        match &line.event {
+            // Queue IDs are used again after a while.
+            MtaEvent::Client(peer) => {
+                let mail = Mail::new(line.queue_id, time, peer);
+                self.by_queue_id.insert(id, Rc::new(mail));
+            }
+            MtaEvent::Received {
+                peer,
+                from,
+                message_id,
+            } => {
+                let mail = Mail {
+                    from: Some(sender(from)),
+                    message_id: value(message_id),
+                    ..Mail::new(line.queue_id, time, peer)
+                };
+                self.by_queue_id.insert(id, Rc::new(mail));
+            }
+            MtaEvent::MessageId(message_id) => {
+                self.change(id, |mail| mail.message_id = value(message_id));
+            }
+            MtaEvent::Sender { from } => {
+                self.change(id, |mail| {
+                    mail.from.get_or_insert_with(|| sender(from));
+                });
+            }
+            MtaEvent::Expired { .. } | MtaEvent::Delivery(_) | MtaEvent::Refused { .. } => {}
+        }
+    }
+
+    pub(super) fn get(&mut self, queue_id: &[u8]) -> Option<Rc<Mail>> {
+        self.by_queue_id.get(&self.hasher.hash_one(queue_id))
+    }
+
+    fn change(&mut self, id: u64, change: impl FnOnce(&mut Mail)) {
+        if let Some(mut mail) = self.by_queue_id.get(&id) {
+            change(Rc::make_mut(&mut mail));
+            self.by_queue_id.insert(id, mail);
+        }
+    }
+}
+
+impl Mail {
+    fn new(queue_id: &[u8], arrived: i64, peer: &Peer<'_>) -> Self {
+        Self {
+            queue_id: value(queue_id),
+            arrived,
+            client: peer.address,
+            client_name: name(peer.name),
+            is_login: peer.is_login,
+            message_id: Box::default(),
+            from: None,
+        }
+    }
+}
+
+/// A sender's address as the MTA logs it, in comparable form.
+pub(super) fn sender(raw: &[u8]) -> Box<str> {
+    comparable_address(&escape(&String::from_utf8_lossy(raw))).into()
+}
+
+/// A client's host name; empty where the MTA has none.
+pub(super) fn name(raw: &[u8]) -> Box<str> {
+    match raw {
+        b"unknown" => Box::default(),
+        raw => value(raw),
+    }
+}
+
+/// A short value as decision lines have it.
+pub(super) fn value(raw: &[u8]) -> Box<str> {
+    let raw = &raw[..raw.len().min(MAX_VALUE)];
+    escape(&String::from_utf8_lossy(raw)).into()
+}
+
+/// A sentence that a peer or the MTA said, for people.
+pub(super) fn sentence(raw: &[u8]) -> Box<str> {
+    readable(&value(raw)).into()
+}

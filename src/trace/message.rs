@@ -1,0 +1,678 @@
+//! The attempts of one sender to one domain, put together to messages.
+
+use super::{Key, advice::advice, mails::Mail};
+use crate::{
+    logs::{
+        Action, Decision, Fate, Retries,
+        escape::{escape, readable},
+        mta_line::Outcome,
+    },
+    policy::Rule,
+};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+/// A client that tries the next recipient is still at the same attempt; in seconds.
+const SAME_ATTEMPT: i64 = 60;
+
+/// Queue IDs are used again after a while: what is logged more than this many
+/// seconds apart is not the same transaction.
+const SAME_TRANSACTION: i64 = 3600;
+
+/// A milter and its MTA log the same refusal within this many seconds.
+const SAME_REFUSAL: i64 = 5;
+
+/// The messages found.
+#[derive(Debug, Serialize)]
+pub struct Trace {
+    /// Newest first.
+    pub messages: Vec<Message>,
+    /// Whether older messages match, too, and were left out.
+    pub more: bool,
+}
+
+/// A message: all attempts of a sender to deliver it to a domain, or to several
+/// domains together.
+#[derive(Debug, Serialize)]
+pub struct Message {
+    /// The envelope sender, empty for the null reverse-path.
+    pub sender: String,
+    /// The recipients' domains.
+    pub recipient_domains: Vec<String>,
+    /// How it ended, as far as the logs say.
+    pub result: Ending,
+    /// What the MTA did with it last.
+    pub delivery: Option<Outcome>,
+    /// Everything that was logged about it, oldest first.
+    pub events: Vec<Event>,
+    /// What to do.
+    pub advice: String,
+    /// The newest attempt that matches the query.
+    #[serde(skip)]
+    matched: Option<i64>,
+}
+
+/// How a message ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// sixgate accepted the first attempt.
+    Accepted,
+    /// Observe mode accepted what would have been refused.
+    Observed,
+    /// It was deferred and came back over IPv4.
+    Ipv4,
+    /// It was deferred and came back over IPv4, where the MTA refused it.
+    Ipv4Refused,
+    /// It was deferred and passed over IPv6 later.
+    Ipv6,
+    /// It was deferred and is still tried over IPv6 only.
+    Retrying,
+    /// It was deferred and never came back.
+    Gone,
+    /// It was deferred so shortly before the end of the logs that it may come back.
+    Waiting,
+    /// sixgate refused it for good.
+    Rejected,
+    /// The MTA or another milter refused it.
+    RefusedByMta,
+    /// The MTA accepted it without a decision of sixgate: over IPv4, exempt, or
+    /// because sixgate's log is missing.
+    NotChecked,
+}
+
+impl From<Fate> for Ending {
+    fn from(fate: Fate) -> Self {
+        match fate {
+            Fate::Ipv4 => Self::Ipv4,
+            Fate::Ipv4Refused => Self::Ipv4Refused,
+            Fate::Ipv6 => Self::Ipv6,
+            Fate::Retrying => Self::Retrying,
+            Fate::Gone => Self::Gone,
+            Fate::Waiting => Self::Waiting,
+        }
+    }
+}
+
+/// Something that was logged about a message. Values are printable; those of
+/// decisions are escaped as decision lines have them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// sixgate decided.
+    Decision(Decided),
+    /// The MTA accepted the message.
+    Received(Received),
+    /// The MTA or another milter refused it.
+    Refused(Refused),
+    /// The MTA delivered it, or tried to.
+    Delivery(Delivered),
+}
+
+/// A decision of sixgate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Decided {
+    /// In seconds since 1970.
+    #[serde(serialize_with = "timestamp")]
+    pub time: i64,
+    /// `accept`, `defer` or `reject`.
+    #[serde(serialize_with = "action")]
+    pub action: Action,
+    /// False for a refusal in observe mode.
+    pub enforced: bool,
+    /// `None` for a rule that this version does not know.
+    #[serde(serialize_with = "rule")]
+    pub rule: Option<Rule>,
+    /// The first line of the reply; empty for an acceptance.
+    pub reply: Box<str>,
+    /// `NOQUEUE` before the MTA had given it one.
+    pub queue_id: Box<str>,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// The client's host name; empty if it has none.
+    pub client_name: Box<str>,
+    /// The recipients of a decision about recipients.
+    pub recipients: Vec<Box<str>>,
+    /// SPF result, empty if SPF was not evaluated.
+    pub spf: Box<str>,
+    /// The domain whose SPF record was evaluated.
+    pub spf_domain: Box<str>,
+    /// The term of that record which decided.
+    pub spf_term: Box<str>,
+    /// DKIM result, empty if it was not known yet.
+    pub dkim: Box<str>,
+    /// `domain:selector:result` for each signature, separated by commas.
+    pub dkim_signatures: Box<str>,
+    #[serde(skip)]
+    is_match: bool,
+}
+
+/// A message that the MTA accepted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Received {
+    #[serde(flatten)]
+    pub(super) mail: Mail,
+    #[serde(skip)]
+    deliveries: Vec<Delivered>,
+    #[serde(skip)]
+    is_match: bool,
+}
+
+/// A refusal of the MTA, or of another milter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Refused {
+    /// In seconds since 1970.
+    #[serde(serialize_with = "timestamp")]
+    pub time: i64,
+    /// Whether a milter refused it.
+    pub by_milter: bool,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The client's host name; empty if it has none.
+    pub client_name: Box<str>,
+    /// The recipient.
+    pub recipient: Box<str>,
+    /// The reply.
+    pub reply: Box<str>,
+    #[serde(skip)]
+    pub(super) is_ipv4: bool,
+    #[serde(skip)]
+    pub(super) is_match: bool,
+}
+
+/// An attempt of the MTA to deliver a message.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Delivered {
+    /// In seconds since 1970.
+    #[serde(serialize_with = "timestamp")]
+    pub time: i64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The recipients; none for all.
+    pub recipients: Vec<Box<str>>,
+    /// The next hop; empty if there was none.
+    pub relay: Box<str>,
+    /// What the next hop or the MTA said.
+    pub said: Box<str>,
+    #[serde(skip)]
+    pub(super) domains: Vec<Box<str>>,
+}
+
+/// Everything logged about one sender and domain.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    pub(super) decisions: Vec<Decided>,
+    pub(super) received: Vec<Received>,
+    pub(super) refusals: Vec<Refused>,
+}
+
+impl Trace {
+    pub(super) fn new(
+        attempts: HashMap<Key, Attempts>,
+        end: i64,
+        limit: usize,
+        has_more: bool,
+    ) -> Self {
+        let mut messages = Vec::new();
+        for (key, attempts) in attempts {
+            messages.append(&mut Messages::of(&key, attempts, end));
+        }
+        messages.retain(|message| message.matched.is_some());
+        let key = |message: &Message| {
+            let (sender, domains) = (message.sender.clone(), message.recipient_domains.clone());
+            (Reverse(message.matched), sender, domains)
+        };
+        messages.sort_by_cached_key(key);
+        messages.dedup_by(|next, message| message.is_also(next));
+        let more = has_more || messages.len() > limit;
+        messages.truncate(limit);
+        for message in &mut messages {
+            message.advice = advice(message);
+        }
+        Self { messages, more }
+    }
+}
+
+/// Messages of one sender to one domain, while their attempts are taken in order of
+/// time.
+struct Messages<'k> {
+    key: &'k Key,
+    ended: Vec<Message>,
+    /// The message that was deferred and may come back.
+    open: Option<(Retries, Message)>,
+}
+
+enum Attempt {
+    Decided(Decided, Option<Received>),
+    Received(Received),
+    Refused(Refused),
+}
+
+impl Attempt {
+    fn time(&self) -> i64 {
+        match self {
+            Self::Decided(decided, _) => decided.time,
+            Self::Received(received) => received.mail.arrived,
+            Self::Refused(refused) => refused.time,
+        }
+    }
+}
+
+impl<'k> Messages<'k> {
+    fn of(key: &'k Key, attempts: Attempts, end: i64) -> Vec<Message> {
+        let mut messages = Self {
+            key,
+            ended: Vec::new(),
+            open: None,
+        };
+        for attempt in in_order(attempts) {
+            match attempt {
+                Attempt::Decided(decided, received) => messages.decided(decided, received),
+                Attempt::Received(received) => messages.received(received),
+                Attempt::Refused(refused) => messages.refused(refused),
+            }
+        }
+        if let Some((retries, message)) = messages.open.take() {
+            messages.end(message, retries.fate(end).into());
+        }
+        messages.ended
+    }
+
+    fn decided(&mut self, decided: Decided, received: Option<Received>) {
+        let time = decided.time;
+        match (decided.action, decided.enforced) {
+            (Action::Defer, true) => self.deferred(decided),
+            (Action::Accept, _) => {
+                let (mut message, ending) = match self.take_open(time) {
+                    Some(message) => (message, Ending::Ipv6),
+                    None => (self.new_message(), Ending::Accepted),
+                };
+                message.add_decided(decided);
+                self.end_with(message, ending, received);
+            }
+            (Action::Reject, true) => {
+                let mut message = (self.take_open(time))
+                    .or_else(|| self.take_ended(Ending::Rejected, &decided))
+                    .unwrap_or_else(|| self.new_message());
+                message.add_decided(decided);
+                self.end_with(message, Ending::Rejected, received);
+            }
+            (Action::Defer | Action::Reject, false) => {
+                let mut message = (self.take_open(time))
+                    .or_else(|| self.take_ended(Ending::Observed, &decided))
+                    .unwrap_or_else(|| self.new_message());
+                message.add_decided(decided);
+                self.end_with(message, Ending::Observed, received);
+            }
+        }
+    }
+
+    fn deferred(&mut self, decided: Decided) {
+        let time = decided.time;
+        if let Some((retries, message)) = &mut self.open
+            && retries.may_be_tried(time)
+        {
+            retries.deferred(time);
+            message.add_decided(decided);
+            return;
+        }
+        if let Some((retries, given_up)) = self.open.take() {
+            self.end(given_up, retries.fate(time).into());
+        }
+        let mut message = self.new_message();
+        message.add_decided(decided);
+        self.open = Some((Retries::new(time), message));
+    }
+
+    /// The MTA accepted a message without a decision of sixgate.
+    fn received(&mut self, received: Received) {
+        let is_ipv4 = received.mail.client.is_ipv4();
+        let (message, ending) = match self.take_open(received.mail.arrived) {
+            Some(message) if is_ipv4 => (message, Ending::Ipv4),
+            Some(message) => (message, Ending::Ipv6),
+            // Greylisting, for example, refuses a message first.
+            None => match self.ended.pop_if(|m| m.result == Ending::RefusedByMta) {
+                Some(message) => (message, Ending::NotChecked),
+                None => (self.new_message(), Ending::NotChecked),
+            },
+        };
+        self.end_with(message, ending, Some(received));
+    }
+
+    fn refused(&mut self, refused: Refused) {
+        if let Some((retries, message)) = &mut self.open {
+            if refused.is_ipv4 && !refused.by_milter {
+                retries.refused_over_ipv4(refused.time);
+            }
+            message.add_refused(refused);
+            return;
+        }
+        let mut message = (self.ended)
+            .pop_if(|message| message.result == Ending::RefusedByMta)
+            .unwrap_or_else(|| self.new_message());
+        message.add_refused(refused);
+        self.end(message, Ending::RefusedByMta);
+    }
+
+    /// The message that was deferred, if what happens at `time` may be its retry.
+    fn take_open(&mut self, time: i64) -> Option<Message> {
+        let open = self
+            .open
+            .take_if(|(retries, _)| retries.may_come_back(time));
+        open.map(|(_, message)| message)
+    }
+
+    /// The message that ended last, if this decision is of the same attempt.
+    fn take_ended(&mut self, ending: Ending, decided: &Decided) -> Option<Message> {
+        self.ended.pop_if(|message| {
+            message.result == ending
+                && message.last_decided().is_some_and(|last| {
+                    last.client == decided.client && decided.time - last.time < SAME_ATTEMPT
+                })
+        })
+    }
+
+    fn end_with(&mut self, mut message: Message, ending: Ending, received: Option<Received>) {
+        if let Some(received) = received {
+            message.add_received(received);
+        }
+        self.end(message, ending);
+    }
+
+    fn end(&mut self, mut message: Message, ending: Ending) {
+        message.result = ending;
+        self.ended.push(message);
+    }
+
+    fn new_message(&self) -> Message {
+        Message {
+            sender: self.key.sender.clone(),
+            recipient_domains: vec![self.key.domain.clone()],
+            result: Ending::Waiting,
+            delivery: None,
+            events: Vec::new(),
+            advice: String::new(),
+            matched: None,
+        }
+    }
+}
+
+/// By time. What the MTA accepted goes with the decision about it.
+fn in_order(attempts: Attempts) -> Vec<Attempt> {
+    let Attempts {
+        decisions,
+        received,
+        mut refusals,
+    } = attempts;
+    let received = without_filters(received);
+    // The MTA logs what sixgate has it refuse, too.
+    refusals.retain(|refused| {
+        !refused.by_milter
+            || !decisions.iter().any(|decided| {
+                decided.action != Action::Accept
+                    && decided.client == Some(refused.client)
+                    && decided.time.abs_diff(refused.time) <= SAME_REFUSAL.unsigned_abs()
+            })
+    });
+    let mut with: Vec<Option<Received>> = decisions.iter().map(|_| None).collect();
+    let mut rest = Vec::new();
+    for received in received {
+        let decision = received.decision(&decisions);
+        match decision.and_then(|index| with.get_mut(index)) {
+            Some(place) => *place = Some(received),
+            None => rest.push(Attempt::Received(received)),
+        }
+    }
+    let decided = decisions.into_iter().zip(with);
+    let mut attempts: Vec<Attempt> = decided
+        .map(|(decided, received)| Attempt::Decided(decided, received))
+        .chain(rest)
+        .chain(refusals.into_iter().map(Attempt::Refused))
+        .collect();
+    attempts.sort_by_key(Attempt::time);
+    attempts
+}
+
+/// A content filter gives a message back to the MTA from this host, which then has
+/// another queue ID. Its deliveries become those of the first message.
+fn without_filters(received: Vec<Received>) -> Vec<Received> {
+    let (back, mut first): (Vec<_>, Vec<_>) =
+        (received.into_iter()).partition(|received| received.mail.client.is_loopback());
+    for back in back {
+        let parent = first.iter_mut().rev().find(|first| {
+            let mut queued_as = first.deliveries.iter().filter_map(Delivered::queued_as);
+            first.mail.arrived <= back.mail.arrived
+                && queued_as.any(|id| id == back.mail.queue_id.as_ref())
+        });
+        if let Some(parent) = parent {
+            parent.is_match |= back.is_match;
+            parent.deliveries.extend(back.deliveries);
+        }
+    }
+    first
+}
+
+impl Message {
+    /// The last decision about it.
+    pub(super) fn last_decided(&self) -> Option<&Decided> {
+        self.events.iter().rev().find_map(|event| match event {
+            Event::Decision(decided) => Some(decided),
+            Event::Received(_) | Event::Refused(_) | Event::Delivery(_) => None,
+        })
+    }
+
+    /// The last decision that refused it, or would have.
+    pub(super) fn last_refusal(&self) -> Option<&Decided> {
+        self.events.iter().rev().find_map(|event| match event {
+            Event::Decision(decided) if decided.action != Action::Accept => Some(decided),
+            _ => None,
+        })
+    }
+
+    /// When it was tried for the first time, and when it was accepted or tried last;
+    /// in seconds since 1970.
+    pub(super) fn tried(&self) -> (i64, i64) {
+        let mut times = self.events.iter().filter_map(|event| match event {
+            Event::Decision(decided) => Some(decided.time),
+            Event::Received(received) => Some(received.mail.arrived),
+            Event::Refused(refused) => Some(refused.time),
+            Event::Delivery(_) => None,
+        });
+        let first = times.next().unwrap_or_default();
+        (first, times.next_back().unwrap_or(first))
+    }
+
+    /// Takes the domains of `other` if that is the same message: one with recipients
+    /// in several domains has the same events for each.
+    fn is_also(&mut self, other: &mut Self) -> bool {
+        let is_same = self.sender == other.sender
+            && self.result == other.result
+            && self.events == other.events;
+        if is_same {
+            self.recipient_domains.append(&mut other.recipient_domains);
+        }
+        is_same
+    }
+
+    fn matches(&mut self, is_match: bool, time: i64) {
+        if is_match {
+            self.matched = self.matched.max(Some(time));
+        }
+    }
+
+    fn add_decided(&mut self, decided: Decided) {
+        self.matches(decided.is_match, decided.time);
+        // One attempt with several recipients is one event.
+        if let Some(Event::Decision(last)) = self.events.last_mut()
+            && last.is_same_attempt(&decided)
+        {
+            last.recipients.extend(decided.recipients);
+            return;
+        }
+        self.events.push(Event::Decision(decided));
+    }
+
+    fn add_received(&mut self, mut received: Received) {
+        self.matches(received.is_match, received.mail.arrived);
+        let deliveries = std::mem::take(&mut received.deliveries);
+        self.events.push(Event::Received(received));
+        for delivered in deliveries {
+            let is_ours = |domain: &str| self.recipient_domains.iter().any(|this| this == domain);
+            let mut domains = delivered.domains.iter().map(AsRef::as_ref);
+            let is_here = delivered.domains.is_empty() || domains.any(is_ours);
+            if is_here {
+                self.delivery = Some(delivered.outcome);
+                self.events.push(Event::Delivery(delivered));
+            }
+        }
+    }
+
+    fn add_refused(&mut self, refused: Refused) {
+        self.matches(refused.is_match, refused.time);
+        self.events.push(Event::Refused(refused));
+    }
+}
+
+impl Decided {
+    pub(super) fn new(decision: &Decision<'_>, time: i64, is_match: bool) -> Self {
+        let recipients = match decision.to.as_ref() {
+            "" => Vec::new(),
+            to => vec![to.into()],
+        };
+        Self {
+            time,
+            action: decision.action,
+            enforced: decision.carried_out,
+            rule: decision.rule,
+            reply: readable(&escape(&decision.reply)).into(),
+            queue_id: decision.queue_id.as_ref().into(),
+            client: decision.client,
+            client_name: decision.client_label().into(),
+            recipients,
+            spf: decision.spf.as_ref().into(),
+            spf_domain: decision.spf_domain.as_ref().into(),
+            spf_term: decision.spf_term.as_ref().into(),
+            dkim: decision.dkim.as_ref().into(),
+            dkim_signatures: decision.dkim_signatures.as_ref().into(),
+            is_match,
+        }
+    }
+
+    /// Whether this is about other recipients of the same attempt.
+    fn is_same_attempt(&self, next: &Self) -> bool {
+        self.rule == next.rule
+            && self.reply == next.reply
+            && self.client == next.client
+            && self.enforced == next.enforced
+            && next.time - self.time < SAME_ATTEMPT
+            && !next.recipients.is_empty()
+            && next
+                .recipients
+                .iter()
+                .all(|recipient| !self.recipients.contains(recipient))
+    }
+}
+
+impl Received {
+    pub(super) fn new(mail: Mail, is_match: bool) -> Self {
+        Self {
+            mail,
+            deliveries: Vec::new(),
+            is_match,
+        }
+    }
+
+    /// Adds a delivery attempt. Of more than `limit` the last takes the place of the
+    /// one before it.
+    pub(super) fn add(&mut self, delivered: Delivered, limit: usize) {
+        if self.deliveries.len() >= limit {
+            self.deliveries.pop();
+        }
+        self.deliveries.push(delivered);
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.deliveries.sort_by_key(|delivered| delivered.time);
+    }
+
+    /// The domains of its recipients, each once.
+    pub(super) fn domains(&self) -> BTreeSet<&str> {
+        let domains = self
+            .deliveries
+            .iter()
+            .flat_map(|delivered| &delivered.domains);
+        domains.map(AsRef::as_ref).collect()
+    }
+
+    /// The decision about this message: with the same queue ID, or, as a recipient has
+    /// none yet in Postfix, one of observe mode about the same client shortly before.
+    fn decision(&self, decisions: &[Decided]) -> Option<usize> {
+        let arrived = self.mail.arrived;
+        let by_id = decisions.iter().rposition(|decided| {
+            decided.queue_id == self.mail.queue_id
+                && decided.time.abs_diff(arrived) <= SAME_TRANSACTION.unsigned_abs()
+        });
+        by_id.or_else(|| {
+            decisions.iter().rposition(|decided| {
+                !decided.enforced
+                    && decided.client == Some(self.mail.client)
+                    && (-SAME_ATTEMPT..=SAME_ATTEMPT).contains(&(arrived - decided.time))
+            })
+        })
+    }
+}
+
+impl Delivered {
+    /// Postfix gave up.
+    pub(super) fn expired(time: i64) -> Self {
+        Self {
+            time,
+            outcome: Outcome::Bounced,
+            recipients: Vec::new(),
+            relay: Box::default(),
+            said: "expired, returned to the sender".into(),
+            domains: Vec::new(),
+        }
+    }
+
+    /// The queue ID that the next hop gave it: `250 2.0.0 Ok: queued as 4F9D195432C`,
+    /// perhaps in parentheses, or Sendmail's `(4F9D195432C Message accepted for
+    /// delivery)`.
+    pub(super) fn queued_as(&self) -> Option<&str> {
+        let id = match self.said.rsplit_once("queued as ") {
+            Some((_, id)) => id,
+            None => self
+                .said
+                .split_once(" Message accepted")?
+                .0
+                .rsplit(['(', ' '])
+                .next()?,
+        };
+        let end = id
+            .find(|c: char| !c.is_ascii_alphanumeric())
+            .unwrap_or(id.len());
+        Some(&id[..end])
+    }
+}
+
+/// A time in RFC 3339.
+pub(super) fn timestamp<S: Serializer>(time: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    Timestamp::from_second(*time).ok().serialize(serializer)
+}
+
+fn action<S: Serializer>(action: &Action, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match action {
+        Action::Accept => "accept",
+        Action::Defer => "defer",
+        Action::Reject => "reject",
+    })
+}
+
+fn rule<S: Serializer>(rule: &Option<Rule>, serializer: S) -> Result<S::Ok, S::Error> {
+    rule.map(Rule::name).serialize(serializer)
+}

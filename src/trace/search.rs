@@ -1,0 +1,182 @@
+//! The first reading: who sent what matches, and to which domains.
+
+use super::{
+    Key, Query,
+    mails::{self, Mails},
+    query::comparable_address,
+};
+use crate::logs::{
+    Content, Decision, Entry, Log, MtaEvent, MtaLine, decision::raw_domain, escape::escape,
+    mta_line,
+};
+use std::collections::{BTreeSet, HashMap};
+
+/// What the first reading has found.
+#[derive(Debug)]
+pub struct Search<'q> {
+    query: &'q Query,
+    /// How many messages are wanted.
+    limit: usize,
+    mails: Mails,
+    /// The keys with the newest matching attempts, and when these were made. The
+    /// newest `limit` messages have no other keys.
+    keys: HashMap<Key, i64>,
+    by_time: BTreeSet<(i64, Key)>,
+    /// Whether keys with older attempts were left out.
+    has_more: bool,
+    read: Read,
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Read {
+    /// Lines of any program.
+    pub lines: u64,
+    /// Decision lines of sixgate.
+    pub decisions: u64,
+    /// Lines of the MTA about messages.
+    pub mta_lines: u64,
+    /// The times of the first and the last of both, in seconds since 1970.
+    pub period: Option<(i64, i64)>,
+}
+
+impl Query {
+    /// Whether the logs have to be read for queue IDs first, by
+    /// [`Query::find_message_id`].
+    pub fn needs_queue_ids(&self) -> bool {
+        self.message_id.is_some()
+    }
+
+    /// Finds the queue IDs of the wanted Message-ID in a piece of a log. Decisions do
+    /// not have the Message-ID and are found by these.
+    pub fn find_message_id(&mut self, log: &mut Log, piece: &[u8]) {
+        let Some(wanted) = self.message_id.clone() else {
+            return;
+        };
+        log.for_each(piece, |entry| {
+            if let (Content::Mta(line), Some(time)) = (&entry.content, entry.time)
+                && let MtaEvent::MessageId(id) | MtaEvent::Received { message_id: id, .. } =
+                    line.event
+                && id == wanted.as_bytes()
+            {
+                self.queue_ids.add(&mails::value(line.queue_id), time);
+            }
+        });
+    }
+}
+
+impl<'q> Search<'q> {
+    /// Nothing found yet. `limit` is the number of messages wanted.
+    pub fn new(query: &'q Query, limit: usize) -> Self {
+        Self {
+            query,
+            limit,
+            mails: Mails::new(),
+            keys: HashMap::new(),
+            by_time: BTreeSet::new(),
+            has_more: false,
+            read: Read::default(),
+        }
+    }
+
+    /// Reads a piece of a log, which ends where a line ends.
+    pub fn add(&mut self, log: &mut Log, piece: &[u8]) {
+        self.read.lines += log.for_each(piece, |entry| self.entry(&entry));
+    }
+
+    /// What was read.
+    pub fn read(&self) -> Read {
+        self.read
+    }
+
+    pub(super) fn into_keys(self) -> (impl Iterator<Item = Key>, bool) {
+        (self.keys.into_keys(), self.has_more)
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>) {
+        match &entry.content {
+            Content::Decision(_) => self.read.decisions += 1,
+            Content::Mta(_) => self.read.mta_lines += 1,
+        }
+        let Some(time) = entry.time else { return };
+        let (first, last) = self.read.period.unwrap_or((time, time));
+        self.read.period = Some((first.min(time), last.max(time)));
+        match &entry.content {
+            Content::Decision(decision) => self.decision(decision, time),
+            Content::Mta(line) => self.mta_line(line, time),
+        }
+    }
+
+    fn decision(&mut self, decision: &Decision<'_>, time: i64) {
+        if !self.query.matches_decision(decision, time) {
+            return;
+        }
+        for domain in decision.recipient_domains() {
+            if self.query.matches_recipient(&decision.to, &domain) {
+                let sender = comparable_address(&decision.from);
+                self.found(sender, domain.into_owned(), time);
+            }
+        }
+    }
+
+    fn mta_line(&mut self, line: &MtaLine<'_>, time: i64) {
+        self.mails.add(line, time);
+        match &line.event {
+            MtaEvent::Delivery(delivery) => {
+                let Some(mail) = self.mails.get(line.queue_id) else {
+                    return;
+                };
+                if let Some(from) = &mail.from
+                    && self.query.matches_mail(&mail)
+                {
+                    for address in delivery.recipients() {
+                        self.recipient(from, address, mail.arrived);
+                    }
+                }
+            }
+            MtaEvent::Refused { peer, from, to, .. } => {
+                let sender = mails::sender(from);
+                let name = mails::name(peer.name);
+                if (self.query).matches_refusal(&sender, peer.address, &name, time) {
+                    for address in mta_line::recipients(to) {
+                        self.recipient(&sender, address, time);
+                    }
+                }
+            }
+            MtaEvent::Client(_)
+            | MtaEvent::MessageId(_)
+            | MtaEvent::Sender { .. }
+            | MtaEvent::Expired { .. }
+            | MtaEvent::Received { .. } => {}
+        }
+    }
+
+    fn recipient(&mut self, sender: &str, address: &[u8], time: i64) {
+        let domain = raw_domain(address);
+        let address = escape(&String::from_utf8_lossy(address)).into_owned();
+        if self.query.matches_recipient(&address, &domain) {
+            self.found(sender.to_owned(), domain, time);
+        }
+    }
+
+    fn found(&mut self, sender: String, domain: String, time: i64) {
+        let key = Key { sender, domain };
+        match self.keys.get_mut(&key) {
+            Some(newest) if *newest >= time => return,
+            Some(newest) => {
+                self.by_time.remove(&(*newest, key.clone()));
+                *newest = time;
+            }
+            None => {
+                self.keys.insert(key.clone(), time);
+            }
+        }
+        self.by_time.insert((time, key));
+        if self.keys.len() > self.limit
+            && let Some((_, oldest)) = self.by_time.pop_first()
+        {
+            self.keys.remove(&oldest);
+            self.has_more = true;
+        }
+    }
+}
