@@ -338,6 +338,10 @@ pub struct Limits {
     /// answer MAIL with 421. The default is 2 s.
     #[serde(with = "Scalar::<Wait>")]
     pub drain_grace: Duration,
+    /// How long a process that has handed over serves the connections that it has,
+    /// before it drains. The default is 5 min.
+    #[serde(with = "Scalar::<Wait>")]
+    pub handover_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -349,6 +353,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(2 * 60 * 60),
             drain_timeout: Duration::from_secs(30),
             drain_grace: Duration::from_secs(2),
+            handover_timeout: Duration::from_secs(5 * 60),
         }
     }
 }

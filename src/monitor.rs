@@ -8,7 +8,15 @@ mod http;
 mod readiness;
 
 use crate::{
-    config::HostPort, dns::Resolve, milter::drain::Drain, opt_in, snapshot::Snapshot,
+    config::HostPort,
+    dns::Resolve,
+    milter::drain::Drain,
+    opt_in,
+    server::{
+        handover::{Accepting, Passable},
+        inherited::Inherited,
+    },
+    snapshot::Snapshot,
     telemetry::metrics,
 };
 use http::{Answer, TEXT};
@@ -23,44 +31,63 @@ use tokio::{
 /// The paths that there are.
 pub const PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 
-/// Opens every address. A name may have several, of which each is opened.
+/// Opens every address that is not inherited. A name may have several, of which each is
+/// opened.
 ///
 /// # Errors
 /// When one can't be opened; the text names it.
-pub async fn bind(addresses: &[HostPort]) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
+pub async fn bind(addresses: &[HostPort], inherited: &mut Inherited) -> io::Result<Listeners> {
+    let mut listeners = Listeners::default();
     for address in addresses {
-        let bound = bind_one(address).await;
-        listeners.extend(bound.map_err(|error| {
+        let bound = listeners.bind(address, inherited).await;
+        bound.map_err(|error| {
             io::Error::new(
                 error.kind(),
                 format!("metrics.listen: can't listen on {address}: {error}"),
             )
-        })?);
+        })?;
     }
     Ok(listeners)
 }
 
-async fn bind_one(address: &HostPort) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for address in lookup_host((address.host.as_str(), address.port)).await? {
-        listeners.push(TcpListener::bind(address).await?);
-    }
-    Ok(listeners)
+/// Open sockets.
+#[derive(Default)]
+pub struct Listeners {
+    sockets: Vec<Arc<TcpListener>>,
+    passable: Passable,
 }
 
-/// Answers until the runtime ends, also while the milter drains.
+impl Listeners {
+    async fn bind(&mut self, address: &HostPort, inherited: &mut Inherited) -> io::Result<()> {
+        for address in lookup_host((address.host.as_str(), address.port)).await? {
+            let (socket, owner) = inherited.bind_tcp(address).await?;
+            let socket = Arc::new(socket);
+            self.passable.add(&socket, &owner);
+            self.sockets.push(socket);
+        }
+        Ok(())
+    }
+
+    /// The sockets, to pass them on while they are open.
+    pub fn passable(&mut self) -> Passable {
+        std::mem::take(&mut self.passable)
+    }
+}
+
+/// Answers until the runtime ends, also while the milter drains, but not while another
+/// process accepts.
 pub fn serve<R: Resolve>(
-    listeners: Vec<TcpListener>,
+    listeners: Listeners,
     current: watch::Receiver<Arc<Snapshot<R>>>,
     drain: Arc<Drain>,
+    accepting: watch::Receiver<Accepting>,
 ) {
     let monitor = Arc::new(Monitor {
         current,
         drain,
         readiness: Readiness::default(),
     });
-    http::serve(listeners, move |path| {
+    http::serve(listeners.sockets, accepting, move |path| {
         let monitor = Arc::clone(&monitor);
         async move { monitor.answer(&path).await }
     });

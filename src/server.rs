@@ -2,6 +2,8 @@
 //!
 //! [`run`] takes the world as arguments, so that a test starts the same thing.
 
+pub mod handover;
+pub mod inherited;
 mod listeners;
 pub mod open_files;
 
@@ -17,6 +19,7 @@ use crate::{
     snapshot::Snapshot,
     telemetry::metrics::OpenConnection,
 };
+use handover::Accepting;
 use listeners::Accepted;
 use std::{collections::HashMap, convert::Infallible, future::pending, sync::Arc, time::Duration};
 use tokio::{
@@ -37,32 +40,59 @@ pub struct Bounds {
 
 /// Serves MTAs until `drain` is started. Then MAIL is answered 421. Connections
 /// without a mail transaction are closed after the grace period, the others when
-/// theirs has ended and no MAIL follows, and all after the drain timeout. Connections whose client comes after a change of `current`
-/// work with the new snapshot.
+/// theirs has ended and no MAIL follows, and all after the drain timeout. Connections
+/// whose client comes after a change of `current` work with the new snapshot.
+///
+/// While another process accepts, as `accepting` says, the connections that are open are
+/// served, and when the last one is closed it is over.
 pub async fn run<R: Resolve>(
     listeners: Listeners,
     current: watch::Receiver<Arc<Snapshot<R>>>,
     bounds: Bounds,
     drain: Arc<Drain>,
+    mut accepting: watch::Receiver<Accepting>,
 ) {
-    let mut listeners = listeners;
+    let mut listeners = Some(listeners);
     let mut connections = Connections::default();
     let serve = |stream, draining| {
         let (current, drain) = (current.clone(), Arc::clone(&drain));
         Connection::new(stream, bounds.idle_timeout, draining, current, drain).serve()
     };
     loop {
+        let state = *accepting.borrow_and_update();
+        if let Some(listeners) = &mut listeners {
+            listeners.set_handed_over(state != Accepting::Yes);
+        }
+        if state == Accepting::Ended {
+            listeners = None;
+        }
+        if state != Accepting::Yes && connections.open.is_empty() {
+            break;
+        }
+        let accept = async {
+            match &mut listeners {
+                Some(listeners) if state == Accepting::Yes => listeners.accept().await,
+                Some(_) | None => pending().await,
+            }
+        };
         select! {
             biased;
             () = drain.started() => break,
+            Ok(()) = accepting.changed() => {}
             () = connections.forget_one() => {}
-            Accepted { stream, permit } = listeners.accept() => {
+            Accepted { stream, permit } = accept => {
                 connections.begin(permit, |draining| serve(stream, draining));
             }
         }
     }
-    for Accepted { stream, permit } in listeners.close().await {
-        connections.begin(permit, |draining| serve(stream, draining));
+    let is_handed_over = *accepting.borrow() != Accepting::Yes;
+    if let Some(mut listeners) = listeners {
+        listeners.set_handed_over(is_handed_over);
+        if !is_handed_over {
+            for Accepted { stream, permit } in listeners.close().await {
+                connections.begin(permit, |draining| serve(stream, draining));
+            }
+        }
     }
     connections.end(&drain, bounds.drain_timeout).await;
 }

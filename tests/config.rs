@@ -61,7 +61,8 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "limits:\n  conections: 5\n",
             "2: limits.conections: unknown key; did you mean connections? (allowed here: \
-             connections, header_bytes, stage_timeout, idle_timeout, drain_timeout, drain_grace)",
+             connections, header_bytes, stage_timeout, idle_timeout, drain_timeout, drain_grace, \
+             handover_timeout)",
         ),
         (
             "log:\n  colour: red\n",
@@ -654,7 +655,7 @@ authentication_results: {add: false, authserv_id: "null"}
 dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1, cache_bytes: 64 KiB}
 spf: {max_lookups: 5, max_void_lookups: 0}
 dkim: {max_signatures: 1, min_rsa_bits: 2048}
-limits: {connections: 1, header_bytes: 65537, stage_timeout: 9500ms, idle_timeout: 5m, drain_timeout: 0s, drain_grace: 0s}
+limits: {connections: 1, header_bytes: 65537, stage_timeout: 9500ms, idle_timeout: 5m, drain_timeout: 0s, drain_grace: 0s, handover_timeout: 0s}
 log: {format: json, level: "warn,sixgate::dns=debug", target: syslog}
 metrics: {listen: ["inet:[::1]:9894", inet:localhost:9894]}
 "#;

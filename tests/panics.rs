@@ -12,7 +12,7 @@ use sixgate::{
     dns::{Answer, Failure, Mx, Name, Purpose, Resolve},
     milter::drain::Drain,
     opt_in::Sources,
-    server::{self, Bounds},
+    server::{self, Bounds, handover::Accepting, inherited::Inherited},
     snapshot::Snapshot,
     telemetry,
 };
@@ -101,13 +101,17 @@ fn serve(
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let config = current.borrow().config.clone();
-        let listeners = server::bind(&config).await.expect("a socket");
+        let listeners = server::bind(&config, &mut Inherited::default())
+            .await
+            .expect("a socket");
         let bounds = Bounds {
             idle_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(1),
         };
         let drain = Arc::<Drain>::default();
-        let serving = tokio::spawn(server::run(listeners, current, bounds, Arc::clone(&drain)));
+        let (_switch, accepting) = watch::channel(Accepting::Yes);
+        let serving = server::run(listeners, current, bounds, Arc::clone(&drain), accepting);
+        let serving = tokio::spawn(serving);
         let played = tokio::task::spawn_blocking(dialogue).await;
         drain.start();
         serving.await.expect("no panic");

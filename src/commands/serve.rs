@@ -1,8 +1,10 @@
 //! `sixgate serve`: runs the milter in the foreground.
 //!
 //! Tells the service manager what goes on (sd_notify), reads the configuration
-//! again at SIGHUP and ends at SIGTERM or SIGINT.
+//! again at SIGHUP, hands over to a new process at SIGUSR2 and ends at SIGTERM or
+//! SIGINT.
 
+mod lifecycle;
 mod watchdog;
 
 use crate::{
@@ -12,20 +14,27 @@ use crate::{
     milter::drain::Drain,
     monitor,
     opt_in::Sources,
-    server::{self, Bounds, Listeners, open_files},
+    server::{
+        self, Bounds, Listeners,
+        handover::{Accepting, Predecessor, Program},
+        inherited::Inherited,
+        open_files,
+    },
     snapshot::Snapshot,
     telemetry,
 };
 use anyhow::{Context as _, Result};
+use lifecycle::Lifecycle;
 use sd_notify::NotifyState;
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 use tokio::{
     select,
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
     sync::watch,
     task::spawn_blocking,
 };
@@ -41,16 +50,36 @@ const TURN_OF_THE_LATE: u32 = 2;
 /// When the configuration is wrong, or the system does not let us run: a socket
 /// can't be opened, for example.
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
+    let mut inherited = Inherited::take().map_err(|error| Failure::new(Exit::Os, error))?;
+    let predecessor = inherited.predecessor();
+    let served = run_logged(file, inherited, predecessor.as_ref());
+    if let (Err(failure), Some(predecessor)) = (&served, &predecessor) {
+        predecessor.failed(&failure.error);
+    }
+    served
+}
+
+fn run_logged(
+    file: &Path,
+    inherited: Inherited,
+    predecessor: Option<&Predecessor>,
+) -> Result<(), Failure> {
     let config = Config::load_for_host(file)?;
     let log = telemetry::log::init(&config.log);
-    let served = start(file, config);
+    let served = start(file, config, inherited, predecessor);
     if let Err(failure) = &served {
         log.last_word(&failure.error);
     }
     served
 }
 
-fn start(file: &Path, config: Config) -> Result<(), Failure> {
+fn start(
+    file: &Path,
+    config: Config,
+    inherited: Inherited,
+    predecessor: Option<&Predecessor>,
+) -> Result<(), Failure> {
+    let program = Program::of_this_process();
     let sources = Sources::open(&config.opt_in, None)?;
     warn(file, &config, &sources);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -61,18 +90,24 @@ fn start(file: &Path, config: Config) -> Result<(), Failure> {
     runtime.block_on(async {
         let snapshot = snapshot(config, sources, None)
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-        let served = serve(file, snapshot).await;
+        let served = serve(file, snapshot, inherited, predecessor, program).await;
         served.map_err(|error| Failure::new(Exit::Os, error))
     })
 }
 
-async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
+async fn serve(
+    file: &Path,
+    snapshot: Arc<Snapshot<Dns>>,
+    mut inherited: Inherited,
+    predecessor: Option<&Predecessor>,
+    program: io::Result<Program>,
+) -> Result<()> {
     let config = &snapshot.config;
     open_files::allow(config.limits.connections);
     let limit = i64::try_from(config.limits.connections).unwrap_or(i64::MAX);
     telemetry::metrics::get().connections.limit.set(limit);
-    let listeners = server::bind(config).await?;
-    let monitored = monitor::bind(&config.metrics.listen).await?;
+    let listeners = server::bind(config, &mut inherited).await?;
+    let mut monitored = monitor::bind(&config.metrics.listen, &mut inherited).await?;
     let bounds = Bounds {
         idle_timeout: config.limits.idle_timeout,
         drain_timeout: config.limits.drain_timeout,
@@ -82,43 +117,56 @@ async fn serve(file: &Path, snapshot: Arc<Snapshot<Dns>>) -> Result<()> {
     let reloader = Reloader {
         file: file.to_owned(),
         sender,
-        hangup: signal(SignalKind::hangup())?,
     };
-    monitor::serve(monitored, current.clone(), Arc::clone(&drain));
-    run_until_signal(listeners, current, bounds, reloader, drain).await
-}
-
-async fn run_until_signal(
-    listeners: Listeners,
-    current: watch::Receiver<Arc<Snapshot<Dns>>>,
-    bounds: Bounds,
-    mut reloader: Reloader,
-    drain: Arc<Drain>,
-) -> Result<()> {
+    let mut sockets = listeners.passable();
+    sockets.extend(monitored.passable());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut lifecycle = Lifecycle::new(reloader, program, sockets, predecessor)?;
+    if let Some(predecessor) = predecessor {
+        take_over(predecessor).await?;
+    }
+    inherited.close_the_rest();
     notify(&[NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    let until_signal = async {
-        select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = reloader.run() => {}
-        }
-        drain.start();
-        notify(&[NotifyState::Stopping, patience_with(bounds)]);
-        tracing::info!("stopping");
-        Ok(())
-    };
-    // A task of its own, for connections to begin where they are accepted.
-    let serving = tokio::spawn(serve_watched(
-        listeners,
-        current,
-        bounds,
+
+    let accepting = lifecycle.accepting();
+    monitor::serve(
+        monitored,
+        current.clone(),
         Arc::clone(&drain),
-    ));
-    let serving = async { serving.await.context("the server failed") };
-    tokio::try_join!(until_signal, serving)?;
+        accepting.clone(),
+    );
+    // A task of its own, for connections to begin where they are accepted.
+    let serving = serve_watched(listeners, current, bounds, Arc::clone(&drain), accepting);
+    let mut serving = tokio::spawn(serving);
+    let served = select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        () = lifecycle.run() => None,
+        served = &mut serving => Some(served),
+    };
+    let served = match served {
+        // It has handed over, and the last connection is closed.
+        Some(served) => served,
+        None => {
+            drain.start();
+            lifecycle.stopping(bounds.drain_timeout);
+            serving.await
+        }
+    };
+    served.context("the server failed")
+}
+
+/// Waits until the other process has stopped accepting.
+async fn take_over(predecessor: &Predecessor) -> Result<()> {
+    let pid = std::os::unix::process::parent_id();
+    let earlier = predecessor.ready().await?;
+    telemetry::metrics::get()
+        .handovers
+        .success
+        .inc_by(earlier + 1);
+    tracing::info!("taking over from process {pid}");
     Ok(())
 }
 
@@ -127,17 +175,12 @@ async fn serve_watched(
     current: watch::Receiver<Arc<Snapshot<Dns>>>,
     bounds: Bounds,
     drain: Arc<Drain>,
+    accepting: watch::Receiver<Accepting>,
 ) {
     select! {
-        () = server::run(listeners, current, bounds, drain) => {}
-        never = watchdog::feed() => match never {},
+        () = server::run(listeners, current, bounds, drain, accepting.clone()) => {}
+        never = watchdog::feed(accepting) => match never {},
     }
-}
-
-/// Asks the service manager not to kill us while mail under way may still end.
-fn patience_with(bounds: Bounds) -> NotifyState<'static> {
-    let patience = bounds.drain_timeout + Duration::from_secs(15);
-    NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX))
 }
 
 /// A new snapshot; `old` is what it will replace.
@@ -163,33 +206,35 @@ fn warn(file: &Path, config: &Config, sources: &Sources) {
     }
 }
 
-/// Reads the configuration again at SIGHUP.
+/// Reads the configuration again.
 struct Reloader {
     file: PathBuf,
     sender: watch::Sender<Arc<Snapshot<Dns>>>,
-    hangup: Signal,
 }
 
 impl Reloader {
-    async fn run(&mut self) {
+    /// Reads it and says what came of it.
+    async fn run(&self) {
         let reloads = &telemetry::metrics::get().reloads;
-        while let Some(()) = self.hangup.recv().await {
-            match NotifyState::monotonic_usec_now() {
-                Ok(now) => notify(&[NotifyState::Reloading, now]),
-                Err(_no_clock) => notify(&[NotifyState::Reloading]),
-            }
-            match self.reload().await {
-                Ok(()) => {
-                    reloads.success.inc();
-                    tracing::info!("configuration reloaded");
-                }
-                Err(error) => {
-                    reloads.failure.inc();
-                    tracing::error!("configuration not reloaded, the old one stays: {error:#}");
-                }
-            }
-            notify(&[NotifyState::Ready]);
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(_no_clock) => notify(&[NotifyState::Reloading]),
         }
+        match self.reload().await {
+            Ok(()) => {
+                reloads.success.inc();
+                tracing::info!("configuration reloaded");
+            }
+            Err(error) => {
+                reloads.failure.inc();
+                tracing::error!("configuration not reloaded, the old one stays: {error:#}");
+            }
+        }
+        notify(&[NotifyState::Ready]);
+    }
+
+    fn handover_timeout(&self) -> Duration {
+        self.sender.borrow().config.limits.handover_timeout
     }
 
     async fn reload(&self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! A small HTTP server: one request a connection, few connections at a time,
 //! each with a time-out.
 
+use crate::server::handover::Accepting;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -13,7 +14,8 @@ use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    select,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 
@@ -38,26 +40,45 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Answers GET (and HEAD) requests in the background; `answer` gets the path.
-pub(super) fn serve<A, F>(listeners: Vec<TcpListener>, answer: A)
-where
+/// Answers GET (and HEAD) requests in the background while this process accepts;
+/// `answer` gets the path.
+pub(super) fn serve<A, F>(
+    listeners: Vec<Arc<TcpListener>>,
+    accepting: watch::Receiver<Accepting>,
+    answer: A,
+) where
     A: Fn(String) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     for listener in listeners {
-        tokio::spawn(accept(listener, Arc::clone(&permits), answer.clone()));
+        let (permits, answer) = (Arc::clone(&permits), answer.clone());
+        let mut accepting = accepting.clone();
+        tokio::spawn(async move {
+            let is_paused = |state: &Accepting| *state == Accepting::Paused;
+            let is_accepting = |state: &Accepting| *state == Accepting::Yes;
+            while accepting
+                .wait_for(|state| !is_paused(state))
+                .await
+                .is_ok_and(|s| is_accepting(&s))
+            {
+                select! {
+                    () = accept(&listener, &permits, &answer) => {}
+                    Ok(_) = accepting.wait_for(|state| !is_accepting(state)) => {}
+                }
+            }
+        });
     }
 }
 
-async fn accept<A, F>(listener: TcpListener, permits: Arc<Semaphore>, answer: A)
+async fn accept<A, F>(listener: &TcpListener, permits: &Arc<Semaphore>, answer: &A)
 where
     A: Fn(String) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     loop {
         match listener.accept().await {
-            Ok((stream, _peer)) => match Arc::clone(&permits).try_acquire_owned() {
+            Ok((stream, _peer)) => match Arc::clone(permits).try_acquire_owned() {
                 Ok(permit) => drop(tokio::spawn(talk(stream, permit, answer.clone()))),
                 Err(_too_many) => {}
             },

@@ -1,13 +1,14 @@
 //! The sockets that MTAs connect to, accepted from as if they were one.
 
-mod inherited;
-
+use super::{
+    handover::Passable,
+    inherited::{Inherited, Listener, Owner},
+};
 use crate::{
     config::{self, Config},
     telemetry::metrics,
 };
 use indymilter::EitherStream;
-use inherited::Inherited;
 use ipnet::IpNet;
 use std::{
     fmt, fs,
@@ -15,7 +16,7 @@ use std::{
     io,
     net::IpAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
-    path::{Path, PathBuf},
+    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -27,9 +28,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Open sockets. Dropping it closes them and removes the files of unix sockets.
+/// Open sockets. Dropping it closes them and removes the files of unix sockets, unless
+/// another process has taken them over.
 pub struct Listeners {
     sockets: Vec<Socket>,
+    is_handed_over: bool,
     /// Where to begin to look for the next connection, so that a busy socket
     /// does not starve the others.
     turn: usize,
@@ -59,39 +62,31 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 enum Socket {
-    Tcp(TcpListener, Owner),
-    Unix(UnixListener, Owner),
+    Tcp(Arc<TcpListener>, Owner),
+    Unix(Arc<UnixListener>, Owner),
 }
 
-/// Who closes a socket for good.
-#[derive(Debug)]
-enum Owner {
-    /// This process, which removes the file of a unix socket.
-    Us(Option<PathBuf>),
-    /// systemd, which opened it. Connections wait in its backlog for the next
-    /// process.
-    Systemd,
-}
-
-/// Opens every configured socket.
+/// Opens every configured socket that is not inherited.
 ///
 /// # Errors
 /// When one can't be opened; the text names it and says what to do. A unix
 /// socket that another process serves is left alone, one that nobody serves is
 /// replaced.
-pub async fn bind(config: &Config) -> io::Result<Listeners> {
-    let mut inherited = Inherited::take();
+pub async fn bind(config: &Config, inherited: &mut Inherited) -> io::Result<Listeners> {
     let mut sockets = Vec::with_capacity(config.listen.len());
     for socket in &config.listen {
         let bound = match socket {
-            config::Socket::Unix(path) => bind_unix(path, config).await.map(|socket| vec![socket]),
-            config::Socket::Inet { host, port } => bind_inet(host, *port).await,
-            config::Socket::Systemd(name) => inherited.named(name),
+            config::Socket::Unix(path) => bind_unix(path, config, inherited)
+                .await
+                .map(|socket| vec![socket]),
+            config::Socket::Inet { host, port } => bind_inet(host, *port, inherited).await,
+            config::Socket::Systemd(name) => named_by_systemd(name, inherited),
         };
         sockets.extend(bound.map_err(|error| named(socket, &error))?);
     }
     Ok(Listeners {
         sockets,
+        is_handed_over: false,
         turn: 0,
         pause: None,
         permits: Arc::new(Semaphore::new(config.limits.connections)),
@@ -108,23 +103,46 @@ fn named(socket: &config::Socket, error: &io::Error) -> io::Error {
 
 /// A name may have several addresses, of which every one is opened:
 /// `localhost` is both 127.0.0.1 and ::1 where both exist.
-async fn bind_inet(host: &str, port: u16) -> io::Result<Vec<Socket>> {
+async fn bind_inet(host: &str, port: u16, inherited: &mut Inherited) -> io::Result<Vec<Socket>> {
     let mut sockets = Vec::new();
     for address in lookup_host((host, port)).await? {
-        let listener = TcpListener::bind(address).await?;
-        sockets.push(Socket::Tcp(listener, Owner::Us(None)));
+        let (listener, owner) = inherited.bind_tcp(address).await?;
+        sockets.push(Socket::Tcp(Arc::new(listener), owner));
     }
     Ok(sockets)
 }
 
-async fn bind_unix(path: &Path, config: &Config) -> io::Result<Socket> {
-    remove_stale(path).await?;
-    let listener = UnixListener::bind(path)?;
-    if let Some(group) = &config.socket_group {
-        give_to(group, path)?;
+async fn bind_unix(path: &Path, config: &Config, inherited: &mut Inherited) -> io::Result<Socket> {
+    let (listener, owner) = match inherited.unix(path) {
+        Some((listener, owner)) => (UnixListener::from_std(listener)?, owner),
+        None => {
+            remove_stale(path).await?;
+            let owner = Owner::Us(Some(path.to_owned()));
+            (UnixListener::bind(path)?, owner)
+        }
+    };
+    // The access to systemd's sockets is set in their unit.
+    if let Owner::Us(_) = owner {
+        if let Some(group) = &config.socket_group {
+            give_to(group, path)?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode))?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode))?;
-    Ok(Socket::Unix(listener, Owner::Us(Some(path.to_owned()))))
+    Ok(Socket::Unix(Arc::new(listener), owner))
+}
+
+fn named_by_systemd(name: &str, inherited: &mut Inherited) -> io::Result<Vec<Socket>> {
+    let socket = |(listener, owner)| match listener {
+        Listener::Tcp(listener) => {
+            let listener = TcpListener::from_std(listener)?;
+            Ok(Socket::Tcp(Arc::new(listener), owner))
+        }
+        Listener::Unix(listener) => {
+            let listener = UnixListener::from_std(listener)?;
+            Ok(Socket::Unix(Arc::new(listener), owner))
+        }
+    };
+    inherited.named(name)?.into_iter().map(socket).collect()
 }
 
 fn give_to(group: &str, path: &Path) -> io::Result<()> {
@@ -186,11 +204,31 @@ impl Refusals {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.sockets.iter().for_each(Socket::remove_file);
+        if !self.is_handed_over {
+            self.sockets.iter().for_each(Socket::remove_file);
+        }
     }
 }
 
 impl Listeners {
+    /// The sockets, to pass them on while they are open.
+    pub fn passable(&self) -> Passable {
+        let mut passable = Passable::default();
+        for socket in &self.sockets {
+            match socket {
+                Socket::Tcp(listener, owner) => passable.add(listener, owner),
+                Socket::Unix(listener, owner) => passable.add(listener, owner),
+            }
+        }
+        passable
+    }
+
+    /// Whether another process has the sockets now, which removes the files of unix
+    /// sockets in place of this one.
+    pub(super) fn set_handed_over(&mut self, is_handed_over: bool) {
+        self.is_handed_over = is_handed_over;
+    }
+
     /// Closes the sockets. Returns the connections in their backlogs, which would be
     /// reset: the MTA would answer 451 instead of the 421 that the caller answers.
     pub(super) async fn close(mut self) -> Vec<Accepted> {

@@ -26,7 +26,7 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 17] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
@@ -37,6 +37,7 @@ pub const NAMES: [&str; 16] = [
     "sixgate_connections_refused_total",
     "sixgate_decisions_total",
     "sixgate_dns_cache_bytes",
+    "sixgate_handovers_total",
     "sixgate_log_lines_lost_total",
     "sixgate_messages_total",
     "sixgate_opt_in_age_seconds",
@@ -61,7 +62,9 @@ pub struct Metrics {
     /// Memory that the DNS cache takes.
     pub dns_cache_bytes: IntGauge,
     /// Configurations read again.
-    pub reloads: Reloads,
+    pub reloads: Outcomes,
+    /// Handovers to another process of the program.
+    pub handovers: Outcomes,
     /// Lines that the log did not take.
     pub log_lines_lost: IntCounter,
     /// Domains that an opt-in source has, by `source`.
@@ -120,12 +123,12 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Configurations read again.
+/// What may fail and leave everything as it was.
 #[derive(Debug)]
-pub struct Reloads {
-    /// Those in force since.
+pub struct Outcomes {
+    /// How often it has succeeded.
     pub success: IntCounter,
-    /// Those that were wrong.
+    /// How often it has failed.
     pub failure: IntCounter,
 }
 
@@ -211,7 +214,16 @@ impl Metrics {
                 "sixgate_dns_cache_bytes",
                 "Memory that the DNS cache takes, of dns.cache_bytes",
             ),
-            reloads: reloads(&make),
+            reloads: outcomes(
+                &make,
+                "sixgate_config_reloads_total",
+                "Configurations read again",
+            ),
+            handovers: outcomes(
+                &make,
+                "sixgate_handovers_total",
+                "Handovers to another process of the program",
+            ),
             log_lines_lost: make.counter(
                 "sixgate_log_lines_lost_total",
                 "Log lines lost because the log did not take them in time",
@@ -312,13 +324,9 @@ fn connections(make: &Make) -> Connections {
     }
 }
 
-fn reloads(make: &Make) -> Reloads {
-    let results = make.counters(
-        "sixgate_config_reloads_total",
-        "Configurations read again",
-        &["result"],
-    );
-    Reloads {
+fn outcomes(make: &Make, name: &str, help: &str) -> Outcomes {
+    let results = make.counters(name, help, &["result"]);
+    Outcomes {
         success: results.with_label_values(&["success"]),
         failure: results.with_label_values(&["failure"]),
     }
@@ -354,6 +362,7 @@ mod tests {
             r#"sixgate_checks_total{check="spf",result="softfail"} 0"#,
             r#"sixgate_config_reloads_total{result="failure"} 0"#,
             r#"sixgate_connections_refused_total{reason="limit"} 0"#,
+            r#"sixgate_handovers_total{result="failure"} 0"#,
         ] {
             assert!(text.lines().any(|line| line == series), "{series}");
         }

@@ -3,7 +3,7 @@
 use super::{
     client::{Security, SmtpClient},
     debian::{Debian, package},
-    namespace, sandbox,
+    handover, namespace, sandbox,
     support::dns::{DnsServer, Zone},
 };
 use std::{
@@ -28,7 +28,7 @@ const NO_PTR: &str = "450 4.7.25 Service unavailable, sending IPv6 address [2001
 /// As an administrator would write it.
 const CONFIGURATION: &str = "# ours\nopt_in: {domains: [open.example]}\n";
 
-type Proof = io::Result<()>;
+pub type Proof = io::Result<()>;
 
 pub fn of_a_package() -> Proof {
     let zone = Zone::parse(ZONE).map_err(io::Error::other)?;
@@ -54,6 +54,7 @@ fn live(system: &Debian) -> Proof {
 
     runs_in_its_sandbox(system)?;
     its_log_is_understood(system)?;
+    handover::works_under_systemd(system)?;
     sandbox::is_loosened_as_documented(system)?;
     serves_a_chrooted_postfix_through_a_unix_socket(system)?;
     keeps_what_the_administrator_made_when_upgraded(system)?;
@@ -122,18 +123,19 @@ fn refuses_and_accepts(system: &Debian) -> Proof {
     expect(refused == NO_PTR, "a refusal", &refused)?;
     let refused = recipient_reply("2001:db8::10", "b@shut.example")?;
     expect(refused.starts_with("550 5.2.1 "), "a refusal", &refused)?;
-    let accepted = message_reply("2001:db8::10", "a@sender.example", "b@open.example")?;
-    expect(
-        accepted.starts_with("250 2.0.0 Ok"),
-        "an acceptance",
-        &accepted,
-    )?;
+    accepts_a_message("2001:db8::10")?;
     let log = system.run("journalctl --sync; journalctl -u sixgate -o short-iso --no-pager")?;
     expect(
         log.contains("accept: rule=spf-pass"),
         "a decision line",
         &log,
     )
+}
+
+/// In a session of its own.
+pub fn accepts_a_message(from: &str) -> Proof {
+    let reply = message_reply(from, "a@sender.example", "b@open.example")?;
+    expect(reply.starts_with("250 2.0.0 Ok"), "an acceptance", &reply)
 }
 
 /// The first refusal, or the acceptance of the recipient.
@@ -157,7 +159,7 @@ fn message_reply(from: &str, sender: &str, recipient: &str) -> io::Result<String
     )
 }
 
-fn greeted(from: &str) -> io::Result<SmtpClient> {
+pub fn greeted(from: &str) -> io::Result<SmtpClient> {
     let from: IpAddr = from.parse().map_err(io::Error::other)?;
     let server: SocketAddr = SERVER.parse().map_err(io::Error::other)?;
     let mut client = SmtpClient::connect(from, server, &Security::Plain)?;
@@ -166,12 +168,12 @@ fn greeted(from: &str) -> io::Result<SmtpClient> {
     Ok(client)
 }
 
-fn say(client: &mut SmtpClient, line: &str) -> io::Result<String> {
+pub fn say(client: &mut SmtpClient, line: &str) -> io::Result<String> {
     client.send(format!("{line}\r\n").as_bytes())?;
     Ok(client.reply()?.trim_end().to_owned())
 }
 
-fn runs_in_its_sandbox(system: &Debian) -> Proof {
+pub fn runs_in_its_sandbox(system: &Debian) -> Proof {
     let status = system.run(
         "pid=$(systemctl show -P MainPID sixgate); cat /proc/$pid/status; \
          stat -c 'user %U' /proc/$pid; \
@@ -293,7 +295,7 @@ fn leaves_nothing_when_purged(
     expect(gone.is_empty(), "nothing else gone", &gone.join("\n"))
 }
 
-fn expect(holds: bool, what: &str, seen: &str) -> Proof {
+pub fn expect(holds: bool, what: &str, seen: &str) -> Proof {
     match holds {
         true => Ok(()),
         false => Err(io::Error::other(format!("expected {what}, saw:\n{seen}"))),

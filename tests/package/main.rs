@@ -18,6 +18,7 @@ mod client;
 mod namespace;
 
 mod debian;
+mod handover;
 mod life;
 mod piuparts;
 mod sandbox;

@@ -208,8 +208,13 @@ impl Daemon {
     }
 
     /// Asks it to end (SIGTERM) and waits until it has.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
+        self.wait_for_end()
+    }
+
+    /// Waits until it, and what it has handed over to, has ended.
+    pub fn wait_for_end(mut self) -> ExitStatus {
         self.log.wait_until_closed();
         self.child.wait().expect("an exit status")
     }
@@ -220,8 +225,58 @@ impl Daemon {
         let _ = self.child.wait();
     }
 
+    /// Hands over to a new process (SIGUSR2) and waits until that one accepts.
+    pub fn hand_over(&self) -> Successor {
+        self.signal(Signal::SIGUSR2);
+        self.wait_for_successor()
+    }
+
+    /// Waits for the process that a handover announces, until it accepts.
+    pub fn wait_for_successor(&self) -> Successor {
+        let line = self.wait_for_notification_of("MAINPID=");
+        let pid = line.trim_start_matches("MAINPID=").parse();
+        self.wait_for_notification("READY=1");
+        Successor {
+            pid: pid.expect("a process id"),
+        }
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("a status") {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the program does not end:\n{}", self.log.text());
+    }
+
     /// Waits for a line such as `READY=1` on the notification socket.
     pub fn wait_for_notification(&self, wanted: &str) {
+        self.find_notification(wanted, |line| line == wanted);
+    }
+
+    /// Waits for a line with that beginning.
+    pub fn wait_for_notification_of(&self, beginning: &str) -> String {
+        self.find_notification(beginning, |line| line.starts_with(beginning))
+    }
+
+    /// Everything that was notified and not waited for.
+    pub fn pending_notifications(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut buffer = [0; 4096];
+        self.notifications.set_nonblocking(true).expect("a socket");
+        while let Ok(length) = self.notifications.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        self.notifications.set_nonblocking(false).expect("a socket");
+        lines
+    }
+
+    fn find_notification(&self, wanted: &str, is_wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut buffer = [0; 4096];
         while Instant::now() < deadline {
@@ -231,8 +286,8 @@ impl Daemon {
             match self.notifications.recv(&mut buffer) {
                 Ok(length) => {
                     let text = String::from_utf8_lossy(&buffer[..length]);
-                    if text.lines().any(|line| line == wanted) {
-                        return;
+                    if let Some(line) = text.lines().find(|line| is_wanted(line)) {
+                        return line.to_owned();
                     }
                 }
                 Err(_) if self.log.is_closed() => break,
@@ -240,6 +295,60 @@ impl Daemon {
             }
         }
         panic!("no {wanted} from the program:\n{}", self.log.text());
+    }
+}
+
+/// The process that has taken over from a [`Daemon`]. Dropping it kills it.
+pub struct Successor {
+    pid: u32,
+}
+
+impl Successor {
+    /// A process whose number is known from elsewhere.
+    pub fn of(pid: u32) -> Self {
+        Self { pid }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("the program runs");
+    }
+
+    /// Whether it runs. A process that has ended and whose parent has not noticed does not.
+    pub fn is_running(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/stat", self.pid));
+        let state = status.ok().and_then(|status| {
+            let (_, state) = status.rsplit_once(") ")?;
+            state.chars().next()
+        });
+        state.is_some_and(|state| !['Z', 'X'].contains(&state))
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_running() {
+            assert!(
+                Instant::now() < deadline,
+                "process {} does not end",
+                self.pid
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if self.is_running() {
+            self.signal(Signal::SIGKILL);
+        }
     }
 }
 

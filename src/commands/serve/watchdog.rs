@@ -5,16 +5,24 @@
 //! through the workers before each word. When either hangs the word is not said,
 //! and the service manager starts the program anew. It says nothing of mail.
 
+use crate::server::handover::Accepting;
 use sd_notify::NotifyState;
-use std::{convert::Infallible, future::pending, time::Duration};
-use tokio::time::{MissedTickBehavior, interval};
+use std::{convert::Infallible, env, future::pending, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 
-/// Goes on for ever; does nothing where nobody watches.
-pub(super) async fn feed() -> Infallible {
-    match patience() {
-        Some(patience) => {
-            tell_every(patience / 2, || super::notify(&[NotifyState::Watchdog])).await
+/// Goes on for ever; does nothing where nobody watches, and while another process
+/// accepts, which must not be thought alive because this one is.
+pub(super) async fn feed(accepting: watch::Receiver<Accepting>) -> Infallible {
+    let tell = || {
+        if *accepting.borrow() == Accepting::Yes {
+            super::notify(&[NotifyState::Watchdog]);
         }
+    };
+    match patience() {
+        Some(patience) => tell_every(patience / 2, tell).await,
         None => pending().await,
     }
 }
@@ -22,7 +30,17 @@ pub(super) async fn feed() -> Infallible {
 /// How long the service manager waits for a word.
 fn patience() -> Option<Duration> {
     let mut microseconds = 0;
-    let watched = sd_notify::watchdog_enabled(false, &mut microseconds);
+    let watched = match env::var_os("WATCHDOG_PID") {
+        Some(_) => sd_notify::watchdog_enabled(false, &mut microseconds),
+        // After a handover: it is meant for whoever has it.
+        None => {
+            let period = env::var("WATCHDOG_USEC")
+                .ok()
+                .and_then(|text| text.parse().ok());
+            microseconds = period.unwrap_or(0);
+            period.is_some()
+        }
+    };
     // Of nothing no half can be waited for.
     (watched && microseconds > 1).then(|| Duration::from_micros(microseconds))
 }

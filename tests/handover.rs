@@ -1,0 +1,571 @@
+//! Handover (SIGUSR2) of the real daemon to another process of the installed program:
+//! who accepts, who serves, what fails and changes nothing, and what a crash or a
+//! signal at each stage does.
+
+mod support;
+
+use nix::sys::signal::Signal;
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, symlink},
+        net::UnixListener,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+use support::{
+    daemon::{Daemon, PATIENCE, Successor},
+    http,
+    milter::{Address, MilterClient, Reply},
+    port::lasting_address,
+};
+use tempfile::TempDir;
+
+const CLOSING: &str = "421 4.3.2 Service not available, closing transmission channel";
+
+/// What each generation says of a recipient whose domain has not opted in, to know them
+/// apart by the configuration that they were started with.
+fn reply_of(generation: u32) -> String {
+    format!("550 5.2.1 generation {generation}")
+}
+
+fn configuration(generation: u32, more: &str) -> String {
+    format!(
+        "dns: {{servers: [\"127.0.0.1:9\"]}}\nreplies: {{not_opted_in: \"{}\"}}\n{more}",
+        reply_of(generation)
+    )
+}
+
+/// The daemon, started by a link to the program as an installation may have it.
+struct World {
+    daemon: Daemon,
+    program: PathBuf,
+    more: String,
+    _directory: TempDir,
+}
+
+impl World {
+    fn new(more: &str) -> Self {
+        Self::with_environment(more, &[])
+    }
+
+    fn with_environment(more: &str, environment: &[(&str, &str)]) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let program = directory.path().join("sixgate");
+        symlink(env!("CARGO_BIN_EXE_sixgate"), &program).expect("a link");
+        let mut command = Command::new(&program);
+        command.envs(environment.iter().copied());
+        let daemon = Daemon::start_by(command, &configuration(1, more));
+        Self {
+            daemon,
+            program,
+            more: more.to_owned(),
+            _directory: directory,
+        }
+    }
+
+    /// What the next process is to say.
+    fn configure(&self, generation: u32) {
+        self.configure_with(&configuration(generation, &self.more));
+    }
+
+    fn configure_with(&self, text: &str) {
+        let socket = self.daemon.socket();
+        let text = format!("listen: unix:{}\n{text}", socket.display());
+        fs::write(self.daemon.config_file(), text).expect("the configuration can be written");
+    }
+
+    /// Another file in place of the installed program.
+    fn install(&self, script: &str) {
+        fs::remove_file(&self.program).expect("the program");
+        let new = self.program.with_extension("new");
+        fs::write(&new, format!("#!/bin/sh\n{script}\n")).expect("a script");
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("a mode");
+        fs::rename(new, &self.program).expect("the script");
+    }
+
+    fn reinstall(&self) {
+        fs::remove_file(&self.program).expect("the program");
+        symlink(env!("CARGO_BIN_EXE_sixgate"), &self.program).expect("a link");
+    }
+
+    fn client(&self) -> MilterClient {
+        client(&self.daemon.address())
+    }
+
+    fn new_client_meets(&self, generation: u32) {
+        meets(&mut self.client(), generation);
+    }
+}
+
+/// A client over IPv6 that has said HELO.
+fn client(address: &Address) -> MilterClient {
+    let mut mta = MilterClient::open(address);
+    let ip: SocketAddr = "[2001:db8:1::10]:25".parse().expect("an address");
+    assert_eq!(mta.connect_from("[x]", ip), Reply::Continue);
+    assert_eq!(mta.helo("mail.example"), Reply::Continue);
+    mta
+}
+
+/// Holds a mail transaction with the process of that generation.
+fn meets(mta: &mut MilterClient, generation: u32) {
+    assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+    recipient_meets(mta, generation);
+    mta.abort();
+}
+
+fn recipient_meets(mta: &mut MilterClient, generation: u32) {
+    let reply = mta.rcpt(&["<b@other.example>"]);
+    assert_eq!(reply, Reply::Smtp(reply_of(generation)));
+}
+
+fn told_421(mta: &mut MilterClient) {
+    let reply = mta.mail(&["<a@good.example>"]);
+    assert_eq!(reply, Reply::Smtp(CLOSING.to_owned()));
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The process id that a script of [`World::install`] has written.
+fn pid_in(file: &Path) -> u32 {
+    let read = || fs::read_to_string(file).ok()?.trim().parse().ok();
+    let mut pid = None;
+    wait_until("the script runs", || {
+        pid = read();
+        pid.is_some()
+    });
+    pid.expect("a process id")
+}
+
+fn handovers(metrics: SocketAddr, result: &str) -> String {
+    let series = format!("sixgate_handovers_total{{result=\"{result}\"}} ");
+    let page = http::get(metrics, "/metrics").body;
+    let value = page.lines().find_map(|line| line.strip_prefix(&series));
+    value.unwrap_or("none").to_owned()
+}
+
+#[test]
+fn the_old_process_keeps_its_connections_and_the_new_one_has_the_others() {
+    let mut world = World::new("");
+    let mut kept = world.client();
+    let mut in_transaction = world.client();
+    assert_eq!(in_transaction.mail(&["<a@good.example>"]), Reply::Continue);
+    let inode = fs::metadata(world.daemon.socket()).expect("a socket").ino();
+    world.configure(2);
+    let new = world.daemon.hand_over();
+    assert_ne!(new.pid(), world.daemon.pid());
+    for _ in 0..20 {
+        world.new_client_meets(2);
+        meets(&mut kept, 1);
+    }
+    recipient_meets(&mut in_transaction, 1);
+    in_transaction.abort();
+    meets(&mut in_transaction, 1);
+
+    // It ends with its last connection and leaves the socket alone.
+    assert!(kept.quit());
+    assert!(in_transaction.quit());
+    assert!(world.daemon.wait().success());
+    let log = world.daemon.log();
+    log.wait_for(&[
+        "handed over to process",
+        &new.pid().to_string(),
+        "connections=2",
+    ]);
+    log.wait_for(&["taking over from process", &world.daemon.pid().to_string()]);
+    log.wait_for(&["all milter connections are closed", "told_421=0"]);
+    let socket = fs::metadata(world.daemon.socket()).expect("a socket");
+    assert_eq!(socket.ino(), inode);
+    world.new_client_meets(2);
+
+    new.signal(Signal::SIGTERM);
+    new.wait();
+    assert!(!world.daemon.socket().exists(), "the last one removes it");
+}
+
+#[test]
+fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
+    let [ours, metrics] = [lasting_address(), lasting_address()];
+    let world = World::new(&format!("metrics: {{listen: inet:{metrics}}}\n"));
+    let configure = |generation| {
+        let listen = format!(
+            "listen: [unix:{}, inet:{ours}]\n{}",
+            world.daemon.socket().display(),
+            configuration(generation, &world.more)
+        );
+        fs::write(world.daemon.config_file(), listen).expect("the configuration");
+    };
+    // A socket that is new is opened.
+    configure(2);
+    let mut processes = vec![world.daemon.hand_over()];
+    let (ended, connected) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let connect = |address: &Address| {
+        while !ended.load(Ordering::Relaxed) {
+            let mut mta = MilterClient::open(address);
+            assert_eq!(mta.connect("x", b'4', "192.0.2.1", 25), Reply::Accept);
+            connected.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        let [tcp, unix] = [Address::Tcp(ours), world.daemon.address()];
+        scope.spawn(move || connect(&tcp));
+        scope.spawn(move || connect(&unix));
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                assert_eq!(http::get(metrics, "/healthz").status, 200);
+            }
+        });
+        for generation in 3..=12 {
+            configure(generation);
+            let before = connected.load(Ordering::Relaxed);
+            processes.last().expect("one").signal(Signal::SIGUSR2);
+            processes.push(world.daemon.wait_for_successor());
+            wait_until("connections are accepted", || {
+                connected.load(Ordering::Relaxed) > before + 20
+            });
+            meets(&mut client(&Address::Tcp(ours)), generation);
+            let succeeded = (generation - 1).to_string();
+            assert_eq!(handovers(metrics, "success"), succeeded);
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    // Sockets that the configuration does not name any more are closed, by both.
+    world.configure_with(&configuration(13, ""));
+    processes.last().expect("one").signal(Signal::SIGUSR2);
+    let _last = world.daemon.wait_for_successor();
+    processes.last().expect("one").wait();
+    for address in [ours, metrics] {
+        wait_until("it is closed", || TcpStream::connect(address).is_err());
+    }
+    world.new_client_meets(13);
+}
+
+#[test]
+fn a_socket_of_systemd_is_passed_on_by_its_name() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("milter.sock");
+    let socket = UnixListener::bind(&path).expect("a socket");
+    let daemon = Daemon::start_with_passed_on(&socket, &configuration(1, ""));
+    let address = Address::Unix(path.clone());
+    let mut kept = client(&address);
+    let second = daemon.hand_over();
+    second.signal(Signal::SIGUSR2);
+    let third = daemon.wait_for_successor();
+    meets(&mut kept, 1);
+    meets(&mut client(&address), 1);
+    for process in [second, third] {
+        process.signal(Signal::SIGTERM);
+        process.wait();
+    }
+    assert!(path.exists(), "it is systemd's");
+}
+
+#[test]
+fn a_new_process_that_does_not_become_ready_changes_nothing() {
+    let metrics = lasting_address();
+    let world = World::new(&format!("metrics: {{listen: inet:{metrics}}}\n"));
+    let mut kept = world.client();
+    let missing = world.program.display().to_string();
+    let log = world.daemon.log();
+    let fails = |number: u32, words: &[&str]| {
+        world.daemon.signal(Signal::SIGUSR2);
+        log.wait_for(&[&["no handover, this process goes on: "], words].concat());
+        world.new_client_meets(1);
+        wait_until("it is counted", || {
+            handovers(metrics, "failure") == number.to_string()
+        });
+    };
+    world.configure_with("mode: perhaps\n");
+    let file = world.daemon.config_file().display().to_string();
+    fails(1, &[&format!("{file}:2: mode: \"perhaps\"")]);
+    let taken = UnixListener::bind(world.daemon.directory().join("taken")).expect("a socket");
+    let taken = taken.local_addr().expect("an address");
+    let taken = taken.as_pathname().expect("a path").display().to_string();
+    let other = configuration(9, "").replace("dns:", "#");
+    let listen = format!("listen: [unix:{taken}]\n{other}");
+    fs::write(&file, listen).expect("the configuration can be written");
+    fails(2, &[&taken, "another process serves it"]);
+    world.configure(9);
+    world.install("echo worse >&2; exit 3");
+    fails(3, &["ended before it was ready", "exit status: 3"]);
+    log.wait_for(&["worse"]);
+    world.install("kill -SEGV $$");
+    fails(4, &["ended before it was ready", "signal: 11"]);
+    world.install("exit 0");
+    fails(5, &["ended before it was ready", "exit status: 0"]);
+    fs::remove_file(&world.program).expect("the program");
+    fails(6, &["can't start", &missing, "No such file"]);
+    fs::write(&world.program, "no program").expect("a file");
+    fails(7, &["can't start", &missing, "Permission denied"]);
+    assert_eq!(handovers(metrics, "success"), "0");
+
+    world.reinstall();
+    world.configure(2);
+    let _new = world.daemon.hand_over();
+    world.new_client_meets(2);
+    meets(&mut kept, 1);
+    assert_eq!(handovers(metrics, "success"), "1");
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn a_new_process_that_hangs_is_killed_after_a_minute() {
+    let world = World::new("");
+    let pid = world.daemon.directory().join("pid");
+    world.install(&format!("echo $$ >{}; exec sleep 1000", pid.display()));
+    world.daemon.signal(Signal::SIGUSR2);
+    let pid = Successor::of(pid_in(&pid));
+    let start = Instant::now();
+    while pid.is_running() {
+        world.new_client_meets(1);
+        assert!(start.elapsed() < Duration::from_secs(70));
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(start.elapsed() > Duration::from_secs(58));
+    let log = world.daemon.log();
+    log.wait_for(&["no handover", "was not ready after 60 s and was killed"]);
+}
+
+#[test]
+fn signals_while_the_new_process_starts() {
+    let world = World::new("");
+    let log = world.daemon.log();
+    let pid = world.daemon.directory().join("pid");
+    let hangs = format!("echo $$ >{}; exec sleep 1000", pid.display());
+    let begin = || {
+        let _ = fs::remove_file(&pid);
+        world.daemon.signal(Signal::SIGUSR2);
+        Successor::of(pid_in(&pid))
+    };
+    world.install(&hangs);
+    let killed = begin();
+    world.daemon.signal(Signal::SIGUSR2);
+    log.wait_for(&["SIGUSR2 is ignored: a handover is in progress"]);
+    world.configure(2);
+    world.daemon.signal(Signal::SIGHUP);
+    killed.signal(Signal::SIGKILL);
+    log.wait_for(&["ended before it was ready", "signal: 9"]);
+    // Once it is clear which process it is for.
+    world.daemon.wait_for_notification("RELOADING=1");
+    world.daemon.wait_for_notification("READY=1");
+    world.new_client_meets(2);
+
+    let mut in_transaction = world.client();
+    assert_eq!(in_transaction.mail(&["<a@good.example>"]), Reply::Continue);
+    let abandoned = begin();
+    world.daemon.signal(Signal::SIGTERM);
+    abandoned.wait();
+    recipient_meets(&mut in_transaction, 2);
+    in_transaction.abort();
+    told_421(&mut in_transaction);
+    assert!(in_transaction.quit());
+    let socket = world.daemon.socket();
+    assert!(world.daemon.wait_for_end().success());
+    assert!(!socket.exists());
+}
+
+#[test]
+fn signals_to_the_old_process_after_a_handover() {
+    let mut world = World::new("");
+    let log = world.daemon.log();
+    let mut kept = world.client();
+    let mut in_transaction = world.client();
+    let new = world.daemon.hand_over();
+    world.configure(2);
+    world.daemon.signal(Signal::SIGHUP);
+    world.daemon.wait_for_notification("RELOADING=1");
+    world.daemon.wait_for_notification("READY=1");
+    world.new_client_meets(2);
+    meets(&mut kept, 1);
+    world.daemon.signal(Signal::SIGUSR2);
+    log.wait_for(&["SIGUSR2 is ignored", "has taken over"]);
+
+    assert_eq!(in_transaction.mail(&["<a@good.example>"]), Reply::Continue);
+    world.daemon.signal(Signal::SIGTERM);
+    log.wait_for(&["stopping"]);
+    told_421(&mut kept);
+    recipient_meets(&mut in_transaction, 1);
+    in_transaction.abort();
+    told_421(&mut in_transaction);
+    assert!(kept.quit());
+    assert!(in_transaction.quit());
+    assert!(world.daemon.wait().success());
+    assert!(new.is_running());
+    world.new_client_meets(2);
+    // The service does not stop.
+    let notified = world.daemon.pending_notifications();
+    assert!(
+        !notified.iter().any(|line| line == "STOPPING=1"),
+        "{notified:?}"
+    );
+}
+
+#[test]
+fn the_old_process_drains_when_the_handover_timeout_is_over() {
+    let mut world = World::new("limits: {handover_timeout: 1s, drain_grace: 1m}\n");
+    let mut idle = world.client();
+    let mut in_transaction = world.client();
+    assert_eq!(in_transaction.mail(&["<a@good.example>"]), Reply::Continue);
+    let _new = world.daemon.hand_over();
+    let start = Instant::now();
+    meets(&mut idle, 1);
+    world
+        .daemon
+        .log()
+        .wait_for(&["limits.handover_timeout is over"]);
+    assert!(start.elapsed() > Duration::from_millis(900));
+    told_421(&mut idle);
+    assert!(idle.quit());
+    recipient_meets(&mut in_transaction, 1);
+    in_transaction.abort();
+    told_421(&mut in_transaction);
+    assert!(in_transaction.quit());
+    assert!(world.daemon.wait().success());
+    world.daemon.log().wait_for(&["told_421=2"]);
+    world.new_client_meets(1);
+}
+
+#[test]
+fn if_the_new_process_crashes_the_old_one_accepts_again() {
+    let metrics = lasting_address();
+    let world = World::new(&format!("metrics: {{listen: inet:{metrics}}}\n"));
+    let mut kept = world.client();
+    world.configure(2);
+    let new = world.daemon.hand_over();
+    let mut lost = world.client();
+    meets(&mut lost, 2);
+    new.signal(Signal::SIGKILL);
+    let main_pid = world.daemon.wait_for_notification_of("MAINPID=");
+    assert_eq!(main_pid, format!("MAINPID={}", world.daemon.pid()));
+    let log = world.daemon.log();
+    log.wait_for(&["has crashed (signal: 9", "accepts connections again"]);
+    assert_eq!(lost.receive_frame(), None);
+    meets(&mut kept, 1);
+    world.new_client_meets(1);
+    assert_eq!(handovers(metrics, "failure"), "1");
+
+    let next = world.daemon.hand_over();
+    world.new_client_meets(2);
+    meets(&mut kept, 1);
+    next.signal(Signal::SIGTERM);
+    next.wait();
+    // It has ended in order.
+    assert!(!world.daemon.socket().exists());
+    meets(&mut kept, 1);
+    assert!(kept.quit());
+    assert!(world.daemon.stop().success());
+}
+
+#[test]
+fn if_the_old_process_is_killed_the_new_one_goes_on() {
+    let mut world = World::new("");
+    let mut lost = world.client();
+    let go = world.daemon.directory().join("go");
+    let pid = world.daemon.directory().join("pid");
+    world.configure(2);
+    world.install(&format!(
+        "echo $$ >{}; until [ -e {} ]; do sleep 0.01; done; exec {} \"$@\"",
+        pid.display(),
+        go.display(),
+        env!("CARGO_BIN_EXE_sixgate")
+    ));
+    world.daemon.signal(Signal::SIGUSR2);
+    let new = Successor::of(pid_in(&pid));
+    world.daemon.kill();
+    assert_eq!(lost.receive_frame(), None);
+    fs::write(go, "").expect("a file");
+    // What has connected meanwhile waits for it.
+    world.new_client_meets(2);
+
+    new.signal(Signal::SIGUSR2);
+    let mut kept = world.client();
+    let third = world.daemon.wait_for_successor();
+    new.signal(Signal::SIGKILL);
+    new.wait();
+    drop(kept.receive_frame());
+    assert!(third.is_running());
+    world.new_client_meets(2);
+}
+
+#[test]
+fn a_handover_of_a_handover() {
+    let mut world = World::new("");
+    let mut first = world.client();
+    world.configure(2);
+    let second_process = world.daemon.hand_over();
+    let mut second = world.client();
+    world.configure(3);
+    second_process.signal(Signal::SIGUSR2);
+    let third_process = world.daemon.wait_for_successor();
+    let mut third = world.client();
+    for _ in 0..3 {
+        meets(&mut first, 1);
+        meets(&mut second, 2);
+        meets(&mut third, 3);
+    }
+    // Of those that still run, the one that has handed over to it goes on.
+    third_process.signal(Signal::SIGKILL);
+    let main_pid = world.daemon.wait_for_notification_of("MAINPID=");
+    assert_eq!(main_pid, format!("MAINPID={}", second_process.pid()));
+    for _ in 0..20 {
+        world.new_client_meets(2);
+    }
+    meets(&mut first, 1);
+    // The crash of a process that has handed over before is none of the first's business.
+    world.configure(4);
+    second_process.signal(Signal::SIGUSR2);
+    let _fourth = world.daemon.wait_for_successor();
+    second_process.signal(Signal::SIGKILL);
+    second_process.wait();
+    for _ in 0..20 {
+        world.new_client_meets(4);
+    }
+    meets(&mut first, 1);
+    assert!(first.quit());
+    assert!(world.daemon.wait().success());
+    world.new_client_meets(4);
+}
+
+#[test]
+fn only_the_process_that_accepts_feeds_the_watchdog() {
+    let pid = std::process::id().to_string();
+    // As long as WATCHDOG_PID names another process it is not for this one.
+    let environment = [("WATCHDOG_USEC", "100000"), ("WATCHDOG_PID", pid.as_str())];
+    let world = World::with_environment("", &environment);
+    let _kept = world.client();
+    let new = world.daemon.hand_over();
+    world.daemon.wait_for_notification("WATCHDOG=1");
+    world.daemon.wait_for_notification("WATCHDOG=1");
+    new.signal(Signal::SIGSTOP);
+    thread::sleep(Duration::from_millis(200));
+    world.daemon.pending_notifications();
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(world.daemon.pending_notifications(), [""; 0]);
+    new.signal(Signal::SIGKILL);
+    // That of the crash.
+    world.daemon.wait_for_notification_of("MAINPID=");
+}
+
+#[test]
+fn a_program_that_was_started_by_a_bare_name_is_found_again() {
+    let path = Path::new(env!("CARGO_BIN_EXE_sixgate"));
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "exec sixgate \"$@\"", "sh"])
+        .env("PATH", path.parent().expect("a folder"))
+        .stdin(Stdio::null());
+    let daemon = Daemon::start_by(command, &configuration(1, ""));
+    let _new = daemon.hand_over();
+    meets(&mut client(&daemon.address()), 1);
+}
