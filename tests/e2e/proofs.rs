@@ -43,8 +43,8 @@ pub fn of(kind: Kind) -> impl Iterator<Item = (&'static str, Proof)> {
 
 /// Sendmail's log goes to the machine's syslog, and there is none here.
 const OF_POSTFIX: [(&str, Proof); 1] = [(
-    "the_report_tells_who_came_back_over_ipv4",
-    report_tells_returns,
+    "report_and_trace_show_who_came_back_over_ipv4",
+    logs_show_returns,
 )];
 
 const OF_SENDMAIL: [(&str, Proof); 1] = [(
@@ -174,7 +174,7 @@ fn send_large(world: &World, message: &str) -> Result<String, String> {
     Ok(reply)
 }
 
-fn report_tells_returns(world: &World) -> Result<(), String> {
+fn logs_show_returns(world: &World) -> Result<(), String> {
     let _shared = world.ground.turn.shared();
     let mail = "C: MAIL FROM:<a@returning.example>\nC: RCPT TO:<b@open.example>\n";
     let refused = "S: 450 4.7.25 Service unavailable, sending IPv6 address [2001:db8::20] must have \
@@ -194,12 +194,17 @@ fn report_tells_returns(world: &World) -> Result<(), String> {
     let ours = world.directory().join("sixgate.log");
     let log = world.gate(TAPPED).daemon().log().text();
     fs::write(&ours, log).map_err(|e| e.to_string())?;
-    let report = Command::new(env!("CARGO_BIN_EXE_sixgate"))
-        .args(["report", "--json", "--top=1000"])
-        .args([&ours, &theirs])
-        .output();
-    let told = report.map_err(|e| e.to_string())?.stdout;
-    let told: Value = serde_json::from_slice(&told).map_err(|e| e.to_string())?;
+    let ask = |arguments: &[&str]| -> Result<Value, String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+            .args(arguments)
+            .args([&ours, &theirs])
+            .output();
+        let output = output.map_err(|e| e.to_string())?;
+        serde_json::from_slice(&output.stdout).map_err(|e| format!("{e}: {output:?}"))
+    };
+    let traced = ask(&["trace", "--json", "--from", "a@returning.example"])?;
+    came_back_and_was_delivered(&traced)?;
+    let told = ask(&["report", "--json", "--top=1000"])?;
     let returned = told["returns"]["ipv4"].as_array().ok_or("no list")?;
     match returned
         .iter()
@@ -207,6 +212,21 @@ fn report_tells_returns(world: &World) -> Result<(), String> {
     {
         Some(entry) if entry["mails"] == 1 && entry["rule"] == "no-ptr" => Ok(()),
         _ => Err(format!("{:#}", told["returns"])),
+    }
+}
+
+fn came_back_and_was_delivered(traced: &Value) -> Result<(), String> {
+    let message = &traced["messages"][0];
+    let events = message["events"].as_array().ok_or("no events")?;
+    let names: Vec<_> = events.iter().map(|event| &event["event"]).collect();
+    let is_whole = message["result"] == "ipv4"
+        && message["delivery"] == "sent"
+        && names == ["decision", "received", "delivery"]
+        && events[0]["rule"] == "no-ptr"
+        && events[1]["client"] == "198.51.100.20";
+    match is_whole {
+        true => Ok(()),
+        false => Err(format!("{traced:#}")),
     }
 }
 
