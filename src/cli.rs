@@ -97,6 +97,9 @@ pub struct Explain {
     /// The client has authenticated by SASL
     #[arg(long)]
     pub authenticated: bool,
+    /// The client has a certificate with this common name, and the MTA has verified it
+    #[arg(long, value_name = "NAME")]
+    pub certificate: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@
 //! be wrong, so nothing above checks it again.
 
 mod addresses;
+mod certificates;
 mod dns_server;
 mod error;
 mod host;

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod authentication_results;
+pub mod certificate;
 pub mod checks;
 pub mod cli;
 pub mod commands;

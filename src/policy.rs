@@ -6,7 +6,7 @@
 //!
 //! The table in docs/policy.md is the same in prose, and a test runs it.
 
-use crate::address::ClientAddr;
+use crate::{address::ClientAddr, certificate::CertificatePattern};
 use ipnet::IpNet;
 use std::{
     fmt,
@@ -21,8 +21,10 @@ pub struct Settings {
     pub exempt_networks: Vec<IpNet>,
     /// Whether SASL authentication exempts. The default is `true`.
     pub exempt_authenticated: bool,
-    /// Which TLS exempts. The default is [`ExemptTls::Verified`].
+    /// Which TLS exempts. The default is [`ExemptTls::None`].
     pub exempt_tls: ExemptTls,
+    /// Which verified client certificates exempt, by name. The default is none.
+    pub exempt_certificates: Vec<CertificatePattern>,
     /// What counts as reverse DNS. The default is [`ReverseDns::Exists`].
     pub reverse_dns: ReverseDns,
     /// What to do when a DNS answer can't be had. The default is
@@ -35,19 +37,34 @@ impl Default for Settings {
         Self {
             exempt_networks: Vec::new(),
             exempt_authenticated: true,
-            exempt_tls: ExemptTls::Verified,
+            exempt_tls: ExemptTls::None,
+            exempt_certificates: Vec::new(),
             reverse_dns: ReverseDns::Exists,
             on_dns_failure: OnDnsFailure::Tempfail,
         }
     }
 }
 
+impl Settings {
+    /// Whether rule 5 can match at all. If not, the MTA need not say anything about
+    /// TLS.
+    pub fn exempts_by_tls(&self) -> bool {
+        self.exempt_tls != ExemptTls::None || !self.exempt_certificates.is_empty()
+    }
+
+    /// The entry of `exempt.certificates` for the name of a certificate.
+    pub fn certificate_pattern(&self, name: &str) -> Option<&CertificatePattern> {
+        let mut patterns = self.exempt_certificates.iter();
+        patterns.find(|pattern| pattern.matches(name))
+    }
+}
+
 /// Which clients TLS exempts from the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExemptTls {
-    /// None.
+    /// None, but for those in `exempt.certificates`.
     None,
-    /// Those whose certificate the MTA verified.
+    /// Those whose certificate the MTA verified, whatever its name.
     Verified,
     /// All that use TLS.
     Any,
@@ -107,6 +124,9 @@ pub struct Facts {
     pub authenticated: bool,
     /// How the client uses TLS.
     pub tls: Tls,
+    /// Whether `exempt.certificates` has the name of the client's certificate. Only
+    /// a verified certificate has a name that counts.
+    pub certificate_named: bool,
     /// Whether the recipient's domain takes mail over IPv6.
     pub opt_in: Option<OptIn>,
     /// Whether the client's address has a PTR record.
@@ -128,6 +148,7 @@ impl Facts {
             client,
             authenticated: false,
             tls: Tls::None,
+            certificate_named: false,
             opt_in: None,
             ptr: None,
             confirmation: None,
@@ -205,7 +226,7 @@ pub enum Rule {
     ExemptNetwork,
     /// 4: authenticated by SASL.
     ExemptAuthenticated,
-    /// 5: TLS of the kind that exempts.
+    /// 5: a certificate or TLS of the kind that exempts.
     ExemptTls,
     /// 6: the recipient's domain did not opt in.
     NotOptedIn,
@@ -359,9 +380,10 @@ fn at_mail(settings: &Settings, facts: &Facts) -> Verdict {
         ExemptTls::Verified => facts.tls == Tls::Verified,
         ExemptTls::Any => facts.tls != Tls::None,
     };
+    let certificate_exempts = facts.tls == Tls::Verified && facts.certificate_named;
     if facts.authenticated && settings.exempt_authenticated {
         Verdict::Accept(Rule::ExemptAuthenticated)
-    } else if tls_exempts {
+    } else if certificate_exempts || tls_exempts {
         Verdict::Accept(Rule::ExemptTls)
     } else {
         Verdict::Continue

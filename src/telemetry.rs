@@ -138,9 +138,23 @@ pub fn decided(decision: &Decision<'_>) {
     log::decided(decision);
 }
 
-/// Tells that a connection or mail transaction is not checked: one line at
-/// debug, and the counters.
-pub fn exempt(client: &Client, stage: Stage, rule: Rule) {
-    metrics::get().exempt(client, rule);
-    log::exempt(client, stage, rule);
+/// A connection or mail transaction that is not checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Exemption<'a> {
+    /// Who sends.
+    pub client: &'a Client,
+    /// Where it was decided.
+    pub stage: Stage,
+    /// What decided it.
+    pub rule: Rule,
+    /// The common name of the client's certificate, if that is what exempts.
+    pub certificate: Option<&'a str>,
+}
+
+/// Logs that a connection or mail transaction is not checked, and counts it. The
+/// line is at debug, or at info if a certificate exempts: such mail is rare, and
+/// somebody has to be able to tell later whose it was.
+pub fn exempt(exemption: &Exemption<'_>) {
+    metrics::get().exempt(exemption.client, exemption.rule);
+    log::exempt(exemption);
 }

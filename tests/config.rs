@@ -56,7 +56,7 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "mode: enforce\nexempt:\n  netwroks:\n    - \"::1\"\n",
             "3: exempt.netwroks: unknown key; did you mean networks? \
-             (allowed here: networks, authenticated, tls)",
+             (allowed here: networks, authenticated, tls, certificates)",
         ),
         (
             "limits:\n  conections: 5\n",
@@ -101,7 +101,7 @@ fn values_of_the_wrong_type_are_refused_with_what_to_write() {
         (
             "exempt: yes\n",
             "1: exempt: found string \"yes\"; \
-             write keys below it (networks, authenticated, tls)",
+             write keys below it (networks, authenticated, tls, certificates)",
         ),
         (
             "listen: true\n",
@@ -181,6 +181,11 @@ fn what_is_no_yaml_is_refused_with_what_helps() {
              quote the value",
         ),
         (
+            "exempt:\n  certificates: [*.example.org]\n",
+            "2: exempt.certificates: this is no YAML (did not find \
+             expected alphabetic or numeric character); quote what begins with *",
+        ),
+        (
             "listen:\n - inet:127.0.0.1:8894\n- unix:/x\n",
             "3: listen: this is no YAML (did not find expected key); \
              mind the indentation: keys that belong together begin in one column",
@@ -219,6 +224,37 @@ fn wrong_networks_and_servers_are_refused() {
             "2: dns.servers: 0 is no port; write ::1 for the usual one",
         ),
     ]);
+}
+
+#[test]
+fn names_of_certificates_are_host_names_or_a_wildcard_for_one_label() {
+    let write = "write the name of a certificate such as mx.example.org or \"*.example.org\"";
+    let table = [
+        (
+            "\"mx*.example.org\"",
+            "a * is allowed only as the whole first label (*.example.org)",
+        ),
+        (
+            "\"*\"",
+            "a * is allowed only as the whole first label (*.example.org)",
+        ),
+        ("\"*.\"", "it is empty"),
+        ("Partner AG", "it has a character that no domain name has"),
+        (
+            "a..example.org",
+            "it has an empty label (two dots in a row or a leading dot)",
+        ),
+    ];
+    for (text, why) in table {
+        let yaml = format!("exempt:\n  certificates:\n    - mx.example.org\n    - {text}\n");
+        let text = text.trim_matches('"');
+        let want = format!(
+            "4: exempt.certificates: \"{text}\" is not the name of a certificate: {why}; {write}"
+        );
+        assert_refused(&[(&yaml, &want)]);
+    }
+    let nothing = format!("2: exempt.certificates: nothing is given; {write}");
+    assert_refused(&[("exempt:\n  certificates: \"\"\n", &nothing)]);
 }
 
 #[test]
@@ -595,6 +631,15 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
             "exempt.networks: ::/0 exempts a large part of the Internet",
         ),
         (
+            "exempt: {tls: any}",
+            "exempt.tls: any exempts everyone who uses STARTTLS, which is anyone; name the \
+             certificates of partners in exempt.certificates",
+        ),
+        (
+            "exempt: {certificates: \"*.org\"}",
+            "exempt.certificates: *.org stands for every name below a top-level domain",
+        ),
+        (
             "",
             "opt_in: no domain has opted in, so all mail over IPv6 is refused",
         ),
@@ -642,7 +687,8 @@ opt_in:
   cache: {positive: 90s, negative: 0s, stale: 36h}
 reverse_dns: confirmed
 on_dns_failure: accept
-exempt: {networks: ["2001:db8::", "::/0", 10.0.0.0/8], authenticated: no, tls: any}
+exempt: {networks: ["2001:db8::", "::/0", 10.0.0.0/8], authenticated: no, tls: any,
+  certificates: [mx.example.org, "*.bücher.example"]}
 replies:
   not_opted_in: "550 5.1.1 \"{domain}\": it's no # use"
   no_ptr: 450 4.7.25 [{address}]

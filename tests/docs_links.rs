@@ -103,7 +103,11 @@ fn every_test_that_is_named_exists() {
             if let Event::Code(code) = event
                 && is_test(&code)
             {
-                let names = [format!("fn {code}("), format!("\"{code}\"")];
+                let names = [
+                    format!("fn {code}("),
+                    format!("\"{code}\""),
+                    format!("== {code}\n"),
+                ];
                 let is_there = names.iter().any(|name| tests.contains(name));
                 assert!(is_there, "{}: {code}", page.display());
                 seen += 1;
@@ -120,13 +124,18 @@ fn is_test(code: &str) -> bool {
     code.chars().all(is_of_name) && code.matches('_').count() > 3 && !is_metric
 }
 
-/// All Rust below a folder.
+/// All Rust and all dialogues below a folder.
 fn sources(folder: &Path) -> String {
     let entries = fs::read_dir(folder).expect("a folder").flatten();
     let texts = entries.map(|entry| match entry.path() {
         path if path.ends_with("target") => String::new(),
         path if path.is_dir() => sources(&path),
-        path if path.extension().is_some_and(|extension| extension == "rs") => read(&path),
+        path if path
+            .extension()
+            .is_some_and(|extension| extension == "rs" || extension == "txt") =>
+        {
+            read(&path)
+        }
         _ => String::new(),
     });
     texts.collect()

@@ -36,7 +36,8 @@ impl World {
     fn explain(&self, arguments: &str, input: &str) -> Output {
         let config = self.directory.path().join("milter.yaml");
         let text = format!(
-            "dns: {{servers: [{}]}}\nopt_in: {{domains: [contoso.com]}}\n",
+            "dns: {{servers: [{}]}}\nopt_in: {{domains: [contoso.com]}}\n\
+             exempt: {{certificates: [\"*.partner.example\"]}}\n",
             self.dns.address()
         );
         std::fs::write(&config, text).expect("a configuration");
@@ -195,6 +196,38 @@ fn a_detailed_reply_is_told_line_by_line() {
     let told: Value = serde_json::from_str(&explain("--json")).expect("JSON");
     assert_eq!(told["verdict"]["reply_lines"], json!(lines));
     assert_eq!(told["verdict"]["reply"], lines[0].replacen('-', " ", 1));
+}
+
+#[test]
+fn a_certificate_is_told_with_the_entry_that_names_it() {
+    let world = World::new();
+    let arguments = "--client 2001:db8:1::20 --to b@contoso.com --certificate";
+    let named = format!("{arguments} MX.partner.example");
+    let told = world.json(&named, "");
+    assert_eq!(told["scope"], "exempt");
+    assert_eq!(told["verdict"]["rule"], "exempt-tls");
+    let want = json!({"name": "MX.partner.example", "named_by": "*.partner.example"});
+    assert_eq!(told["certificate"], want);
+    let text = String::from_utf8(world.explain(&named, "").stdout).expect("text");
+    let line = "tls        certificate MX.partner.example, verified: exempt.certificates has \
+                *.partner.example\n";
+    assert!(text.contains(line), "{text}");
+
+    let other = format!("{arguments} mx.other.example");
+    let told = world.json(&other, "");
+    assert_eq!(told["verdict"]["rule"], "no-ptr");
+    let want = json!({"name": "mx.other.example", "named_by": null});
+    assert_eq!(told["certificate"], want);
+    let text = String::from_utf8(world.explain(&other, "").stdout).expect("text");
+    assert!(
+        text.contains("exempt.certificates does not have it\n"),
+        "{text}"
+    );
+
+    assert_eq!(
+        world.json("--client 2001:db8:1::20", "")["certificate"],
+        json!(null)
+    );
 }
 
 /// So that anyone can run it anywhere.

@@ -315,6 +315,7 @@ fn macros_as_large_as_a_frame_take_bounded_memory() {
         "{tls_version}",
         "{verify}",
         "{cert_subject}",
+        "{cn_subject}",
         "{auth_authen}",
     ];
     let longest = "v".repeat(4096);

@@ -15,7 +15,7 @@ use std::{
 use support::{
     daemon::Daemon,
     dns::{DnsServer, Zone},
-    milter::{Address, Command, MilterClient, Modification, Options, Reply, frame},
+    milter::{Address, Command, MacroStage, MilterClient, Modification, Options, Reply, frame},
 };
 
 const ZONE: &str = r#"
@@ -330,8 +330,142 @@ fn what_the_end_of_headers_comes_to_is_said_at_the_command_that_follows() {
 }
 
 #[test]
+fn macros_about_tls_are_asked_for_only_where_tls_can_exempt() {
+    let table = [
+        ("", false),
+        ("exempt: {tls: verified}", true),
+        ("exempt: {tls: any}", true),
+        ("exempt: {certificates: [mx.partner.example]}", true),
+    ];
+    let of_tls = [
+        "{tls_version}",
+        "{verify}",
+        "{cert_subject}",
+        "{cn_subject}",
+    ];
+    for (config, want) in table {
+        let world = World::new(config);
+        let mta = world.mta();
+        let macros = &mta.negotiated().macros;
+        for stage in [MacroStage::Helo, MacroStage::Mail] {
+            let names = &macros[&stage];
+            let asked = of_tls.map(|name| names.iter().any(|asked| asked == name));
+            assert_eq!(asked, [want; 4], "{config}: {names:?}");
+        }
+        let of_mail = &macros[&MacroStage::Mail];
+        assert!(of_mail.contains(&"{auth_authen}".to_owned()), "{of_mail:?}");
+    }
+}
+
+#[test]
+fn only_a_verified_certificate_with_a_name_in_the_list_exempts() {
+    let named = "exempt: {certificates: [mx.partner.example, \"*.branch.example\"]}";
+    let world = World::new(named);
+    let tls = ("{tls_version}", "TLSv1.3");
+    let table: [(&[(&str, &str)], Reply); 16] = [
+        // Postfix: the common name of a trusted certificate.
+        (
+            &[tls, ("{cert_subject}", "mx.partner.example")],
+            Reply::Accept,
+        ),
+        (
+            &[tls, ("{cert_subject}", "MX.Partner.example")],
+            Reply::Accept,
+        ),
+        (
+            &[tls, ("{cert_subject}", "a.branch.example")],
+            Reply::Accept,
+        ),
+        (
+            &[tls, ("{cert_subject}", "a.b.branch.example")],
+            Reply::Continue,
+        ),
+        (
+            &[tls, ("{cert_subject}", "branch.example")],
+            Reply::Continue,
+        ),
+        (&[tls, ("{cert_subject}", "other.example")], Reply::Continue),
+        (&[tls], Reply::Continue),
+        (&[("{cert_subject}", "mx.partner.example")], Reply::Continue),
+        // Sendmail: whether it is trusted, the common name and the whole subject.
+        (
+            &[
+                tls,
+                ("{verify}", "OK"),
+                ("{cn_subject}", "mx.partner.example"),
+            ],
+            Reply::Accept,
+        ),
+        (
+            &[
+                tls,
+                ("{verify}", "OK"),
+                ("{cn_subject}", "other.example"),
+                ("{cert_subject}", "mx.partner.example"),
+            ],
+            Reply::Continue,
+        ),
+        (
+            &[
+                tls,
+                ("{verify}", "OK"),
+                ("{cert_subject}", "mx.partner.example"),
+            ],
+            Reply::Continue,
+        ),
+        (
+            &[
+                tls,
+                ("{verify}", "FAIL"),
+                ("{cn_subject}", "mx.partner.example"),
+                ("{cert_subject}", "/CN=mx.partner.example"),
+            ],
+            Reply::Continue,
+        ),
+        (
+            &[
+                tls,
+                ("{verify}", "ok"),
+                ("{cn_subject}", "mx.partner.example"),
+            ],
+            Reply::Continue,
+        ),
+        (
+            &[
+                tls,
+                ("{verify}", "NO"),
+                ("{cert_subject}", "mx.partner.example"),
+            ],
+            Reply::Continue,
+        ),
+        // Sendmail without its verdict.
+        (
+            &[
+                tls,
+                ("{cn_subject}", "mx.partner.example"),
+                ("{cert_subject}", "mx.partner.example"),
+            ],
+            Reply::Continue,
+        ),
+        (&[("j", "mx.contoso.com")], Reply::Continue),
+    ];
+    let mut mta = world.mta_with_client("2001:db8:1::20");
+    for (macros, want) in table {
+        mta.macros(Command::Mail, macros);
+        assert_eq!(mta.mail(&["<a@good.example>"]), want, "{macros:?}");
+    }
+    assert_eq!(mta.rcpt(&["<b@contoso.com>"]), smtp(NO_PTR));
+    let line = world
+        .daemon
+        .log()
+        .wait_for(&["INFO", "certificate=a.branch.example"]);
+    let want = "NOQUEUE: accept: rule=exempt-tls client=unknown[2001:db8:1::20] certificate=";
+    assert!(line.contains(want), "{line}");
+}
+
+#[test]
 fn exempt_transactions_are_accepted_at_mail_and_the_next_one_is_not() {
-    let world = World::new("");
+    let world = World::new("exempt: {tls: verified}");
     let table: [(&[(&str, &str)], Reply); 7] = [
         (&[("{auth_authen}", "alice")], Reply::Accept),
         (

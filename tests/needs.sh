@@ -17,6 +17,8 @@ missing_packages() {
     done
     # AUTH PLAIN is a plug-in, not a command.
     ls /usr/lib/*/sasl2/libplain.so >/dev/null 2>&1 || echo libsasl2-modules
+    # Public CAs, which doctor tells apart from a site's own.
+    [ -d /usr/share/ca-certificates/mozilla ] || echo ca-certificates
 }
 
 install_packages() {

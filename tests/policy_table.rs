@@ -83,10 +83,15 @@ fn given(text: &str) -> (Settings, Facts) {
     let mut settings = Settings::default();
     let client: IpAddr = "2001:db8::1".parse().unwrap();
     let mut facts = Facts::new(client.into());
+    let mut certificate = None;
     for pair in text.split_whitespace() {
-        let (key, value) = pair.split_once('=').expect(pair);
-        give(&mut settings, &mut facts, key, value);
+        match pair.split_once('=').expect(pair) {
+            ("certificate", name) => certificate = Some(name),
+            (key, value) => give(&mut settings, &mut facts, key, value),
+        }
     }
+    let named = certificate.and_then(|name| settings.certificate_pattern(name));
+    facts.certificate_named = named.is_some();
     (settings, facts)
 }
 
@@ -104,6 +109,10 @@ fn give(settings: &mut Settings, facts: &mut Facts, key: &str, value: &str) {
         "exempt.networks" => settings.exempt_networks = vec![value.parse().unwrap()],
         "exempt.authenticated" => settings.exempt_authenticated = yes_or_no(value),
         "exempt.tls" => settings.exempt_tls = exempt_tls(value),
+        "exempt.certificates" => {
+            let patterns = value.split(',').map(|pattern| pattern.parse().unwrap());
+            settings.exempt_certificates = patterns.collect();
+        }
         "reverse_dns" => settings.reverse_dns = reverse_dns(value),
         "on_dns_failure" => settings.on_dns_failure = on_dns_failure(value),
         other => panic!("no fact or setting: {other}"),

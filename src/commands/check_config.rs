@@ -1,14 +1,17 @@
 //! `sixgate check-config`: reads a configuration and looks for what it names.
 //!
 //! The verdict or, with `--show`, the settings go to standard output, warnings
-//! to standard error. No socket is opened and no question is sent.
+//! to standard error. No socket is opened and no question is sent. The configuration
+//! of the MTA is read only if `exempt.tls: verified` depends on it.
 
 use crate::{
     cli::CheckConfig,
+    commands::doctor,
     config::Config,
     dns::system_servers,
     exit::{Exit, Failure},
     opt_in::Sources,
+    policy::ExemptTls,
 };
 use std::io::{self, Write};
 
@@ -19,6 +22,7 @@ pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
     let mut warnings = config.warnings();
     warnings.extend(sources.warning().map(str::to_owned));
     warnings.extend(no_dns_server(&config));
+    warnings.extend(public_certificates(&config)?);
     for warning in warnings {
         eprintln!("{}: warning: {warning}", path.display());
     }
@@ -27,6 +31,18 @@ pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
         false => format!("{}: ok\n", path.display()),
     };
     print(&verdict).map_err(|error| Failure::new(Exit::Io, error))
+}
+
+/// Whom the MTA of this machine makes `exempt.tls: verified` exempt.
+fn public_certificates(config: &Config) -> Result<Vec<String>, Failure> {
+    if config.policy.exempt_tls != ExemptTls::Verified {
+        return Ok(Vec::new());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, error))?;
+    Ok(runtime.block_on(doctor::certificate_warnings(config)))
 }
 
 fn no_dns_server(config: &Config) -> Option<String> {

@@ -5,6 +5,7 @@
 //! DNS servers are asked what mail asks them, Postfix and Sendmail are known by
 //! their configurations. One file a subject; each makes [`finding::Finding`]s.
 
+mod certificates;
 mod clients;
 mod clock;
 mod configuration;
@@ -30,6 +31,7 @@ use crate::{
     opt_in::Sources,
     snapshot::Snapshot,
 };
+use certificates::ClientCertificates;
 use exemptions::OwnNetworks;
 use finding::{Check, Finding, Level};
 use listening::Gate;
@@ -56,6 +58,15 @@ pub(super) fn run(arguments: &Doctor) -> Result<(), Failure> {
     let findings = runtime.block_on(examine(arguments, &config))?;
     report::print(&findings, arguments.json).map_err(|error| Failure::new(Exit::Io, error))?;
     report::outcome(&findings)
+}
+
+/// What there is to be warned of about client certificates, given what the MTAs of
+/// this machine ask for and trust.
+pub(super) async fn certificate_warnings(config: &Config) -> Vec<String> {
+    let mtas = Mtas::installed().await;
+    let findings = certificates::check(config, &mtas.client_certificates());
+    let warnings = findings.into_iter().filter(|f| f.level > Level::Ok);
+    warnings.map(|finding| finding.seen).collect()
 }
 
 async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Failure> {
@@ -98,6 +109,7 @@ async fn examine_mtas(mtas: &Mtas, config: &Config) -> Vec<Finding> {
     findings.extend(mtas.check(config, &gate).await);
     findings.extend(clients::check());
     findings.extend(exemptions::check(config, &mtas.own_networks()));
+    findings.extend(certificates::check(config, &mtas.client_certificates()));
     findings
 }
 
@@ -123,18 +135,20 @@ struct Mtas {
 impl Mtas {
     /// Those that were named, else those that are installed.
     async fn find(arguments: &Doctor) -> Self {
-        let mut mtas = Self::default();
         let named = !arguments.postfix_config.is_empty() || arguments.sendmail_cf.is_some();
-        match named {
-            true => {
-                mtas.read_postfix(&arguments.postfix_config).await;
-                mtas.read_sendmail(arguments.sendmail_cf.as_deref());
-            }
-            false => {
-                mtas.read_postfix(&postfix::installed().await).await;
-                mtas.read_sendmail(sendmail::installed());
-            }
+        if !named {
+            return Self::installed().await;
         }
+        let mut mtas = Self::default();
+        mtas.read_postfix(&arguments.postfix_config).await;
+        mtas.read_sendmail(arguments.sendmail_cf.as_deref());
+        mtas
+    }
+
+    async fn installed() -> Self {
+        let mut mtas = Self::default();
+        mtas.read_postfix(&postfix::installed().await).await;
+        mtas.read_sendmail(sendmail::installed());
         mtas
     }
 
@@ -184,6 +198,12 @@ impl Mtas {
 
     fn own_networks(&self) -> Vec<OwnNetworks> {
         self.postfix.iter().map(postfix::own_networks).collect()
+    }
+
+    fn client_certificates(&self) -> Vec<ClientCertificates> {
+        let of_postfix = self.postfix.iter().flat_map(postfix::client_certificates);
+        let of_sendmail = self.sendmail.iter().map(sendmail::client_certificates);
+        of_postfix.chain(of_sendmail).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     dns::{Dns, Traced},
     exit::{Exit, Failure},
     opt_in::{self, Sources},
-    policy::{Confirmation, Facts},
+    policy::{Confirmation, Facts, Settings, Tls},
     ptr::Reverse,
     spf,
 };
@@ -96,9 +96,16 @@ struct Addressee {
 
 impl Findings {
     /// The facts for the policy, but for the opt-in of a recipient.
-    fn facts(&self, arguments: &Explain) -> Facts {
+    fn facts(&self, settings: &Settings, arguments: &Explain) -> Facts {
+        let certificate = arguments.certificate.as_deref();
         Facts {
             authenticated: arguments.authenticated,
+            tls: match certificate {
+                Some(_) => Tls::Verified,
+                None => Tls::None,
+            },
+            certificate_named: certificate
+                .is_some_and(|name| settings.certificate_pattern(name).is_some()),
             ptr: Some(self.reverse.result),
             confirmation: Some(self.confirmation),
             spf: Some(self.spf.authentication()),

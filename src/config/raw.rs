@@ -8,6 +8,7 @@ use super::{
     AuthenticationResults, Config, ConfigError, Dkim, Dns, Limits, Log, Metrics, Mode, OptIn,
     Socket, Spf,
     addresses::Network,
+    certificates::Certificate,
     host::{KnownGroup, PlacedSocket},
     lists::ListEntry,
     section,
@@ -18,6 +19,7 @@ use super::{
     words::{Word, YesNo},
 };
 use crate::{
+    certificate::CertificatePattern,
     opt_in::entry::Entry,
     policy::{ExemptTls, OnDnsFailure, ReverseDns, Settings},
     reply::{Preset, Replies, Template, Url},
@@ -105,6 +107,8 @@ struct Exempt {
     authenticated: bool,
     #[serde(with = "Scalar::<Word<ExemptTls>>")]
     tls: ExemptTls,
+    #[serde(with = "List::<Certificate>")]
+    certificates: Vec<CertificatePattern>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -183,6 +187,7 @@ impl From<File> for Config {
                 exempt_networks: file.exempt.networks,
                 exempt_authenticated: file.exempt.authenticated,
                 exempt_tls: file.exempt.tls,
+                exempt_certificates: file.exempt.certificates,
                 reverse_dns: file.reverse_dns,
                 on_dns_failure: file.on_dns_failure,
             },
@@ -214,6 +219,7 @@ impl From<Config> for File {
                 networks: config.policy.exempt_networks,
                 authenticated: config.policy.exempt_authenticated,
                 tls: config.policy.exempt_tls,
+                certificates: config.policy.exempt_certificates,
             },
             replies: config.replies.into(),
             authentication_results: config.authentication_results,

@@ -22,12 +22,14 @@ pub(super) fn explain(text: &str, line: Option<usize>, said: &str) -> (Option<us
 }
 
 /// What the library says, and what helps.
-const ADVICE: [(&str, &str); 7] = [
+const ADVICE: [(&str, &str); 9] = [
     (
         "mapping values are not allowed",
         "quote the value if it has a colon in it, else mind the indentation",
     ),
     ("cannot start any token", "quote the value"),
+    ("unknown anchor", "quote what begins with *"),
+    ("while scanning an alias", "quote what begins with *"),
     ("while scanning a tag", "quote what begins with !"),
     (
         "did not find expected key",

@@ -1,7 +1,10 @@
 //! What a valid configuration may not be meant to say.
 
 use super::{Config, HostPort, Mode, Socket, quantities::Size, value::Kind};
-use crate::{opt_in::entry::Entry, policy::OnDnsFailure};
+use crate::{
+    opt_in::entry::Entry,
+    policy::{ExemptTls, OnDnsFailure},
+};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -13,6 +16,7 @@ impl Config {
         warnings.extend(self.open_to_all_users());
         warnings.extend(self.lenient_policy());
         warnings.extend(self.exempt_networks());
+        warnings.extend(self.exempt_by_tls());
         warnings.extend(self.opt_in());
         warnings.extend(self.replies());
         warnings.extend(self.limits());
@@ -62,6 +66,23 @@ impl Config {
             IpNet::V6(_) => None,
         };
         networks.filter_map(warning).collect()
+    }
+
+    fn exempt_by_tls(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.policy.exempt_tls == ExemptTls::Any {
+            warnings.push(
+                "exempt.tls: any exempts everyone who uses STARTTLS, which is anyone; name the \
+                 certificates of partners in exempt.certificates"
+                    .to_owned(),
+            );
+        }
+        let patterns = self.policy.exempt_certificates.iter();
+        let wide = patterns.filter(|pattern| pattern.is_below_top_level());
+        warnings.extend(wide.map(|pattern| {
+            format!("exempt.certificates: {pattern} stands for every name below a top-level domain")
+        }));
+        warnings
     }
 
     fn opt_in(&self) -> Vec<String> {

@@ -160,7 +160,9 @@ where
         match command {
             Command::Negotiate(offer) => {
                 self.expect(self.phase == Phase::Begun, "a negotiation")?;
-                self.wire.replies.negotiated(negotiation::answer(offer)?);
+                let tls_exempts = self.current.borrow().config.policy.exempts_by_tls();
+                let answer = negotiation::answer(offer, tls_exempts)?;
+                self.wire.replies.negotiated(answer);
                 self.phase = Phase::Negotiated;
             }
             Command::Macros(packet) => self.macros.define(packet),
@@ -230,6 +232,7 @@ where
             reverse_path: ReversePath::parse(&String::from_utf8_lossy(argument)),
             authenticated: self.macros.get("{auth_authen}").is_some(),
             tls: self.macros.tls(),
+            certificate: self.macros.certificate().map(Cow::into_owned),
         };
         let response = session(&mut self.session, "MAIL")?.mail(command);
         self.phase = match response {

@@ -9,12 +9,18 @@ use crate::{address::Mailbox, policy::Tls};
 use indymilter::MacroStage;
 use std::borrow::Cow;
 
-/// What is asked for, by stage. A request replaces the MTA's own choice.
+/// What is asked for, by stage, those of [`TLS`] only where they can exempt. A
+/// request replaces the MTA's own choice.
 pub(super) const ASKED_FOR: [(MacroStage, &[&str]); 6] = [
     (MacroStage::Connect, &["j"]),
     (
         MacroStage::Helo,
-        &["{tls_version}", "{verify}", "{cert_subject}"],
+        &[
+            "{tls_version}",
+            "{verify}",
+            "{cert_subject}",
+            "{cn_subject}",
+        ],
     ),
     (
         MacroStage::Mail,
@@ -24,11 +30,20 @@ pub(super) const ASKED_FOR: [(MacroStage, &[&str]); 6] = [
             "{tls_version}",
             "{verify}",
             "{cert_subject}",
+            "{cn_subject}",
         ],
     ),
     (MacroStage::Rcpt, &["i", "{rcpt_addr}"]),
     (MacroStage::Eoh, &["i"]),
     (MacroStage::Eom, &["i"]),
+];
+
+/// The macros about TLS and the client's certificate.
+pub(super) const TLS: [&str; 4] = [
+    "{tls_version}",
+    "{verify}",
+    "{cert_subject}",
+    "{cn_subject}",
 ];
 
 /// The longest value that is kept, in octets. A longer one counts as none.
@@ -95,18 +110,27 @@ impl Macros {
         Some(String::from_utf8_lossy(value))
     }
 
-    /// How the client uses TLS. Sendmail tells in `{verify}` whether it trusts
-    /// the certificate; Postfix does not have it, and sends `{cert_subject}` for
-    /// trusted certificates alone.
+    /// How the client uses TLS.
     pub(super) fn tls(&self) -> Tls {
-        let verified = match self.get("{verify}") {
-            Some(verify) => verify == "OK",
-            None => self.get("{cert_subject}").is_some(),
-        };
-        match self.get("{tls_version}") {
-            None => Tls::None,
-            Some(_) if verified => Tls::Verified,
-            Some(_) => Tls::Unverified,
+        match (self.get("{tls_version}"), self.certificate()) {
+            (None, _) => Tls::None,
+            (Some(_), Some(_)) => Tls::Verified,
+            (Some(_), None) => Tls::Unverified,
+        }
+    }
+
+    /// The common name of the client's certificate if the MTA verified it.
+    ///
+    /// Sendmail says in `{verify}` whether it did, and sends `{cn_subject}` for every
+    /// certificate, also for one that nobody signed; its `{cert_subject}` is the whole
+    /// subject. Postfix has neither of the first two, and sends the name in
+    /// `{cert_subject}`, for trusted certificates only. So `{cert_subject}` counts only
+    /// if the MTA is not one like Sendmail.
+    pub(super) fn certificate(&self) -> Option<Cow<'_, str>> {
+        match (self.get("{verify}"), self.get("{cn_subject}")) {
+            (Some(verify), name) if verify == "OK" => Some(name.unwrap_or_default()),
+            (Some(_), _) | (None, Some(_)) => None,
+            (None, None) => self.get("{cert_subject}"),
         }
     }
 

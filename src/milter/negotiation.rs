@@ -1,6 +1,9 @@
 //! What we ask of an MTA, and whether it can do that.
 
-use super::{closed::Closed, macros::ASKED_FOR};
+use super::{
+    closed::Closed,
+    macros::{ASKED_FOR, TLS},
+};
 use indymilter::{
     Actions, ProtoOpts,
     message::{Message, PROTOCOL_VERSION, command::OptNegPayload, reply::Reply},
@@ -21,23 +24,33 @@ const REQUIRED_OPTS: ProtoOpts = ProtoOpts::LEADING_SPACE
 
 const REQUIRED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER);
 
-/// The answer to an offer, which is the same for all.
+/// The answer to an offer, which is the same for all. Macros about TLS are asked for
+/// only if TLS can exempt.
 ///
 /// # Errors
 /// When it lacks something that mail can't be checked without.
-pub(super) fn answer(offer: OptNegPayload) -> Result<&'static Message, Closed> {
-    static ANSWER: LazyLock<Message> = LazyLock::new(accepted);
+pub(super) fn answer(offer: OptNegPayload, tls_exempts: bool) -> Result<&'static Message, Closed> {
+    static WITH_TLS: LazyLock<Message> = LazyLock::new(|| accepted(true));
+    static WITHOUT_TLS: LazyLock<Message> = LazyLock::new(|| accepted(false));
     let missing_actions = REQUIRED_ACTIONS.difference(offer.actions);
     let missing_opts = REQUIRED_OPTS.difference(offer.opts);
     if offer.version < PROTOCOL_VERSION || !missing_actions.is_empty() || !missing_opts.is_empty() {
         return Err(Closed::Unsuitable(missing_actions, missing_opts));
     }
-    Ok(&ANSWER)
+    Ok(match tls_exempts {
+        true => &WITH_TLS,
+        false => &WITHOUT_TLS,
+    })
 }
 
-fn accepted() -> Message {
-    let macros =
-        ASKED_FOR.map(|(stage, names)| (stage, CString::new(names.join(" ")).unwrap_or_default()));
+fn accepted(tls_exempts: bool) -> Message {
+    let macros = ASKED_FOR.map(|(stage, names)| {
+        let names = names.iter().copied();
+        let names: Vec<&str> = names
+            .filter(|name| tls_exempts || !TLS.contains(name))
+            .collect();
+        (stage, CString::new(names.join(" ")).unwrap_or_default())
+    });
     let accepted = Reply::OptNeg {
         version: PROTOCOL_VERSION,
         actions: REQUIRED_ACTIONS,
@@ -70,7 +83,7 @@ mod tests {
                 opts,
             };
             assert_eq!(
-                answer(offer).is_ok(),
+                answer(offer, true).is_ok(),
                 want,
                 "{version} {actions:?} {opts:?}"
             );

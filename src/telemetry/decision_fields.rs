@@ -2,24 +2,18 @@
 //! same, by the same names.
 
 use super::{
-    Decision,
+    Decision, Exemption,
     decision_line::{MAX_NAMES, MAX_SIGNATURES, dkim_word, mode_word, ptr_word},
     escape::{MAX_ITEM, MAX_VALUE},
 };
-use crate::{
-    address::Client,
-    dkim::SignatureResult,
-    policy::{Rule, Stage},
-    reply::MAX_TEXT,
-    spf,
-};
+use crate::{dkim::SignatureResult, reply::MAX_TEXT, spf};
 use std::fmt::Display;
 
 /// The longest reply: it is told whole.
 const MAX_REPLY: usize = MAX_TEXT + "550 5.999.999 ".len();
 
 /// Every field, in order. Those behind a dot are inside another.
-pub const NAMES: [&str; 31] = [
+pub const NAMES: [&str; 32] = [
     "time",
     "level",
     "event",
@@ -32,6 +26,7 @@ pub const NAMES: [&str; 31] = [
     "reply",
     "client_name",
     "client_address",
+    "certificate",
     "helo",
     "from",
     "to",
@@ -87,15 +82,16 @@ pub(super) fn of_decision(decision: &Decision<'_>, fields: &mut impl Fields) {
 }
 
 /// Gives those of a connection or mail transaction that is not checked.
-pub(super) fn of_exemption(client: &Client, stage: Stage, rule: Rule, fields: &mut impl Fields) {
+pub(super) fn of_exemption(exemption: &Exemption<'_>, fields: &mut impl Fields) {
     fields.text("event", Some("decision"));
     fields.text("queue_id", None::<&str>);
     fields.text("action", Some("accept"));
     fields.truth("refused", false);
-    fields.text("stage", Some(stage));
-    fields.text("rule", Some(rule));
-    fields.text("client_name", Some(&client.name));
-    fields.text("client_address", Some(client.addr));
+    fields.text("stage", Some(exemption.stage));
+    fields.text("rule", Some(exemption.rule));
+    fields.text("client_name", Some(&exemption.client.name));
+    fields.text("client_address", Some(exemption.client.addr));
+    fields.text("certificate", exemption.certificate);
 }
 
 fn settled(decision: &Decision<'_>, fields: &mut impl Fields) {

@@ -5,23 +5,24 @@
 //! field.
 
 use super::{
-    Decision,
+    Decision, Exemption,
     escape::{MAX_ITEM, MAX_VALUE, Style, escape},
 };
 use crate::{
     address::Client,
     config::Mode,
     dkim,
-    policy::{Authentication, Ptr, Rule, Stage},
+    policy::{Authentication, Ptr, Stage},
 };
 use std::fmt::{Display, Write};
 
 /// Every `name=` of the line, in order.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "rule",
     "mode",
     "would",
     "client",
+    "certificate",
     "from",
     "to",
     "nrcpt",
@@ -61,9 +62,11 @@ pub(super) fn render(line: &mut String, decision: &Decision<'_>) {
 }
 
 /// Appends the line of a connection or mail transaction that is not checked.
-pub(super) fn render_exempt(line: &mut String, who: &Client, rule: Rule) {
+pub(super) fn render_exempt(line: &mut String, exemption: &Exemption<'_>) {
+    let rule = exemption.rule;
     append(line, format_args!("NOQUEUE: accept: rule={rule} client="));
-    client(line, who);
+    client(line, exemption.client);
+    optional(line, " certificate=", exemption.certificate);
 }
 
 fn refusal(line: &mut String, decision: &Decision<'_>, reply: impl Display) {
@@ -234,8 +237,10 @@ mod tests {
     #[test]
     fn the_lines_have_the_fields_that_are_listed_in_this_order() {
         let mut seen = BTreeSet::new();
-        for decision in sample::decisions() {
-            let line = line(&decision);
+        let decisions = sample::decisions();
+        let mut lines: Vec<String> = decisions.iter().map(line).collect();
+        lines.push(sample::exempt_line());
+        for line in lines {
             let (_, fields) = line.split_once("rule=").unwrap();
             let names = format!("rule={fields}");
             let names = names
@@ -253,9 +258,11 @@ mod tests {
     #[test]
     fn the_objects_have_the_fields_that_are_listed_in_this_order() {
         let message = sample::decisions().into_iter().last().unwrap();
-        let value: Value = serde_json::from_str(&sample::object(&message)).unwrap();
         let mut names = BTreeSet::from(["time".to_owned(), "level".to_owned()]);
-        collect("", &value, &mut names);
+        for object in [sample::object(&message), sample::exempt_object()] {
+            let value: Value = serde_json::from_str(&object).unwrap();
+            collect("", &value, &mut names);
+        }
         assert_eq!(names, decision_fields::NAMES.map(str::to_owned).into());
     }
 

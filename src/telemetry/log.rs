@@ -13,15 +13,11 @@ mod queue;
 pub use queue::{MAX_LINES, MAX_OCTETS};
 
 use super::{
-    Decision, TARGET,
+    Decision, Exemption, TARGET,
     decision_fields::{Fields, of_decision, of_exemption},
     decision_line, panics,
 };
-use crate::{
-    address::Client,
-    config,
-    policy::{Rule, Stage},
-};
+use crate::config;
 use events::Events;
 use frame::{Frame, Said};
 use outlet::Outlet;
@@ -118,15 +114,17 @@ pub(super) fn decided(decision: &Decision<'_>) {
     }
 }
 
-/// Tells of mail that is not checked.
-pub(super) fn exempt(client: &Client, stage: Stage, rule: Rule) {
-    if let Some(log) = LOG.get().filter(|log| log.exemptions) {
-        let exemption = Exemption {
-            client,
-            stage,
-            rule,
-        };
-        log.say(Level::DEBUG, &exemption);
+/// Logs mail that is not checked.
+pub(super) fn exempt(exemption: &Exemption<'_>) {
+    let Some(log) = LOG.get() else {
+        return;
+    };
+    let (is_logged, level) = match exemption.certificate {
+        Some(_) => (log.decisions, Level::INFO),
+        None => (log.exemptions, Level::DEBUG),
+    };
+    if is_logged {
+        log.say(level, exemption);
     }
 }
 
@@ -140,18 +138,12 @@ impl Said for Decision<'_> {
     }
 }
 
-struct Exemption<'a> {
-    client: &'a Client,
-    stage: Stage,
-    rule: Rule,
-}
-
 impl Said for Exemption<'_> {
     fn text(&self, line: &mut String) {
-        decision_line::render_exempt(line, self.client, self.rule);
+        decision_line::render_exempt(line, self);
     }
 
     fn fields(&self, fields: &mut impl Fields) {
-        of_exemption(self.client, self.stage, self.rule, fields);
+        of_exemption(self, fields);
     }
 }

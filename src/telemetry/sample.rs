@@ -1,6 +1,11 @@
 //! Decisions that have everything, for tests.
 
-use super::{Decision, decision_fields::of_decision, json::Object};
+use super::{
+    Decision, Exemption,
+    decision_fields::{of_decision, of_exemption},
+    decision_line,
+    json::Object,
+};
 use crate::{
     address::{Client, Domain, Recipient, ReversePath},
     config::Mode,
@@ -96,6 +101,32 @@ pub(super) fn object(decision: &Decision<'_>) -> String {
     let mut text = String::new();
     let mut object = Object::begin(&mut text);
     of_decision(decision, &mut object);
+    object.end();
+    text
+}
+
+/// A mail transaction that a certificate exempts.
+fn exemption() -> Exemption<'static> {
+    Exemption {
+        client: decisions()[0].client,
+        stage: Stage::Mail,
+        rule: Rule::ExemptTls,
+        certificate: Some("mx.partner.example"),
+    }
+}
+
+/// As a line.
+pub(super) fn exempt_line() -> String {
+    let mut line = String::new();
+    decision_line::render_exempt(&mut line, &exemption());
+    line
+}
+
+/// As an object.
+pub(super) fn exempt_object() -> String {
+    let mut text = String::new();
+    let mut object = Object::begin(&mut text);
+    of_exemption(&exemption(), &mut object);
     object.end();
     text
 }

@@ -2,7 +2,7 @@
 
 use super::world::{Examination, Shared, World};
 use libtest_mimic::Trial;
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 /// Why these can't be run here.
 pub(crate) fn obstacle() -> Option<&'static str> {
@@ -33,6 +33,9 @@ queue_directory = {queue}
 mynetworks = 127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128
 mydestination =
 ";
+
+const VERIFIED: &str = "listen: inet:127.0.0.1:{port}\nexempt: {tls: verified}\n";
+const NAMED: &str = "listen: inet:127.0.0.1:{port}\nexempt: {certificates: [mx.partner.example]}\n";
 
 /// What may be wrong with how an MTA is attached.
 const ATTACHMENT: [&str; 7] = [
@@ -434,6 +437,166 @@ fn wrong() -> Vec<Wrong> {
     ]
 }
 
+/// Exemptions by certificate: main.cf, master.cf, milter.yaml, and the finding. The
+/// public CAs are those of the system.
+const CERTIFICATES: [(&str, &str, &str, &str, &str, &str); 11] = [
+    (
+        "with a public bundle of CAs",
+        "smtpd_tls_ask_ccert = yes\nsmtpd_tls_CAfile = /etc/ssl/certs/ca-certificates.crt\n",
+        SMTP,
+        VERIFIED,
+        "warning",
+        "exempts anyone with a certificate of a public CA: {main.cf} asks clients for one \
+         (smtpd_tls_ask_ccert = yes) and trusts",
+    ),
+    (
+        "with one public CA of many",
+        "smtpd_tls_ask_ccert = yes\nsmtpd_tls_CAfile = {public}\n",
+        SMTP,
+        VERIFIED,
+        "warning",
+        "trusts 1 CA (smtpd_tls_CAfile = ",
+    ),
+    (
+        "with a public folder of CAs",
+        "smtpd_tls_req_ccert = yes\nsmtpd_tls_CApath = /etc/ssl/certs\n",
+        SMTP,
+        VERIFIED,
+        "warning",
+        "(smtpd_tls_req_ccert = yes) and trusts",
+    ),
+    (
+        "with the system's CAs",
+        "smtpd_tls_ask_ccert = yes\nsmtpd_tls_CAfile = {own}\ntls_append_default_CA = yes\n",
+        SMTP,
+        VERIFIED,
+        "warning",
+        "trusts the system's CAs (tls_append_default_CA = yes)",
+    ),
+    (
+        "with a public CA in master.cf",
+        "",
+        "smtp inet n - n - - smtpd\n  -o smtpd_tls_ask_ccert=yes\n  \
+         -o smtpd_tls_CApath=/etc/ssl/certs\n",
+        VERIFIED,
+        "warning",
+        "master.cf: smtp inet asks clients for one (smtpd_tls_ask_ccert = yes)",
+    ),
+    (
+        "with a CA of its own",
+        "smtpd_tls_ask_ccert = yes\nsmtpd_tls_CAfile = {own}\n",
+        SMTP,
+        VERIFIED,
+        "ok",
+        "trusts no public CA that is known here",
+    ),
+    (
+        "without asking for certificates",
+        "smtpd_tls_CAfile = /etc/ssl/certs/ca-certificates.crt\n",
+        SMTP,
+        VERIFIED,
+        "warning",
+        "exempt.tls: verified has no effect",
+    ),
+    (
+        "with names, and a public bundle",
+        "smtpd_tls_ask_ccert = yes\nsmtpd_tls_CAfile = /etc/ssl/certs/ca-certificates.crt\n",
+        SMTP,
+        NAMED,
+        "ok",
+        "asks for certificates (smtpd_tls_ask_ccert = yes)",
+    ),
+    (
+        "with names, and without asking",
+        "smtpd_tls_CAfile = {own}\n",
+        SMTP,
+        NAMED,
+        "warning",
+        "exempt.certificates has no effect: {main.cf} asks clients for no certificate \
+         (smtpd_tls_ask_ccert = no)",
+    ),
+    (
+        "with names, and without a CA",
+        "smtpd_tls_ask_ccert = yes\n",
+        SMTP,
+        NAMED,
+        "warning",
+        "names no CA whose certificates it trusts",
+    ),
+    (
+        "without exemptions",
+        "smtpd_tls_ask_ccert = yes\nsmtpd_tls_CAfile = /etc/ssl/certs/ca-certificates.crt\n",
+        SMTP,
+        "listen: inet:127.0.0.1:{port}\n",
+        "ok",
+        "no client certificate exempts",
+    ),
+];
+
+/// A folder with a Postfix and two files of CAs, and the words with their places.
+fn certificates(
+    world: &World,
+    (_, main_cf, master_cf, yaml, level, words): (&str, &str, &str, &str, &str, &str),
+) {
+    let folder = world.folder();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let ca =
+        fs::read_dir("/usr/share/ca-certificates/mozilla").expect("the package ca-certificates");
+    let ca = ca.flatten().next().expect("a public CA").path();
+    let public = format!("A CA\n{}", fs::read_to_string(ca).expect("a certificate"));
+    fs::write(path("public.pem"), public).expect("a file");
+    make_ca(&path("own.key"), &path("own.pem"));
+    let fill = |text: &str| {
+        let text = text.replace("{public}", &path("public.pem"));
+        text.replace("{own}", &path("own.pem"))
+    };
+    let main_cf = fill(&world.fill(&format!("{MAIN_CF}{RECOMMENDED}{main_cf}")));
+    fs::write(path("main.cf"), main_cf).expect("main.cf");
+    fs::write(path("master.cf"), master_cf).expect("master.cf");
+    let words = words.replace("{main.cf}", &path("main.cf"));
+    let directory = folder.path().to_string_lossy();
+    let found = world.examine(yaml, &["--postfix-config", &directory], "");
+    found.has("certificates", level, &words);
+
+    // check-config says the same of exempt.tls: verified.
+    let milter_yaml = path("milter.yaml");
+    fs::write(&milter_yaml, world.fill(yaml)).expect("milter.yaml");
+    let output = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(["check-config", "-c", &milter_yaml])
+        .env("MAIL_CONFIG", folder.path())
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let is_warned = said.contains("warning: exempt.tls: verified");
+    assert_eq!(is_warned, yaml == VERIFIED && level == "warning", "{said}");
+    assert!(!is_warned || said.contains(&words), "{said}");
+    assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+fn make_ca(key: &str, certificate: &str) {
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args([
+            "-nodes",
+            "-subj",
+            "/CN=A CA of our own",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ])
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{made:?}");
+}
+
 /// A trial for each set-up. The daemon is the same for all; what differs is how
 /// Postfix is set up.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -451,6 +614,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         let label = format!("right: {}", set_up.label);
         let test = move |world: &World| set_up.examine(world, &[]).is_well(&checks);
         trials.push(trial(&world, &label, test));
+    }
+    for row in CERTIFICATES {
+        let test = move |world: &World| certificates(world, row);
+        trials.push(trial(&world, &format!("certificates: {}", row.0), test));
     }
     for (set_up, check, level, words) in wrong() {
         let label = format!("wrong: {}", set_up.label);

@@ -172,6 +172,58 @@ fn rows() -> Vec<Row> {
     ]
 }
 
+const VERIFIED: &str = "listen: inet:127.0.0.1:{port}\nexempt: {tls: verified}\n";
+const NAMED: &str = "listen: inet:127.0.0.1:{port}\nexempt: {certificates: [mx.partner.example]}\n";
+
+/// Exemptions by certificate: sendmail.mc, milter.yaml, and the finding.
+const CERTIFICATES: [(&str, &str, &str, &str, &str); 6] = [
+    (
+        "by upstream's defaults, with the system's CAs",
+        "define(`confSERVER_CERT', `/x')define(`confCACERT_PATH', `/etc/ssl/certs')\n",
+        VERIFIED,
+        "warning",
+        "asks clients for one (no V in TLSSrvOptions) and trusts",
+    ),
+    (
+        "with a file of public CAs",
+        "define(`confSERVER_CERT', `/x')\
+         define(`confCACERT', `/etc/ssl/certs/ca-certificates.crt')\n",
+        VERIFIED,
+        "warning",
+        "(CACertFile=/etc/ssl/certs/ca-certificates.crt)",
+    ),
+    (
+        "as Debian's starttls.m4",
+        "define(`confSERVER_CERT', `/x')define(`confCACERT_PATH', `/etc/ssl/certs')\
+         define(`confTLS_SRV_OPTIONS', `V')\n",
+        VERIFIED,
+        "warning",
+        "exempt.tls: verified has no effect",
+    ),
+    (
+        "without STARTTLS",
+        "define(`confCACERT_PATH', `/etc/ssl/certs')\n",
+        NAMED,
+        "warning",
+        "asks clients for no certificate (no ServerCertFile)",
+    ),
+    (
+        "with names, as Debian's starttls.m4",
+        "define(`confSERVER_CERT', `/x')define(`confCACERT_PATH', `/etc/ssl/certs')\
+         define(`confTLS_SRV_OPTIONS', `V')\n",
+        NAMED,
+        "warning",
+        "asks clients for no certificate (TLSSrvOptions=V)",
+    ),
+    (
+        "with names",
+        "define(`confSERVER_CERT', `/x')define(`confCACERT', `/x')\n",
+        NAMED,
+        "ok",
+        "asks for certificates (no V in TLSSrvOptions)",
+    ),
+];
+
 /// A trial for each set-up. The daemon is the same for all; what differs is how
 /// Sendmail is set up.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -180,6 +232,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     for (label, mc, check, level, words) in rows() {
         let test = move |world: &World| examine(world, &mc, &[]).has(check, level, words);
         trials.push(trial(&world, label, test));
+    }
+    for (label, mc, yaml, level, words) in CERTIFICATES {
+        let test = move |world: &World| {
+            let mc = format!("{FILTER}{PORTS}{mc}");
+            examine_with(world, &mc, yaml, &[]).has("certificates", level, words);
+        };
+        trials.push(trial(&world, &format!("certificates: {label}"), test));
     }
     trials
 }
@@ -195,6 +254,10 @@ fn trial(world: &Shared, label: &str, test: impl FnOnce(&World) + Send + 'static
 const LISTEN: &str = "listen: [\"inet:127.0.0.1:{port}\", \"unix:{queue}/sixgate/milter.sock\"]\n";
 
 fn examine(world: &World, mc: &str, arguments: &[&str]) -> Examination {
+    examine_with(world, mc, LISTEN, arguments)
+}
+
+fn examine_with(world: &World, mc: &str, yaml: &str, arguments: &[&str]) -> Examination {
     let folder = world.folder();
     let cf = folder.path().join("sendmail.cf");
     fs::write(folder.path().join("relay-domains"), "itself.example\n").expect("a file");
@@ -204,7 +267,7 @@ fn examine(world: &World, mc: &str, arguments: &[&str]) -> Examination {
     fs::write(&cf, make(folder.path(), &mc)).expect("sendmail.cf");
     let cf = cf.to_string_lossy();
     let arguments = [["--sendmail-cf", &cf].as_slice(), arguments].concat();
-    world.examine(LISTEN, &arguments, "")
+    world.examine(yaml, &arguments, "")
 }
 
 /// What m4 makes of a sendmail.mc, with our feature among Sendmail's own.

@@ -5,9 +5,11 @@
 
 use socket2::{Domain, Socket, Type};
 use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -28,7 +30,11 @@ pub enum Security {
     /// Not at all.
     Plain,
     /// STARTTLS, with a certificate and its key in one file perhaps.
-    StartTls { certificate: Option<PathBuf> },
+    StartTls {
+        certificate: Option<PathBuf>,
+        /// In a TLS session that an earlier connection began.
+        resumed: bool,
+    },
 }
 
 impl SmtpClient {
@@ -36,7 +42,20 @@ impl SmtpClient {
     pub fn connect(from: IpAddr, to: SocketAddr, security: &Security) -> io::Result<Self> {
         match security {
             Security::Plain => Self::connect_plain(from, to),
-            Security::StartTls { certificate } => Self::connect_tls(from, to, certificate.as_ref()),
+            Security::StartTls {
+                certificate,
+                resumed,
+            } => {
+                let file = certificate.iter().map(|file| file.as_os_str());
+                let credentials: Vec<OsString> = file
+                    .flat_map(|file| [OsStr::new("-cert"), file, OsStr::new("-key"), file])
+                    .map(OsStr::to_owned)
+                    .collect();
+                match resumed {
+                    true => Self::resume_tls(from, to, &credentials),
+                    false => Self::connect_tls(from, to, &credentials, Stdio::null()),
+                }
+            }
         }
     }
 
@@ -58,17 +77,16 @@ impl SmtpClient {
     fn connect_tls(
         from: IpAddr,
         to: SocketAddr,
-        certificate: Option<&PathBuf>,
+        options: &[OsString],
+        stderr: Stdio,
     ) -> io::Result<Self> {
         let mut command = Command::new("openssl");
-        command.args(["s_client", "-quiet", "-starttls", "smtp"]);
+        command.args(["s_client", "-quiet", "-state", "-starttls", "smtp"]);
         command.args(["-connect", &to.to_string()]);
         command.args(["-bind", &SocketAddr::new(from, 0).to_string()]);
-        if let Some(file) = certificate {
-            command.arg("-cert").arg(file).arg("-key").arg(file);
-        }
+        command.args(options);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::null()).spawn()?;
+        let mut child = command.stderr(stderr).spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let missing = || io::Error::other("no pipe to openssl");
         Ok(Self {
@@ -76,6 +94,53 @@ impl SmtpClient {
             writer: Box::new(stdin.ok_or_else(missing)?),
             tls: Some(child),
         })
+    }
+
+    /// Connects twice; the second connection has the session of the first, and shows
+    /// no certificate. Fails if the server does not resume the session.
+    fn resume_tls(from: IpAddr, to: SocketAddr, credentials: &[OsString]) -> io::Result<Self> {
+        // Sendmail forgets a session after one second, which a busy machine may take
+        // between the two connections.
+        for _ in 0..20 {
+            if let Some(client) = Self::try_to_resume_tls(from, to, credentials)? {
+                return Ok(client);
+            }
+        }
+        Err(io::Error::other("the server resumes no TLS session"))
+    }
+
+    /// `None` if the server made a new session.
+    fn try_to_resume_tls(
+        from: IpAddr,
+        to: SocketAddr,
+        credentials: &[OsString],
+    ) -> io::Result<Option<Self>> {
+        let folder = tempfile::tempdir()?;
+        let session = folder.path().join("session").into_os_string();
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        let begin = [credentials, &["-sess_out".into(), session.clone()]].concat();
+        let mut client = Self::connect_tls(from, to, &begin, File::create(&first)?.into())?;
+        for command in ["EHLO first.example", "QUIT"] {
+            client.say(command)?;
+        }
+        drop(client);
+        let resume = ["-sess_in".into(), session];
+        let mut client = Self::connect_tls(from, to, &resume, File::create(&second)?.into())?;
+        client.say("NOOP")?;
+        let shows_certificate = |states: &Path| {
+            let states = fs::read_to_string(states)?;
+            io::Result::Ok(states.contains("read server certificate"))
+        };
+        match (shows_certificate(&first)?, shows_certificate(&second)?) {
+            (true, false) => Ok(Some(client)),
+            (true, true) => Ok(None),
+            (false, _) => Err(io::Error::other("openssl does not tell states")),
+        }
+    }
+
+    fn say(&mut self, command: &str) -> io::Result<String> {
+        self.send(format!("{command}\r\n").as_bytes())?;
+        self.reply()
     }
 
     /// Sends octets as they are.

@@ -3,50 +3,65 @@
 use super::{namespace::run, release::Release};
 use std::{fs, io, path::Path};
 
-/// Into `tls` below the directory: an authority, the server's certificate by
-/// it, a client's by it (`trusted.pem`), and a client's by nobody
-/// (`untrusted.pem`).
+/// Certificates of clients: file, common name and issuer.
+const CLIENTS: [(&str, &str, &str); 8] = [
+    ("trusted", "trusted.sixgate.test", "ca"),
+    ("partner", "mx.partner.example", "ca"),
+    ("partner-in-capitals", "MX.Partner.EXAMPLE", "ca"),
+    ("branch", "relay1.branch.example", "ca"),
+    ("too-deep", "a.relay1.branch.example", "ca"),
+    ("wildcard", "*.branch.example", "ca"),
+    ("impostor", "mx.partner.example", "other-ca"),
+    ("self-signed", "mx.partner.example", ""),
+];
+
+/// Into `tls` below the directory: two authorities, the server's certificate by
+/// the first, which the MTA trusts, and those of clients.
 pub fn make_certificates(directory: &Path) -> io::Result<()> {
     let folder = directory.join("tls");
     fs::create_dir_all(&folder)?;
+    make_certificate(&folder, "ca", "ca.sixgate.test", "")?;
+    make_certificate(&folder, "other-ca", "ca.elsewhere.example", "")?;
+    make_certificate(&folder, "server", "server.sixgate.test", "ca")?;
+    for (name, common_name, issuer) in CLIENTS {
+        make_certificate(&folder, name, common_name, issuer)?;
+    }
+    Ok(())
+}
+
+/// `NAME.key`, `NAME.crt` and both in `NAME.pem`. Without an issuer it signs itself.
+fn make_certificate(folder: &Path, name: &str, common_name: &str, issuer: &str) -> io::Result<()> {
     let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    let make = |name: &str, signed_by: &[&str]| {
-        let (key, out) = (file(&format!("{name}.key")), file(&format!("{name}.crt")));
-        let subject = format!("/CN={name}.sixgate.test");
-        let options = [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            &subject,
-            "-keyout",
-            &key,
-            "-out",
-            &out,
-        ];
-        run("openssl", &[&options, signed_by].concat())?;
-        let both = fs::read_to_string(&key)? + &fs::read_to_string(&out)?;
-        fs::write(file(&format!("{name}.pem")), both)
-    };
-    make("ca", &[])?;
-    let (ca, ca_key) = (file("ca.crt"), file("ca.key"));
-    let by_ca = [
-        "-CA",
-        &ca,
-        "-CAkey",
-        &ca_key,
-        "-addext",
-        "basicConstraints=critical,CA:FALSE",
+    let (key, out) = (file(&format!("{name}.key")), file(&format!("{name}.crt")));
+    let subject = format!("/O=Partner AG/CN={common_name}");
+    let mut options = vec![
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        &subject,
+        "-keyout",
+        &key,
+        "-out",
+        &out,
     ];
-    make("server", &by_ca)?;
-    make("trusted", &by_ca)?;
-    make("untrusted", &[])
+    let (ca, ca_key) = (
+        file(&format!("{issuer}.crt")),
+        file(&format!("{issuer}.key")),
+    );
+    if !issuer.is_empty() {
+        options.extend(["-CA", &ca, "-CAkey", &ca_key]);
+        options.extend(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    }
+    run("openssl", &options)?;
+    let both = fs::read_to_string(&key)? + &fs::read_to_string(&out)?;
+    fs::write(file(&format!("{name}.pem")), both)
 }
 
 /// `alice` with the password `secret`, for AUTH PLAIN: a database that the user

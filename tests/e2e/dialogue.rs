@@ -5,6 +5,7 @@
 //! from 2001:db8::10            the client's address
 //! at observe                   which gate it meets; `enforce` if left out
 //! over TLS [with NAME]         STARTTLS, with a client certificate perhaps
+//! resumed                      in a TLS session that an earlier connection began
 //! only postfix: REASON         why it can't be held with another mail server
 //! pipelined                    everything up to DATA, or to the last BDAT, in one go
 //! proxy v1 2001:db8::20        a PROXY header for that client, `v1` or `v2`
@@ -37,6 +38,7 @@ pub struct Dialogue {
     pub from: IpAddr,
     pub gate: String,
     pub tls: Tls,
+    pub resumes_tls: bool,
     pub pipelined: bool,
     pub says_ehlo: bool,
     pub proxy_header: Option<ProxyHeader>,
@@ -113,6 +115,7 @@ impl Dialogue {
             from: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10]),
             gate: "enforce".to_owned(),
             tls: Tls::No,
+            resumes_tls: false,
             pipelined: false,
             says_ehlo: true,
             proxy_header: None,
@@ -134,6 +137,7 @@ impl Dialogue {
             "without" if value == "EHLO" => self.says_ehlo = false,
             "proxy" => self.proxy_header = Some(ProxyHeader::parse(value)?),
             "pipelined" => self.pipelined = true,
+            "resumed" => self.resumes_tls = true,
             "C:" => self.steps.push(Step::Say(Exchange::new(value))),
             "M:" => self.steps.push(Step::Send(Exchange::new(value))),
             "M/2:" => self.steps.push(Step::HangUp(value.to_owned())),

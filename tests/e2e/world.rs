@@ -36,12 +36,17 @@ dns: {timeout: 1s, attempts: 1}
 
 /// A port of the MTA with a daemon of its own behind it: name and
 /// configuration.
-const GATES: [(&str, &str); 23] = [
+const GATES: [(&str, &str); 25] = [
     ("enforce", ""),
     ("observe", "mode: observe"),
     ("confirmed", "reverse_dns: confirmed"),
     ("lenient", "on_dns_failure: accept"),
     ("any-tls", "exempt: {tls: any}"),
+    ("verified-tls", "exempt: {tls: verified}"),
+    (
+        "named-certificates",
+        "exempt: {certificates: [mx.partner.example, \"*.branch.example\"]}",
+    ),
     ("no-exemptions", "exempt: {tls: none, authenticated: false}"),
     (
         "own-network",
@@ -210,9 +215,13 @@ impl World {
         let file = |name: &str| self.directory().join(format!("tls/{name}.pem"));
         match &dialogue.tls {
             Tls::No => Security::Plain,
-            Tls::Yes => Security::StartTls { certificate: None },
+            Tls::Yes => Security::StartTls {
+                certificate: None,
+                resumed: dialogue.resumes_tls,
+            },
             Tls::WithCertificate(name) => Security::StartTls {
                 certificate: Some(file(name)),
+                resumed: dialogue.resumes_tls,
             },
         }
     }

@@ -117,6 +117,8 @@ pub(super) enum Check {
     Clients,
     /// Whether the MTA's own networks are exempt.
     Exemptions,
+    /// Whether client certificates exempt whom they should.
+    Certificates,
     /// Whether the clock is right.
     Clock,
     /// The sources of opt-ins.
@@ -146,6 +148,7 @@ impl Check {
             Self::LocalMail => "local-mail",
             Self::Clients => "clients",
             Self::Exemptions => "exemptions",
+            Self::Certificates => "certificates",
             Self::Clock => "clock",
             Self::OptIn => "opt-in",
             Self::Domains => "domains",
@@ -163,7 +166,7 @@ impl Serialize for Check {
 mod tests {
     use super::*;
 
-    const ALL: [Check; 20] = [
+    const ALL: [Check; 21] = [
         Check::Config,
         Check::DnsServers,
         Check::Dnssec,
@@ -181,6 +184,7 @@ mod tests {
         Check::LocalMail,
         Check::Clients,
         Check::Exemptions,
+        Check::Certificates,
         Check::Clock,
         Check::OptIn,
         Check::Domains,

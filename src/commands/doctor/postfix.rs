@@ -13,6 +13,7 @@ mod when_down;
 pub(super) use instance::{Instance, installed, words};
 
 use super::{
+    certificates::ClientCertificates,
     exemptions::{self, OwnNetworks},
     finding::{Check, Finding},
     listening::Gate,
@@ -20,6 +21,7 @@ use super::{
 use crate::config::Config;
 use attachment::Attachment;
 use instance::{Role, Service};
+use std::path::PathBuf;
 
 /// Everything about one Postfix.
 pub(super) async fn check(instance: &Instance, config: &Config, gate: &Gate) -> Vec<Finding> {
@@ -49,6 +51,41 @@ pub(super) fn own_networks(instance: &Instance) -> OwnNetworks {
     OwnNetworks {
         place: format!("{}/main.cf: mynetworks", instance.directory),
         networks: exemptions::of_postfix(instance.main("mynetworks")),
+    }
+}
+
+/// How the services that take mail from the Internet treat client certificates.
+/// Those that share their settings are one.
+pub(super) fn client_certificates(instance: &Instance) -> Vec<ClientCertificates> {
+    let mut all: Vec<ClientCertificates> = Vec::new();
+    for service in instance.with_role(Role::Internet) {
+        let of_service = certificates_of(instance, service);
+        if !all.contains(&of_service) {
+            all.push(of_service);
+        }
+    }
+    all
+}
+
+fn certificates_of(instance: &Instance, service: &Service) -> ClientCertificates {
+    let value = |parameter: &str| instance.value(service, parameter);
+    let setting = |parameter: &str| format!("{parameter} = {}", value(parameter));
+    let asking = ["smtpd_tls_req_ccert", "smtpd_tls_ask_ccert"];
+    let asking = asking.into_iter().find(|name| value(name) == "yes");
+    let authorities = ["smtpd_tls_CAfile", "smtpd_tls_CApath"].into_iter();
+    let authorities = authorities.filter(|name| !value(name).is_empty());
+    let because = asking.unwrap_or("smtpd_tls_ask_ccert");
+    let system = "tls_append_default_CA";
+    ClientCertificates {
+        place: instance.origin(service, because),
+        is_asked_for: asking.is_some(),
+        because: setting(because),
+        authorities: authorities
+            .map(|name| (setting(name), PathBuf::from(value(name))))
+            .collect(),
+        system_authorities: (value(system) == "yes").then(|| setting(system)),
+        how_to_ask: "set smtpd_tls_ask_ccert = yes, and smtpd_tls_CAfile to the CA of those who \
+                     are to be exempt",
     }
 }
 

@@ -8,13 +8,18 @@ mod cf;
 pub(super) use cf::Cf;
 
 use super::{
+    certificates::ClientCertificates,
     finding::{Check, Finding},
     listening::Gate,
     reach::{self, Who},
 };
 use crate::config::{Config, Mode, Socket};
 use cf::{Daemon, Filter};
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Everything about one Sendmail.
 pub(super) async fn check(cf: &Cf, config: &Config, gate: &Gate) -> Vec<Finding> {
@@ -38,6 +43,30 @@ pub(super) async fn check(cf: &Cf, config: &Config, gate: &Gate) -> Vec<Finding>
     findings.extend(reach(cf, &filter));
     findings.extend(ipv6(cf));
     findings
+}
+
+/// Sendmail asks every client for a certificate unless an option of it says `V`.
+pub(super) fn client_certificates(cf: &Cf) -> ClientCertificates {
+    let authorities = ["CACertFile", "CACertPath"].into_iter();
+    let authorities = authorities.filter_map(|option| {
+        let path = cf.tls_option(option)?;
+        Some((format!("{option}={path}"), PathBuf::from(path)))
+    });
+    let options = cf.tls_option("TLSSrvOptions");
+    let has_certificate = cf.tls_option("ServerCertFile").is_some();
+    ClientCertificates {
+        place: cf.file.clone(),
+        is_asked_for: has_certificate && !options.is_some_and(|options| options.contains('V')),
+        because: match (has_certificate, options) {
+            (false, _) => "no ServerCertFile".to_owned(),
+            (true, None) => "no V in TLSSrvOptions".to_owned(),
+            (true, Some(options)) => format!("TLSSrvOptions={options}"),
+        },
+        authorities: authorities.collect(),
+        system_authorities: None,
+        how_to_ask: "take V out of confTLS_SRV_OPTIONS, and set confCACERT to the CA of those who \
+                     are to be exempt",
+    }
 }
 
 async fn find(cf: &Cf, gate: &Gate) -> Option<Filter> {

@@ -19,6 +19,7 @@ use std::fmt;
 pub(super) struct Report {
     client: String,
     scope: &'static str,
+    certificate: Option<CertificateReport>,
     recipients: Vec<RecipientReport>,
     ptr: PtrReport,
     spf: SpfReport,
@@ -27,6 +28,13 @@ pub(super) struct Report {
     verdict: Told,
     #[serde(skip)]
     observes: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct CertificateReport {
+    name: String,
+    /// The entry of `exempt.certificates` that has it.
+    named_by: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,11 +92,18 @@ impl Report {
             findings,
         };
         let to: Vec<_> = findings.recipients.iter().map(addressee).collect();
-        let verdicts = walk.verdicts(&findings.facts(arguments), &to);
+        let verdicts = walk.verdicts(&findings.facts(&config.policy, arguments), &to);
         let recipients = findings.recipients.iter().zip(verdicts.recipients);
         Self {
             client: arguments.client.to_canonical().to_string(),
             scope: verdicts.scope,
+            certificate: arguments
+                .certificate
+                .as_ref()
+                .map(|name| CertificateReport {
+                    name: name.clone(),
+                    named_by: (config.policy.certificate_pattern(name)).map(ToString::to_string),
+                }),
             recipients: recipients
                 .map(|(addressee, verdict)| RecipientReport::new(addressee, verdict))
                 .collect(),
@@ -188,6 +203,9 @@ impl QuestionReport {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "client     {} ({})", self.client, self.scope)?;
+        if let Some(certificate) = &self.certificate {
+            write!(f, "{certificate}")?;
+        }
         for recipient in &self.recipients {
             write!(f, "{recipient}")?;
         }
@@ -205,6 +223,16 @@ impl fmt::Display for Report {
         match self.observes {
             true => writeln!(f, "           mode is observe: nothing is refused"),
             false => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for CertificateReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tls        certificate {}, verified: ", self.name)?;
+        match &self.named_by {
+            Some(pattern) => writeln!(f, "exempt.certificates has {pattern}"),
+            None => writeln!(f, "exempt.certificates does not have it"),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     policy::{Confirmation, Facts, Stage, Step, Verdict, decide},
     ptr::Reverse,
     snapshot::Snapshot,
-    telemetry,
+    telemetry::{self, Exemption},
 };
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -28,7 +28,12 @@ impl Peer {
         let facts = Facts::new(client.addr);
         let step = decide(Stage::Connect, &snapshot.config.policy, &facts);
         if let Step::Done(Verdict::Accept(rule)) = step {
-            telemetry::exempt(&client, Stage::Connect, rule);
+            telemetry::exempt(&Exemption {
+                client: &client,
+                stage: Stage::Connect,
+                rule,
+                certificate: None,
+            });
             return None;
         }
         // Rule 1 accepts a client without an address. Should it ever not, the

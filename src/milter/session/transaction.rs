@@ -15,7 +15,7 @@ use crate::{
     reply::Reply,
     snapshot::Snapshot,
     spf,
-    telemetry::{self, Decision},
+    telemetry::{self, Decision, Exemption},
 };
 use std::{
     sync::Arc,
@@ -34,6 +34,8 @@ pub struct MailCommand {
     pub authenticated: bool,
     /// How the client uses TLS.
     pub tls: Tls,
+    /// The common name of its certificate, if the MTA verified that.
+    pub certificate: Option<String>,
 }
 
 /// A mail transaction that is checked.
@@ -63,14 +65,22 @@ impl<R: Resolve> Transaction<R> {
         command: MailCommand,
         under_way: UnderWay,
     ) -> Option<Self> {
+        let policy = &snapshot.config.policy;
+        let certificate = command.certificate.as_deref();
         let facts = Facts {
             authenticated: command.authenticated,
             tls: command.tls,
+            certificate_named: certificate
+                .is_some_and(|name| policy.certificate_pattern(name).is_some()),
             ..Facts::new(peer.client.addr)
         };
-        let step = decide(Stage::Mail, &snapshot.config.policy, &facts);
-        if let Step::Done(Verdict::Accept(rule)) = step {
-            telemetry::exempt(&peer.client, Stage::Mail, rule);
+        if let Step::Done(Verdict::Accept(rule)) = decide(Stage::Mail, policy, &facts) {
+            telemetry::exempt(&Exemption {
+                client: &peer.client,
+                stage: Stage::Mail,
+                rule,
+                certificate: certificate.filter(|_| rule == Rule::ExemptTls),
+            });
             return None;
         }
         let results = &snapshot.config.authentication_results;

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// What is read of main.cf.
-const PARAMETERS: [&str; 24] = [
+const PARAMETERS: [&str; 29] = [
     "compatibility_level",
     "inet_interfaces",
     "inet_protocols",
@@ -30,6 +30,11 @@ const PARAMETERS: [&str; 24] = [
     "smtpd_relay_restrictions",
     "smtpd_sasl_auth_enable",
     "smtpd_sender_restrictions",
+    "smtpd_tls_CAfile",
+    "smtpd_tls_CApath",
+    "smtpd_tls_ask_ccert",
+    "smtpd_tls_req_ccert",
+    "tls_append_default_CA",
     "virtual_alias_domains",
     "virtual_mailbox_domains",
 ];

@@ -3,6 +3,14 @@
 use crate::{commands::doctor::mta_time::time, config::Socket};
 use std::{collections::HashMap, fs, io, net::Ipv6Addr, path::Path, time::Duration};
 
+/// The options about TLS that are read.
+const TLS_OPTIONS: [&str; 4] = [
+    "CACertFile",
+    "CACertPath",
+    "ServerCertFile",
+    "TLSSrvOptions",
+];
+
 /// What was read.
 #[derive(Clone, Debug, Default)]
 pub(in crate::commands::doctor) struct Cf {
@@ -14,6 +22,8 @@ pub(in crate::commands::doctor) struct Cf {
     pub(super) input_filters: Vec<String>,
     filters: Vec<Filter>,
     daemons: Vec<Daemon>,
+    /// Options about TLS that have a value.
+    tls: HashMap<String, String>,
     /// Domains in class w and files of the classes w, R and VirtHost.
     pub(in crate::commands::doctor) domains: Vec<String>,
     pub(in crate::commands::doctor) domain_files: Vec<String>,
@@ -166,8 +176,16 @@ impl Cf {
             "InputMailFilters" => self.input_filters = list(value),
             "DaemonPortOptions" => self.daemons.push(Daemon::parse(value)),
             "RunAsUser" if !value.is_empty() => self.user = before_group(value),
+            name if TLS_OPTIONS.contains(&name) && !value.trim().is_empty() => {
+                self.tls.insert(name.to_owned(), value.trim().to_owned());
+            }
             _ => {}
         }
+    }
+
+    /// An option about TLS, if it has a value.
+    pub(super) fn tls_option(&self, name: &str) -> Option<&str> {
+        self.tls.get(name).map(String::as_str)
     }
 
     /// `Cwexample.org`, or `C{w}example.org`.

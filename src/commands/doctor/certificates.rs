@@ -1,0 +1,287 @@
+//! Client certificates: whether the MTA asks for them, and who signs those that it
+//! trusts. Where that is a public CA, `exempt.tls: verified` exempts everybody.
+
+use super::finding::{Check, Finding};
+use crate::{config::Config, policy::ExemptTls};
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// How an MTA, or one of its ports, treats client certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClientCertificates {
+    /// Where it is configured, such as `/etc/postfix/main.cf`.
+    pub(super) place: String,
+    /// Whether it asks clients for a certificate.
+    pub(super) is_asked_for: bool,
+    /// The setting that says so, such as `smtpd_tls_ask_ccert = yes`.
+    pub(super) because: String,
+    /// The settings that name authorities, with the file or folder.
+    pub(super) authorities: Vec<(String, PathBuf)>,
+    /// A setting by which it trusts the system's authorities too.
+    pub(super) system_authorities: Option<String>,
+    /// How to have certificates asked for.
+    pub(super) how_to_ask: &'static str,
+}
+
+/// Compares `exempt.tls` and `exempt.certificates` with what the MTAs ask for and
+/// trust.
+pub(super) fn check(config: &Config, mtas: &[ClientCertificates]) -> Vec<Finding> {
+    let by_name = !config.policy.exempt_certificates.is_empty();
+    let by_trust = config.policy.exempt_tls == ExemptTls::Verified;
+    if !by_name && !by_trust {
+        let seen = match config.policy.exempt_tls {
+            ExemptTls::Any => "exempt.tls: any exempts with or without a certificate",
+            ExemptTls::None | ExemptTls::Verified => "no client certificate exempts",
+        };
+        return vec![Finding::ok(Check::Certificates, seen)];
+    }
+    if mtas.is_empty() {
+        let seen = "which certificates the MTA trusts can't be told from here";
+        return vec![Finding::ok(Check::Certificates, seen)];
+    }
+    let findings = mtas.iter().map(|mta| match by_trust {
+        true => exempt_by_trust(mta),
+        false => exempt_by_name(mta),
+    });
+    findings.collect()
+}
+
+fn exempt_by_trust(mta: &ClientCertificates) -> Finding {
+    let place = &mta.place;
+    if !mta.is_asked_for {
+        return no_effect(mta, "exempt.tls: verified");
+    }
+    match mta.public_authorities() {
+        Ok(Some(public)) => Finding::warning(
+            Check::Certificates,
+            format!(
+                "exempt.tls: verified exempts anyone with a certificate of a public CA: {place} \
+                 asks clients for one ({}) and trusts {public}",
+                mta.because
+            ),
+            "set exempt.tls: none and name the certificates of partners in exempt.certificates, or \
+             have the MTA trust a CA of your own alone",
+        ),
+        Ok(None) => Finding::ok(
+            Check::Certificates,
+            format!("exempt.tls: verified: {place} trusts no public CA that is known here"),
+        ),
+        Err((path, error)) => Finding::warning(
+            Check::Certificates,
+            format!(
+                "exempt.tls: verified: whether {place} trusts a public CA can't be told: {}: \
+                 {error}",
+                path.display()
+            ),
+            "run this as root, or name the certificates of partners in exempt.certificates",
+        ),
+    }
+}
+
+fn exempt_by_name(mta: &ClientCertificates) -> Finding {
+    let place = &mta.place;
+    if !mta.is_asked_for || (mta.authorities.is_empty() && mta.system_authorities.is_none()) {
+        return no_effect(mta, "exempt.certificates");
+    }
+    Finding::ok(
+        Check::Certificates,
+        format!(
+            "exempt.certificates: {place} asks for certificates ({})",
+            mta.because
+        ),
+    )
+}
+
+fn no_effect(mta: &ClientCertificates, key: &str) -> Finding {
+    let place = &mta.place;
+    let why = match mta.is_asked_for {
+        false => format!("asks clients for no certificate ({})", mta.because),
+        true => "names no CA whose certificates it trusts".to_owned(),
+    };
+    Finding::warning(
+        Check::Certificates,
+        format!("{key} has no effect: {place} {why}"),
+        mta.how_to_ask,
+    )
+}
+
+/// So many authorities are not a site's own.
+const MANY: usize = 20;
+
+/// Public authorities one by one, as Debian and its kin have them. The system's
+/// bundle would not do: it has the site's own CA too, once that is installed.
+const PUBLIC: &str = "/usr/share/ca-certificates/mozilla";
+
+impl ClientCertificates {
+    /// The public authorities that it trusts, for people.
+    ///
+    /// # Errors
+    /// The first file or folder that can't be read.
+    fn public_authorities(&self) -> Result<Option<String>, (PathBuf, io::Error)> {
+        if let Some(setting) = &self.system_authorities {
+            return Ok(Some(format!("the system's CAs ({setting})")));
+        }
+        let public = certificates_below(Path::new(PUBLIC)).unwrap_or_default();
+        for (setting, path) in &self.authorities {
+            let trusted = certificates_at(path).map_err(|error| (path.clone(), error))?;
+            if trusted.len() >= MANY || trusted.intersection(&public).next().is_some() {
+                let number = trusted.len();
+                let noun = if number == 1 { "CA" } else { "CAs" };
+                return Ok(Some(format!("{number} {noun} ({setting})")));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The certificates in a file, or in the files of a folder as OpenSSL looks them up
+/// there.
+fn certificates_at(path: &Path) -> io::Result<HashSet<String>> {
+    match path.is_dir() {
+        true => certificates_below(path),
+        false => Ok(certificates_in(&fs::read(path)?)),
+    }
+}
+
+fn certificates_below(folder: &Path) -> io::Result<HashSet<String>> {
+    let mut certificates = HashSet::new();
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        // A dangling link is what a removed CA leaves behind.
+        if let Ok(octets) = fs::read(&file) {
+            certificates.extend(certificates_in(&octets));
+        }
+    }
+    Ok(certificates)
+}
+
+/// The Base64 of each certificate in PEM.
+fn certificates_in(octets: &[u8]) -> HashSet<String> {
+    let text = String::from_utf8_lossy(octets);
+    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let bodies = blocks.filter_map(|block| block.split("-----END").next());
+    bodies
+        .map(|body| body.split_whitespace().collect())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::finding::Level;
+
+    fn pem(number: usize) -> String {
+        format!("text\n-----BEGIN CERTIFICATE-----\nAAAA\n{number:04}\n-----END CERTIFICATE-----\n")
+    }
+
+    fn mta(file: &Path) -> ClientCertificates {
+        ClientCertificates {
+            place: "main.cf".to_owned(),
+            is_asked_for: true,
+            because: "smtpd_tls_ask_ccert = yes".to_owned(),
+            authorities: vec![("smtpd_tls_CAfile".to_owned(), file.to_owned())],
+            system_authorities: None,
+            how_to_ask: "ask",
+        }
+    }
+
+    #[test]
+    fn many_authorities_are_public_and_a_few_of_the_sites_own_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        for (number, want) in [
+            (0, None),
+            (1, None),
+            (MANY - 1, None),
+            (MANY, Some("20 CAs")),
+        ] {
+            fs::write(&file, (0..number).map(pem).collect::<String>()).unwrap();
+            for path in [&file, &folder.path().to_owned()] {
+                let public = mta(path).public_authorities().unwrap();
+                let seen = public.as_deref().and_then(|text| text.split(" (").next());
+                assert_eq!(seen, want, "{number}");
+            }
+        }
+        assert!(mta(Path::new("/nonexistent")).public_authorities().is_err());
+    }
+
+    #[test]
+    fn a_finding_depends_on_what_exempts_and_on_what_is_asked_for() {
+        let named = "exempt: {certificates: [mx.partner.example]}";
+        let verified = "exempt: {tls: verified}";
+        let both = "exempt: {tls: verified, certificates: [mx.partner.example]}";
+        let folder = tempfile::tempdir().unwrap();
+        let (own, public) = (folder.path().join("own"), folder.path().join("public"));
+        fs::write(&own, pem(1)).unwrap();
+        fs::write(&public, (0..MANY).map(pem).collect::<String>()).unwrap();
+        let silent = ClientCertificates {
+            is_asked_for: false,
+            ..mta(&public)
+        };
+        let without_ca = ClientCertificates {
+            authorities: Vec::new(),
+            ..mta(&own)
+        };
+        let system = ClientCertificates {
+            system_authorities: Some("tls_append_default_CA = yes".to_owned()),
+            ..mta(&own)
+        };
+        let unreadable = mta(Path::new("/nonexistent"));
+        let table = [
+            // configuration, MTA, level, words
+            (
+                "",
+                &mta(&public),
+                Level::Ok,
+                "no client certificate exempts",
+            ),
+            (
+                "exempt: {tls: any}",
+                &mta(&public),
+                Level::Ok,
+                "with or without",
+            ),
+            (
+                verified,
+                &mta(&public),
+                Level::Warning,
+                "anyone with a certificate",
+            ),
+            (verified, &system, Level::Warning, "the system's CAs"),
+            (verified, &unreadable, Level::Warning, "can't be told"),
+            (verified, &mta(&own), Level::Ok, "no public CA"),
+            (verified, &silent, Level::Warning, "no effect"),
+            (
+                both,
+                &mta(&public),
+                Level::Warning,
+                "anyone with a certificate",
+            ),
+            (named, &mta(&public), Level::Ok, "asks for certificates"),
+            (
+                named,
+                &silent,
+                Level::Warning,
+                "no effect: main.cf asks clients for no",
+            ),
+            (
+                named,
+                &without_ca,
+                Level::Warning,
+                "no effect: main.cf names no CA",
+            ),
+        ];
+        for (yaml, mta, level, words) in table {
+            let config = Config::parse(yaml, "milter.yaml").unwrap();
+            let findings = check(&config, std::slice::from_ref(mta));
+            let [finding] = findings.as_slice() else {
+                panic!("{yaml}: {findings:?}");
+            };
+            assert_eq!(finding.level, level, "{yaml}: {finding:?}");
+            assert!(finding.seen.contains(words), "{yaml}: {finding:?}");
+        }
+    }
+}
