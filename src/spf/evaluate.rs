@@ -85,6 +85,9 @@ struct Explanation {
 /// Why the whole evaluation ends early.
 enum Stop {
     TempError(String),
+    /// A temperror that no term may ignore: the DNS failed when it was asked
+    /// whether the limit of void lookups is exceeded.
+    LimitUnknown(String),
     PermError(String),
 }
 
@@ -140,7 +143,9 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         let settled = match finding {
             Ok(Finding::Settled(settled)) => settled,
             Ok(Finding::NoRecord(why)) => return Outcome::new(sender, SpfResult::None, why),
-            Err(Stop::TempError(why)) => return Outcome::new(sender, SpfResult::TempError, why),
+            Err(Stop::TempError(why) | Stop::LimitUnknown(why)) => {
+                return Outcome::new(sender, SpfResult::TempError, why);
+            }
             Err(Stop::PermError(why)) => return Outcome::new(sender, SpfResult::PermError, why),
         };
         let mut outcome = Outcome::new(sender, settled.qualifier.into(), settled.reason);
@@ -291,10 +296,10 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
                 let why = format!("more than {limit} void lookups");
                 return Err(Stop::PermError(why));
             };
-            // Until the answer says otherwise, also if it fails.
-            self.void_lookups += 1;
-            if self.has_address(&name, missing.other()).await? {
-                self.void_lookups -= 1;
+            let has_address = self.has_address(&name, missing.other()).await;
+            if !has_address.map_err(|stop| stop.of_recount(limit))? {
+                self.void_lookups += 1;
+            } else {
                 let rtype = missing.rtype();
                 self.note(|| Step::Note(format!("so {rtype} {name} was not void")));
             }
@@ -728,19 +733,32 @@ impl Family {
 }
 
 impl Stop {
+    /// Marks a DNS failure met while recounting void lookups.
+    fn of_recount(self, limit: usize) -> Self {
+        match self {
+            Self::TempError(why) => {
+                let why = format!("unknown whether more than {limit} lookups are void: {why}");
+                Self::LimitUnknown(why)
+            }
+            Self::LimitUnknown(_) | Self::PermError(_) => self,
+        }
+    }
+
     fn within(self, term: impl Display) -> Self {
         match self {
             Self::TempError(why) => Self::TempError(format!("{term}: {why}")),
+            Self::LimitUnknown(why) => Self::LimitUnknown(format!("{term}: {why}")),
             Self::PermError(why) => Self::PermError(format!("{term}: {why}")),
         }
     }
 
     /// For `ptr` (section 5.5), where an error is as good as no answer. A limit
-    /// that was exceeded stays exceeded.
+    /// that was exceeded, or may have been, ends the evaluation all the same:
+    /// otherwise a DNS failure could turn a permerror into a pass.
     fn ignore_dns_error<T: Default>(self) -> Result<T, Self> {
         match self {
             Self::TempError(_) => Ok(T::default()),
-            Self::PermError(_) => Err(self),
+            Self::LimitUnknown(_) | Self::PermError(_) => Err(self),
         }
     }
 }

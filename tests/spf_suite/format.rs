@@ -47,7 +47,8 @@ enum Allowed {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Entry {
-    /// `TIMEOUT`: types that the name does not have are not answered.
+    /// `TIMEOUT`: types that the name does not have are not answered, but for
+    /// those with the value `NODATA`, which is not part of the official format.
     Word(String),
     Record(BTreeMap<String, Value>),
 }
@@ -140,6 +141,7 @@ fn records(entries: &[Entry]) -> Vec<Data> {
         match (rtype, value) {
             ("SPF", _) if !spf_is_txt => {}
             ("TXT", Value::Text(none)) if none == "NONE" => {}
+            (_, Value::Text(nodata)) if nodata == "NODATA" => {}
             (rtype, value) => records.push(data(rtype, value)),
         }
     }
@@ -159,7 +161,7 @@ fn has_key(entries: &[Entry], rtype: &str) -> bool {
     fields(entries).any(|(found, _)| found == rtype)
 }
 
-/// Whether questions for this type get records.
+/// Whether questions for this type get an answer although others time out.
 fn has(entries: &[Entry], rtype: &str) -> bool {
     let none = |value: &Value| matches!(value, Value::Text(text) if text == "NONE");
     let given = |wanted| fields(entries).any(|(found, value)| found == wanted && !none(value));
