@@ -429,19 +429,22 @@ impl Macro {
         value
     }
 
-    /// Section 7.3: split, reverse, keep parts on the right, join with dots.
+    /// Section 7.3: split, reverse, keep parts on the right, join with dots. Looks
+    /// at no more of the value than is kept: a record can have a thousand macros
+    /// that each keep nothing of a long local part.
     fn transform<'a>(&self, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
         if self.keep.is_none() && !self.reverse && self.delimiters.0 == 0 {
             return value;
         }
+        let keep = self.keep.map_or(usize::MAX, |keep| keep.get().into());
+        let is_delimiter = |&b: &u8| self.delimiters.contains(b);
         // "The list of parts might contain empty strings."
-        let mut parts: Vec<&[u8]> = value.split(|&b| self.delimiters.contains(b)).collect();
-        if self.reverse {
-            parts.reverse();
-        }
-        let keep = self.keep.map_or(parts.len(), |keep| keep.get().into());
-        let first = parts.len().saturating_sub(keep);
-        parts[first..].join(&b'.').into()
+        let mut parts: Vec<&[u8]> = match self.reverse {
+            true => value.split(is_delimiter).take(keep).collect(),
+            false => value.rsplit(is_delimiter).take(keep).collect(),
+        };
+        parts.reverse();
+        parts.join(&b'.').into()
     }
 }
 
