@@ -118,17 +118,39 @@ pub struct OptIn {
 pub enum OptInCommand {
     /// Add domains to the managed list; the running daemon follows
     Add(OptInAdd),
-    /// Remove domains from the managed list; the running daemon follows
+    /// Opt domains out in the managed list; the running daemon follows
+    Deny(OptInDeny),
+    /// Remove domains from the managed list and print what applies then; the running
+    /// daemon follows
     Remove(OptInRemove),
     /// Print what the lists say: the managed one, opt_in.domains and opt_in.files
     List(OptInList),
-    /// Tell whether domains have opted in, and which source says so
+    /// Print whether domains have opted in, and which source says so
     Status(OptInStatus),
 }
 
 /// The arguments of `opt-in add`.
 #[derive(Debug, Args)]
 pub struct OptInAdd {
+    /// Which entries, and how to look after them.
+    #[command(flatten)]
+    pub edit: OptInEdit,
+    /// What to write beside the date
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// Take domains without a dot, too
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// The arguments of `opt-in deny`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Writes '!example.org' for example.org and '!.example.org' for \
+    .example.org; an entry that opts the same domain in is replaced. To opt it in \
+    again: sixgate opt-in add example.org"
+)]
+pub struct OptInDeny {
     /// Which entries, and how to look after them.
     #[command(flatten)]
     pub edit: OptInEdit,
@@ -148,7 +170,7 @@ pub struct OptInRemove {
     pub edit: OptInEdit,
 }
 
-/// What `opt-in add` and `opt-in remove` have in common.
+/// What `opt-in add`, `deny` and `remove` have in common.
 #[derive(Debug, Args)]
 pub struct OptInEdit {
     /// Which configuration.
@@ -203,10 +225,11 @@ pub struct OptInStatus {
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Which domains
+    /// Which domains; - reads them from standard input, one a line
     #[arg(value_name = "DOMAIN", required = true)]
     pub domains: Vec<String>,
-    /// Print one JSON array
+    /// Print a JSON array with one object per domain: domain, verdict (yes, no or
+    /// unknown), source, entry, file, line, reason
     #[arg(long)]
     pub json: bool,
 }

@@ -173,7 +173,12 @@ impl Sources {
     /// The entry of a list that decides about a domain, if one does. Reads its
     /// file, for people.
     pub fn listed(&self, domain: &Domain) -> Option<Listed> {
-        self.lists.listed(domain)
+        self.listed_each(std::slice::from_ref(domain)).pop()?
+    }
+
+    /// As [`Sources::listed`] for many domains; reads each file once.
+    pub fn listed_each(&self, domains: &[Domain]) -> Vec<Option<Listed>> {
+        self.lists.listed(domains)
     }
 
     /// Why an answer was given, for people.
@@ -189,6 +194,9 @@ impl Sources {
                 self.why_in_doubt(answer.source)
             }
             (Source::DnsZone | Source::Socketmap, _, _) => "it says so".to_owned(),
+            (Source::Default, policy::OptIn::Yes, _) => {
+                "no source knows it, and opt_in.default is yes".to_owned()
+            }
             (Source::Default, _, _) => "no source knows it".to_owned(),
             (Source::NoDomain, _, _) => "what is no domain can't opt in".to_owned(),
         }

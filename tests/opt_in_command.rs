@@ -125,7 +125,7 @@ fn the_managed_list_keeps_its_comments_its_order_and_its_mode() {
     let world = World::new();
     let mode = |mode| PermissionsExt::from_mode(mode);
     fs::set_permissions(world.path("managed.list"), mode(0o640)).expect("our file");
-    let table: [(&[&str], &str); 8] = [
+    let table: [(&[&str], &str); 7] = [
         (
             &["add", "New.Example.", "!bücher.example"],
             "new.example: added\n!xn--bcher-kva.example: added\n",
@@ -142,11 +142,13 @@ fn the_managed_list_keeps_its_comments_its_order_and_its_mode() {
             &["add", "xn--bcher-kva.example"],
             "xn--bcher-kva.example: changed from !xn--bcher-kva.example\n",
         ),
-        (&["remove", "old.example"], "old.example: removed\n"),
-        (&["remove", "old.example"], "old.example: not listed\n"),
         (
-            &["remove", "!new.example"],
-            "!new.example: not listed, but new.example is\n",
+            &["remove", "old.example"],
+            "old.example: removed\nnow old.example: no (default: no source knows it)\n",
+        ),
+        (
+            &["remove", "old.example"],
+            "old.example: not listed\nnow old.example: no (default: no source knows it)\n",
         ),
         (&["add", "--force", "localhost"], "localhost: added\n"),
     ];
@@ -189,7 +191,7 @@ fn a_list_that_is_not_there_is_made_and_a_link_is_followed() {
     symlink(world.path("real.list"), world.path("managed.list")).expect("a link");
     assert_eq!(
         world.told(&["remove", "a.example", "--no-dns"]),
-        "a.example: removed\n"
+        "a.example: removed\nnow a.example: no (default: no source knows it)\n"
     );
     assert!(world.path("managed.list").is_symlink());
     assert!(
@@ -263,7 +265,10 @@ fn a_hundred_thousand_domains_come_by_standard_input() {
     for (verb, want) in [
         ("add", "100000 added\n"),
         ("add", "100000 listed already\n"),
-        ("remove", "100000 removed\n"),
+        ("deny", "100000 changed\n"),
+        ("deny", "100000 listed already\n"),
+        ("add", "100000 changed\n"),
+        ("remove", "100000 removed\nnow: 100000 no (default)\n"),
     ] {
         let start = Instant::now();
         let output = world.run_with(&[verb, "-"], &domains);
@@ -271,8 +276,13 @@ fn a_hundred_thousand_domains_come_by_standard_input() {
         assert_eq!(stdout(&output), want);
         assert_eq!(stderr(&output), "");
         let lines = world.managed().lines().count();
-        assert_eq!(lines, if verb == "add" { 100_003 } else { 3 });
+        assert_eq!(lines, if verb == "remove" { 3 } else { 100_003 });
     }
+    let start = Instant::now();
+    let status = stdout(&world.run_with(&["status", "-"], &domains));
+    eprintln!("status: {} ms", start.elapsed().as_millis());
+    assert_eq!(status.lines().count(), 100_000);
+    assert!(status.ends_with("customer-99999.example: no (default: no source knows it)\n"));
 }
 
 #[test]
@@ -351,16 +361,179 @@ fn mail_exchangers_that_do_not_fit_are_warned_of() {
 }
 
 #[test]
-fn a_domain_that_another_list_has_is_not_out_when_it_is_removed() {
+fn deny_writes_opt_outs_as_add_writes_opt_ins() {
     let world = World::new();
-    let output = world.run(&["remove", "--no-dns", "listed.example"]);
-    assert_eq!(stdout(&output), "listed.example: not listed\n");
-    let list = world.path("a.list").display().to_string();
-    let want = format!(
-        "warning: listed.example is still opted in by listed.example in {list}:1 (a customer); \
-         to opt it out: sixgate opt-in add '!listed.example'\n"
+    let steps: [(&[&str], &str); 7] = [
+        (
+            &["deny", "old.example", "Bücher.example.", ".sub.example"],
+            "!old.example: changed from old.example\n!xn--bcher-kva.example: added\n\
+             !.sub.example: added\n",
+        ),
+        (
+            &["deny", "--comment", "ticket 7", "listed.example"],
+            "!listed.example: added\n",
+        ),
+        (
+            &["deny", "listed.example"],
+            "!listed.example: listed already (DATE ticket 7)\n",
+        ),
+        (
+            &["add", "xn--bcher-kva.example"],
+            "xn--bcher-kva.example: changed from !xn--bcher-kva.example\n",
+        ),
+        (&["deny", "--force", "localhost"], "!localhost: added\n"),
+        (
+            &["remove", "!localhost"],
+            "!localhost: removed\nnow localhost: no (default: no source knows it)\n",
+        ),
+        (
+            &["status", "listed.example"],
+            "listed.example: no (managed: !listed.example in FILE:6 (DATE ticket 7))\n",
+        ),
+    ];
+    let file = world.path("managed.list").display().to_string();
+    for (arguments, want) in steps {
+        let no_dns: &[&str] = if arguments[0] == "status" {
+            &[]
+        } else {
+            &["--no-dns"]
+        };
+        let told = world.told(&[arguments, no_dns].concat());
+        let want = want.replace("DATE", &today(&world)).replace("FILE", &file);
+        assert_eq!(told, want, "{arguments:?}");
+    }
+    let want = "# ours\n\n!old.example  # DATE\nxn--bcher-kva.example  # DATE\n\
+                !.sub.example  # DATE\n!listed.example  # DATE ticket 7\n";
+    assert_eq!(world.managed(), want.replace("DATE", &today(&world)));
+
+    let output = world.run_with(
+        &["deny", "--no-dns", "-"],
+        "one.example # first\ntwo.example\n",
     );
+    assert_eq!(
+        stdout(&output),
+        "!one.example: added\n!two.example: added\n"
+    );
+    let one = format!("!one.example  # {} first\n", today(&world));
+    assert!(world.managed().contains(&one), "{}", world.managed());
+}
+
+/// The date of the last line that has one.
+fn today(world: &World) -> String {
+    let managed = world.managed();
+    let dates = managed
+        .split_whitespace()
+        .filter(|word| word.len() == 10 && word.starts_with("20") && word.as_bytes()[4] == b'-');
+    dates.last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn deny_refuses_what_is_no_domain_or_an_opt_out_already() {
+    let world = World::new();
+    let before = world.managed();
+    let table: [(&[&str], &str); 4] = [
+        (
+            &["good.example", "!a.example"],
+            "!a.example is an opt-out already; write a.example",
+        ),
+        (
+            &["com"],
+            "!com is a domain without a dot; if that is meant, say --force",
+        ),
+        (&["user@a.example"], "write a.example"),
+        (&["*.a.example"], "write .a.example"),
+    ];
+    for (domains, want) in table {
+        let output = world.run(&[&["deny", "--no-dns"], domains].concat());
+        assert!(
+            stderr(&output).contains(want),
+            "{domains:?}: {}",
+            stderr(&output)
+        );
+        assert_eq!(output.status.code(), Some(64), "{domains:?}");
+        assert_eq!(stdout(&output), "", "{domains:?}");
+    }
+    assert_eq!(world.managed(), before);
+}
+
+#[test]
+fn remove_prints_what_applies_then_and_warns_of_domains_that_are_still_opted_in() {
+    let world = World::new();
+    let list = world.path("a.list").display().to_string();
+    let managed = world.path("managed.list").display().to_string();
+    let deny = "to opt out: sixgate opt-in deny";
+    let by_list = format!("(file: listed.example in {list}:1 (a customer))");
+    let below = format!("(file: .below.example in {list}:2)");
+    let out_below = "(domains: !.out.below.example in opt_in.domains)";
+    let table = [
+        (
+            "listed.example",
+            format!("listed.example: not listed\nnow listed.example: yes {by_list}\n"),
+            format!("warning: listed.example is still opted in {by_list}; {deny} listed.example\n"),
+        ),
+        (
+            ".below.example",
+            format!(".below.example: not listed\nnow subdomains of below.example: yes {below}\n"),
+            format!(
+                "warning: subdomains of below.example are still opted in {below}; \
+                 {deny} .below.example\n"
+            ),
+        ),
+        (
+            ".out.below.example",
+            format!(
+                ".out.below.example: not listed\n\
+                 now subdomains of out.below.example: no {out_below}\n"
+            ),
+            String::new(),
+        ),
+        (
+            "!old.example",
+            format!(
+                "!old.example: not listed, but old.example is\n\
+                 now old.example: yes (managed: old.example in {managed}:3 (2024-01-01 by hand))\n"
+            ),
+            // An opt-in is what is left when an opt-out goes.
+            String::new(),
+        ),
+    ];
+    for (entry, want, warning) in table {
+        let output = world.run(&["remove", "--no-dns", entry]);
+        assert_eq!(stdout(&output), want, "{entry}");
+        assert_eq!(stderr(&output), warning, "{entry}");
+        assert!(output.status.success(), "{entry}");
+    }
+    // On by default: the entry is gone, and the domain is still in.
+    world.write(
+        "milter.yaml",
+        &world
+            .config()
+            .replace("opt_in: {", "opt_in: {default: yes, "),
+    );
+    let output = world.run(&["remove", "--no-dns", "old.example"]);
+    let by_default = "(default: no source knows it, and opt_in.default is yes)";
+    let want = format!("old.example: removed\nnow old.example: yes {by_default}\n");
+    assert_eq!(stdout(&output), want);
+    let want = format!("warning: old.example is still opted in {by_default}; {deny} old.example\n");
     assert_eq!(stderr(&output), want);
+    let many: String = (0..30).map(|n| format!("d{n}.example\n")).collect();
+    let output = world.run_with(&["remove", "-"], &many);
+    assert_eq!(stdout(&output), "30 not listed\nnow: 30 yes (default)\n");
+    assert_eq!(
+        stderr(&output),
+        "warning: 30 of them are still opted in, such as d0.example; to opt out: \
+         sixgate opt-in deny, to see why: sixgate opt-in status\n"
+    );
+    // The list has been changed when another one turns out to be unreadable.
+    fs::remove_file(world.path("a.list")).expect("our file");
+    let output = world.run(&["remove", "--no-dns", "gone.example"]);
+    assert_eq!(stdout(&output), "gone.example: not listed\n");
+    let warning = stderr(&output);
+    assert!(
+        warning.starts_with("warning: what applies now is unknown: "),
+        "{warning}"
+    );
+    assert!(warning.contains("a.list: can't be read"), "{warning}");
 }
 
 #[test]
@@ -385,12 +558,36 @@ fn status_tells_who_decides_and_where_it_stands() {
     let told: Value =
         serde_json::from_str(&world.told(&["status", "--json", "listed.example"])).expect("JSON");
     let want = json!([{
-        "domain": "listed.example", "opt_in": "yes", "source": "file", "entry": "listed.example",
+        "domain": "listed.example", "verdict": "yes", "opt_in": "yes", "source": "file", "entry": "listed.example",
         "file": format!("{list}"), "line": 1, "reason": format!("listed.example in {list}:1 (a customer)"),
     }]);
     assert_eq!(told, want);
     let output = world.run(&["status", "a@b.example"]);
     assert_eq!(output.status.code(), Some(64));
+
+    let input = "old.example # ours\n\nx.below.example\n";
+    let output = world.run_with(&["status", "--json", "no.example", "-"], input);
+    let told: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let verdicts = told.as_array().expect("an array").iter();
+    let verdicts: Vec<_> = verdicts
+        .map(|o| (&o["domain"], &o["verdict"], &o["source"], &o["entry"]))
+        .map(|(domain, verdict, source, entry)| json!([domain, verdict, source, entry]))
+        .collect();
+    let want = [
+        json!(["no.example", "no", "default", null]),
+        json!(["old.example", "yes", "managed", "old.example"]),
+        json!(["x.below.example", "yes", "file", ".below.example"]),
+    ];
+    assert_eq!(verdicts, want);
+    let output = world.run_with(&["status", "-"], "a.example\nnot good\n");
+    let complaint = "standard input:2: \"not good\" is not a valid domain";
+    assert!(
+        stderr(&output).starts_with(complaint),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(stdout(&output), "");
 }
 
 #[test]
@@ -475,10 +672,11 @@ fn in_a_zone_every_name_below_a_wildcard_says_what_the_wildcard_does() {
 fn the_running_daemon_follows() {
     let world = World::new();
     let daemon = Daemon::start(&world.config());
-    let steps: [(&[&str], &str, bool); 4] = [
+    let steps: [(&[&str], &str, bool); 5] = [
         (&["add", "new.example"], "new.example", true),
-        (&["remove", "new.example"], "new.example", false),
-        (&["add", "!listed.example"], "listed.example", false),
+        (&["deny", "new.example"], "new.example", false),
+        (&["add", "new.example"], "new.example", true),
+        (&["deny", "listed.example"], "listed.example", false),
         (&["remove", "!listed.example"], "listed.example", true),
     ];
     for (arguments, domain, want) in steps {

@@ -1,10 +1,12 @@
 //! `sixgate opt-in`: manages the list of domains that take mail over IPv6, and
 //! tells what all sources say.
 
+mod afterwards;
 mod edit;
 mod list;
 mod requests;
 mod status;
+mod verdict;
 mod warnings;
 mod zone;
 
@@ -18,6 +20,7 @@ use crate::{cli::OptInCommand, exit::Failure};
 pub(super) fn run(command: &OptInCommand) -> Result<(), Failure> {
     match command {
         OptInCommand::Add(arguments) => edit::add(arguments),
+        OptInCommand::Deny(arguments) => edit::deny(arguments),
         OptInCommand::Remove(arguments) => edit::remove(arguments),
         OptInCommand::List(arguments) => list::run(arguments),
         OptInCommand::Status(arguments) => status::run(arguments),

@@ -10,6 +10,7 @@ use super::{
     list::{Insertion, List},
 };
 use std::{
+    collections::HashMap,
     fmt,
     fs::{self, File},
     io::{self, BufRead, BufReader, Read},
@@ -82,26 +83,22 @@ pub fn read(paths: &[PathBuf]) -> Result<List, ListError> {
     Ok(list)
 }
 
-/// Where the first line with an entry is.
-pub fn locate(paths: &[PathBuf], entry: &Entry) -> Option<Location> {
-    for file in expand(paths).ok()? {
-        let mut found = None;
-        // A list that has become bad since can't tell.
+/// Finds the first line of each entry that is a key of `wanted`. Reads each file
+/// once, however many entries are wanted.
+pub fn locate(paths: &[PathBuf], wanted: &mut HashMap<Entry, Option<Location>>) {
+    // A list that has become unreadable since has no locations.
+    for file in expand(paths).unwrap_or_default() {
         let _ = each_entry(&file, |line| {
-            if found.is_none() && line.entry == *entry {
-                found = Some((line.number, line.comment.to_owned()));
+            if let Some(location @ None) = wanted.get_mut(&line.entry) {
+                *location = Some(Location {
+                    file: file.clone(),
+                    line: line.number,
+                    comment: line.comment.to_owned(),
+                });
             }
             Ok(())
         });
-        if let Some((line, comment)) = found {
-            return Some(Location {
-                file,
-                line,
-                comment,
-            });
-        }
     }
-    None
 }
 
 /// A line of a list.

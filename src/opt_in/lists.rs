@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{address::Domain, config};
 use std::{
+    collections::HashMap,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -129,16 +130,33 @@ impl Lists {
             .or_else(|| Answer::of(self.files.ask(domain), Source::File))
     }
 
-    /// The entry that decides about a domain, if one does. Reads its file.
-    pub(super) fn listed(&self, domain: &Domain) -> Option<Listed> {
-        let answer = self.ask(domain)?;
-        let list = self
-            .each()
+    /// For each domain the entry that decides about it, if one does. Reads each
+    /// file once, to say where the entries are.
+    pub(super) fn listed(&self, domains: &[Domain]) -> Vec<Option<Listed>> {
+        let lists = self.each();
+        let deciding = |domain: &Domain| {
+            let answer = self.ask(domain)?;
+            let index = lists.iter().position(|list| list.source == answer.source)?;
+            Some((index, lists[index].entries.entry_for(domain)?))
+        };
+        let deciding: Vec<Option<(usize, Entry)>> = domains.iter().map(deciding).collect();
+        let mut locations: [HashMap<Entry, Option<Location>>; 3] = Default::default();
+        for (index, entry) in deciding.iter().flatten() {
+            locations[*index].insert(entry.clone(), None);
+        }
+        for (list, wanted) in lists.iter().zip(&mut locations) {
+            if !wanted.is_empty() {
+                files::locate(list.paths, wanted);
+            }
+        }
+        let listed = |(index, entry): (usize, Entry)| Listed {
+            location: locations[index].get(&entry).cloned().flatten(),
+            entry,
+        };
+        deciding
             .into_iter()
-            .find(|list| list.source == answer.source)?;
-        let entry = list.entries.entry_for(domain)?;
-        let location = files::locate(list.paths, &entry);
-        Some(Listed { entry, location })
+            .map(|found| found.map(listed))
+            .collect()
     }
 
     /// Each, in the order in which they are asked.

@@ -1,12 +1,13 @@
-//! `sixgate opt-in add` and `remove`: change the managed list and tell what
-//! became of each entry.
+//! `sixgate opt-in add`, `deny` and `remove`: change the managed list and print
+//! the outcome for each entry.
 
 use super::{
+    afterwards,
     requests::{self, Request},
     warnings,
 };
 use crate::{
-    cli::{OptInAdd, OptInRemove},
+    cli::{OptInAdd, OptInDeny, OptInEdit, OptInRemove},
     config::Config,
     exit::{Exit, Failure},
     opt_in::{
@@ -24,12 +25,36 @@ pub(super) const FEW: usize = 20;
 
 /// Adds entries. Those that are there already stay as they are.
 pub(super) fn add(arguments: &OptInAdd) -> Result<(), Failure> {
-    let config = Config::load(&arguments.edit.config.path)?;
     let requests = requests::read(&arguments.edit.entries)?;
-    if !arguments.force {
+    write(
+        &arguments.edit,
+        requests,
+        arguments.comment.as_deref(),
+        arguments.force,
+    )
+}
+
+/// Adds entries that opt the domains out.
+pub(super) fn deny(arguments: &OptInDeny) -> Result<(), Failure> {
+    let requests = requests::deny(requests::read(&arguments.edit.entries)?)?;
+    write(
+        &arguments.edit,
+        requests,
+        arguments.comment.as_deref(),
+        arguments.force,
+    )
+}
+
+fn write(
+    arguments: &OptInEdit,
+    requests: Vec<Request>,
+    comment: Option<&str>,
+    force: bool,
+) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.path)?;
+    if !force {
         requests::check_dots(&requests)?;
     }
-    let comment = arguments.comment.as_deref();
     let additions = managed::edit(&config.opt_in.managed_file, |list| {
         let add = |r: &Request| list.add(&r.entry, comment.unwrap_or(&r.comment));
         requests.iter().map(add).collect::<Vec<Addition>>()
@@ -37,10 +62,10 @@ pub(super) fn add(arguments: &OptInAdd) -> Result<(), Failure> {
     let told = requests.iter().zip(&additions);
     tell(told.map(|(request, addition)| told_addition(&request.entry, addition)))?;
     let entries = requests.iter().map(|request| request.entry.clone());
-    warnings::exchangers(&config, &arguments.edit, entries.collect())
+    warnings::exchangers(&config, arguments, entries.collect())
 }
 
-/// Removes entries. Those that are not there are none the worse for it.
+/// Removes entries, and prints what applies to each domain afterwards.
 pub(super) fn remove(arguments: &OptInRemove) -> Result<(), Failure> {
     let config = Config::load(&arguments.edit.config.path)?;
     let requests = requests::read(&arguments.edit.entries)?;
@@ -53,9 +78,8 @@ pub(super) fn remove(arguments: &OptInRemove) -> Result<(), Failure> {
         done.clone()
             .map(|(request, removal)| told_removal(&request.entry, removal)),
     )?;
-    if requests.len() <= FEW {
-        warnings::other_lists(&config, requests.iter().map(|request| &request.entry));
-    }
+    let entries: Vec<Entry> = requests.iter().map(|r| r.entry.clone()).collect();
+    print(&afterwards::describe(&config, &entries))?;
     let removed = done.filter(|(_, removal)| *removal == Removal::Removed);
     // What is no longer opted in is as if its contrary had been added.
     let contraries = removed.map(|(request, _)| request.entry.contrary());
@@ -93,8 +117,12 @@ fn tell<'a>(outcomes: impl ExactSizeIterator<Item = Told<'a>>) -> Result<(), Fai
         true => one_by_one(outcomes),
         false => in_numbers(outcomes),
     };
+    print(&told)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let printed = out.write_all(told.as_bytes()).and_then(|()| out.flush());
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     printed.map_err(|error| Failure::new(Exit::Io, error))
 }
 

@@ -1,6 +1,7 @@
 //! The entries that `sixgate opt-in` is given: as arguments or on standard input.
 
 use crate::{
+    address::Domain,
     exit::{Exit, Failure},
     opt_in::{
         entry::Entry,
@@ -33,6 +34,54 @@ pub(super) fn read(arguments: &[String]) -> Result<Vec<Request>, Failure> {
     }
     check_contradictions(&requests)?;
     Ok(requests)
+}
+
+/// Reads the domains that are asked for. All of them have to be valid.
+pub(super) fn read_domains(arguments: &[String]) -> Result<Vec<Domain>, Failure> {
+    let mut domains = Vec::new();
+    for argument in arguments {
+        match argument.as_str() {
+            "-" => read_domains_of_input(&mut domains)?,
+            text => domains.push(parse_domain(text).map_err(usage)?),
+        }
+    }
+    Ok(domains)
+}
+
+fn read_domains_of_input(domains: &mut Vec<Domain>) -> Result<(), Failure> {
+    for (line, number) in io::stdin().lock().lines().zip(1..) {
+        let line = line.map_err(|error| Failure::new(Exit::Io, error))?;
+        let text = line.split('#').next().unwrap_or_default().trim();
+        if !text.is_empty() {
+            let domain = parse_domain(text);
+            domains
+                .push(domain.map_err(|error| usage(anyhow!("standard input:{number}: {error}")))?);
+        }
+    }
+    Ok(())
+}
+
+fn parse_domain(text: &str) -> anyhow::Result<Domain> {
+    Domain::parse(text).map_err(|error| anyhow!("{text:?} is not a valid domain: {error}"))
+}
+
+/// Turns entries into those that opt the same domains out.
+pub(super) fn deny(requests: Vec<Request>) -> Result<Vec<Request>, Failure> {
+    match requests.iter().find(|request| !request.entry.opted_in) {
+        Some(Request { entry, .. }) => {
+            let contrary = entry.contrary();
+            Err(usage(anyhow!(
+                "{entry} is an opt-out already; write {contrary}"
+            )))
+        }
+        None => Ok(requests
+            .into_iter()
+            .map(|request| Request {
+                entry: request.entry.contrary(),
+                ..request
+            })
+            .collect()),
+    }
 }
 
 fn read_input(requests: &mut Vec<Request>) -> Result<(), Failure> {

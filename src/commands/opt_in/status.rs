@@ -1,103 +1,85 @@
 //! `sixgate opt-in status`: whether domains have opted in, and which source says
 //! so. Asks what the milter asks.
 
+use super::{
+    requests,
+    verdict::{self, Verdict},
+};
 use crate::{
-    address::Domain,
-    checks::Checks,
     cli::OptInStatus,
     config::Config,
-    dns::Dns,
     exit::{Exit, Failure},
-    opt_in::{Answer, Sources},
+    opt_in::Sources,
     policy::OptIn,
 };
-use anyhow::anyhow;
 use serde::Serialize;
 use std::{
-    fmt,
-    io::{self, Write},
-    path::PathBuf,
+    io::{self, BufWriter, Write},
+    path::Path,
 };
-
-/// What is known of one domain.
-#[derive(Debug, Serialize)]
-struct Report {
-    domain: String,
-    opt_in: &'static str,
-    source: String,
-    /// The entry of a list that decides.
-    entry: Option<String>,
-    file: Option<PathBuf>,
-    line: Option<usize>,
-    reason: String,
-}
 
 pub(super) fn run(arguments: &OptInStatus) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
-    let domains = arguments.domains.iter().map(|text| parse(text));
-    let domains = domains.collect::<Result<Vec<Domain>, Failure>>()?;
+    let domains = requests::read_domains(&arguments.domains)?;
     let sources = Sources::open(&config.opt_in, None)?;
-    let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
-    let checks = Checks::new(&config, sources, dns);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
-    let reports = runtime.block_on(ask(&checks, &domains));
-    print(&reports, arguments.json).map_err(|error| Failure::new(Exit::Io, error))
+    let verdicts = verdict::ask(&config, &sources, domains)?;
+    print(&verdicts, arguments.json).map_err(|error| Failure::new(Exit::Io, error))
 }
 
-fn parse(text: &str) -> Result<Domain, Failure> {
-    let refused = |error| Failure::new(Exit::Usage, anyhow!("{text:?} is no domain: {error}"));
-    Domain::parse(text).map_err(refused)
+#[derive(Serialize)]
+struct Object<'a> {
+    domain: &'a str,
+    verdict: &'static str,
+    /// What `verdict` was called before there was `unknown`.
+    opt_in: &'static str,
+    source: String,
+    entry: Option<String>,
+    file: Option<&'a Path>,
+    line: Option<usize>,
+    reason: &'a str,
 }
 
-async fn ask(checks: &Checks<Dns>, domains: &[Domain]) -> Vec<Report> {
-    let mut reports = Vec::with_capacity(domains.len());
-    for domain in domains {
-        let answer = checks.opt_in(Some(domain)).await;
-        reports.push(Report::new(checks.opt_in_sources(), domain, answer));
-    }
-    reports
-}
-
-impl Report {
-    fn new(sources: &Sources, domain: &Domain, answer: Answer) -> Self {
-        let listed = sources.listed(domain);
-        let location = listed.as_ref().and_then(|listed| listed.location.as_ref());
+impl<'a> From<&'a Verdict> for Object<'a> {
+    fn from(verdict: &'a Verdict) -> Self {
+        let listed = verdict.listed.as_ref();
+        let location = listed.and_then(|listed| listed.location.as_ref());
         Self {
-            domain: domain.to_string(),
-            opt_in: match answer.opt_in {
-                OptIn::Yes => "yes",
-                OptIn::No => "no",
+            domain: verdict.domain.as_str(),
+            verdict: verdict.word(),
+            opt_in: match verdict.answer.opt_in {
                 OptIn::Temperror => "temperror",
+                OptIn::Yes | OptIn::No => verdict.word(),
             },
-            source: answer.source.to_string(),
-            reason: sources.reason(answer, listed.as_ref()),
-            entry: listed.as_ref().map(|listed| listed.entry.to_string()),
-            file: location.map(|location| location.file.clone()),
+            source: verdict.answer.source.to_string(),
+            entry: listed.map(|listed| listed.entry.to_string()),
+            file: location.map(|location| location.file.as_path()),
             line: location.map(|location| location.line),
+            reason: &verdict.reason,
         }
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (domain, source, reason) = (&self.domain, &self.source, &self.reason);
-        write!(f, "{domain}: {} ({source}: {reason})", self.opt_in)
-    }
-}
-
-fn print(reports: &[Report], json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+/// Prints one line per domain, also as JSON.
+fn print(verdicts: &[Verdict], json: bool) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
     match json {
         true => {
-            serde_json::to_writer_pretty(&mut out, reports)?;
-            writeln!(out)?;
+            let mut before = "[\n";
+            for verdict in verdicts {
+                out.write_all(before.as_bytes())?;
+                before = ",\n";
+                serde_json::to_writer(&mut out, &Object::from(verdict))?;
+            }
+            match before {
+                "[\n" => writeln!(out, "[]")?,
+                _ => writeln!(out, "\n]")?,
+            }
         }
-        false => reports
-            .iter()
-            .try_for_each(|report| writeln!(out, "{report}"))?,
+        false => {
+            for verdict in verdicts {
+                writeln!(out, "{}: {verdict}", verdict.domain)?;
+            }
+        }
     }
     out.flush()
 }

@@ -1,5 +1,5 @@
-//! What a change of the managed list alone does not bring about, on standard
-//! error: other lists that say the contrary, and mail exchangers that do not fit.
+//! Warns on standard error of mail exchangers that do not fit a change of the
+//! managed list.
 
 use super::edit::FEW;
 use crate::{
@@ -8,10 +8,7 @@ use crate::{
     config::Config,
     dns::Dns,
     exit::{Exit, Failure},
-    opt_in::{
-        Sources,
-        entry::{Entry, Scope},
-    },
+    opt_in::entry::{Entry, Scope},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::timeout};
@@ -21,26 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many domains are looked up at a time.
 const AT_A_TIME: usize = 100;
-
-/// Whoever removes a domain expects that it does not take mail over IPv6 then.
-pub(super) fn other_lists<'a>(config: &Config, entries: impl Iterator<Item = &'a Entry>) {
-    let sources = match Sources::open(&config.opt_in, None) {
-        Ok(sources) => sources,
-        Err(error) => return eprintln!("warning: {error}"),
-    };
-    let removed = entries.filter(|e| e.scope == Scope::Itself && e.opted_in);
-    for Entry { domain, .. } in removed {
-        if let Some(listed) = sources
-            .listed(domain)
-            .filter(|listed| listed.entry.opted_in)
-        {
-            eprintln!(
-                "warning: {domain} is still opted in by {listed}; \
-                 to opt it out: sixgate opt-in add '!{domain}'"
-            );
-        }
-    }
-}
 
 /// Looks up whether mail will come over IPv6, and whether it should.
 pub(super) fn exchangers(

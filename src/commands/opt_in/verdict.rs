@@ -1,0 +1,145 @@
+//! What applies to domains, by the sources that the milter asks.
+//!
+//! Servers are asked for several domains at a time. One that does not answer ends
+//! as `unknown`, and after a number of those in a row it gets little time for the
+//! rest.
+
+use crate::{
+    address::Domain,
+    config::Config,
+    dns::Dns,
+    exit::{Exit, Failure},
+    opt_in::{Answer, Listed, Source, Sources},
+    policy::OptIn,
+};
+use std::{fmt, sync::Arc};
+use tokio::{
+    task::JoinSet,
+    time::{Duration, Instant},
+};
+
+/// How many domains are asked for at a time: more than a server source asks its
+/// server at once, so that none waits for us.
+const CONCURRENCY: usize = 16;
+
+/// After this many domains in a row without an answer, the others have
+/// [`SHORT_TIMEOUT`]: with an unresponsive server, each would take
+/// `limits.stage_timeout`.
+const GIVE_UP_AFTER: usize = 2 * CONCURRENCY;
+
+/// Enough for the servers that work to answer before the one that does not.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// What applies to a domain, and why.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) domain: Domain,
+    pub(super) answer: Answer,
+    /// The entry of a list that decides.
+    pub(super) listed: Option<Listed>,
+    pub(super) reason: String,
+}
+
+impl Verdict {
+    /// `yes`, `no` or `unknown`.
+    pub(super) fn word(&self) -> &'static str {
+        match self.answer.opt_in {
+            OptIn::Yes => "yes",
+            OptIn::No => "no",
+            OptIn::Temperror => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, source, reason) = (self.word(), self.answer.source, &self.reason);
+        write!(f, "{word} ({source}: {reason})")
+    }
+}
+
+/// Asks all sources for each domain. The verdicts have the order of `domains`.
+pub(super) fn ask(
+    config: &Config,
+    sources: &Sources,
+    domains: Vec<Domain>,
+) -> Result<Vec<Verdict>, Failure> {
+    let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let timeout = config.limits.stage_timeout;
+    let answers = runtime.block_on(ask_servers(sources, dns, timeout, &domains));
+    let listed = sources.listed_each(&domains);
+    let answered = domains.into_iter().zip(answers).zip(listed);
+    let verdict = |((domain, (answer, reason)), listed): ((_, Answered), Option<Listed>)| Verdict {
+        domain,
+        answer,
+        reason: reason.unwrap_or_else(|| sources.reason(answer, listed.as_ref())),
+        listed,
+    };
+    Ok(answered.map(verdict).collect())
+}
+
+/// An answer, with the reason if it is a server's: what is wrong with a server is
+/// known only until it is asked for the next domain.
+type Answered = (Answer, Option<String>);
+
+async fn ask_servers(
+    sources: &Sources,
+    dns: Dns,
+    timeout: Duration,
+    domains: &[Domain],
+) -> Vec<Answered> {
+    let dns = Arc::new(dns);
+    let mut answers = vec![None; domains.len()];
+    let mut pending = JoinSet::new();
+    let mut unanswered = 0;
+    let mut waiting = domains.iter().enumerate();
+    loop {
+        while pending.len() < CONCURRENCY
+            && let Some((index, domain)) = waiting.next()
+        {
+            let (sources, dns, domain) = (sources.clone(), Arc::clone(&dns), domain.clone());
+            let timeout = match unanswered < GIVE_UP_AFTER {
+                true => timeout,
+                false => timeout.min(SHORT_TIMEOUT),
+            };
+            let deadline = Instant::now() + timeout;
+            pending.spawn(async move {
+                let answer = sources.ask(&dns, deadline, Some(&domain)).await;
+                let is_listed = matches!(
+                    answer.source,
+                    Source::Managed | Source::Domains | Source::File
+                );
+                let reason = (!is_listed).then(|| sources.reason(answer, None));
+                (index, (answer, reason))
+            });
+        }
+        let Some(joined) = pending.join_next().await else {
+            break;
+        };
+        // A panic leaves its domain unknown.
+        let Ok((index, answered)) = joined else {
+            continue;
+        };
+        match (answered.0.opt_in, &answered.1) {
+            (OptIn::Temperror, _) => unanswered += 1,
+            (_, Some(_)) => unanswered = 0,
+            (_, None) => {}
+        }
+        answers[index] = Some(answered);
+    }
+    let unknown = || {
+        let answer = Answer {
+            opt_in: OptIn::Temperror,
+            source: Source::Default,
+        };
+        (answer, Some("asking for it failed".to_owned()))
+    };
+    answers
+        .into_iter()
+        .map(|answer| answer.unwrap_or_else(unknown))
+        .collect()
+}
