@@ -414,7 +414,16 @@ pub struct Metrics {
     /// Where `/metrics`, `/healthz` and `/readyz` are served over HTTP. The
     /// default is nowhere.
     #[serde(with = "List::<HttpAddress>")]
-    pub listen: Vec<HostPort>,
+    pub listen: Vec<HttpSocket>,
+}
+
+/// Where HTTP is served.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HttpSocket {
+    /// The path of a unix socket.
+    Unix(PathBuf),
+    /// A TCP address.
+    Inet(HostPort),
 }
 
 /// A TCP address to listen on.

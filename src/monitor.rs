@@ -8,23 +8,24 @@ mod http;
 mod readiness;
 
 use crate::{
-    config::HostPort,
+    config::HttpSocket,
     dns::Resolve,
     milter::drain::Drain,
     opt_in,
     server::{
+        bind_path,
         handover::{Accepting, Passable},
-        inherited::Inherited,
+        inherited::{Inherited, Owner},
     },
     snapshot::Snapshot,
     telemetry::metrics,
 };
-use http::{Answer, TEXT};
+use http::{Answer, Listener, TEXT};
 use hyper::StatusCode;
 use readiness::Readiness;
-use std::{io, sync::Arc, time::Duration};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, lookup_host},
+    net::{UnixListener, lookup_host},
     sync::watch,
 };
 
@@ -36,7 +37,7 @@ pub const PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 ///
 /// # Errors
 /// When one can't be opened; the text names it.
-pub async fn bind(addresses: &[HostPort], inherited: &mut Inherited) -> io::Result<Listeners> {
+pub async fn bind(addresses: &[HttpSocket], inherited: &mut Inherited) -> io::Result<Listeners> {
     let mut listeners = Listeners::default();
     for address in addresses {
         let bound = listeners.bind(address, inherited).await;
@@ -53,18 +54,39 @@ pub async fn bind(addresses: &[HostPort], inherited: &mut Inherited) -> io::Resu
 /// Open sockets.
 #[derive(Default)]
 pub struct Listeners {
-    sockets: Vec<Arc<TcpListener>>,
+    sockets: Vec<Listener>,
     passable: Passable,
 }
 
 impl Listeners {
-    async fn bind(&mut self, address: &HostPort, inherited: &mut Inherited) -> io::Result<()> {
+    async fn bind(&mut self, socket: &HttpSocket, inherited: &mut Inherited) -> io::Result<()> {
+        let address = match socket {
+            HttpSocket::Unix(path) => return self.bind_unix(path, inherited).await,
+            HttpSocket::Inet(address) => address,
+        };
         for address in lookup_host((address.host.as_str(), address.port)).await? {
             let (socket, owner) = inherited.bind_tcp(address).await?;
             let socket = Arc::new(socket);
             self.passable.add(&socket, &owner);
-            self.sockets.push(socket);
+            self.sockets.push(Listener::Tcp(socket));
         }
+        Ok(())
+    }
+
+    /// Every local user may connect, as to a port on loopback; the directory can keep
+    /// them out.
+    async fn bind_unix(&mut self, path: &Path, inherited: &mut Inherited) -> io::Result<()> {
+        let (socket, owner) = match inherited.unix(path) {
+            Some((socket, owner)) => (UnixListener::from_std(socket)?, owner),
+            None => {
+                let socket = bind_path(path).await?;
+                fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+                (socket, Owner::Us(Some(path.to_owned())))
+            }
+        };
+        let socket = Arc::new(socket);
+        self.passable.add(&socket, &owner);
+        self.sockets.push(Listener::Unix(socket, owner));
         Ok(())
     }
 

@@ -7,6 +7,7 @@ pub mod inherited;
 mod listeners;
 pub mod open_files;
 
+pub(crate) use listeners::bind_path;
 pub use listeners::{Listeners, bind};
 
 use crate::{
@@ -134,7 +135,7 @@ impl Connections {
     async fn forget_one(&mut self) {
         let id = match self.tasks.join_next_with_id().await {
             Some(Ok((id, served))) => {
-                served.unwrap_or_else(|closed| closed.tell());
+                served.unwrap_or_else(|closed| closed.log());
                 id
             }
             // A panic, which is told where it happens.

@@ -486,9 +486,14 @@ fn wrong_words_and_texts_are_refused() {
             "1: log.target: \"journal\" is no value of this key; write journald",
         ),
         (
-            "metrics:\n  listen: 127.0.0.1:9894\n",
-            "2: metrics.listen: \"127.0.0.1:9894\" is no address to serve on; \
+            "metrics:\n  listen: http://127.0.0.1:9894\n",
+            "2: metrics.listen: \"http://127.0.0.1:9894\" is not a valid address; \
              write \"inet:127.0.0.1:9894\"",
+        ),
+        (
+            "metrics:\n  listen: 127.0.0.1\n",
+            "2: metrics.listen: there is no port; write \"127.0.0.1:9894\"; valid are addresses \
+             such as 127.0.0.1:9894, \"[::1]:9894\" or unix:/run/sixgate/metrics.sock",
         ),
     ]);
 }
@@ -703,7 +708,7 @@ spf: {max_lookups: 5, max_void_lookups: 0}
 dkim: {max_signatures: 1, min_rsa_bits: 2048}
 limits: {connections: 1, header_bytes: 65537, stage_timeout: 9500ms, idle_timeout: 5m, drain_timeout: 0s, drain_grace: 0s, handover_timeout: 0s}
 log: {format: json, level: "warn,sixgate::dns=debug", target: syslog}
-metrics: {listen: ["inet:[::1]:9894", inet:localhost:9894]}
+metrics: {listen: ["inet:[::1]:9894", localhost:9894, unix:/run/sixgate/metrics.sock]}
 "#;
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("opt-in.d")).unwrap();

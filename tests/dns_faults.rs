@@ -175,6 +175,32 @@ fn every_fault_over_ptr_refuses_the_recipient_for_now_and_in_time() {
 }
 
 #[test]
+fn forged_dns_answers_by_the_hundred_take_few_lines_that_count_them() {
+    const CLIENTS: usize = 300;
+    let mut zone = zone();
+    for n in 0..CLIENTS {
+        let line = format!("2001:db8:e::{n:x} WRONG-ID");
+        zone.add_line(&line).expect("a line");
+    }
+    let world = World::new(zone);
+    let connect = |n| mta_with_client(&world.daemon, &format!("2001:db8:e::{n:x}"));
+    let mtas: Vec<MilterClient> = (0..CLIENTS).map(connect).collect();
+    for mut mta in mtas {
+        assert_reply(&rcpt(&mut mta, "<a@good.example>"), TEMPORARY, "a wrong id");
+    }
+    let log = world.daemon.log();
+    assert!(world.daemon.stop().success());
+    let text = log.text();
+    let forged = text
+        .lines()
+        .filter(|line| line.contains("wrong message id"));
+    let (summaries, in_full): (Vec<&str>, Vec<&str>) =
+        forged.partition(|line| line.contains("similar log lines suppressed"));
+    assert_eq!(in_full.len(), 10, "{text}");
+    assert!(!summaries.is_empty(), "{text}");
+}
+
+#[test]
 fn every_fault_over_spf_refuses_the_message_for_now_and_in_time() {
     let world = World::new(zone());
     for (n, (fault, want)) in FAULTS.iter().enumerate() {

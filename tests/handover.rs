@@ -7,10 +7,11 @@ mod support;
 use nix::sys::signal::Signal;
 use std::{
     fs,
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::{
         fs::{MetadataExt, PermissionsExt, symlink},
-        net::UnixListener,
+        net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -194,10 +195,25 @@ fn the_old_process_keeps_its_connections_and_the_new_one_has_the_others() {
     assert!(!world.daemon.socket().exists(), "the last one removes it");
 }
 
+/// Monitoring is answered on a unix socket.
+fn assert_is_healthy(socket: &Path) {
+    let mut stream = UnixStream::connect(socket).expect("the socket");
+    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(request).expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
 #[test]
 fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
     let [ours, metrics] = [lasting_address(), lasting_address()];
-    let world = World::new(&format!("metrics: {{listen: inet:{metrics}}}\n"));
+    let directory = TempDir::new().expect("a directory");
+    let metrics_socket = directory.path().join("metrics.sock");
+    let world = World::new(&format!(
+        "metrics: {{listen: [\"{metrics}\", \"unix:{}\"]}}\n",
+        metrics_socket.display()
+    ));
     let configure = |generation| {
         let listen = format!(
             "listen: [unix:{}, inet:{ours}]\n{}",
@@ -237,6 +253,7 @@ fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
             meets(&mut client(&Address::Tcp(ours)), generation);
             let succeeded = (generation - 1).to_string();
             assert_eq!(handovers(metrics, "success"), succeeded);
+            assert_is_healthy(&metrics_socket);
         }
         ended.store(true, Ordering::Relaxed);
     });
@@ -248,6 +265,7 @@ fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
     for address in [ours, metrics] {
         wait_until("it is closed", || TcpStream::connect(address).is_err());
     }
+    assert!(!metrics_socket.exists());
     world.new_client_meets(13);
 }
 

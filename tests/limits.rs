@@ -18,6 +18,7 @@ use std::{
 use support::{
     daemon::Daemon,
     dns::{DnsServer, Zone},
+    http,
     milter::{Command, MilterClient, Reply, frame as honest},
 };
 
@@ -583,4 +584,108 @@ fn too_few_open_files_are_told_at_the_start_and_when_they_run_out() {
     world.assert_serves();
     let told = log.text().matches("could not be accepted").count();
     assert_eq!(told, 1, "{}", log.text());
+}
+
+/// What an MTA sends to have its connection closed, and a word of the reason.
+const BROKEN: [(u8, &[u8], &str); 4] = [
+    (b'C', b"", "malformed"),
+    (b'Z', b"", "unknown command 'Z'"),
+    (b'M', b"<a@good.example>\0", "MAIL was not to come now"),
+    (b'O', b"\0\0\0\x06\0\0\0\0\0\0\0\0", "does not offer"),
+];
+
+/// Lines in full, and how many others lines with these words count.
+fn logged(log: &str, words: &str) -> (usize, usize) {
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(words)).collect();
+    let suppressed = lines.iter().filter_map(|line| {
+        let (before, _) = line.split_once(" similar log lines suppressed within a minute")?;
+        before.rsplit(' ').next()?.parse::<usize>().ok()
+    });
+    let suppressed: Vec<usize> = suppressed.collect();
+    (lines.len() - suppressed.len(), suppressed.iter().sum())
+}
+
+#[test]
+fn broken_connections_by_the_thousand_take_few_lines_that_count_them() {
+    const TIMES: usize = 5_000;
+    let metrics = http::free_address();
+    let world = World::new(&format!("metrics: {{listen: \"{metrics}\"}}"));
+    let address = world.daemon.address();
+    for (letter, data, reason) in BROKEN {
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..TIMES / 4 {
+                        let mut mta = MilterClient::connect_only(&address);
+                        mta.send_octets(&honest(letter, data));
+                        assert_closed(&mut mta, reason);
+                    }
+                });
+            }
+        });
+        // Each reason is logged in full, whatever was suppressed before.
+        world.daemon.log().wait_for(&["WARN", "closed", reason]);
+    }
+    world.assert_serves();
+    let suppressed = (TIMES - 10) * BROKEN.len();
+    let metrics = http::get(metrics, "/metrics").body;
+    let counted = format!("\nsixgate_log_lines_suppressed_total {suppressed}\n");
+    assert!(metrics.contains(&counted), "{metrics}");
+    let log = world.daemon.log();
+    assert!(world.daemon.stop().success());
+    let text = log.text();
+    for (_, _, reason) in BROKEN {
+        assert_eq!(logged(&text, reason), (10, TIMES - 10), "{reason}:\n{text}");
+    }
+    // Ten and one summary for each reason, a few more if it took minutes, and those
+    // of one start, mail and stop.
+    assert!(log.lines().len() < 80, "{text}");
+}
+
+#[test]
+fn connections_over_the_limit_by_the_thousand_take_few_lines_that_count_them() {
+    const TIMES: usize = 5_000;
+    let daemon = Daemon::start("limits: {connections: 1}");
+    let address = daemon.address();
+    let first = MilterClient::open(&address);
+    for _ in 0..TIMES {
+        let mut mta = MilterClient::connect_only(&address);
+        assert_closed(&mut mta, "too many");
+    }
+    drop(first);
+    let log = daemon.log();
+    assert!(daemon.stop().success());
+    let text = log.text();
+    let counted = logged(&text, "limits.connections is reached");
+    assert_eq!(counted, (1, TIMES - 1), "{text}");
+    assert!(log.lines().len() < 20, "{text}");
+}
+
+#[test]
+#[ignore = "takes three minutes"]
+fn a_flood_that_goes_on_is_counted_every_minute_and_a_new_one_is_logged_in_full() {
+    let world = World::new("");
+    let address = world.daemon.address();
+    let closed = || {
+        let mut mta = MilterClient::connect_only(&address);
+        mta.send_octets(&honest(b'Z', b""));
+        assert_closed(&mut mta, "an unknown command");
+    };
+    (0..1000).for_each(|_| closed());
+    let log = world.daemon.log();
+    let start = Instant::now();
+    let counted = |want: (usize, usize)| {
+        while logged(&log.text(), "unknown command 'Z'") != want {
+            assert!(start.elapsed() < Duration::from_secs(250), "{}", log.text());
+            thread::sleep(Duration::from_millis(100));
+        }
+    };
+    counted((10, 990));
+    // The flood goes on: nothing in full, and counted a minute later.
+    (0..1000).for_each(|_| closed());
+    counted((10, 1990));
+    // A quiet minute.
+    thread::sleep(Duration::from_secs(62));
+    closed();
+    counted((11, 1990));
 }

@@ -8,7 +8,12 @@ use nix::sys::signal::Signal;
 use std::{
     collections::BTreeMap,
     fs,
+    io::{Read, Write},
     net::{IpAddr, SocketAddr, UdpSocket},
+    os::unix::{
+        fs::MetadataExt,
+        net::{UnixListener, UnixStream},
+    },
     time::Instant,
 };
 use support::{
@@ -412,6 +417,40 @@ fn observe_mode_says_what_it_would_do() {
     ] {
         assert!(line.contains(part), "{line}");
     }
+}
+
+#[test]
+fn metrics_are_served_on_every_kind_of_address() {
+    let folder = tempfile::TempDir::new().expect("a directory");
+    let socket = folder.path().join("metrics.sock");
+    let v4 = http::free_address();
+    let v6 = std::net::TcpListener::bind("[::1]:0").expect("a port");
+    let port = v6.local_addr().expect("its address").port();
+    drop(v6);
+    let stale = UnixListener::bind(&socket).expect("a socket");
+    drop(stale);
+    let daemon = Daemon::start(&format!(
+        "metrics: {{listen: [\"{v4}\", \"[::1]:{port}\", \"unix:{}\"]}}\n",
+        socket.display()
+    ));
+    for address in [v4, format!("[::1]:{port}").parse().expect("an address")] {
+        assert_eq!(http::get(address, "/healthz").status, 200, "{address}");
+    }
+    let mode = fs::metadata(&socket).expect("a socket").mode() & 0o777;
+    assert_eq!(mode, 0o666, "as open as a port on loopback");
+    let mut stream = UnixStream::connect(&socket).expect("a socket");
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("\nsixgate_build_info"), "{answer}");
+    assert!(daemon.stop().success());
+    assert!(
+        !socket.exists(),
+        "the socket of a stopped daemon is removed"
+    );
 }
 
 #[test]

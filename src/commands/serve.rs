@@ -118,6 +118,7 @@ async fn serve(
         file: file.to_owned(),
         sender,
     };
+    tokio::spawn(telemetry::log::summarize_every_minute());
     let mut sockets = listeners.passable();
     sockets.extend(monitored.passable());
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,6 +1,6 @@
 //! Values that say where MTAs connect to, and who may.
 
-use super::{HostPort, Socket, value::Kind};
+use super::{HostPort, HttpSocket, Socket, value::Kind};
 use crate::address::Domain;
 use std::{
     fmt,
@@ -22,7 +22,7 @@ impl Kind for MilterSocket {
     fn parse(text: &str) -> Result<Socket, String> {
         match text.split_once(':') {
             Some(("unix" | "local", path)) => unix(path),
-            Some(("inet" | "inet6", place)) => inet(place).map(Socket::from),
+            Some(("inet" | "inet6", place)) => inet(place, MILTER).map(Socket::from),
             Some(("systemd", name)) => systemd(name),
             Some(_) | None => Err(no_socket(text)),
         }
@@ -96,11 +96,28 @@ fn systemd(name: &str) -> Result<Socket, String> {
     }
 }
 
+/// How a TCP address is written in suggestions.
+#[derive(Clone, Copy)]
+struct Spelling {
+    prefix: &'static str,
+    port: u16,
+}
+
+const MILTER: Spelling = Spelling {
+    prefix: "inet:",
+    port: 8894,
+};
+
+const HTTP: Spelling = Spelling {
+    prefix: "",
+    port: 9894,
+};
+
 /// `port@host` as Sendmail writes it, else `host:port` as Postfix does.
-fn inet(place: &str) -> Result<HostPort, String> {
+fn inet(place: &str, spelling: Spelling) -> Result<HostPort, String> {
     let (host, port) = match place.split_once('@') {
         Some((port, host)) => (host, port),
-        None => split_host_and_port(place)?,
+        None => split_host_and_port(place, spelling)?,
     };
     Ok(HostPort {
         host: parse_host(host)?,
@@ -114,19 +131,27 @@ impl From<HostPort> for Socket {
     }
 }
 
-fn split_host_and_port(place: &str) -> Result<(&str, &str), String> {
+fn split_host_and_port(place: &str, spelling: Spelling) -> Result<(&str, &str), String> {
+    let Spelling { prefix, port } = spelling;
+    if place.is_empty() {
+        return Err(format!(
+            "there is no address; write \"{prefix}127.0.0.1:{port}\""
+        ));
+    }
     if place.parse::<Ipv6Addr>().is_ok() {
         return Err(format!(
-            "{place} needs brackets and a port; write \"inet:[{place}]:8894\", \
+            "{place} needs brackets and a port; write \"{prefix}[{place}]:{port}\", \
              with the address and the port that you mean"
         ));
     }
     if is_number(place) {
-        return Err(format!("there is no host; write inet:127.0.0.1:{place}"));
+        return Err(format!("there is no host; write {prefix}127.0.0.1:{place}"));
     }
     match place.rsplit_once(':') {
         Some((host, port)) if !place.ends_with(']') => Ok((host, port)),
-        Some(_) | None => Err(format!("there is no port; write \"inet:{place}:8894\"")),
+        Some(_) | None => Err(format!(
+            "there is no port; write \"{prefix}{place}:{port}\""
+        )),
     }
 }
 
@@ -164,34 +189,43 @@ fn no_socket(text: &str) -> String {
 /// The socket that a spelling of another program stands for.
 fn nearly(text: &str) -> Option<Socket> {
     if is_number(text) {
-        return inet(&format!("127.0.0.1:{text}")).ok().map(Socket::from);
+        return inet(&format!("127.0.0.1:{text}"), MILTER)
+            .ok()
+            .map(Socket::from);
     }
     let place = text.trim_start_matches("tcp:").trim_start_matches("//");
     if place.starts_with('/') {
         return unix(place).ok();
     }
-    inet(place).ok().map(Socket::from)
+    inet(place, MILTER).ok().map(Socket::from)
 }
 
 /// One item of `metrics.listen`.
 pub(super) struct HttpAddress;
 
-impl Kind for HttpAddress {
-    type Value = HostPort;
-    const EXPECTED: &'static str = "an address such as inet:127.0.0.1:9894";
+const HTTP_EXAMPLES: &str = "127.0.0.1:9894, \"[::1]:9894\" or unix:/run/sixgate/metrics.sock";
 
-    fn parse(text: &str) -> Result<HostPort, String> {
-        match text.split_once(':') {
-            Some(("inet" | "inet6", place)) => inet(place),
-            Some(_) | None => Err(no_address(text)),
-        }
+impl Kind for HttpAddress {
+    type Value = HttpSocket;
+    const EXPECTED: &'static str = "an address such as 127.0.0.1:9894";
+
+    fn parse(text: &str) -> Result<HttpSocket, String> {
+        let socket = match text.split_once(':') {
+            Some(("unix" | "local", path)) => unix_path(path).map(HttpSocket::Unix),
+            Some(("inet" | "inet6", place)) => inet(place, HTTP).map(HttpSocket::Inet),
+            Some(_) | None => host_and_port(text).map(HttpSocket::Inet),
+        };
+        socket.map_err(|problem| match http_suggestion(text) {
+            Some(near) => format!("{text:?} is not a valid address; write \"{near}\""),
+            None => format!("{problem}; valid are addresses such as {HTTP_EXAMPLES}"),
+        })
     }
 
-    fn show(value: &HostPort) -> String {
+    fn show(value: &HttpSocket) -> String {
         value.to_string()
     }
 
-    fn check_list(addresses: &[HostPort]) -> Result<(), String> {
+    fn check_list(addresses: &[HttpSocket]) -> Result<(), String> {
         let twice = (1..addresses.len()).find(|&n| addresses[..n].contains(&addresses[n]));
         match twice {
             Some(n) => Err(format!("{} is given twice; remove one", addresses[n])),
@@ -200,15 +234,41 @@ impl Kind for HttpAddress {
     }
 }
 
-fn no_address(text: &str) -> String {
-    match nearly(text) {
-        Some(near @ Socket::Inet { .. }) => {
-            format!("{text:?} is no address to serve on; write \"{near}\"")
+/// `host:port` or `[v6]:port`.
+fn host_and_port(text: &str) -> Result<HostPort, String> {
+    let (host, port) = split_host_and_port(text, HTTP)?;
+    Ok(HostPort {
+        host: parse_host(host)?,
+        port: parse_port(port)?,
+    })
+}
+
+/// What to write for a spelling of another program.
+fn http_suggestion(text: &str) -> Option<HttpSocket> {
+    let place = text.trim_start_matches("http:").trim_start_matches("tcp:");
+    let place = match text.starts_with('/') {
+        true => return unix_path(text).ok().map(HttpSocket::Unix),
+        false => place.trim_start_matches("//"),
+    };
+    let place = place.strip_suffix("/metrics").unwrap_or(place);
+    let place = place.trim_end_matches('/');
+    let everywhere = place.strip_prefix('*').unwrap_or(place);
+    let place = match everywhere.strip_prefix(':') {
+        Some(port) if is_number(port) => format!("[::]:{port}"),
+        Some(_) | None if is_number(place) => format!("127.0.0.1:{place}"),
+        Some(_) | None => place.to_owned(),
+    };
+    // Reads `port@host`, too.
+    inet(&place, HTTP).ok().map(HttpSocket::Inet)
+}
+
+impl fmt::Display for HttpSocket {
+    /// In a form that milter.yaml takes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Inet(address) => address.fmt(f),
         }
-        Some(Socket::Unix(_) | Socket::Systemd(_)) | None => format!(
-            "{text:?} is no address to serve on; write {}",
-            HttpAddress::EXPECTED
-        ),
     }
 }
 
@@ -334,22 +394,50 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_served_on_tcp_alone() {
+    fn addresses_of_metrics_need_no_prefix() {
         let table = [
+            ("127.0.0.1:9894", "inet:127.0.0.1:9894"),
+            ("localhost:9894", "inet:localhost:9894"),
+            ("mx.example.org:9894", "inet:mx.example.org:9894"),
+            ("[::1]:9894", "inet:[::1]:9894"),
+            ("[::]:9894", "inet:[::]:9894"),
             ("inet:127.0.0.1:9894", "inet:127.0.0.1:9894"),
             ("inet6:9894@::1", "inet:[::1]:9894"),
             ("inet:[2001:db8::1]:9894", "inet:[2001:db8::1]:9894"),
+            ("unix:/run/x.sock", "unix:/run/x.sock"),
+            ("local:/run/x.sock", "unix:/run/x.sock"),
         ];
         for (text, want) in table {
             let address = HttpAddress::parse(text).map(|address| address.to_string());
             assert_eq!(address.as_deref(), Ok(want), "{text}");
         }
+    }
+
+    #[test]
+    fn other_addresses_of_metrics_are_refused_with_what_to_write() {
         let table = [
-            ("127.0.0.1:9894", "write \"inet:127.0.0.1:9894\""),
             ("9894", "write \"inet:127.0.0.1:9894\""),
-            ("http://127.0.0.1:9894", "write an address such as"),
-            ("unix:/run/x.sock", "write an address such as"),
-            ("", "write an address such as"),
+            (":9894", "write \"inet:[::]:9894\""),
+            ("*:9894", "write \"inet:[::]:9894\""),
+            ("http://127.0.0.1:9894", "write \"inet:127.0.0.1:9894\""),
+            (
+                "http://localhost:9894/metrics",
+                "write \"inet:localhost:9894\"",
+            ),
+            ("tcp:127.0.0.1:9894", "write \"inet:127.0.0.1:9894\""),
+            ("9894@localhost", "write \"inet:localhost:9894\""),
+            ("/run/x.sock", "write \"unix:/run/x.sock\""),
+            ("unix:x.sock", "no absolute path"),
+            ("::1", "write \"[::1]:9894\""),
+            ("inet6:::1", "write \"[::1]:9894\""),
+            ("localhost", "write \"localhost:9894\""),
+            ("127.0.0.1", "write \"127.0.0.1:9894\""),
+            ("[::1]", "write \"[::1]:9894\""),
+            ("127.0.0.1:0", "from 1 to 65535"),
+            ("127.0.0.1:http", "from 1 to 65535"),
+            ("a b:9894", "neither an address nor a host name"),
+            ("systemd:metrics", "from 1 to 65535"),
+            ("", "such as 127.0.0.1:9894"),
         ];
         for (text, want) in table {
             let complaint = HttpAddress::parse(text).unwrap_err();

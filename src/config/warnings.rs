@@ -1,6 +1,6 @@
 //! What a valid configuration may not be meant to say.
 
-use super::{Config, HostPort, Mode, Socket, quantities::Size, value::Kind};
+use super::{Config, HttpSocket, Mode, Socket, quantities::Size, value::Kind};
 use crate::{
     opt_in::entry::Entry,
     policy::{ExemptTls, OnDnsFailure},
@@ -132,7 +132,10 @@ fn exposed(socket: &Socket) -> Option<String> {
         .then(|| format!("listen: {socket} is not on loopback; whoever reaches it can use it"))
 }
 
-fn readable(address: &HostPort) -> Option<String> {
+fn readable(socket: &HttpSocket) -> Option<String> {
+    let HttpSocket::Inet(address) = socket else {
+        return None;
+    };
     (!is_local(&address.host)).then(|| {
         format!("metrics.listen: {address} is not on loopback; whoever reaches it can read it")
     })

@@ -119,12 +119,15 @@ impl Server {
         let answer = self.ask_by(&self.without_edns, name, rtype).await;
         if answer.is_ok() || answer.as_ref().is_err_and(NetError::is_no_records_found) {
             let until = self.start.elapsed() + WITHOUT_EDNS;
-            self.plain_until.store(until.as_secs(), Ordering::Relaxed);
-            tracing::warn!(
-                "DNS server {} refuses EDNS ({}); it is asked without for an hour",
-                self.address,
-                response_code(code)
-            );
+            let plain_until = self.plain_until.swap(until.as_secs(), Ordering::Relaxed);
+            // Of many questions in progress the first one is enough for the log.
+            if plain_until <= self.start.elapsed().as_secs() {
+                tracing::warn!(
+                    "DNS server {} refuses EDNS ({}); it is asked without for an hour",
+                    self.address,
+                    response_code(code)
+                );
+            }
         }
         answer
     }

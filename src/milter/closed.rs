@@ -1,9 +1,9 @@
 //! Why a milter connection ends before its MTA says so.
 //!
-//! A connection that closes without a word is a postmaster's worst riddle, so
-//! each reason is told in one line of the log; only an MTA that goes away by
-//! itself needs none.
+//! Each reason is logged, because a connection that is closed without one is hard to
+//! diagnose; only an MTA that closes the connection itself needs no line.
 
+use crate::telemetry::log::Limit;
 use indymilter::{Actions, ProtoOpts};
 use std::{fmt, io};
 
@@ -31,11 +31,32 @@ pub enum Closed {
 }
 
 impl Closed {
-    /// Tells why, if there is something to tell.
-    pub fn tell(&self) {
+    /// Logs the reason, unless the MTA closed the connection itself.
+    pub fn log(&self) {
+        if let Some(limit) = self.limit() {
+            limit.log(format_args!("a milter connection is closed: {self}"));
+        }
+    }
+
+    /// Each reason has a limit of its own: whoever causes one by the thousand must
+    /// not hide that another MTA fails for another reason.
+    fn limit(&self) -> Option<&'static Limit> {
+        static SILENT: Limit = Limit::warnings();
+        static TOO_LONG: Limit = Limit::warnings();
+        static UNKNOWN_COMMAND: Limit = Limit::warnings();
+        static MALFORMED: Limit = Limit::warnings();
+        static UNEXPECTED: Limit = Limit::warnings();
+        static UNSUITABLE: Limit = Limit::warnings();
+        static IO: Limit = Limit::warnings();
         match self {
-            Self::Gone => {}
-            reason => tracing::warn!("a milter connection is closed: {reason}"),
+            Self::Gone => None,
+            Self::Silent => Some(&SILENT),
+            Self::TooLong => Some(&TOO_LONG),
+            Self::UnknownCommand(_) => Some(&UNKNOWN_COMMAND),
+            Self::Malformed(_) => Some(&MALFORMED),
+            Self::Unexpected(_) => Some(&UNEXPECTED),
+            Self::Unsuitable(..) => Some(&UNSUITABLE),
+            Self::Io(_) => Some(&IO),
         }
     }
 }

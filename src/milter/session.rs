@@ -19,6 +19,7 @@ use crate::{
     policy::Refusal,
     reply::{Reply, Values},
     snapshot::Snapshot,
+    telemetry::log::Limit,
 };
 use peer::Peer;
 use std::{net::IpAddr, sync::Arc};
@@ -150,7 +151,11 @@ impl<R: Resolve> Session<R> {
     }
 
     fn out_of_order(&self) -> Response {
-        tracing::warn!(client = %self.peer.ip, "milter command out of order");
+        static LIMIT: Limit = Limit::warnings();
+        LIMIT.log(format_args!(
+            "milter command out of order client={}",
+            self.peer.ip
+        ));
         self.temporary_failure()
     }
 

@@ -1,7 +1,10 @@
 //! A small HTTP server: one request a connection, few connections at a time,
 //! each with a time-out.
 
-use crate::server::handover::Accepting;
+use crate::{
+    server::{handover::Accepting, inherited::Owner},
+    telemetry::log::Limit,
+};
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -11,9 +14,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use indymilter::EitherStream;
+use std::{convert::Infallible, fs, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     select,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
@@ -33,6 +37,58 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
+static FAILURES: Limit = Limit::same_text();
+
+/// A socket that is listened on.
+#[derive(Debug)]
+pub(super) enum Listener {
+    /// A TCP address.
+    Tcp(Arc<TcpListener>),
+    /// A unix socket and who opened it.
+    Unix(Arc<UnixListener>, Owner),
+}
+
+type Stream = EitherStream<TcpStream, UnixStream>;
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(listener) => EitherStream::Tcp(listener.accept().await?.0),
+            Self::Unix(listener, _) => EitherStream::Unix(listener.accept().await?.0),
+        })
+    }
+}
+
+/// Removes the file of a unix socket at the end, unless another process accepts there.
+struct SocketFile {
+    path: Option<PathBuf>,
+    accepting: watch::Receiver<Accepting>,
+}
+
+impl SocketFile {
+    fn of(listener: &Listener, accepting: &watch::Receiver<Accepting>) -> Self {
+        let path = match listener {
+            Listener::Unix(_, Owner::Us(path)) => path.clone(),
+            Listener::Unix(_, Owner::Systemd(_)) | Listener::Tcp(_) => None,
+        };
+        Self {
+            path,
+            accepting: accepting.clone(),
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.take()
+            && *self.accepting.borrow() == Accepting::Yes
+        {
+            // It may be gone already.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
 /// What to answer.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -43,7 +99,7 @@ pub(super) struct Answer {
 /// Answers GET (and HEAD) requests in the background while this process accepts;
 /// `answer` gets the path.
 pub(super) fn serve<A, F>(
-    listeners: Vec<Arc<TcpListener>>,
+    listeners: Vec<Listener>,
     accepting: watch::Receiver<Accepting>,
     answer: A,
 ) where
@@ -54,7 +110,9 @@ pub(super) fn serve<A, F>(
     for listener in listeners {
         let (permits, answer) = (Arc::clone(&permits), answer.clone());
         let mut accepting = accepting.clone();
+        let file = SocketFile::of(&listener, &accepting);
         tokio::spawn(async move {
+            let _file = file;
             let is_paused = |state: &Accepting| *state == Accepting::Paused;
             let is_accepting = |state: &Accepting| *state == Accepting::Yes;
             while accepting
@@ -71,26 +129,28 @@ pub(super) fn serve<A, F>(
     }
 }
 
-async fn accept<A, F>(listener: &TcpListener, permits: &Arc<Semaphore>, answer: &A)
+async fn accept<A, F>(listener: &Listener, permits: &Arc<Semaphore>, answer: &A)
 where
     A: Fn(String) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     loop {
         match listener.accept().await {
-            Ok((stream, _peer)) => match Arc::clone(permits).try_acquire_owned() {
+            Ok(stream) => match Arc::clone(permits).try_acquire_owned() {
                 Ok(permit) => drop(tokio::spawn(talk(stream, permit, answer.clone()))),
                 Err(_too_many) => {}
             },
             Err(error) => {
-                tracing::debug!("a connection to metrics.listen could not be accepted: {error}");
+                FAILURES.log(format_args!(
+                    "a connection to metrics.listen could not be accepted: {error}"
+                ));
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn talk<A, F>(stream: TcpStream, _permit: OwnedSemaphorePermit, answer: A)
+async fn talk<A, F>(stream: Stream, _permit: OwnedSemaphorePermit, answer: A)
 where
     A: Fn(String) -> F,
     F: Future<Output = Answer>,

@@ -113,7 +113,7 @@ impl Inherited {
     }
 
     /// The unix socket bound to that path.
-    pub(super) fn unix(&mut self, path: &Path) -> Option<(UnixListener, Owner)> {
+    pub(crate) fn unix(&mut self, path: &Path) -> Option<(UnixListener, Owner)> {
         match self.find(|socket| socket.path().as_deref() == Some(path))? {
             (Listener::Unix(listener), owner) => Some((listener, owner)),
             (Listener::Tcp(_), _) => None,

@@ -6,12 +6,12 @@ use super::{
 };
 use crate::{
     config::{self, Config},
-    telemetry::metrics,
+    telemetry::{log::Limit, metrics},
 };
 use indymilter::EitherStream;
 use ipnet::IpNet;
 use std::{
-    fmt, fs,
+    fs,
     future::poll_fn,
     io,
     net::IpAddr,
@@ -20,7 +20,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host},
@@ -40,9 +40,6 @@ pub struct Listeners {
     pause: Option<Pin<Box<Sleep>>>,
     /// One permit for each connection that may be open.
     permits: Arc<Semaphore>,
-    refusals: Refusals,
-    strangers: Refusals,
-    failures: Refusals,
     allow_peers: Vec<IpNet>,
 }
 
@@ -90,9 +87,6 @@ pub async fn bind(config: &Config, inherited: &mut Inherited) -> io::Result<List
         turn: 0,
         pause: None,
         permits: Arc::new(Semaphore::new(config.limits.connections)),
-        refusals: Refusals::default(),
-        strangers: Refusals::default(),
-        failures: Refusals::default(),
         allow_peers: config.allow_peers.clone(),
     })
 }
@@ -116,9 +110,8 @@ async fn bind_unix(path: &Path, config: &Config, inherited: &mut Inherited) -> i
     let (listener, owner) = match inherited.unix(path) {
         Some((listener, owner)) => (UnixListener::from_std(listener)?, owner),
         None => {
-            remove_stale(path).await?;
             let owner = Owner::Us(Some(path.to_owned()));
-            (UnixListener::bind(path)?, owner)
+            (bind_path(path).await?, owner)
         }
     };
     // The access to systemd's sockets is set in their unit.
@@ -156,6 +149,16 @@ fn give_to(group: &str, path: &Path) -> io::Result<()> {
     })
 }
 
+/// Listens on a unix socket; one that a process which has ended left behind is
+/// replaced.
+///
+/// # Errors
+/// When there is a file of another kind, or another process serves the socket.
+pub(crate) async fn bind_path(path: &Path) -> io::Result<UnixListener> {
+    remove_stale(path).await?;
+    UnixListener::bind(path)
+}
+
 /// Removes a socket that a process which is no more has left behind.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
@@ -182,25 +185,9 @@ fn is_allowed(peer: IpAddr, allow_peers: &[IpNet]) -> bool {
     allow_peers.is_empty() || peer.is_loopback() || allow_peers.iter().any(contains)
 }
 
-/// Connections that are not served, for one reason.
-#[derive(Debug, Default)]
-struct Refusals {
-    number: usize,
-    told: Option<Instant>,
-}
-
-/// How often they are told, however many knock.
-const TELL_INTERVAL: Duration = Duration::from_secs(10);
-
-impl Refusals {
-    fn count(&mut self, reason: impl fmt::Display) {
-        self.number += 1;
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
-            tracing::warn!(times = self.number, "{reason}");
-            self.told = Some(Instant::now());
-        }
-    }
-}
+static OVER_LIMIT: Limit = Limit::same_text();
+static STRANGERS: Limit = Limit::same_text();
+static FAILURES: Limit = Limit::same_text();
 
 impl Drop for Listeners {
     fn drop(&mut self) {
@@ -270,7 +257,7 @@ impl Listeners {
             Ok(Some(stream)) => Poll::Ready(self.admit(stream)),
             Ok(None) => {
                 metrics::get().connections.strangers.inc();
-                self.strangers.count(
+                STRANGERS.log(
                     "a host that allow_peers does not name knocks: milter connections are closed",
                 );
                 Poll::Ready(None)
@@ -278,7 +265,7 @@ impl Listeners {
             // Of one connection (it is gone already) or of the moment (no file
             // descriptor is left): no reason to end the daemon.
             Err(error) => {
-                self.failures.count(format_args!(
+                FAILURES.log(format_args!(
                     "a milter connection could not be accepted: {error}"
                 ));
                 self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
@@ -294,8 +281,7 @@ impl Listeners {
             Ok(permit) => Some(Accepted { stream, permit }),
             Err(_none_left) => {
                 metrics::get().connections.over_limit.inc();
-                self.refusals
-                    .count("limits.connections is reached: milter connections are closed");
+                OVER_LIMIT.log("limits.connections is reached: milter connections are closed");
                 None
             }
         }

@@ -7,9 +7,11 @@
 mod events;
 mod frame;
 mod journal;
+mod limit;
 mod outlet;
 mod queue;
 
+pub use limit::{BURST, INTERVAL, Limit, summarize_every_minute};
 pub use queue::{MAX_LINES, MAX_OCTETS};
 
 use super::{
@@ -58,6 +60,7 @@ impl Logging {
 impl Drop for Logging {
     fn drop(&mut self) {
         if let Some(log) = LOG.get() {
+            limit::summarize();
             log.queue.flush();
         }
     }

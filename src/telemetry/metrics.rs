@@ -26,7 +26,7 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
@@ -39,6 +39,7 @@ pub const NAMES: [&str; 17] = [
     "sixgate_dns_cache_bytes",
     "sixgate_handovers_total",
     "sixgate_log_lines_lost_total",
+    "sixgate_log_lines_suppressed_total",
     "sixgate_messages_total",
     "sixgate_opt_in_age_seconds",
     "sixgate_opt_in_domains",
@@ -67,6 +68,8 @@ pub struct Metrics {
     pub handovers: Outcomes,
     /// Lines that the log did not take.
     pub log_lines_lost: IntCounter,
+    /// Lines that were counted only, because there were too many alike.
+    pub log_lines_suppressed: IntCounter,
     /// Domains that an opt-in source has, by `source`.
     pub opt_in_domains: IntGaugeVec,
     /// How old that is, in seconds, by `source`.
@@ -227,6 +230,10 @@ impl Metrics {
             log_lines_lost: make.counter(
                 "sixgate_log_lines_lost_total",
                 "Log lines lost because the log did not take them in time",
+            ),
+            log_lines_suppressed: make.counter(
+                "sixgate_log_lines_suppressed_total",
+                "Log lines that were counted only, because peers caused too many alike",
             ),
             opt_in_domains: make.gauges(
                 "sixgate_opt_in_domains",

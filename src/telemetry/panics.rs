@@ -1,10 +1,13 @@
 //! Panics, told in the log.
 
+use super::log::Limit;
 use std::panic::{self, PanicHookInfo};
 
-/// Has panics told in the log, one line each, in place of the runtime's way.
+static PANICS: Limit = Limit::errors();
+
+/// Logs panics, one line each, instead of printing them to standard error.
 pub fn log_panics() {
-    panic::set_hook(Box::new(|panic| tracing::error!("{}", describe(panic))));
+    panic::set_hook(Box::new(|panic| PANICS.log(describe(panic))));
 }
 
 /// What is in the message may come from a peer; the log escapes it.

@@ -7,10 +7,11 @@ use super::{
     },
     LOG,
     frame::Said,
+    limit::Limit,
 };
 use std::fmt::Debug;
 use tracing::{
-    Event, Subscriber,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{Layer, layer::Context};
@@ -18,16 +19,29 @@ use tracing_subscriber::{Layer, layer::Context};
 /// The longest message, in octets after escaping.
 const MAX_MESSAGE: usize = 2000;
 
+/// Lines of libraries. hickory warns of every DNS answer that does not match its
+/// question, and anybody can send those.
+static LIBRARIES: Limit = Limit::warnings();
+
 pub(super) struct Events;
 
 impl<S: Subscriber> Layer<S> for Events {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut message = Message::default();
         event.record(&mut message);
+        let metadata = event.metadata();
+        if is_limited(metadata) && LIBRARIES.admit(message.line()).is_none() {
+            return;
+        }
         if let Some(log) = LOG.get() {
-            log.say(*event.metadata().level(), &message);
+            log.say(*metadata.level(), &message);
         }
     }
+}
+
+/// Whether it comes from a library and nobody asked for every detail.
+fn is_limited(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("sixgate") && *metadata.level() <= Level::INFO
 }
 
 /// A message and its fields.
@@ -43,6 +57,14 @@ impl Message {
             text,
             fields: Vec::new(),
         }
+    }
+
+    fn line(&self) -> String {
+        let mut line = self.text.clone();
+        for (name, value) in &self.fields {
+            line.extend([" ", name, "=", value]);
+        }
+        line
     }
 }
 

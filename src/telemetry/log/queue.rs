@@ -2,9 +2,9 @@
 //! it.
 //!
 //! It is bounded. When it is full, lines are lost rather than mail stopped; how
-//! many is counted and told as soon as the log takes lines again.
+//! many is counted and logged once the log takes lines again, at most once a minute.
 
-use super::{events::Message, frame::Frame, outlet::Outlet};
+use super::{events::Message, frame::Frame, limit, outlet::Outlet};
 use crate::telemetry::metrics;
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tracing::Level;
 
@@ -60,6 +60,7 @@ impl Queue {
             outlet,
             frame,
             waiting: Arc::clone(&waiting),
+            loss_logged: None,
         };
         let thread = thread::Builder::new().name("log".to_owned());
         if let Err(error) = thread.spawn(move || writer.run(&receiver)) {
@@ -118,6 +119,8 @@ struct Writer {
     outlet: Outlet,
     frame: Frame,
     waiting: Arc<Waiting>,
+    /// When lost lines were last logged.
+    loss_logged: Option<Instant>,
 }
 
 /// What is written at once.
@@ -137,6 +140,7 @@ impl Writer {
                 let batch = self.gather(item, receiver);
                 self.write(&batch);
                 if let Some(done) = batch.flush {
+                    self.log_lost();
                     // It may have given up waiting.
                     let _ = done.send(());
                 }
@@ -170,16 +174,25 @@ impl Writer {
         let written = self.outlet.write(batch.record.as_bytes());
         self.waiting.leave(batch.lines, batch.record.len());
         match written {
-            Ok(()) => self.tell_lost(),
+            // A slow log must not get a line about lost ones with each line it takes.
+            Ok(())
+                if self
+                    .loss_logged
+                    .is_none_or(|at| at.elapsed() >= limit::INTERVAL) =>
+            {
+                self.log_lost();
+            }
+            Ok(()) => {}
             Err(_for_good) => (0..batch.lines).for_each(|_| self.waiting.lost()),
         }
     }
 
-    fn tell_lost(&mut self) {
+    fn log_lost(&mut self) {
         let lost = self.waiting.lost.swap(0, Ordering::Relaxed);
         if lost == 0 {
             return;
         }
+        self.loss_logged = Some(Instant::now());
         let text = format!("{lost} log lines were lost: the log did not take them in time");
         let record = self.frame.render(Level::WARN, &Message::new(text));
         let _ = self.outlet.write(record.as_bytes());
