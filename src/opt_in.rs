@@ -127,9 +127,14 @@ impl Sources {
 
     /// What is to be warned of: that nobody takes mail over IPv6.
     pub fn warning(&self) -> Option<&'static str> {
+        (!self.may_opt_in())
+            .then_some("opt_in: no domain has opted in, so all mail over IPv6 is refused")
+    }
+
+    /// Whether a domain has opted in, or a server may say that one has.
+    pub fn may_opt_in(&self) -> bool {
         let has_server = self.dns_zone.is_some() || self.socketmap.is_some();
-        let is_nobody = !self.default && !has_server && self.lists.are_empty();
-        is_nobody.then_some("opt_in: no domain has opted in, so all mail over IPv6 is refused")
+        self.default || has_server || !self.lists.are_empty()
     }
 
     /// How the lists are, in the order in which they are asked.

@@ -6,6 +6,7 @@
 mod decision_fields;
 mod decision_line;
 pub(crate) mod escape;
+pub mod hidden_clients;
 mod json;
 pub mod log;
 pub mod metrics;

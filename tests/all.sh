@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 install_needs
 tests/extract-sendmail.sh
 tests/extract-dns-servers.sh
+tests/extract-docker-proxy.sh
 tests/get-documented-tools.sh
 tests/make-debian.sh
 tests/make-mail-servers.sh

@@ -119,6 +119,7 @@ async fn serve(
         sender,
     };
     tokio::spawn(telemetry::log::summarize_every_minute());
+    tokio::spawn(telemetry::hidden_clients::watch(current.clone()));
     let mut sockets = listeners.passable();
     sockets.extend(monitored.passable());
     let mut terminate = signal(SignalKind::terminate())?;

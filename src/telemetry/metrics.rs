@@ -26,11 +26,12 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
     "sixgate_checks_total",
+    "sixgate_clients_hidden",
     "sixgate_config_reloads_total",
     "sixgate_connections",
     "sixgate_connections_limit",
@@ -60,6 +61,8 @@ pub struct Metrics {
     pub body_bytes: IntCounter,
     /// Milter connections.
     pub connections: Connections,
+    /// 1 while a relay seems to hide the addresses of clients.
+    pub clients_hidden: IntGauge,
     /// Memory that the DNS cache takes.
     pub dns_cache_bytes: IntGauge,
     /// Configurations read again.
@@ -213,6 +216,10 @@ impl Metrics {
                 "Octets of message bodies that MTAs sent",
             ),
             connections: connections(&make),
+            clients_hidden: make.gauge(
+                "sixgate_clients_hidden",
+                "1 while nearly all clients seem to come from one private address",
+            ),
             dns_cache_bytes: make.gauge(
                 "sixgate_dns_cache_bytes",
                 "Memory that the DNS cache takes, of dns.cache_bytes",

@@ -117,7 +117,7 @@ const RIGHT_BY_UNIX: [SetUp; 3] = [
 ];
 
 /// Attachments of which IPv4 mail is independent.
-const IPV4_APART: [SetUp; 8] = [
+const IPV4_APART: [SetUp; 9] = [
     set_up("as in the documentation", RECOMMENDED, SMTP),
     set_up(
         "with the table in a file",
@@ -151,6 +151,13 @@ const IPV4_APART: [SetUp; 8] = [
     set_up(
         "for IPv6 clients by the table alone",
         "smtpd_milter_maps = cidr:{{::/0 inet:127.0.0.1:{port}}}\n",
+        SMTP,
+    ),
+    set_up(
+        "with private addresses left in",
+        "smtpd_milters = inet:127.0.0.1:{port}\n\
+         smtpd_milter_maps = cidr:{{10.0.0.0/8 inet:127.0.0.1:{port}}, \
+         {172.16.0.0/12 inet:127.0.0.1:{port}}, {0.0.0.0/0 DISABLE}}\n",
         SMTP,
     ),
     set_up("chrooted", RECOMMENDED, CHROOTED),

@@ -8,7 +8,7 @@ use super::{
     release::Release,
     world::{
         Gate, IPV4_APART, IPV4_APART_TIMEOUT, NOT_DELAYED, OTHER_MILTER_FIRST, OTHER_MILTER_LAST,
-        POSTSCREEN, POSTSCREEN_PROXIED, PROXIED,
+        POSTSCREEN, POSTSCREEN_PROXIED, PROXIED, RELAYED, RELAYED_WITH_ADDRESS,
     },
 };
 use std::{
@@ -160,6 +160,11 @@ fn master_cf(directory: &Path, gates: &[Gate]) -> String {
             _ => text.push_str(&format!("{port} inet n - n - 200 smtpd\n")),
         }
         let ours = format!("unix:{}", gate.milter.display());
+        // Private addresses are left in, as the documentation has it.
+        let private = format!(
+            "    -o {{ smtpd_milter_maps = cidr:{{{{10.0.0.0/8 {ours}}}, {{172.16.0.0/12 {ours}}}, \
+             {{192.168.0.0/16 {ours}}}, {{0.0.0.0/0 DISABLE}}}} }}\n"
+        );
         let milters = match name {
             OTHER_MILTER_FIRST => format!("{other},{ours}"),
             OTHER_MILTER_LAST => format!("{ours},{other}"),
@@ -168,7 +173,10 @@ fn master_cf(directory: &Path, gates: &[Gate]) -> String {
         text.push_str(&format!("    -o smtpd_milters={milters}\n"));
         match name {
             NOT_DELAYED => text.push_str("    -o smtpd_delay_reject=no\n"),
-            PROXIED => text.push_str("    -o smtpd_upstream_proxy_protocol=haproxy\n"),
+            RELAYED => text.push_str(&private),
+            PROXIED | RELAYED_WITH_ADDRESS => {
+                text.push_str("    -o smtpd_upstream_proxy_protocol=haproxy\n")
+            }
             _ => {}
         }
         if name == IPV4_APART {

@@ -3,7 +3,7 @@
 use super::{
     client::{Security, SmtpClient},
     dialogue::Dialogue,
-    kept_sessions, messages,
+    hidden_clients, kept_sessions, messages,
     mta::{Kind, Program},
     play::play,
     release::Release,
@@ -42,10 +42,23 @@ pub fn of(kind: Kind) -> impl Iterator<Item = (&'static str, Proof)> {
 }
 
 /// Sendmail's log goes to the machine's syslog, and there is none here.
-const OF_POSTFIX: [(&str, Proof); 1] = [(
-    "report_and_trace_show_who_came_back_over_ipv4",
-    logs_show_returns,
-)];
+const OF_POSTFIX: [(&str, Proof); 2] = [
+    (
+        "report_and_trace_show_who_came_back_over_ipv4",
+        logs_show_returns,
+    ),
+    (HIDDEN_CLIENTS, hidden_clients::are_noticed),
+];
+
+const HIDDEN_CLIENTS: &str =
+    "clients_that_docker_proxy_hides_are_noticed_and_those_that_a_proxy_names_are_not";
+
+/// Why a proof can't be had here.
+pub fn obstacle(name: &str) -> Option<String> {
+    (name == HIDDEN_CLIENTS)
+        .then(hidden_clients::obstacle)
+        .flatten()
+}
 
 const OF_SENDMAIL: [(&str, Proof); 1] = [(
     "the_m4_feature_adds_the_filter_with_the_socket_given",

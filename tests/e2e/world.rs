@@ -36,7 +36,7 @@ dns: {timeout: 1s, attempts: 1}
 
 /// A port of the MTA with a daemon of its own behind it: name and
 /// configuration.
-const GATES: [(&str, &str); 25] = [
+const GATES: &[(&str, &str)] = &[
     ("enforce", ""),
     ("observe", "mode: observe"),
     ("confirmed", "reverse_dns: confirmed"),
@@ -77,6 +77,8 @@ const GATES: [(&str, &str); 25] = [
     (PROXIED, ""),
     (POSTSCREEN, ""),
     (POSTSCREEN_PROXIED, ""),
+    (RELAYED, ""),
+    (RELAYED_WITH_ADDRESS, ""),
 ];
 
 /// Replies of several lines. The percent signs show what an MTA does to them.
@@ -123,6 +125,11 @@ pub const NOT_DELAYED: &str = "not-delayed";
 pub const PROXIED: &str = "proxied";
 pub const POSTSCREEN: &str = "postscreen";
 pub const POSTSCREEN_PROXIED: &str = "postscreen-proxied";
+
+/// The gates behind relays, one of which sends a PROXY header. The tests start their
+/// daemons.
+pub const RELAYED: &str = "relayed";
+pub const RELAYED_WITH_ADDRESS: &str = "relayed-with-address";
 
 /// The address of the mail server for IPv6 clients.
 pub const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2525);
@@ -177,7 +184,7 @@ impl World {
         let sink = Sink::start()?;
         other_milter::start(&directory)?;
         let gates = (0..)
-            .zip(GATES)
+            .zip(GATES.iter().copied())
             .map(|(index, gate)| start_gate(kind, index, gate));
         let gates = gates.collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
@@ -315,7 +322,9 @@ fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> i
             gate.milter = socket;
         }
         IPV4_APART => gate.milter = directory(kind).join("ipv4-apart.sock"),
-        KEPT_SESSIONS => gate.milter = directory(kind).join("kept-sessions.sock"),
+        KEPT_SESSIONS | RELAYED | RELAYED_WITH_ADDRESS => {
+            gate.milter = directory(kind).join(format!("{name}.sock"));
+        }
         _ => {}
     }
     Ok(gate)

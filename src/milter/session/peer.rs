@@ -25,6 +25,7 @@ pub(super) struct Peer {
 impl Peer {
     /// `None` if rules 1 to 3 accept the connection.
     pub(super) fn connect<R: Resolve>(snapshot: &Snapshot<R>, client: Client) -> Option<Self> {
+        telemetry::hidden_clients::count(client.addr);
         let facts = Facts::new(client.addr);
         let step = decide(Stage::Connect, &snapshot.config.policy, &facts);
         if let Step::Done(Verdict::Accept(rule)) = step {

@@ -1,0 +1,432 @@
+//! Notices that a relay hides the addresses of SMTP clients.
+//!
+//! Behind docker-proxy or a plain TCP relay every client has the relay's private
+//! address. If that is IPv4 or loopback, nothing is checked, and no decision line
+//! says so. What shows it is the absence of everybody else: nearly all connections
+//! come from one private address, none from an IPv6 client, and hardly any from a
+//! public IPv4 address. A proxy that passes addresses on is told apart by the public
+//! ones.
+//!
+//! [`count`] is called for each connection; [`watch`] takes the counts every
+//! [`EVERY`] and judges those of the last [`HOURS`] hours.
+
+use super::metrics;
+use crate::{address::ClientAddr, dns::Resolve, snapshot::Snapshot};
+use std::{
+    collections::VecDeque,
+    fmt, mem,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+
+/// How often the counts are judged.
+const EVERY: Duration = Duration::from_secs(10);
+
+const TURNS_PER_HOUR: u32 = 360;
+
+/// The window that is judged: this hour and those before it.
+const HOURS: usize = 24;
+
+/// So many connections are enough at any time,
+const ENOUGH: u64 = 1000;
+
+/// and so many once the window is full: fewer tell nothing.
+const ENOUGH_IN_A_FULL_WINDOW: u64 = 100;
+
+/// The share of one private address, in percent.
+const NEARLY_ALL: u64 = 95;
+
+/// With so many connections from public IPv4 addresses, addresses are passed on.
+const FEW_PUBLIC: u64 = 10;
+
+/// Private addresses that are told apart within an hour; the rarest is forgotten for
+/// a new one.
+const MAX_ADDRESSES: usize = 32;
+
+static IPV6: AtomicU64 = AtomicU64::new(0);
+static IPV4: AtomicU64 = AtomicU64::new(0);
+static PRIVATE: Mutex<Private> = Mutex::new(Private::new());
+
+/// Counts a connection of an SMTP client.
+pub fn count(client: ClientAddr) {
+    match client {
+        ClientAddr::V6(ip) if is_public(ip.into()) => _ = IPV6.fetch_add(1, Ordering::Relaxed),
+        ClientAddr::V4(ip) if is_public(ip.into()) => _ = IPV4.fetch_add(1, Ordering::Relaxed),
+        ClientAddr::V6(_) | ClientAddr::V4(_) => {
+            if let Some(ip) = client.ip() {
+                let mut private = PRIVATE.lock().unwrap_or_else(PoisonError::into_inner);
+                private.add(ip, 1);
+            }
+        }
+        ClientAddr::Local => {}
+    }
+}
+
+/// Takes what was counted since the last call.
+fn take() -> Counts {
+    let mut private = PRIVATE.lock().unwrap_or_else(PoisonError::into_inner);
+    Counts {
+        ipv6: IPV6.swap(0, Ordering::Relaxed),
+        ipv4: IPV4.swap(0, Ordering::Relaxed),
+        private: mem::replace(&mut private, Private::new()),
+    }
+}
+
+/// Whether a client on the Internet can have the address. Not public are RFC 1918,
+/// RFC 6598 and RFC 4193 addresses, loopback and link-local ones.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            !(ip.is_private()
+                || is_shared
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified())
+        }
+        IpAddr::V6(ip) => {
+            !(ip.is_loopback()
+                || ip.is_unicast_link_local()
+                || ip.is_unique_local()
+                || ip.is_unspecified())
+        }
+    }
+}
+
+/// Connections by where they come from.
+#[derive(Clone, Debug)]
+struct Counts {
+    /// From public IPv6 addresses.
+    ipv6: u64,
+    /// From public IPv4 addresses.
+    ipv4: u64,
+    private: Private,
+}
+
+/// Connections from private addresses of either family.
+#[derive(Clone, Debug)]
+struct Private {
+    /// At most [`MAX_ADDRESSES`].
+    addresses: Vec<(IpAddr, u64)>,
+    forgotten: u64,
+}
+
+impl Counts {
+    const fn new() -> Self {
+        Self {
+            ipv6: 0,
+            ipv4: 0,
+            private: Private::new(),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.ipv6 += other.ipv6;
+        self.ipv4 += other.ipv4;
+        for (address, count) in &other.private.addresses {
+            self.private.add(*address, *count);
+        }
+        self.private.forgotten += other.private.forgotten;
+    }
+
+    /// The private address that nearly all connections come from. Those from
+    /// loopback are left out unless it is loopback itself: health checks and local
+    /// programs connect there, whatever is before the mail server.
+    fn dominant(&self) -> Option<Hidden> {
+        let addresses = &self.private.addresses;
+        let sum = |is_wanted: fn(IpAddr) -> bool| {
+            let wanted = addresses.iter().filter(|(ip, _)| is_wanted(*ip));
+            wanted.map(|(_, count)| count).sum::<u64>()
+        };
+        let elsewhere = self.ipv6 + self.ipv4 + self.private.forgotten;
+        let without_loopback = elsewhere + sum(|ip| !ip.is_loopback());
+        let all = elsewhere + sum(|_| true);
+        let hidden = addresses.iter().map(|&(address, count)| Hidden {
+            address,
+            count,
+            total: match address.is_loopback() {
+                true => all,
+                false => without_loopback,
+            },
+        });
+        let mut dominant = hidden.filter(|h| h.count * 100 >= h.total * NEARLY_ALL);
+        // A relay elsewhere tells more than the loopback interface.
+        let first = dominant.next()?;
+        Some(match dominant.next() {
+            Some(second) if first.address.is_loopback() => second,
+            Some(_) | None => first,
+        })
+    }
+}
+
+impl Private {
+    const fn new() -> Self {
+        Self {
+            addresses: Vec::new(),
+            forgotten: 0,
+        }
+    }
+
+    fn add(&mut self, address: IpAddr, count: u64) {
+        if let Some((_, known)) = self.addresses.iter_mut().find(|(ip, _)| *ip == address) {
+            *known += count;
+            return;
+        }
+        if self.addresses.len() < MAX_ADDRESSES {
+            self.addresses.push((address, count));
+            return;
+        }
+        let rarest = self.addresses.iter_mut().min_by_key(|(_, count)| *count);
+        if let Some(rarest) = rarest {
+            self.forgotten += rarest.1;
+            *rarest = (address, count);
+        }
+    }
+}
+
+/// Where clients seem to come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hidden {
+    address: IpAddr,
+    /// Connections from there,
+    count: u64,
+    /// and all that it is compared with.
+    total: u64,
+}
+
+impl fmt::Display for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address,
+            count,
+            total,
+        } = self;
+        write!(
+            f,
+            "{count} of {total} connections within {HOURS} hours come from {address}, and none \
+             from an IPv6 client: a relay or docker-proxy seems to hide the clients' addresses, \
+             so that mail over IPv6 is not checked; pass them on (docs/postfix.md)"
+        )
+    }
+}
+
+/// The counts of the last hours.
+#[derive(Debug)]
+struct Window {
+    /// The current hour is the last one.
+    hours: VecDeque<Counts>,
+    /// How often counts were added to it.
+    turns: u32,
+}
+
+impl Window {
+    fn new() -> Self {
+        Self {
+            hours: VecDeque::from([Counts::new()]),
+            turns: 0,
+        }
+    }
+
+    fn add(&mut self, counts: &Counts) {
+        if self.turns == TURNS_PER_HOUR {
+            self.turns = 0;
+            if self.hours.len() == HOURS {
+                self.hours.pop_front();
+            }
+            self.hours.push_back(Counts::new());
+        }
+        self.turns += 1;
+        if let Some(hour) = self.hours.back_mut() {
+            hour.add(counts);
+        }
+    }
+
+    /// Where clients seem to come from, if their addresses are hidden.
+    fn hidden(&self) -> Option<Hidden> {
+        let mut all = Counts::new();
+        self.hours.iter().for_each(|hour| all.add(hour));
+        if all.ipv6 > 0 || all.ipv4 >= FEW_PUBLIC {
+            return None;
+        }
+        let enough = match self.hours.len() == HOURS {
+            true => ENOUGH_IN_A_FULL_WINDOW,
+            false => ENOUGH,
+        };
+        all.dominant().filter(|hidden| hidden.count >= enough)
+    }
+}
+
+/// Judges what was counted, for as long as the program runs: sets the metric, and
+/// logs when clients begin to be hidden, each [`HOURS`] hours while they are, and
+/// when they no longer are. While no domain can have opted in, nothing is said.
+pub async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
+    let mut window = Window::new();
+    let mut turns_since_warning: Option<u32> = None;
+    let mut turns = interval(EVERY);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        window.add(&take());
+        let may_opt_in = current.borrow().checks.opt_in_sources().may_opt_in();
+        let hidden = window.hidden().filter(|_| may_opt_in);
+        metrics::get()
+            .clients_hidden
+            .set(i64::from(hidden.is_some()));
+        turns_since_warning = match (hidden, turns_since_warning) {
+            (Some(_), Some(turns)) if turns < REMINDER => Some(turns + 1),
+            (Some(hidden), _) => {
+                tracing::warn!("{hidden}");
+                Some(0)
+            }
+            (None, Some(_)) => {
+                tracing::info!("clients no longer seem to be hidden behind one private address");
+                None
+            }
+            (None, None) => None,
+        };
+    }
+}
+
+const REMINDER: u32 = TURNS_PER_HOUR * HOURS as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts by address; of these, public ones are counted by family.
+    fn counts(connections: &[(&str, u64)]) -> Counts {
+        let mut counts = Counts::new();
+        for (address, count) in connections {
+            let ip: IpAddr = address.parse().unwrap();
+            match ip {
+                IpAddr::V6(_) if is_public(ip) => counts.ipv6 += count,
+                IpAddr::V4(_) if is_public(ip) => counts.ipv4 += count,
+                _ => counts.private.add(ip, *count),
+            }
+        }
+        counts
+    }
+
+    fn hours(window: &mut Window, hours: u32) {
+        for _ in 0..hours * TURNS_PER_HOUR {
+            window.add(&Counts::new());
+        }
+    }
+
+    #[test]
+    fn a_relay_is_told_from_what_looks_like_it() {
+        const LAN: [(&str, u64); 3] = [("10.0.0.5", 400), ("10.0.0.6", 400), ("10.0.0.7", 400)];
+        // what, the connections of a day, whether clients are hidden
+        let table: [(&str, &[(&str, u64)], bool); 16] = [
+            ("docker-proxy", &[("172.17.0.1", 1000)], true),
+            ("carrier-grade NAT", &[("100.64.0.1", 1000)], true),
+            ("a relay on the same host", &[("127.0.0.1", 1000)], true),
+            ("the same over IPv6", &[("::1", 1000)], true),
+            (
+                "a container's network that is exempt",
+                &[("fd00::1", 1000)],
+                true,
+            ),
+            (
+                "and a health check beside it",
+                &[("172.17.0.1", 1000), ("127.0.0.1", 2880)],
+                true,
+            ),
+            (
+                "and a few who reach the server directly",
+                &[("172.17.0.1", 1000), ("192.0.2.1", 9)],
+                true,
+            ),
+            ("nobody", &[], false),
+            ("few", &[("172.17.0.1", 99)], false),
+            (
+                "a small internal relay beside the Internet",
+                &[("10.0.0.5", 5000), ("192.0.2.1", 10)],
+                false,
+            ),
+            (
+                "a proxy that passes on addresses, and its health check",
+                &[("10.0.0.5", 43200), ("2001:db8::1", 1)],
+                false,
+            ),
+            ("several internal hosts", &LAN, false),
+            (
+                "two of them",
+                &[("10.0.0.5", 900), ("10.0.0.6", 100)],
+                false,
+            ),
+            ("public IPv4 alone", &[("192.0.2.1", 5000)], false),
+            ("IPv6", &[("2001:db8::1", 5000)], false),
+            (
+                "local programs",
+                &[("127.0.0.1", 5000), ("198.51.100.1", 10)],
+                false,
+            ),
+        ];
+        for (what, connections, want) in table {
+            let mut window = Window::new();
+            hours(&mut window, 23);
+            window.add(&counts(connections));
+            assert_eq!(window.hidden().is_some(), want, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_first_day_takes_a_thousand_connections_and_a_full_one_a_hundred() {
+        let table = [
+            // hours, connections, hidden
+            (0, 999, false),
+            (0, 1000, true),
+            (22, 999, false),
+            (23, 100, true),
+            (23, 99, false),
+        ];
+        for (after, connections, want) in table {
+            let mut window = Window::new();
+            hours(&mut window, after);
+            window.add(&counts(&[("10.0.0.1", connections)]));
+            assert_eq!(window.hidden().is_some(), want, "{after} {connections}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_client_ends_it_at_once_and_counts_for_a_day() {
+        let mut window = Window::new();
+        window.add(&counts(&[("10.0.0.1", 2000)]));
+        assert!(window.hidden().is_some());
+        window.add(&counts(&[("2001:db8::1", 1)]));
+        assert_eq!(window.hidden(), None);
+        hours(&mut window, 23);
+        window.add(&counts(&[("10.0.0.1", 2000)]));
+        assert_eq!(window.hidden(), None, "it came in the 24th hour back");
+        hours(&mut window, 1);
+        window.add(&counts(&[("10.0.0.1", 2000)]));
+        assert!(window.hidden().is_some());
+    }
+
+    #[test]
+    fn many_private_addresses_take_bounded_memory_and_do_not_hide_the_frequent_one() {
+        let mut private = Private::new();
+        for n in 0..200_000_u32 {
+            private.add("172.17.0.1".parse().unwrap(), 30);
+            private.add(IpAddr::from((0x0a00_0000 + n).to_be_bytes()), 1);
+        }
+        assert_eq!(private.addresses.len(), MAX_ADDRESSES);
+        let counts = Counts {
+            ipv6: 0,
+            ipv4: 0,
+            private,
+        };
+        let hidden = counts.dominant().unwrap();
+        assert_eq!((hidden.count, hidden.total), (6_000_000, 6_200_000));
+    }
+}
