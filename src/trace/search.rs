@@ -89,6 +89,11 @@ impl<'q> Search<'q> {
         self.read
     }
 
+    /// Whether anything matches, so that there is something to collect.
+    pub fn found_any(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     pub(super) fn into_keys(self) -> (impl Iterator<Item = Key>, bool) {
         (self.keys.into_keys(), self.has_more)
     }
