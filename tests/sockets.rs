@@ -110,6 +110,34 @@ fn a_socket_that_systemd_does_not_pass_on_is_asked_for_with_what_to_write() {
 }
 
 #[test]
+fn a_socket_that_systemd_passes_on_is_used_for_its_address() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("milter.sock");
+    let socket = UnixListener::bind(&path).expect("a socket");
+    let listen = format!("unix:{}", path.display());
+    let daemon = Daemon::start_listening_on_passed(&listen, &socket, "socket_mode: \"0600\"\n");
+    assert!(accepts_ipv4(&Address::Unix(path.clone())));
+    let mode = fs::metadata(&path).expect("a socket").permissions().mode();
+    assert_ne!(mode & 0o777, 0o600, "its unit says who may use it");
+    assert!(daemon.stop().success());
+    assert!(path.exists(), "it is systemd's");
+}
+
+#[test]
+fn a_socket_that_systemd_passes_on_and_listen_does_not_name_is_reported() {
+    let directory = TempDir::new().expect("a directory");
+    let socket = UnixListener::bind(directory.path().join("other.sock")).expect("a socket");
+    let own = directory.path().join("own.sock");
+    let listen = format!("unix:{}", own.display());
+    let daemon = Daemon::start_listening_on_passed(&listen, &socket, "");
+    assert!(accepts_ipv4(&Address::Unix(own)));
+    daemon.log().wait_for(&[
+        "systemd passes a socket named milter on",
+        "listen does not name",
+    ]);
+}
+
+#[test]
 fn several_sockets_are_served_at_once() {
     let directory = TempDir::new().expect("a directory");
     let unix = directory.path().join("second.sock");

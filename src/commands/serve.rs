@@ -130,6 +130,7 @@ async fn serve(
     }
     inherited.close_the_rest();
     notify(&[NotifyState::Ready]);
+    lifecycle.store_sockets();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
     let accepting = lifecycle.accepting();

@@ -18,6 +18,7 @@
 use super::inherited::{OWN, Owner, PREDECESSOR};
 use anyhow::{Context as _, Result, anyhow, bail};
 use command_fds::{CommandFdExt, FdMapping};
+use sd_notify::NotifyState;
 use std::{
     env,
     ffi::OsString,
@@ -96,7 +97,15 @@ impl Program {
 
 /// Listening sockets that can be passed on while they are open.
 #[derive(Default)]
-pub struct Passable(Vec<(Weak<dyn AsFd + Send + Sync>, String)>);
+pub struct Passable(Vec<Passed>);
+
+struct Passed {
+    socket: Weak<dyn AsFd + Send + Sync>,
+    name: String,
+    /// Whether systemd may keep it while no process of ours runs. A unix socket is found
+    /// by its file, which goes with the process.
+    is_storable: bool,
+}
 
 impl Passable {
     pub(crate) fn add<S: AsFd + Send + Sync + 'static>(&mut self, socket: &Arc<S>, owner: &Owner) {
@@ -105,7 +114,12 @@ impl Passable {
             Owner::Us(_) => OWN.to_owned(),
             Owner::Systemd(name) => name.clone(),
         };
-        self.0.push((socket, name));
+        let is_storable = matches!(owner, Owner::Us(None));
+        self.0.push(Passed {
+            socket,
+            name,
+            is_storable,
+        });
     }
 
     /// Adds other sockets.
@@ -115,16 +129,36 @@ impl Passable {
 
     fn duplicate(&self) -> io::Result<Vec<(OwnedFd, &str)>> {
         let open = self.0.iter();
-        let open = open.filter_map(|(socket, name)| Some((socket.upgrade()?, name.as_str())));
+        let open = open.filter_map(|passed| Some((passed.socket.upgrade()?, passed.name.as_str())));
         open.map(|(socket, name)| Ok((socket.as_fd().try_clone_to_owned()?, name)))
             .collect()
+    }
+
+    /// Has systemd keep the sockets over a restart, so that connections wait for the next
+    /// process instead of being refused. systemd does so if the unit has
+    /// `FileDescriptorStoreMax=`, and closes them when the service stops.
+    ///
+    /// # Errors
+    /// If systemd can't be told.
+    pub fn store(&self) -> io::Result<()> {
+        // Also those of the process before that are not in use any more.
+        sd_notify::notify(
+            false,
+            &[NotifyState::FdStoreRemove, NotifyState::FdName(OWN)],
+        )?;
+        let storable = self.0.iter().filter(|passed| passed.is_storable);
+        for socket in storable.filter_map(|passed| passed.socket.upgrade()) {
+            let state = [NotifyState::FdStore, NotifyState::FdName(OWN)];
+            sd_notify::notify_with_fds(false, &state, &[socket.as_fd()])?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for Passable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.0.iter().map(|(_, name)| name))
+            .entries(self.0.iter().map(|passed| &passed.name))
             .finish()
     }
 }

@@ -3,13 +3,14 @@
 use super::{
     client::{Security, SmtpClient},
     debian::{Debian, package},
-    handover, namespace, sandbox,
+    handover, namespace, restart, sandbox,
     support::dns::{DnsServer, Zone},
+    upgrade,
 };
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Instant,
 };
@@ -55,7 +56,9 @@ fn live(system: &Debian) -> Proof {
     runs_in_its_sandbox(system)?;
     its_log_is_understood(system)?;
     handover::works_under_systemd(system)?;
+    restart::keeps_sockets(system)?;
     sandbox::is_loosened_as_documented(system)?;
+    upgrade::hands_over_or_restarts(system)?;
     serves_a_chrooted_postfix_through_a_unix_socket(system)?;
     keeps_what_the_administrator_made_when_upgraded(system)?;
     stops_when_removed(system)?;
@@ -98,22 +101,32 @@ fn install_and_attach(system: &Debian) -> Proof {
 
 /// The package of this tree, as if of an earlier version that came with another
 /// configuration.
-fn older_package() -> io::Result<std::path::PathBuf> {
+fn older_package() -> io::Result<PathBuf> {
+    repack(
+        "older",
+        "~earlier",
+        "echo '# an earlier word' >>etc/sixgate/milter.yaml",
+    )
+}
+
+/// The package of this tree with that after its version, changed by commands.
+pub fn repack(name: &str, version: &str, change: &str) -> io::Result<PathBuf> {
     let package = package().ok_or_else(|| io::Error::other("no package"))?;
-    let folder = Path::new(namespace::ROOM).join("older");
-    let older = folder.with_extension("deb");
+    let folder = Path::new(namespace::ROOM).join(name);
+    let file = folder.with_extension("deb");
     let script = r#"
         dpkg-deb --raw-extract "$1" "$2"
-        sed -i 's/^Version: .*/&~earlier/' "$2/DEBIAN/control"
-        echo '# an earlier word' >>"$2/etc/sixgate/milter.yaml"
+        sed -i "s/^Version: .*/&$4/" "$2/DEBIAN/control"
+        (cd "$2" && eval "$5")
         dpkg-deb --build --root-owner-group -Znone "$2" "$3" >/dev/null
     "#;
     let mut shell = Command::new("sh");
     shell
         .args(["-ec", script, "sh"])
-        .args([&package, &folder, &older]);
+        .args([&package, &folder, &file])
+        .args([version, change]);
     match shell.status()?.success() {
-        true => Ok(older),
+        true => Ok(file),
         false => Err(io::Error::other("dpkg-deb fails")),
     }
 }
@@ -230,8 +243,6 @@ fn serves_a_chrooted_postfix_through_a_unix_socket(system: &Debian) -> Proof {
 }
 
 fn keeps_what_the_administrator_made_when_upgraded(system: &Debian) -> Proof {
-    let package = package().ok_or_else(|| io::Error::other("no package"))?;
-    fs::copy(package, system.root().join("srv/newer.deb"))?;
     let files = [
         "etc/sixgate/milter.yaml",
         "etc/sixgate/opt-in.d/ours.list",
@@ -241,11 +252,9 @@ fn keeps_what_the_administrator_made_when_upgraded(system: &Debian) -> Proof {
         fs::write(system.root().join(file), "open.example\n")?;
     }
     let read = || files.map(|file| fs::read_to_string(system.root().join(file)).ok());
-    let (before, first) = (read(), system.run("systemctl show -P MainPID sixgate")?);
-    system.run("dpkg --force-confold -i /srv/newer.deb")?;
+    let before = read();
+    upgrade::leaves_the_old_version_or_restarts(system)?;
     expect(read() == before, "the same files", &format!("{:?}", read()))?;
-    let second = system.run("systemctl is-active sixgate && systemctl show -P MainPID sixgate")?;
-    expect(!second.ends_with(&first), "the new program", &second)?;
     let refused = recipient_reply("2001:db8::20", "b@open.example")?;
     expect(refused == NO_PTR, "a refusal", &refused)
 }

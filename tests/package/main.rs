@@ -21,7 +21,9 @@ mod debian;
 mod handover;
 mod life;
 mod piuparts;
+mod restart;
 mod sandbox;
+mod upgrade;
 
 use libtest_mimic::{Arguments, Completion, Trial};
 use std::process::ExitCode;

@@ -75,6 +75,11 @@ impl Daemon {
     /// As [`Daemon::start`], with a socket passed on as a service manager does
     /// (sd_listen_fds(3): descriptor 3 and three variables) instead of its own.
     pub fn start_with_passed_on(socket: &UnixListener, config: &str) -> Self {
+        Self::start_listening_on_passed("systemd:milter", socket, config)
+    }
+
+    /// As [`Daemon::start_with_passed_on`], with that in `listen`.
+    pub fn start_listening_on_passed(listen: &str, socket: &UnixListener, config: &str) -> Self {
         let socket = socket.try_clone().expect("another descriptor");
         let passing_on = "exec 3<&0 0</dev/null; \
                           LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=milter exec \"$0\" \"$@\"";
@@ -84,7 +89,7 @@ impl Daemon {
             .arg(env!("CARGO_BIN_EXE_sixgate"))
             .stdin(OwnedFd::from(socket));
         let directory = TempDir::new().expect("a temporary directory");
-        let config = format!("listen: systemd:milter\n{config}");
+        let config = format!("listen: {listen}\n{config}");
         let daemon = Self::spawn(directory, command, &config);
         daemon.wait_for_notification("READY=1");
         daemon

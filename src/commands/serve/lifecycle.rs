@@ -60,6 +60,13 @@ impl<'a> Lifecycle<'a> {
         self.accepting.subscribe()
     }
 
+    /// Has systemd keep the sockets over a restart.
+    pub(super) fn store_sockets(&self) {
+        if let Err(error) = self.sockets.store() {
+            tracing::warn!("the service manager can't keep sockets over a restart: {error}");
+        }
+    }
+
     /// Returns when `limits.handover_timeout` after a handover is over. If dropped while a
     /// new process is starting, that one is killed.
     pub(super) async fn run(&mut self) {
