@@ -77,24 +77,43 @@ impl Zone {
         self.addresses(name, "AAAA", address)
     }
 
+    /// Whether records of a name are made up. One name in eight has none of any
+    /// type, so that what a missing name has in common with one that lacks a
+    /// type, and what not, is seen.
+    fn is_made_up(&self, name: &[u8]) -> bool {
+        let dice = self.dice(name, "any");
+        dice.is_some_and(|mut dice| !dice.one_in(8))
+    }
+
+    /// Why a name has no records of a type: the same for all types.
+    fn absence(&self, name: &[u8]) -> Absence {
+        let has_txt = self.txt.contains_key(&name.to_ascii_lowercase());
+        match has_txt || self.is_made_up(name) {
+            true => Absence::NoData,
+            false => Absence::NxDomain,
+        }
+    }
+
     fn addresses<T>(
         &self,
         name: &[u8],
         rtype: &str,
         address: impl Fn(&mut Random) -> T,
     ) -> Found<T> {
-        let Some(mut dice) = self.dice(name, rtype) else {
+        let dice = self.dice(name, rtype);
+        let Some(mut dice) = dice.filter(|_| self.is_made_up(name)) else {
             return Found::Records(Vec::new());
         };
         match dice.below(20) {
             0 => Found::Fails,
-            1..7 => Found::Records(Vec::new()),
+            1..6 => Found::Records(Vec::new()),
             _ => Found::Records((0..=dice.below(3)).map(|_| address(&mut dice)).collect()),
         }
     }
 
     fn mx_at(&self, name: &[u8]) -> Found<Vec<u8>> {
-        let Some(mut dice) = self.dice(name, "MX") else {
+        let dice = self.dice(name, "MX");
+        let Some(mut dice) = dice.filter(|_| self.is_made_up(name)) else {
             return Found::Records(Vec::new());
         };
         let count = match dice.below(20) {
@@ -129,13 +148,13 @@ fn flip(dice: &mut Random, bits: usize) -> u128 {
     }
 }
 
-fn answer<T, U>(found: Found<T>, convert: impl Fn(T) -> Option<U>) -> Answer<U> {
+fn answer<T, U>(found: Found<T>, absence: Absence, convert: impl Fn(T) -> Option<U>) -> Answer<U> {
     let records: Vec<U> = match found {
         Found::Fails => return Answer::Temperror(Failure::ServFail),
         Found::Records(records) => records.into_iter().filter_map(convert).collect(),
     };
     match records.is_empty() {
-        true => Answer::Absent(Absence::NxDomain),
+        true => Answer::Absent(absence),
         false => Answer::Found(Records {
             records,
             valid_until: Instant::now() + Duration::from_secs(60),
@@ -149,15 +168,18 @@ fn name(octets: Vec<u8>) -> Option<Name> {
 
 impl Resolve for Zone {
     async fn txt(&self, name: &Name, _: Purpose) -> Answer<Vec<u8>> {
-        answer(self.txt_at(&name.to_octets()), Some)
+        let name = name.to_octets();
+        answer(self.txt_at(&name), self.absence(&name), Some)
     }
 
     async fn a(&self, name: &Name) -> Answer<Ipv4Addr> {
-        answer(self.a_at(&name.to_octets()), Some)
+        let name = name.to_octets();
+        answer(self.a_at(&name), self.absence(&name), Some)
     }
 
     async fn aaaa(&self, name: &Name) -> Answer<Ipv6Addr> {
-        answer(self.aaaa_at(&name.to_octets()), Some)
+        let name = name.to_octets();
+        answer(self.aaaa_at(&name), self.absence(&name), Some)
     }
 
     async fn mx(&self, host: &Name) -> Answer<Mx> {
@@ -168,11 +190,12 @@ impl Resolve for Zone {
                 exchange,
             })
         };
-        answer(self.mx_at(&host.to_octets()), mx)
+        let host = host.to_octets();
+        answer(self.mx_at(&host), self.absence(&host), mx)
     }
 
     async fn ptr(&self, _ip: IpAddr) -> Answer<Name> {
-        answer(self.ptr_names(), name)
+        answer(self.ptr_names(), Absence::NxDomain, name)
     }
 
     async fn is_denied(&self, _name: &Name) -> Result<bool, Failure> {

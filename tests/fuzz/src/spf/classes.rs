@@ -40,6 +40,20 @@ const CLASSES: &[Class] = &[
         d.matches_by_zero_prefix()
     }),
     (
+        "4.6.4: a host with addresses of the other family only is void in viaspf",
+        |d| d.their_error(ErrorCause::VoidLookupLimitExceeded) && d.has_recounted(),
+    ),
+    (
+        "4.6.4: whether a host has addresses of the other family could not be looked up here",
+        |d| {
+            d.their_error(ErrorCause::VoidLookupLimitExceeded)
+                && d.ours.result == SpfResult::TempError
+                && d.ours
+                    .reason
+                    .contains("unknown whether more than 2 lookups are void")
+        },
+    ),
+    (
         "4.6.4: viaspf counts the PTR look-ups of one client again each time",
         |d| d.their_error(ErrorCause::VoidLookupLimitExceeded) && d.their_ptr_lookups() > 1,
     ),
@@ -97,6 +111,14 @@ impl Difference<'_> {
                 outcome,
                 ..
             } => outcome.split(", ").count() > 10,
+            _ => false,
+        })
+    }
+
+    /// Whether a lookup that counted as void turned out not to be.
+    fn has_recounted(&self) -> bool {
+        self.steps().any(|step| match step {
+            Step::Note(note) => note.ends_with(" was not void"),
             _ => false,
         })
     }
