@@ -14,6 +14,7 @@ mod lists;
 mod nearest;
 mod opt_in;
 mod opt_in_servers;
+mod prefixes;
 mod quantities;
 mod raw;
 mod section;
@@ -64,7 +65,7 @@ pub struct Config {
     pub observe_domains: Vec<Entry>,
     /// Which domains take mail over IPv6.
     pub opt_in: OptIn,
-    /// `exempt`, `reverse_dns` and `on_dns_failure`.
+    /// `ipv4_prefixes`, `exempt`, `reverse_dns` and `on_dns_failure`.
     pub policy: policy::Settings,
     /// The texts of refusals.
     pub replies: Replies,

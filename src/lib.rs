@@ -28,3 +28,4 @@ pub mod snapshot;
 pub mod spf;
 pub mod telemetry;
 pub mod trace;
+pub mod translation;

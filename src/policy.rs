@@ -6,7 +6,11 @@
 //!
 //! The table in docs/policy.md is the same in prose, and a test runs it.
 
-use crate::{address::ClientAddr, certificate::CertificatePattern};
+use crate::{
+    address::ClientAddr,
+    certificate::CertificatePattern,
+    translation::{Translated, TranslationPrefix},
+};
 use ipnet::IpNet;
 use std::{
     fmt,
@@ -16,6 +20,8 @@ use std::{
 /// The parts of the configuration that the policy depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Prefixes behind which IPv4 clients appear as IPv6 clients. The default is none.
+    pub ipv4_prefixes: Vec<TranslationPrefix>,
     /// Networks whose clients are not checked, besides loopback and
     /// link-local. The default is none.
     pub exempt_networks: Vec<IpNet>,
@@ -35,6 +41,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            ipv4_prefixes: Vec::new(),
             exempt_networks: Vec::new(),
             exempt_authenticated: true,
             exempt_tls: ExemptTls::None,
@@ -46,6 +53,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The IPv4 client that a translator shows as this IPv6 client.
+    pub fn translated(&self, client: ClientAddr) -> Option<Translated> {
+        Translated::find(&self.ipv4_prefixes, client.ip()?)
+    }
+
     /// Whether rule 5 can match at all. If not, the MTA need not say anything about
     /// TLS.
     pub fn exempts_by_tls(&self) -> bool {
@@ -220,7 +232,7 @@ pub enum Authentication {
 pub enum Rule {
     /// 1: not an Internet client.
     Local,
-    /// 2: IPv4.
+    /// 2: IPv4, perhaps behind a translator.
     Ipv4,
     /// 3: loopback, link-local or a network exempt by configuration.
     ExemptNetwork,
@@ -361,6 +373,9 @@ fn at_connect(settings: &Settings, facts: &Facts) -> Verdict {
     match facts.client {
         ClientAddr::Local => Verdict::Accept(Rule::Local),
         ClientAddr::V4(_) => Verdict::Accept(Rule::Ipv4),
+        ClientAddr::V6(_) if settings.translated(facts.client).is_some() => {
+            Verdict::Accept(Rule::Ipv4)
+        }
         ClientAddr::V6(ip) if is_exempt(settings, ip) => Verdict::Accept(Rule::ExemptNetwork),
         ClientAddr::V6(_) => Verdict::Continue,
     }

@@ -28,7 +28,7 @@ use crate::{
     reply::{Class, Reply},
     spf,
 };
-use std::{fmt, time::Duration};
+use std::{fmt, net::Ipv6Addr, time::Duration};
 
 /// The tracing target of decision lines.
 pub const TARGET: &str = "sixgate::decision";
@@ -148,6 +148,8 @@ pub struct Exemption<'a> {
     pub stage: Stage,
     /// What decided it.
     pub rule: Rule,
+    /// The IPv6 address that an IPv4 client has behind a translator.
+    pub seen_as: Option<Ipv6Addr>,
     /// The common name of the client's certificate, if that is what exempts.
     pub certificate: Option<&'a str>,
 }

@@ -71,7 +71,7 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "lisetn: inet:127.0.0.1:8894\n",
             "1: lisetn: unknown key; did you mean listen? (allowed here: listen, socket_mode, \
-             socket_group, allow_peers, mode, observe_domains, opt_in, reverse_dns, on_dns_failure, exempt, replies, \
+             socket_group, allow_peers, mode, observe_domains, opt_in, reverse_dns, on_dns_failure, ipv4_prefixes, exempt, replies, \
              authentication_results, dns, spf, dkim, limits, log, metrics)",
         ),
         (
@@ -255,6 +255,73 @@ fn names_of_certificates_are_host_names_or_a_wildcard_for_one_label() {
     }
     let nothing = format!("2: exempt.certificates: nothing is given; {write}");
     assert_refused(&[("exempt:\n  certificates: \"\"\n", &nothing)]);
+}
+
+#[test]
+fn translation_prefixes_that_are_nearly_right_are_refused() {
+    let lengths =
+        "a translation prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 section 2.2), not";
+    let table = [
+        (
+            "2001:db8::/44",
+            format!("is not a translation prefix: {lengths} 44"),
+        ),
+        (
+            "64:ff9b::/128",
+            format!("is not a translation prefix: {lengths} 128"),
+        ),
+        (
+            "64:ff9b::1/96",
+            "is not a translation prefix: it has host bits set; write \"64:ff9b::/96\"".to_owned(),
+        ),
+        (
+            "2001:db8:0:0:100::/96",
+            "is not a translation prefix: its bits 64 to 71 are not zero (RFC 6052 section 2.2)"
+                .to_owned(),
+        ),
+        (
+            "192.0.2.0/24",
+            "is not an IPv6 network; write a translation prefix such as \"64:ff9b::/96\""
+                .to_owned(),
+        ),
+    ];
+    for (text, want) in table {
+        let yaml =
+            format!("mode: enforce\nipv4_prefixes:\n  - \"2001:db8:64::/96\"\n  - \"{text}\"\n");
+        let want = format!("4: ipv4_prefixes: \"{text}\" {want}");
+        assert_refused(&[(&yaml, &want)]);
+    }
+}
+
+#[test]
+fn translation_prefixes_that_overlap_are_refused() {
+    assert_refused(&[
+        (
+            "ipv4_prefixes:\n  - \"64:ff9b::/96\"\n  - \"64:ff9b::/64\"\n",
+            "2: ipv4_prefixes: 64:ff9b::/64 overlaps 64:ff9b::/96; remove one of them",
+        ),
+        (
+            "ipv4_prefixes:\n  - \"64:ff9b::/96\"\n  - \"2001:db8::/32\"\nexempt:\n  networks: \
+             [10.0.0.0/8, \"2001:db8:1::/48\"]\n",
+            "3: ipv4_prefixes: 2001:db8::/32 overlaps 2001:db8:1::/48 of exempt.networks; \
+             remove one of them, as neither is checked",
+        ),
+        (
+            "exempt: {networks: \"64:ff9b::/32\"}\nipv4_prefixes: \"64:ff9b::/96\"\n",
+            "2: ipv4_prefixes: 64:ff9b::/96 overlaps 64:ff9b::/32 of exempt.networks; \
+             remove one of them, as neither is checked",
+        ),
+        (
+            "ipv4_prefixes: \"::/96\"\n",
+            "1: ipv4_prefixes: ::/96 overlaps ::1/128, which is never checked; write the prefix \
+             of the translator alone",
+        ),
+        (
+            "ipv4_prefixes: \"::ffff:0:0/96\"\n",
+            "1: ipv4_prefixes: ::ffff:0.0.0.0/96 overlaps ::ffff:0.0.0.0/96, which is never \
+             checked; write the prefix of the translator alone",
+        ),
+    ]);
 }
 
 #[test]
@@ -692,7 +759,8 @@ opt_in:
   cache: {positive: 90s, negative: 0s, stale: 36h}
 reverse_dns: confirmed
 on_dns_failure: accept
-exempt: {networks: ["2001:db8::", "::/0", 10.0.0.0/8], authenticated: no, tls: any,
+ipv4_prefixes: ["64:ff9b::/96", "2001:db8:64::/48"]
+exempt: {networks: ["2001:db8::", "8000::/1", 10.0.0.0/8], authenticated: no, tls: any,
   certificates: [mx.example.org, "*.bücher.example"]}
 replies:
   not_opted_in: "550 5.1.1 \"{domain}\": it's no # use"

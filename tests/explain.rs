@@ -14,6 +14,8 @@ const ZONE: &str = r#"
 2001:db8:1::10            PTR    mail.good.example
 mail.good.example         AAAA   2001:db8:1::10
 2001:db8:1::60            SERVFAIL
+192.0.2.33                PTR    mail.translated.example
+translated.example        TXT    "v=spf1 ip4:192.0.2.33 -all"
 good.example              TXT    "v=spf1 include:_spf.good.example -all"
 _spf.good.example         TXT    "v=spf1 a:gone.example ip6:2001:db8:1::/64 ?all"
 bad.example               TXT    "v=spf1 -all exp=why.bad.example"
@@ -37,7 +39,8 @@ impl World {
         let config = self.directory.path().join("milter.yaml");
         let text = format!(
             "dns: {{servers: [{}]}}\nopt_in: {{domains: [contoso.com]}}\n\
-             exempt: {{certificates: [\"*.partner.example\"]}}\n",
+             exempt: {{certificates: [\"*.partner.example\"]}}\n\
+             ipv4_prefixes: [\"2001:db8:122:344::/64\"]\n",
             self.dns.address()
         );
         std::fs::write(&config, text).expect("a configuration");
@@ -196,6 +199,35 @@ fn a_detailed_reply_is_told_line_by_line() {
     let told: Value = serde_json::from_str(&explain("--json")).expect("JSON");
     assert_eq!(told["verdict"]["reply_lines"], json!(lines));
     assert_eq!(told["verdict"]["reply"], lines[0].replacen('-', " ", 1));
+}
+
+#[test]
+fn an_ipv4_client_behind_a_translator_is_told_by_its_own_address() {
+    let world = World::new();
+    let arguments = "--client 2001:db8:122:344:c0:2:2100:: --from a@translated.example";
+    let told = world.json(arguments, "");
+    assert_eq!(told["client"], "2001:db8:122:344:c0:2:2100:0");
+    assert_eq!(told["scope"], "ipv4");
+    assert_eq!(told["verdict"]["rule"], "ipv4");
+    let want = json!({"prefix": "2001:db8:122:344::/64", "ipv4": "192.0.2.33"});
+    assert_eq!(told["translated"], want);
+    assert_eq!(told["ptr"]["names"], json!(["mail.translated.example"]));
+    assert_eq!(told["spf"]["result"], "pass");
+    let text = String::from_utf8(world.explain(arguments, "").stdout).expect("text");
+    let line = "in 2001:db8:122:344::/64 of ipv4_prefixes, so it is the IPv4 client 192.0.2.33\n";
+    assert!(text.contains(line), "{text}");
+
+    let reserved = "--client 2001:db8:122:344:1c0:2:2100::";
+    let told = world.json(reserved, "");
+    assert_eq!(told["scope"], "checked");
+    let want = json!({"prefix": "2001:db8:122:344::/64", "ipv4": null});
+    assert_eq!(told["translated"], want);
+    let text = String::from_utf8(world.explain(reserved, "").stdout).expect("text");
+    assert!(text.contains("embeds no IPv4 address\n"), "{text}");
+    assert_eq!(
+        world.json("--client 2001:db8:1::20", "")["translated"],
+        json!(null)
+    );
 }
 
 #[test]

@@ -109,6 +109,7 @@ fn give(settings: &mut Settings, facts: &mut Facts, key: &str, value: &str) {
         "exempt.networks" => settings.exempt_networks = vec![value.parse().unwrap()],
         "exempt.authenticated" => settings.exempt_authenticated = yes_or_no(value),
         "exempt.tls" => settings.exempt_tls = exempt_tls(value),
+        "ipv4_prefixes" => settings.ipv4_prefixes = vec![value.parse().unwrap()],
         "exempt.certificates" => {
             let patterns = value.split(',').map(|pattern| pattern.parse().unwrap());
             settings.exempt_certificates = patterns.collect();

@@ -22,6 +22,7 @@ mod report;
 mod resolver;
 mod sendmail;
 mod sockets;
+mod translation;
 
 use crate::{
     cli::Doctor,
@@ -80,6 +81,7 @@ async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Fa
         findings.extend(opt_in::ask_servers(&snapshot.checks, zone).await);
     }
     findings.extend(resolver::check(config, arguments.mute.as_deref()).await);
+    findings.extend(translation::check(config).await);
     findings.push(clock::check(file).await);
     let mtas = Mtas::find(arguments).await;
     findings.extend(examine_mtas(&mtas, config).await);

@@ -9,7 +9,7 @@ mod report;
 mod verdict;
 
 use crate::{
-    address::{ClientAddr, Recipient, ReversePath},
+    address::{Recipient, ReversePath},
     checks::{Checks, Sender},
     cli::{DEFAULT_CONFIG, Explain, OptionalConfigFile},
     config::{Config, ConfigError},
@@ -111,7 +111,7 @@ impl Findings {
             spf: Some(self.spf.authentication()),
             signed: self.dkim.is_some(),
             dkim: self.dkim.as_ref().map(dkim::Outcome::authentication),
-            ..Facts::new(ClientAddr::from(arguments.client))
+            ..Facts::new(arguments.client.into())
         }
     }
 }
@@ -124,8 +124,10 @@ async fn find_out(
 ) -> Result<Findings, Failure> {
     let dns = Dns::new(&config.dns).map_err(|e| Failure::new(Exit::Unavailable, e))?;
     let checks = Checks::new(config, sources, Traced::new(dns));
+    let client = arguments.client.to_canonical();
+    let translated = config.policy.translated(client.into());
     let sender = Sender {
-        client: arguments.client.to_canonical(),
+        client: translated.map_or(client, |found| found.ipv4.into()),
         reverse_path: ReversePath::parse(&arguments.from),
         helo: arguments.helo.clone(),
     };

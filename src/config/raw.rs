@@ -11,6 +11,7 @@ use super::{
     certificates::Certificate,
     host::{KnownGroup, PlacedSocket},
     lists::ListEntry,
+    prefixes::{Prefix, PrefixesBeside},
     section,
     sockets::{GroupName, MilterSocket, SocketMode},
     syntax,
@@ -23,20 +24,28 @@ use crate::{
     opt_in::entry::Entry,
     policy::{ExemptTls, OnDnsFailure, ReverseDns, Settings},
     reply::{Preset, Replies, Template, Url},
+    translation::TranslationPrefix,
 };
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeSeed, IgnoredAny},
+};
 
 /// Reads a configuration.
 pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     if let Err(error) = serde_yaml::from_str::<IgnoredAny>(text) {
         return Err(syntax_error(text, file, &error));
     }
-    let document = serde_yaml::Deserializer::from_str(text);
-    let parsed: Result<File, _> = section::deserialize(document);
-    parsed
-        .map(Config::from)
-        .map_err(|error| value_error(file, &error))
+    let document = || serde_yaml::Deserializer::from_str(text);
+    let parsed: Result<File, _> = section::deserialize(document());
+    let parsed = parsed.map_err(|error| value_error(file, &error))?;
+    if !parsed.ipv4_prefixes.is_empty() {
+        let beside = PrefixesBeside(&parsed.exempt.networks);
+        let checked = beside.deserialize(document());
+        checked.map_err(|error| value_error(file, &error))?;
+    }
+    Ok(Config::from(parsed))
 }
 
 /// Looks for what the text names on this machine: the folders of its unix
@@ -78,6 +87,8 @@ struct File {
     reverse_dns: ReverseDns,
     #[serde(with = "Scalar::<Word<OnDnsFailure>>")]
     on_dns_failure: OnDnsFailure,
+    #[serde(with = "List::<Prefix>")]
+    ipv4_prefixes: Vec<TranslationPrefix>,
     #[serde(with = "section")]
     exempt: Exempt,
     #[serde(with = "section")]
@@ -184,6 +195,7 @@ impl From<File> for Config {
             observe_domains: file.observe_domains,
             opt_in: file.opt_in,
             policy: Settings {
+                ipv4_prefixes: file.ipv4_prefixes,
                 exempt_networks: file.exempt.networks,
                 exempt_authenticated: file.exempt.authenticated,
                 exempt_tls: file.exempt.tls,
@@ -215,6 +227,7 @@ impl From<Config> for File {
             opt_in: config.opt_in,
             reverse_dns: config.policy.reverse_dns,
             on_dns_failure: config.policy.on_dns_failure,
+            ipv4_prefixes: config.policy.ipv4_prefixes,
             exempt: Exempt {
                 networks: config.policy.exempt_networks,
                 authenticated: config.policy.exempt_authenticated,

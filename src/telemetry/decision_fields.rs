@@ -13,7 +13,7 @@ use std::fmt::Display;
 const MAX_REPLY: usize = MAX_TEXT + "550 5.999.999 ".len();
 
 /// Every field, in order. Those behind a dot are inside another.
-pub const NAMES: [&str; 32] = [
+pub const NAMES: [&str; 33] = [
     "time",
     "level",
     "event",
@@ -26,6 +26,7 @@ pub const NAMES: [&str; 32] = [
     "reply",
     "client_name",
     "client_address",
+    "seen_as",
     "certificate",
     "helo",
     "from",
@@ -91,6 +92,7 @@ pub(super) fn of_exemption(exemption: &Exemption<'_>, fields: &mut impl Fields) 
     fields.text("rule", Some(exemption.rule));
     fields.text("client_name", Some(&exemption.client.name));
     fields.text("client_address", Some(exemption.client.addr));
+    fields.text("seen_as", exemption.seen_as);
     fields.text("certificate", exemption.certificate);
 }
 

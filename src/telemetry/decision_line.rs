@@ -17,11 +17,12 @@ use crate::{
 use std::fmt::{Display, Write};
 
 /// Every `name=` of the line, in order.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 21] = [
     "rule",
     "mode",
     "would",
     "client",
+    "seen_as",
     "certificate",
     "from",
     "to",
@@ -66,6 +67,9 @@ pub(super) fn render_exempt(line: &mut String, exemption: &Exemption<'_>) {
     let rule = exemption.rule;
     append(line, format_args!("NOQUEUE: accept: rule={rule} client="));
     client(line, exemption.client);
+    if let Some(address) = exemption.seen_as {
+        append(line, format_args!(" seen_as={address}"));
+    }
     optional(line, " certificate=", exemption.certificate);
 }
 

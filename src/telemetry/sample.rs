@@ -111,6 +111,7 @@ fn exemption() -> Exemption<'static> {
         client: decisions()[0].client,
         stage: Stage::Mail,
         rule: Rule::ExemptTls,
+        seen_as: Some("64:ff9b::192.0.2.1".parse().unwrap()),
         certificate: Some("mx.partner.example"),
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("without any dns server nothing works", no_server),
         trial("a dns server that refuses is told", a_server_that_refuses),
         trial("a dns server that refuses edns is a warning", refused_edns),
+        trial("a dns64 server is a warning", a_dns64_server),
         trial("reverse names that are kept back are a problem", kept_back),
         trial("a mute domain is tried out", a_mute_domain),
         trial(
@@ -112,6 +113,39 @@ fn refused_edns(_: &World) {
         "dns-servers",
         "warning",
         "and refuses EDNS: it is asked without",
+    );
+}
+
+fn a_dns64_server(_: &World) {
+    let world = World::start_with(
+        "ipv4only.arpa AAAA 64:ff9b::c000:aa\nipv4only.arpa AAAA 64:ff9b::c000:ab\n",
+    );
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    found.has(
+        "translation",
+        "warning",
+        "AAAA records for ipv4only.arpa (DNS64): there is a translator with the prefix 64:ff9b::/96",
+    );
+    let yaml = format!("{LISTEN}ipv4_prefixes: [\"64:ff9b::/96\"]\n");
+    let found = world.examine(&yaml, &NO_MTA, "");
+    found.has("translation", "ok", "64:ff9b::/96 is in ipv4_prefixes");
+
+    let world = World::start_with(
+        "ipv4only.arpa AAAA 2001:db8:122:344:c0:0:aa00:0\n\
+         ipv4only.arpa AAAA 2001:db8:122:344:c0:0:ab00:0\n",
+    );
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    found.has("translation", "warning", "the prefix 2001:db8:122:344::/64");
+
+    let world = World::start_with("ipv4only.arpa A 192.0.0.170\n");
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    found.has("translation", "ok", "no NAT64 is seen");
+    let world = World::start_with("ipv4only.arpa SERVFAIL\n");
+    let found = world.examine(LISTEN, &NO_MTA, "");
+    found.has(
+        "translation",
+        "ok",
+        "can't be told: ipv4only.arpa: SERVFAIL",
     );
 }
 

@@ -117,8 +117,14 @@ const RIGHT_BY_UNIX: [SetUp; 3] = [
 ];
 
 /// Attachments of which IPv4 mail is independent.
-const IPV4_APART: [SetUp; 9] = [
+const IPV4_APART: [SetUp; 10] = [
     set_up("as in the documentation", RECOMMENDED, SMTP),
+    set_up(
+        "with an entry for clients behind a NAT64",
+        "smtpd_milters = inet:127.0.0.1:{port}\n\
+         smtpd_milter_maps = cidr:{{0.0.0.0/0 DISABLE}, {64:ff9b::/96 DISABLE}}\n",
+        SMTP,
+    ),
     set_up(
         "with the table in a file",
         "smtpd_milters = inet:127.0.0.1:{port}\nsmtpd_milter_maps = cidr:$config_directory/ipv4\n",

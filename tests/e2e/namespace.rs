@@ -1,7 +1,7 @@
 //! A machine of its own for the test: network, mounts and processes that nobody
 //! else sees, and that are gone when the test is, even if it is killed.
 //!
-//! In it all of 2001:db8::/32, 192.0.2.0/24 and 198.51.100.0/24 is local, port
+//! In it all of 2001:db8::/32, 64:ff9b::/96, 192.0.2.0/24 and 198.51.100.0/24 is local, port
 //! 25 and port 53 are free, [`ROOM`] is an empty file system in memory, and the
 //! resolver is 127.0.0.1. Nothing outside is changed.
 
@@ -107,7 +107,8 @@ pub fn furnish() -> io::Result<()> {
     run("mount", &["-t", "tmpfs", "-o", "mode=755", "tmpfs", ROOM])?;
     fs::create_dir(Path::new(ROOM).join("tmp"))?;
     run("ip", &["link", "set", "lo", "up"])?;
-    for network in ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"] {
+    let ipv6 = ["2001:db8::/32", "64:ff9b::/96"];
+    for network in ["192.0.2.0/24", "198.51.100.0/24"].into_iter().chain(ipv6) {
         run("ip", &["route", "add", "local", network, "dev", "lo"])?;
     }
     // Clients bind to addresses that no interface has.

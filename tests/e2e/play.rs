@@ -344,7 +344,8 @@ impl<'a> Play<'a> {
         let helo = format!("helo=<{}>", self.helo);
         let mut words: Vec<&str> = wanted.iter().map(String::as_str).collect();
         // The line of an exemption has no HELO name.
-        let is_exemption = wanted.iter().any(|word| word.starts_with("rule=exempt-"));
+        let is_exemption = |word: &String| word.starts_with("rule=exempt-") || word == "rule=ipv4";
+        let is_exemption = wanted.iter().any(is_exemption);
         if self.dialogue.says_ehlo && !is_exemption {
             words.push(&helo);
         }

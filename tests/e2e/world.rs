@@ -53,6 +53,10 @@ const GATES: &[(&str, &str)] = &[
         "exempt: {networks: [\"2001:db8::20/128\"]}\nauthentication_results: {add: false}",
     ),
     (
+        "translated",
+        "ipv4_prefixes: [\"64:ff9b::/96\", \"2001:db8:122:344::/64\"]\nlog: {level: debug}",
+    ),
+    (
         "own-words",
         "replies: {no_ptr: \"450 4.7.1 100% of {address} must have a name, 50%s [x]: try %d\"}",
     ),

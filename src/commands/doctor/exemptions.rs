@@ -59,7 +59,11 @@ fn ipv4_alone(config: &Config) -> Option<Finding> {
 
 fn not_exempt(config: &Config, own: &OwnNetworks, network: &Ipv6Net) -> Option<Finding> {
     let is_within = |outer: &IpNet| outer.contains(&IpNet::V6(*network));
-    if is_always_exempt(network) || config.policy.exempt_networks.iter().any(is_within) {
+    let mut prefixes = config.policy.ipv4_prefixes.iter();
+    if is_always_exempt(network)
+        || config.policy.exempt_networks.iter().any(is_within)
+        || prefixes.any(|prefix| prefix.network().contains(network))
+    {
         return None;
     }
     let seen = format!(

@@ -117,6 +117,8 @@ pub(super) enum Check {
     Clients,
     /// Whether the MTA's own networks are exempt.
     Exemptions,
+    /// Whether there is a NAT64 that the configuration does not know.
+    Translation,
     /// Whether client certificates exempt whom they should.
     Certificates,
     /// Whether the clock is right.
@@ -148,6 +150,7 @@ impl Check {
             Self::LocalMail => "local-mail",
             Self::Clients => "clients",
             Self::Exemptions => "exemptions",
+            Self::Translation => "translation",
             Self::Certificates => "certificates",
             Self::Clock => "clock",
             Self::OptIn => "opt-in",
@@ -166,7 +169,7 @@ impl Serialize for Check {
 mod tests {
     use super::*;
 
-    const ALL: [Check; 21] = [
+    const ALL: [Check; 22] = [
         Check::Config,
         Check::DnsServers,
         Check::Dnssec,
@@ -184,6 +187,7 @@ mod tests {
         Check::LocalMail,
         Check::Clients,
         Check::Exemptions,
+        Check::Translation,
         Check::Certificates,
         Check::Clock,
         Check::OptIn,

@@ -12,13 +12,14 @@ use crate::{
     spf,
 };
 use serde::Serialize;
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 /// The whole story of a mail.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     client: String,
     scope: &'static str,
+    translated: Option<TranslatedReport>,
     certificate: Option<CertificateReport>,
     recipients: Vec<RecipientReport>,
     ptr: PtrReport,
@@ -28,6 +29,13 @@ pub(super) struct Report {
     verdict: Told,
     #[serde(skip)]
     observes: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct TranslatedReport {
+    prefix: String,
+    /// `None` if the address has bits that no translator sets.
+    ipv4: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,6 +105,7 @@ impl Report {
         Self {
             client: arguments.client.to_canonical().to_string(),
             scope: verdicts.scope,
+            translated: TranslatedReport::new(config, arguments.client),
             certificate: arguments
                 .certificate
                 .as_ref()
@@ -121,6 +130,19 @@ impl Report {
 fn addressee(addressee: &Addressee) -> (OptIn, String) {
     let domain = addressee.recipient.domain.to_string();
     (addressee.answer.opt_in, domain)
+}
+
+impl TranslatedReport {
+    /// About a client in a prefix of `ipv4_prefixes`.
+    fn new(config: &Config, client: IpAddr) -> Option<Self> {
+        let mut prefixes = config.policy.ipv4_prefixes.iter();
+        let prefix = prefixes.find(|prefix| prefix.overlaps(&client.into()))?;
+        let translated = config.policy.translated(client.into());
+        Some(Self {
+            prefix: prefix.to_string(),
+            ipv4: translated.map(|found| found.ipv4.to_string()),
+        })
+    }
 }
 
 impl RecipientReport {
@@ -203,6 +225,9 @@ impl QuestionReport {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "client     {} ({})", self.client, self.scope)?;
+        if let Some(translated) = &self.translated {
+            write!(f, "{translated}")?;
+        }
         if let Some(certificate) = &self.certificate {
             write!(f, "{certificate}")?;
         }
@@ -223,6 +248,19 @@ impl fmt::Display for Report {
         match self.observes {
             true => writeln!(f, "           mode is observe: nothing is refused"),
             false => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for TranslatedReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "           in {} of ipv4_prefixes, ", self.prefix)?;
+        match &self.ipv4 {
+            Some(ipv4) => writeln!(f, "so it is the IPv4 client {ipv4}"),
+            None => writeln!(
+                f,
+                "but its bits 64 to 71 are not zero, so it embeds no IPv4 address"
+            ),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::Findings;
 use crate::{
-    address::ClientAddr,
     policy::{Facts, OptIn, Refusal, Rule, Settings, Stage, Step, Verdict, decide},
     refusal_details::{self, Evidence},
     reply::{Class, Replies, Reply, Values},
@@ -50,9 +49,9 @@ impl Walk<'_> {
     pub(super) fn verdicts(&self, facts: &Facts, to: &[(OptIn, String)]) -> Verdicts {
         match self.exemption(facts) {
             Some(exemption) => Verdicts {
-                scope: match facts.client {
-                    ClientAddr::V4(_) => "ipv4",
-                    ClientAddr::V6(_) | ClientAddr::Local => "exempt",
+                scope: match exemption.rule == Rule::Ipv4.name() {
+                    true => "ipv4",
+                    false => "exempt",
                 },
                 recipients: vec![exemption.clone(); to.len()],
                 message: exemption,

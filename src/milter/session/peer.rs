@@ -1,7 +1,7 @@
 //! The SMTP client of a connection, and what is being found out about it.
 
 use crate::{
-    address::Client,
+    address::{Client, ClientAddr},
     checks::Pending,
     dns::Resolve,
     policy::{Confirmation, Facts, Stage, Step, Verdict, decide},
@@ -27,12 +27,15 @@ impl Peer {
     pub(super) fn connect<R: Resolve>(snapshot: &Snapshot<R>, client: Client) -> Option<Self> {
         telemetry::hidden_clients::count(client.addr);
         let facts = Facts::new(client.addr);
-        let step = decide(Stage::Connect, &snapshot.config.policy, &facts);
-        if let Step::Done(Verdict::Accept(rule)) = step {
+        let policy = &snapshot.config.policy;
+        if let Step::Done(Verdict::Accept(rule)) = decide(Stage::Connect, policy, &facts) {
+            let translated = policy.translated(client.addr);
+            let addr = translated.map_or(client.addr, |found| ClientAddr::V4(found.ipv4));
             telemetry::exempt(&Exemption {
-                client: &client,
+                client: &Client { addr, ..client },
                 stage: Stage::Connect,
                 rule,
+                seen_as: translated.map(|found| found.seen_as),
                 certificate: None,
             });
             return None;

@@ -79,6 +79,7 @@ impl<R: Resolve> Transaction<R> {
                 client: &peer.client,
                 stage: Stage::Mail,
                 rule,
+                seen_as: None,
                 certificate: certificate.filter(|_| rule == Rule::ExemptTls),
             });
             return None;
