@@ -4,13 +4,14 @@
 use super::{
     client::{Security, SmtpClient},
     messages,
+    sender::Sender,
     sink::Delivery,
-    support::daemon::Daemon,
+    support::daemon::{Daemon, Successor},
     world::{COMMON, KEPT_SESSIONS, RESTARTED, World, recipients},
 };
 use nix::sys::signal::Signal;
 use std::{
-    io,
+    fs, io,
     net::IpAddr,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
@@ -22,6 +23,8 @@ const CLOSING: &str = "421 4.3.2 Service not available, closing transmission cha
 /// What both mail servers do with our 421: they pass it on, close the connection,
 /// and answer nothing that the client has sent after it.
 pub fn drain_ends_them(world: &World) -> Result<(), String> {
+    // The other proofs have a daemon at the same socket.
+    let _shared = world.ground.turn.shared();
     let daemon = start(world)?;
     let mut plain = session(world, KEPT_SESSIONS, client_address(1))?;
     let mut pipelining = session(world, KEPT_SESSIONS, client_address(1))?;
@@ -91,11 +94,182 @@ pub fn survive_restarts(world: &World) -> Result<(), String> {
     stop(daemon)
 }
 
+const HANDOVERS: usize = 20;
+
+/// No client notices, neither one that keeps its session nor one that opens others.
+pub fn survive_handovers(world: &World) -> Result<(), String> {
+    let _alone = world.ground.turn.alone();
+    let daemon = start(world)?;
+    let mut load = Load::new("[kept-handovers]", KEPT_SESSIONS);
+    load.messages_in_a_session = Some(5);
+    let mut processes = Vec::new();
+    thread::scope(|scope| {
+        load.begin(scope, world);
+        let handed_over = (0..HANDOVERS).try_for_each(|_| {
+            load.wait_for_more(50)?;
+            let current = processes.last().map_or(daemon.pid(), Successor::pid);
+            Successor::signal_to(current, Signal::SIGUSR2);
+            processes.push(daemon.wait_for_successor());
+            Ok(())
+        });
+        let rested = handed_over.and_then(|()| load.wait_for_more(100));
+        load.end();
+        rested
+    })?;
+    load.judge(world, "handovers", HANDOVERS, 0)
+}
+
+/// A sending Postfix with its default session cache defers nothing.
+pub fn are_kept_by_postfix_over_handovers(world: &World) -> Result<(), String> {
+    const MESSAGES: usize = 600;
+    let _alone = world.ground.turn.alone();
+    let token = "[postfix-handovers]";
+    let daemon = start(world)?;
+    let to = world.address(KEPT_SESSIONS, client_address(0));
+    let sender = Sender::start(&world.directory().join("handover-sender"), to).map_err(text)?;
+    let message = messages::message("plain", token, &world.ground.keys);
+    let mut processes = Vec::new();
+    thread::scope(|scope| {
+        let fed = scope.spawn(|| sender.feed(&message, MESSAGES));
+        for number in 1..=HANDOVERS {
+            world
+                .sink
+                .wait_for(token, number * MESSAGES / (HANDOVERS + 2));
+            let current = processes.last().map_or(daemon.pid(), Successor::pid);
+            Successor::signal_to(current, Signal::SIGUSR2);
+            processes.push(daemon.wait_for_successor());
+        }
+        fed.join().map_err(|_| "a panic".to_owned())?.map_err(text)
+    })?;
+    sender.wait_until_removed(MESSAGES)?;
+    world.wait_until_idle();
+    let deliveries = world.sink.wait_for(token, MESSAGES);
+    let unchecked = deliveries.iter().filter(|d| !was_checked(d)).count();
+    let (delivered, deferrals) = (recipients(&deliveries).len(), sender.deferrals());
+    eprintln!(
+        "{}: {HANDOVERS} handovers, a Postfix with its session cache: {MESSAGES} sent, {delivered} \
+         delivered, {deferrals} times put off, {unchecked} unchecked",
+        world.kind
+    );
+    match (delivered, deferrals, unchecked) {
+        (MESSAGES, 0, 0) => Ok(()),
+        _ => Err(format!(
+            "{delivered} delivered, {deferrals} put off, {unchecked} unchecked"
+        )),
+    }
+}
+
+/// What lasts longer than the handover timeout ends as at a restart.
+pub fn end_after_the_handover_timeout(world: &World) -> Result<(), String> {
+    let _alone = world.ground.turn.alone();
+    let more = "limits: {handover_timeout: 1s, drain_grace: 2s}\n";
+    let socket = &world.gate(KEPT_SESSIONS).milter;
+    let daemon = Daemon::start_at(socket, &format!("{COMMON}{more}"));
+    let open = || session(world, KEPT_SESSIONS, client_address(1));
+    let (mut in_time, mut within_grace, mut idle) = (open()?, open()?, open()?);
+    let mut in_transaction = open()?;
+    let mail = "MAIL FROM:<a@ip6.example>";
+    let rcpt = "RCPT TO:<b@open.example>";
+    for command in [mail, rcpt, "DATA"] {
+        say(&mut in_transaction, command).map_err(text)?;
+    }
+    let _new = daemon.hand_over();
+    for command in [mail, rcpt, "DATA", "."] {
+        let reply = say(&mut in_time, command).map_err(text)?;
+        if reply.starts_with(['4', '5']) {
+            return Err(reply);
+        }
+    }
+    let over = daemon.log().find(&["limits.handover_timeout is over"]);
+    over.ok_or("the timeout is not over")?;
+    for client in [&mut in_time, &mut within_grace] {
+        expect(&say(client, mail).map_err(text)?, CLOSING)?;
+    }
+    thread::sleep(Duration::from_millis(2500));
+    // The mail server has lost its milter; Postfix 3.10 closes the session for that.
+    let lost = say(&mut idle, mail).map_err(text)?;
+    if !lost.starts_with("421 4.7.1 ") {
+        expect(&lost, "451 ")?;
+    }
+    expect(
+        &say(&mut in_transaction, "Subject: x\r\n\r\n.").map_err(text)?,
+        "250 ",
+    )?;
+    expect(&say(&mut in_transaction, mail).map_err(text)?, CLOSING)?;
+    let mut other = open()?;
+    expect(&say(&mut other, mail).map_err(text)?, "250 ")
+}
+
+/// Milliseconds after SIGUSR2 at which a process is killed: while the new one starts, and
+/// after it has taken over.
+const KILLED_AFTER: [u64; 8] = [0, 2, 5, 10, 15, 20, 40, 100];
+
+/// Whichever process is killed and when: the other one goes on, and nothing is delivered
+/// that was not checked.
+pub fn survive_the_death_of_either_process(world: &World) -> Result<(), String> {
+    let _alone = world.ground.turn.alone();
+    let daemon = start(world)?;
+    let mut load = Load::new("[killed-handovers]", KEPT_SESSIONS);
+    load.messages_in_a_session = Some(5);
+    load.is_rough = true;
+    let mut current = Successor::of(daemon.pid());
+    thread::scope(|scope| {
+        load.begin(scope, world);
+        let killed = KILLED_AFTER.iter().try_for_each(|delay| {
+            for is_old_killed in [false, true] {
+                load.wait_for_more(50)?;
+                let _ = daemon.pending_notifications();
+                current.signal(Signal::SIGUSR2);
+                let new = child_of(current.pid())?;
+                thread::sleep(Duration::from_millis(*delay));
+                match is_old_killed {
+                    true => current = new,
+                    // Dropping a process kills it.
+                    false => drop(new),
+                }
+            }
+            load.wait_for_more(50)
+        });
+        let _ = daemon.pending_notifications();
+        load.end();
+        killed
+    })?;
+    load.judge(
+        world,
+        "handovers with a process killed",
+        2 * KILLED_AFTER.len(),
+        0,
+    )
+}
+
+/// The process that it has just started.
+fn child_of(pid: u32) -> Result<Successor, String> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(text)?;
+        for task in tasks.flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let children = children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse().ok());
+            if let Some(child) = children.map(Successor::of).find(Successor::is_running) {
+                return Ok(child);
+            }
+        }
+    }
+    Err("no new process".to_owned())
+}
+
 /// Clients that keep their sessions and open another one only after 421 or a closed
 /// connection, and what they were answered.
 struct Load {
     token: &'static str,
     gate: &'static str,
+    /// Half of the clients end their session after this many messages, and all do after
+    /// three answers of 451.
+    messages_in_a_session: Option<usize>,
+    /// Whether processes are killed, so that 451 and closed connections are expected.
+    is_rough: bool,
     ended: AtomicBool,
     accepted: AtomicUsize,
     told_421: AtomicUsize,
@@ -110,6 +284,8 @@ impl Load {
         Self {
             token,
             gate,
+            messages_in_a_session: None,
+            is_rough: false,
             ended: AtomicBool::default(),
             accepted: AtomicUsize::default(),
             told_421: AtomicUsize::default(),
@@ -151,6 +327,7 @@ impl Load {
         let message = messages::message("plain", self.token, &world.ground.keys);
         let message = messages::stuffed(&message);
         let mut connection = None;
+        let (mut in_session, mut failures) = (0, 0);
         while !self.ended.load(Ordering::Relaxed) {
             let mut smtp = match connection.take() {
                 Some(smtp) => smtp,
@@ -174,7 +351,16 @@ impl Load {
             match reply {
                 Ok(reply) if reply.starts_with("250 ") => {
                     self.accepted.fetch_add(1, Ordering::Relaxed);
-                    connection = Some(smtp);
+                    (in_session, failures) = (in_session + 1, 0);
+                    let is_last = self
+                        .messages_in_a_session
+                        .is_some_and(|most| client % 2 == 1 && in_session >= most);
+                    if is_last {
+                        say(&mut smtp, "QUIT").map_err(text)?;
+                        in_session = 0;
+                    } else {
+                        connection = Some(smtp);
+                    }
                 }
                 Ok(reply) if reply.starts_with("421 ") => {
                     self.told_421.fetch_add(1, Ordering::Relaxed);
@@ -182,7 +368,10 @@ impl Load {
                 Ok(reply) if reply.starts_with("451 ") => {
                     self.told_451.fetch_add(1, Ordering::Relaxed);
                     say(&mut smtp, "RSET").map_err(text)?;
-                    connection = Some(smtp);
+                    failures += 1;
+                    if self.messages_in_a_session.is_none() || failures < 3 {
+                        connection = Some(smtp);
+                    }
                     // As a sender with more mail in its queue.
                     thread::sleep(Duration::from_millis(20));
                 }
@@ -225,6 +414,14 @@ impl Load {
             world.kind
         );
         let told_421 = self.told_421.load(Ordering::Relaxed);
+        if self.is_rough {
+            let holds = self.failed.load(Ordering::Relaxed) == 0 && delivered == accepted;
+            return if holds && unchecked == 0 {
+                Ok(())
+            } else {
+                Err(summary)
+            };
+        }
         let holds = self.failed.load(Ordering::Relaxed) == 0
             && self.told_451.load(Ordering::Relaxed) == 0
             && self.closed.load(Ordering::Relaxed) == 0

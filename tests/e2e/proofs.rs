@@ -65,7 +65,7 @@ const OF_SENDMAIL: [(&str, Proof); 1] = [(
     m4_feature,
 )];
 
-const OF_ALL: [(&str, Proof); 4] = [
+const OF_ALL: [(&str, Proof); 5] = [
     ("ipv4_mail_is_answered_by_one_accept_at_connect", one_accept),
     ("a_daemon_that_has_died_defers_mail", dead_daemon_defers),
     (
@@ -76,10 +76,14 @@ const OF_ALL: [(&str, Proof); 4] = [
         "kept_sessions_end_with_421_while_the_daemon_drains",
         kept_sessions::drain_ends_them,
     ),
+    (
+        "kept_sessions_end_with_421_after_the_handover_timeout",
+        kept_sessions::end_after_the_handover_timeout,
+    ),
 ];
 
 /// About the daemon more than about the mail server: with one release.
-const HEAVY: [(&str, Proof); 3] = [
+const HEAVY: [(&str, Proof); 6] = [
     (
         "twenty_signed_messages_of_30_megabytes_at_once_leave_the_daemon_below_40_megabytes",
         small_with_large_messages,
@@ -91,6 +95,18 @@ const HEAVY: [(&str, Proof); 3] = [
     (
         "kept_sessions_are_never_answered_451_because_of_restarts_under_load",
         kept_sessions::survive_restarts,
+    ),
+    (
+        "twenty_handovers_under_load_are_noticed_by_no_client",
+        kept_sessions::survive_handovers,
+    ),
+    (
+        "twenty_handovers_under_load_make_a_sending_postfix_defer_nothing",
+        kept_sessions::are_kept_by_postfix_over_handovers,
+    ),
+    (
+        "the_death_of_either_process_of_a_handover_lets_no_mail_in_unchecked",
+        kept_sessions::survive_the_death_of_either_process,
     ),
 ];
 

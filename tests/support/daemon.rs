@@ -321,7 +321,12 @@ impl Successor {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid).expect("a process id");
+        Self::signal_to(self.pid, signal);
+    }
+
+    /// Sends a signal to any process.
+    pub fn signal_to(pid: u32, signal: Signal) {
+        let pid = i32::try_from(pid).expect("a process id");
         kill(Pid::from_raw(pid), signal).expect("the program runs");
     }
 
