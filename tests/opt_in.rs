@@ -470,3 +470,20 @@ fn a_list_is_replaced_under_load_without_a_wrong_answer() {
 fn a_million_domains_are_replaced_a_hundred_times_without_a_wrong_answer() {
     replace_under_load(1_000_000, 100);
 }
+
+#[test]
+fn a_list_with_one_entry_is_logged_in_the_singular() {
+    let world = World::new(&[], "");
+    let log = world.daemon.log();
+    world.replace("managed.list", "one.example\n");
+    log.wait_for(&["opt_in.managed_file: read again, 1 entry in "]);
+    world.replace("managed.list", "one.example\ntwo.example\n");
+    log.wait_for(&["opt_in.managed_file: read again, 2 entries in "]);
+    world.replace("managed.list", "one.example\n");
+    world.wait_until(&[("two.example", false)]);
+    world.replace("managed.list", "# nothing\n");
+    log.wait_for(&[
+        "managed.list: there is no entry",
+        "stays in force (1 entry)",
+    ]);
+}

@@ -181,10 +181,10 @@ impl LiveList {
         }
         match read {
             Ok(list) => {
-                let (key, entries) = (self.key, list.len());
+                let (key, entries) = (self.key, entries(list.len()));
                 self.take(now, list);
                 let elapsed = start.elapsed().as_millis();
-                tracing::info!("{key}: read again, {entries} entries in {elapsed} ms");
+                tracing::info!("{key}: read again, {entries} in {elapsed} ms");
             }
             Err(error) => self.fail(now, error),
         }
@@ -227,8 +227,8 @@ impl LiveList {
     }
 
     fn tell(&self, error: &ListError) {
-        let (key, entries) = (self.key, self.in_force().len());
-        tracing::error!("{key}: {error}; the last good list stays in force ({entries} entries)");
+        let (key, entries) = (self.key, entries(self.in_force().len()));
+        tracing::error!("{key}: {error}; the last good list stays in force ({entries})");
     }
 
     fn presence(&self) -> Presence {
@@ -284,6 +284,14 @@ async fn follow(list: Weak<LiveList>) {
         let Some(list) = list.upgrade() else { return };
         // A defect is told by the panic hook; the next look may do better.
         let _ = spawn_blocking(move || list.look()).await;
+    }
+}
+
+/// The number of entries, as a text.
+fn entries(count: usize) -> String {
+    match count {
+        1 => "1 entry".to_owned(),
+        _ => format!("{count} entries"),
     }
 }
 

@@ -224,12 +224,15 @@ impl<'a> Play<'a> {
         let recipients = std::mem::take(&mut self.recipients);
         let last = replies.pop().ok_or("nothing to send")?;
         self.note("S", &last);
-        // A chunk before the last is refused only if there are no recipients.
-        match replies.iter().find(|reply| !reply.starts_with('2')) {
-            Some(refused) if !recipients.is_empty() => {
-                return Err(format!("a chunk was answered {refused}"));
+        // If all recipients were refused, so is each chunk, and else none but the last.
+        let is_refused = recipients.is_empty();
+        for (number, reply) in (1..).zip(&replies) {
+            if reply.starts_with('2') == is_refused {
+                return Err(format!("chunk {number} was answered {reply}"));
             }
-            _ => {}
+            if is_refused {
+                self.note("S", reply);
+            }
         }
         self.end_message(exchange, &last, &token, &recipients, &message)
     }

@@ -10,12 +10,12 @@ use super::{
     restarts, sendmail,
     support::daemon::{Daemon, PATIENCE},
     tap::Frame,
-    world::{IPV4_APART, IPV4_APART_TIMEOUT, MEASURED, MORTAL, TAPPED, World},
+    world::{IPV4_APART, IPV4_APART_TIMEOUT, MEASURED, MORTAL, POSTSCREEN, TAPPED, World},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
-    fs,
+    fs, io,
     net::IpAddr,
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -42,12 +42,16 @@ pub fn of(kind: Kind) -> impl Iterator<Item = (&'static str, Proof)> {
 }
 
 /// Sendmail's log goes to the machine's syslog, and there is none here.
-const OF_POSTFIX: [(&str, Proof); 2] = [
+const OF_POSTFIX: [(&str, Proof); 3] = [
     (
         "report_and_trace_show_who_came_back_over_ipv4",
         logs_show_returns,
     ),
     (HIDDEN_CLIENTS, hidden_clients::are_noticed),
+    (
+        "clients_that_postscreen_rejects_are_not_seen",
+        rejected_by_postscreen,
+    ),
 ];
 
 const HIDDEN_CLIENTS: &str =
@@ -131,6 +135,51 @@ C: QUIT",
     match (commands, answers.as_str()) {
         ("ODC", "Oa") => Ok(()),
         _ => Err(format!("{frames:?}")),
+    }
+}
+
+/// postscreen answers a client itself that talks before the greeting; one that waits
+/// meets sixgate.
+fn rejected_by_postscreen(world: &World) -> Result<(), String> {
+    let _shared = world.ground.turn.shared();
+    // Whether it waits, what the recipient is answered, and whether sixgate saw it.
+    let table = [
+        ("2001:db8:5c::1", false, "550 5.5.1 Protocol error", false),
+        ("2001:db8:5c::2", true, "550 5.2.1 ", true),
+    ];
+    for (client, waits, wanted, is_seen) in table {
+        let reply = talk_to_postscreen(world, client, waits).map_err(|error| error.to_string())?;
+        let tap = world.gate(POSTSCREEN).tap.as_ref().ok_or("no tap")?;
+        let was_seen = tap.frames(client).is_some();
+        if !reply.starts_with(wanted) || was_seen != is_seen {
+            return Err(format!("{client}: {reply}, seen: {was_seen}"));
+        }
+    }
+    Ok(())
+}
+
+/// The first reply that is not positive: to a recipient that has not opted in.
+fn talk_to_postscreen(world: &World, client: &str, waits: bool) -> io::Result<String> {
+    let from: IpAddr = client.parse().map_err(io::Error::other)?;
+    let to = world.address(POSTSCREEN, from);
+    let mut smtp = SmtpClient::connect(from, to, &Security::Plain)?;
+    if !waits {
+        smtp.send(b"NOOP\r\n")?;
+    }
+    smtp.reply()?;
+    for line in [
+        "EHLO client.example\r\n",
+        "MAIL FROM:<a@ip6.example>\r\n",
+        "RCPT TO:<b@closed.example>\r\n",
+    ] {
+        smtp.send(line.as_bytes())?;
+    }
+    // postscreen may answer what was said too early, or forget it.
+    loop {
+        let reply = smtp.reply()?;
+        if !reply.starts_with('2') {
+            return Ok(reply);
+        }
     }
 }
 

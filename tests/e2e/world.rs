@@ -5,7 +5,7 @@ use super::{
     client::Security,
     dialogue::{Dialogue, Tls},
     messages::Keys,
-    mta::{Kind, Mta},
+    mta::{Kind, Mta, Program},
     namespace::ROOM,
     other_milter,
     sink::{Delivery, Sink},
@@ -121,7 +121,7 @@ pub const OTHER_MILTER_FIRST: &str = "other-milter-first";
 pub const OTHER_MILTER_LAST: &str = "other-milter-last";
 
 /// The gate where Postfix has `smtpd_delay_reject = no`. This gate and
-/// those below are for Postfix alone; with Sendmail they are like the others.
+/// those below are for Postfix alone.
 pub const NOT_DELAYED: &str = "not-delayed";
 
 /// The gates where Postfix expects a PROXY header, where postscreen takes the
@@ -138,13 +138,27 @@ pub const RELAYED_WITH_ADDRESS: &str = "relayed-with-address";
 /// The address of the mail server for IPv6 clients.
 pub const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2525);
 
+/// Whether a gate is about what Sendmail does not have. Sendmail has room for 25
+/// filters (MAXFILTERS), and each gate is one there.
+fn is_for_postfix(gate: &str) -> bool {
+    [
+        NOT_DELAYED,
+        PROXIED,
+        POSTSCREEN,
+        POSTSCREEN_PROXIED,
+        RELAYED,
+        RELAYED_WITH_ADDRESS,
+    ]
+    .contains(&gate)
+}
+
 pub struct Gate {
     pub name: &'static str,
     pub port: u16,
     /// The socket that the MTA connects to.
     pub milter: PathBuf,
     daemon: Mutex<Daemon>,
-    /// At [`TAPPED`] alone.
+    /// At [`TAPPED`] and [`POSTSCREEN`] alone.
     pub tap: Option<Tap>,
     /// At [`RESTARTED`] alone: its socket, which the proof has served.
     pub passed_on: Option<UnixListener>,
@@ -189,6 +203,7 @@ impl World {
         other_milter::start(&directory)?;
         let gates = (0..)
             .zip(GATES.iter().copied())
+            .filter(|(_, (name, _))| kind.program == Program::Postfix || !is_for_postfix(name))
             .map(|(index, gate)| start_gate(kind, index, gate));
         let gates = gates.collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
@@ -314,8 +329,8 @@ fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> i
         daemon: Mutex::new(daemon),
     };
     match name {
-        TAPPED => {
-            let socket = directory(kind).join("tap.sock");
+        TAPPED | POSTSCREEN => {
+            let socket = directory(kind).join(format!("{name}.sock"));
             gate.tap = Some(Tap::start(&socket, gate.milter)?);
             gate.milter = socket;
         }

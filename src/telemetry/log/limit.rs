@@ -107,8 +107,10 @@ impl Limit {
             }
             suppressed => {
                 let last = mem::take(&mut state.last);
+                let lines = if suppressed == 1 { "line" } else { "lines" };
                 Some(format!(
-                    "{suppressed} similar log lines suppressed within a minute; the last one: {last}"
+                    "{suppressed} similar log {lines} suppressed within a minute; the last one: \
+                     {last}"
                 ))
             }
         }
@@ -174,15 +176,15 @@ mod tests {
         for text in ["e", "f", "g"] {
             assert!(!is_logged(&LIMIT, text), "{text}");
         }
-        let summary = |suppressed: &str, last: &str| {
+        let summary = |lines: &str, last: &str| {
             Some(format!(
-                "{suppressed} similar log lines suppressed within a minute; the last one: {last}"
+                "{lines} suppressed within a minute; the last one: {last}"
             ))
         };
-        assert_eq!(LIMIT.summary(), summary("3", "g"));
+        assert_eq!(LIMIT.summary(), summary("3 similar log lines", "g"));
 
         assert!(!is_logged(&LIMIT, "h"), "the flood goes on");
-        assert_eq!(LIMIT.summary(), summary("1", "h"));
+        assert_eq!(LIMIT.summary(), summary("1 similar log line", "h"));
 
         assert_eq!(LIMIT.summary(), None, "a quiet minute");
         assert!(is_logged(&LIMIT, "i"));

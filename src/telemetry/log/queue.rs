@@ -193,7 +193,10 @@ impl Writer {
             return;
         }
         self.loss_logged = Some(Instant::now());
-        let text = format!("{lost} log lines were lost: the log did not take them in time");
+        let text = match lost {
+            1 => "1 log line was lost: the log did not take it in time".to_owned(),
+            _ => format!("{lost} log lines were lost: the log did not take them in time"),
+        };
         let record = self.frame.render(Level::WARN, &Message::new(text));
         let _ = self.outlet.write(record.as_bytes());
     }
