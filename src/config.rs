@@ -19,6 +19,7 @@ mod quantities;
 mod raw;
 mod section;
 mod sockets;
+mod sql;
 mod syntax;
 mod texts;
 mod value;
@@ -29,6 +30,7 @@ pub use dns_server::DnsServer;
 pub use error::ConfigError;
 pub use host::group_id;
 pub use opt_in::{MANAGED_FILE, OptIn, OptInCache, Socketmap, SocketmapServer};
+pub use sql::{Sql, SqlEngine, SqlUrl};
 
 use crate::{opt_in::entry::Entry, policy, reply::Replies};
 use dns_server::DnsServerAddress;
@@ -115,6 +117,13 @@ impl Config {
     /// [`ConfigError::Invalid`] with the first thing that is wrong.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
         raw::parse(text, file)
+    }
+
+    /// The error for what a database says about a key of `opt_in.sql` in a file, with
+    /// its line.
+    pub fn sql_error(path: &Path, key: &str, complaint: &str) -> ConfigError {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        raw::sql_error(&text, &path.display().to_string(), key, complaint)
     }
 
     /// The text of a file that says the same, with every key.

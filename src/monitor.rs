@@ -151,6 +151,9 @@ impl<R: Resolve> Monitor<R> {
             return Answer::new(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
         }
         let snapshot = Arc::clone(&self.current.borrow());
+        if let Some(problem) = self.unreachable_since_start() {
+            return Answer::new(StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n"));
+        }
         match self.readiness.problem(&snapshot).await {
             Some(problem) => Answer::new(StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
             None => Answer::new(StatusCode::OK, format!("ready\n{}", self.notes())),
@@ -163,6 +166,15 @@ impl<R: Resolve> Monitor<R> {
         let sources = self.sources().into_iter();
         let note = |source: Source| Some(format!("note: {}\n", source.error?));
         sources.filter_map(note).collect()
+    }
+
+    /// Without an answer from before, a database that fails leaves every domain
+    /// unknown.
+    fn unreachable_since_start(&self) -> Option<String> {
+        self.sources().into_iter().find_map(|source| {
+            let never_answered = source.name == opt_in::Source::Sql && source.age.is_none();
+            source.error.filter(|_| never_answered)
+        })
     }
 
     fn sources(&self) -> Vec<Source> {

@@ -14,15 +14,22 @@ mod dns_zone;
 mod lists;
 mod live_list;
 mod socketmap;
+#[cfg(feature = "sql")]
+mod sql;
+#[cfg(not(feature = "sql"))]
+#[path = "opt_in/sql/absent.rs"]
+mod sql;
 
 use crate::{address::Domain, config, dns::Resolve, policy};
 pub use dns_zone::OPTED_IN;
 pub use lists::{ListStatus, Listed, SourceList};
+pub use sql::{SqlCheck, SqlFinding};
 
 use dns_zone::DnsZone;
 use files::ListError;
 use lists::Lists;
 use socketmap::Socketmap;
+use sql::Sql;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -30,6 +37,7 @@ use tokio::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Sources {
     lists: Lists,
+    sql: Option<Sql>,
     dns_zone: Option<DnsZone>,
     socketmap: Option<Socketmap>,
     default: bool,
@@ -79,6 +87,8 @@ pub enum Source {
     Domains,
     /// A list of `opt_in.files`.
     File,
+    /// The database `opt_in.sql`.
+    Sql,
     /// The zone `opt_in.dns_zone`.
     DnsZone,
     /// The server `opt_in.socketmap`.
@@ -95,6 +105,7 @@ impl fmt::Display for Source {
             Self::Managed => "managed",
             Self::Domains => "domains",
             Self::File => "file",
+            Self::Sql => "sql",
             Self::DnsZone => "dns-zone",
             Self::Socketmap => "socketmap",
             Self::Default => "default",
@@ -113,6 +124,11 @@ impl Sources {
     pub fn open(config: &config::OptIn, previous: Option<&Self>) -> Result<Self, ListError> {
         Ok(Self {
             lists: Lists::open(config, previous.map(|old| &old.lists))?,
+            sql: Sql::new(
+                &config.sql,
+                config.cache,
+                previous.and_then(|old| old.sql.as_ref()),
+            ),
             dns_zone: config.dns_zone.as_ref().map(|zone| {
                 let old = previous.and_then(|old| old.dns_zone.as_ref());
                 DnsZone::new(zone, config.cache, old)
@@ -133,7 +149,7 @@ impl Sources {
 
     /// Whether a domain has opted in, or a server may say that one has.
     pub fn may_opt_in(&self) -> bool {
-        let has_server = self.dns_zone.is_some() || self.socketmap.is_some();
+        let has_server = self.sql.is_some() || self.dns_zone.is_some() || self.socketmap.is_some();
         self.default || has_server || !self.lists.are_empty()
     }
 
@@ -144,14 +160,27 @@ impl Sources {
 
     /// How the servers do, in the order in which they are asked.
     pub fn server_status(&self) -> Vec<ServerStatus> {
+        let sql = self.sql.as_ref().map(Sql::status);
         let zone = self.dns_zone.as_ref().map(DnsZone::status);
         let socketmap = self.socketmap.as_ref().map(Socketmap::status);
-        zone.into_iter().chain(socketmap).collect()
+        sql.into_iter().chain(zone).chain(socketmap).collect()
     }
 
-    /// Follows the files of the lists from now on. Needs a runtime.
+    /// Follows the files of the lists from now on, and asks the database until it has
+    /// answered once. Needs a runtime.
     pub fn follow(&self) {
         self.lists.follow();
+        if let Some(sql) = &self.sql {
+            sql.probe();
+        }
+    }
+
+    /// Connects to each database of `opt_in.sql` and checks the query there.
+    pub async fn check_sql(&self) -> Vec<SqlCheck> {
+        match &self.sql {
+            Some(sql) => sql.check().await,
+            None => Vec::new(),
+        }
     }
 
     /// Asks for a domain; `None` is a recipient without one, which can't opt in
@@ -195,10 +224,10 @@ impl Sources {
             (Source::Managed | Source::Domains | Source::File, _, None) => {
                 "the list has changed since".to_owned()
             }
-            (Source::DnsZone | Source::Socketmap, policy::OptIn::Temperror, _) => {
+            (Source::Sql | Source::DnsZone | Source::Socketmap, policy::OptIn::Temperror, _) => {
                 self.why_in_doubt(answer.source)
             }
-            (Source::DnsZone | Source::Socketmap, _, _) => "it says so".to_owned(),
+            (Source::Sql | Source::DnsZone | Source::Socketmap, _, _) => "it says so".to_owned(),
             (Source::Default, policy::OptIn::Yes, _) => {
                 "no source knows it, and opt_in.default is yes".to_owned()
             }
@@ -227,6 +256,12 @@ impl Sources {
         deadline: Instant,
         domain: &Domain,
     ) -> Option<Answer> {
+        if let Some(sql) = &self.sql {
+            let known = sql.ask(deadline, domain).await;
+            if let Some(answer) = Answer::of(known, Source::Sql) {
+                return Some(answer);
+            }
+        }
         if let Some(zone) = &self.dns_zone {
             let known = zone.ask(resolver, deadline, domain).await;
             if let Some(answer) = Answer::of(known, Source::DnsZone) {

@@ -77,7 +77,7 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "opt_in:\n  dnszone: opt-in.example.org\n",
             "2: opt_in.dnszone: unknown key; did you mean dns_zone? \
-             (allowed here: default, domains, files, managed_file, dns_zone, socketmap, cache)",
+             (allowed here: default, domains, files, managed_file, sql, dns_zone, socketmap, cache)",
         ),
         (
             "opt_in:\n  cache:\n    postive: 5m\n",
@@ -754,7 +754,7 @@ opt_in:
   domains: [example.org, "bücher.example", no, .example.org, "!.example.net"]
   files: [FOLDER/opt-in.d, FOLDER/customers.list]
   managed_file: FOLDER/managed.list
-  dns_zone: Opt-In.example.org.
+SQL  dns_zone: Opt-In.example.org.
   socketmap: "inet:[::1]:10001:opt-in"
   cache: {positive: 90s, negative: 0s, stale: 36h}
 reverse_dns: confirmed
@@ -783,15 +783,125 @@ metrics: {listen: ["inet:[::1]:9894", localhost:9894, unix:/run/sixgate/metrics.
     for list in ["opt-in.d/a.list", "customers.list", "managed.list"] {
         fs::write(folder.path().join(list), "# empty\n").unwrap();
     }
-    let everything = everything.replace("FOLDER", folder.path().to_str().unwrap());
+    let everything = everything
+        .replace("SQL", if cfg!(feature = "sql") { SQL } else { "" })
+        .replace("FOLDER", folder.path().to_str().unwrap());
     let shown = stdout(&run_with(&everything, &["check-config", "--show"]));
     let meant = Config::parse(&everything, "").unwrap();
     assert_eq!(Config::parse(&shown, "").unwrap(), meant);
     // It would prove nothing of a key that has its default.
     let default = Config::default().to_yaml();
+    let of_sql = |line: &str| SQL.contains(line.split(':').next().unwrap_or_default());
     for line in default.lines().filter(|line| !line.ends_with(':')) {
+        if !cfg!(feature = "sql") && of_sql(line) {
+            continue;
+        }
         assert!(!shown.lines().any(|other| other == line), "{line}");
     }
+}
+
+/// Refused by a program without the feature.
+const SQL: &str = r#"  sql:
+    url: ["mysql://a@127.0.0.1:1/db?ssl-mode=VERIFY_CA", "sqlite:FOLDER/none.db"]
+    password_file: FOLDER/password
+    query: "SELECT ipv6 FROM domains -- \"all\" of them\nWHERE name = :domain"
+    sentinel: Example.org.
+    timeout: 500ms
+"#;
+
+#[cfg(feature = "sql")]
+#[test]
+fn what_is_wrong_with_sql_has_its_key_and_line_and_no_password() {
+    let url = "    url: postgres://a@db/mail\n";
+    let query = "    query: SELECT ipv6 FROM d WHERE name = :domain\n";
+    let table = [
+        (
+            "    url: mongodb://db/mail\n",
+            query,
+            "3: opt_in.sql.url: the scheme \"mongodb\" is unknown; write postgres://",
+        ),
+        (
+            "    url: [\"sqlite:/a.db\", \"mysql://a:hunter2@db/mail\"]\n",
+            query,
+            "3: opt_in.sql.url: a password does not belong in the URL; write it into a file",
+        ),
+        (
+            "    url: postgres://a@db/mail?sslmode=hunter2\n",
+            query,
+            "3: opt_in.sql.url: this is not a valid URL: ",
+        ),
+        (
+            url,
+            "    query: SELECT ipv6 FROM d WHERE name = 'domain'\n",
+            "4: opt_in.sql.query: :domain is missing outside of quotes and comments",
+        ),
+        (
+            url,
+            "    query: SELECT ipv6 FROM d WHERE name = '`:domain'\n",
+            "4: opt_in.sql.query: :domain is missing outside of quotes and comments",
+        ),
+        (
+            url,
+            "    query: SELECT 1 FROM d WHERE a = :domain; DELETE FROM d\n",
+            "4: opt_in.sql.query: it has more than one statement; write one",
+        ),
+        (
+            url,
+            "",
+            "2: opt_in.sql.query: it is missing; write a query such as",
+        ),
+        (
+            "",
+            query,
+            "2: opt_in.sql.url: it is missing; write a URL such as",
+        ),
+        (
+            url,
+            "    password_file: hunter2\n",
+            "4: opt_in.sql.password_file: this is not a path; write an absolute path such as",
+        ),
+        (
+            url,
+            "    sentinel: 'a b'\n",
+            "4: opt_in.sql.sentinel: \"a b\" is not a valid domain",
+        ),
+        (url, "    timeout: 0s\n", "4: opt_in.sql.timeout: "),
+        (
+            url,
+            "    querry: x\n",
+            "4: opt_in.sql.querry: unknown key; did you mean query? \
+             (allowed here: url, password_file, query, sentinel, timeout)",
+        ),
+    ];
+    for (url, query, want) in table {
+        let yaml = format!("opt_in:\n  sql:\n{url}{query}");
+        let error = Config::parse(&yaml, "milter.yaml")
+            .expect_err(&yaml)
+            .to_string();
+        assert!(error.starts_with(&format!("milter.yaml:{want}")), "{error}");
+        let is_parameter = yaml.contains("sslmode");
+        assert!(is_parameter || !error.contains("hunter2"), "{error}");
+    }
+    let flow = "opt_in: {sql: {url: \"sqlite:/a.db\"}}\nreplies: {url: \"https://a.example\"}\n";
+    let error = Config::parse(flow, "milter.yaml")
+        .expect_err(flow)
+        .to_string();
+    assert!(
+        error.starts_with("milter.yaml:1: opt_in.sql.query: it is missing"),
+        "{error}"
+    );
+}
+
+#[cfg(not(feature = "sql"))]
+#[test]
+fn a_program_without_sql_says_so() {
+    let yaml = "opt_in:\n  sql:\n    url: sqlite:/a.db\n";
+    let error = Config::parse(yaml, "milter.yaml")
+        .expect_err(yaml)
+        .to_string();
+    let want = "milter.yaml:3: opt_in.sql.url: this sixgate was built without the cargo \
+                feature \"sql\"";
+    assert_eq!(error, want);
 }
 
 const EXAMPLE: &str = include_str!("../milter.yaml.example");

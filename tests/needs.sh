@@ -4,7 +4,8 @@
 # command:package
 needs="cc:gcc make:make unshare:util-linux ip:iproute2 openssl:openssl
        postfix:postfix saslpasswd2:sasl2-bin m4:m4 python3:python3 valgrind:valgrind
-       man:man-db mandoc:mandoc xz:xz-utils zstd:zstd"
+       man:man-db mandoc:mandoc xz:xz-utils zstd:zstd sqlite3:sqlite3
+       psql:postgresql-client mariadbd:mariadb-server-core mariadb:mariadb-client-core"
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
@@ -15,6 +16,9 @@ missing_packages() {
     for need in $needs; do
         PATH="$PATH:/usr/sbin:/sbin" command -v "${need%%:*}" >/dev/null || echo "${need#*:}"
     done
+    # Debian keeps the programs of a PostgreSQL server out of the path. The tests start
+    # servers of their own (tests/support/database.rs), so the machine's is not needed.
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
     # AUTH PLAIN is a plug-in, not a command.
     ls /usr/lib/*/sasl2/libplain.so >/dev/null 2>&1 || echo libsasl2-modules
     # Public CAs, which doctor tells apart from a site's own.

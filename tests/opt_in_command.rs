@@ -421,10 +421,10 @@ fn deny_writes_opt_outs_as_add_writes_opt_ins() {
 /// The date of the last line that has one.
 fn today(world: &World) -> String {
     let managed = world.managed();
-    let dates = managed
+    let mut dates = managed
         .split_whitespace()
         .filter(|word| word.len() == 10 && word.starts_with("20") && word.as_bytes()[4] == b'-');
-    dates.last().unwrap_or_default().to_owned()
+    dates.next_back().unwrap_or_default().to_owned()
 }
 
 #[test]

@@ -19,6 +19,7 @@ use std::{
 };
 use support::{
     daemon::{Daemon, Log, PATIENCE},
+    database,
     dns::{DnsServer, Zone},
     opt_in::{
         CLIENT,
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("the settings of the manual are settings", &[], || {
             for settings in blocks("yaml") {
+                if !cfg!(feature = "sql") && settings.contains("sql:") {
+                    continue;
+                }
                 Config::parse(&settings, "docs/fleet.md").expect("settings");
             }
         }),
@@ -47,6 +51,30 @@ fn main() -> ExitCode {
         trial("rbldnsd goes and comes back", &["rbldnsd"], || {
             outage_of(Kind::Rbldnsd)
         }),
+        #[cfg(feature = "sql")]
+        trial(
+            "PostgreSQL goes and comes back",
+            database::Engine::Postgres.programs(),
+            || {
+                outage_of_database(database::Engine::Postgres);
+            },
+        ),
+        #[cfg(feature = "sql")]
+        trial(
+            "MariaDB goes and comes back",
+            database::Engine::MariaDb.programs(),
+            || {
+                outage_of_database(database::Engine::MariaDb);
+            },
+        ),
+        #[cfg(feature = "sql")]
+        trial(
+            "a SQLite file goes and comes back",
+            database::Engine::Sqlite.programs(),
+            || {
+                outage_of_database(database::Engine::Sqlite);
+            },
+        ),
         trial(
             "zones say what the list says that they are made of",
             &["nsd", "rbldnsd"],
@@ -78,7 +106,8 @@ fn main() -> ExitCode {
 
 /// A test that is ignored where a program is missing, unless all are required.
 fn trial(name: &str, programs: &[&'static str], test: fn()) -> Trial {
-    let missing = programs.iter().find(|name| program(name).is_none());
+    let is_there = |name| program(name).or_else(|| database::program(name)).is_some();
+    let missing = programs.iter().find(|name| !is_there(name));
     let missing = missing.map(|name| format!("there is no {name}"));
     Trial::ignorable_test(name, move || match missing {
         Some(reason) if env::var_os("SIXGATE_E2E_REQUIRED").is_some() => Err(Failed::from(reason)),
@@ -301,6 +330,15 @@ fn outage_of(kind: Kind) {
     let mut server = NameServer::new(kind);
     let settings = settings(server.port, "500ms");
     kill_and_bring_back(&mut server, &format!("dns_zone: {ZONE}"), &settings);
+}
+
+#[cfg(feature = "sql")]
+fn outage_of_database(engine: database::Engine) {
+    let mut database = database::Database::with_table(engine);
+    let section = database.section(database::QUERY);
+    // No PTR record is asked for.
+    let settings = settings(lasting_address().port(), "500ms");
+    kill_and_bring_back(&mut database, &section, &settings);
 }
 
 const LIST: &str = "\

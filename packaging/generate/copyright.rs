@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Licences by their SPDX names, those that are chosen first standing first.
-const TEXTS: [(&str, &str); 8] = [
+const TEXTS: [(&str, &str); 9] = [
     ("MIT", include_str!("../licences/MIT")),
     ("Apache-2.0", include_str!("../licences/Apache-2.0")),
     ("ISC", include_str!("../licences/ISC")),
@@ -20,6 +20,10 @@ const TEXTS: [(&str, &str); 8] = [
     ("BSD-3-Clause", include_str!("../licences/BSD-3-Clause")),
     ("Zlib", include_str!("../licences/Zlib")),
     ("Unicode-3.0", include_str!("../licences/Unicode-3.0")),
+    (
+        "CDLA-Permissive-2.0",
+        include_str!("../licences/CDLA-Permissive-2.0"),
+    ),
     (
         "GPL-3.0-or-later",
         include_str!("../licences/GPL-3.0-or-later"),

@@ -1,8 +1,9 @@
 //! `sixgate check-config`: reads a configuration and looks for what it names.
 //!
 //! The verdict or, with `--show`, the settings go to standard output, warnings
-//! to standard error. No socket is opened and no question is sent. The configuration
-//! of the MTA is read only if `exempt.tls: verified` depends on it.
+//! to standard error. No socket is opened, and nobody is asked but the databases of
+//! `opt_in.sql`, which alone can tell whether the query is right. The configuration of
+//! the MTA is read only if `exempt.tls: verified` depends on it.
 
 use crate::{
     cli::CheckConfig,
@@ -10,10 +11,13 @@ use crate::{
     config::Config,
     dns::system_servers,
     exit::{Exit, Failure},
-    opt_in::Sources,
+    opt_in::{Sources, SqlFinding},
     policy::ExemptTls,
 };
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
     let path = &arguments.config.path;
@@ -23,6 +27,7 @@ pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
     warnings.extend(sources.warning().map(str::to_owned));
     warnings.extend(no_dns_server(&config));
     warnings.extend(public_certificates(&config)?);
+    warnings.extend(check_sql(path, &sources)?);
     for warning in warnings {
         eprintln!("{}: warning: {warning}", path.display());
     }
@@ -43,6 +48,29 @@ fn public_certificates(config: &Config) -> Result<Vec<String>, Failure> {
         .build()
         .map_err(|error| Failure::new(Exit::Os, error))?;
     Ok(runtime.block_on(doctor::certificate_warnings(config)))
+}
+
+/// Has the query checked by the databases that can be reached.
+fn check_sql(path: &Path, sources: &Sources) -> Result<Vec<String>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let mut warnings = Vec::new();
+    for check in runtime.block_on(sources.check_sql()) {
+        let url = check.url;
+        match check.finding {
+            SqlFinding::Ok => {}
+            SqlFinding::Unreachable(reason) => warnings.push(format!(
+                "opt_in.sql.url: {url} can't be asked now, so the query was not checked: {reason}"
+            )),
+            SqlFinding::WrongQuery(reason) => {
+                let complaint = format!("{reason} (says {url})");
+                return Err(Config::sql_error(path, "query", &complaint).into());
+            }
+        }
+    }
+    Ok(warnings)
 }
 
 fn no_dns_server(config: &Config) -> Option<String> {

@@ -45,7 +45,34 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         let checked = beside.deserialize(document());
         checked.map_err(|error| value_error(file, &error))?;
     }
-    Ok(Config::from(parsed))
+    let config = Config::from(parsed);
+    match config.opt_in.sql.complaint() {
+        Some((key, complaint)) => Err(sql_error(text, file, key, &complaint)),
+        None => Ok(config),
+    }
+}
+
+/// An error in `opt_in.sql` that shows only when its keys are seen together, or when
+/// the database is asked.
+pub(super) fn sql_error(text: &str, file: &str, key: &str, complaint: &str) -> ConfigError {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut lines = (1..)
+        .zip(text.lines())
+        .skip_while(|(_, line)| !line.contains("sql:"));
+    let head = lines.next();
+    let has_key = |(_, line): &(usize, &str)| line.contains(&format!("{key}:"));
+    let depth = head.map_or(0, |(_, line)| indent(line));
+    let mut below = lines.take_while(|(_, line)| line.trim().is_empty() || indent(line) > depth);
+    // The error for a key that is missing has the line of the section.
+    let line = head
+        .filter(has_key)
+        .or_else(|| below.find(has_key))
+        .or(head);
+    ConfigError::Invalid {
+        file: file.to_owned(),
+        line: line.map(|(number, _)| number),
+        complaint: format!("opt_in.sql.{key}: {complaint}"),
+    }
 }
 
 /// Looks for what the text names on this machine: the folders of its unix

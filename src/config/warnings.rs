@@ -1,12 +1,12 @@
 //! What a valid configuration may not be meant to say.
 
-use super::{Config, HttpSocket, Mode, Socket, quantities::Size, value::Kind};
+use super::{Config, HttpSocket, Mode, Socket, SqlEngine, quantities::Size, value::Kind};
 use crate::{
     opt_in::entry::Entry,
     policy::{ExemptTls, OnDnsFailure},
 };
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt};
 
 impl Config {
     /// One line each: the key, what follows from its value, what to write
@@ -18,6 +18,7 @@ impl Config {
         warnings.extend(self.exempt_networks());
         warnings.extend(self.exempt_by_tls());
         warnings.extend(self.opt_in());
+        warnings.extend(self.sql());
         warnings.extend(self.replies());
         warnings.extend(self.limits());
         warnings.extend(self.metrics.listen.iter().filter_map(readable));
@@ -91,6 +92,40 @@ impl Config {
         entries
             .map(|entry| format!("opt_in.domains: {entry} is a domain without a dot"))
             .collect()
+    }
+
+    fn sql(&self) -> Vec<String> {
+        let sql = &self.opt_in.sql;
+        let mut warnings = Vec::new();
+        if let Some(file) = &sql.password_file {
+            let name = file.display();
+            match fs::metadata(file) {
+                Ok(found) if found.mode() & 0o004 != 0 => warnings.push(format!(
+                    "opt_in.sql.password_file: every user of this machine can read {name}; \
+                     chmod 640 {name}, and give it the group that sixgate runs as"
+                )),
+                Ok(_) => {}
+                // That of a service exists while it runs.
+                Err(_) if file.starts_with("$CREDENTIALS_DIRECTORY") => {}
+                Err(error) => warnings.push(format!(
+                    "opt_in.sql.password_file: {name} can't be read: {error}"
+                )),
+            }
+            if sql.url.iter().all(|url| url.engine == SqlEngine::Sqlite) {
+                warnings.push(
+                    "opt_in.sql.password_file: has no effect, because SQLite has no passwords"
+                        .to_owned(),
+                );
+            }
+        }
+        if sql.is_configured() && sql.timeout >= self.limits.stage_timeout {
+            warnings.push(
+                "opt_in.sql.timeout: not less than limits.stage_timeout, so a second database \
+                 is never asked"
+                    .to_owned(),
+            );
+        }
+        warnings
     }
 
     fn replies(&self) -> Option<String> {

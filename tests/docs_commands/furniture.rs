@@ -66,7 +66,9 @@ fn log_of(page: &str) -> String {
 }
 
 fn sql_of(page: &str) -> String {
-    let block = page.split("```sql\n").nth(1).unwrap_or_default();
+    let example = page.split("SQLite makes the table for it with").nth(1);
+    let block = example.unwrap_or_default().split("```sql\n").nth(1);
+    let block = block.unwrap_or_default();
     block.split("```").next().unwrap_or_default().to_owned()
 }
 

@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod daemon;
+pub mod database;
 pub mod datagrams;
 pub mod dns;
 pub mod http;

@@ -7,7 +7,10 @@ use crate::{
     checks::Checks,
     config::Config,
     dns::{Answer, Dns, Name, Resolve},
-    opt_in::{ListStatus, OPTED_IN, ServerStatus, SourceList, Sources, files},
+    opt_in::{
+        ListStatus, OPTED_IN, ServerStatus, Source, SourceList, Sources, SqlCheck, SqlFinding,
+        files,
+    },
 };
 use std::{
     fs,
@@ -102,7 +105,11 @@ pub(super) async fn ask_servers(checks: &Checks<Dns>, zone: Option<&Domain>) -> 
     }
     let domain = Domain::parse(NOBODY).ok();
     checks.opt_in(domain.as_ref()).await;
-    let mut findings: Vec<Finding> = sources.server_status().iter().map(server).collect();
+    let servers = sources.server_status();
+    let others = servers.iter().filter(|s| s.source != Source::Sql);
+    let mut findings: Vec<Finding> = others.map(server).collect();
+    let databases = sources.check_sql().await;
+    findings.splice(..0, databases.into_iter().map(database));
     if let Some(zone) = zone {
         findings.extend(test_entry(checks.resolver(), zone).await);
     }
@@ -132,6 +139,25 @@ async fn test_entry(resolver: &Dns, zone: &Domain) -> Option<Finding> {
         )),
         // Told above.
         Answer::Temperror(_) => None,
+    }
+}
+
+fn database(check: SqlCheck) -> Finding {
+    let url = check.url;
+    match check.finding {
+        SqlFinding::Ok => Finding::ok(Check::OptIn, format!("sql: {url} answers the query")),
+        SqlFinding::Unreachable(reason) => Finding::problem(
+            Check::OptIn,
+            format!("sql: {url} can't be asked: {reason}"),
+            "see that the database answers; until then domains that are not remembered are \
+             answered 451 4.4.3",
+        ),
+        SqlFinding::WrongQuery(reason) => Finding::problem(
+            Check::OptIn,
+            format!("sql: {url} refuses the query: {reason}"),
+            "fix opt_in.sql.query; until then domains that are not remembered are answered \
+             451 4.4.3",
+        ),
     }
 }
 

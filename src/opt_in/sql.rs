@@ -1,0 +1,207 @@
+//! The source `opt_in.sql`: a query to PostgreSQL, MySQL, MariaDB or SQLite.
+//!
+//! No row, or NULL, says nothing about the domain. Parents are not asked for: the
+//! query can match them. A table that is suddenly empty says nothing about anybody,
+//! so a missing row counts only while other domains have theirs.
+
+mod database;
+mod truth;
+
+use super::{
+    Known, ServerStatus, Source,
+    cache::{Cache, Reply, Says},
+};
+use crate::{address::Domain, config};
+use database::Database;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+use truth::Row;
+
+/// How many domains that had a row are remembered.
+const WITNESSES: usize = 16;
+
+/// How long a row that was seen is evidence that the table has rows.
+const WITNESS_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often an unreachable database is asked at the start, until it answers.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A domain that nobody has (RFC 6761 section 6.4).
+const NOBODY: &str = "sixgate-probe.invalid";
+
+/// A database and what it said before.
+#[derive(Clone, Debug)]
+pub(super) struct Sql {
+    shared: Arc<Shared>,
+    cache: Cache,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: config::Sql,
+    database: Database,
+    /// Domains that had a row, the newest first.
+    witnesses: Mutex<VecDeque<(Domain, Instant)>>,
+}
+
+/// What a check of one database found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlCheck {
+    /// Which one it is, without parameters.
+    pub url: String,
+    /// What was found.
+    pub finding: SqlFinding,
+}
+
+/// What a check of a database found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SqlFinding {
+    /// It answers the query.
+    Ok,
+    /// It can't be asked now, for this reason.
+    Unreachable(String),
+    /// It can be asked, and the query is wrong.
+    WrongQuery(String),
+}
+
+impl Sql {
+    /// Continues with the connections and the memory of `old`, if it has the same
+    /// configuration. `None` if the source is not used.
+    pub(super) fn new(
+        config: &config::Sql,
+        lifetimes: config::OptInCache,
+        old: Option<&Self>,
+    ) -> Option<Self> {
+        let first = config.url.first()?;
+        let cache = Cache::new(format!("opt_in.sql {first}"), lifetimes);
+        Some(match old.filter(|old| old.shared.config == *config) {
+            Some(old) => Self {
+                shared: Arc::clone(&old.shared),
+                cache: cache.succeeding(&old.cache),
+            },
+            None => Self {
+                shared: Arc::new(Shared {
+                    config: config.clone(),
+                    database: Database::new(config),
+                    witnesses: Mutex::default(),
+                }),
+                cache,
+            },
+        })
+    }
+
+    pub(super) fn status(&self) -> ServerStatus {
+        self.cache.status(Source::Sql)
+    }
+
+    pub(super) async fn ask(&self, deadline: Instant, domain: &Domain) -> Known {
+        let question = || look_up(Arc::clone(&self.shared), domain.clone());
+        self.cache.get(domain, deadline, question).await
+    }
+
+    /// Asks the database until it has answered once, so that one that is unreachable
+    /// at the start is reported before mail comes. Needs a runtime.
+    pub(super) fn probe(&self) {
+        let Ok(nobody) = Domain::parse(NOBODY) else {
+            return;
+        };
+        let in_use: Weak<Shared> = Arc::downgrade(&self.shared);
+        let cache = self.cache.clone();
+        tokio::spawn(async move {
+            while cache.status(Source::Sql).age.is_none()
+                && let Some(shared) = in_use.upgrade()
+            {
+                let deadline = Instant::now() + shared.config.timeout * 2;
+                let question = || look_up(shared, nobody.clone());
+                cache.get(&nobody, deadline, question).await;
+                sleep(PROBE_INTERVAL).await;
+            }
+        });
+    }
+
+    /// Checks each database and the query.
+    pub(super) async fn check(&self) -> Vec<SqlCheck> {
+        self.shared.database.check(NOBODY).await
+    }
+}
+
+async fn look_up(shared: Arc<Shared>, domain: Domain) -> Reply {
+    let row = match shared.database.ask(domain.as_str()).await {
+        Ok(row) => row,
+        Err(reason) => return Reply::Failed(reason),
+    };
+    let says = match row {
+        Row::Yes => Says::Yes,
+        Row::No => Says::No,
+        Row::Null => Says::Nothing,
+        Row::Missing => return shared.missing(&domain).await,
+    };
+    shared.saw_row(&domain);
+    Reply::Definite(says, None)
+}
+
+impl Shared {
+    /// There is no row for a domain. Were a table that was emptied taken at its word,
+    /// the mail for every domain would be refused for good.
+    async fn missing(&self, domain: &Domain) -> Reply {
+        if let Some(sentinel) = &self.config.sentinel {
+            return match self.database.ask(sentinel.as_str()).await {
+                Ok(Row::Missing) => Reply::Failed(format!(
+                    "there is no row for {sentinel} (opt_in.sql.sentinel), so the table is not \
+                     what it should be"
+                )),
+                Ok(_) => Reply::Definite(Says::Nothing, None),
+                Err(reason) => Reply::Failed(reason),
+            };
+        }
+        let witnesses = self.living_witnesses();
+        let mut without_row = Vec::new();
+        for witness in &witnesses {
+            if witness == domain {
+                without_row.push(witness);
+                continue;
+            }
+            match self.database.ask(witness.as_str()).await {
+                Ok(Row::Missing) => without_row.push(witness),
+                Ok(_) => {
+                    // Those were removed, and the table is not empty.
+                    self.lock()
+                        .retain(|(known, _)| !without_row.contains(&known));
+                    return Reply::Definite(Says::Nothing, None);
+                }
+                Err(reason) => return Reply::Failed(reason),
+            }
+        }
+        match without_row.len() {
+            // Nothing speaks against it.
+            0 => Reply::Definite(Says::Nothing, None),
+            known => Reply::Failed(format!(
+                "there is no row for {domain}, and none for the domains that had one before \
+                 ({known}): the table seems to have been emptied"
+            )),
+        }
+    }
+
+    fn saw_row(&self, domain: &Domain) {
+        let mut witnesses = self.lock();
+        witnesses.retain(|(known, _)| known != domain);
+        witnesses.truncate(WITNESSES - 1);
+        witnesses.push_front((domain.clone(), Instant::now()));
+    }
+
+    fn living_witnesses(&self) -> Vec<Domain> {
+        let mut witnesses = self.lock();
+        witnesses.retain(|(_, seen)| seen.elapsed() < WITNESS_LIFETIME);
+        witnesses.iter().map(|(domain, _)| domain.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Domain, Instant)>> {
+        self.witnesses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,388 @@
+//! Connections to the databases of `opt_in.sql`, and the query over them.
+//!
+//! A few connections are kept for each database, and each question has one to
+//! itself. sqlx's own pool is not used: it lends a connection again whose question
+//! was given up, and pings each before use. Here such a connection is closed, and
+//! one that fails after it was idle is replaced.
+
+use super::{
+    SqlCheck, SqlFinding,
+    truth::{self, Decode, Row, Rows},
+};
+use crate::config::{self, SqlEngine, SqlUrl};
+use futures_util::{Stream, TryStreamExt as _};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr as _, SqlStr,
+    Statement as _,
+    mysql::{MySqlConnectOptions, MySqlConnection},
+    postgres::{PgConnectOptions, PgConnection},
+    sqlite::{SqliteConnectOptions, SqliteConnection},
+};
+use std::{
+    env, fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+
+/// Questions at a time, each with a connection of its own.
+const CONNECTIONS: usize = 8;
+
+/// How many connections to one database are kept open while they are idle.
+const IDLE_CONNECTIONS: usize = 2;
+
+/// A connection that was idle for longer is not used again: firewalls forget it
+/// without a word, and the question would wait for the timeout.
+const MAX_IDLE: Duration = Duration::from_secs(300);
+
+/// How long a database that failed is asked after the others only.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// How many rows of one answer are read.
+const MAX_ROWS: usize = 16;
+
+/// How many instructions of SQLite pass between two looks at the clock.
+const SQLITE_STEPS: i32 = 10_000;
+
+/// The databases of one configuration, in the order in which they are tried.
+#[derive(Debug)]
+pub(super) struct Database {
+    servers: Vec<Server>,
+    timeout: Duration,
+    turns: Semaphore,
+}
+
+#[derive(Debug)]
+struct Server {
+    url: SqlUrl,
+    password_file: Option<PathBuf>,
+    query: SqlStr,
+    parameters: usize,
+    timeout: Duration,
+    idle: Mutex<Vec<(Connection, Instant)>>,
+    failed: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug)]
+enum Connection {
+    Postgres(Box<PgConnection>),
+    MySql(Box<MySqlConnection>),
+    Sqlite(Box<SqliteConnection>, SqliteFile),
+}
+
+/// What a connection to SQLite has besides.
+#[derive(Debug)]
+struct SqliteFile {
+    /// When its thread gives a query up.
+    deadline: Arc<Mutex<Instant>>,
+    path: PathBuf,
+    /// Which file was opened: device and number.
+    opened: Option<(u64, u64)>,
+}
+
+impl SqliteFile {
+    fn identity(path: &Path) -> Option<(u64, u64)> {
+        let found = fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    }
+
+    /// Whether another file has taken its place. What is open would stay readable.
+    fn is_replaced(&self) -> bool {
+        self.opened.is_none() || self.opened != Self::identity(&self.path)
+    }
+}
+
+/// Why there is no answer.
+enum Problem {
+    /// The database can't be reached, or does not let us in.
+    Unreachable(String),
+    /// It refuses the query, or the answer can't be read.
+    Query(String),
+}
+
+impl Problem {
+    fn text(self) -> String {
+        match self {
+            Self::Unreachable(text) | Self::Query(text) => text,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        let text = describe(&error);
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::WorkerCrashed => Self::Unreachable(text),
+            _ => Self::Query(text),
+        }
+    }
+}
+
+/// On one line of limited length: databases quote what they were sent.
+fn describe(error: &sqlx::Error) -> String {
+    let text = match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    };
+    let text = text.replace(char::is_control, " ");
+    match text.char_indices().nth(300) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+impl Database {
+    /// Connects to nothing yet.
+    pub(super) fn new(config: &config::Sql) -> Self {
+        let server = |url: &SqlUrl| {
+            let (query, parameters) = config.query_for(url.engine).unwrap_or_default();
+            Server {
+                url: url.clone(),
+                password_file: config.password_file.clone(),
+                query: AssertSqlSafe(query).into_sql_str(),
+                parameters,
+                timeout: config.timeout,
+                idle: Mutex::default(),
+                failed: Mutex::default(),
+            }
+        };
+        Self {
+            servers: config.url.iter().map(server).collect(),
+            timeout: config.timeout,
+            turns: Semaphore::new(CONNECTIONS),
+        }
+    }
+
+    /// Asks the databases in their order until one answers.
+    pub(super) async fn ask(&self, domain: &str) -> Result<Row, String> {
+        let _turn = self.turns.acquire().await;
+        let mut problems = Vec::new();
+        for server in self.in_order() {
+            let answer = match timeout(self.timeout, server.ask(domain)).await {
+                Ok(answer) => answer.map_err(Problem::text),
+                Err(_elapsed) => Err(format!("no answer within {:?}", self.timeout)),
+            };
+            *lock(&server.failed) = answer.is_err().then(Instant::now);
+            match answer {
+                Ok(row) => return Ok(row),
+                Err(problem) if self.servers.len() == 1 => problems.push(problem),
+                Err(problem) => problems.push(format!("{}: {problem}", server.url)),
+            }
+        }
+        Err(problems.join("; "))
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &Server> {
+        let (failed, well): (Vec<_>, Vec<_>) = self.servers.iter().partition(|s| s.has_failed());
+        well.into_iter().chain(failed)
+    }
+
+    /// Connects to each database and checks the query there.
+    pub(super) async fn check(&self, domain: &str) -> Vec<SqlCheck> {
+        let mut checks = Vec::with_capacity(self.servers.len());
+        for server in &self.servers {
+            let finding = match timeout(self.timeout, server.check(domain)).await {
+                Ok(Ok(())) => SqlFinding::Ok,
+                Ok(Err(Problem::Unreachable(reason))) => SqlFinding::Unreachable(reason),
+                Ok(Err(Problem::Query(reason))) => SqlFinding::WrongQuery(reason),
+                Err(_elapsed) => {
+                    SqlFinding::Unreachable(format!("no answer within {:?}", self.timeout))
+                }
+            };
+            checks.push(SqlCheck {
+                url: server.url.to_string(),
+                finding,
+            });
+        }
+        checks
+    }
+}
+
+impl Server {
+    fn has_failed(&self) -> bool {
+        lock(&self.failed).is_some_and(|at| at.elapsed() < RETRY_AFTER)
+    }
+
+    async fn ask(&self, domain: &str) -> Result<Row, Problem> {
+        if let Some(connection) = self.take_idle() {
+            // Between two questions the database may have closed it, have been
+            // restarted, or have got another table: that is not a failure yet.
+            if let Ok(row) = self.ask_over(connection, domain).await {
+                return Ok(row);
+            }
+            lock(&self.idle).clear();
+        }
+        let connection = self.connect().await?;
+        self.ask_over(connection, domain).await
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = lock(&self.idle);
+        idle.retain(|(connection, since)| {
+            let is_replaced =
+                matches!(connection, Connection::Sqlite(_, file) if file.is_replaced());
+            since.elapsed() < MAX_IDLE && !is_replaced
+        });
+        idle.pop().map(|(connection, _)| connection)
+    }
+
+    /// A connection that failed, or whose question was given up, is closed: the rest
+    /// of an answer would be taken for one to the next question.
+    async fn ask_over(&self, connection: Connection, domain: &str) -> Result<Row, Problem> {
+        let mut connection = connection;
+        let row = match &mut connection {
+            Connection::Postgres(connection) => {
+                let query = sqlx::query(self.query.clone()).bind(domain);
+                read(query.fetch(&mut **connection)).await
+            }
+            Connection::MySql(connection) => {
+                let mut query = sqlx::query(self.query.clone());
+                for _ in 0..self.parameters {
+                    query = query.bind(domain);
+                }
+                read(query.fetch(&mut **connection)).await
+            }
+            Connection::Sqlite(connection, file) => {
+                *lock(&file.deadline) = Instant::now() + self.timeout;
+                let query = sqlx::query(self.query.clone()).bind(domain);
+                read(query.fetch(&mut **connection)).await
+            }
+        }?;
+        let mut idle = lock(&self.idle);
+        if idle.len() < IDLE_CONNECTIONS {
+            idle.push((connection, Instant::now()));
+        }
+        Ok(row)
+    }
+
+    async fn connect(&self) -> Result<Connection, Problem> {
+        // Whatever fails here, it is not the query.
+        let unreachable = |error: sqlx::Error| Problem::Unreachable(describe(&error));
+        let password = match &self.password_file {
+            Some(file) => Some(read_password(file).await.map_err(Problem::Unreachable)?),
+            None => None,
+        };
+        let url = self.url.as_str();
+        match self.url.engine {
+            SqlEngine::Postgres => {
+                let mut options: PgConnectOptions = url.parse().map_err(unreachable)?;
+                if let Some(password) = password {
+                    options = options.password(&password);
+                }
+                let connected = options.disable_statement_logging().connect().await;
+                Ok(Connection::Postgres(connected.map_err(unreachable)?.into()))
+            }
+            SqlEngine::MySql => {
+                let mut options: MySqlConnectOptions = url.parse().map_err(unreachable)?;
+                if let Some(password) = password {
+                    options = options.password(&password);
+                }
+                let connected = options.disable_statement_logging().connect().await;
+                Ok(Connection::MySql(connected.map_err(unreachable)?.into()))
+            }
+            SqlEngine::Sqlite => {
+                let options: SqliteConnectOptions = url.parse().map_err(unreachable)?;
+                let options = options.read_only(true).busy_timeout(self.timeout);
+                let path = options.get_filename().to_owned();
+                let opened = SqliteFile::identity(&path);
+                let connected = options.disable_statement_logging().connect().await;
+                let mut connection = connected.map_err(unreachable)?;
+                let deadline = Arc::new(Mutex::new(Instant::now()));
+                let clock = Arc::clone(&deadline);
+                // Its thread would go on with a query that was given up.
+                connection
+                    .lock_handle()
+                    .await
+                    .map_err(unreachable)?
+                    .set_progress_handler(SQLITE_STEPS, move || Instant::now() < *lock(&clock));
+                let file = SqliteFile {
+                    deadline,
+                    path,
+                    opened,
+                };
+                Ok(Connection::Sqlite(connection.into(), file))
+            }
+        }
+    }
+
+    async fn check(&self, domain: &str) -> Result<(), Problem> {
+        let mut connection = self.connect().await?;
+        let query = self.query.clone();
+        match &mut connection {
+            Connection::Postgres(connection) => {
+                connection.ping().await?;
+                let prepared = (&mut **connection).prepare(query).await?;
+                truth::check_postgres(prepared.columns())
+            }
+            Connection::MySql(connection) => {
+                connection.ping().await?;
+                let prepared = (&mut **connection).prepare(query).await?;
+                truth::check_mysql(prepared.columns())
+            }
+            Connection::Sqlite(connection, file) => {
+                *lock(&file.deadline) = Instant::now() + self.timeout;
+                let prepared = (&mut **connection).prepare(query).await?;
+                truth::check_columns(prepared.columns().len())
+            }
+        }
+        .map_err(Problem::Query)?;
+        // Whether the user may read the table shows only now.
+        self.ask_over(connection, domain).await.map(drop)
+    }
+}
+
+async fn read<R: Decode>(rows: impl Stream<Item = Result<R, sqlx::Error>>) -> Result<Row, Problem> {
+    let mut rows = pin!(rows);
+    let mut all = Rows::default();
+    let mut count = 0;
+    while let Some(row) = rows.try_next().await? {
+        count += 1;
+        if count > MAX_ROWS {
+            let problem = format!("the query returns more than {MAX_ROWS} rows for a domain");
+            return Err(Problem::Query(problem));
+        }
+        let row = row.decode().map_err(Problem::Query)?;
+        all.add(row).map_err(Problem::Query)?;
+    }
+    Ok(all.outcome())
+}
+
+/// Reads it for each connection, so that a new password needs no reload.
+async fn read_password(file: &Path) -> Result<String, String> {
+    let file = located(file);
+    let name = file.display().to_string();
+    let text = spawn_blocking(move || fs::read_to_string(file)).await;
+    let text = match text {
+        Ok(Ok(text)) => text,
+        Ok(Err(error)) => {
+            return Err(format!("the password file {name} can't be read: {error}"));
+        }
+        Err(error) => return Err(format!("the password file {name} can't be read: {error}")),
+    };
+    match text.lines().next() {
+        Some(password) if !password.is_empty() => Ok(password.to_owned()),
+        Some(_) | None => Err(format!("the password file {name} has an empty first line")),
+    }
+}
+
+fn located(file: &Path) -> PathBuf {
+    match file.strip_prefix("$CREDENTIALS_DIRECTORY") {
+        Ok(name) => Path::new(&env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_default()).join(name),
+        Err(_) => file.to_owned(),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
