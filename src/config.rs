@@ -13,6 +13,7 @@ mod host;
 mod lists;
 mod nearest;
 mod opt_in;
+mod opt_in_mx;
 mod opt_in_servers;
 mod prefixes;
 mod quantities;
@@ -30,6 +31,7 @@ pub use dns_server::DnsServer;
 pub use error::ConfigError;
 pub use host::group_id;
 pub use opt_in::{MANAGED_FILE, OptIn, OptInCache, Socketmap, SocketmapServer};
+pub use opt_in_mx::{MxHost, OptInMx};
 pub use sql::{Sql, SqlEngine, SqlUrl};
 
 use crate::{opt_in::entry::Entry, policy, reply::Replies};

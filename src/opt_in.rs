@@ -13,6 +13,7 @@ mod cache;
 mod dns_zone;
 mod lists;
 mod live_list;
+mod mx;
 mod socketmap;
 #[cfg(feature = "sql")]
 mod sql;
@@ -28,6 +29,7 @@ pub use sql::{SqlCheck, SqlFinding};
 use dns_zone::DnsZone;
 use files::ListError;
 use lists::Lists;
+use mx::MxRecords;
 use socketmap::Socketmap;
 use sql::Sql;
 use std::{fmt, sync::Arc, time::Duration};
@@ -37,6 +39,7 @@ use tokio::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Sources {
     lists: Lists,
+    mx: Option<MxRecords>,
     sql: Option<Sql>,
     dns_zone: Option<DnsZone>,
     socketmap: Option<Socketmap>,
@@ -87,6 +90,8 @@ pub enum Source {
     Domains,
     /// A list of `opt_in.files`.
     File,
+    /// The domain's own MX record, by `opt_in.mx`.
+    Mx,
     /// The database `opt_in.sql`.
     Sql,
     /// The zone `opt_in.dns_zone`.
@@ -105,6 +110,7 @@ impl fmt::Display for Source {
             Self::Managed => "managed",
             Self::Domains => "domains",
             Self::File => "file",
+            Self::Mx => "mx",
             Self::Sql => "sql",
             Self::DnsZone => "dns-zone",
             Self::Socketmap => "socketmap",
@@ -124,6 +130,11 @@ impl Sources {
     pub fn open(config: &config::OptIn, previous: Option<&Self>) -> Result<Self, ListError> {
         Ok(Self {
             lists: Lists::open(config, previous.map(|old| &old.lists))?,
+            mx: MxRecords::new(
+                &config.mx,
+                config.cache,
+                previous.and_then(|old| old.mx.as_ref()),
+            ),
             sql: Sql::new(
                 &config.sql,
                 config.cache,
@@ -149,7 +160,10 @@ impl Sources {
 
     /// Whether a domain has opted in, or a server may say that one has.
     pub fn may_opt_in(&self) -> bool {
-        let has_server = self.sql.is_some() || self.dns_zone.is_some() || self.socketmap.is_some();
+        let has_server = self.mx.is_some()
+            || self.sql.is_some()
+            || self.dns_zone.is_some()
+            || self.socketmap.is_some();
         self.default || has_server || !self.lists.are_empty()
     }
 
@@ -160,10 +174,12 @@ impl Sources {
 
     /// How the servers do, in the order in which they are asked.
     pub fn server_status(&self) -> Vec<ServerStatus> {
+        let mx = self.mx.as_ref().map(MxRecords::status);
         let sql = self.sql.as_ref().map(Sql::status);
         let zone = self.dns_zone.as_ref().map(DnsZone::status);
         let socketmap = self.socketmap.as_ref().map(Socketmap::status);
-        sql.into_iter().chain(zone).chain(socketmap).collect()
+        let servers = mx.into_iter().chain(sql).chain(zone).chain(socketmap);
+        servers.collect()
     }
 
     /// Follows the files of the lists from now on, and asks the database until it has
@@ -224,8 +240,14 @@ impl Sources {
             (Source::Managed | Source::Domains | Source::File, _, None) => {
                 "the list has changed since".to_owned()
             }
-            (Source::Sql | Source::DnsZone | Source::Socketmap, policy::OptIn::Temperror, _) => {
-                self.why_in_doubt(answer.source)
+            (
+                Source::Mx | Source::Sql | Source::DnsZone | Source::Socketmap,
+                policy::OptIn::Temperror,
+                _,
+            ) => self.why_in_doubt(answer.source),
+            (Source::Mx, _, _) => {
+                "its MX record names a host of opt_in.mx.hosts, or did within opt_in.mx.grace"
+                    .to_owned()
             }
             (Source::Sql | Source::DnsZone | Source::Socketmap, _, _) => "it says so".to_owned(),
             (Source::Default, policy::OptIn::Yes, _) => {
@@ -256,6 +278,12 @@ impl Sources {
         deadline: Instant,
         domain: &Domain,
     ) -> Option<Answer> {
+        if let Some(mx) = &self.mx {
+            let known = mx.ask(resolver, deadline, domain).await;
+            if let Some(answer) = Answer::of(known, Source::Mx) {
+                return Some(answer);
+            }
+        }
         if let Some(sql) = &self.sql {
             let known = sql.ask(deadline, domain).await;
             if let Some(answer) = Answer::of(known, Source::Sql) {

@@ -77,7 +77,7 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "opt_in:\n  dnszone: opt-in.example.org\n",
             "2: opt_in.dnszone: unknown key; did you mean dns_zone? \
-             (allowed here: default, domains, files, managed_file, sql, dns_zone, socketmap, cache)",
+             (allowed here: default, domains, files, managed_file, mx, sql, dns_zone, socketmap, cache)",
         ),
         (
             "opt_in:\n  cache:\n    postive: 5m\n",
@@ -422,6 +422,16 @@ fn opt_in_servers_that_are_nearly_right_are_refused() {
              write a duration such as 500ms, 2s, 5m, 2h or 1d",
         ),
         (
+            "opt_in:\n  mx:\n    hosts: \"*.mx6.example.net\"\n",
+            "3: opt_in.mx.hosts: \"*.mx6.example.net\" is not allowed here; \
+             write .mx6.example.net",
+        ),
+        (
+            "opt_in:\n  mx:\n    grace: 24\n",
+            "3: opt_in.mx.grace: \"24\" has no unit; \
+             write a duration such as 500ms, 2s, 5m, 2h or 1d",
+        ),
+        (
             "opt_in:\n  cache: 5m\n",
             "2: opt_in.cache: found string \"5m\"; \
              write keys below it (positive, negative, stale)",
@@ -754,7 +764,8 @@ opt_in:
   domains: [example.org, "bücher.example", no, .example.org, "!.example.net"]
   files: [FOLDER/opt-in.d, FOLDER/customers.list]
   managed_file: FOLDER/managed.list
-SQL  dns_zone: Opt-In.example.org.
+SQL  mx: {hosts: [Mx6.example.net., .mx6.example.net], grace: 90m}
+  dns_zone: Opt-In.example.org.
   socketmap: "inet:[::1]:10001:opt-in"
   cache: {positive: 90s, negative: 0s, stale: 36h}
 reverse_dns: confirmed

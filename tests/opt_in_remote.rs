@@ -124,6 +124,92 @@ fn an_address_below_the_zone_is_an_answer_or_no_certainty() {
     assert_eq!(log.text().matches("can't tell").count(), 1);
 }
 
+/// A record of the client only, besides these.
+fn mx_zone(lines: &str) -> Zone {
+    let mut zone = without_opt_in_zone();
+    for line in lines.lines() {
+        zone.add_line(line).expect("a line");
+    }
+    zone
+}
+
+const BY_MX: &str = "mx: {hosts: [mx6.example.net, .in6.example.net], grace: GRACE}";
+
+fn by_mx(grace: &str) -> String {
+    format!("{}, {NOTHING_KEPT}", BY_MX.replace("GRACE", grace))
+}
+
+#[test]
+fn a_domain_opts_in_by_its_own_mx_record() {
+    let dns = DnsServer::start(mx_zone(
+        "yes.example        MX     10 mx6.example.net
+         capitals.example   MX     10 MX6.Example.NET
+         second.example     MX     10 mx4.example.net
+         second.example     MX     20 mx6.example.net
+         below.example      MX     10 contoso-com.in6.example.net
+         at.example         MX     10 in6.example.net
+         four.example       MX     10 mx4.example.net
+         lookalike.example  MX     10 mx6.example.net.evil.example
+         null.example       MX     0  .
+         text.example       TXT    \"mx6.example.net\"
+         alias.example      CNAME  yes.example
+         xn--bcher-kva.example MX  10 mx6.example.net
+         servfail.example   SERVFAIL
+         refusing.example   REFUSED
+         mute.example       SILENCE",
+    ));
+    let daemon = daemon(&dns, &by_mx("0s"));
+    let table = [
+        ("yes.example", Yes),
+        ("YES.example", Yes),
+        ("capitals.example", Yes),
+        ("second.example", Yes),
+        ("below.example", Yes),
+        ("alias.example", Yes),
+        ("bücher.example", Yes),
+        ("at.example", No),
+        ("four.example", No),
+        ("lookalike.example", No),
+        ("null.example", No),
+        ("text.example", No),
+        ("sub.yes.example", No),
+        ("unheard.example", No),
+        ("[192.0.2.1]", No),
+        ("servfail.example", InDoubt),
+        ("refusing.example", InDoubt),
+        ("mute.example", InDoubt),
+    ];
+    for (domain, want) in table {
+        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
+    }
+    let log = daemon.log();
+    // It never says no: what comes after it is asked.
+    log.wait_for(&["to=<b@four.example>", "rule=not-opted-in", "opt_in=default"]);
+    log.wait_for(&["to=<b@mute.example>", "rule=opt-in-temperror"]);
+    log.wait_for(&["opt_in.mx can't tell"]);
+}
+
+#[test]
+fn a_domain_whose_mx_record_has_moved_away_stays_opted_in_for_the_grace_period() {
+    let dns = DnsServer::start(mx_zone("moving.example MX 10 mx6.example.net"));
+    let with_grace = |grace: &str| config(dns.address(), &by_mx(grace));
+    let daemon = Daemon::start(&with_grace("1h"));
+    assert_eq!(opt_in(&daemon, "moving.example"), Yes);
+    for moved in [
+        "moving.example MX 10 mx4.example.net",
+        "other.example MX 10 x.example",
+    ] {
+        dns.set_zone(mx_zone(moved));
+        assert_eq!(opt_in(&daemon, "moving.example"), Yes, "{moved}");
+    }
+    // A domain that never had the record has nothing to keep.
+    assert_eq!(opt_in(&daemon, "other.example"), No);
+    daemon.reload_with(&with_grace("0s"));
+    assert_eq!(opt_in(&daemon, "moving.example"), No);
+    dns.set_zone(mx_zone("moving.example MX 10 mx6.example.net"));
+    assert_eq!(opt_in(&daemon, "moving.example"), Yes);
+}
+
 #[test]
 fn replies_of_a_socketmap_server_are_answers_or_no_certainty() {
     let dns = DnsServer::start(zone(""));
@@ -369,6 +455,38 @@ fn a_zone_that_goes_and_comes_back_is_made_up_for_and_found_at_once() {
         running: None,
     };
     kill_and_bring_back(&mut source, "dns_zone: zone.example", &settings(address));
+}
+
+struct MxServer {
+    address: SocketAddr,
+    running: Option<DnsServer>,
+}
+
+impl Source for MxServer {
+    fn start(&mut self, yes: &str, no: &str) {
+        let mut records = without_opt_in_zone();
+        for (domain, host) in [(yes, "mx6.example.net"), (no, "mx4.example.net")] {
+            records.add(domain.to_owned(), Data::Mx(10, host.to_owned()));
+        }
+        self.kill();
+        let started = DnsServer::start_at(records, self.address);
+        self.running = Some(started.expect("the port is free again"));
+    }
+
+    fn kill(&mut self) {
+        self.running = None;
+    }
+}
+
+#[test]
+fn mx_records_that_can_not_be_looked_up_for_a_while_are_served_from_the_cache() {
+    let address = lasting_address();
+    let mut source = MxServer {
+        address,
+        running: None,
+    };
+    let opt_in = BY_MX.replace("GRACE", "0s");
+    kill_and_bring_back(&mut source, &opt_in, &settings(address));
 }
 
 #[test]

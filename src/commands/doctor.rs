@@ -79,6 +79,8 @@ async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Fa
     if let Some(snapshot) = &snapshot {
         let zone = snapshot.config.opt_in.dns_zone.as_ref();
         findings.extend(opt_in::ask_servers(&snapshot.checks, zone).await);
+        let mx = &snapshot.config.opt_in.mx;
+        findings.extend(opt_in::exchangers(snapshot.checks.resolver(), mx).await);
     }
     findings.extend(resolver::check(config, arguments.mute.as_deref()).await);
     findings.extend(translation::check(config).await);

@@ -1,7 +1,7 @@
 //! `opt_in`: the sources that tell which domains take mail over IPv6.
 
 use super::{
-    Sql,
+    OptInMx, Sql,
     lists::{ListEntry, ListPath},
     opt_in_servers::{SocketmapTable, ZoneName},
     quantities::Wait,
@@ -29,6 +29,9 @@ pub struct OptIn {
     /// The list that `sixgate opt-in` edits. The default is [`MANAGED_FILE`].
     #[serde(with = "Scalar::<ListPath>")]
     pub managed_file: PathBuf,
+    /// Mail exchangers by which a domain opts in itself. The default is none.
+    #[serde(with = "section")]
+    pub mx: OptInMx,
     /// A database. The default is none.
     #[serde(with = "section")]
     pub sql: Sql,
@@ -39,7 +42,7 @@ pub struct OptIn {
     /// A server of Postfix's socketmap protocol. The default is none.
     #[serde(with = "Optional::<SocketmapTable>")]
     pub socketmap: Option<Socketmap>,
-    /// How long answers of `sql`, `dns_zone` and `socketmap` are kept.
+    /// How long answers of `mx`, `sql`, `dns_zone` and `socketmap` are kept.
     #[serde(with = "section")]
     pub cache: OptInCache,
 }
@@ -55,6 +58,7 @@ impl Default for OptIn {
             domains: Vec::new(),
             files: Vec::new(),
             managed_file: PathBuf::from(MANAGED_FILE),
+            mx: OptInMx::default(),
             sql: Sql::default(),
             dns_zone: None,
             socketmap: None,
@@ -87,7 +91,8 @@ pub enum SocketmapServer {
     Unix(PathBuf),
 }
 
-/// How long answers of `opt_in.sql`, `opt_in.dns_zone` and `opt_in.socketmap` are kept.
+/// How long answers of `opt_in.mx`, `opt_in.sql`, `opt_in.dns_zone` and
+/// `opt_in.socketmap` are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptInCache {

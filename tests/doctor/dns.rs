@@ -33,6 +33,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("both kinds of mismatch are told", both_mismatches),
         trial(
+            "exchangers by which domains opt in need an aaaa record",
+            exchangers_of_opt_in,
+        ),
+        trial(
             "a 450 or observe mode makes a bounce a delay",
             milder_mismatches,
         ),
@@ -222,6 +226,31 @@ fn both_mismatches(world: &World) {
     ];
     for (level, words) in table {
         found.has("domains", level, words);
+    }
+}
+
+fn exchangers_of_opt_in(world: &World) {
+    let yaml = "listen: inet:127.0.0.1:{port}\n\
+        opt_in: {mx: {hosts: [mx.both.example, mx4.both.example, .mx6.example]}}\n";
+    let arguments = [NO_MTA.as_slice(), &["--domains", "-"]].concat();
+    let found = world.examine(yaml, &arguments, "both.example\nfour.example\n");
+    let table = [
+        ("opt-in", "ok", "mx: mx.both.example has 2001:db8::25"),
+        (
+            "opt-in",
+            "warning",
+            "mx: mx4.both.example has NODATA: domains opt in by it",
+        ),
+        // Both have opted in, each by an exchanger of its own.
+        (
+            "domains",
+            "warning",
+            "four.example has opted in, but none of its MX (mx4.both.example)",
+        ),
+        ("domains", "ok", "2 domain(s) asked for, 1 to look at"),
+    ];
+    for (check, level, words) in table {
+        found.has(check, level, words);
     }
 }
 

@@ -5,7 +5,7 @@ use super::finding::{Check, Finding};
 use crate::{
     address::Domain,
     checks::Checks,
-    config::Config,
+    config::{Config, MxHost, OptInMx},
     dns::{Answer, Dns, Name, Resolve},
     opt_in::{
         ListStatus, OPTED_IN, ServerStatus, Source, SourceList, Sources, SqlCheck, SqlFinding,
@@ -14,7 +14,7 @@ use crate::{
 };
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -112,6 +112,30 @@ pub(super) async fn ask_servers(checks: &Checks<Dns>, zone: Option<&Domain>) -> 
     findings.splice(..0, databases.into_iter().map(database));
     if let Some(zone) = zone {
         findings.extend(test_entry(checks.resolver(), zone).await);
+    }
+    findings
+}
+
+/// Whether mail can come over IPv6 to the hosts by which domains opt in.
+pub(super) async fn exchangers(resolver: &Dns, mx: &OptInMx) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for host in mx.hosts.iter().filter_map(MxHost::host) {
+        let Ok(name) = Name::parse(host.as_str()) else {
+            continue;
+        };
+        let answer = resolver.aaaa(&name).await;
+        let seen = format!("mx: {host} has {}", answer.describe(Ipv6Addr::to_string));
+        findings.push(match answer {
+            Answer::Found(_) => Finding::ok(Check::OptIn, seen),
+            Answer::Absent(_) => Finding::warning(
+                Check::OptIn,
+                format!("{seen}: domains opt in by it, and no mail comes to them over IPv6"),
+                format!("give {host} an AAAA record, or take it out of opt_in.mx.hosts"),
+            ),
+            Answer::Temperror(_) => {
+                Finding::warning(Check::OptIn, seen, "see that the DNS answers for it")
+            }
+        });
     }
     findings
 }
