@@ -17,4 +17,7 @@ tests/make-mail-servers.sh
 # Here everything is to be had, so that nothing may be skipped for lack of it.
 export SIXGATE_E2E_REQUIRED=1
 cargo test --locked --doc
+# The program with the fewest dependencies. The other tests are the same for both.
+cargo test --locked --no-default-features --lib --test config --test docs_in_step \
+    --test opt_in --test opt_in_command --test opt_in_fleet --test opt_in_remote
 cargo test --locked --lib --bins --tests --examples --no-fail-fast
