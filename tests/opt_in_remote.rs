@@ -466,7 +466,7 @@ impl Source for MxServer {
     fn start(&mut self, yes: &str, no: &str) {
         let mut records = without_opt_in_zone();
         for (domain, host) in [(yes, "mx6.example.net"), (no, "mx4.example.net")] {
-            records.add(domain.to_owned(), Data::Mx(10, host.to_owned()));
+            records.add(domain, Data::Mx(10, host.to_owned()));
         }
         self.kill();
         let started = DnsServer::start_at(records, self.address);

@@ -322,11 +322,13 @@ mod tests {
         }
     }
 
+    /// What it is, the connections of a day by address, and whether clients are hidden.
+    type Row = (&'static str, &'static [(&'static str, u64)], bool);
+
     #[test]
     fn a_relay_is_told_from_what_looks_like_it() {
         const LAN: [(&str, u64); 3] = [("10.0.0.5", 400), ("10.0.0.6", 400), ("10.0.0.7", 400)];
-        // what, the connections of a day, whether clients are hidden
-        let table: [(&str, &[(&str, u64)], bool); 16] = [
+        let table: [Row; 16] = [
             ("docker-proxy", &[("172.17.0.1", 1000)], true),
             ("carrier-grade NAT", &[("100.64.0.1", 1000)], true),
             ("a relay on the same host", &[("127.0.0.1", 1000)], true),
