@@ -142,10 +142,7 @@ impl Passable {
     /// If systemd can't be told.
     pub fn store(&self) -> io::Result<()> {
         // Also those of the process before that are not in use any more.
-        sd_notify::notify(
-            false,
-            &[NotifyState::FdStoreRemove, NotifyState::FdName(OWN)],
-        )?;
+        forget_stored()?;
         let storable = self.0.iter().filter(|passed| passed.is_storable);
         for socket in storable.filter_map(|passed| passed.socket.upgrade()) {
             let state = [NotifyState::FdStore, NotifyState::FdName(OWN)];
@@ -153,6 +150,12 @@ impl Passable {
         }
         Ok(())
     }
+}
+
+/// Has systemd close the sockets that it keeps.
+pub(super) fn forget_stored() -> io::Result<()> {
+    let state = [NotifyState::FdStoreRemove, NotifyState::FdName(OWN)];
+    sd_notify::notify(false, &state)
 }
 
 impl fmt::Debug for Passable {

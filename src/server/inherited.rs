@@ -4,7 +4,7 @@
 //! A socket is used for the address in the configuration that it is bound to, or by
 //! its name (`systemd:NAME`).
 
-use super::handover::Predecessor;
+use super::handover::{self, Predecessor};
 use listenfd::ListenFd;
 use nix::libc::{AF_UNIX, SOCK_STREAM};
 use std::{
@@ -12,8 +12,9 @@ use std::{
     net::{SocketAddr, TcpListener as StdTcpListener},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
+    time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
 
 /// The name of sockets that sixgate opened itself and hands over.
 pub(super) const OWN: &str = "sixgate-own";
@@ -21,11 +22,16 @@ pub(super) const OWN: &str = "sixgate-own";
 /// The name of the connection to the process that hands over.
 pub(super) const PREDECESSOR: &str = "sixgate-handover";
 
+/// How often, and at what interval, a port is tried that systemd is to close.
+const FREE_ATTEMPTS: u32 = 100;
+const FREE_INTERVAL: Duration = Duration::from_millis(20);
+
 /// The sockets that are not in use yet.
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<Inherit>,
     predecessor: Option<UnixStream>,
+    is_handover: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +71,7 @@ impl Inherited {
             if name == PREDECESSOR {
                 let kind = "unix stream socket";
                 inherited.predecessor = passed.take_custom(number, AF_UNIX, SOCK_STREAM, kind)?;
+                inherited.is_handover = true;
                 continue;
             }
             // Of the two, the one that it is not fails.
@@ -108,8 +115,41 @@ impl Inherited {
     ) -> io::Result<(TcpListener, Owner)> {
         match self.find(|socket| socket.address() == Some(address)) {
             Some((Listener::Tcp(listener), owner)) => Ok((TcpListener::from_std(listener)?, owner)),
-            Some(_) | None => Ok((TcpListener::bind(address).await?, Owner::Us(None))),
+            Some(_) | None => Ok((self.bind_new(address).await?, Owner::Us(None))),
         }
+    }
+
+    /// A port may still be open at another address: that of the process before, which
+    /// systemd has kept. It closes it when told, after a moment.
+    async fn bind_new(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
+        let bound = TcpListener::bind(address).await;
+        let is_in_use = |bound: &io::Result<TcpListener>| {
+            let error = bound.as_ref().err();
+            error.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+        };
+        if !is_in_use(&bound) || !self.close_kept_sockets(address.port()) {
+            return bound;
+        }
+        let mut attempts = 0..FREE_ATTEMPTS;
+        loop {
+            let bound = TcpListener::bind(address).await;
+            if !is_in_use(&bound) || attempts.next().is_none() {
+                return bound;
+            }
+            sleep(FREE_INTERVAL).await;
+        }
+    }
+
+    /// Whether there were any. Those of a process that hands over are in use.
+    fn close_kept_sockets(&mut self, port: u16) -> bool {
+        let is_kept = |socket: &mut Inherit| {
+            let address = socket.socket.address();
+            socket.name == OWN && address.is_some_and(|address| address.port() == port)
+        };
+        if self.is_handover || self.sockets.extract_if(.., is_kept).count() == 0 {
+            return false;
+        }
+        handover::forget_stored().is_ok()
     }
 
     /// The unix socket bound to that path.
