@@ -32,11 +32,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Questions at a time, each with a connection of its own.
+/// Questions at a time, each with a connection of its own, which is kept. The one that
+/// was used last is used first, so that those of a peak become too old.
 const CONNECTIONS: usize = 8;
-
-/// How many connections to one database are kept open while they are idle.
-const IDLE_CONNECTIONS: usize = 2;
 
 /// A connection that was idle for longer is not used again: firewalls forget it
 /// without a word, and the question would wait for the timeout.
@@ -259,10 +257,7 @@ impl Server {
                 read(query.fetch(&mut **connection)).await
             }
         }?;
-        let mut idle = lock(&self.idle);
-        if idle.len() < IDLE_CONNECTIONS {
-            idle.push((connection, Instant::now()));
-        }
+        lock(&self.idle).push((connection, Instant::now()));
         Ok(row)
     }
 
