@@ -20,6 +20,7 @@ use crate::{
     snapshot::Snapshot,
     telemetry::metrics,
 };
+pub use http::Requests;
 use http::{Answer, Listener, TEXT};
 use hyper::StatusCode;
 use readiness::Readiness;
@@ -103,7 +104,7 @@ pub fn serve<R: Resolve>(
     current: watch::Receiver<Arc<Snapshot<R>>>,
     drain: Arc<Drain>,
     accepting: watch::Receiver<Accepting>,
-) {
+) -> Requests {
     let monitor = Arc::new(Monitor {
         current,
         drain,
@@ -112,7 +113,7 @@ pub fn serve<R: Resolve>(
     http::serve(listeners.sockets, accepting, move |path| {
         let monitor = Arc::clone(&monitor);
         async move { monitor.answer(&path).await }
-    });
+    })
 }
 
 struct Monitor<R> {

@@ -134,7 +134,7 @@ async fn serve(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
     let accepting = lifecycle.accepting();
-    monitor::serve(
+    let requests = monitor::serve(
         monitored,
         current.clone(),
         Arc::clone(&drain),
@@ -158,6 +158,7 @@ async fn serve(
             serving.await
         }
     };
+    requests.finish().await;
     served.context("the server failed")
 }
 

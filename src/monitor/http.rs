@@ -32,6 +32,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest request head, in octets.
 const MAX_HEAD: usize = 8192;
 
+/// How long requests in progress may take when the program ends.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long accepting rests after an error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -96,17 +99,34 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
+/// The requests in progress.
+#[derive(Debug)]
+pub struct Requests(Arc<Semaphore>);
+
+impl Requests {
+    /// Waits until they are answered, for a second at most: after a handover the
+    /// program may end right after it has accepted one.
+    pub async fn finish(self) {
+        // MAX_CONNECTIONS is small.
+        let all = self.0.acquire_many(MAX_CONNECTIONS as u32);
+        // Those that take longer are cut off.
+        let _ = timeout(END_TIMEOUT, all).await;
+    }
+}
+
 /// Answers GET (and HEAD) requests in the background while this process accepts;
 /// `answer` gets the path.
 pub(super) fn serve<A, F>(
     listeners: Vec<Listener>,
     accepting: watch::Receiver<Accepting>,
     answer: A,
-) where
+) -> Requests
+where
     A: Fn(String) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let requests = Requests(Arc::clone(&permits));
     for listener in listeners {
         let (permits, answer) = (Arc::clone(&permits), answer.clone());
         let mut accepting = accepting.clone();
@@ -127,6 +147,7 @@ pub(super) fn serve<A, F>(
             }
         });
     }
+    requests
 }
 
 async fn accept<A, F>(listener: &Listener, permits: &Arc<Semaphore>, answer: &A)
