@@ -20,6 +20,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     select,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 
@@ -99,16 +100,20 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// The requests in progress.
+/// The listening tasks, which end when this is dropped, and the requests in progress.
 #[derive(Debug)]
-pub struct Requests(Arc<Semaphore>);
+pub struct Requests {
+    listening: JoinSet<()>,
+    permits: Arc<Semaphore>,
+}
 
 impl Requests {
-    /// Waits until they are answered, for a second at most: after a handover the
-    /// program may end right after it has accepted one.
-    pub async fn finish(self) {
+    /// Accepts no more and waits until the others are answered, for a second at most:
+    /// after a handover the program may end right after it has accepted one.
+    pub async fn finish(mut self) {
+        self.listening.shutdown().await;
         // MAX_CONNECTIONS is small.
-        let all = self.0.acquire_many(MAX_CONNECTIONS as u32);
+        let all = self.permits.acquire_many(MAX_CONNECTIONS as u32);
         // Those that take longer are cut off.
         let _ = timeout(END_TIMEOUT, all).await;
     }
@@ -126,12 +131,13 @@ where
     F: Future<Output = Answer> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let requests = Requests(Arc::clone(&permits));
+    let mut listening = JoinSet::new();
     for listener in listeners {
-        let (permits, answer) = (Arc::clone(&permits), answer.clone());
+        let answer = answer.clone();
         let mut accepting = accepting.clone();
         let file = SocketFile::of(&listener, &accepting);
-        tokio::spawn(async move {
+        let permits = Arc::clone(&permits);
+        listening.spawn(async move {
             let _file = file;
             let is_paused = |state: &Accepting| *state == Accepting::Paused;
             let is_accepting = |state: &Accepting| *state == Accepting::Yes;
@@ -147,7 +153,7 @@ where
             }
         });
     }
-    requests
+    Requests { listening, permits }
 }
 
 async fn accept<A, F>(listener: &Listener, permits: &Arc<Semaphore>, answer: &A)
