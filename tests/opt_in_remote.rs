@@ -401,26 +401,40 @@ fn a_connection_that_the_server_closed_is_opened_anew() {
     assert!(!daemon.log().text().contains("can't tell"));
 }
 
+/// A DNS server with the records that make one domain opted in and the other not.
 struct ZoneServer {
     address: SocketAddr,
+    records: fn(yes: &str, no: &str) -> Zone,
     running: Option<DnsServer>,
 }
 
 impl Source for ZoneServer {
     fn start(&mut self, yes: &str, no: &str) {
-        let mut records = zone("");
-        for (domain, last) in [(yes, 2), (no, 3)] {
-            let address = Data::A(Ipv4Addr::new(127, 0, 0, last));
-            records.add(format!("{domain}.zone.example"), address);
-        }
         self.kill();
-        let started = DnsServer::start_at(records, self.address);
+        let started = DnsServer::start_at((self.records)(yes, no), self.address);
         self.running = Some(started.expect("the port is free again"));
     }
 
     fn kill(&mut self) {
         self.running = None;
     }
+}
+
+fn entries_of_a_zone(yes: &str, no: &str) -> Zone {
+    let mut records = zone("");
+    for (domain, last) in [(yes, 2), (no, 3)] {
+        let address = Data::A(Ipv4Addr::new(127, 0, 0, last));
+        records.add(format!("{domain}.zone.example"), address);
+    }
+    records
+}
+
+fn mx_records(yes: &str, no: &str) -> Zone {
+    let mut records = without_opt_in_zone();
+    for (domain, host) in [(yes, "mx6.example.net"), (no, "mx4.example.net")] {
+        records.add(domain, Data::Mx(10, host.to_owned()));
+    }
+    records
 }
 
 struct MapServer {
@@ -452,37 +466,18 @@ fn a_zone_that_goes_and_comes_back_is_made_up_for_and_found_at_once() {
     let address = lasting_address();
     let mut source = ZoneServer {
         address,
+        records: entries_of_a_zone,
         running: None,
     };
     kill_and_bring_back(&mut source, "dns_zone: zone.example", &settings(address));
 }
 
-struct MxServer {
-    address: SocketAddr,
-    running: Option<DnsServer>,
-}
-
-impl Source for MxServer {
-    fn start(&mut self, yes: &str, no: &str) {
-        let mut records = without_opt_in_zone();
-        for (domain, host) in [(yes, "mx6.example.net"), (no, "mx4.example.net")] {
-            records.add(domain, Data::Mx(10, host.to_owned()));
-        }
-        self.kill();
-        let started = DnsServer::start_at(records, self.address);
-        self.running = Some(started.expect("the port is free again"));
-    }
-
-    fn kill(&mut self) {
-        self.running = None;
-    }
-}
-
 #[test]
 fn mx_records_that_can_not_be_looked_up_for_a_while_are_served_from_the_cache() {
     let address = lasting_address();
-    let mut source = MxServer {
+    let mut source = ZoneServer {
         address,
+        records: mx_records,
         running: None,
     };
     let opt_in = BY_MX.replace("GRACE", "0s");
