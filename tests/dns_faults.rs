@@ -493,9 +493,10 @@ fn others_are_served_while_mute_senders_wait() {
 
 #[test]
 fn others_keep_their_rate_beside_mute_senders() {
-    // Other tests run at the same time.
+    // Other tests run at the same time, which moves the rate by some 15 percent. Where
+    // mute senders hold others up, less than a hundredth is left.
     let percent = rate_beside_mute_senders(7);
-    assert!(percent >= 85.0, "{percent:.1} %");
+    assert!(percent >= 50.0, "{percent:.1} %");
 }
 
 #[test]
