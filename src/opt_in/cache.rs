@@ -8,7 +8,7 @@
 mod health;
 
 use super::{Known, ServerStatus, Source};
-use crate::{address::Domain, config, recent::Recent};
+use crate::{address::Domain, config, dns::Failure, recent::Recent};
 use health::Health;
 use std::{
     collections::HashMap,
@@ -55,6 +55,13 @@ pub(super) enum Reply {
     Definite(Says, Option<Instant>),
     /// It can't tell now. The text is for the log.
     Failed(String),
+}
+
+impl From<Failure> for Reply {
+    /// The DNS did not answer. Its text may quote what a server sent.
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure.to_string().escape_default().to_string())
+    }
 }
 
 /// A definite answer.
@@ -298,7 +305,7 @@ impl From<Says> for Known {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each holder leaves it whole, even one that panicked.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     address::Domain,
     config,
-    dns::{Absence, Answer, Failure, Name, NameError, Records, Resolve},
+    dns::{Absence, Answer, Name, NameError, Records, Resolve},
 };
 use std::{net::Ipv4Addr, sync::Arc};
 use tokio::time::Instant;
@@ -68,7 +68,7 @@ async fn look_up<R: Resolve>(resolver: Arc<R>, name: Name, zone: Domain) -> Repl
         Answer::Found(found) => read(&name, &found),
         Answer::Absent(Absence::NoData) => Reply::Definite(Says::Nothing, None),
         Answer::Absent(Absence::NxDomain) => not_listed(&*resolver, &zone).await,
-        Answer::Temperror(failure) => failed(&failure),
+        Answer::Temperror(failure) => failure.into(),
     }
 }
 
@@ -82,12 +82,8 @@ async fn not_listed<R: Resolve>(resolver: &R, zone: &Domain) -> Reply {
     match resolver.is_denied(&apex).await {
         Ok(false) => Reply::Definite(Says::Nothing, None),
         Ok(true) => Reply::Failed("the zone does not exist (NXDOMAIN)".to_owned()),
-        Err(failure) => failed(&failure),
+        Err(failure) => failure.into(),
     }
-}
-
-fn failed(failure: &Failure) -> Reply {
-    Reply::Failed(failure.to_string().escape_default().to_string())
 }
 
 /// What else than one answer comes of it is no list of ours: a resolver that

@@ -5,7 +5,7 @@
 
 use super::{
     Known, ServerStatus, Source,
-    cache::{Cache, Reply, Says},
+    cache::{Cache, Reply, Says, lock},
 };
 use crate::{
     address::Domain,
@@ -14,7 +14,7 @@ use crate::{
     recent::Recent,
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -85,9 +85,7 @@ impl MxRecords {
                     this.after_grace(&domain_asked, Some(found.valid_until.into()))
                 }
                 Answer::Absent(_) => this.after_grace(&domain_asked, None),
-                Answer::Temperror(failure) => {
-                    Reply::Failed(failure.to_string().escape_default().to_string())
-                }
+                Answer::Temperror(failure) => failure.into(),
             }
         };
         self.cache.get(domain, deadline, question).await
@@ -100,14 +98,16 @@ impl MxRecords {
     }
 
     fn remember(&self, domain: Domain) {
-        self.last_yes().insert(domain, Instant::now());
+        lock(&self.last_yes).insert(domain, Instant::now());
     }
 
     /// What holds for a domain without such a record: senders use the old one for as
     /// long as its TTL, and their queues for longer, so that it stays opted in for
     /// the grace period.
     fn after_grace(&self, domain: &Domain, valid_until: Option<Instant>) -> Reply {
-        let grace_ends = self.last_yes().get(domain).map(|last| last + self.grace);
+        let grace_ends = lock(&self.last_yes)
+            .get(domain)
+            .map(|last| last + self.grace);
         match grace_ends.filter(|ends| Instant::now() < *ends) {
             Some(ends) => {
                 let until = valid_until.map_or(ends, |until| until.min(ends));
@@ -115,10 +115,5 @@ impl MxRecords {
             }
             None => Reply::Definite(Says::Nothing, valid_until),
         }
-    }
-
-    fn last_yes(&self) -> std::sync::MutexGuard<'_, Recent<Domain, Instant>> {
-        // Each holder leaves it whole, even one that panicked.
-        self.last_yes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
