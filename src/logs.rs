@@ -21,7 +21,7 @@ pub use line::Log;
 pub use mta_line::Outcome;
 pub(crate) use mta_line::{MtaEvent, MtaLine};
 pub use retries::Fate;
-pub(crate) use retries::Retries;
+pub(crate) use retries::{GIVES_UP_AFTER, Retries, SAME_ATTEMPT};
 
 use journal::Record;
 use line::Origin;

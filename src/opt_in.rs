@@ -24,7 +24,6 @@ mod sql;
 use crate::{address::Domain, config, dns::Resolve, policy};
 pub use dns_zone::OPTED_IN;
 pub use lists::{ListStatus, Listed, SourceList};
-pub use sql::{SqlCheck, SqlFinding};
 
 use dns_zone::DnsZone;
 use files::ListError;
@@ -66,6 +65,26 @@ pub struct ServerStatus {
     pub age: Option<Duration>,
     /// Why it can't tell; `None` while it is well or was never asked.
     pub error: Option<String>,
+}
+
+/// What a check of one database found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlCheck {
+    /// Which one it is, without parameters.
+    pub url: String,
+    /// What was found.
+    pub finding: SqlFinding,
+}
+
+/// What a check of a database found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SqlFinding {
+    /// It answers the query.
+    Ok,
+    /// It can't be asked now, for this reason.
+    Unreachable(String),
+    /// It can be asked, and the query is wrong.
+    WrongQuery(String),
 }
 
 /// What one source knows of a domain.

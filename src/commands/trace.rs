@@ -6,14 +6,10 @@ use super::logs::{self, Trouble};
 use crate::{
     cli::Trace as Arguments,
     exit::{Exit, Failure},
-    logs::{Log, Window},
+    logs::{GIVES_UP_AFTER, Log, Window},
     trace::{Collection, Query, QueueIds, Search, Trace, text},
 };
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
-
-/// Retries of what was tried within the period may lie outside it: Postfix and
-/// Sendmail give up after five days by default.
-const RETRIES: i64 = 5 * 24;
 
 /// Prints the messages on standard output.
 ///
@@ -27,12 +23,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut sources = logs::Sources {
         files: &arguments.files,
         journal: arguments.journal,
+        // Other attempts of a message may lie outside the period.
         since: arguments
             .since
-            .and_then(|since| since.checked_sub(RETRIES.hours()).ok()),
+            .and_then(|since| since.checked_sub(GIVES_UP_AFTER.seconds()).ok()),
         until: arguments
             .until
-            .and_then(|until| until.checked_add(RETRIES.hours()).ok()),
+            .and_then(|until| until.checked_add(GIVES_UP_AFTER.seconds()).ok()),
         spooled: Vec::new(),
     };
     sources.spool("trace")?;

@@ -3,8 +3,10 @@
 //! A message is known by its sender's address and the recipient's domain; a
 //! retry has the same. `report` and `trace` follow messages by these rules.
 
-/// Postfix and Sendmail give up after five days by default.
-const GIVES_UP_AFTER: i64 = 5 * 86400;
+use serde::Serialize;
+
+/// Postfix and Sendmail give up after five days by default. In seconds.
+pub(crate) const GIVES_UP_AFTER: i64 = 5 * 86400;
 
 /// A mail deferred so shortly before the end of the log may still come back:
 /// Postfix retries after 4000 s at the latest by default, Sendmail mostly each
@@ -13,10 +15,11 @@ const MAY_COME_BACK: i64 = 4 * 3600;
 
 /// A client that tries the next MX, or the next recipient, is still at the same
 /// attempt.
-const SAME_ATTEMPT: i64 = 60;
+pub(crate) const SAME_ATTEMPT: i64 = 60;
 
-/// What became of a deferred mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What happened to a deferred message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// The MTA took it over IPv4.
     Ipv4,

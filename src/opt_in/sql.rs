@@ -8,7 +8,7 @@ mod database;
 mod truth;
 
 use super::{
-    Known, ServerStatus, Source,
+    Known, ServerStatus, Source, SqlCheck,
     cache::{Cache, Reply, Says},
 };
 use crate::{address::Domain, config};
@@ -46,26 +46,6 @@ struct Shared {
     database: Database,
     /// Domains that had a row, the newest first.
     witnesses: Mutex<VecDeque<(Domain, Instant)>>,
-}
-
-/// What a check of one database found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqlCheck {
-    /// Which one it is, without parameters.
-    pub url: String,
-    /// What was found.
-    pub finding: SqlFinding,
-}
-
-/// What a check of a database found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SqlFinding {
-    /// It answers the query.
-    Ok,
-    /// It can't be asked now, for this reason.
-    Unreachable(String),
-    /// It can be asked, and the query is wrong.
-    WrongQuery(String),
 }
 
 impl Sql {

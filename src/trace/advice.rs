@@ -2,7 +2,7 @@
 
 use super::message::{Decided, Ending, Event, Message};
 use crate::{
-    logs::{Action, Outcome},
+    logs::{Action, Fate, Outcome},
     policy::Rule,
 };
 
@@ -18,10 +18,16 @@ pub(super) fn advice(message: &Message) -> String {
         }
         Ending::Accepted => "Nothing to do.".to_owned(),
         Ending::NotChecked => not_checked(message).to_owned(),
-        Ending::Ipv4 | Ending::Ipv6 => with_fix("It only arrived late.", message),
-        Ending::Waiting => with_fix("Most senders try again within four hours.", message),
-        Ending::Retrying => with_fix("The sender tries over IPv6 only.", message),
-        Ending::Gone => with_fix("The sender did not try again within these logs.", message),
+        Ending::Deferred(Fate::Ipv4) | Ending::Deferred(Fate::Ipv6) => {
+            with_fix("It only arrived late.", message)
+        }
+        Ending::Deferred(Fate::Waiting) => {
+            with_fix("Most senders try again within four hours.", message)
+        }
+        Ending::Deferred(Fate::Retrying) => with_fix("The sender tries over IPv6 only.", message),
+        Ending::Deferred(Fate::Gone) => {
+            with_fix("The sender did not try again within these logs.", message)
+        }
         Ending::Rejected => with_fix("The sender has a bounce.", message),
         Ending::Observed => {
             let word = match message.last_refusal().map(|refusal| refusal.action) {
@@ -30,7 +36,7 @@ pub(super) fn advice(message: &Message) -> String {
             };
             with_fix(&format!("With mode: enforce it is {word}."), message)
         }
-        Ending::Ipv4Refused => {
+        Ending::Deferred(Fate::Ipv4Refused) => {
             "Over IPv4 the mail server refused it by a rule of its own: see that reply.".to_owned()
         }
         Ending::RefusedByMta => {

@@ -3,7 +3,7 @@
 use super::{Key, advice::advice, mails::Mail};
 use crate::{
     logs::{
-        Action, Decision, Fate, Retries,
+        Action, Decision, Fate, Retries, SAME_ATTEMPT,
         escape::{escape, readable},
         mta_line::Outcome,
     },
@@ -16,9 +16,6 @@ use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
 };
-
-/// A client that tries the next recipient is still at the same attempt; in seconds.
-const SAME_ATTEMPT: i64 = 60;
 
 /// Queue IDs are used again after a while: what is logged more than this many
 /// seconds apart is not the same transaction.
@@ -65,18 +62,6 @@ pub enum Ending {
     Accepted,
     /// Observe mode accepted what would have been refused.
     Observed,
-    /// It was deferred and came back over IPv4.
-    Ipv4,
-    /// It was deferred and came back over IPv4, where the MTA refused it.
-    Ipv4Refused,
-    /// It was deferred and passed over IPv6 later.
-    Ipv6,
-    /// It was deferred and is still tried over IPv6 only.
-    Retrying,
-    /// It was deferred and never came back.
-    Gone,
-    /// It was deferred so shortly before the end of the logs that it may come back.
-    Waiting,
     /// sixgate refused it for good.
     Rejected,
     /// The MTA or another milter refused it.
@@ -84,19 +69,9 @@ pub enum Ending {
     /// The MTA accepted it without a decision of sixgate: over IPv4, exempt, or
     /// because sixgate's log is missing.
     NotChecked,
-}
-
-impl From<Fate> for Ending {
-    fn from(fate: Fate) -> Self {
-        match fate {
-            Fate::Ipv4 => Self::Ipv4,
-            Fate::Ipv4Refused => Self::Ipv4Refused,
-            Fate::Ipv6 => Self::Ipv6,
-            Fate::Retrying => Self::Retrying,
-            Fate::Gone => Self::Gone,
-            Fate::Waiting => Self::Waiting,
-        }
-    }
+    /// It was deferred.
+    #[serde(untagged)]
+    Deferred(Fate),
 }
 
 /// Something that was logged about a message. Values are printable; those of
@@ -278,7 +253,7 @@ impl<'k> Messages<'k> {
             }
         }
         if let Some((retries, message)) = messages.open.take() {
-            messages.end(message, retries.fate(end).into());
+            messages.end(message, Ending::Deferred(retries.fate(end)));
         }
         messages.ended
     }
@@ -289,7 +264,7 @@ impl<'k> Messages<'k> {
             (Action::Defer, true) => self.deferred(decided),
             (Action::Accept, _) => {
                 let (mut message, ending) = match self.take_open(time) {
-                    Some(message) => (message, Ending::Ipv6),
+                    Some(message) => (message, Ending::Deferred(Fate::Ipv6)),
                     None => (self.new_message(), Ending::Accepted),
                 };
                 message.add_decided(decided);
@@ -322,7 +297,7 @@ impl<'k> Messages<'k> {
             return;
         }
         if let Some((retries, given_up)) = self.open.take() {
-            self.end(given_up, retries.fate(time).into());
+            self.end(given_up, Ending::Deferred(retries.fate(time)));
         }
         let mut message = self.new_message();
         message.add_decided(decided);
@@ -333,8 +308,8 @@ impl<'k> Messages<'k> {
     fn received(&mut self, received: Received) {
         let is_ipv4 = received.mail.client.is_ipv4();
         let (message, ending) = match self.take_open(received.mail.arrived) {
-            Some(message) if is_ipv4 => (message, Ending::Ipv4),
-            Some(message) => (message, Ending::Ipv6),
+            Some(message) if is_ipv4 => (message, Ending::Deferred(Fate::Ipv4)),
+            Some(message) => (message, Ending::Deferred(Fate::Ipv6)),
             // Greylisting, for example, refuses a message first.
             None => match self.ended.pop_if(|m| m.result == Ending::RefusedByMta) {
                 Some(message) => (message, Ending::NotChecked),
@@ -393,7 +368,7 @@ impl<'k> Messages<'k> {
         Message {
             sender: self.key.sender.clone(),
             recipient_domains: vec![self.key.domain.clone()],
-            result: Ending::Waiting,
+            result: Ending::Deferred(Fate::Waiting),
             delivery: None,
             events: Vec::new(),
             advice: String::new(),

@@ -6,7 +6,7 @@ use super::{
     message::{Decided, Delivered, Ending, Received, Refused},
 };
 use crate::{
-    logs::{Action, Outcome, escape::readable},
+    logs::{Action, Fate, Outcome, escape::readable},
     policy::Rule,
 };
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -106,14 +106,20 @@ impl Display for Headline<'_> {
         match self.0.result {
             Ending::Accepted => f.write_str("accepted over IPv6"),
             Ending::Observed => f.write_str("accepted, would have been refused"),
-            Ending::Ipv4 => write!(f, "deferred, came back over IPv4 after {later:#}"),
-            Ending::Ipv4Refused => {
+            Ending::Deferred(Fate::Ipv4) => {
+                write!(f, "deferred, came back over IPv4 after {later:#}")
+            }
+            Ending::Deferred(Fate::Ipv4Refused) => {
                 f.write_str("deferred, then refused over IPv4 by the mail server")
             }
-            Ending::Ipv6 => write!(f, "deferred, accepted over IPv6 after {later:#}"),
-            Ending::Retrying => write!(f, "deferred, tried for {later:#} over IPv6 only"),
-            Ending::Gone => f.write_str("deferred, never came back"),
-            Ending::Waiting => f.write_str("deferred, may still come back"),
+            Ending::Deferred(Fate::Ipv6) => {
+                write!(f, "deferred, accepted over IPv6 after {later:#}")
+            }
+            Ending::Deferred(Fate::Retrying) => {
+                write!(f, "deferred, tried for {later:#} over IPv6 only")
+            }
+            Ending::Deferred(Fate::Gone) => f.write_str("deferred, never came back"),
+            Ending::Deferred(Fate::Waiting) => f.write_str("deferred, may still come back"),
             Ending::Rejected => f.write_str("rejected"),
             Ending::RefusedByMta => f.write_str("refused, not by sixgate"),
             Ending::NotChecked => f.write_str("accepted, not checked by sixgate"),

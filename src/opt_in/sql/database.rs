@@ -5,11 +5,11 @@
 //! was given up, and pings each before use. Here such a connection is closed, and
 //! one that fails after it was idle is replaced.
 
-use super::{
-    SqlCheck, SqlFinding,
-    truth::{self, Decode, Row, Rows},
+use super::truth::{self, Decode, Row, Rows};
+use crate::{
+    config::{self, SqlEngine, SqlUrl},
+    opt_in::{SqlCheck, SqlFinding},
 };
-use crate::config::{self, SqlEngine, SqlUrl};
 use futures_util::{Stream, TryStreamExt as _};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr as _, SqlStr,
