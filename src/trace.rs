@@ -7,6 +7,8 @@
 //! of [`crate::logs`], which `report` follows too. No file is opened here and no
 //! clock is read.
 
+use crate::logs::decision::raw_domain;
+
 mod advice;
 mod collection;
 mod mails;
@@ -28,4 +30,14 @@ struct Key {
     sender: String,
     /// The recipient's domain, in the form in which domains compare equal.
     domain: String,
+}
+
+impl Key {
+    /// That of a recipient whose address the MTA logged.
+    fn of_recipient(sender: &str, address: &[u8]) -> Self {
+        Self {
+            sender: sender.to_owned(),
+            domain: raw_domain(address),
+        }
+    }
 }

@@ -10,14 +10,14 @@ use super::{
 use crate::logs::{
     Content, Decision, Entry, Log, MtaEvent, MtaLine,
     decision::raw_domain,
-    escape::escape,
     mta_line::{self, Delivery, Outcome, Peer},
 };
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-/// How many decisions, refusals of the MTA and accepted messages are kept, of each
-/// the ones read last. It bounds memory, some 30 MB at most.
-const MAX_EVENTS: usize = 20_000;
+/// How many decisions, refusals of the MTA, and accepted messages with their
+/// deliveries are kept, of each the ones read last. Together with the length of their
+/// values it bounds memory.
+const MAX_EVENTS: usize = 5000;
 
 /// How many delivery attempts of a message are kept: the first ones, and the last.
 /// Postfix makes some 120 within five days.
@@ -36,6 +36,8 @@ pub struct Collection<'q> {
     /// The newest message of each queue ID in `received`.
     by_queue_id: HashMap<Box<str>, u64>,
     next: u64,
+    /// How many deliveries there are in `received`.
+    deliveries: usize,
     /// Whether older attempts were left out.
     has_more: bool,
     /// The time of the last line of interest.
@@ -56,6 +58,7 @@ impl<'q> Collection<'q> {
             received: BTreeMap::new(),
             by_queue_id: HashMap::new(),
             next: 0,
+            deliveries: 0,
             has_more,
             end,
         }
@@ -127,9 +130,7 @@ impl<'q> Collection<'q> {
             }
             MtaEvent::Delivery(delivery) => self.delivery(line.queue_id, *delivery, time),
             MtaEvent::Expired { .. } => {
-                if let Some(received) = self.known(&mails::value(line.queue_id)) {
-                    received.add(Delivered::expired(time), MAX_DELIVERIES);
-                }
+                self.add_delivery(&mails::value(line.queue_id), Delivered::expired(time));
             }
             MtaEvent::Refused {
                 by_milter,
@@ -156,8 +157,20 @@ impl<'q> Collection<'q> {
             }
             self.receive(&mail, delivery);
         }
-        if let Some(received) = self.known(&id) {
-            received.add(delivered(delivery, outcome, said, time), MAX_DELIVERIES);
+        self.add_delivery(&id, delivered(delivery, outcome, said, time));
+    }
+
+    fn add_delivery(&mut self, queue_id: &str, delivered: Delivered) {
+        let Some(received) = self.known(queue_id) else {
+            return;
+        };
+        let added = received.add(delivered, MAX_DELIVERIES);
+        self.deliveries += added;
+        while self.received.len() + self.deliveries > MAX_EVENTS
+            && let Some((_, oldest)) = self.received.pop_first()
+        {
+            self.deliveries -= oldest.deliveries();
+            self.has_more = true;
         }
     }
 
@@ -169,30 +182,19 @@ impl<'q> Collection<'q> {
         let Some(sender) = &mail.from else {
             return false;
         };
-        delivery.recipients().any(|address| {
-            self.keys.contains(&Key {
-                sender: sender.to_string(),
-                domain: raw_domain(address),
-            })
-        })
+        delivery
+            .recipients()
+            .any(|address| self.keys.contains(&Key::of_recipient(sender, address)))
     }
 
     fn receive(&mut self, mail: &Mail, delivery: Delivery<'_>) {
         let is_match = self.query.matches_mail(mail)
-            && delivery.recipients().any(|address| {
-                let domain = raw_domain(address);
-                let address = escape(&String::from_utf8_lossy(address)).into_owned();
-                self.query.matches_recipient(&address, &domain)
-            });
+            && (delivery.recipients()).any(|address| self.query.matches_raw_recipient(address));
         let id = self.next;
         self.next += 1;
         self.by_queue_id.insert(mail.queue_id.clone(), id);
         self.received
             .insert(id, Received::new(mail.clone(), is_match));
-        if self.received.len() > MAX_EVENTS {
-            self.received.pop_first();
-            self.has_more = true;
-        }
     }
 
     fn refusal(
@@ -207,16 +209,12 @@ impl<'q> Collection<'q> {
         let sender = mails::sender(from);
         let name = mails::name(peer.name);
         for address in mta_line::recipients(to) {
-            let key = Key {
-                sender: sender.to_string(),
-                domain: raw_domain(address),
-            };
+            let key = Key::of_recipient(&sender, address);
             if !self.keys.contains(&key) {
                 continue;
             }
-            let escaped = escape(&String::from_utf8_lossy(address)).into_owned();
             let is_match = (self.query).matches_refusal(&sender, peer.address, &name, time)
-                && self.query.matches_recipient(&escaped, &key.domain);
+                && self.query.matches_raw_recipient(address);
             let refused = Refused {
                 time,
                 is_match,

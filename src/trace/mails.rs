@@ -14,7 +14,7 @@ use std::{collections::hash_map::RandomState, hash::BuildHasher, net::IpAddr, rc
 
 /// How many messages are remembered. The lines of a message up to its first
 /// delivery are close together.
-const CAPACITY: usize = 1 << 15;
+const CAPACITY: usize = 1 << 13;
 
 /// The longest value that is kept of a line, in bytes. With [`CAPACITY`] it bounds
 /// memory.
@@ -115,6 +115,7 @@ impl Mail {
 
 /// A sender's address as the MTA logs it, in comparable form.
 pub(super) fn sender(raw: &[u8]) -> Box<str> {
+    let raw = &raw[..raw.len().min(MAX_VALUE)];
     comparable_address(&escape(&String::from_utf8_lossy(raw))).into()
 }
 

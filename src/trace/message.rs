@@ -517,23 +517,23 @@ impl Decided {
     pub(super) fn new(decision: &Decision<'_>, time: i64, is_match: bool) -> Self {
         let recipients = match decision.to.as_ref() {
             "" => Vec::new(),
-            to => vec![to.into()],
+            to => vec![short(to)],
         };
         Self {
             time,
             action: decision.action,
             enforced: decision.carried_out,
             rule: decision.rule,
-            reply: readable(&escape(&decision.reply)).into(),
-            queue_id: decision.queue_id.as_ref().into(),
+            reply: short(&readable(&escape(&decision.reply))),
+            queue_id: short(&decision.queue_id),
             client: decision.client,
-            client_name: decision.client_label().into(),
+            client_name: short(decision.client_label()),
             recipients,
-            spf: decision.spf.as_ref().into(),
-            spf_domain: decision.spf_domain.as_ref().into(),
-            spf_term: decision.spf_term.as_ref().into(),
-            dkim: decision.dkim.as_ref().into(),
-            dkim_signatures: decision.dkim_signatures.as_ref().into(),
+            spf: short(&decision.spf),
+            spf_domain: short(&decision.spf_domain),
+            spf_term: short(&decision.spf_term),
+            dkim: short(&decision.dkim),
+            dkim_signatures: short(&decision.dkim_signatures),
             is_match,
         }
     }
@@ -562,13 +562,18 @@ impl Received {
         }
     }
 
-    /// Adds a delivery attempt. Of more than `limit` the last takes the place of the
-    /// one before it.
-    pub(super) fn add(&mut self, delivered: Delivered, limit: usize) {
-        if self.deliveries.len() >= limit {
-            self.deliveries.pop();
-        }
+    /// Adds a delivery attempt, and returns how many more there are now. Of more than
+    /// `limit` the last takes the place of the one before it.
+    pub(super) fn add(&mut self, delivered: Delivered, limit: usize) -> usize {
+        let before = self.deliveries.len();
+        self.deliveries.truncate(limit - 1);
         self.deliveries.push(delivered);
+        self.deliveries.len() - before
+    }
+
+    /// How many delivery attempts there are.
+    pub(super) fn deliveries(&self) -> usize {
+        self.deliveries.len()
     }
 
     pub(super) fn sort(&mut self) {
@@ -632,6 +637,15 @@ impl Delivered {
             .find(|c: char| !c.is_ascii_alphanumeric())
             .unwrap_or(id.len());
         Some(&id[..end])
+    }
+}
+
+/// A value cut to what a decision line has at most.
+fn short(value: &str) -> Box<str> {
+    const MAX_VALUE: usize = 4096;
+    match value.char_indices().nth(MAX_VALUE) {
+        Some((end, _)) => value[..end].into(),
+        None => value.into(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     address::Domain,
     logs::{
         Decision, Window,
-        decision::{comparable_domain, domain_of},
+        decision::{comparable_domain, domain_of, raw_domain},
         escape::escape,
     },
 };
@@ -172,6 +172,12 @@ impl Query {
             Some(to) if address.is_empty() => to.may_be_of_domain(domain),
             Some(to) => to.has_address(&comparable_address(address)),
         }
+    }
+
+    /// Whether a recipient is meant whose address the MTA logged.
+    pub(super) fn matches_raw_recipient(&self, address: &[u8]) -> bool {
+        let escaped = escape(&String::from_utf8_lossy(address)).into_owned();
+        self.matches_recipient(&escaped, &raw_domain(address))
     }
 
     /// Whether a message that the MTA accepted matches everything but the recipient.

@@ -5,10 +5,7 @@ use super::{
     mails::{self, Mails},
     query::comparable_address,
 };
-use crate::logs::{
-    Content, Decision, Entry, Log, MtaEvent, MtaLine, decision::raw_domain, escape::escape,
-    mta_line,
-};
+use crate::logs::{Content, Decision, Entry, Log, MtaEvent, MtaLine, mta_line};
 use std::collections::{BTreeSet, HashMap};
 
 /// What the first reading has found.
@@ -118,8 +115,11 @@ impl<'q> Search<'q> {
         }
         for domain in decision.recipient_domains() {
             if self.query.matches_recipient(&decision.to, &domain) {
-                let sender = comparable_address(&decision.from);
-                self.found(sender, domain.into_owned(), time);
+                let key = Key {
+                    sender: comparable_address(&decision.from),
+                    domain: domain.into_owned(),
+                };
+                self.found(key, time);
             }
         }
     }
@@ -157,15 +157,12 @@ impl<'q> Search<'q> {
     }
 
     fn recipient(&mut self, sender: &str, address: &[u8], time: i64) {
-        let domain = raw_domain(address);
-        let address = escape(&String::from_utf8_lossy(address)).into_owned();
-        if self.query.matches_recipient(&address, &domain) {
-            self.found(sender.to_owned(), domain, time);
+        if self.query.matches_raw_recipient(address) {
+            self.found(Key::of_recipient(sender, address), time);
         }
     }
 
-    fn found(&mut self, sender: String, domain: String, time: i64) {
-        let key = Key { sender, domain };
+    fn found(&mut self, key: Key, time: i64) {
         match self.keys.get_mut(&key) {
             Some(newest) if *newest >= time => return,
             Some(newest) => {
