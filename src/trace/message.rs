@@ -640,7 +640,7 @@ impl Delivered {
     }
 }
 
-/// A value cut to what a decision line has at most.
+/// A value without its end if it is too long: the log may be of something else.
 fn short(value: &str) -> Box<str> {
     const MAX_VALUE: usize = 4096;
     match value.char_indices().nth(MAX_VALUE) {
