@@ -2,7 +2,7 @@
 
 use crate::{
     config::ConfigError,
-    opt_in::{files::ListError, managed::EditError},
+    list_file::{ListError, edit::EditError},
 };
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ pub mod config;
 pub mod dkim;
 pub mod dns;
 pub mod exit;
+pub mod list_file;
 pub mod logs;
 pub mod milter;
 pub mod monitor;

@@ -12,7 +12,6 @@ pub mod managed;
 mod cache;
 mod dns_zone;
 mod lists;
-mod live_list;
 mod mx;
 mod socketmap;
 #[cfg(feature = "sql")]
@@ -21,12 +20,11 @@ mod sql;
 #[path = "opt_in/sql/absent.rs"]
 mod sql;
 
-use crate::{address::Domain, config, dns::Resolve, policy};
+use crate::{address::Domain, config, dns::Resolve, list_file::ListError, policy};
 pub use dns_zone::OPTED_IN;
 pub use lists::{ListStatus, Listed, SourceList};
 
 use dns_zone::DnsZone;
-use files::ListError;
 use lists::Lists;
 use mx::MxRecords;
 use socketmap::Socketmap;

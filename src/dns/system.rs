@@ -2,7 +2,7 @@
 //! follows them.
 
 use super::NoServer;
-use crate::{config::DnsServer, opt_in::files::Fingerprint};
+use crate::{config::DnsServer, list_file::Fingerprint};
 use resolv_conf::ScopedIp;
 use std::{
     fs, io,

@@ -1,14 +1,15 @@
 //! The sources that are lists, which are in memory: the managed file,
 //! `opt_in.domains` and `opt_in.files`, asked in this order.
 
-use super::{
-    Answer, Source,
-    entry::Entry,
-    files::{self, ListError, Location},
-    list::List,
-    live_list::{LiveList, Presence},
+use super::{Answer, Source, entry::Entry, files, list::List};
+use crate::{
+    address::Domain,
+    config,
+    list_file::{
+        ListError, Location,
+        live::{Contents, LiveList, Presence},
+    },
 };
-use crate::{address::Domain, config};
 use std::{
     collections::HashMap,
     fmt,
@@ -20,9 +21,9 @@ use std::{
 /// The lists of one configuration. A copy is the same lists.
 #[derive(Clone, Debug)]
 pub(super) struct Lists {
-    managed: Arc<LiveList>,
+    managed: Arc<LiveList<List>>,
     domains: Arc<List>,
-    files: Arc<LiveList>,
+    files: Arc<LiveList<List>>,
 }
 
 /// How a list is.
@@ -77,6 +78,16 @@ pub struct SourceList<'a> {
     pub paths: &'a [PathBuf],
 }
 
+impl<'a> SourceList<'a> {
+    fn followed(source: Source, list: &'a LiveList<List>) -> Self {
+        Self {
+            source,
+            entries: list.list(),
+            paths: list.paths(),
+        }
+    }
+}
+
 impl Lists {
     /// Reads them; what `previous` has under the same name is read again and
     /// shared with it.
@@ -125,9 +136,9 @@ impl Lists {
 
     /// What the first one says that knows the domain.
     pub(super) fn ask(&self, domain: &Domain) -> Option<Answer> {
-        Answer::of(self.managed.ask(domain), Source::Managed)
+        Answer::of(self.managed.in_force().ask(domain), Source::Managed)
             .or_else(|| Answer::of(self.domains.ask(domain), Source::Domains))
-            .or_else(|| Answer::of(self.files.ask(domain), Source::File))
+            .or_else(|| Answer::of(self.files.in_force().ask(domain), Source::File))
     }
 
     /// For each domain the entry that decides about it, if one does. Reads each
@@ -166,18 +177,31 @@ impl Lists {
             entries: Arc::clone(&self.domains),
             paths: &[],
         };
-        let managed = self.managed.as_source(Source::Managed);
-        [managed, domains, self.files.as_source(Source::File)]
+        [
+            SourceList::followed(Source::Managed, &self.managed),
+            domains,
+            SourceList::followed(Source::File, &self.files),
+        ]
     }
 }
 
-fn read_again(list: &Arc<LiveList>) -> Result<Arc<LiveList>, ListError> {
+impl Contents for List {
+    fn read(paths: &[PathBuf], _old: &Self) -> Result<Self, ListError> {
+        files::read(paths)
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+}
+
+fn read_again(list: &Arc<LiveList<List>>) -> Result<Arc<LiveList<List>>, ListError> {
     list.read_again()?;
     Ok(Arc::clone(list))
 }
 
 impl ListStatus {
-    fn of(source: Source, live: &LiveList) -> Self {
+    fn of(source: Source, live: &LiveList<List>) -> Self {
         Self {
             source,
             entries: live.list().len(),

@@ -7,9 +7,9 @@ use crate::{
     checks::Checks,
     config::{Config, MxHost, OptInMx},
     dns::{Answer, Dns, Name, Resolve},
+    list_file,
     opt_in::{
         ListStatus, OPTED_IN, ServerStatus, Source, SourceList, Sources, SqlCheck, SqlFinding,
-        files,
     },
 };
 use std::{
@@ -204,7 +204,7 @@ fn server(status: &ServerStatus) -> Finding {
 
 /// The file of a list that was written last, and when.
 fn newest(list: &SourceList<'_>) -> Option<(PathBuf, SystemTime)> {
-    let files = files::expand(list.paths).ok()?;
+    let files = list_file::expand(list.paths).ok()?;
     let written = files.into_iter().filter_map(|file| {
         let written = fs::metadata(&file).and_then(|metadata| metadata.modified());
         Some((file, written.ok()?))

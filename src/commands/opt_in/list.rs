@@ -6,10 +6,11 @@ use crate::{
     cli::{ListFormat, OptInList},
     config::Config,
     exit::{Exit, Failure},
+    list_file::{self, EMPTY},
     opt_in::{
         Source, SourceList, Sources,
         entry::{Entry, Scope},
-        files::{self, EMPTY},
+        files,
         list::List,
     },
 };
@@ -105,7 +106,7 @@ fn each_in_files(
     if list.entries.is_empty() {
         return Ok(());
     }
-    for file in files::expand(list.paths).map_err(io::Error::other)? {
+    for file in list_file::expand(list.paths).map_err(io::Error::other)? {
         let visited = files::each_entry(&file, |line| {
             let item = Item {
                 source,

@@ -4,6 +4,7 @@
 use super::Gathered;
 use crate::{
     dns::Dns,
+    list_file,
     opt_in::{
         entry::{Entry, Scope},
         files,
@@ -17,7 +18,7 @@ pub(super) fn gather(snapshot: &Snapshot<Dns>, gathered: &mut Gathered) {
         take(entry.clone(), gathered);
     }
     for list in snapshot.checks.opt_in_sources().lists() {
-        for file in files::expand(list.paths).unwrap_or_default() {
+        for file in list_file::expand(list.paths).unwrap_or_default() {
             let read = files::each_entry(&file, |line| {
                 take(line.entry, gathered);
                 Ok(())

@@ -5,13 +5,9 @@
 //! is wrong, emptied or gone leaves the last good one in force and is told in
 //! the log. Looking a domain up reads memory alone.
 
-use super::{
-    Known, Source, SourceList,
-    files::{self, Fingerprint, ListError},
-    list::List,
-};
-use crate::address::Domain;
+use super::{Fingerprint, ListError};
 use std::{
+    fmt,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak,
@@ -29,13 +25,25 @@ const EVERY: Duration = Duration::from_millis(500);
 /// How often an error that lasts is told again.
 const REMINDER: Duration = Duration::from_secs(60 * 60);
 
+/// What is read from the files of a list.
+pub(crate) trait Contents: Default + fmt::Debug + Send + Sync + 'static {
+    /// Reads files and folders. `old` is what the new contents will replace.
+    ///
+    /// # Errors
+    /// At the first thing that is wrong.
+    fn read(paths: &[PathBuf], old: &Self) -> Result<Self, ListError>;
+
+    /// How many entries there are.
+    fn len(&self) -> usize;
+}
+
 /// A list, the files that it is read from, and how that went.
 #[derive(Debug)]
-pub(super) struct LiveList {
+pub(crate) struct LiveList<L> {
     /// The key of the configuration that names the files.
     key: &'static str,
     paths: Vec<PathBuf>,
-    list: RwLock<Arc<List>>,
+    list: RwLock<Arc<L>>,
     state: Mutex<State>,
     is_followed: AtomicBool,
 }
@@ -65,21 +73,21 @@ struct Failure {
 
 /// Whether files must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(crate) enum Presence {
     /// They must.
     Required,
     /// As long as they have never been there, the list is empty.
     NotYet,
 }
 
-impl LiveList {
+impl<L: Contents> LiveList<L> {
     /// Reads the files for the first time. `key` names them in the log.
-    pub(super) fn open(
+    pub(crate) fn open(
         key: &'static str,
         paths: Vec<PathBuf>,
         presence: Presence,
     ) -> Result<Self, ListError> {
-        let read = read_at_rest(&paths, presence);
+        let read = read_at_rest(&paths, presence, &L::default());
         let (good, list) = read.map_err(|error| error.named_by(key))?;
         let state = State {
             presence: presence.after(&good),
@@ -98,44 +106,30 @@ impl LiveList {
     }
 
     /// Reads the files again, changed or not. On an error nothing changes.
-    pub(super) fn read_again(&self) -> Result<(), ListError> {
-        let read = read_at_rest(&self.paths, self.presence());
+    pub(crate) fn read_again(&self) -> Result<(), ListError> {
+        let read = read_at_rest(&self.paths, self.presence(), &*self.list());
         let (good, list) = read.map_err(|error| error.named_by(self.key))?;
         self.take(good, list);
         Ok(())
     }
 
     /// The files that it is read from.
-    pub(super) fn paths(&self) -> &[PathBuf] {
+    pub(crate) fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// Looks a domain up.
-    pub(super) fn ask(&self, domain: &Domain) -> Known {
-        self.in_force().ask(domain)
-    }
-
     /// The list in force.
-    pub(super) fn list(&self) -> Arc<List> {
+    pub(crate) fn list(&self) -> Arc<L> {
         Arc::clone(&self.in_force())
     }
 
-    /// The same with its name and its files.
-    pub(super) fn as_source(&self, source: Source) -> SourceList<'_> {
-        SourceList {
-            source,
-            entries: self.list(),
-            paths: &self.paths,
-        }
-    }
-
     /// How long ago the list in force was read.
-    pub(super) fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         self.state().read.elapsed()
     }
 
     /// Why the list in force is not what the files say.
-    pub(super) fn error(&self) -> Option<ListError> {
+    pub(crate) fn error(&self) -> Option<ListError> {
         let state = self.state();
         let failure = state.failure.as_ref();
         failure.map(|failure| failure.error.clone())
@@ -143,7 +137,7 @@ impl LiveList {
 
     /// Follows the files from now on, until nobody has the list any more. Needs
     /// a runtime.
-    pub(super) fn follow(self: &Arc<Self>) {
+    pub(crate) fn follow(self: &Arc<Self>) {
         if self.paths.is_empty() {
             return;
         }
@@ -174,7 +168,7 @@ impl LiveList {
 
     fn read_changed(&self, now: Fingerprint) {
         let start = Instant::now();
-        let read = read(&self.paths, self.presence(), &now);
+        let read = read(&self.paths, self.presence(), &now, &*self.list());
         if Fingerprint::take(&self.paths) != now {
             // Still being written: the next looks will see it settled.
             return;
@@ -190,7 +184,7 @@ impl LiveList {
         }
     }
 
-    fn take(&self, good: Fingerprint, list: List) {
+    fn take(&self, good: Fingerprint, list: L) {
         let old = {
             let mut in_force = self.list.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *in_force, Arc::new(list))
@@ -235,7 +229,8 @@ impl LiveList {
         self.state().presence
     }
 
-    fn in_force(&self) -> RwLockReadGuard<'_, Arc<List>> {
+    /// The list in force, which is not replaced meanwhile.
+    pub(crate) fn in_force(&self) -> RwLockReadGuard<'_, Arc<L>> {
         self.list.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -255,10 +250,14 @@ impl Presence {
 }
 
 /// Reads files that nobody writes meanwhile.
-fn read_at_rest(paths: &[PathBuf], presence: Presence) -> Result<(Fingerprint, List), ListError> {
+fn read_at_rest<L: Contents>(
+    paths: &[PathBuf],
+    presence: Presence,
+    old: &L,
+) -> Result<(Fingerprint, L), ListError> {
     let mut before = Fingerprint::take(paths);
     for _ in 0..ATTEMPTS {
-        let list = read(paths, presence, &before);
+        let list = read(paths, presence, &before, old);
         let after = Fingerprint::take(paths);
         if before == after {
             return list.map(|list| (before, list));
@@ -271,14 +270,19 @@ fn read_at_rest(paths: &[PathBuf], presence: Presence) -> Result<(Fingerprint, L
 /// How often reading is tried while files change.
 const ATTEMPTS: usize = 10;
 
-fn read(paths: &[PathBuf], presence: Presence, seen: &Fingerprint) -> Result<List, ListError> {
+fn read<L: Contents>(
+    paths: &[PathBuf],
+    presence: Presence,
+    seen: &Fingerprint,
+    old: &L,
+) -> Result<L, ListError> {
     match presence {
-        Presence::NotYet if seen.is_nothing() => Ok(List::default()),
-        Presence::NotYet | Presence::Required => files::read(paths),
+        Presence::NotYet if seen.is_nothing() => Ok(L::default()),
+        Presence::NotYet | Presence::Required => L::read(paths, old),
     }
 }
 
-async fn follow(list: Weak<LiveList>) {
+async fn follow<L: Contents>(list: Weak<LiveList<L>>) {
     loop {
         sleep(EVERY).await;
         let Some(list) = list.upgrade() else { return };
@@ -298,13 +302,14 @@ fn entries(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::opt_in::list::List;
     use std::fs;
 
     #[test]
     fn a_file_need_not_be_there_until_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("managed.list");
-        let open = |presence| LiveList::open("key", vec![file.clone()], presence);
+        let open = |presence| LiveList::<List>::open("key", vec![file.clone()], presence);
         let missing = open(Presence::Required).unwrap_err().to_string();
         assert!(
             missing.ends_with("(os error 2) (named by key)"),
@@ -313,7 +318,7 @@ mod tests {
 
         let live = open(Presence::NotYet).unwrap();
         live.read_again().unwrap();
-        assert!(live.list().is_empty());
+        assert_eq!(live.list().len(), 0);
         fs::write(&file, "a.example\n").unwrap();
         live.read_again().unwrap();
         fs::remove_file(&file).unwrap();

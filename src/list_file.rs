@@ -1,0 +1,303 @@
+//! Lists as files and folders: which files there are, whether they have changed,
+//! and their lines. [`live`] follows them while the program runs, [`edit`] changes
+//! those that commands manage.
+//!
+//! A list is taken as a whole or not at all. One without an entry is an error
+//! unless it says that this is meant, because a file that was cut off or not
+//! written would otherwise look like a list of which all entries were removed.
+
+pub mod edit;
+pub(crate) mod live;
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// The comment by which a file says that it means to have no entry.
+pub const EMPTY: &str = "# empty";
+
+/// The longest line that is read. Domains are shorter; what is longer is no list.
+const MAX_LINE: u64 = 4096;
+
+/// What is wrong with a list, and where. Shown as one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListError {
+    /// The file or folder.
+    pub file: PathBuf,
+    /// Counted from 1; `None` when no single line is at fault.
+    pub line: Option<usize>,
+    /// What is wrong and what to write.
+    pub complaint: String,
+    /// Whether it may be gone without a change of the file.
+    pub is_passing: bool,
+}
+
+impl fmt::Display for ListError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        write!(f, " {}", self.complaint.replace(char::is_control, " "))
+    }
+}
+
+impl std::error::Error for ListError {}
+
+impl ListError {
+    /// The same with the key of the configuration that names the file, for
+    /// whoever looks for the file in vain.
+    pub(crate) fn named_by(mut self, key: &str) -> Self {
+        if self.line.is_none() {
+            self.complaint = format!("{} (named by {key})", self.complaint);
+        }
+        self
+    }
+
+    /// Files that change whenever they are read.
+    pub(crate) fn restless(paths: &[PathBuf]) -> Self {
+        let file = paths.first().cloned().unwrap_or_default();
+        at_file(
+            &file,
+            "the list changes all the time; replace it by renaming".to_owned(),
+        )
+    }
+}
+
+/// Where an entry stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The file.
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+    /// What stands behind the `#`, if there is one.
+    pub comment: String,
+}
+
+/// A line of a list.
+#[derive(Clone, Copy, Debug)]
+pub struct RawLine<'a> {
+    /// Counted from 1.
+    pub number: usize,
+    /// What stands before the `#`; empty if there is nothing.
+    pub text: &'a str,
+    /// What stands behind the `#`; empty if there is none.
+    pub comment: &'a str,
+}
+
+/// Calls `visit` for each line of one file, also for those without an entry.
+///
+/// # Errors
+/// When the file can't be read or has no entry, and whatever `visit` complains of.
+pub fn each_line(
+    file: &Path,
+    mut visit: impl FnMut(RawLine<'_>) -> Result<(), String>,
+) -> Result<(), ListError> {
+    let mut reader = open(file)?;
+    let mut octets = Vec::new();
+    let mut number = 0;
+    let mut is_meant = false;
+    while next_line(&mut reader, &mut octets).map_err(|e| unreadable(file, &e))? {
+        number += 1;
+        let wrong = |complaint: String| at_line(file, number, complaint);
+        let line = text_of(&octets, number).map_err(wrong)?;
+        let (text, comment) = split(line);
+        is_meant |= !text.is_empty() || says_empty(line);
+        let line = RawLine {
+            number,
+            text,
+            comment,
+        };
+        visit(line).map_err(wrong)?;
+    }
+    match is_meant {
+        true => Ok(()),
+        false => Err(no_entry(file)),
+    }
+}
+
+/// What stands before the `#` of a line, and what behind it.
+pub fn split(line: &str) -> (&str, &str) {
+    let (text, comment) = line.split_once('#').unwrap_or((line, ""));
+    (text.trim(), comment.trim())
+}
+
+/// Whether a line says that the list is meant to have no entry.
+pub(crate) fn says_empty(line: &str) -> bool {
+    line.trim().eq_ignore_ascii_case(EMPTY)
+}
+
+fn open(file: &Path) -> Result<BufReader<File>, ListError> {
+    // Opening a pipe would wait for somebody to write into it.
+    match fs::metadata(file) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Err(at_file(file, "this is no regular file".to_owned())),
+        Err(error) => return Err(unreadable(file, &error)),
+    }
+    let opened = File::open(file).map_err(|error| unreadable(file, &error))?;
+    Ok(BufReader::with_capacity(1 << 16, opened))
+}
+
+/// Reads a line with its line break. `false` at the end of the file.
+fn next_line(reader: &mut impl BufRead, octets: &mut Vec<u8>) -> io::Result<bool> {
+    octets.clear();
+    let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', octets)?;
+    Ok(read > 0)
+}
+
+fn text_of(octets: &[u8], number: usize) -> Result<&str, String> {
+    if octets.len() as u64 == MAX_LINE {
+        return Err(format!("the line has more than {MAX_LINE} octets"));
+    }
+    let text = str::from_utf8(octets);
+    let text = text.map_err(|_| "this is no UTF-8; save the file as UTF-8".to_owned())?;
+    // Some editors begin a file with a byte order mark.
+    Ok(match number {
+        1 => text.strip_prefix('\u{feff}').unwrap_or(text),
+        _ => text,
+    })
+}
+
+/// The files, in the order of the configuration and in a folder by name.
+///
+/// # Errors
+/// When a folder can't be read or has no list in it.
+pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ListError> {
+    let mut files = Vec::new();
+    for path in paths {
+        match path.is_dir() {
+            false => files.push(path.clone()),
+            true => {
+                let lists = lists_in(path).map_err(|error| unreadable(path, &error))?;
+                if lists.is_empty() {
+                    return Err(at_file(path, "the folder has no *.list in it".to_owned()));
+                }
+                files.extend(lists);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Hidden files are what editors and copying programs have not finished.
+fn lists_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut lists = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let octets = name.as_encoded_bytes();
+        if octets.ends_with(b".list") && !octets.starts_with(b".") {
+            lists.push(folder.join(name));
+        }
+    }
+    lists.sort();
+    Ok(lists)
+}
+
+/// What can be seen of files without reading them: whatever changes them
+/// changes this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(Vec<(PathBuf, Stamp)>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stamp {
+    There {
+        file: (u64, u64),
+        size: u64,
+        written: (i64, i64),
+        changed: (i64, i64),
+    },
+    Missing(io::ErrorKind),
+}
+
+impl Fingerprint {
+    /// Looks at files and folders.
+    pub fn take(paths: &[PathBuf]) -> Self {
+        let mut stamps = Vec::new();
+        for path in paths {
+            match path.is_dir().then(|| lists_in(path)) {
+                None => stamps.push((path.clone(), Stamp::of(path))),
+                Some(Ok(lists)) => stamps.extend(lists.into_iter().map(|list| {
+                    let stamp = Stamp::of(&list);
+                    (list, stamp)
+                })),
+                Some(Err(error)) => stamps.push((path.clone(), Stamp::Missing(error.kind()))),
+            }
+        }
+        Self(stamps)
+    }
+
+    /// Whether none of the files is there.
+    pub fn is_nothing(&self) -> bool {
+        let missing = |stamp: &Stamp| *stamp == Stamp::Missing(io::ErrorKind::NotFound);
+        self.0.iter().all(|(_, stamp)| missing(stamp))
+    }
+}
+
+impl Stamp {
+    fn of(file: &Path) -> Self {
+        match fs::metadata(file) {
+            Ok(found) => Self::There {
+                file: (found.dev(), found.ino()),
+                size: found.size(),
+                written: (found.mtime(), found.mtime_nsec()),
+                changed: (found.ctime(), found.ctime_nsec()),
+            },
+            Err(error) => Self::Missing(error.kind()),
+        }
+    }
+}
+
+fn no_entry(file: &Path) -> ListError {
+    let complaint =
+        format!("there is no entry in it; if that is meant, write the line \"{EMPTY}\"");
+    at_file(file, complaint)
+}
+
+pub(crate) fn at_line(file: &Path, line: usize, complaint: String) -> ListError {
+    ListError {
+        line: Some(line),
+        ..at_file(file, complaint)
+    }
+}
+
+fn at_file(file: &Path, complaint: String) -> ListError {
+    ListError {
+        file: file.to_owned(),
+        line: None,
+        complaint,
+        is_passing: false,
+    }
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> ListError {
+    // That a file is missing or not ours to read shows in its fingerprint.
+    let shows = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+    );
+    ListError {
+        is_passing: !shows,
+        ..at_file(file, format!("can't be read: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_its_lists_in_order_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.list", "a.list", ".hidden.list", "a.list~", "readme"] {
+            fs::write(folder.path().join(name), "# empty\n").unwrap();
+        }
+        let found = expand(&[folder.path().to_owned()]).unwrap();
+        let want = ["a.list", "b.list"].map(|name| folder.path().join(name));
+        assert_eq!(found, want);
+    }
+}
