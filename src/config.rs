@@ -18,6 +18,7 @@ mod opt_in_servers;
 mod prefixes;
 mod quantities;
 mod raw;
+mod redis;
 mod section;
 mod sockets;
 mod sql;
@@ -32,6 +33,7 @@ pub use error::ConfigError;
 pub use host::group_id;
 pub use opt_in::{MANAGED_FILE, OptIn, OptInCache, Socketmap, SocketmapServer};
 pub use opt_in_mx::{MxHost, OptInMx};
+pub use redis::{REDIS_KEY, Redis, RedisPlace, RedisTls, RedisUrl};
 pub use sql::{Sql, SqlEngine, SqlUrl};
 
 use crate::{opt_in::entry::Entry, policy, reply::Replies};
@@ -121,11 +123,11 @@ impl Config {
         raw::parse(text, file)
     }
 
-    /// The error for what a database says about a key of `opt_in.sql` in a file, with
-    /// its line.
-    pub fn sql_error(path: &Path, key: &str, complaint: &str) -> ConfigError {
+    /// The error for what a server says about a key of its section in a file, such as
+    /// `opt_in.sql` and `query`, with its line.
+    pub fn section_error(path: &Path, section: &str, key: &str, complaint: &str) -> ConfigError {
         let text = fs::read_to_string(path).unwrap_or_default();
-        raw::sql_error(&text, &path.display().to_string(), key, complaint)
+        raw::section_error(&text, &path.display().to_string(), section, key, complaint)
     }
 
     /// The text of a file that says the same, with every key.

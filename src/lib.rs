@@ -18,9 +18,16 @@ pub mod logs;
 pub mod milter;
 pub mod monitor;
 pub mod opt_in;
+#[cfg(any(feature = "redis", feature = "sql"))]
+mod password_file;
 pub mod policy;
 pub mod ptr;
 pub mod recent;
+#[cfg(feature = "redis")]
+pub mod redis_client;
+#[cfg(not(feature = "redis"))]
+#[path = "redis_client/absent.rs"]
+pub mod redis_client;
 pub mod refusal_details;
 pub mod reply;
 pub mod report;

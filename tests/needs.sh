@@ -5,7 +5,8 @@
 needs="cc:gcc make:make unshare:util-linux ip:iproute2 openssl:openssl
        postfix:postfix saslpasswd2:sasl2-bin m4:m4 python3:python3 valgrind:valgrind
        man:man-db mandoc:mandoc xz:xz-utils zstd:zstd sqlite3:sqlite3
-       psql:postgresql-client mariadbd:mariadb-server-core mariadb:mariadb-client-core"
+       psql:postgresql-client mariadbd:mariadb-server-core mariadb:mariadb-client-core
+       redis-server:redis-server redis-cli:redis-tools"
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
@@ -17,7 +18,8 @@ missing_packages() {
         PATH="$PATH:/usr/sbin:/sbin" command -v "${need%%:*}" >/dev/null || echo "${need#*:}"
     done
     # Debian keeps the programs of a PostgreSQL server out of the path. The tests start
-    # servers of their own (tests/support/database.rs), so the machine's is not needed.
+    # servers of their own (tests/support/database.rs, tests/support/redis.rs), each in a
+    # temporary folder and on ports of 127.0.0.1, so those of the machine are not needed.
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
     # AUTH PLAIN is a plug-in, not a command.
     ls /usr/lib/*/sasl2/libplain.so >/dev/null 2>&1 || echo libsasl2-modules

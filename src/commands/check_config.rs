@@ -66,7 +66,7 @@ fn check_sql(path: &Path, sources: &Sources) -> Result<Vec<String>, Failure> {
             )),
             SqlFinding::WrongQuery(reason) => {
                 let complaint = format!("{reason} (says {url})");
-                return Err(Config::sql_error(path, "query", &complaint).into());
+                return Err(Config::section_error(path, "opt_in.sql", "query", &complaint).into());
             }
         }
     }

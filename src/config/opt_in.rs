@@ -1,7 +1,7 @@
 //! `opt_in`: the sources that tell which domains take mail over IPv6.
 
 use super::{
-    OptInMx, Sql,
+    OptInMx, Redis, Sql,
     lists::{ListEntry, ListPath},
     opt_in_servers::{SocketmapTable, ZoneName},
     quantities::Wait,
@@ -35,6 +35,9 @@ pub struct OptIn {
     /// A database. The default is none.
     #[serde(with = "section")]
     pub sql: Sql,
+    /// A hash in Redis. The default is none.
+    #[serde(with = "section")]
+    pub redis: Redis,
     /// A zone that is asked for `DOMAIN.ZONE` type A in the manner of RFC 5782.
     /// The default is none.
     #[serde(with = "Optional::<ZoneName>")]
@@ -42,7 +45,7 @@ pub struct OptIn {
     /// A server of Postfix's socketmap protocol. The default is none.
     #[serde(with = "Optional::<SocketmapTable>")]
     pub socketmap: Option<Socketmap>,
-    /// How long answers of `mx`, `sql`, `dns_zone` and `socketmap` are kept.
+    /// How long answers of `mx`, `sql`, `redis`, `dns_zone` and `socketmap` are kept.
     #[serde(with = "section")]
     pub cache: OptInCache,
 }
@@ -60,6 +63,7 @@ impl Default for OptIn {
             managed_file: PathBuf::from(MANAGED_FILE),
             mx: OptInMx::default(),
             sql: Sql::default(),
+            redis: Redis::default(),
             dns_zone: None,
             socketmap: None,
             cache: OptInCache::default(),
@@ -91,7 +95,7 @@ pub enum SocketmapServer {
     Unix(PathBuf),
 }
 
-/// How long answers of `opt_in.mx`, `opt_in.sql`, `opt_in.dns_zone` and
+/// How long answers of `opt_in.mx`, `opt_in.sql`, `opt_in.redis`, `opt_in.dns_zone` and
 /// `opt_in.socketmap` are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

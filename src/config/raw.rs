@@ -46,19 +46,39 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         checked.map_err(|error| value_error(file, &error))?;
     }
     let config = Config::from(parsed);
-    match config.opt_in.sql.complaint() {
-        Some((key, complaint)) => Err(sql_error(text, file, key, &complaint)),
+    let of_sql = config.opt_in.sql.complaint();
+    let of_redis = config.opt_in.redis.complaint();
+    let of_sql = of_sql.map(|complaint| ("opt_in.sql", complaint));
+    match of_sql.or_else(|| Some(("opt_in.redis", of_redis?))) {
+        Some((section, (key, complaint))) => {
+            Err(section_error(text, file, section, key, &complaint))
+        }
         None => Ok(config),
     }
 }
 
-/// An error in `opt_in.sql` that shows only when its keys are seen together, or when
-/// the database is asked.
-pub(super) fn sql_error(text: &str, file: &str, key: &str, complaint: &str) -> ConfigError {
+/// An error in a section such as `opt_in.sql` that shows only when its keys are seen
+/// together, or when the server is asked.
+pub(super) fn section_error(
+    text: &str,
+    file: &str,
+    section: &str,
+    key: &str,
+    complaint: &str,
+) -> ConfigError {
     let indent = |line: &str| line.len() - line.trim_start().len();
+    let name = section.rsplit('.').next().unwrap_or_default();
+    // The scheme of a URL may have the same name.
+    let head = format!("{name}:");
+    let begins_section = |line: &str| {
+        let mut behind = line
+            .match_indices(&head)
+            .map(|(at, _)| &line[at + head.len()..]);
+        behind.any(|rest| rest.is_empty() || rest.starts_with(' '))
+    };
     let mut lines = (1..)
         .zip(text.lines())
-        .skip_while(|(_, line)| !line.contains("sql:"));
+        .skip_while(|(_, line)| !begins_section(line));
     let head = lines.next();
     let has_key = |(_, line): &(usize, &str)| line.contains(&format!("{key}:"));
     let depth = head.map_or(0, |(_, line)| indent(line));
@@ -71,7 +91,7 @@ pub(super) fn sql_error(text: &str, file: &str, key: &str, complaint: &str) -> C
     ConfigError::Invalid {
         file: file.to_owned(),
         line: line.map(|(number, _)| number),
-        complaint: format!("opt_in.sql.{key}: {complaint}"),
+        complaint: format!("{section}.{key}: {complaint}"),
     }
 }
 

@@ -117,13 +117,13 @@ impl fmt::Display for SqlUrl {
     }
 }
 
-/// `opt_in.sql.password_file`.
+/// `opt_in.sql.password_file` and `opt_in.redis.password_file`.
 pub(super) struct PasswordFile;
 
 impl Kind for PasswordFile {
     type Value = PathBuf;
-    const EXPECTED: &'static str = "an absolute path such as /etc/sixgate/sql-password, or \
-         $CREDENTIALS_DIRECTORY/sql-password for a credential of systemd";
+    const EXPECTED: &'static str = "an absolute path such as /etc/sixgate/password, or \
+         $CREDENTIALS_DIRECTORY/password for a credential of systemd";
 
     fn parse(text: &str) -> Result<PathBuf, String> {
         let is_credential = text

@@ -1,12 +1,14 @@
 //! What a valid configuration may not be meant to say.
 
-use super::{Config, HttpSocket, Mode, Socket, SqlEngine, quantities::Size, value::Kind};
+use super::{
+    Config, HttpSocket, MANAGED_FILE, Mode, Socket, SqlEngine, quantities::Size, value::Kind,
+};
 use crate::{
     opt_in::entry::Entry,
     policy::{ExemptTls, OnDnsFailure},
 };
 use ipnet::IpNet;
-use std::{fs, net::IpAddr, os::unix::fs::MetadataExt};
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::Path};
 
 impl Config {
     /// One line each: the key, what follows from its value, what to write
@@ -19,6 +21,7 @@ impl Config {
         warnings.extend(self.exempt_by_tls());
         warnings.extend(self.opt_in());
         warnings.extend(self.sql());
+        warnings.extend(self.redis());
         warnings.extend(self.replies());
         warnings.extend(self.limits());
         warnings.extend(self.metrics.listen.iter().filter_map(readable));
@@ -98,19 +101,7 @@ impl Config {
         let sql = &self.opt_in.sql;
         let mut warnings = Vec::new();
         if let Some(file) = &sql.password_file {
-            let name = file.display();
-            match fs::metadata(file) {
-                Ok(found) if found.mode() & 0o004 != 0 => warnings.push(format!(
-                    "opt_in.sql.password_file: every user of this machine can read {name}; \
-                     chmod 640 {name}, and give it the group that sixgate runs as"
-                )),
-                Ok(_) => {}
-                // That of a service exists while it runs.
-                Err(_) if file.starts_with("$CREDENTIALS_DIRECTORY") => {}
-                Err(error) => warnings.push(format!(
-                    "opt_in.sql.password_file: {name} can't be read: {error}"
-                )),
-            }
+            warnings.extend(password_file("opt_in.sql.password_file", file));
             if sql.url.iter().all(|url| url.engine == SqlEngine::Sqlite) {
                 warnings.push(
                     "opt_in.sql.password_file: has no effect, because SQLite has no passwords"
@@ -119,9 +110,31 @@ impl Config {
             }
         }
         if sql.is_configured() && sql.timeout >= self.limits.stage_timeout {
+            warnings.push(second_is_never_asked("opt_in.sql", "database"));
+        }
+        warnings
+    }
+
+    fn redis(&self) -> Vec<String> {
+        let redis = &self.opt_in.redis;
+        let mut warnings = Vec::new();
+        if let Some(file) = &redis.password_file {
+            warnings.extend(password_file("opt_in.redis.password_file", file));
+        }
+        let has_user = redis.url.iter().any(|url| url.user.is_some());
+        if has_user && redis.password_file.is_none() {
             warnings.push(
-                "opt_in.sql.timeout: not less than limits.stage_timeout, so a second database \
-                 is never asked"
+                "opt_in.redis.url: its user has no effect without opt_in.redis.password_file"
+                    .to_owned(),
+            );
+        }
+        if redis.is_configured() && redis.timeout >= self.limits.stage_timeout {
+            warnings.push(second_is_never_asked("opt_in.redis", "server"));
+        }
+        if redis.managed && self.opt_in.managed_file != Path::new(MANAGED_FILE) {
+            warnings.push(
+                "opt_in.managed_file: not read, because opt_in.redis.managed is yes; to keep its \
+                 entries, name it in opt_in.files or add them to the hash"
                     .to_owned(),
             );
         }
@@ -156,6 +169,27 @@ impl Config {
         }
         warnings
     }
+}
+
+fn password_file(key: &str, file: &Path) -> Option<String> {
+    let name = file.display();
+    match fs::metadata(file) {
+        Ok(found) if found.mode() & 0o004 != 0 => Some(format!(
+            "{key}: every user of this machine can read {name}; \
+             chmod 640 {name}, and give it the group that sixgate runs as"
+        )),
+        Ok(_) => None,
+        // That of a service exists while it runs.
+        Err(_) if file.starts_with("$CREDENTIALS_DIRECTORY") => None,
+        Err(error) => Some(format!("{key}: {name} can't be read: {error}")),
+    }
+}
+
+fn second_is_never_asked(section: &str, server: &str) -> String {
+    format!(
+        "{section}.timeout: not less than limits.stage_timeout, so a second {server} is never \
+         asked"
+    )
 }
 
 /// A milter has no authentication of its own.

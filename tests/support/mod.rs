@@ -15,4 +15,5 @@ pub mod milter;
 pub mod opt_in;
 pub mod outage;
 pub mod port;
+pub mod redis;
 pub mod socketmap;

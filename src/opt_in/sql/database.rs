@@ -9,6 +9,7 @@ use super::truth::{self, Decode, Row, Rows};
 use crate::{
     config::{self, SqlEngine, SqlUrl},
     opt_in::{SqlCheck, SqlFinding},
+    password_file,
 };
 use futures_util::{Stream, TryStreamExt as _};
 use sqlx::{
@@ -19,7 +20,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteConnection},
 };
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     pin::pin,
@@ -28,7 +29,6 @@ use std::{
 };
 use tokio::{
     sync::Semaphore,
-    task::spawn_blocking,
     time::{Instant, timeout},
 };
 
@@ -265,7 +265,11 @@ impl Server {
         // Whatever fails here, it is not the query.
         let unreachable = |error: sqlx::Error| Problem::Unreachable(describe(&error));
         let password = match &self.password_file {
-            Some(file) => Some(read_password(file).await.map_err(Problem::Unreachable)?),
+            Some(file) => Some(
+                password_file::read(file)
+                    .await
+                    .map_err(Problem::Unreachable)?,
+            ),
             None => None,
         };
         let url = self.url.as_str();
@@ -351,31 +355,6 @@ async fn read<R: Decode>(rows: impl Stream<Item = Result<R, sqlx::Error>>) -> Re
         all.add(row).map_err(Problem::Query)?;
     }
     Ok(all.outcome())
-}
-
-/// Reads it for each connection, so that a new password needs no reload.
-async fn read_password(file: &Path) -> Result<String, String> {
-    let file = located(file);
-    let name = file.display().to_string();
-    let text = spawn_blocking(move || fs::read_to_string(file)).await;
-    let text = match text {
-        Ok(Ok(text)) => text,
-        Ok(Err(error)) => {
-            return Err(format!("the password file {name} can't be read: {error}"));
-        }
-        Err(error) => return Err(format!("the password file {name} can't be read: {error}")),
-    };
-    match text.lines().next() {
-        Some(password) if !password.is_empty() => Ok(password.to_owned()),
-        Some(_) | None => Err(format!("the password file {name} has an empty first line")),
-    }
-}
-
-fn located(file: &Path) -> PathBuf {
-    match file.strip_prefix("$CREDENTIALS_DIRECTORY") {
-        Ok(name) => Path::new(&env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_default()).join(name),
-        Err(_) => file.to_owned(),
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

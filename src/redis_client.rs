@@ -1,0 +1,244 @@
+//! Hashes in Redis: read with a deadline, edited atomically, and followed.
+//!
+//! One connection is kept for each server, and all questions share it. A list of servers
+//! is tried in its order; one that fails is asked after the others for a while. A call
+//! takes no longer than the timeout for each server, whatever the servers do. No error has
+//! a password in it.
+
+mod connection;
+mod edit;
+mod follow;
+
+use crate::config;
+use connection::Server;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use redis::{ErrorKind, ServerErrorKind};
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+pub use edit::Change;
+pub use follow::{Notice, Notices};
+
+/// The servers of one configuration. A copy shares their connections.
+#[derive(Clone, Debug)]
+pub struct RedisClient {
+    servers: Arc<[Server]>,
+    timeout: Duration,
+}
+
+/// What a hash has in some of its fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fields {
+    /// In the order in which they were asked for; `None` where there is no such field.
+    pub values: Vec<Option<Vec<u8>>>,
+    /// Whether there is a hash of this name. One without fields does not exist.
+    pub exists: bool,
+}
+
+impl Fields {
+    /// Of an answer with [`MARKER`] at its end.
+    fn new(found: Vec<Option<Vec<u8>>>, exists: bool, number: usize) -> Result<Self, RedisFailure> {
+        let mut values = found;
+        if values.len() != number + 1 {
+            return Err(RedisFailure::refused("its answer has another length"));
+        }
+        values.truncate(number);
+        Ok(Self { values, exists })
+    }
+}
+
+/// A field that edits keep in a hash. It exists by that when it has no entries, and a
+/// hash that was deleted can be told from an empty one. Fields that begin with `#` are
+/// no entries.
+pub const MARKER: &str = "#";
+
+/// Why a server did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisFailure {
+    /// One line of limited length.
+    pub reason: String,
+    /// Whether it could not be reached or did not answer, rather than refuse.
+    pub is_unreachable: bool,
+}
+
+impl fmt::Display for RedisFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for RedisFailure {}
+
+impl RedisFailure {
+    fn unreachable(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_unreachable: true,
+        }
+    }
+
+    fn refused(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_unreachable: false,
+        }
+    }
+}
+
+impl From<redis::RedisError> for RedisFailure {
+    fn from(error: redis::RedisError) -> Self {
+        let is_unreachable = match error.kind() {
+            ErrorKind::Io
+            | ErrorKind::Parse
+            | ErrorKind::AuthenticationFailed
+            | ErrorKind::ClusterConnectionNotFound
+            | ErrorKind::InvalidClientConfig => true,
+            ErrorKind::Server(kind) => matches!(
+                kind,
+                ServerErrorKind::BusyLoading
+                    | ServerErrorKind::ClusterDown
+                    | ServerErrorKind::MasterDown
+                    | ServerErrorKind::TryAgain
+            ),
+            _ => false,
+        };
+        Self {
+            reason: describe(&error),
+            is_unreachable,
+        }
+    }
+}
+
+/// On one line of limited length: servers quote what they were sent.
+fn describe(error: &redis::RedisError) -> String {
+    let text = match (error.kind(), error.code(), error.detail()) {
+        (ErrorKind::Server(ServerErrorKind::Moved), ..) => {
+            "it is a node of a cluster; write cluster: yes".to_owned()
+        }
+        (ErrorKind::Server(ServerErrorKind::ResponseError), _, Some(detail)) => detail.to_owned(),
+        (_, Some(code), Some(detail)) => format!("{code} {detail}"),
+        (ErrorKind::AuthenticationFailed, ..) => {
+            format!("it does not let us in: {error}")
+        }
+        _ => error.to_string(),
+    };
+    let text = text.replace(char::is_control, " ");
+    match text.char_indices().nth(300) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+impl RedisClient {
+    /// Connects to nothing yet.
+    pub fn new(config: &config::Redis) -> Self {
+        let servers = match config.cluster {
+            true => vec![Server::cluster(config)],
+            false => Server::each(config),
+        };
+        Self {
+            servers: servers.into(),
+            timeout: config.timeout,
+        }
+    }
+
+    /// The same servers, with another timeout for each.
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            servers: Arc::clone(&self.servers),
+            timeout,
+        }
+    }
+
+    /// Reads fields of a hash, all at one moment, with one HMGET. If it finds none, not
+    /// even [`MARKER`], another one asks in the same transaction whether the hash exists.
+    ///
+    /// # Errors
+    /// When no server answers, or the key is not a hash.
+    pub async fn fields<'a>(
+        &'a self,
+        key: &'a str,
+        fields: &'a [String],
+    ) -> Result<Fields, RedisFailure> {
+        self.on_any(&|server| {
+            async move {
+                let mut command = redis::cmd("HMGET");
+                command.arg(key).arg(fields).arg(MARKER);
+                let found = server.query::<Vec<Option<Vec<u8>>>>(&command).await?;
+                if found.iter().any(Option::is_some) {
+                    return Fields::new(found, true, fields.len());
+                }
+                let mut transaction = redis::pipe();
+                transaction.atomic().add_command(command);
+                transaction.cmd("EXISTS").arg(key);
+                let (found, exists) = server.query_pipeline(&transaction).await?;
+                Fields::new(found, exists, fields.len())
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// Reads a whole hash in parts, so that the server is not held up by a large one.
+    /// What is in it all the time is returned once; what changes meanwhile may be
+    /// missing. Sorted by field; `None` if there is no such hash.
+    ///
+    /// # Errors
+    /// When no server answers, or the key is not a hash.
+    pub async fn hash<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> Result<Option<Vec<(String, String)>>, RedisFailure> {
+        self.on_any(&|server| edit::scan(server, key).boxed()).await
+    }
+
+    /// Whether each server can be reached and has a hash of this name: its URL without
+    /// parameters, and what it says. In a cluster the nodes answer together.
+    pub async fn check(&self, key: &str) -> Vec<(String, Result<u64, RedisFailure>)> {
+        let mut checks = Vec::with_capacity(self.servers.len());
+        for server in self.servers.iter() {
+            let mut length = redis::cmd("HLEN");
+            length.arg(key);
+            let asked = timeout(self.timeout, server.query::<u64>(&length)).await;
+            let found = asked.unwrap_or_else(|_elapsed| Err(self.no_answer()));
+            if found.as_ref().is_err_and(|failure| failure.is_unreachable) {
+                server.disconnect();
+            }
+            checks.push((server.name().to_owned(), found));
+        }
+        checks
+    }
+
+    fn no_answer(&self) -> RedisFailure {
+        RedisFailure::unreachable(format!("no answer within {:?}", self.timeout))
+    }
+
+    /// Asks the servers in their order until one answers.
+    async fn on_any<'a, T>(
+        &'a self,
+        ask: &(dyn Fn(&'a Server) -> BoxFuture<'a, Result<T, RedisFailure>> + Sync),
+    ) -> Result<T, RedisFailure> {
+        let mut problems = Vec::new();
+        let mut is_unreachable = true;
+        let (failed, well): (Vec<_>, Vec<_>) = self.servers.iter().partition(|s| s.has_failed());
+        for server in well.into_iter().chain(failed) {
+            let asked = timeout(self.timeout, ask(server)).await;
+            let answer = asked.unwrap_or_else(|_elapsed| Err(self.no_answer()));
+            server.note(answer.as_ref().err());
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => {
+                    is_unreachable &= failure.is_unreachable;
+                    problems.push(match self.servers.len() {
+                        1 => failure.reason,
+                        _ => format!("{}: {failure}", server.name()),
+                    });
+                }
+            }
+        }
+        Err(RedisFailure {
+            reason: problems.join("; "),
+            is_unreachable,
+        })
+    }
+}

@@ -1,0 +1,190 @@
+//! Edits of a hash, each of them atomic: fields are read, the caller decides, and a script
+//! writes unless a field has changed meanwhile.
+
+use super::{MARKER, RedisClient, RedisFailure, connection::Server};
+use futures_util::FutureExt as _;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// What is to happen to a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It stays as it is, or stays away.
+    Keep,
+    /// It gets this value.
+    Set(String),
+    /// It goes away.
+    Remove,
+}
+
+/// How many fields are edited as one. Redis answers nobody else meanwhile, some 3 ms for a
+/// thousand.
+const AT_ONCE: usize = 100_000;
+
+/// How often an edit is tried while others change the same fields.
+const ATTEMPTS: usize = 50;
+
+/// How many fields a notice names. More of them are all fields.
+const NAMED: usize = 100;
+
+/// How many fields are read at a time.
+const COUNT: usize = 5000;
+
+/// What a notice says instead of the names of fields.
+pub(super) const ALL: &str = "*";
+
+/// Writes if each field still has the value that was read. ARGV: the channel, the notice,
+/// and for each field its name, what was read and what it gets, where `-` is nothing and
+/// `+` begins a value.
+const SCRIPT: &str = "\
+local function read(field)
+  local value = redis.call('HGET', KEYS[1], field)
+  if value then return '+' .. value end
+  return '-'
+end
+for i = 3, #ARGV, 3 do
+  if read(ARGV[i]) ~= ARGV[i + 1] then return 0 end
+end
+for i = 3, #ARGV, 3 do
+  local value = ARGV[i + 2]
+  if value == '-' then
+    redis.call('HDEL', KEYS[1], ARGV[i])
+  else
+    redis.call('HSET', KEYS[1], ARGV[i], string.sub(value, 2))
+  end
+end
+redis.call('HSETNX', KEYS[1], '#', 'Edited by sixgate. This field tells an empty list from a lost one.')
+redis.call('PUBLISH', ARGV[1], ARGV[2])
+return 1
+";
+
+impl RedisClient {
+    /// Edits fields of a hash. `decide` sees the number of a field and its value, and may
+    /// be asked again if others edit the hash at the same time. Up to 100,000 fields are
+    /// changed as one; of more than that, each such part. Followers are sent the names of
+    /// the fields that have changed. A field that is named twice is decided upon once, by
+    /// its first number.
+    ///
+    /// # Errors
+    /// When no server can do it. What was done before that stays done.
+    pub async fn edit(
+        &self,
+        key: &str,
+        fields: &[String],
+        decide: impl FnMut(usize, Option<&str>) -> Change + Send,
+    ) -> Result<(), RedisFailure> {
+        let decide = Mutex::new(decide);
+        for (part, fields) in fields.chunks(AT_ONCE).enumerate() {
+            let decide = |index: usize, value: Option<&str>| {
+                let mut decide = decide.lock().unwrap_or_else(PoisonError::into_inner);
+                decide(part * AT_ONCE + index, value)
+            };
+            self.on_any(&|server| edit_part(server, key, fields, &decide).boxed())
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+async fn edit_part(
+    server: &Server,
+    key: &str,
+    fields: &[String],
+    decide: &(impl Fn(usize, Option<&str>) -> Change + Sync),
+) -> Result<(), RedisFailure> {
+    for _ in 0..ATTEMPTS {
+        let found = read(server, key, fields).await?;
+        let mut script = redis::cmd("EVAL");
+        let mut changed = BTreeMap::new();
+        for (index, (field, value)) in fields.iter().zip(&found).enumerate() {
+            let text = value.as_deref().map(String::from_utf8_lossy);
+            if changed.contains_key(field) {
+                continue;
+            }
+            let new = match (decide(index, text.as_deref()), value) {
+                (Change::Keep, _) | (Change::Remove, None) => continue,
+                (Change::Set(new), Some(old)) if new.as_bytes() == old => continue,
+                (Change::Set(new), _) => Some(new),
+                (Change::Remove, Some(_)) => None,
+            };
+            changed.insert(field, (marked(value.as_deref()), marked(new.as_deref())));
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        script.arg(SCRIPT).arg(1).arg(key).arg(channel(key));
+        script.arg(notice(changed.keys().map(|field| field.as_str())));
+        for (field, (old, new)) in &changed {
+            script.arg(field.as_str()).arg(old).arg(new);
+        }
+        if server.query::<u8>(&script).await? == 1 {
+            return Ok(());
+        }
+    }
+    Err(RedisFailure::refused(
+        "others change the same entries all the time; try again",
+    ))
+}
+
+async fn read(
+    server: &Server,
+    key: &str,
+    fields: &[String],
+) -> Result<Vec<Option<Vec<u8>>>, RedisFailure> {
+    let mut command = redis::cmd("HMGET");
+    command.arg(key).arg(fields);
+    let values: Vec<Option<Vec<u8>>> = server.query(&command).await?;
+    match values.len() == fields.len() {
+        true => Ok(values),
+        false => Err(RedisFailure::refused("its answer has another length")),
+    }
+}
+
+fn marked(value: Option<impl AsRef<[u8]>>) -> Vec<u8> {
+    match value {
+        Some(value) => [b"+", value.as_ref()].concat(),
+        None => b"-".to_vec(),
+    }
+}
+
+/// Where changes of a hash are published.
+pub(super) fn channel(key: &str) -> String {
+    format!("{key}:changed")
+}
+
+/// The names of the fields, or [`ALL`] for many.
+fn notice<'a>(fields: impl ExactSizeIterator<Item = &'a str>) -> String {
+    match fields.len() <= NAMED {
+        true => fields.collect::<Vec<_>>().join("\n"),
+        false => ALL.to_owned(),
+    }
+}
+
+/// Reads a hash part by part. Redis may hand a field over more than once.
+pub(super) async fn scan(
+    server: &Server,
+    key: &str,
+) -> Result<Option<Vec<(String, String)>>, RedisFailure> {
+    let mut all = BTreeMap::new();
+    let mut exists = false;
+    let mut cursor = 0_u64;
+    loop {
+        let mut command = redis::cmd("HSCAN");
+        command.arg(key).arg(cursor).arg("COUNT").arg(COUNT);
+        let (next, part): (u64, Vec<Vec<u8>>) = server.query(&command).await?;
+        let mut part = part.into_iter();
+        while let (Some(field), Some(value)) = (part.next(), part.next()) {
+            exists = true;
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            if !field.starts_with(MARKER.as_bytes()) {
+                all.insert(text(field), text(value));
+            }
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(exists.then(|| all.into_iter().collect()));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Follows the changes of a hash: those that [`RedisClient::edit`] publishes, and those
+//! that the server itself announces if `notify-keyspace-events` is set.
+
+use super::{
+    RedisClient,
+    connection::Server,
+    edit::{ALL, channel},
+};
+use futures_util::StreamExt as _;
+use redis::{Msg, aio::PubSub};
+use std::time::Duration;
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+
+/// How long a lost subscription waits before the next attempt.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often the server is asked whether it is still there, and how long it may take.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How many notices wait for whoever follows. While it is behind, the server waits.
+const WAITING: usize = 64;
+
+/// What is known of a hash that is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Changes are received from now on. What changed before may have been missed.
+    Subscribed,
+    /// These fields have changed.
+    Changed(Vec<String>),
+    /// Any number of fields have changed.
+    AllChanged,
+    /// Changes are not received until [`Notice::Subscribed`], for this reason.
+    Lost(String),
+}
+
+/// The notices of one hash. Dropping it ends the subscription.
+#[derive(Debug)]
+pub struct Notices {
+    receiver: mpsc::Receiver<Notice>,
+}
+
+impl Notices {
+    /// The next one. `None` when the runtime ends.
+    pub async fn next(&mut self) -> Option<Notice> {
+        self.receiver.recv().await
+    }
+}
+
+impl RedisClient {
+    /// Follows a hash over a connection of its own, which is opened again when it is
+    /// lost. Needs a runtime.
+    pub fn follow(&self, key: &str) -> Notices {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let (client, key) = (self.clone(), key.to_owned());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = client.follow_until_closed(&key, &sender) => {}
+                () = sender.closed() => {}
+            }
+        });
+        Notices { receiver }
+    }
+
+    async fn follow_until_closed(&self, key: &str, to: &mpsc::Sender<Notice>) {
+        let mut is_reported = false;
+        loop {
+            let mut lost = String::new();
+            let (failed, well): (Vec<_>, Vec<_>) =
+                self.servers.iter().partition(|server| server.has_failed());
+            for server in well.into_iter().chain(failed) {
+                match self.subscribe(server, key).await {
+                    Ok(subscriber) => {
+                        is_reported = false;
+                        if to.send(Notice::Subscribed).await.is_err() {
+                            return;
+                        }
+                        lost = self.receive(subscriber, to).await;
+                        break;
+                    }
+                    Err(reason) => lost = reason,
+                }
+            }
+            if !is_reported && to.send(Notice::Lost(lost)).await.is_err() {
+                return;
+            }
+            is_reported = true;
+            sleep(RETRY).await;
+        }
+    }
+
+    async fn subscribe(&self, server: &Server, key: &str) -> Result<PubSub, String> {
+        let subscriber = server.subscriber(self.timeout).await;
+        let mut subscriber = subscriber.map_err(|failure| failure.reason)?;
+        let no_answer = |_elapsed| format!("no answer within {:?}", self.timeout);
+        let subscribed = timeout(self.timeout, subscriber.subscribe(channel(key))).await;
+        subscribed
+            .map_err(no_answer)?
+            .map_err(|error| super::describe(&error))?;
+        // A user of few rights may not see these.
+        let keyspace = format!("__keyspace@*__:{}", escaped(key));
+        let subscribed = timeout(self.timeout, subscriber.psubscribe(keyspace)).await;
+        let _ = subscribed.map_err(no_answer)?;
+        Ok(subscriber)
+    }
+
+    /// Hands notices over until the connection is lost; returns why.
+    async fn receive(&self, subscriber: PubSub, to: &mpsc::Sender<Notice>) -> String {
+        let (mut commands, mut messages) = subscriber.split();
+        loop {
+            match timeout(PING_INTERVAL, messages.next()).await {
+                Ok(Some(message)) => {
+                    if to.send(notice(&message)).await.is_err() {
+                        return String::new();
+                    }
+                }
+                Ok(None) => return "the server closed the connection".to_owned(),
+                Err(_elapsed) => match timeout(self.timeout, commands.ping::<redis::Value>()).await
+                {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return super::describe(&error),
+                    Err(_elapsed) => return format!("no answer within {:?}", self.timeout),
+                },
+            }
+        }
+    }
+}
+
+fn notice(message: &Msg) -> Notice {
+    if message.from_pattern() {
+        return Notice::AllChanged;
+    }
+    match message.get_payload::<String>() {
+        Ok(text) if text != ALL && !text.is_empty() => {
+            Notice::Changed(text.lines().map(str::to_owned).collect())
+        }
+        Ok(_) | Err(_) => Notice::AllChanged,
+    }
+}
+
+/// The pattern that matches this text alone.
+fn escaped(key: &str) -> String {
+    let is_special = |c: char| "*?[]^\\".contains(c);
+    let escape = |c: char| is_special(c).then_some('\\').into_iter().chain([c]);
+    key.chars().flat_map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_no_pattern() {
+        assert_eq!(escaped("sixgate:opt-in"), "sixgate:opt-in");
+        assert_eq!(escaped("a*[b]\\"), "a\\*\\[b\\]\\\\");
+    }
+}
