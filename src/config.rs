@@ -8,6 +8,7 @@
 mod addresses;
 mod certificates;
 mod dns_server;
+mod enforcement;
 mod error;
 mod host;
 mod lists;
@@ -36,7 +37,7 @@ pub use opt_in_mx::{MxHost, OptInMx};
 pub use redis::{REDIS_KEY, Redis, RedisPlace, RedisTls, RedisUrl};
 pub use sql::{Sql, SqlEngine, SqlUrl};
 
-use crate::{opt_in::entry::Entry, policy, reply::Replies};
+use crate::{enforcement::EnforceShare, opt_in::entry::Entry, policy, reply::Replies};
 use dns_server::DnsServerAddress;
 use ipnet::IpNet;
 use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
@@ -69,6 +70,14 @@ pub struct Config {
     /// Recipients' domains for which it is [`Mode::Observe`] whatever `mode` is.
     /// The default is none.
     pub observe_domains: Vec<Entry>,
+    /// Rules whose refusals are not carried out. The default is none.
+    pub observe_rules: Vec<policy::Rule>,
+    /// The share of client networks for which refusals are carried out. The default is
+    /// all of them.
+    pub enforce_share: EnforceShare,
+    /// What selects the networks of the share. The default is a key that all
+    /// installations have.
+    pub enforce_share_key: Option<String>,
     /// Which domains take mail over IPv6.
     pub opt_in: OptIn,
     /// `ipv4_prefixes`, `exempt`, `reverse_dns` and `on_dns_failure`.
@@ -166,6 +175,9 @@ impl Default for Config {
             allow_peers: Vec::new(),
             mode: Mode::Enforce,
             observe_domains: Vec::new(),
+            observe_rules: Vec::new(),
+            enforce_share: EnforceShare::default(),
+            enforce_share_key: None,
             opt_in: OptIn::default(),
             policy: policy::Settings::default(),
             replies: Replies::default(),

@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 pub mod dkim;
 pub mod dns;
+pub mod enforcement;
 pub mod exit;
 pub mod list_file;
 pub mod logs;

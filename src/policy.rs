@@ -300,6 +300,28 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// Whether it can refuse a recipient or a message.
+    pub fn can_refuse(self) -> bool {
+        match self {
+            Self::NotOptedIn
+            | Self::OptInTemperror
+            | Self::NoPtr
+            | Self::PtrTemperror
+            | Self::PtrUnconfirmed
+            | Self::AuthTemperror
+            | Self::Unauthenticated => true,
+            Self::Local
+            | Self::Ipv4
+            | Self::ExemptNetwork
+            | Self::ExemptAuthenticated
+            | Self::ExemptTls
+            | Self::SpfPass
+            | Self::DkimPass => false,
+        }
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -18,6 +18,6 @@ mod top_k;
 pub use counts::Counts;
 pub use summary::{
     Cause, Client, Failures, Fates, Hour, Named, Observed, Period, Read, Returned, Returns,
-    RuleCounts, Summary, Waited,
+    RollOut, RollOutOfRule, RuleCounts, Summary, Waited,
 };
 pub use tally::Tally;

@@ -6,8 +6,11 @@ use crate::{
     checks::Checks,
     config::{Config, Mode},
     dns::Resolve,
+    enforcement::{EnforceShare, ObservedBy, Places},
     opt_in::{Known, Sources, list::List},
+    policy::Rule,
 };
+use std::net::IpAddr;
 
 /// What a milter connection works with.
 #[derive(Debug)]
@@ -16,8 +19,8 @@ pub struct Snapshot<R> {
     pub config: Config,
     /// The checks.
     pub checks: Checks<R>,
-    /// `observe_domains`
-    observed: List,
+    /// Which refusals are carried out.
+    pub enforcement: Enforcement,
 }
 
 impl<R: Resolve> Snapshot<R> {
@@ -25,18 +28,65 @@ impl<R: Resolve> Snapshot<R> {
     pub fn new(config: Config, opt_in: Sources, resolver: R) -> Self {
         let checks = Checks::new(&config, opt_in, resolver);
         Self {
-            observed: List::of(&config.observe_domains),
+            enforcement: Enforcement::new(&config),
             config,
             checks,
         }
     }
+}
 
-    /// Whether refusals of this recipient are carried out.
+/// `mode`, `observe_domains`, `observe_rules` and `enforce_share`: which refusals are
+/// carried out. Each of them can spare a refusal, and none can refuse what another one
+/// spares.
+#[derive(Debug)]
+pub struct Enforcement {
+    mode: Mode,
+    domains: List,
+    rules: Vec<Rule>,
+    share: EnforceShare,
+    places: Places,
+}
+
+impl Enforcement {
+    /// That of a configuration.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            mode: config.mode,
+            domains: List::of(&config.observe_domains),
+            rules: config.observe_rules.clone(),
+            share: config.enforce_share.clone(),
+            places: Places::new(config.enforce_share_key.as_deref()),
+        }
+    }
+
+    /// `mode`
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether refusals of this recipient are carried out, as far as `mode` and
+    /// `observe_domains` say.
     pub fn mode_for(&self, recipient: &Recipient) -> Mode {
-        let known = recipient.domain.name().map(|name| self.observed.ask(name));
+        let known = recipient.domain.name().map(|name| self.domains.ask(name));
         match known {
             Some(Known::Yes) => Mode::Observe,
-            Some(Known::No | Known::Nothing | Known::Temperror) | None => self.config.mode,
+            Some(Known::No | Known::Nothing | Known::Temperror) | None => self.mode,
         }
+    }
+
+    /// Why a refusal by this rule is not carried out; `None` if it is. `mode` is that of
+    /// the recipient, or of all recipients of the message.
+    pub fn observed_by(&self, mode: Mode, rule: Rule, client: IpAddr) -> Option<ObservedBy> {
+        if mode == Mode::Observe {
+            return Some(match self.mode {
+                Mode::Observe => ObservedBy::Mode,
+                Mode::Enforce => ObservedBy::Domain,
+            });
+        }
+        if self.rules.contains(&rule) {
+            return Some(ObservedBy::Rule);
+        }
+        let is_enforced = self.places.is_in(self.share.of(rule), client);
+        (!is_enforced).then_some(ObservedBy::Share)
     }
 }

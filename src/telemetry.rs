@@ -23,6 +23,7 @@ use crate::{
     config::Mode,
     dkim,
     dns::Name,
+    enforcement::ObservedBy,
     opt_in,
     policy::{Ptr, Rule, Stage},
     reply::{Class, Reply},
@@ -38,8 +39,11 @@ pub const TARGET: &str = "sixgate::decision";
 pub struct Decision<'a> {
     /// The MTA's queue id (`{i}`), when it has one by now.
     pub queue_id: Option<&'a str>,
-    /// Whether a refusal is carried out.
+    /// Whether a refusal is carried out; of an acceptance, whether one would be as far as
+    /// `mode` and `observe_domains` say.
     pub mode: Mode,
+    /// Why a refusal is not carried out.
+    pub observed_by: Option<ObservedBy>,
     /// Where it was decided.
     pub stage: Stage,
     /// What decided it.

@@ -71,7 +71,8 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "lisetn: inet:127.0.0.1:8894\n",
             "1: lisetn: unknown key; did you mean listen? (allowed here: listen, socket_mode, \
-             socket_group, allow_peers, mode, observe_domains, opt_in, reverse_dns, on_dns_failure, ipv4_prefixes, exempt, replies, \
+             socket_group, allow_peers, mode, observe_domains, observe_rules, enforce_share, \
+             enforce_share_key, opt_in, reverse_dns, on_dns_failure, ipv4_prefixes, exempt, replies, \
              authentication_results, dns, spf, dkim, limits, log, metrics)",
         ),
         (
@@ -475,6 +476,36 @@ fn wrong_words_and_texts_are_refused() {
             "1: mode: nothing is given; write enforce or observe",
         ),
         (
+            "observe_rules: [no-ptr, unauthentiated]\n",
+            "1: observe_rules: \"unauthentiated\" is not a rule; did you mean unauthenticated? \
+             (allowed here: not-opted-in, opt-in-temperror, no-ptr, ptr-temperror, \
+             ptr-unconfirmed, auth-temperror, unauthenticated)",
+        ),
+        (
+            "enforce_share: 101%\n",
+            "1: enforce_share: \"101%\" is more than 100%; write 0% to 100%, such as 25%",
+        ),
+        (
+            "enforce_share: 25\n",
+            "1: enforce_share: \"25\" is not a share in percent; write 0% to 100%, such as 25%",
+        ),
+        (
+            "enforce_share:\n  no-ptr: 100%\n  unauthenticated: 110%\n",
+            "3: enforce_share.unauthenticated: \"110%\" is more than 100%; write 0% to 100%, such \
+             as 25%",
+        ),
+        (
+            "enforce_share:\n  no-ptr: 100%\n  spf-fail: 10%\n",
+            "3: enforce_share: \"spf-fail\" is not a rule; allowed here: not-opted-in, \
+             opt-in-temperror, no-ptr, ptr-temperror, ptr-unconfirmed, auth-temperror, \
+             unauthenticated",
+        ),
+        (
+            "enforce_share: [10%]\n",
+            "1: enforce_share: found a list; write a whole number of percent such as 25%, or such \
+             a share for each of some rules",
+        ),
+        (
             "reverse_dns: any\n",
             "1: reverse_dns: \"any\" is no value of this key; write exists or confirmed",
         ),
@@ -695,6 +726,20 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
             "socket_mode: with 0666 every user of this machine can connect",
         ),
         ("mode: observe", "mode: observe refuses nothing"),
+        ("enforce_share: 0%", "enforce_share: 0% refuses nothing"),
+        (
+            "{mode: observe, enforce_share: 10%}",
+            "mode: observe refuses nothing, whatever enforce_share says",
+        ),
+        (
+            "enforce_share_key: x",
+            "enforce_share_key: has no effect, because enforce_share is 100%",
+        ),
+        (
+            "observe_rules: [not-opted-in, opt-in-temperror, no-ptr, ptr-temperror, \
+             ptr-unconfirmed, auth-temperror, unauthenticated]",
+            "observe_rules: has every rule, so nothing is refused",
+        ),
         (
             "dns: {cache_entries: 1024}",
             "dns.cache_entries: replaced by dns.cache_bytes; write cache_bytes: 512 KiB",
@@ -759,6 +804,9 @@ socket_group: root
 allow_peers: 192.0.2.0/24
 mode: observe
 observe_domains: [.example.org, "!x.example.org"]
+observe_rules: [no-ptr, unauthenticated]
+enforce_share: {unauthenticated: 25%, no-ptr: 0%}
+enforce_share_key: "it's: a key"
 opt_in:
   default: yes
   domains: [example.org, "bücher.example", no, .example.org, "!.example.net"]

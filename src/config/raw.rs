@@ -9,6 +9,7 @@ use super::{
     Socket, Spf,
     addresses::Network,
     certificates::Certificate,
+    enforcement::{self, RefusingRule, ShareKey},
     host::{KnownGroup, PlacedSocket},
     lists::ListEntry,
     prefixes::{Prefix, PrefixesBeside},
@@ -21,8 +22,9 @@ use super::{
 };
 use crate::{
     certificate::CertificatePattern,
+    enforcement::EnforceShare,
     opt_in::entry::Entry,
-    policy::{ExemptTls, OnDnsFailure, ReverseDns, Settings},
+    policy::{ExemptTls, OnDnsFailure, ReverseDns, Rule, Settings},
     reply::{Preset, Replies, Template, Url},
     translation::TranslationPrefix,
 };
@@ -128,6 +130,12 @@ struct File {
     mode: Mode,
     #[serde(with = "List::<ListEntry>")]
     observe_domains: Vec<Entry>,
+    #[serde(with = "List::<RefusingRule>")]
+    observe_rules: Vec<Rule>,
+    #[serde(with = "enforcement::share")]
+    enforce_share: EnforceShare,
+    #[serde(with = "Optional::<ShareKey>")]
+    enforce_share_key: Option<String>,
     #[serde(with = "section")]
     opt_in: OptIn,
     #[serde(with = "Scalar::<Word<ReverseDns>>")]
@@ -240,6 +248,9 @@ impl From<File> for Config {
             allow_peers: file.allow_peers,
             mode: file.mode,
             observe_domains: file.observe_domains,
+            observe_rules: file.observe_rules,
+            enforce_share: file.enforce_share,
+            enforce_share_key: file.enforce_share_key,
             opt_in: file.opt_in,
             policy: Settings {
                 ipv4_prefixes: file.ipv4_prefixes,
@@ -271,6 +282,9 @@ impl From<Config> for File {
             allow_peers: config.allow_peers,
             mode: config.mode,
             observe_domains: config.observe_domains,
+            observe_rules: config.observe_rules,
+            enforce_share: config.enforce_share,
+            enforce_share_key: config.enforce_share_key,
             opt_in: config.opt_in,
             reverse_dns: config.policy.reverse_dns,
             on_dns_failure: config.policy.on_dns_failure,

@@ -62,6 +62,23 @@ impl<K: Kind> Visitor<'_> for Scalar<K> {
     }
 }
 
+/// One value, for whoever reads a mapping key by key.
+pub(super) struct ScalarSeed<K>(Scalar<K>);
+
+impl<K> Default for ScalarSeed<K> {
+    fn default() -> Self {
+        Self(Scalar(PhantomData))
+    }
+}
+
+impl<'de, K: Kind> DeserializeSeed<'de> for ScalarSeed<K> {
+    type Value = K::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<K::Value, D::Error> {
+        self.0.deserialize_seed(from)
+    }
+}
+
 /// One value or none (`null` or nothing at all), for `#[serde(with)]`.
 pub(super) struct Optional<K>(PhantomData<K>);
 

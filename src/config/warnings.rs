@@ -4,6 +4,7 @@ use super::{
     Config, HttpSocket, MANAGED_FILE, Mode, Socket, SqlEngine, quantities::Size, value::Kind,
 };
 use crate::{
+    enforcement::refusing_rules,
     opt_in::entry::Entry,
     policy::{ExemptTls, OnDnsFailure},
 };
@@ -45,6 +46,22 @@ impl Config {
             Mode::Observe if !self.observe_domains.is_empty() => warnings
                 .push("mode: observe refuses nothing, whatever observe_domains says".to_owned()),
             Mode::Observe => warnings.push("mode: observe refuses nothing".to_owned()),
+        }
+        match self.mode {
+            Mode::Enforce if self.enforce_share.is_nothing() => {
+                warnings.push("enforce_share: 0% refuses nothing".to_owned());
+            }
+            Mode::Enforce if refusing_rules().all(|rule| self.observe_rules.contains(&rule)) => {
+                warnings.push("observe_rules: has every rule, so nothing is refused".to_owned());
+            }
+            Mode::Enforce => {}
+            Mode::Observe if !self.enforce_share.is_everything() => warnings
+                .push("mode: observe refuses nothing, whatever enforce_share says".to_owned()),
+            Mode::Observe => {}
+        }
+        if self.enforce_share_key.is_some() && self.enforce_share.is_everything() {
+            warnings
+                .push("enforce_share_key: has no effect, because enforce_share is 100%".to_owned());
         }
         match self.policy.on_dns_failure {
             OnDnsFailure::Tempfail => {}

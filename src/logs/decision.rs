@@ -9,7 +9,7 @@ use super::{
     escape::{escape, printable, unescape},
     timestamp,
 };
-use crate::{address::Domain, policy::Rule};
+use crate::{address::Domain, enforcement::ObservedBy, policy::Rule};
 use serde::Deserialize;
 use std::{borrow::Cow, net::IpAddr};
 
@@ -57,6 +57,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) dkim: Cow<'a, str>,
     /// `domain:selector:result` for each signature, separated by commas.
     pub(crate) dkim_signatures: Cow<'a, str>,
+    /// Why a refusal was not carried out; `None` also in lines of version 0.1.
+    pub(crate) observed_by: Option<ObservedBy>,
     /// Milliseconds that the MTA waited.
     pub(crate) waited: u64,
 }
@@ -126,6 +128,7 @@ impl<'a> Decision<'a> {
             spf_term: Cow::default(),
             dkim: Cow::default(),
             dkim_signatures: Cow::default(),
+            observed_by: None,
             waited: 0,
         }
     }
@@ -159,6 +162,12 @@ pub(crate) fn comparable_domain(escaped: &str) -> Cow<'_, str> {
 pub(crate) fn raw_domain(address: &[u8]) -> String {
     let address = String::from_utf8_lossy(address);
     comparable_domain(&escape(domain_of(&address))).into_owned()
+}
+
+fn observed_by(name: &str) -> Option<ObservedBy> {
+    ObservedBy::ALL
+        .into_iter()
+        .find(|reason| reason.name() == name)
 }
 
 fn rule(name: &str) -> Option<Rule> {
@@ -231,6 +240,7 @@ fn set_field<'a>(decision: &mut Decision<'a>, key: &str, value: &'a str) {
         "spf_term" => decision.spf_term = printable(value),
         "dkim" => decision.dkim = printable(value),
         "dkim_signatures" => decision.dkim_signatures = printable(value),
+        "observed_by" => decision.observed_by = observed_by(value),
         "ms" => decision.waited = value.parse().unwrap_or_default(),
         _ => {}
     }
@@ -276,6 +286,7 @@ struct Json<'a> {
     spf: Option<JsonSpf>,
     dkim: Option<String>,
     dkim_signatures: Option<Vec<JsonSignature>>,
+    observed_by: Option<String>,
     ms: Option<f64>,
 }
 
@@ -351,6 +362,7 @@ impl<'a> Json<'a> {
             spf_term: escaped(spf.term),
             dkim: escaped(self.dkim),
             dkim_signatures: Cow::Owned(signatures.join(",")),
+            observed_by: self.observed_by.as_deref().and_then(observed_by),
             waited: self.ms.unwrap_or_default() as u64,
             ..Decision::new(action, action == Action::Accept || self.refused)
         })

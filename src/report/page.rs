@@ -4,7 +4,7 @@
 
 use super::{
     counts::Counts,
-    summary::{Cause, Client, Fates, Named, Returned, Summary},
+    summary::{Cause, Client, Fates, Named, Returned, RollOutOfRule, Summary},
 };
 use crate::logs::escape::readable;
 use jiff::{Timestamp, tz::TimeZone};
@@ -343,6 +343,7 @@ fn sums(summary: &Summary) -> Vec<Item> {
     let clients = summary.clients.iter();
     let mut sums = vec![
         sum("By rule", counts_table(&["rule"], rules, observed)),
+        roll_out(summary),
         sum(
             "By recipient domain",
             counts_table(
@@ -373,6 +374,43 @@ fn sums(summary: &Summary) -> Vec<Item> {
         sums.push(sum("What became of deferred mail", fates(summary)));
     }
     sums
+}
+
+/// How much of what the rules refuse is refused, and what spares the rest.
+fn roll_out(summary: &Summary) -> Item {
+    let roll_out = &summary.roll_out;
+    let row = |rule: &RollOutOfRule| {
+        let observed = [
+            rule.enforce_share,
+            rule.observe_rules,
+            rule.observe_domains,
+            rule.mode,
+        ];
+        let all = rule.refused + observed.iter().sum::<u64>();
+        let mut cells = vec![rule.rule.to_owned(), grouped(rule.refused)];
+        cells.push(share(rule.refused, all));
+        cells.extend(observed.map(grouped));
+        cells
+    };
+    let networks = match (roll_out.networks_refused, roll_out.networks_spared) {
+        (Some(refused), Some(spared)) if spared > 0 => format!(
+            ": {} refused, {} spared by enforce_share",
+            plural(refused as u64, "network", "networks"),
+            grouped(spared as u64)
+        ),
+        _ => String::new(),
+    };
+    Item {
+        headline: format!("Roll-out{networks}"),
+        advice: "",
+        table: Some(Table {
+            head: vec![
+                "rule", "refused", "", "share", "rules", "domains", "observe",
+            ],
+            numbers: (0..7).map(|n| n > 0).collect(),
+            rows: roll_out.rules.iter().map(row).collect(),
+        }),
+    }
 }
 
 fn client(client: &Client) -> (Vec<String>, &Counts, u64) {

@@ -4,10 +4,10 @@
 use super::{
     counts::Counts,
     retries::Mails,
-    tally::{Tally, is_not_checked},
+    tally::{ClientSums, Tally, is_not_checked},
     top_k::{Top, TopK},
 };
-use crate::{logs::Fate, policy::Rule};
+use crate::{enforcement::ObservedBy, logs::Fate, policy::Rule};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::net::Ipv6Addr;
@@ -40,6 +40,8 @@ pub struct Summary {
     pub temporary_failures: Failures,
     /// What observe mode would have refused.
     pub observed: Observed,
+    /// How far the roll-out is.
+    pub roll_out: RollOut,
     /// What became of deferred mail.
     pub returns: Returns,
     /// By hour, those in which anything was decided.
@@ -161,6 +163,35 @@ pub struct Observed {
     pub sender_domains: Vec<Named>,
 }
 
+/// Refusals that were carried out, and those that were only logged.
+#[derive(Debug, Serialize)]
+pub struct RollOut {
+    /// By rule, those of which a refusal was only logged.
+    pub rules: Vec<RollOutOfRule>,
+    /// How many /64 networks were refused anything; null if there were too many networks
+    /// to count.
+    pub networks_refused: Option<usize>,
+    /// How many had a refusal spared by `enforce_share`.
+    pub networks_spared: Option<usize>,
+}
+
+/// The roll-out of one rule.
+#[derive(Debug, Serialize)]
+pub struct RollOutOfRule {
+    /// Its name; `other` for rules that this version does not know.
+    pub rule: &'static str,
+    /// Refusals that were carried out.
+    pub refused: u64,
+    /// Those that were not, because of `mode: observe`.
+    pub mode: u64,
+    /// Because of `observe_domains`.
+    pub observe_domains: u64,
+    /// Because of `observe_rules`.
+    pub observe_rules: u64,
+    /// Because of `enforce_share`.
+    pub enforce_share: u64,
+}
+
 /// What became of deferred mail. A mail is a sender's address and a recipient
 /// domain.
 #[derive(Debug, Serialize)]
@@ -278,6 +309,7 @@ impl Summary {
                 recipient_domains: named(&tally.observed_recipients, top, Counts::total),
                 sender_domains: named(&tally.observed_senders, top, Counts::total),
             },
+            roll_out: roll_out(tally),
             returns: returns(tally, top),
             hours: hours(tally),
         }
@@ -332,6 +364,30 @@ fn clients(tally: &Tally, top: usize) -> Vec<Client> {
 /// The first 64 bits of an address as people write the network.
 pub(super) fn network(prefix: u64) -> String {
     format!("{}/64", Ipv6Addr::from_bits(u128::from(prefix) << 64))
+}
+
+fn roll_out(tally: &Tally) -> RollOut {
+    let rows = tally.observed_by.iter().zip(&tally.rules).enumerate();
+    let rules = rows.filter(|(_, (observed, _))| observed.iter().any(|&n| n > 0));
+    let networks = |is_meant: fn(&ClientSums) -> bool| {
+        let all = tally.clients.distinct()?;
+        let clients = tally.clients.top(all, |_| 1);
+        Some(clients.iter().filter(|top| is_meant(&top.value)).count())
+    };
+    RollOut {
+        rules: rules
+            .map(|(row, (observed, counts))| RollOutOfRule {
+                rule: rule_name(row),
+                refused: counts.refused(),
+                mode: observed[ObservedBy::Mode as usize],
+                observe_domains: observed[ObservedBy::Domain as usize],
+                observe_rules: observed[ObservedBy::Rule as usize],
+                enforce_share: observed[ObservedBy::Share as usize],
+            })
+            .collect(),
+        networks_refused: networks(|client| client.counts.refused() > 0),
+        networks_spared: networks(|client| client.spared_by_share > 0),
+    }
 }
 
 fn causes(tops: &TopK<String, u64>, top: usize, check: &str) -> Vec<Cause> {

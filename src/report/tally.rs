@@ -9,6 +9,7 @@ use super::{
     top_k::TopK,
 };
 use crate::{
+    enforcement::ObservedBy,
     logs::{
         Action, Content, Decision, Entry, Log, MtaEvent, MtaLine, Window,
         decision::raw_domain,
@@ -31,6 +32,8 @@ const LONGEST_WAIT: u64 = 1 << 40;
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClientSums {
     pub(super) counts: Counts,
+    /// Refusals that `enforce_share` spared.
+    pub(super) spared_by_share: u64,
     /// The host name seen last.
     pub(super) name: String,
 }
@@ -58,6 +61,8 @@ pub struct Tally {
     pub(super) not_checked: u64,
     /// The last row is for rules that this version does not know.
     pub(super) rules: [Counts; Rule::ALL.len() + 1],
+    /// Refusals that were not carried out, by rule and reason.
+    pub(super) observed_by: [[u64; ObservedBy::ALL.len()]; Rule::ALL.len() + 1],
     pub(super) recipients: TopK<String, Counts>,
     pub(super) senders: TopK<String, Counts>,
     pub(super) clients: TopK<u64, ClientSums>,
@@ -87,6 +92,7 @@ impl Tally {
             totals: Counts::default(),
             not_checked: 0,
             rules: Default::default(),
+            observed_by: Default::default(),
             recipients: TopK::new(KEYS),
             senders: TopK::new(KEYS),
             clients: TopK::new(KEYS),
@@ -142,6 +148,9 @@ impl Tally {
         }
         self.totals.add(decision);
         self.waits.add(decision.waited);
+        if let (Some(reason), false) = (decision.observed_by, decision.carried_out) {
+            self.observed_by[Counts::row(decision.rule)][reason as usize] += 1;
+        }
         self.lists(decision);
         self.cause(decision);
         if let Some(time) = time {
@@ -175,6 +184,8 @@ impl Tally {
         if let Some(network) = decision.network() {
             self.clients.count(&network, |client| {
                 client.counts.add(decision);
+                let is_spared = decision.observed_by == Some(ObservedBy::Share);
+                client.spared_by_share += u64::from(is_spared);
                 let name = decision.client_label();
                 if !name.is_empty() && name != client.name {
                     client.name = name.to_owned();

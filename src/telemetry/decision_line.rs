@@ -17,7 +17,7 @@ use crate::{
 use std::fmt::{Display, Write};
 
 /// Every `name=` of the line, in order.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 22] = [
     "rule",
     "mode",
     "would",
@@ -38,6 +38,7 @@ pub const NAMES: [&str; 21] = [
     "spf_term",
     "dkim",
     "dkim_signatures",
+    "observed_by",
     "ms",
 ];
 
@@ -58,6 +59,9 @@ pub(super) fn render(line: &mut String, decision: &Decision<'_>) {
     findings(line, decision);
     if decision.recipient.is_none() {
         authentication(line, decision);
+    }
+    if let Some(reason) = decision.observed_by {
+        append(line, format_args!(" observed_by={reason}"));
     }
     append(line, format_args!(" ms={}", decision.waited.as_millis()));
 }

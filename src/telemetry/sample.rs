@@ -11,6 +11,7 @@ use crate::{
     config::Mode,
     dkim::{self, DkimResult, SignatureResult},
     dns::Name,
+    enforcement::ObservedBy,
     opt_in,
     policy::{Ptr, Refusal, Rule, Stage},
     reply::{Replies, Reply, Values},
@@ -24,6 +25,7 @@ pub(super) fn decisions() -> Vec<Decision<'static>> {
     let message = Decision {
         queue_id: Some("4F9D195432C"),
         mode: Mode::Observe,
+        observed_by: Some(ObservedBy::Share),
         stage: Stage::EndOfMessage,
         rule: Rule::Unauthenticated,
         reply: Some(kept(reply())),
@@ -53,6 +55,7 @@ pub(super) fn decisions() -> Vec<Decision<'static>> {
     };
     let accepted = Decision {
         reply: None,
+        observed_by: None,
         rule: Rule::DkimPass,
         ..message
     };

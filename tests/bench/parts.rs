@@ -158,6 +158,7 @@ fn decision_line(criterion: &mut Criterion) {
     let decision = Decision {
         queue_id: Some("4F9D195432C"),
         mode: Mode::Enforce,
+        observed_by: None,
         stage: Stage::EndOfMessage,
         rule: Rule::SpfPass,
         reply: None,

@@ -19,7 +19,7 @@ use crate::{
     config::Mode,
     dns::Dns,
     exit::{Exit, Failure},
-    policy::{OptIn, Refusal},
+    policy::{OptIn, Refusal, Rule},
     reply::Class,
     snapshot::Snapshot,
 };
@@ -220,7 +220,11 @@ fn bounced(domain: &Domain, host: &str, snapshot: &Snapshot<Dns>) -> Finding {
         "opt it in (sixgate opt-in add {domain}), or give it an MX name without an AAAA record \
          (docs/rollout.md)"
     );
-    match (snapshot.mode_for(&recipient), reply.class()) {
+    let mode = match snapshot.config.observe_rules.contains(&Rule::NotOptedIn) {
+        true => Mode::Observe,
+        false => snapshot.enforcement.mode_for(&recipient),
+    };
+    match (mode, reply.class()) {
         (Mode::Observe, _) => {
             let seen = format!("{seen}: as soon as this is enforced, good mail to it is refused");
             Finding::warning(Check::Domains, seen, todo)

@@ -2,13 +2,14 @@
 
 use super::{
     Addressee, Findings,
-    verdict::{Told, Walk},
+    verdict::{Addressed, Told, Walk},
 };
 use crate::{
     cli::Explain,
     config::{Config, Mode},
     dkim, dns,
     policy::{Confirmation, OptIn, Ptr},
+    snapshot::Enforcement,
     spf,
 };
 use serde::Serialize;
@@ -94,12 +95,15 @@ struct QuestionReport {
 impl Report {
     /// Judges the findings by the configuration's policy.
     pub(super) fn new(config: &Config, arguments: &Explain, findings: &Findings) -> Self {
+        let enforcement = Enforcement::new(config);
         let walk = Walk {
             settings: &config.policy,
             replies: &config.replies,
             findings,
+            enforcement: &enforcement,
         };
-        let to: Vec<_> = findings.recipients.iter().map(addressee).collect();
+        let to = findings.recipients.iter();
+        let to: Vec<_> = to.map(|to| addressee(to, &enforcement)).collect();
         let verdicts = walk.verdicts(&findings.facts(&config.policy, arguments), &to);
         let recipients = findings.recipients.iter().zip(verdicts.recipients);
         Self {
@@ -127,9 +131,12 @@ impl Report {
 }
 
 /// What the policy needs to know of a recipient.
-fn addressee(addressee: &Addressee) -> (OptIn, String) {
-    let domain = addressee.recipient.domain.to_string();
-    (addressee.answer.opt_in, domain)
+fn addressee(addressee: &Addressee, enforcement: &Enforcement) -> Addressed {
+    Addressed {
+        opt_in: addressee.answer.opt_in,
+        domain: addressee.recipient.domain.to_string(),
+        mode: enforcement.mode_for(&addressee.recipient),
+    }
 }
 
 impl TranslatedReport {

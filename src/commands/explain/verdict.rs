@@ -2,9 +2,12 @@
 
 use super::Findings;
 use crate::{
+    config::Mode,
+    enforcement::ObservedBy,
     policy::{Facts, OptIn, Refusal, Rule, Settings, Stage, Step, Verdict, decide},
     refusal_details::{self, Evidence},
     reply::{Class, Replies, Reply, Values},
+    snapshot::Enforcement,
 };
 use serde::Serialize;
 use std::fmt;
@@ -24,6 +27,9 @@ pub(super) struct Told {
     /// several.
     #[serde(skip_serializing_if = "is_single")]
     pub(super) reply_lines: Vec<String>,
+    /// Why a refusal is logged and not carried out; in JSON only if that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) observed_by: Option<&'static str>,
 }
 
 /// The policy and the replies of a configuration, and what was found.
@@ -31,7 +37,16 @@ pub(super) struct Told {
 pub(super) struct Walk<'a> {
     pub(super) settings: &'a Settings,
     pub(super) replies: &'a Replies,
+    pub(super) enforcement: &'a Enforcement,
     pub(super) findings: &'a Findings,
+}
+
+/// A recipient, as far as the verdict depends on it.
+pub(super) struct Addressed {
+    pub(super) opt_in: OptIn,
+    pub(super) domain: String,
+    /// By `mode` and `observe_domains`.
+    pub(super) mode: Mode,
 }
 
 /// What becomes of each recipient and of the message.
@@ -46,7 +61,7 @@ impl Walk<'_> {
     /// Judges a mail of which everything is known to recipients of which the
     /// opt-in and the domain are. Without one it is judged as if to a domain
     /// that has opted in.
-    pub(super) fn verdicts(&self, facts: &Facts, to: &[(OptIn, String)]) -> Verdicts {
+    pub(super) fn verdicts(&self, facts: &Facts, to: &[Addressed]) -> Verdicts {
         match self.exemption(facts) {
             Some(exemption) => Verdicts {
                 scope: match exemption.rule == Rule::Ipv4.name() {
@@ -60,17 +75,30 @@ impl Walk<'_> {
         }
     }
 
-    fn checked(&self, facts: &Facts, to: &[(OptIn, String)]) -> Verdicts {
-        let of_message = self.message(facts);
-        let refusals = to
-            .iter()
-            .map(|(opt_in, domain)| self.recipient(facts, *opt_in, domain));
-        let refusals: Vec<Option<Told>> = refusals.collect();
-        let nobody_left = refusals.iter().all(Option::is_some);
-        let first_refusal = match refusals.first() {
-            Some(first) => first.clone(),
-            None => self.recipient(facts, OptIn::Yes, ""),
+    fn checked(&self, facts: &Facts, to: &[Addressed]) -> Verdicts {
+        let anybody = [Addressed {
+            opt_in: OptIn::Yes,
+            domain: String::new(),
+            mode: self.enforcement.mode(),
+        }];
+        let of_recipient = |to: &Addressed| self.recipient(facts, to);
+        let refusals: Vec<Option<Told>> = to.iter().map(of_recipient).collect();
+        let asked = if to.is_empty() { &anybody } else { to };
+        let left: Vec<&Addressed> = (asked.iter())
+            .filter(|to| {
+                !self
+                    .recipient(facts, to)
+                    .is_some_and(|told| told.is_final())
+            })
+            .collect();
+        // One reply for all recipients: see `observe_domains`.
+        let mode = match left.iter().any(|to| to.mode == Mode::Enforce) {
+            true => Mode::Enforce,
+            false => Mode::Observe,
         };
+        let of_message = self.message(facts, mode);
+        let nobody_left = left.is_empty();
+        let first_refusal = asked.first().and_then(of_recipient);
         let recipients = refusals.into_iter();
         Verdicts {
             scope: "checked",
@@ -85,32 +113,34 @@ impl Walk<'_> {
     fn exemption(&self, facts: &Facts) -> Option<Told> {
         [Stage::Connect, Stage::Mail]
             .into_iter()
-            .find_map(|stage| self.at(stage, facts, ""))
+            .find_map(|stage| self.at(stage, facts, "", Mode::Enforce))
     }
 
     /// The refusal of a recipient, if it is refused.
-    fn recipient(&self, facts: &Facts, opt_in: OptIn, domain: &str) -> Option<Told> {
+    fn recipient(&self, facts: &Facts, to: &Addressed) -> Option<Told> {
         let facts = Facts {
-            opt_in: Some(opt_in),
+            opt_in: Some(to.opt_in),
             ..*facts
         };
-        self.at(Stage::Rcpt, &facts, domain)
+        self.at(Stage::Rcpt, &facts, &to.domain, to.mode)
     }
 
-    fn message(&self, facts: &Facts) -> Told {
+    fn message(&self, facts: &Facts, mode: Mode) -> Told {
         [Stage::EndOfHeaders, Stage::EndOfMessage]
             .into_iter()
-            .find_map(|stage| self.at(stage, facts, ""))
+            .find_map(|stage| self.at(stage, facts, "", mode))
             .unwrap_or_else(Told::undecided)
     }
 
-    fn at(&self, stage: Stage, facts: &Facts, domain: &str) -> Option<Told> {
+    fn at(&self, stage: Stage, facts: &Facts, domain: &str, mode: Mode) -> Option<Told> {
         match decide(stage, self.settings, facts) {
             Step::Done(Verdict::Continue) | Step::Need(_) => None,
             Step::Done(Verdict::Accept(rule)) => Some(accepted(stage, rule)),
             Step::Done(Verdict::Refuse(rule, refusal)) => {
                 let reply = self.reply(facts, rule, refusal, domain)?;
-                Some(refused(stage, rule, &reply))
+                let client = facts.client.ip()?;
+                let observed_by = self.enforcement.observed_by(mode, rule, client);
+                Some(refused(stage, rule, &reply, observed_by))
             }
         }
     }
@@ -149,7 +179,15 @@ impl Told {
             rule: Rule::AuthTemperror.name(),
             reply: None,
             reply_lines: Vec::new(),
+            observed_by: None,
         }
+    }
+
+    /// Whether nothing comes after it. What `mode: observe` would have done is told as if
+    /// it had been.
+    fn is_final(&self) -> bool {
+        let observed_by = self.observed_by;
+        observed_by.is_none_or(|reason| reason == ObservedBy::Mode.name())
     }
 }
 
@@ -157,15 +195,22 @@ impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {} by {}", self.action, self.stage, self.rule)?;
         match self.reply_lines.as_slice() {
-            [] => Ok(()),
-            [only] => write!(f, ": {only}"),
+            [] => {}
+            [only] => write!(f, ": {only}")?,
             lines => {
                 f.write_str(":")?;
                 lines
                     .iter()
-                    .try_for_each(|line| write!(f, "\n             {line}"))
+                    .try_for_each(|line| write!(f, "\n             {line}"))?;
             }
         }
+        let setting = match self.observed_by {
+            Some("domain") => "observe_domains",
+            Some("rule") => "observe_rules",
+            Some("share") => "enforce_share",
+            Some(_) | None => return Ok(()),
+        };
+        write!(f, "\n           {setting}: logged, and not refused")
     }
 }
 
@@ -176,10 +221,11 @@ fn accepted(stage: Stage, rule: Rule) -> Told {
         rule: rule.name(),
         reply: None,
         reply_lines: Vec::new(),
+        observed_by: None,
     }
 }
 
-fn refused(stage: Stage, rule: Rule, reply: &Reply) -> Told {
+fn refused(stage: Stage, rule: Rule, reply: &Reply, observed_by: Option<ObservedBy>) -> Told {
     Told {
         action: match reply.class() {
             Class::Transient => "defer",
@@ -189,5 +235,6 @@ fn refused(stage: Stage, rule: Rule, reply: &Reply) -> Told {
         rule: rule.name(),
         reply: Some(reply.to_string()),
         reply_lines: reply.lines().collect(),
+        observed_by: observed_by.map(ObservedBy::name),
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     checks::{Pending, Sender},
     config::Mode,
     dns::Resolve,
+    enforcement::ObservedBy,
     milter::drain::UnderWay,
     opt_in,
     policy::{Check, Facts, OptIn, Refusal, Rule, Stage, Step, Tls, Verdict, decide},
@@ -108,7 +109,7 @@ impl<R: Resolve> Transaction<R> {
         recipient: Recipient,
         queue_id: Option<&str>,
     ) -> Response {
-        let mode = self.snapshot.mode_for(&recipient);
+        let mode = self.snapshot.enforcement.mode_for(&recipient);
         let start = Instant::now();
         self.ask_opt_in(&recipient).await;
         let verdict = self.settle(Stage::Rcpt, start, peer).await;
@@ -117,13 +118,15 @@ impl<R: Resolve> Transaction<R> {
             Verdict::Refuse(rule, refusal) => {
                 let domain = recipient.domain.to_string();
                 let reply = self.reply(peer, rule, refusal, &domain);
+                let observed_by = self.snapshot.enforcement.observed_by(mode, rule, peer.ip);
                 telemetry::decided(&Decision {
-                    mode,
+                    mode: effective(observed_by),
+                    observed_by,
                     reply: Some(&reply),
                     recipient: Some(&recipient),
                     ..self.decision(peer, Stage::Rcpt, rule, queue_id)
                 });
-                carry_out(mode, reply)
+                carry_out(observed_by, reply)
             }
         };
         if response == Response::Continue {
@@ -196,9 +199,10 @@ impl<R: Resolve> Transaction<R> {
         let response = match self.settled {
             // Told at the end of headers. An MTA that goes on nevertheless, as
             // it does when we only observe, hears the same again.
-            Some(Verdict::Refuse(rule, refusal)) => {
-                carry_out(self.mode(), self.reply(peer, rule, refusal, ""))
-            }
+            Some(Verdict::Refuse(rule, refusal)) => carry_out(
+                self.observed_by(peer, rule),
+                self.reply(peer, rule, refusal, ""),
+            ),
             Some(verdict) => self.conclude(peer, verdict, queue_id),
             None if self.message.is_being_verified() => {
                 let start = Instant::now();
@@ -289,11 +293,14 @@ impl<R: Resolve> Transaction<R> {
         queue_id: Option<&str>,
     ) -> Response {
         let reply = self.reply(peer, rule, refusal, "");
+        let observed_by = self.observed_by(peer, rule);
         telemetry::decided(&Decision {
+            mode: effective(observed_by),
+            observed_by,
             reply: Some(&reply),
             ..self.decision(peer, stage, rule, queue_id)
         });
-        carry_out(self.mode(), reply)
+        carry_out(observed_by, reply)
     }
 
     /// The reply to a refusal. `domain` is the recipient's at RCPT, and empty for
@@ -324,9 +331,16 @@ impl<R: Resolve> Transaction<R> {
         reply.with_details(refusal_details::lines(&evidence, replies.url.as_ref()))
     }
 
-    /// Whether a refusal of the message is carried out.
+    /// Whether a refusal of the message is carried out, as far as its recipients go.
     fn mode(&self) -> Mode {
         self.recipients.mode(self.snapshot.config.mode)
+    }
+
+    /// Why a refusal of the message is not carried out.
+    fn observed_by(&self, peer: &Peer, rule: Rule) -> Option<ObservedBy> {
+        self.snapshot
+            .enforcement
+            .observed_by(self.mode(), rule, peer.ip)
     }
 
     /// The changes to a message that goes on.
@@ -375,6 +389,7 @@ impl<R: Resolve> Transaction<R> {
         Decision {
             queue_id,
             mode: self.mode(),
+            observed_by: None,
             stage,
             rule,
             reply: None,
@@ -396,8 +411,15 @@ impl<R: Resolve> Transaction<R> {
     }
 }
 
-fn carry_out(mode: Mode, reply: Reply) -> Response {
-    match mode {
+fn effective(observed_by: Option<ObservedBy>) -> Mode {
+    match observed_by {
+        None => Mode::Enforce,
+        Some(_) => Mode::Observe,
+    }
+}
+
+fn carry_out(observed_by: Option<ObservedBy>, reply: Reply) -> Response {
+    match effective(observed_by) {
         Mode::Enforce => Response::Refuse(reply),
         Mode::Observe => Response::Continue,
     }
