@@ -4,6 +4,7 @@
 use crate::{
     dkim,
     dns::Name,
+    forwarder::Proof,
     policy::{Confirmation, Ptr},
     spf,
 };
@@ -23,6 +24,8 @@ pub struct Results<'a> {
     pub iprev: Iprev<'a>,
     /// SPF, and the sender or HELO name that it was evaluated for.
     pub spf: Option<(&'a spf::Outcome, &'a str)>,
+    /// What proves that the client is a known forwarder, if that let the message pass.
+    pub forwarder: Option<&'a Proof>,
     /// The DKIM signatures.
     pub dkim: Option<&'a dkim::Outcome>,
 }
@@ -75,6 +78,9 @@ fn write(field: &mut String, authserv_id: &str, results: &Results<'_>, comments:
     if let Some((outcome, identity)) = results.spf {
         spf(field, outcome, identity, comments);
     }
+    if let Some(proof) = results.forwarder {
+        forwarder(field, proof, comments);
+    }
     let mut is_complete = fits(field);
     for signature in results.dkim.into_iter().flat_map(dkim::Outcome::best) {
         let end = field.len();
@@ -119,6 +125,26 @@ fn spf(field: &mut String, outcome: &spf::Outcome, identity: &str, comments: Com
     }
     append(field, format_args!(" smtp.{property}="));
     value(field, &ascii_identity(outcome, identity));
+}
+
+/// The method is our own (RFC 8601 section 2.7.6): no registered one is about forwarders.
+fn forwarder(field: &mut String, proof: &Proof, comments: Comments) {
+    field.push_str(";\n\tx-forwarder=pass");
+    let (reason, property, entry) = match proof {
+        Proof::Spf { domain, term } => (
+            term.as_ref().map(|term| format!("{term} of {domain}")),
+            "spf-of",
+            domain.to_string(),
+        ),
+        Proof::Name { pattern, name } => (Some(name.to_string()), "name", pattern.to_string()),
+    };
+    if let Some(reason) = reason
+        && comments == Comments::Kept
+    {
+        comment(field, &reason);
+    }
+    append(field, format_args!(" policy.{property}="));
+    value(field, &entry);
 }
 
 /// The identity in ASCII, with the domain in A-labels: not every message may have
@@ -368,6 +394,7 @@ mod tests {
                 name: Some(&name),
             },
             spf: Some((&spf, "a@example.net")),
+            forwarder: None,
             dkim: Some(&dkim::Outcome { signatures }),
         };
         render("mx.example.org", &results)

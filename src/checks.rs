@@ -13,6 +13,7 @@ use crate::{
     config::{self, Config},
     dkim,
     dns::Resolve,
+    forwarder::{Identified, KnownForwarders},
     opt_in,
     policy::Confirmation,
     ptr::{self, Reverse},
@@ -34,6 +35,7 @@ pub struct Checks<R> {
     resolver: Arc<R>,
     opt_in: opt_in::Sources,
     keys: Arc<dkim::KeyCache>,
+    forwarders: Arc<KnownForwarders>,
     spf_limits: config::Spf,
     dkim_limits: config::Dkim,
     timeout: Duration,
@@ -57,6 +59,7 @@ impl<R: Resolve> Checks<R> {
             resolver: Arc::new(resolver),
             opt_in,
             keys: Arc::default(),
+            forwarders: Arc::new(KnownForwarders::new(config.forwarders.clone(), config.spf)),
             spf_limits: config.spf,
             dkim_limits: config.dkim,
             timeout: config.limits.stage_timeout,
@@ -119,6 +122,23 @@ impl<R: Resolve> Checks<R> {
             let request = request(&sender);
             let outcome = timeout_at(deadline, spf::evaluate(&*resolver, &request, limits)).await;
             outcome.unwrap_or_else(|_too_late| spf::Outcome::timed_out(&request))
+        })
+    }
+
+    /// Starts to compare the client with the known forwarders. `since` is when the MTA
+    /// began to wait: it has waited for SPF already.
+    pub fn forwarder(
+        &self,
+        client: IpAddr,
+        reverse: Reverse,
+        since: std::time::Instant,
+    ) -> Pending<Identified> {
+        let deadline = Instant::from_std(since) + self.timeout;
+        let (forwarders, resolver) = (Arc::clone(&self.forwarders), Arc::clone(&self.resolver));
+        Pending::start(found::forwarder, async move {
+            let identified = forwarders.identify(&resolver, client, &reverse);
+            let identified = timeout_at(deadline, identified).await;
+            identified.unwrap_or_else(|_too_late| Identified::timed_out())
         })
     }
 

@@ -65,6 +65,9 @@ pub struct CheckConfig {
     /// Print the effective settings, defaults included
     #[arg(long)]
     pub show: bool,
+    /// Also look up the SPF records that exempt.forwarders depends on
+    #[arg(long)]
+    pub dns: bool,
 }
 
 /// The arguments of `explain`.

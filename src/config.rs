@@ -10,7 +10,9 @@ mod certificates;
 mod dns_server;
 mod enforcement;
 mod error;
+mod forwarders;
 mod host;
+mod host_pattern;
 mod lists;
 mod nearest;
 mod opt_in;
@@ -31,9 +33,11 @@ mod words;
 
 pub use dns_server::DnsServer;
 pub use error::ConfigError;
+pub use forwarders::{Forwarders, MAX_SPF_OF};
 pub use host::group_id;
+pub use host_pattern::HostPattern;
 pub use opt_in::{MANAGED_FILE, OptIn, OptInCache, Socketmap, SocketmapServer};
-pub use opt_in_mx::{MxHost, OptInMx};
+pub use opt_in_mx::OptInMx;
 pub use redis::{REDIS_KEY, Redis, RedisPlace, RedisTls, RedisUrl};
 pub use sql::{Sql, SqlEngine, SqlUrl};
 
@@ -82,6 +86,8 @@ pub struct Config {
     pub opt_in: OptIn,
     /// `ipv4_prefixes`, `exempt`, `reverse_dns` and `on_dns_failure`.
     pub policy: policy::Settings,
+    /// `exempt.forwarders`
+    pub forwarders: Forwarders,
     /// The texts of refusals.
     pub replies: Replies,
     /// The field that tells what was found.
@@ -180,6 +186,7 @@ impl Default for Config {
             enforce_share_key: None,
             opt_in: OptIn::default(),
             policy: policy::Settings::default(),
+            forwarders: Forwarders::default(),
             replies: Replies::default(),
             authentication_results: AuthenticationResults::default(),
             dns: Dns::default(),

@@ -14,6 +14,7 @@ pub mod dkim;
 pub mod dns;
 pub mod enforcement;
 pub mod exit;
+pub mod forwarder;
 pub mod list_file;
 pub mod logs;
 pub mod milter;

@@ -31,6 +31,9 @@ pub struct Settings {
     pub exempt_tls: ExemptTls,
     /// Which verified client certificates exempt, by name. The default is none.
     pub exempt_certificates: Vec<CertificatePattern>,
+    /// Whether `exempt.forwarders` names any, so that clients have to be compared with
+    /// them. The default is `false`.
+    pub known_forwarders: bool,
     /// What counts as reverse DNS. The default is [`ReverseDns::Exists`].
     pub reverse_dns: ReverseDns,
     /// What to do when a DNS answer can't be had. The default is
@@ -46,6 +49,7 @@ impl Default for Settings {
             exempt_authenticated: true,
             exempt_tls: ExemptTls::None,
             exempt_certificates: Vec::new(),
+            known_forwarders: false,
             reverse_dns: ReverseDns::Exists,
             on_dns_failure: OnDnsFailure::Tempfail,
         }
@@ -147,6 +151,8 @@ pub struct Facts {
     pub confirmation: Option<Confirmation>,
     /// What SPF says of the MAIL FROM identity.
     pub spf: Option<Authentication>,
+    /// Whether the client is a known forwarder.
+    pub forwarder: Option<Forwarder>,
     /// Whether the message has a DKIM-Signature field.
     pub signed: bool,
     /// What the best DKIM signature says.
@@ -165,6 +171,7 @@ impl Facts {
             ptr: None,
             confirmation: None,
             spf: None,
+            forwarder: None,
             signed: false,
             dkim: None,
         }
@@ -215,6 +222,17 @@ pub enum Confirmation {
     Temperror,
 }
 
+/// Whether a client is one of the known forwarders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarder {
+    /// It is, by its address or a confirmed name.
+    Known,
+    /// It is not.
+    Unknown,
+    /// It was not found to be, and a lookup failed.
+    Temperror,
+}
+
 /// What an authentication method says, as far as the policy cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
@@ -252,6 +270,8 @@ pub enum Rule {
     PtrUnconfirmed,
     /// 11: SPF passes.
     SpfPass,
+    /// 11a: the client is a known forwarder.
+    KnownForwarder,
     /// 13: a DKIM signature passes.
     DkimPass,
     /// 14: neither passes, and one of them can't be known.
@@ -262,7 +282,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order of the table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Local,
         Self::Ipv4,
         Self::ExemptNetwork,
@@ -274,6 +294,7 @@ impl Rule {
         Self::PtrTemperror,
         Self::PtrUnconfirmed,
         Self::SpfPass,
+        Self::KnownForwarder,
         Self::DkimPass,
         Self::AuthTemperror,
         Self::Unauthenticated,
@@ -293,6 +314,7 @@ impl Rule {
             Self::PtrTemperror => "ptr-temperror",
             Self::PtrUnconfirmed => "ptr-unconfirmed",
             Self::SpfPass => "spf-pass",
+            Self::KnownForwarder => "known-forwarder",
             Self::DkimPass => "dkim-pass",
             Self::AuthTemperror => "auth-temperror",
             Self::Unauthenticated => "unauthenticated",
@@ -317,6 +339,7 @@ impl Rule {
             | Self::ExemptAuthenticated
             | Self::ExemptTls
             | Self::SpfPass
+            | Self::KnownForwarder
             | Self::DkimPass => false,
         }
     }
@@ -352,6 +375,8 @@ pub enum Check {
     Confirmation,
     /// Evaluate SPF.
     Spf,
+    /// Compare the client with the known forwarders.
+    Forwarder,
     /// Verify the DKIM signatures, which takes the whole message.
     Dkim,
 }
@@ -466,30 +491,58 @@ fn ptr_temperror(settings: &Settings) -> Step {
     }
 }
 
-/// Rules 11, 12 and, without a signature, 14.
+/// Rules 11, 11a, 12 and, without a signature, 14.
 fn at_end_of_headers(settings: &Settings, facts: &Facts) -> Step {
-    match (facts.spf, facts.signed) {
-        (None, _) => Step::Need(Check::Spf),
-        (Some(Authentication::Pass), _) => Step::Done(Verdict::Accept(Rule::SpfPass)),
-        (Some(_), true) => Step::Done(Verdict::Continue),
-        (Some(Authentication::Temperror), false) => auth_temperror(settings),
-        (Some(Authentication::NoPass), false) => unauthenticated(),
+    match spf_or_forwarder(settings, facts) {
+        Ok(_) if facts.signed => Step::Done(Verdict::Continue),
+        Ok(Certainty::Doubt) => auth_temperror(settings),
+        Ok(Certainty::Sure) => unauthenticated(),
+        Err(step) => step,
     }
 }
 
-/// Rules 11 and 13 to 15.
+/// Rules 11, 11a and 13 to 15.
 fn at_end_of_message(settings: &Settings, facts: &Facts) -> Step {
     use Authentication::{NoPass, Pass, Temperror};
-    match (facts.spf, facts.dkim) {
-        (None, _) => Step::Need(Check::Spf),
-        (Some(Pass), _) => Step::Done(Verdict::Accept(Rule::SpfPass)),
-        (Some(NoPass | Temperror), None) => Step::Need(Check::Dkim),
-        (Some(NoPass | Temperror), Some(Pass)) => Step::Done(Verdict::Accept(Rule::DkimPass)),
-        (Some(Temperror), Some(NoPass | Temperror)) | (Some(NoPass), Some(Temperror)) => {
+    let certainty = match spf_or_forwarder(settings, facts) {
+        Ok(certainty) => certainty,
+        Err(step) => return step,
+    };
+    match (certainty, facts.dkim) {
+        (_, None) => Step::Need(Check::Dkim),
+        (_, Some(Pass)) => Step::Done(Verdict::Accept(Rule::DkimPass)),
+        (Certainty::Doubt, Some(NoPass | Temperror)) | (Certainty::Sure, Some(Temperror)) => {
             auth_temperror(settings)
         }
-        (Some(NoPass), Some(NoPass)) => unauthenticated(),
+        (Certainty::Sure, Some(NoPass)) => unauthenticated(),
     }
+}
+
+/// How sure it is that a message passes neither rule 11 nor rule 11a.
+enum Certainty {
+    Sure,
+    /// A lookup failed.
+    Doubt,
+}
+
+/// Rules 11 and 11a: what they settle, or still need to know, is the error.
+fn spf_or_forwarder(settings: &Settings, facts: &Facts) -> Result<Certainty, Step> {
+    use Authentication::{NoPass, Pass, Temperror};
+    let spf = match facts.spf {
+        None => return Err(Step::Need(Check::Spf)),
+        Some(Pass) => return Err(Step::Done(Verdict::Accept(Rule::SpfPass))),
+        Some(spf @ (NoPass | Temperror)) => spf,
+    };
+    let forwarder = match facts.forwarder {
+        _ if !settings.known_forwarders => Forwarder::Unknown,
+        None => return Err(Step::Need(Check::Forwarder)),
+        Some(Forwarder::Known) => return Err(Step::Done(Verdict::Accept(Rule::KnownForwarder))),
+        Some(forwarder @ (Forwarder::Unknown | Forwarder::Temperror)) => forwarder,
+    };
+    Ok(match (spf, forwarder) {
+        (Temperror, _) | (_, Forwarder::Temperror) => Certainty::Doubt,
+        (Pass | NoPass, Forwarder::Known | Forwarder::Unknown) => Certainty::Sure,
+    })
 }
 
 /// Rule 14.

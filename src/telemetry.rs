@@ -24,6 +24,7 @@ use crate::{
     dkim,
     dns::Name,
     enforcement::ObservedBy,
+    forwarder::Identified,
     opt_in,
     policy::{Ptr, Rule, Stage},
     reply::{Class, Reply},
@@ -72,6 +73,8 @@ pub struct Decision<'a> {
     pub ptr_names: &'a [Name],
     /// What SPF said, if it was waited for.
     pub spf: Option<&'a spf::Outcome>,
+    /// Whether the client is a known forwarder, if that was needed.
+    pub forwarder: Option<&'a Identified>,
     /// Whether there is a DKIM-Signature field.
     pub signed: bool,
     /// What the signatures said, if they were needed.

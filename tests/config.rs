@@ -56,7 +56,7 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "mode: enforce\nexempt:\n  netwroks:\n    - \"::1\"\n",
             "3: exempt.netwroks: unknown key; did you mean networks? \
-             (allowed here: networks, authenticated, tls, certificates)",
+             (allowed here: networks, authenticated, tls, certificates, forwarders)",
         ),
         (
             "limits:\n  conections: 5\n",
@@ -102,7 +102,7 @@ fn values_of_the_wrong_type_are_refused_with_what_to_write() {
         (
             "exempt: yes\n",
             "1: exempt: found string \"yes\"; \
-             write keys below it (networks, authenticated, tls, certificates)",
+             write keys below it (networks, authenticated, tls, certificates, forwarders)",
         ),
         (
             "listen: true\n",
@@ -506,6 +506,31 @@ fn wrong_words_and_texts_are_refused() {
              a share for each of some rules",
         ),
         (
+            "exempt:\n  forwarders:\n    spf_off: alumni.example\n",
+            "3: exempt.forwarders.spf_off: unknown key; did you mean spf_of? (allowed here: spf_of, \
+             names)",
+        ),
+        (
+            "exempt:\n  forwarders:\n    spf_of: \"2001:db8::1\"\n",
+            "3: exempt.forwarders.spf_of: \"2001:db8::1\" is not a domain: it has a character \
+             that no domain name has; write a domain with an SPF record, such as alumni.example",
+        ),
+        (
+            "exempt:\n  forwarders:\n    spf_of: example\n",
+            "3: exempt.forwarders.spf_of: \"example\" is not a domain: it has one label, and no SPF \
+             record is looked up for such; write a domain with an SPF record, such as \
+             alumni.example",
+        ),
+        (
+            "exempt:\n  forwarders:\n    names: [\"*.alumni.example\"]\n",
+            "3: exempt.forwarders.names: \"*.alumni.example\" is not allowed here; write \
+             .alumni.example",
+        ),
+        (
+            "exempt:\n  forwarders:\n    names: [a.example, A.example.]\n",
+            "3: exempt.forwarders.names: a.example is given twice; remove one",
+        ),
+        (
             "reverse_dns: any\n",
             "1: reverse_dns: \"any\" is no value of this key; write exists or confirmed",
         ),
@@ -726,6 +751,10 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
             "socket_mode: with 0666 every user of this machine can connect",
         ),
         ("mode: observe", "mode: observe refuses nothing"),
+        (
+            "exempt: {forwarders: {names: .example}}",
+            "exempt.forwarders.names: .example stands for every name below a top-level domain",
+        ),
         ("enforce_share: 0%", "enforce_share: 0% refuses nothing"),
         (
             "{mode: observe, enforce_share: 10%}",
@@ -820,7 +849,8 @@ reverse_dns: confirmed
 on_dns_failure: accept
 ipv4_prefixes: ["64:ff9b::/96", "2001:db8:64::/48"]
 exempt: {networks: ["2001:db8::", "8000::/1", 10.0.0.0/8], authenticated: no, tls: any,
-  certificates: [mx.example.org, "*.bücher.example"]}
+  certificates: [mx.example.org, "*.bücher.example"],
+  forwarders: {spf_of: [Alumni.example, "bücher.example"], names: [mx.example.net, .alumni.example]}}
 replies:
   not_opted_in: "550 5.1.1 \"{domain}\": it's no # use"
   no_ptr: 450 4.7.25 [{address}]

@@ -3,8 +3,8 @@
 use sixgate::{
     address::ClientAddr,
     policy::{
-        Authentication, Check, Confirmation, ExemptTls, Facts, OnDnsFailure, OptIn, Ptr, Refusal,
-        ReverseDns, Rule, Settings, Stage, Step, Tls, Verdict, decide,
+        Authentication, Check, Confirmation, ExemptTls, Facts, Forwarder, OnDnsFailure, OptIn, Ptr,
+        Refusal, ReverseDns, Rule, Settings, Stage, Step, Tls, Verdict, decide,
     },
 };
 use std::{collections::HashSet, net::IpAddr};
@@ -104,6 +104,7 @@ fn give(settings: &mut Settings, facts: &mut Facts, key: &str, value: &str) {
         "ptr" => facts.ptr = Some(ptr(value)),
         "confirmation" => facts.confirmation = Some(confirmation(value)),
         "spf" => facts.spf = Some(authentication(value)),
+        "forwarder" => facts.forwarder = Some(forwarder(value)),
         "signed" => facts.signed = yes_or_no(value),
         "dkim" => facts.dkim = Some(authentication(value)),
         "exempt.networks" => settings.exempt_networks = vec![value.parse().unwrap()],
@@ -114,6 +115,7 @@ fn give(settings: &mut Settings, facts: &mut Facts, key: &str, value: &str) {
             let patterns = value.split(',').map(|pattern| pattern.parse().unwrap());
             settings.exempt_certificates = patterns.collect();
         }
+        "exempt.forwarders" => settings.known_forwarders = yes_or_no(value),
         "reverse_dns" => settings.reverse_dns = reverse_dns(value),
         "on_dns_failure" => settings.on_dns_failure = on_dns_failure(value),
         other => panic!("no fact or setting: {other}"),
@@ -188,6 +190,11 @@ words! {
         "no-pass" => Authentication::NoPass,
         "temperror" => Authentication::Temperror,
     }
+    forwarder: Forwarder {
+        "known" => Forwarder::Known,
+        "unknown" => Forwarder::Unknown,
+        "temperror" => Forwarder::Temperror,
+    }
     exempt_tls: ExemptTls {
         "none" => ExemptTls::None,
         "verified" => ExemptTls::Verified,
@@ -212,6 +219,7 @@ words! {
         "ptr" => Check::Ptr,
         "confirmation" => Check::Confirmation,
         "spf" => Check::Spf,
+        "forwarder" => Check::Forwarder,
         "dkim" => Check::Dkim,
     }
 }

@@ -1,6 +1,9 @@
 //! What the metrics hear of a check that is done.
 
-use crate::{dkim, opt_in, policy::Confirmation, ptr::Reverse, spf, telemetry::metrics};
+use crate::{
+    dkim, forwarder::Identified, opt_in, policy::Confirmation, ptr::Reverse, spf,
+    telemetry::metrics,
+};
 use std::time::Duration;
 
 pub(super) fn opt_in(answer: &opt_in::Answer, took: Duration) {
@@ -24,6 +27,12 @@ pub(super) fn confirmation(confirmation: &Confirmation, took: Duration) {
 pub(super) fn spf(outcome: &spf::Outcome, took: Duration) {
     let series = &metrics::get().checks.spf;
     series.result(outcome.result);
+    series.took(took);
+}
+
+pub(super) fn forwarder(identified: &Identified, took: Duration) {
+    let series = &metrics::get().checks.forwarder;
+    series.result(identified.result);
     series.took(took);
 }
 

@@ -28,6 +28,9 @@ pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
     warnings.extend(no_dns_server(&config));
     warnings.extend(public_certificates(&config)?);
     warnings.extend(check_sql(path, &sources)?);
+    if arguments.dns {
+        warnings.extend(forwarders(&config)?);
+    }
     for warning in warnings {
         eprintln!("{}: warning: {warning}", path.display());
     }
@@ -48,6 +51,15 @@ fn public_certificates(config: &Config) -> Result<Vec<String>, Failure> {
         .build()
         .map_err(|error| Failure::new(Exit::Os, error))?;
     Ok(runtime.block_on(doctor::certificate_warnings(config)))
+}
+
+/// Whether the domains of `exempt.forwarders.spf_of` have records that tell them from others.
+fn forwarders(config: &Config) -> Result<Vec<String>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, error))?;
+    Ok(runtime.block_on(doctor::forwarder_warnings(config)))
 }
 
 /// Has the query checked by the databases that can be reached.

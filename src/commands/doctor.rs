@@ -12,6 +12,7 @@ mod configuration;
 mod domains;
 mod exemptions;
 mod finding;
+mod forwarders;
 mod listening;
 mod mta_time;
 mod opt_in;
@@ -70,6 +71,16 @@ pub(super) async fn certificate_warnings(config: &Config) -> Vec<String> {
     warnings.map(|finding| finding.seen).collect()
 }
 
+/// What there is to be warned of about `exempt.forwarders`. Asks the DNS.
+pub(super) async fn forwarder_warnings(config: &Config) -> Vec<String> {
+    let findings = match Dns::new(&config.dns) {
+        Ok(dns) => forwarders::check(config, &dns).await,
+        Err(error) => return vec![format!("exempt.forwarders: not checked: {error}")],
+    };
+    let warnings = findings.into_iter().filter(|f| f.level > Level::Ok);
+    warnings.map(|finding| finding.seen).collect()
+}
+
 async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Failure> {
     let file = &arguments.config.path;
     let mut findings = configuration::check(config, file);
@@ -80,7 +91,9 @@ async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Fa
         let zone = snapshot.config.opt_in.dns_zone.as_ref();
         findings.extend(opt_in::ask_servers(&snapshot.checks, zone).await);
         let mx = &snapshot.config.opt_in.mx;
-        findings.extend(opt_in::exchangers(snapshot.checks.resolver(), mx).await);
+        let resolver = snapshot.checks.resolver();
+        findings.extend(opt_in::exchangers(resolver, mx).await);
+        findings.extend(forwarders::check(config, resolver).await);
     }
     findings.extend(resolver::check(config, arguments.mute.as_deref()).await);
     findings.extend(translation::check(config).await);

@@ -16,6 +16,7 @@ use crate::{
     dkim,
     dns::{Dns, Traced},
     exit::{Exit, Failure},
+    forwarder::Identified,
     opt_in::{self, Sources},
     policy::{Confirmation, Facts, Settings, Tls},
     ptr::Reverse,
@@ -26,6 +27,7 @@ use message::Body;
 use std::{
     io::{self, Write},
     path::Path,
+    time::Instant,
 };
 
 /// Explains one mail on standard output.
@@ -82,6 +84,8 @@ struct Findings {
     confirmation: Confirmation,
     spf: spf::Outcome,
     spf_trace: spf::Trace,
+    /// `None` if `exempt.forwarders` has no entry.
+    forwarder: Option<Identified>,
     dkim: Option<dkim::Outcome>,
     questions: Vec<crate::dns::Question>,
 }
@@ -109,6 +113,7 @@ impl Findings {
             ptr: Some(self.reverse.result),
             confirmation: Some(self.confirmation),
             spf: Some(self.spf.authentication()),
+            forwarder: self.forwarder.as_ref().map(|found| found.result),
             signed: self.dkim.is_some(),
             dkim: self.dkim.as_ref().map(dkim::Outcome::authentication),
             ..Facts::new(arguments.client.into())
@@ -139,12 +144,21 @@ async fn find_out(
             .map_err(|e| Failure::new(Exit::NoInput, e))?,
         None => None,
     };
+    let reverse = reverse.get().await.clone();
+    let forwarder = match config.policy.known_forwarders {
+        true => {
+            let mut found = checks.forwarder(sender.client, reverse.clone(), Instant::now());
+            Some(found.get().await.clone())
+        }
+        false => None,
+    };
     Ok(Findings {
         recipients: recipients(arguments, &checks).await,
-        reverse: reverse.get().await.clone(),
+        reverse,
         confirmation: *confirmation.get().await,
         spf,
         spf_trace,
+        forwarder,
         dkim,
         questions: checks.resolver().questions(),
     })

@@ -1,12 +1,12 @@
 //! `opt_in.mx`: the exchangers by which a domain opts in.
 
 use super::{
+    host_pattern::HostPattern,
     quantities::Wait,
     value::{Kind, List, Scalar},
 };
-use crate::{address::Domain, dns::Name};
 use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// Domains opt in by their own MX records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct OptInMx {
     /// A domain has opted in if one of its mail exchangers is one of these. The
     /// default is none, and then no MX record is looked up.
     #[serde(with = "List::<ExchangerName>")]
-    pub hosts: Vec<MxHost>,
+    pub hosts: Vec<HostPattern>,
     /// How long a domain stays opted in after its record has changed. The default is
     /// 24 h.
     #[serde(with = "Scalar::<Wait>")]
@@ -31,69 +31,23 @@ impl Default for OptInMx {
     }
 }
 
-/// A mail exchanger, or all below a domain.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MxHost {
-    name: Domain,
-    /// `.mx6.example.net`: the names below `mx6.example.net`, not that name itself.
-    is_parent: bool,
-}
-
-impl MxHost {
-    /// Whether an MX record with this exchanger is meant.
-    pub fn matches(&self, exchange: &Name) -> bool {
-        let Ok(name) = Name::parse(self.name.as_str()) else {
-            return false;
-        };
-        match self.is_parent {
-            true => exchange.is_within(&name) && *exchange != name,
-            false => *exchange == name,
-        }
-    }
-
-    /// The name of a single host; `None` for all below a domain.
-    pub fn host(&self) -> Option<&Domain> {
-        (!self.is_parent).then_some(&self.name)
-    }
-}
-
-impl fmt::Display for MxHost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let dot = if self.is_parent { "." } else { "" };
-        write!(f, "{dot}{}", self.name)
-    }
-}
-
 /// `mx6.example.net` or `.mx6.example.net`.
 struct ExchangerName;
 
 impl Kind for ExchangerName {
-    type Value = MxHost;
+    type Value = HostPattern;
     const EXPECTED: &'static str =
         "a host name such as mx6.example.net, or .mx6.example.net for all names below it";
 
-    fn parse(text: &str) -> Result<MxHost, String> {
-        let is_parent = text.starts_with('.');
-        let name = text.strip_prefix('.').unwrap_or(text);
-        let wrong = |reason: String| match text.strip_prefix('*').filter(|t| t.starts_with('.')) {
-            Some(parent) if Domain::parse(&parent[1..]).is_ok() => {
-                format!("{text:?} is not allowed here; write {parent}")
-            }
-            _ => format!(
-                "{text:?} is not a host name: {reason}; write {}",
-                Self::EXPECTED
-            ),
-        };
-        let name = Domain::parse(name).map_err(|error| wrong(error.to_string()))?;
-        if name.as_str().parse::<std::net::IpAddr>().is_ok() {
-            return Err(wrong(
-                "an MX record names a host, not an address".to_owned(),
-            ));
-        }
-        Ok(MxHost { name, is_parent })
+    fn parse(text: &str) -> Result<HostPattern, String> {
+        HostPattern::parse(
+            text,
+            Self::EXPECTED,
+            "an MX record names a host, not an address",
+        )
     }
 
-    fn show(value: &MxHost) -> String {
+    fn show(value: &HostPattern) -> String {
         value.to_string()
     }
 }
@@ -101,6 +55,7 @@ impl Kind for ExchangerName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::Name;
 
     #[test]
     fn exchangers_match_by_name_or_below_a_domain() {

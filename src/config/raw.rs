@@ -5,8 +5,8 @@
 //! [`super`], and a line to milter.yaml.example.
 
 use super::{
-    AuthenticationResults, Config, ConfigError, Dkim, Dns, Limits, Log, Metrics, Mode, OptIn,
-    Socket, Spf,
+    AuthenticationResults, Config, ConfigError, Dkim, Dns, Forwarders, Limits, Log, Metrics, Mode,
+    OptIn, Socket, Spf,
     addresses::Network,
     certificates::Certificate,
     enforcement::{self, RefusingRule, ShareKey},
@@ -175,6 +175,8 @@ struct Exempt {
     tls: ExemptTls,
     #[serde(with = "List::<Certificate>")]
     certificates: Vec<CertificatePattern>,
+    #[serde(with = "section")]
+    forwarders: Forwarders,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -258,9 +260,11 @@ impl From<File> for Config {
                 exempt_authenticated: file.exempt.authenticated,
                 exempt_tls: file.exempt.tls,
                 exempt_certificates: file.exempt.certificates,
+                known_forwarders: !file.exempt.forwarders.is_empty(),
                 reverse_dns: file.reverse_dns,
                 on_dns_failure: file.on_dns_failure,
             },
+            forwarders: file.exempt.forwarders,
             replies: file.replies.into(),
             authentication_results: file.authentication_results,
             dns: file.dns,
@@ -294,6 +298,7 @@ impl From<Config> for File {
                 authenticated: config.policy.exempt_authenticated,
                 tls: config.policy.exempt_tls,
                 certificates: config.policy.exempt_certificates,
+                forwarders: config.forwarders,
             },
             replies: config.replies.into(),
             authentication_results: config.authentication_results,

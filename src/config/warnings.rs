@@ -20,6 +20,7 @@ impl Config {
         warnings.extend(self.lenient_policy());
         warnings.extend(self.exempt_networks());
         warnings.extend(self.exempt_by_tls());
+        warnings.extend(self.forwarders());
         warnings.extend(self.opt_in());
         warnings.extend(self.sql());
         warnings.extend(self.redis());
@@ -104,6 +105,17 @@ impl Config {
             format!("exempt.certificates: {pattern} stands for every name below a top-level domain")
         }));
         warnings
+    }
+
+    fn forwarders(&self) -> Vec<String> {
+        let names = self.forwarders.names.iter();
+        let wide = names.filter(|pattern| pattern.is_below_top_level());
+        wide.map(|pattern| {
+            format!(
+                "exempt.forwarders.names: {pattern} stands for every name below a top-level domain"
+            )
+        })
+        .collect()
     }
 
     fn opt_in(&self) -> Vec<String> {

@@ -57,6 +57,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) dkim: Cow<'a, str>,
     /// `domain:selector:result` for each signature, separated by commas.
     pub(crate) dkim_signatures: Cow<'a, str>,
+    /// What `exempt.forwarders` says of the client: an entry, `none` or `temperror`.
+    pub(crate) forwarder: Cow<'a, str>,
     /// Why a refusal was not carried out; `None` also in lines of version 0.1.
     pub(crate) observed_by: Option<ObservedBy>,
     /// Milliseconds that the MTA waited.
@@ -128,6 +130,7 @@ impl<'a> Decision<'a> {
             spf_term: Cow::default(),
             dkim: Cow::default(),
             dkim_signatures: Cow::default(),
+            forwarder: Cow::default(),
             observed_by: None,
             waited: 0,
         }
@@ -240,6 +243,7 @@ fn set_field<'a>(decision: &mut Decision<'a>, key: &str, value: &'a str) {
         "spf_term" => decision.spf_term = printable(value),
         "dkim" => decision.dkim = printable(value),
         "dkim_signatures" => decision.dkim_signatures = printable(value),
+        "forwarder" => decision.forwarder = printable(value),
         "observed_by" => decision.observed_by = observed_by(value),
         "ms" => decision.waited = value.parse().unwrap_or_default(),
         _ => {}
@@ -286,6 +290,7 @@ struct Json<'a> {
     spf: Option<JsonSpf>,
     dkim: Option<String>,
     dkim_signatures: Option<Vec<JsonSignature>>,
+    forwarder: Option<String>,
     observed_by: Option<String>,
     ms: Option<f64>,
 }
@@ -362,6 +367,7 @@ impl<'a> Json<'a> {
             spf_term: escaped(spf.term),
             dkim: escaped(self.dkim),
             dkim_signatures: Cow::Owned(signatures.join(",")),
+            forwarder: escaped(self.forwarder),
             observed_by: self.observed_by.as_deref().and_then(observed_by),
             waited: self.ms.unwrap_or_default() as u64,
             ..Decision::new(action, action == Action::Accept || self.refused)

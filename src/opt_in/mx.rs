@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     address::Domain,
-    config::{self, MxHost},
+    config::{self, HostPattern},
     dns::{Answer, Mx, Name, Resolve},
     recent::Recent,
 };
@@ -26,7 +26,7 @@ const CAPACITY: usize = 1 << 18;
 /// The exchangers that mean yes, and what the domains' records were before.
 #[derive(Clone, Debug)]
 pub(super) struct MxRecords {
-    hosts: Arc<[MxHost]>,
+    hosts: Arc<[HostPattern]>,
     grace: Duration,
     cache: Cache,
     last_yes: Arc<Mutex<Recent<Domain, Instant>>>,
@@ -44,7 +44,7 @@ impl MxRecords {
             return None;
         }
         let cache = Cache::new("opt_in.mx".to_owned(), lifetimes);
-        let hosts: Arc<[MxHost]> = mx.hosts.as_slice().into();
+        let hosts: Arc<[HostPattern]> = mx.hosts.as_slice().into();
         Some(match old.filter(|old| old.hosts == hosts) {
             Some(old) => Self {
                 hosts,

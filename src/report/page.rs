@@ -365,6 +365,20 @@ fn sums(summary: &Summary) -> Vec<Item> {
             counts_table(&["client", "host name"], clients.map(client), observed),
         ),
     ];
+    let forwarders = summary.forwarders.iter();
+    sums.push(sum(
+        "By known forwarder",
+        Table {
+            head: vec!["entry", "messages"],
+            numbers: vec![false, true],
+            rows: forwarders
+                .map(|entry| {
+                    let name = readable(&entry.name).into_owned();
+                    vec![name, counted(entry.counts.total(), entry.missed)]
+                })
+                .collect(),
+        },
+    ));
     sums.retain(|item| {
         item.table
             .as_ref()

@@ -36,6 +36,8 @@ pub struct Summary {
     pub clients: Vec<Client>,
     /// Recipients rejected because their domain has not opted in, by domain.
     pub not_opted_in: Vec<Cause>,
+    /// Messages of known forwarders, by the entry of `exempt.forwarders`.
+    pub forwarders: Vec<Named>,
     /// Look-ups that failed for the time being.
     pub temporary_failures: Failures,
     /// What observe mode would have refused.
@@ -301,6 +303,7 @@ impl Summary {
             sender_domains: named(&tally.senders, top, Counts::total),
             clients: clients(tally, top),
             not_opted_in: causes(&tally.not_opted_in, top, "opt-in"),
+            forwarders: named(&tally.forwarders, top, Counts::total),
             temporary_failures: Failures {
                 names: causes(&tally.causes, top, ""),
                 ..tally.failures.clone()

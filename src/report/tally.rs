@@ -67,6 +67,8 @@ pub struct Tally {
     pub(super) senders: TopK<String, Counts>,
     pub(super) clients: TopK<u64, ClientSums>,
     pub(super) not_opted_in: TopK<String, u64>,
+    /// Messages of known forwarders, by the entry of `exempt.forwarders`.
+    pub(super) forwarders: TopK<String, Counts>,
     /// By check and what was looked up, separated by a space.
     pub(super) causes: TopK<String, u64>,
     pub(super) failures: Failures,
@@ -97,6 +99,7 @@ impl Tally {
             senders: TopK::new(KEYS),
             clients: TopK::new(KEYS),
             not_opted_in: TopK::new(KEYS),
+            forwarders: TopK::new(KEYS),
             causes: TopK::new(KEYS),
             failures: Failures::default(),
             observed_recipients: TopK::new(KEYS),
@@ -176,6 +179,9 @@ impl Tally {
                 self.observed_recipients.count(domain.as_ref(), add);
             }
         }
+        if decision.rule == Some(Rule::KnownForwarder) {
+            self.forwarders.count(decision.forwarder.as_ref(), add);
+        }
         let sender = decision.sender_domain().unwrap_or_default();
         self.senders.count(sender.as_ref(), add);
         if is_observed {
@@ -221,6 +227,7 @@ impl Tally {
                 | Rule::NoPtr
                 | Rule::PtrUnconfirmed
                 | Rule::SpfPass
+                | Rule::KnownForwarder
                 | Rule::DkimPass
                 | Rule::Unauthenticated,
             )
@@ -319,6 +326,7 @@ pub(super) fn is_not_checked(rule: Option<Rule>) -> bool {
             | Rule::PtrTemperror
             | Rule::PtrUnconfirmed
             | Rule::SpfPass
+            | Rule::KnownForwarder
             | Rule::DkimPass
             | Rule::AuthTemperror
             | Rule::Unauthenticated,

@@ -13,7 +13,7 @@ use std::fmt::Display;
 const MAX_REPLY: usize = MAX_TEXT + "550 5.999.999 ".len();
 
 /// Every field, in order. Those behind a dot are inside another.
-pub const NAMES: [&str; 34] = [
+pub const NAMES: [&str; 35] = [
     "time",
     "level",
     "event",
@@ -46,6 +46,7 @@ pub const NAMES: [&str; 34] = [
     "dkim_signatures.domain",
     "dkim_signatures.selector",
     "dkim_signatures.result",
+    "forwarder",
     "observed_by",
     "ms",
 ];
@@ -80,6 +81,7 @@ pub(super) fn of_decision(decision: &Decision<'_>, fields: &mut impl Fields) {
     settled(decision, fields);
     envelope(decision, fields);
     findings(decision, fields);
+    fields.text("forwarder", decision.forwarder);
     fields.text("observed_by", decision.observed_by);
     fields.number("ms", decision.waited.as_millis());
 }

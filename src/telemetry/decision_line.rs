@@ -17,7 +17,7 @@ use crate::{
 use std::fmt::{Display, Write};
 
 /// Every `name=` of the line, in order.
-pub const NAMES: [&str; 22] = [
+pub const NAMES: [&str; 23] = [
     "rule",
     "mode",
     "would",
@@ -38,6 +38,7 @@ pub const NAMES: [&str; 22] = [
     "spf_term",
     "dkim",
     "dkim_signatures",
+    "forwarder",
     "observed_by",
     "ms",
 ];
@@ -59,6 +60,10 @@ pub(super) fn render(line: &mut String, decision: &Decision<'_>) {
     findings(line, decision);
     if decision.recipient.is_none() {
         authentication(line, decision);
+    }
+    if let Some(forwarder) = decision.forwarder {
+        line.push_str(" forwarder=");
+        item(line, forwarder);
     }
     if let Some(reason) = decision.observed_by {
         append(line, format_args!(" observed_by={reason}"));

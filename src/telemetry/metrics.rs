@@ -10,10 +10,12 @@ use super::{Action, Decision};
 use crate::{
     address::{Client, ClientAddr},
     config::Mode,
-    policy::{Authentication, Confirmation, OptIn, Ptr, Rule, Stage},
+    policy::{Authentication, Confirmation, Forwarder, OptIn, Ptr, Rule, Stage},
     spf::SpfResult,
 };
-use prometheus::{Encoder, GaugeVec, Histogram, IntCounter, IntGauge, IntGaugeVec, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder,
+};
 use series::{CheckSeries, Decisions, Make};
 use std::{sync::LazyLock, time::Duration};
 
@@ -26,7 +28,7 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
@@ -38,6 +40,7 @@ pub const NAMES: [&str; 19] = [
     "sixgate_connections_refused_total",
     "sixgate_decisions_total",
     "sixgate_dns_cache_bytes",
+    "sixgate_forwarder_messages_total",
     "sixgate_handovers_total",
     "sixgate_log_lines_lost_total",
     "sixgate_log_lines_suppressed_total",
@@ -59,6 +62,8 @@ pub struct Metrics {
     pub checks: Checks,
     /// Octets of message bodies that MTAs sent us.
     pub body_bytes: IntCounter,
+    /// Messages of known forwarders, by the entry of `exempt.forwarders`.
+    forwarder_messages: IntCounterVec,
     /// Milter connections.
     pub connections: Connections,
     /// 1 while a relay seems to hide the addresses of clients.
@@ -92,6 +97,8 @@ pub struct Checks {
     pub confirmation: CheckSeries<Confirmation>,
     /// Evaluating SPF.
     pub spf: CheckSeries<SpfResult>,
+    /// Comparing the client with the known forwarders.
+    pub forwarder: CheckSeries<Forwarder>,
     /// Verifying signatures; the time is that for fetching the keys.
     pub dkim: CheckSeries<Authentication>,
 }
@@ -161,6 +168,10 @@ impl Metrics {
         if decision.recipient.is_none() {
             self.messages.count(decision.client);
         }
+        if let (Rule::KnownForwarder, Some(forwarder)) = (decision.rule, decision.forwarder) {
+            let entry = forwarder.to_string();
+            self.forwarder_messages.with_label_values(&[&entry]).inc();
+        }
     }
 
     /// Counts mail that is not checked.
@@ -214,6 +225,11 @@ impl Metrics {
             body_bytes: make.counter(
                 "sixgate_body_bytes_total",
                 "Octets of message bodies that MTAs sent",
+            ),
+            forwarder_messages: make.counters(
+                "sixgate_forwarder_messages_total",
+                "Messages that known forwarders brought, by the entry of exempt.forwarders",
+                &["forwarder"],
             ),
             connections: connections(&make),
             clients_hidden: make.gauge(
@@ -315,6 +331,7 @@ fn checks(make: &Make) -> Checks {
         ptr: CheckSeries::new(&results, &seconds),
         confirmation: CheckSeries::new(&results, &seconds),
         spf: CheckSeries::new(&results, &seconds),
+        forwarder: CheckSeries::new(&results, &seconds),
         dkim: CheckSeries::new(&results, &seconds),
     }
 }
@@ -354,6 +371,8 @@ mod tests {
     #[test]
     fn every_name_is_listed_and_prometheus_finds_it() {
         let metrics = Metrics::new();
+        let forwarder = &metrics.forwarder_messages;
+        forwarder.with_label_values(&["spf:alumni.example"]).inc();
         metrics.opt_in_domains.with_label_values(&["file"]).set(1);
         metrics.opt_in_stale.with_label_values(&["file"]).set(0);
         metrics.opt_in_age.with_label_values(&["file"]).set(1.0);

@@ -12,8 +12,9 @@ use crate::{
     dkim::{self, DkimResult, SignatureResult},
     dns::Name,
     enforcement::ObservedBy,
+    forwarder::{Identified, Proof},
     opt_in,
-    policy::{Ptr, Refusal, Rule, Stage},
+    policy::{Forwarder, Ptr, Refusal, Rule, Stage},
     reply::{Replies, Reply, Values},
     spf,
 };
@@ -44,6 +45,7 @@ pub(super) fn decisions() -> Vec<Decision<'static>> {
         ptr: Some(Ptr::Found),
         ptr_names: kept([Name::parse(b"mail.example.org").unwrap()]),
         spf: Some(kept(spf_outcome())),
+        forwarder: Some(kept(forwarder())),
         signed: true,
         dkim: Some(kept(dkim_outcome())),
         waited: Duration::from_millis(3),
@@ -150,6 +152,17 @@ fn reply() -> Reply {
             address: ip(),
             domain: "",
         })
+}
+
+fn forwarder() -> Identified {
+    Identified {
+        result: Forwarder::Known,
+        proof: Some(Proof::Spf {
+            domain: Domain::parse("alumni.example").unwrap(),
+            term: None,
+        }),
+        reasons: Vec::new(),
+    }
 }
 
 fn spf_outcome() -> spf::Outcome {

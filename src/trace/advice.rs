@@ -105,6 +105,7 @@ fn fix(refusal: &Decided, message: &Message) -> Option<String> {
         | Rule::ExemptAuthenticated
         | Rule::ExemptTls
         | Rule::SpfPass
+        | Rule::KnownForwarder
         | Rule::DkimPass => return None,
     })
 }

@@ -123,6 +123,8 @@ pub struct Decided {
     pub dkim: Box<str>,
     /// `domain:selector:result` for each signature, separated by commas.
     pub dkim_signatures: Box<str>,
+    /// The entry of `exempt.forwarders` that let the message pass; empty if none did.
+    pub forwarder: Box<str>,
     #[serde(skip)]
     is_match: bool,
 }
@@ -534,6 +536,10 @@ impl Decided {
             spf_term: short(&decision.spf_term),
             dkim: short(&decision.dkim),
             dkim_signatures: short(&decision.dkim_signatures),
+            forwarder: match decision.rule {
+                Some(Rule::KnownForwarder) => short(&decision.forwarder),
+                Some(_) | None => Box::default(),
+            },
             is_match,
         }
     }

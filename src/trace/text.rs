@@ -181,6 +181,7 @@ impl Display for Reason<'_> {
         let Self(rule, decided) = self;
         match rule {
             Rule::SpfPass => write!(f, " ({})", Spf(decided)),
+            Rule::KnownForwarder => write!(f, " ({})", readable(&decided.forwarder)),
             Rule::DkimPass | Rule::Unauthenticated | Rule::AuthTemperror => {
                 write!(f, " ({}, DKIM {}", Spf(decided), decided.dkim)?;
                 if !decided.dkim_signatures.is_empty() {

@@ -117,6 +117,8 @@ pub(super) enum Check {
     Clients,
     /// Whether the MTA's own networks are exempt.
     Exemptions,
+    /// Whether known forwarders can be told from others.
+    Forwarders,
     /// Whether there is a NAT64 that the configuration does not know.
     Translation,
     /// Whether client certificates exempt whom they should.
@@ -150,6 +152,7 @@ impl Check {
             Self::LocalMail => "local-mail",
             Self::Clients => "clients",
             Self::Exemptions => "exemptions",
+            Self::Forwarders => "forwarders",
             Self::Translation => "translation",
             Self::Certificates => "certificates",
             Self::Clock => "clock",
@@ -169,7 +172,7 @@ impl Serialize for Check {
 mod tests {
     use super::*;
 
-    const ALL: [Check; 22] = [
+    const ALL: [Check; 23] = [
         Check::Config,
         Check::DnsServers,
         Check::Dnssec,
@@ -187,6 +190,7 @@ mod tests {
         Check::LocalMail,
         Check::Clients,
         Check::Exemptions,
+        Check::Forwarders,
         Check::Translation,
         Check::Certificates,
         Check::Clock,

@@ -5,7 +5,7 @@ use super::finding::{Check, Finding};
 use crate::{
     address::Domain,
     checks::Checks,
-    config::{Config, MxHost, OptInMx},
+    config::{Config, HostPattern, OptInMx},
     dns::{Answer, Dns, Name, Resolve},
     list_file,
     opt_in::{
@@ -119,7 +119,7 @@ pub(super) async fn ask_servers(checks: &Checks<Dns>, zone: Option<&Domain>) -> 
 /// Whether mail can come over IPv6 to the hosts by which domains opt in.
 pub(super) async fn exchangers(resolver: &Dns, mx: &OptInMx) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for host in mx.hosts.iter().filter_map(MxHost::host) {
+    for host in mx.hosts.iter().filter_map(HostPattern::host) {
         let Ok(name) = Name::parse(host.as_str()) else {
             continue;
         };

@@ -8,6 +8,7 @@ use crate::{
     cli::Explain,
     config::{Config, Mode},
     dkim, dns,
+    forwarder::{Identified, Proof},
     policy::{Confirmation, OptIn, Ptr},
     snapshot::Enforcement,
     spf,
@@ -25,6 +26,8 @@ pub(super) struct Report {
     recipients: Vec<RecipientReport>,
     ptr: PtrReport,
     spf: SpfReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forwarder: Option<ForwarderReport>,
     dkim: Vec<SignatureReport>,
     dns: Vec<QuestionReport>,
     verdict: Told,
@@ -75,6 +78,14 @@ struct SpfReport {
 }
 
 #[derive(Debug, Serialize)]
+struct ForwarderReport {
+    /// The entry of `exempt.forwarders` that the client has met, `none` or `temperror`.
+    result: String,
+    /// Why entries that were tried prove nothing.
+    reasons: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
 struct SignatureReport {
     result: String,
     domain: Option<String>,
@@ -122,6 +133,7 @@ impl Report {
                 .collect(),
             ptr: PtrReport::new(findings),
             spf: SpfReport::new(&findings.spf, &findings.spf_trace),
+            forwarder: findings.forwarder.as_ref().map(ForwarderReport::new),
             dkim: signatures(findings.dkim.as_ref()),
             dns: findings.questions.iter().map(QuestionReport::new).collect(),
             verdict: verdicts.message,
@@ -203,6 +215,21 @@ impl SpfReport {
     }
 }
 
+impl ForwarderReport {
+    fn new(identified: &Identified) -> Self {
+        let mut reasons = identified.reasons.clone();
+        match &identified.proof {
+            Some(Proof::Spf { term, .. }) => reasons.extend(term.clone()),
+            Some(Proof::Name { name, .. }) => reasons.push(name.to_string()),
+            None => {}
+        }
+        Self {
+            result: identified.to_string(),
+            reasons,
+        }
+    }
+}
+
 fn signatures(outcome: Option<&dkim::Outcome>) -> Vec<SignatureReport> {
     let signatures = outcome.map(|outcome| outcome.signatures.iter());
     signatures
@@ -242,6 +269,9 @@ impl fmt::Display for Report {
             write!(f, "{recipient}")?;
         }
         write!(f, "{}{}", self.ptr, self.spf)?;
+        if let Some(forwarder) = &self.forwarder {
+            write!(f, "{forwarder}")?;
+        }
         if self.dkim.is_empty() {
             writeln!(f, "dkim       none: no signature was given")?;
         }
@@ -326,6 +356,14 @@ impl fmt::Display for SpfReport {
             Some(explanation) => writeln!(f, "           {domain} explains: {explanation}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for ForwarderReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "forwarder  {}", self.result)?;
+        let mut reasons = self.reasons.iter();
+        reasons.try_for_each(|reason| writeln!(f, "           {reason}"))
     }
 }
 

@@ -2,14 +2,18 @@
 
 use crate::{
     address::{Client, ClientAddr},
-    checks::Pending,
+    checks::{Checks, Pending},
     dns::Resolve,
-    policy::{Confirmation, Facts, Stage, Step, Verdict, decide},
+    forwarder::Identified,
+    policy::{Confirmation, Facts, Forwarder, Stage, Step, Verdict, decide},
     ptr::Reverse,
     snapshot::Snapshot,
     telemetry::{self, Exemption},
 };
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Instant,
+};
 
 /// A client that is checked.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(super) struct Peer {
     /// Started at connect, so that it is there by the first RCPT.
     pub(super) reverse: Pending<Reverse>,
     pub(super) confirmation: Pending<Confirmation>,
+    /// Whether it is a known forwarder, once that was needed.
+    forwarder: Option<Box<Identified>>,
 }
 
 impl Peer {
@@ -50,6 +56,27 @@ impl Peer {
             helo: None,
             reverse,
             confirmation,
+            forwarder: None,
         })
+    }
+
+    /// Compares the client with the known forwarders. The MTA waits since `since`. What was
+    /// found holds for the connection; a failure is tried again with the next message.
+    pub(super) async fn identify_forwarder<R: Resolve>(
+        &mut self,
+        checks: &Checks<R>,
+        since: Instant,
+    ) -> Identified {
+        if let Some(known) = &self.forwarder {
+            return (**known).clone();
+        }
+        let reverse = self.reverse.get().await.clone();
+        // Rare, and larger than what waits.
+        let mut pending = Box::new(checks.forwarder(self.ip, reverse, since));
+        let identified = pending.get().await.clone();
+        if identified.result != Forwarder::Temperror {
+            self.forwarder = Some(Box::new(identified.clone()));
+        }
+        identified
     }
 }

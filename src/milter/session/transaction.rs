@@ -9,6 +9,7 @@ use crate::{
     config::Mode,
     dns::Resolve,
     enforcement::ObservedBy,
+    forwarder::Identified,
     milter::drain::UnderWay,
     opt_in,
     policy::{Check, Facts, OptIn, Refusal, Rule, Stage, Step, Tls, Verdict, decide},
@@ -49,6 +50,7 @@ pub(super) struct Transaction<R> {
     /// Started after the reply to MAIL, so that it is there by the end of headers.
     spf: Option<Pending<spf::Outcome>>,
     opt_in: Option<opt_in::Answer>,
+    forwarder: Option<Box<Identified>>,
     recipients: Recipients,
     message: Message,
     /// What was decided before the end of the message.
@@ -94,6 +96,7 @@ impl<R: Resolve> Transaction<R> {
             spf: None,
             reverse_path: command.reverse_path,
             opt_in: None,
+            forwarder: None,
             recipients: Recipients::default(),
             message: Message::new(snapshot.config.limits.header_bytes),
             settled: None,
@@ -238,7 +241,7 @@ impl<R: Resolve> Transaction<R> {
     async fn settle(&mut self, stage: Stage, start: Instant, peer: &mut Peer) -> Verdict {
         loop {
             match decide(stage, &self.snapshot.config.policy, &self.facts) {
-                Step::Need(check) => self.find_out(check, peer).await,
+                Step::Need(check) => self.find_out(check, start, peer).await,
                 Step::Done(verdict) => {
                     let waited = start.elapsed();
                     self.waited += waited;
@@ -249,7 +252,7 @@ impl<R: Resolve> Transaction<R> {
         }
     }
 
-    async fn find_out(&mut self, check: Check, peer: &mut Peer) {
+    async fn find_out(&mut self, check: Check, since: Instant, peer: &mut Peer) {
         match check {
             Check::OptIn => {
                 let answer = self.opt_in.map(|answer| answer.opt_in);
@@ -258,6 +261,13 @@ impl<R: Resolve> Transaction<R> {
             Check::Ptr => self.facts.ptr = Some(peer.reverse.get().await.result),
             Check::Confirmation => self.facts.confirmation = Some(*peer.confirmation.get().await),
             Check::Spf => self.facts.spf = Some(self.spf(peer).get().await.authentication()),
+            Check::Forwarder => {
+                // Rare, and larger than all the rest.
+                let identified = peer.identify_forwarder(&self.snapshot.checks, since);
+                let identified = Box::pin(identified).await;
+                self.facts.forwarder = Some(identified.result);
+                self.forwarder = Some(Box::new(identified));
+            }
             Check::Dkim => self.facts.dkim = Some(self.message.verify().await),
         }
     }
@@ -372,6 +382,10 @@ impl<R: Resolve> Transaction<R> {
         let results = Results {
             iprev,
             spf: self.known_spf().map(|outcome| (outcome, sender(outcome))),
+            forwarder: self
+                .forwarder
+                .as_ref()
+                .and_then(|found| found.proof.as_ref()),
             dkim: self.message.dkim(),
         };
         authentication_results::render(authserv_id, &results)
@@ -404,6 +418,7 @@ impl<R: Resolve> Transaction<R> {
             ptr: self.facts.ptr,
             ptr_names: names.unwrap_or_default(),
             spf: self.known_spf(),
+            forwarder: self.forwarder.as_deref(),
             signed: self.facts.signed,
             dkim: self.message.dkim(),
             waited: self.waited,

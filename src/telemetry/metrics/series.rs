@@ -2,7 +2,7 @@
 
 use crate::{
     config::Mode,
-    policy::{Authentication, Confirmation, OptIn, Ptr, Rule},
+    policy::{Authentication, Confirmation, Forwarder, OptIn, Ptr, Rule},
     spf::SpfResult,
     telemetry::{Action, decision_line::mode_word},
 };
@@ -78,6 +78,7 @@ fn usual_actions(rule: Rule) -> &'static [Action] {
         | Rule::ExemptAuthenticated
         | Rule::ExemptTls
         | Rule::SpfPass
+        | Rule::KnownForwarder
         | Rule::DkimPass => &[Action::Accept],
         Rule::NotOptedIn => &[Action::Reject],
         Rule::OptInTemperror
@@ -154,6 +155,15 @@ impl Word for Ptr {
 impl Word for Confirmation {
     const CHECK: &'static str = "confirmation";
     const WORDS: &'static [&'static str] = &["confirmed", "unconfirmed", "temperror"];
+
+    fn place(self) -> usize {
+        self as usize
+    }
+}
+
+impl Word for Forwarder {
+    const CHECK: &'static str = "forwarder";
+    const WORDS: &'static [&'static str] = &["known", "unknown", "temperror"];
 
     fn place(self) -> usize {
         self as usize
