@@ -36,7 +36,7 @@ pub use error::ConfigError;
 pub use forwarders::{Forwarders, MAX_SPF_OF};
 pub use host::group_id;
 pub use host_pattern::HostPattern;
-pub use opt_in::{MANAGED_FILE, OptIn, OptInCache, Socketmap, SocketmapServer};
+pub use opt_in::{LISTS_FOLDER, MANAGED_FILE, OptIn, OptInCache, Socketmap, SocketmapServer};
 pub use opt_in_mx::OptInMx;
 pub use redis::{REDIS_KEY, Redis, RedisPlace, RedisTls, RedisUrl};
 pub use sql::{Sql, SqlEngine, SqlUrl};

@@ -171,8 +171,9 @@ impl Sources {
 
     /// What is to be warned of: that nobody takes mail over IPv6.
     pub fn warning(&self) -> Option<&'static str> {
-        (!self.may_opt_in())
-            .then_some("opt_in: no domain has opted in, so all mail over IPv6 is refused")
+        (!self.may_opt_in()).then_some(
+            "opt_in: no domain has opted in, so \"mode: enforce\" refuses all mail over IPv6",
+        )
     }
 
     /// Whether a domain has opted in, or a server may say that one has.

@@ -797,7 +797,7 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
         ),
         (
             "",
-            "opt_in: no domain has opted in, so all mail over IPv6 is refused",
+            "opt_in: no domain has opted in, so \"mode: enforce\" refuses all mail over IPv6",
         ),
         (
             "opt_in: {domains: yes}",

@@ -5,6 +5,7 @@
 //! SIGINT.
 
 mod lifecycle;
+mod nobody_opted_in;
 mod watchdog;
 
 use crate::{
@@ -120,6 +121,7 @@ async fn serve(
     };
     tokio::spawn(telemetry::log::summarize_every_minute());
     tokio::spawn(telemetry::hidden_clients::watch(current.clone()));
+    tokio::spawn(nobody_opted_in::watch(current.clone()));
     let mut sockets = listeners.passable();
     sockets.extend(monitored.passable());
     let mut terminate = signal(SignalKind::terminate())?;

@@ -23,7 +23,8 @@ pub struct OptIn {
     /// Domains that opted in or out. The default is none.
     #[serde(with = "List::<ListEntry>")]
     pub domains: Vec<Entry>,
-    /// Lists of such, and folders with `*.list`. The default is none.
+    /// Lists of such entries, and folders with `*.list`. The default is
+    /// [`LISTS_FOLDER`].
     #[serde(with = "List::<ListPath>")]
     pub files: Vec<PathBuf>,
     /// The list that `sixgate opt-in` edits. The default is [`MANAGED_FILE`].
@@ -50,16 +51,19 @@ pub struct OptIn {
     pub cache: OptInCache,
 }
 
-/// Where the managed list is unless told otherwise. Here alone it need not be
-/// there at first.
+/// The default of `opt_in.managed_file`. Only at this path may the file be missing
+/// until the first opt-in.
 pub const MANAGED_FILE: &str = "/var/lib/sixgate/opt-in.list";
+
+/// The default of `opt_in.files`. Only this folder may be missing or empty.
+pub const LISTS_FOLDER: &str = "/etc/sixgate/opt-in.d";
 
 impl Default for OptIn {
     fn default() -> Self {
         Self {
             default: false,
             domains: Vec::new(),
-            files: Vec::new(),
+            files: vec![PathBuf::from(LISTS_FOLDER)],
             managed_file: PathBuf::from(MANAGED_FILE),
             mx: OptInMx::default(),
             sql: Sql::default(),

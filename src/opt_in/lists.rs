@@ -93,19 +93,15 @@ impl Lists {
     /// shared with it.
     pub(super) fn open(config: &config::OptIn, previous: Option<&Self>) -> Result<Self, ListError> {
         let managed = vec![config.managed_file.clone()];
-        let presence = match config.managed_file == Path::new(config::MANAGED_FILE) {
-            true => Presence::NotYet,
-            false => Presence::Required,
-        };
         let files = config.files.clone();
         Ok(Self {
             managed: match previous.map(|old| &old.managed) {
                 Some(old) if *old.paths() == managed => read_again(old)?,
-                Some(_) | None => LiveList::open("opt_in.managed_file", managed, presence)?.into(),
+                Some(_) | None => open("opt_in.managed_file", managed, config::MANAGED_FILE)?,
             },
             files: match previous.map(|old| &old.files) {
                 Some(old) if *old.paths() == files => read_again(old)?,
-                Some(_) | None => LiveList::open("opt_in.files", files, Presence::Required)?.into(),
+                Some(_) | None => open("opt_in.files", files, config::LISTS_FOLDER)?,
             },
             domains: Arc::new(List::of(&config.domains)),
         })
@@ -193,6 +189,19 @@ impl Contents for List {
     fn len(&self) -> usize {
         self.len()
     }
+}
+
+/// Opens a list for the first time. It may be missing if its path is the default one.
+fn open(
+    key: &'static str,
+    paths: Vec<PathBuf>,
+    default: &str,
+) -> Result<Arc<LiveList<List>>, ListError> {
+    let presence = match paths == [Path::new(default)] {
+        true => Presence::NotYet,
+        false => Presence::Required,
+    };
+    LiveList::open(key, paths, presence).map(Arc::new)
 }
 
 fn read_again(list: &Arc<LiveList<List>>) -> Result<Arc<LiveList<List>>, ListError> {

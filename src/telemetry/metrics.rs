@@ -180,6 +180,12 @@ impl Metrics {
         self.messages.count(client);
     }
 
+    /// Recipients and messages that a rule has refused for good, except those that were
+    /// only observed.
+    pub fn refused(&self, rule: Rule) -> u64 {
+        self.decisions.total(Action::Reject, rule, Mode::Enforce)
+    }
+
     /// Records how long an MTA waited at a stage; at connect and MAIL it never
     /// does.
     pub fn waited(&self, stage: Stage, time: Duration) {

@@ -49,6 +49,10 @@ impl Decisions {
         }
     }
 
+    pub(super) fn total(&self, action: Action, rule: Rule, mode: Mode) -> u64 {
+        self.series(action, rule, mode).map_or(0, IntCounter::get)
+    }
+
     fn make_usual(&self) {
         for rule in Rule::ALL {
             for &action in usual_actions(rule) {

@@ -1,0 +1,104 @@
+//! The hourly warning that no domain has opted in, so that all mail over IPv6 is
+//! refused for good: most likely a configuration that was forgotten.
+
+use crate::{config::Mode, dns::Resolve, policy::Rule, snapshot::Snapshot, telemetry::metrics};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+
+const EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Logs the warning every hour while it applies, for as long as the program runs.
+pub(super) async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
+    let mut count = HourlyCount::default();
+    let mut hours = interval(EVERY);
+    hours.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is now, when `Sources::warning` has just been logged.
+    hours.tick().await;
+    loop {
+        hours.tick().await;
+        let refused = count.since_last(refused_recipients());
+        if let Some(warning) = warning(&current.borrow(), refused) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+fn refused_recipients() -> u64 {
+    metrics::get().refused(Rule::NotOptedIn)
+}
+
+fn warning<R: Resolve>(snapshot: &Snapshot<R>, refused: u64) -> Option<String> {
+    let refuses_all =
+        snapshot.config.mode == Mode::Enforce && !snapshot.checks.opt_in_sources().may_opt_in();
+    refuses_all.then(|| {
+        let recipients = match refused {
+            1 => "1 recipient was".to_owned(),
+            _ => format!("{refused} recipients were"),
+        };
+        format!(
+            "no domain has opted in, so all mail over IPv6 is refused: {recipients} refused in \
+             the last hour; opt domains in with \"sixgate opt-in add\", or set \"mode: observe\""
+        )
+    })
+}
+
+/// Turns a counter into its increase since the last reading.
+#[derive(Default)]
+struct HourlyCount(u64);
+
+impl HourlyCount {
+    fn since_last(&mut self, total: u64) -> u64 {
+        total.saturating_sub(std::mem::replace(&mut self.0, total))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, dns::Dns, opt_in::Sources};
+
+    fn warned(yaml: &str, refused: u64) -> Option<String> {
+        let lists = "  files: []\n  managed_file: /var/lib/sixgate/opt-in.list\n";
+        let yaml = format!("dns: {{servers: [127.0.0.1]}}\n{yaml}{lists}");
+        let config = Config::parse(&yaml, "milter.yaml").unwrap();
+        let sources = Sources::open(&config.opt_in, None).unwrap();
+        let dns = Dns::new(&config.dns).unwrap();
+        warning(&Snapshot::new(config, sources, dns), refused)
+    }
+
+    #[test]
+    fn the_warning_counts_what_was_refused_for_lack_of_an_opt_in() {
+        let nobody = "opt_in:\n";
+        for (refused, want) in [
+            (0, ": 0 recipients were refused in the last hour;"),
+            (1, ": 1 recipient was refused in the last hour;"),
+            (12, ": 12 recipients were refused in the last hour;"),
+        ] {
+            let warning = warned(nobody, refused).unwrap();
+            assert!(warning.contains(want), "{warning}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_logged_where_a_domain_may_opt_in_or_nothing_is_refused() {
+        for yaml in [
+            "mode: observe\nopt_in:\n",
+            "opt_in:\n  default: yes\n",
+            "opt_in:\n  domains: [contoso.com]\n",
+            "opt_in:\n  dns_zone: opt-in.example\n",
+            "opt_in:\n  mx: {hosts: mx6.example.net}\n",
+        ] {
+            assert_eq!(warned(yaml, 5), None, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn each_hour_counts_on_its_own() {
+        let mut count = HourlyCount::default();
+        let hours = [10, 10, 25].map(|total| count.since_last(total));
+        assert_eq!(hours, [10, 0, 15]);
+    }
+}
