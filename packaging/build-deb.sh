@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the Debian package on Debian 12 with rustup's toolchain; installs what
+# Builds the Debian package on Debian 12 or 13 with rustup's toolchain; installs what
 # that needs. The package is target/deb/sixgate_VERSION_ARCH.deb.
 #
 # Of one commit and one toolchain it is the same octet for octet on whatever day
@@ -110,9 +110,9 @@ stage_sources() {
     done
     install -m 755 "$program" "$stage/stage/sixgate"
     mv "$stage/stage/completions/sixgate.bash" "$stage/stage/completions/sixgate"
-    # Lists in a folder of their own are read without being named.
-    sed 's,^  files: \[\]$,  files: [/etc/sixgate/opt-in.d],' milter.yaml.example \
-        >"$stage/stage/milter.yaml"
+    # Installing and attaching sixgate must not refuse mail before the administrator has
+    # decided so.
+    sed 's/^mode: enforce$/mode: observe/' milter.yaml.example >"$stage/stage/milter.yaml"
 }
 
 # What debhelper takes by its name.

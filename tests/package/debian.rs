@@ -1,11 +1,19 @@
-//! A booted Debian of its own.
+//! A booted Debian 12 or 13 of its own.
 
 use super::namespace::{self, ROOM, run};
+use nix::{
+    sys::signal::{Signal::SIGKILL, kill},
+    unistd::Pid,
+};
 use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -15,17 +23,44 @@ fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target")
 }
 
-/// Why there is nothing to test, or nothing to test it with.
-pub fn obstacle() -> Option<String> {
-    let missing = || Some("run tests/make-debian.sh first".to_owned());
-    let is_made = folder().join("complete").exists() && package().is_some();
-    let is_made = is_made && namespace::is_installed("piuparts");
-    if is_made { None } else { missing() }
+/// A release of Debian that the package is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Debian 12 (bookworm).
+    Twelve,
+    /// Debian 13 (trixie).
+    Thirteen,
 }
 
-/// The system as it was made, which nobody changes.
-pub fn folder() -> PathBuf {
-    target().join("debian")
+impl Release {
+    pub const ALL: [Self; 2] = [Self::Twelve, Self::Thirteen];
+
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Twelve => 12,
+            Self::Thirteen => 13,
+        }
+    }
+
+    pub fn code_name(self) -> &'static str {
+        match self {
+            Self::Twelve => "bookworm",
+            Self::Thirteen => "trixie",
+        }
+    }
+
+    /// The system as it was made, which no test changes.
+    pub fn folder(self) -> PathBuf {
+        target().join(format!("debian-{}", self.number()))
+    }
+}
+
+/// Why there is nothing to test, or nothing to test it with.
+pub fn obstacle() -> Option<String> {
+    let is_made = |release: Release| release.folder().join("complete").exists();
+    let is_made = Release::ALL.into_iter().all(is_made) && package().is_some();
+    let is_made = is_made && namespace::is_installed("piuparts");
+    (!is_made).then(|| "run tests/make-debian.sh first".to_owned())
 }
 
 /// The package of this tree.
@@ -41,12 +76,17 @@ pub struct Debian {
     container: Child,
     /// Its first process, as we see it.
     init: u32,
+    /// All systems have the same addresses, so that one runs at a time.
+    _turn: MutexGuard<'static, ()>,
 }
+
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Debian {
     /// Boots a copy in memory. Only for the inside of a furnished namespace.
-    pub fn boot() -> io::Result<Self> {
-        let root = furnish()?;
+    pub fn boot(release: Release) -> io::Result<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let root = furnish(release)?;
         let container = Command::new("systemd-nspawn")
             .args(["--quiet", "--boot", "--register=no", "--keep-unit"])
             .args(["--resolv-conf=off", "--timezone=off", "--link-journal=no"])
@@ -60,6 +100,7 @@ impl Debian {
             root,
             container,
             init: 0,
+            _turn: turn,
         };
         // The first child may be one that only makes ready.
         system.until_some(|system| {
@@ -145,21 +186,26 @@ impl Debian {
 
 impl Drop for Debian {
     fn drop(&mut self) {
-        let _ = self.container.kill();
+        // Its death ends all processes of the system, and then the container.
+        if let Ok(init) = i32::try_from(self.init) {
+            let _ = kill(Pid::from_raw(init), SIGKILL);
+        }
         let _ = self.container.wait();
     }
 }
 
 /// The system's files, with what is changed kept in memory.
-fn furnish() -> io::Result<PathBuf> {
-    let room = Path::new(ROOM);
+fn furnish(release: Release) -> io::Result<PathBuf> {
+    static BOOTS: AtomicUsize = AtomicUsize::new(0);
+    let boot = BOOTS.fetch_add(1, Ordering::Relaxed);
+    let room = Path::new(ROOM).join(format!("system-{boot}"));
     let [root, upper, work] = ["root", "upper", "work"].map(|folder| room.join(folder));
     for folder in [&root, &upper, &work] {
         fs::create_dir_all(folder)?;
     }
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
-        folder().display(),
+        release.folder().display(),
         upper.display(),
         work.display()
     );

@@ -2,7 +2,7 @@
 
 use super::{
     client::{Security, SmtpClient},
-    debian::{Debian, package},
+    debian::{Debian, Release, package},
     handover, namespace, restart, sandbox,
     support::dns::{DnsServer, Zone},
     upgrade,
@@ -31,12 +31,20 @@ const CONFIGURATION: &str = "# ours\nopt_in: {domains: [open.example]}\n";
 
 pub type Proof = io::Result<()>;
 
-pub fn of_a_package() -> Proof {
+pub fn with_postfix(release: Release) -> Proof {
+    on_a_booted_system(release, live)
+}
+
+/// Runs a test with a DNS server of its own, and adds the logs to its error.
+pub fn on_a_booted_system(release: Release, test: impl FnOnce(&Debian) -> Proof) -> Proof {
+    let system = Debian::boot(release)?;
     let zone = Zone::parse(ZONE).map_err(io::Error::other)?;
     let _dns = DnsServer::start_at(zone, ([127, 0, 0, 1], 53).into())?;
-    let system = Debian::boot()?;
-    live(&system).map_err(|error| {
-        let log = system.run("journalctl --no-pager -n 60; tail -n 20 /var/log/mail.log");
+    test(&system).map_err(|error| {
+        let log = system.run(
+            "journalctl --no-pager -n 60; journalctl --no-pager -n 20 -u sixgate; \
+             tail -n 20 /var/log/mail.log || true",
+        );
         io::Error::other(format!("{error}\n{}", log.unwrap_or_default()))
     })
 }
@@ -44,14 +52,18 @@ pub fn of_a_package() -> Proof {
 fn live(system: &Debian) -> Proof {
     prepare_postfix(system)?;
     let before = system.inventory()?;
+    keeps_enforcing_when_upgraded_from_0_1(system)?;
 
     let beginning = Instant::now();
     install_and_attach(system)?;
-    refuses_and_accepts(system)?;
+    its_configuration_is_the_example_but_for_the_mode(system)?;
+    refuses_nothing_before_it_is_told_to(system)?;
     eprintln!(
-        "from dpkg -i to the first refusal: {:?}",
+        "from dpkg -i to the first decision: {:?}",
         beginning.elapsed()
     );
+    enforce(system)?;
+    refuses_and_accepts(system)?;
 
     runs_in_its_sandbox(system)?;
     its_log_is_understood(system)?;
@@ -88,15 +100,78 @@ fn install_and_attach(system: &Debian) -> Proof {
         .map(|(key, value)| format!("postconf -e '{key}={value}'"))
         .collect();
     expect(attach.len() == 3, "the three lines that attach it", &said)?;
+    warns_of_nothing(&said)?;
     system.run("systemctl is-active sixgate")?;
     // Nothing is attached behind the administrator's back.
     let milters = system.run("postconf -h smtpd_milters")?;
     expect(milters.trim().is_empty(), "no milter", &milters)?;
-    fs::write(system.root().join("etc/sixgate/milter.yaml"), CONFIGURATION)?;
-    system.run("systemctl reload sixgate")?;
     system.run(&attach.join(" && "))?;
     system.run("postfix reload")?;
     Ok(())
+}
+
+/// And there it is `observe` instead of `enforce`.
+fn its_configuration_is_the_example_but_for_the_mode(system: &Debian) -> Proof {
+    let example = include_str!("../../milter.yaml.example");
+    let want = example.replacen("\nmode: enforce\n", "\nmode: observe\n", 1);
+    expect(want != example, "a mode in the example", example)?;
+    let packaged = fs::read_to_string(system.root().join("etc/sixgate/milter.yaml"))?;
+    let packaged = packaged.replace("# an earlier word\n", "");
+    expect(packaged == want, &want, &packaged)
+}
+
+/// As installed, it decides and logs.
+fn refuses_nothing_before_it_is_told_to(system: &Debian) -> Proof {
+    let no_ptr = recipient_reply("2001:db8::20", "b@open.example")?;
+    expect(no_ptr.starts_with("250 "), "an acceptance", &no_ptr)?;
+    let log = system.run("journalctl --sync; journalctl -u sixgate --no-pager")?;
+    expect(
+        log.contains("reject_warning: RCPT") && log.contains("mode=observe would=reject"),
+        "what would have been refused",
+        &log,
+    )
+}
+
+/// As an administrator who has read what would have been refused.
+pub fn enforce(system: &Debian) -> Proof {
+    fs::write(system.root().join("etc/sixgate/milter.yaml"), CONFIGURATION)?;
+    system.run("systemctl reload sixgate")?;
+    Ok(())
+}
+
+/// 0.1.0 enforced as installed, and dpkg replaces a configuration that nobody changed.
+fn keeps_enforcing_when_upgraded_from_0_1(system: &Debian) -> Proof {
+    let as_in_0_1 = "sed -i 's/^Version: .*/Version: 0.1.0/' DEBIAN/control
+        sed -i 's/^mode: observe/mode: enforce/' etc/sixgate/milter.yaml
+        if [ -d usr/lib/systemd ]; then mkdir lib; mv usr/lib/systemd lib/systemd; fi";
+    fs::copy(
+        repack("earliest", "", as_in_0_1)?,
+        system.root().join("srv/earliest.deb"),
+    )?;
+    let this = package().ok_or_else(|| io::Error::other("no package"))?;
+    fs::copy(this, system.root().join("srv/this.deb"))?;
+    system.run("dpkg -i /srv/earliest.deb 2>&1")?;
+    let said = system.run("dpkg -i /srv/this.deb 2>&1")?;
+    expect(
+        said.contains("here mode stays \"enforce\""),
+        "that it goes on refusing",
+        &said,
+    )?;
+    // That version's directories belong to Debian 13's base system, too.
+    let old = |line: &&str| line.contains("unable to delete old directory '/lib/systemd");
+    let others: Vec<_> = said.lines().filter(|line| !old(line)).collect();
+    warns_of_nothing(&others.join("\n"))?;
+    system.run("grep -q '^mode: enforce$' /etc/sixgate/milter.yaml")?;
+    // The units have moved from /lib to /usr/lib, which is the same directory.
+    system.run("systemctl is-active sixgate && test -e /usr/lib/systemd/system/sixgate.socket")?;
+    system.run("dpkg --purge sixgate")?;
+    Ok(())
+}
+
+/// What dpkg complains about.
+pub fn warns_of_nothing(said: &str) -> Proof {
+    let warns = said.lines().any(|line| line.contains("warning"));
+    expect(!warns, "no warning of dpkg's", said)
 }
 
 /// The package of this tree, as if of an earlier version that came with another
@@ -115,6 +190,7 @@ pub fn repack(name: &str, version: &str, change: &str) -> io::Result<PathBuf> {
     let folder = Path::new(namespace::ROOM).join(name);
     let file = folder.with_extension("deb");
     let script = r#"
+        rm -rf "$2"
         dpkg-deb --raw-extract "$1" "$2"
         sed -i "s/^Version: .*/&$4/" "$2/DEBIAN/control"
         (cd "$2" && eval "$5")
@@ -132,10 +208,7 @@ pub fn repack(name: &str, version: &str, change: &str) -> io::Result<PathBuf> {
 }
 
 fn refuses_and_accepts(system: &Debian) -> Proof {
-    let refused = recipient_reply("2001:db8::20", "b@open.example")?;
-    expect(refused == NO_PTR, "a refusal", &refused)?;
-    let refused = recipient_reply("2001:db8::10", "b@shut.example")?;
-    expect(refused.starts_with("550 5.2.1 "), "a refusal", &refused)?;
+    refuses()?;
     accepts_a_message("2001:db8::10")?;
     let log = system.run("journalctl --sync; journalctl -u sixgate -o short-iso --no-pager")?;
     expect(
@@ -145,14 +218,24 @@ fn refuses_and_accepts(system: &Debian) -> Proof {
     )
 }
 
+/// A client without reverse DNS, and a domain that has not opted in.
+pub fn refuses() -> Proof {
+    let refused = recipient_reply("2001:db8::20", "b@open.example")?;
+    // Sendmail names the recipient.
+    let reply = refused.replace("<b@open.example>... ", "");
+    expect(reply == NO_PTR, "a refusal", &refused)?;
+    let refused = recipient_reply("2001:db8::10", "b@shut.example")?;
+    expect(refused.starts_with("550 5.2.1 "), "a refusal", &refused)
+}
+
 /// In a session of its own.
 pub fn accepts_a_message(from: &str) -> Proof {
     let reply = message_reply(from, "a@sender.example", "b@open.example")?;
-    expect(reply.starts_with("250 2.0.0 Ok"), "an acceptance", &reply)
+    expect(reply.starts_with("250 2.0.0 "), "an acceptance", &reply)
 }
 
 /// The first refusal, or the acceptance of the recipient.
-fn recipient_reply(from: &str, recipient: &str) -> io::Result<String> {
+pub fn recipient_reply(from: &str, recipient: &str) -> io::Result<String> {
     let mut client = greeted(from)?;
     let reply = say(&mut client, "MAIL FROM:<a@sender.example>")?;
     match reply.starts_with('2') {
@@ -287,7 +370,11 @@ fn leaves_nothing_when_purged(
     system: &Debian,
     before: &std::collections::BTreeSet<String>,
 ) -> Proof {
-    system.run("dpkg --purge sixgate")?;
+    let said = system.run("dpkg --purge sixgate 2>&1")?;
+    // These two are the administrator's own.
+    let own = |line: &&str| line.contains("directory") && line.contains("not empty");
+    let said: Vec<_> = said.lines().filter(|line| !own(line)).collect();
+    warns_of_nothing(&said.join("\n"))?;
     let after = system.inventory()?;
     let left: Vec<_> = after.difference(before).map(String::as_str).collect();
     let gone: Vec<_> = before.difference(&after).map(String::as_str).collect();

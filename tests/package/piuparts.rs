@@ -2,16 +2,19 @@
 //! installed, removed, installed over what that left, removed and purged, the
 //! system is as it was. It changes a copy, in which nothing runs.
 
-use super::debian;
+use super::debian::{self, Release};
 use std::{io, process::Command};
 
-pub fn finds_nothing() -> io::Result<()> {
+pub fn finds_nothing(release: Release) -> io::Result<()> {
     let package = debian::package().ok_or_else(|| io::Error::other("no package"))?;
     let output = Command::new("piuparts")
-        .args(["--distribution=bookworm", "--keep-sources-list"])
+        .arg(format!("--distribution={}", release.code_name()))
+        .arg("--keep-sources-list")
         .args(["--no-eatmydata", "--install-remove-install"])
+        // Debian 13's debconf makes it at any installation by apt.
+        .arg("--ignore=/var/cache/debconf/tmp.ci/")
         .arg("--existing-chroot")
-        .arg(debian::folder())
+        .arg(release.folder())
         .arg(package)
         .output()?;
     match output.status.success() {
