@@ -13,6 +13,7 @@ mod cache;
 mod dns_zone;
 mod lists;
 mod mx;
+pub mod redis;
 mod socketmap;
 #[cfg(feature = "sql")]
 mod sql;
@@ -27,6 +28,7 @@ pub use lists::{ListStatus, Listed, SourceList};
 use dns_zone::DnsZone;
 use lists::Lists;
 use mx::MxRecords;
+use redis::Redis;
 use socketmap::Socketmap;
 use sql::Sql;
 use std::{fmt, sync::Arc, time::Duration};
@@ -38,6 +40,7 @@ pub struct Sources {
     lists: Lists,
     mx: Option<MxRecords>,
     sql: Option<Sql>,
+    redis: Option<Redis>,
     dns_zone: Option<DnsZone>,
     socketmap: Option<Socketmap>,
     default: bool,
@@ -65,24 +68,28 @@ pub struct ServerStatus {
     pub error: Option<String>,
 }
 
-/// What a check of one database found.
+/// What a check of one server found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqlCheck {
+pub struct ServerCheck {
+    /// Whose server it is.
+    pub source: Source,
     /// Which one it is, without parameters.
     pub url: String,
     /// What was found.
-    pub finding: SqlFinding,
+    pub finding: ServerFinding,
 }
 
-/// What a check of a database found.
+/// What a check of a server found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SqlFinding {
-    /// It answers the query.
+pub enum ServerFinding {
+    /// It answers.
     Ok,
     /// It can't be asked now, for this reason.
     Unreachable(String),
-    /// It can be asked, and the query is wrong.
-    WrongQuery(String),
+    /// It answers, and knows no domain, which leaves all of them unknown.
+    Empty(String),
+    /// It can be asked, and the query or the key is wrong.
+    Wrong(String),
 }
 
 /// What one source knows of a domain.
@@ -111,6 +118,8 @@ pub enum Source {
     Mx,
     /// The database `opt_in.sql`.
     Sql,
+    /// The hash `opt_in.redis`.
+    Redis,
     /// The zone `opt_in.dns_zone`.
     DnsZone,
     /// The server `opt_in.socketmap`.
@@ -121,6 +130,19 @@ pub enum Source {
     NoDomain,
 }
 
+impl Source {
+    /// Whether it is a list in memory.
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::Managed | Self::Domains | Self::File)
+    }
+
+    /// Whether it is asked at the start already, until it answers once. If it does not,
+    /// no mail over IPv6 can be judged.
+    pub fn is_asked_at_start(self) -> bool {
+        matches!(self, Self::Sql | Self::Redis)
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -129,6 +151,7 @@ impl fmt::Display for Source {
             Self::File => "file",
             Self::Mx => "mx",
             Self::Sql => "sql",
+            Self::Redis => "redis",
             Self::DnsZone => "dns-zone",
             Self::Socketmap => "socketmap",
             Self::Default => "default",
@@ -157,6 +180,11 @@ impl Sources {
                 config.cache,
                 previous.and_then(|old| old.sql.as_ref()),
             ),
+            redis: Redis::new(
+                &config.redis,
+                config.cache,
+                previous.and_then(|old| old.redis.as_ref()),
+            ),
             dns_zone: config.dns_zone.as_ref().map(|zone| {
                 let old = previous.and_then(|old| old.dns_zone.as_ref());
                 DnsZone::new(zone, config.cache, old)
@@ -180,6 +208,7 @@ impl Sources {
     pub fn may_opt_in(&self) -> bool {
         let has_server = self.mx.is_some()
             || self.sql.is_some()
+            || self.redis.is_some()
             || self.dns_zone.is_some()
             || self.socketmap.is_some();
         self.default || has_server || !self.lists.are_empty()
@@ -192,29 +221,48 @@ impl Sources {
 
     /// How the servers do, in the order in which they are asked.
     pub fn server_status(&self) -> Vec<ServerStatus> {
+        let managed = self.managed_redis().map(Redis::status);
         let mx = self.mx.as_ref().map(MxRecords::status);
         let sql = self.sql.as_ref().map(Sql::status);
+        let redis = self.redis_in_turn().map(Redis::status);
         let zone = self.dns_zone.as_ref().map(DnsZone::status);
         let socketmap = self.socketmap.as_ref().map(Socketmap::status);
-        let servers = mx.into_iter().chain(sql).chain(zone).chain(socketmap);
-        servers.collect()
+        let servers = [managed, mx, sql, redis, zone, socketmap];
+        servers.into_iter().flatten().collect()
     }
 
-    /// Follows the files of the lists from now on, and asks the database until it has
-    /// answered once. Needs a runtime.
+    /// The hash in place of the managed file.
+    fn managed_redis(&self) -> Option<&Redis> {
+        self.redis.as_ref().filter(|redis| redis.is_managed())
+    }
+
+    fn redis_in_turn(&self) -> Option<&Redis> {
+        self.redis.as_ref().filter(|redis| !redis.is_managed())
+    }
+
+    /// Follows the lists from now on, and asks the databases until they have answered
+    /// once. Needs a runtime.
     pub fn follow(&self) {
         self.lists.follow();
         if let Some(sql) = &self.sql {
             sql.probe();
         }
+        if let Some(redis) = &self.redis {
+            redis.follow();
+        }
     }
 
-    /// Connects to each database of `opt_in.sql` and checks the query there.
-    pub async fn check_sql(&self) -> Vec<SqlCheck> {
-        match &self.sql {
-            Some(sql) => sql.check().await,
-            None => Vec::new(),
+    /// Connects to each server of `opt_in.sql` and `opt_in.redis`, and checks the query
+    /// and the key there.
+    pub async fn check_servers(&self) -> Vec<ServerCheck> {
+        let mut checks = Vec::new();
+        if let Some(sql) = &self.sql {
+            checks.extend(sql.check().await);
         }
+        if let Some(redis) = &self.redis {
+            checks.extend(redis.check().await);
+        }
+        checks
     }
 
     /// Asks for a domain; `None` is a recipient without one, which can't opt in
@@ -229,6 +277,12 @@ impl Sources {
         let Some(domain) = domain else {
             return Answer::definite(policy::OptIn::No, Source::NoDomain);
         };
+        if let Some(redis) = self.managed_redis() {
+            let known = redis.ask(deadline, domain).await;
+            if let Some(answer) = Answer::of(known, Source::Redis) {
+                return answer;
+            }
+        }
         if let Some(answer) = self.lists.ask(domain) {
             return answer;
         }
@@ -259,7 +313,7 @@ impl Sources {
                 "the list has changed since".to_owned()
             }
             (
-                Source::Mx | Source::Sql | Source::DnsZone | Source::Socketmap,
+                Source::Mx | Source::Sql | Source::Redis | Source::DnsZone | Source::Socketmap,
                 policy::OptIn::Temperror,
                 _,
             ) => self.why_in_doubt(answer.source),
@@ -267,7 +321,9 @@ impl Sources {
                 "its MX record names a host of opt_in.mx.hosts, or did within opt_in.mx.grace"
                     .to_owned()
             }
-            (Source::Sql | Source::DnsZone | Source::Socketmap, _, _) => "it says so".to_owned(),
+            (Source::Sql | Source::Redis | Source::DnsZone | Source::Socketmap, _, _) => {
+                "it says so".to_owned()
+            }
             (Source::Default, policy::OptIn::Yes, _) => {
                 "no source knows it, and opt_in.default is yes".to_owned()
             }
@@ -305,6 +361,12 @@ impl Sources {
         if let Some(sql) = &self.sql {
             let known = sql.ask(deadline, domain).await;
             if let Some(answer) = Answer::of(known, Source::Sql) {
+                return Some(answer);
+            }
+        }
+        if let Some(redis) = self.redis_in_turn() {
+            let known = redis.ask(deadline, domain).await;
+            if let Some(answer) = Answer::of(known, Source::Redis) {
                 return Some(answer);
             }
         }

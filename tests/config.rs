@@ -78,7 +78,7 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "opt_in:\n  dnszone: opt-in.example.org\n",
             "2: opt_in.dnszone: unknown key; did you mean dns_zone? \
-             (allowed here: default, domains, files, managed_file, mx, sql, dns_zone, socketmap, cache)",
+             (allowed here: default, domains, files, managed_file, mx, sql, redis, dns_zone, socketmap, cache)",
         ),
         (
             "opt_in:\n  cache:\n    postive: 5m\n",
@@ -841,7 +841,7 @@ opt_in:
   domains: [example.org, "bücher.example", no, .example.org, "!.example.net"]
   files: [FOLDER/opt-in.d, FOLDER/customers.list]
   managed_file: FOLDER/managed.list
-SQL  mx: {hosts: [Mx6.example.net., .mx6.example.net], grace: 90m}
+SQLREDIS  mx: {hosts: [Mx6.example.net., .mx6.example.net], grace: 90m}
   dns_zone: Opt-In.example.org.
   socketmap: "inet:[::1]:10001:opt-in"
   cache: {positive: 90s, negative: 0s, stale: 36h}
@@ -874,20 +874,34 @@ metrics: {listen: ["inet:[::1]:9894", localhost:9894, unix:/run/sixgate/metrics.
     }
     let everything = everything
         .replace("SQL", if cfg!(feature = "sql") { SQL } else { "" })
+        .replace("REDIS", if cfg!(feature = "redis") { REDIS } else { "" })
         .replace("FOLDER", folder.path().to_str().unwrap());
     let shown = stdout(&run_with(&everything, &["check-config", "--show"]));
     let meant = Config::parse(&everything, "").unwrap();
     assert_eq!(Config::parse(&shown, "").unwrap(), meant);
     // It would prove nothing of a key that has its default.
     let default = Config::default().to_yaml();
-    let of_sql = |line: &str| SQL.contains(line.split(':').next().unwrap_or_default());
+    let is_of =
+        |section: &str, line: &str| section.contains(line.split(':').next().unwrap_or_default());
     for line in default.lines().filter(|line| !line.ends_with(':')) {
-        if !cfg!(feature = "sql") && of_sql(line) {
+        let without_sql = !cfg!(feature = "sql") && is_of(SQL, line);
+        let without_redis = !cfg!(feature = "redis") && is_of(REDIS, line);
+        if without_sql || without_redis {
             continue;
         }
         assert!(!shown.lines().any(|other| other == line), "{line}");
     }
 }
+
+/// Refused by a program without the feature.
+const REDIS: &str = r#"  redis:
+    url: ["redis://a@127.0.0.1:1", "redis://a@[::1]:1/0"]
+    cluster: yes
+    password_file: FOLDER/password
+    key: other
+    managed: yes
+    timeout: 3s
+"#;
 
 /// Refused by a program without the feature.
 const SQL: &str = r#"  sql:
@@ -979,6 +993,18 @@ fn what_is_wrong_with_sql_has_its_key_and_line_and_no_password() {
         error.starts_with("milter.yaml:1: opt_in.sql.query: it is missing"),
         "{error}"
     );
+}
+
+#[cfg(not(feature = "redis"))]
+#[test]
+fn a_program_without_redis_says_so() {
+    let yaml = "opt_in:\n  redis:\n    url: redis://host\n";
+    let error = Config::parse(yaml, "milter.yaml")
+        .expect_err(yaml)
+        .to_string();
+    let want = "milter.yaml:3: opt_in.redis.url: this sixgate was built without the cargo \
+                feature \"redis\"";
+    assert_eq!(error, want);
 }
 
 #[cfg(not(feature = "sql"))]

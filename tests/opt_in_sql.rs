@@ -5,29 +5,26 @@
 
 mod support;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use serde_json::Value;
+use libtest_mimic::{Arguments, Trial};
 use std::{
-    env, fs,
-    io::Write,
+    fs,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    process::{Command, ExitCode, Output, Stdio},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    process::{Command, ExitCode},
     thread,
     time::{Duration, Instant},
 };
 use support::{
     daemon::{Daemon, PATIENCE},
-    database::{Database, Engine, PASSWORD, QUERY, program},
+    database::{Database, Engine, PASSWORD, QUERY},
     http,
     opt_in::{
-        OptIn::{self, InDoubt, No, Yes},
-        ask, opt_in,
+        Commands, NO_CACHE,
+        OptIn::{InDoubt, No, Yes},
+        ask, daemon, opt_in, settings, stderr, wait_for,
     },
-    port::lasting_address,
+    outage::{domains_of_load, restart_under_load},
+    trial::needing,
 };
-use tempfile::TempDir;
 
 const FLEET: &str = include_str!("../docs/fleet.md");
 
@@ -105,126 +102,13 @@ fn main() -> ExitCode {
             panel.name, panel.engine
         );
         let programs = panel.engine.programs();
-        trials.push(trial_of(&name, programs, move || query_of_panel(&panel)));
+        trials.push(needing(&name, programs, move || query_of_panel(&panel)));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn trial(name: &str, engine: Engine, test: fn(Engine)) -> Trial {
-    trial_of(name, engine.programs(), move || test(engine))
-}
-
-/// A test that is ignored where a program is missing, unless all are required.
-fn trial_of(
-    name: &str,
-    programs: &'static [&'static str],
-    test: impl FnOnce() + Send + 'static,
-) -> Trial {
-    let missing = programs.iter().find(|name| program(name).is_none());
-    let missing = missing.map(|name| format!("there is no {name}"));
-    Trial::ignorable_test(name, move || match missing {
-        Some(reason) if env::var_os("SIXGATE_E2E_REQUIRED").is_some() => Err(Failed::from(reason)),
-        Some(reason) => Ok(Completion::ignored_with(reason)),
-        None => {
-            test();
-            Ok(Completion::Completed)
-        }
-    })
-}
-
-/// Without a DNS server: the client's PTR record is taken for granted.
-fn settings() -> String {
-    let limits = limits().replace("9s", "4s");
-    format!("on_dns_failure: accept\n{limits}")
-}
-
-fn limits() -> String {
-    let nobody = lasting_address();
-    format!(
-        "limits: {{stage_timeout: 9s}}\n\
-         dns: {{servers: {nobody}, timeout: 200ms, attempts: 1}}\n"
-    )
-}
-
-/// Every mail asks anew.
-const NO_CACHE: &str = "cache: {positive: 0s, negative: 0s}";
-
-fn daemon(section: &str) -> Daemon {
-    Daemon::start(&format!(
-        "opt_in: {{{section}, {NO_CACHE}}}\n{}",
-        settings()
-    ))
-}
-
-/// Waits for an answer that a busy machine may have late.
-#[track_caller]
-fn wait_for(daemon: &Daemon, domain: &str, want: OptIn) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let got = opt_in(daemon, domain);
-        if got == want {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "{domain} is {got:?}, not {want:?}: {}",
-            daemon.log().text()
-        );
-    }
-}
-
-/// A configuration in a folder, for commands.
-struct Commands {
-    folder: TempDir,
-}
-
-impl Commands {
-    fn new(section: &str) -> Self {
-        let commands = Self {
-            folder: TempDir::new().expect("a folder"),
-        };
-        commands.configure(section);
-        commands
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("milter.yaml")
-    }
-
-    fn configure(&self, section: &str) {
-        let text = format!("opt_in:\n  {section}\n{}", limits());
-        fs::write(self.file(), text).expect("our file");
-    }
-
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
-        command.args(arguments).arg("-c").arg(self.file());
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        // A command that does not read it may have ended.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("the program ends")
-    }
-
-    /// The verdict and the source of domains, by the command.
-    fn verdicts(&self, domains: &[&str]) -> Vec<(String, String)> {
-        let output = self.run(&["opt-in", "status", "--json", "-"], &domains.join("\n"));
-        let told: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let told = told.as_array().expect("an array").iter();
-        told.map(|o| (text(&o["verdict"]), text(&o["source"])))
-            .collect()
-    }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    needing(name, engine.programs(), move || test(engine))
 }
 
 /// Types that a database has for a truth value: of a column, for yes and for no.
@@ -649,72 +533,21 @@ fn tls(engine: Engine) {
     }
 }
 
-/// Ends the load when it is dropped.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Nothing is refused for good by accident while the database comes and goes: what is
-/// known stays, what was never asked for is deferred until the database is back.
 fn restarted_under_load(engine: Engine) {
-    const KNOWN: usize = 40;
     let mut database = Database::with_table(engine);
-    let rows = (0..KNOWN).map(|n| format!("('known{n}.example', TRUE)"));
-    let cold = (0..20_000).map(|n| format!("('cold{n}.example', TRUE)"));
-    let rows = rows.chain(cold).collect::<Vec<_>>().join(", ");
+    let rows = domains_of_load().map(|domain| format!("('{domain}', TRUE)"));
+    let rows = rows.collect::<Vec<_>>().join(", ");
     database.execute(&format!("INSERT INTO opt_in VALUES {rows};"));
     let daemon = daemon(&database.section(QUERY));
-    for n in 0..KNOWN {
-        wait_for(&daemon, &format!("known{n}.example"), Yes);
-    }
-    let (is_over, next) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let counts = thread::scope(|scope| {
-        let load = (0..4).map(|_| {
-            let (daemon, is_over, next) = (&daemon, &is_over, &next);
-            scope.spawn(move || {
-                let mut counts = [0_usize; 2];
-                while !is_over.load(Ordering::Relaxed) {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    let known = format!("known{}.example", n % KNOWN);
-                    assert_eq!(opt_in(daemon, &known), Yes, "{known}");
-                    let cold = format!("cold{n}.example");
-                    match opt_in(daemon, &cold) {
-                        Yes => counts[0] += 1,
-                        InDoubt => counts[1] += 1,
-                        No => panic!("{cold} is refused for good"),
-                    }
-                }
-                counts
-            })
-        });
-        let load: Vec<_> = load.collect();
-        // Also when this fails, or the load would never end.
-        let over = Over(&is_over);
-        for turn in 1..=3 {
-            let before = next.load(Ordering::Relaxed);
-            database.stop();
-            while next.load(Ordering::Relaxed) < before + 50 {
-                thread::sleep(Duration::from_millis(10));
-            }
+    restart_under_load(&daemon, |is_up| match is_up {
+        true => {
             if engine == Engine::Sqlite {
                 fs::rename(database.path("gone.db"), database.path("mail.db")).expect("ours");
             }
             database.run();
-            wait_for(&daemon, &format!("cold{}.example", 20_000 - turn), Yes);
         }
-        drop(over);
-        load.into_iter()
-            .map(|thread| thread.join().expect("no domain is refused for good"))
-            .fold([0, 0], |a, b| [a[0] + b[0], a[1] + b[1]])
+        false => database.stop(),
     });
-    let [accepted, deferred] = counts;
-    eprintln!("{engine:?}: {accepted} new domains accepted, {deferred} deferred");
-    assert!(accepted > 0 && deferred > 0, "{counts:?}");
-    wait_for(&daemon, "unlisted.example", No);
 }
 
 fn unreachable_at_the_start(engine: Engine) {

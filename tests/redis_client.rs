@@ -3,19 +3,18 @@
 
 mod support;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use sixgate::{
     config::{self, Config},
     redis_client::{Change, Notice, Notices, RedisClient},
 };
 use std::{
-    env,
     process::ExitCode,
     time::{Duration, Instant},
 };
 use support::{
-    database::program,
-    redis::{KEY, PASSWORD, PROGRAMS, RedisCluster, RedisServer},
+    redis::{KEY, PASSWORD, PROGRAMS, RIGHTS, RedisCluster, RedisServer},
+    trial::needing,
 };
 use tokio::{runtime::Runtime, time::timeout};
 
@@ -37,18 +36,8 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A test that is ignored where a program is missing, unless all are required.
 fn trial(name: &str, test: fn()) -> Trial {
-    let missing = PROGRAMS.iter().find(|name| program(name).is_none());
-    let missing = missing.map(|name| format!("there is no {name}"));
-    Trial::ignorable_test(name, move || match missing {
-        Some(reason) if env::var_os("SIXGATE_E2E_REQUIRED").is_some() => Err(Failed::from(reason)),
-        Some(reason) => Ok(Completion::ignored_with(reason)),
-        None => {
-            test();
-            Ok(Completion::Completed)
-        }
-    })
+    needing(name, PROGRAMS, test)
 }
 
 fn config(section: &str) -> config::Redis {
@@ -129,10 +118,6 @@ fn unix_socket() {
     }
 }
 
-/// What a user needs for all of it.
-const RIGHTS: &str = "~sixgate:* &sixgate:* &__keyspace@* +hmget +exists +multi +exec +hlen +hscan \
-     +hget +hset +hsetnx +hdel +eval +publish +subscribe +psubscribe +ping";
-
 fn password() {
     let mut server = RedisServer::new().with_password(RIGHTS);
     server.run();
@@ -180,24 +165,9 @@ fn tls() {
     });
 }
 
-/// A replica of a primary, in sync.
-fn replica_of(primary: &RedisServer) -> RedisServer {
-    let mut replica =
-        RedisServer::new().with(&["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
-    replica.run();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !replica
-        .command(&["INFO", "replication"])
-        .contains("master_link_status:up")
-    {
-        assert!(Instant::now() < deadline, "the replica is never in sync");
-    }
-    replica
-}
-
 fn failover() {
     let primary = RedisServer::start();
-    let replica = replica_of(&primary);
+    let replica = RedisServer::replica_of(&primary);
     let urls = format!("[{}, {}]", replica.url(), primary.url());
     let section = primary.section_with(&urls, SLOW);
     runtime().block_on(async {

@@ -12,12 +12,13 @@ use std::{
 };
 
 /// Licences by their SPDX names, those that are chosen first standing first.
-const TEXTS: [(&str, &str); 9] = [
+const TEXTS: [(&str, &str); 10] = [
     ("MIT", include_str!("../licences/MIT")),
     ("Apache-2.0", include_str!("../licences/Apache-2.0")),
     ("ISC", include_str!("../licences/ISC")),
     ("BSD-2-Clause", include_str!("../licences/BSD-2-Clause")),
     ("BSD-3-Clause", include_str!("../licences/BSD-3-Clause")),
+    ("BSL-1.0", include_str!("../licences/BSL-1.0")),
     ("Zlib", include_str!("../licences/Zlib")),
     ("Unicode-3.0", include_str!("../licences/Unicode-3.0")),
     (

@@ -1,9 +1,10 @@
 //! `sixgate check-config`: reads a configuration and looks for what it names.
 //!
 //! The verdict or, with `--show`, the settings go to standard output, warnings
-//! to standard error. No socket is opened, and nobody is asked but the databases of
-//! `opt_in.sql`, which alone can tell whether the query is right. The configuration of
-//! the MTA is read only if `exempt.tls: verified` depends on it.
+//! to standard error. No socket is opened, and nobody is asked but the servers of
+//! `opt_in.sql` and `opt_in.redis`, which alone can tell whether the query and the key are
+//! right. The configuration of the MTA is read only if `exempt.tls: verified` depends on
+//! it.
 
 use crate::{
     cli::CheckConfig,
@@ -11,7 +12,7 @@ use crate::{
     config::Config,
     dns::system_servers,
     exit::{Exit, Failure},
-    opt_in::{Sources, SqlFinding},
+    opt_in::{ServerFinding, Source, Sources},
     policy::ExemptTls,
 };
 use std::{
@@ -27,7 +28,7 @@ pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
     warnings.extend(sources.warning().map(str::to_owned));
     warnings.extend(no_dns_server(&config));
     warnings.extend(public_certificates(&config)?);
-    warnings.extend(check_sql(path, &sources)?);
+    warnings.extend(check_servers(path, &sources)?);
     if arguments.dns {
         warnings.extend(forwarders(&config)?);
     }
@@ -62,23 +63,33 @@ fn forwarders(config: &Config) -> Result<Vec<String>, Failure> {
     Ok(runtime.block_on(doctor::forwarder_warnings(config)))
 }
 
-/// Has the query checked by the databases that can be reached.
-fn check_sql(path: &Path, sources: &Sources) -> Result<Vec<String>, Failure> {
+/// Has the query and the key checked by the servers that can be reached.
+fn check_servers(path: &Path, sources: &Sources) -> Result<Vec<String>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Os, error))?;
     let mut warnings = Vec::new();
-    for check in runtime.block_on(sources.check_sql()) {
-        let url = check.url;
+    for check in runtime.block_on(sources.check_servers()) {
+        let (source, url) = (check.source, check.url);
+        let key = match source {
+            Source::Sql => "query",
+            _ => "key",
+        };
         match check.finding {
-            SqlFinding::Ok => {}
-            SqlFinding::Unreachable(reason) => warnings.push(format!(
-                "opt_in.sql.url: {url} can't be asked now, so the query was not checked: {reason}"
+            ServerFinding::Ok => {}
+            ServerFinding::Unreachable(reason) => warnings.push(format!(
+                "opt_in.{source}.url: {url} can't be asked now, so the {key} was not checked: \
+                 {reason}"
             )),
-            SqlFinding::WrongQuery(reason) => {
+            ServerFinding::Empty(reason) => warnings.push(format!(
+                "opt_in.{source}.{key}: {reason} (says {url}); until it has entries, each domain \
+                 is answered 451 4.4.3"
+            )),
+            ServerFinding::Wrong(reason) => {
                 let complaint = format!("{reason} (says {url})");
-                return Err(Config::section_error(path, "opt_in.sql", "query", &complaint).into());
+                let section = format!("opt_in.{source}");
+                return Err(Config::section_error(path, &section, key, &complaint).into());
             }
         }
     }

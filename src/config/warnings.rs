@@ -1,8 +1,6 @@
 //! What a valid configuration may not be meant to say.
 
-use super::{
-    Config, HttpSocket, MANAGED_FILE, Mode, Socket, SqlEngine, quantities::Size, value::Kind,
-};
+use super::{Config, HttpSocket, Mode, Socket, SqlEngine, quantities::Size, value::Kind};
 use crate::{
     enforcement::refusing_rules,
     opt_in::entry::Entry,
@@ -160,12 +158,13 @@ impl Config {
         if redis.is_configured() && redis.timeout >= self.limits.stage_timeout {
             warnings.push(second_is_never_asked("opt_in.redis", "server"));
         }
-        if redis.managed && self.opt_in.managed_file != Path::new(MANAGED_FILE) {
-            warnings.push(
-                "opt_in.managed_file: not read, because opt_in.redis.managed is yes; to keep its \
-                 entries, name it in opt_in.files or add them to the hash"
-                    .to_owned(),
-            );
+        let file = &self.opt_in.managed_file;
+        if redis.managed && file.exists() {
+            let file = file.display();
+            warnings.push(format!(
+                "opt_in.managed_file: {file} is not read, because opt_in.redis.managed is yes; to \
+                 move its entries to the hash: sixgate opt-in add - <{file}, then remove the file"
+            ));
         }
         warnings
     }

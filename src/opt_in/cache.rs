@@ -12,7 +12,10 @@ use crate::{address::Domain, config, dns::Failure, recent::Recent};
 use health::Health;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -80,6 +83,8 @@ struct Shared {
     answers: Mutex<Recent<Domain, Entry>>,
     under_way: Mutex<HashMap<Domain, Pending>>,
     health: Mutex<Health>,
+    /// Grows when all answers are to be asked for anew.
+    generation: AtomicU64,
 }
 
 /// A question under way: `None` until it has an answer.
@@ -90,7 +95,12 @@ struct Entry {
     says: Says,
     since: Instant,
     valid_until: Option<Instant>,
+    /// That of the cache when the question was asked.
+    generation: u64,
 }
+
+/// The generation of an answer that is to be asked for anew.
+const EXPIRED: u64 = u64::MAX;
 
 /// What is remembered of a domain.
 enum Last {
@@ -108,6 +118,7 @@ impl Cache {
                 answers: Mutex::new(Recent::new(CAPACITY)),
                 under_way: Mutex::default(),
                 health: Mutex::new(Health::new(server)),
+                generation: AtomicU64::new(0),
             }),
         }
     }
@@ -159,13 +170,37 @@ impl Cache {
         }
     }
 
+    /// Has the next mail for a domain ask anew. The last answer serves only if nothing
+    /// better comes.
+    pub(super) fn expire(&self, domain: &Domain) {
+        // A question that is pending may have been answered before the change.
+        if lock(&self.shared.under_way).contains_key(domain) {
+            self.expire_all();
+            return;
+        }
+        let mut answers = lock(&self.shared.answers);
+        if let Some(entry) = answers.get(domain) {
+            let expired = Entry {
+                generation: EXPIRED,
+                ..entry
+            };
+            answers.insert(domain.clone(), expired);
+        }
+    }
+
+    /// The same for all domains.
+    pub(super) fn expire_all(&self) {
+        self.shared.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn last(&self, domain: &Domain) -> Last {
         let Some(entry) = lock(&self.shared.answers).get(domain) else {
             return Last::Nothing;
         };
         let now = Instant::now();
         let fresh_until = entry.fresh_until(&self.lifetimes);
-        if now < fresh_until {
+        let generation = self.shared.generation.load(Ordering::Relaxed);
+        if now < fresh_until && entry.generation == generation {
             Last::Fresh(entry.says)
         } else if now < fresh_until + self.lifetimes.stale {
             Last::Stale(entry.says)
@@ -211,6 +246,7 @@ impl Shared {
         let turn = Turn {
             shared: Arc::clone(self),
             domain: domain.clone(),
+            generation: self.generation.load(Ordering::Relaxed),
         };
         let question = question();
         tokio::spawn(async move {
@@ -265,6 +301,7 @@ async fn in_time(answer: Pending, until: Instant) -> Option<Known> {
 struct Turn {
     shared: Arc<Shared>,
     domain: Domain,
+    generation: u64,
 }
 
 impl Turn {
@@ -277,6 +314,7 @@ impl Turn {
                     says,
                     since,
                     valid_until,
+                    generation: self.generation,
                 };
                 lock(&self.shared.answers).insert(self.domain.clone(), entry);
                 says.into()

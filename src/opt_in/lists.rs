@@ -92,7 +92,11 @@ impl Lists {
     /// Reads them; what `previous` has under the same name is read again and
     /// shared with it.
     pub(super) fn open(config: &config::OptIn, previous: Option<&Self>) -> Result<Self, ListError> {
-        let managed = vec![config.managed_file.clone()];
+        let managed = match config.redis.managed {
+            // The hash is in its place.
+            true => Vec::new(),
+            false => vec![config.managed_file.clone()],
+        };
         let files = config.files.clone();
         Ok(Self {
             managed: match previous.map(|old| &old.managed) {

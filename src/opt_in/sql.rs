@@ -8,7 +8,7 @@ mod database;
 mod truth;
 
 use super::{
-    Known, ServerStatus, Source, SqlCheck,
+    Known, ServerCheck, ServerStatus, Source,
     cache::{Cache, Reply, Says},
 };
 use crate::{address::Domain, config};
@@ -104,7 +104,7 @@ impl Sql {
     }
 
     /// Checks each database and the query.
-    pub(super) async fn check(&self) -> Vec<SqlCheck> {
+    pub(super) async fn check(&self) -> Vec<ServerCheck> {
         self.shared.database.check(NOBODY).await
     }
 }

@@ -39,8 +39,8 @@ pub(super) struct Server {
     name: String,
     password_file: Option<PathBuf>,
     open: Mutex<Option<Open>>,
-    /// One task connects, the others wait for it.
-    connecting: tokio::sync::Mutex<()>,
+    /// One task connects, the others wait for it. Has when and why that failed last.
+    connecting: tokio::sync::Mutex<Option<(Instant, RedisFailure)>>,
     failed: Mutex<Option<Instant>>,
 }
 
@@ -172,11 +172,23 @@ impl Server {
     }
 
     async fn connection(&self) -> Result<Connection, RedisFailure> {
-        let _turn = self.connecting.lock().await;
+        let asked = Instant::now();
+        let mut last_failure = self.connecting.lock().await;
         if let Some(connection) = self.kept() {
             return Ok(connection);
         }
-        let connection = self.connect().await?;
+        // Those who have waited for an attempt that failed don't each make another one.
+        if let Some((at, failure)) = &*last_failure
+            && *at > asked
+        {
+            return Err(failure.clone());
+        }
+        let connected = self.connect().await;
+        *last_failure = connected
+            .as_ref()
+            .err()
+            .map(|failure| (Instant::now(), failure.clone()));
+        let connection = connected?;
         *lock(&self.open) = Some(Open {
             connection: connection.clone(),
             used: Instant::now(),
@@ -225,6 +237,12 @@ impl Server {
             }
         }
         Err(failure)
+    }
+
+    /// Where the server itself announces changes of a key.
+    pub(super) fn keyspace(&self, key: &str) -> String {
+        let database = self.urls.first().map_or(0, |url| url.database);
+        format!("__keyspace@{database}__:{key}")
     }
 
     async fn password(&self) -> Result<Option<String>, RedisFailure> {

@@ -2,7 +2,7 @@
 //! that the server itself announces if `notify-keyspace-events` is set.
 
 use super::{
-    RedisClient,
+    RedisClient, RedisFailure,
     connection::Server,
     edit::{ALL, channel},
 };
@@ -16,6 +16,9 @@ use tokio::{
 
 /// How long a lost subscription waits before the next attempt.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The same where a server refuses it, for example because of the user's rights.
+const RETRY_REFUSED: Duration = Duration::from_secs(30);
 
 /// How often the server is asked whether it is still there, and how long it may take.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -68,6 +71,7 @@ impl RedisClient {
         let mut is_reported = false;
         loop {
             let mut lost = String::new();
+            let mut retry = RETRY;
             let (failed, well): (Vec<_>, Vec<_>) =
                 self.servers.iter().partition(|server| server.has_failed());
             for server in well.into_iter().chain(failed) {
@@ -80,28 +84,29 @@ impl RedisClient {
                         lost = self.receive(subscriber, to).await;
                         break;
                     }
-                    Err(reason) => lost = reason,
+                    Err(failure) => {
+                        if !failure.is_unreachable {
+                            retry = RETRY_REFUSED;
+                        }
+                        lost = failure.reason;
+                    }
                 }
             }
             if !is_reported && to.send(Notice::Lost(lost)).await.is_err() {
                 return;
             }
             is_reported = true;
-            sleep(RETRY).await;
+            sleep(retry).await;
         }
     }
 
-    async fn subscribe(&self, server: &Server, key: &str) -> Result<PubSub, String> {
-        let subscriber = server.subscriber(self.timeout).await;
-        let mut subscriber = subscriber.map_err(|failure| failure.reason)?;
-        let no_answer = |_elapsed| format!("no answer within {:?}", self.timeout);
+    async fn subscribe(&self, server: &Server, key: &str) -> Result<PubSub, RedisFailure> {
+        let mut subscriber = server.subscriber(self.timeout).await?;
+        let no_answer = |_elapsed| self.no_answer();
         let subscribed = timeout(self.timeout, subscriber.subscribe(channel(key))).await;
-        subscribed
-            .map_err(no_answer)?
-            .map_err(|error| super::describe(&error))?;
+        subscribed.map_err(no_answer)?.map_err(RedisFailure::from)?;
         // A user of few rights may not see these.
-        let keyspace = format!("__keyspace@*__:{}", escaped(key));
-        let subscribed = timeout(self.timeout, subscriber.psubscribe(keyspace)).await;
+        let subscribed = timeout(self.timeout, subscriber.subscribe(server.keyspace(key))).await;
         let _ = subscribed.map_err(no_answer)?;
         Ok(subscriber)
     }
@@ -129,7 +134,7 @@ impl RedisClient {
 }
 
 fn notice(message: &Msg) -> Notice {
-    if message.from_pattern() {
+    if message.get_channel_name().starts_with("__keyspace@") {
         return Notice::AllChanged;
     }
     match message.get_payload::<String>() {
@@ -137,23 +142,5 @@ fn notice(message: &Msg) -> Notice {
             Notice::Changed(text.lines().map(str::to_owned).collect())
         }
         Ok(_) | Err(_) => Notice::AllChanged,
-    }
-}
-
-/// The pattern that matches this text alone.
-fn escaped(key: &str) -> String {
-    let is_special = |c: char| "*?[]^\\".contains(c);
-    let escape = |c: char| is_special(c).then_some('\\').into_iter().chain([c]);
-    key.chars().flat_map(escape).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_no_pattern() {
-        assert_eq!(escaped("sixgate:opt-in"), "sixgate:opt-in");
-        assert_eq!(escaped("a*[b]\\"), "a\\*\\[b\\]\\\\");
     }
 }

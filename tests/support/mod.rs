@@ -17,3 +17,4 @@ pub mod outage;
 pub mod port;
 pub mod redis;
 pub mod socketmap;
+pub mod trial;

@@ -1,13 +1,21 @@
-//! Mail to a domain, as far as its opt-in decides about it.
+//! Mail to a domain, as far as its opt-in decides about it, and commands that ask for the
+//! same.
 
 use super::{
-    daemon::Daemon,
+    daemon::{Daemon, PATIENCE},
     milter::{MilterClient, Reply},
+    port::lasting_address,
 };
+use serde_json::Value;
 use std::{
+    fs,
+    io::Write,
     net::SocketAddr,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
+use tempfile::TempDir;
 
 /// What a client over IPv6 is told at RCPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,4 +58,99 @@ fn read(domain: &str, reply: &Reply) -> OptIn {
         Reply::Smtp(text) if text.starts_with("451 4.4.3 ") => OptIn::InDoubt,
         other => panic!("{domain}: {other:?}"),
     }
+}
+
+/// Without a DNS server: the client's PTR record is taken for granted.
+pub fn settings() -> String {
+    let limits = limits().replace("9s", "4s");
+    format!("on_dns_failure: accept\n{limits}")
+}
+
+pub fn limits() -> String {
+    let nobody = lasting_address();
+    format!(
+        "limits: {{stage_timeout: 9s}}\n\
+         dns: {{servers: {nobody}, timeout: 200ms, attempts: 1}}\n"
+    )
+}
+
+/// Every mail asks anew.
+pub const NO_CACHE: &str = "cache: {positive: 0s, negative: 0s}";
+
+pub fn daemon(section: &str) -> Daemon {
+    Daemon::start(&format!(
+        "opt_in: {{{section}, {NO_CACHE}}}\n{}",
+        settings()
+    ))
+}
+
+/// Waits for an answer that a busy machine may have late.
+#[track_caller]
+pub fn wait_for(daemon: &Daemon, domain: &str, want: OptIn) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let got = opt_in(daemon, domain);
+        if got == want {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{domain} is {got:?}, not {want:?}: {}",
+            daemon.log().text()
+        );
+    }
+}
+
+/// A configuration in a folder, for commands.
+pub struct Commands {
+    folder: TempDir,
+}
+
+impl Commands {
+    pub fn new(section: &str) -> Self {
+        let commands = Self {
+            folder: TempDir::new().expect("a folder"),
+        };
+        commands.configure(section);
+        commands
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("milter.yaml")
+    }
+
+    pub fn configure(&self, section: &str) {
+        let text = format!("opt_in:\n  {section}\n{}", limits());
+        fs::write(self.file(), text).expect("our file");
+    }
+
+    pub fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        command.args(arguments).arg("-c").arg(self.file());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        // A command that does not read it may have ended.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("the program ends")
+    }
+
+    /// The verdict and the source of domains, by the command.
+    pub fn verdicts(&self, domains: &[&str]) -> Vec<(String, String)> {
+        let output = self.run(&["opt-in", "status", "--json", "-"], &domains.join("\n"));
+        let told: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let told = told.as_array().expect("an array").iter();
+        told.map(|o| (text(&o["verdict"]), text(&o["source"])))
+            .collect()
+    }
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }

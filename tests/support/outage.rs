@@ -5,10 +5,14 @@ use super::{
     daemon::{Daemon, PATIENCE},
     opt_in::{
         OptIn::{self, InDoubt, No, Yes},
-        ask,
+        ask, opt_in, wait_for,
     },
 };
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
 /// A source that can be taken away and brought back.
 pub trait Source {
@@ -93,4 +97,72 @@ fn tell(daemon: &Daemon, when: &str, domain: &str) -> OptIn {
     let millis = elapsed.as_millis();
     eprintln!("{when:14} {domain:16} {answer:?} in {millis} ms");
     answer
+}
+
+/// Domains that are known when the load begins.
+const KNOWN: usize = 40;
+
+/// The domains that have to be opted in for [`restart_under_load`].
+pub fn domains_of_load() -> impl Iterator<Item = String> {
+    let known = (0..KNOWN).map(|n| format!("known{n}.example"));
+    known.chain((0..20_000).map(|n| format!("cold{n}.example")))
+}
+
+/// Ends the load when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Nothing is refused for good by accident while the server comes and goes: what is
+/// known stays, what was never asked for is deferred until the server is back. `switch`
+/// starts the server or stops it.
+pub fn restart_under_load(daemon: &Daemon, mut switch: impl FnMut(bool)) {
+    for n in 0..KNOWN {
+        wait_for(daemon, &format!("known{n}.example"), Yes);
+    }
+    let (is_over, next) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let counts = thread::scope(|scope| {
+        let load = (0..4).map(|_| {
+            let (is_over, next) = (&is_over, &next);
+            scope.spawn(move || {
+                let mut counts = [0_usize; 2];
+                while !is_over.load(Ordering::Relaxed) {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let known = format!("known{}.example", n % KNOWN);
+                    assert_eq!(opt_in(daemon, &known), Yes, "{known}");
+                    let cold = format!("cold{n}.example");
+                    match opt_in(daemon, &cold) {
+                        Yes => counts[0] += 1,
+                        InDoubt => counts[1] += 1,
+                        No => panic!("{cold} is refused for good"),
+                    }
+                }
+                counts
+            })
+        });
+        let load: Vec<_> = load.collect();
+        // Also when this fails, or the load would never end.
+        let over = Over(&is_over);
+        for turn in 1..=3 {
+            let before = next.load(Ordering::Relaxed);
+            switch(false);
+            while next.load(Ordering::Relaxed) < before + 50 {
+                thread::sleep(Duration::from_millis(10));
+            }
+            switch(true);
+            wait_for(daemon, &format!("cold{}.example", 20_000 - turn), Yes);
+        }
+        drop(over);
+        load.into_iter()
+            .map(|thread| thread.join().expect("no domain is refused for good"))
+            .fold([0, 0], |a, b| [a[0] + b[0], a[1] + b[1]])
+    });
+    let [accepted, deferred] = counts;
+    eprintln!("{accepted} new domains accepted, {deferred} deferred");
+    assert!(accepted > 0 && deferred > 0, "{counts:?}");
+    wait_for(daemon, "unlisted.example", No);
 }

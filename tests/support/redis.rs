@@ -8,6 +8,7 @@ use nix::{
 };
 use std::{
     fs,
+    io::{BufWriter, Write},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -25,8 +26,16 @@ pub const PASSWORD: &str = "hunter2-äöü:@/#";
 /// The hash of the opt-ins.
 pub const KEY: &str = "sixgate:opt-in";
 
+/// Where it is made: on the node of a cluster that has it, too.
+const NEW: &str = "{sixgate:opt-in}:new";
+
 /// Programs that are needed.
 pub const PROGRAMS: &[&str] = &["redis-server", "redis-cli"];
+
+/// What a user needs for all of it, as docs/fleet.md says.
+pub const RIGHTS: &str = "~sixgate:* &sixgate:* &__keyspace@0__:sixgate:* \
+     +hmget +exists +hlen +hscan +multi +exec +subscribe +ping \
+     +eval +hget +hset +hsetnx +hdel +publish";
 
 /// A server that listens on a port of 127.0.0.1 and on a unix socket. Dropping it kills it.
 pub struct RedisServer {
@@ -57,6 +66,20 @@ impl RedisServer {
         let mut server = Self::new();
         server.run();
         server
+    }
+
+    /// A replica of a primary, in sync.
+    pub fn replica_of(primary: &Self) -> Self {
+        let of = format!("127.0.0.1 {}", primary.port);
+        let mut replica = Self::new().with(&["--replicaof", &of]);
+        replica.run();
+        let deadline = Instant::now() + PATIENCE;
+        let link = |replica: &Self| replica.command(&["INFO", "replication"]);
+        while !link(&replica).contains("master_link_status:up") {
+            assert!(Instant::now() < deadline, "the replica is never in sync");
+            thread::sleep(Duration::from_millis(20));
+        }
+        replica
     }
 
     /// Adds options of the command line.
@@ -165,11 +188,12 @@ impl RedisServer {
             .args([
                 "--save",
                 "",
-                "--daemonize",
-                "no",
-                "--enable-debug-command",
+                "--appendonly",
                 "yes",
+                "--appendfsync",
+                "always",
             ])
+            .args(["--daemonize", "no", "--enable-debug-command", "yes"])
             .args(&self.options)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
@@ -209,13 +233,22 @@ impl RedisServer {
             .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    fn try_command(&self, words: &[&str]) -> Result<String, String> {
+    fn client(&self) -> Command {
         let mut client = Command::new(program("redis-cli").expect("it is there"));
-        client.args(["-e", "-s"]).arg(self.socket());
+        client.arg("-s").arg(self.socket());
         if self.has_password {
             client.args(["--user", "admin", "--pass", "any", "--no-auth-warning"]);
         }
-        let output = client.args(words).output().expect("redis-cli starts");
+        client
+    }
+
+    fn try_command(&self, words: &[&str]) -> Result<String, String> {
+        let output = self
+            .client()
+            .arg("-e")
+            .args(words)
+            .output()
+            .expect("redis-cli starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
         match output.status.success() {
             true => Ok(text(&output.stdout)),
@@ -225,10 +258,30 @@ impl RedisServer {
 
     /// Makes the hash anew with these fields.
     pub fn fill(&self, fields: &[(&str, &str)]) {
-        self.command(&["DEL", KEY]);
-        for (field, value) in fields {
-            self.command(&["HSET", KEY, field, value]);
+        let mut words = vec!["HSET", NEW];
+        words.extend(fields.iter().flat_map(|(field, value)| [field, value]));
+        self.command(&words);
+        self.command(&["RENAME", NEW, KEY]);
+    }
+
+    /// As [`RedisServer::fill`], for any number of domains.
+    pub fn fill_with(&self, domains: impl Iterator<Item = String>) {
+        let mut client = self.client();
+        client
+            .arg("--pipe")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        let mut child = client.spawn().expect("redis-cli starts");
+        let stdin = child.stdin.take().expect("a pipe");
+        let mut stdin = BufWriter::new(stdin);
+        let bulk = |word: &str| format!("${}\r\n{word}\r\n", word.len());
+        for domain in domains {
+            let words = ["HSET", NEW, &domain, "yes"].map(bulk).concat();
+            write!(stdin, "*4\r\n{words}").expect("it reads");
         }
+        write!(stdin, "*3\r\n{}", ["RENAME", NEW, KEY].map(bulk).concat()).expect("it reads");
+        drop(stdin);
+        assert!(child.wait().expect("redis-cli ends").success());
     }
 }
 

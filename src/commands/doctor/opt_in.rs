@@ -9,7 +9,7 @@ use crate::{
     dns::{Answer, Dns, Name, Resolve},
     list_file,
     opt_in::{
-        ListStatus, OPTED_IN, ServerStatus, Source, SourceList, Sources, SqlCheck, SqlFinding,
+        ListStatus, OPTED_IN, ServerCheck, ServerFinding, ServerStatus, Source, SourceList, Sources,
     },
 };
 use std::{
@@ -106,10 +106,12 @@ pub(super) async fn ask_servers(checks: &Checks<Dns>, zone: Option<&Domain>) -> 
     let domain = Domain::parse(NOBODY).ok();
     checks.opt_in(domain.as_ref()).await;
     let servers = sources.server_status();
-    let others = servers.iter().filter(|s| s.source != Source::Sql);
+    let checked = sources.check_servers().await;
+    let others = servers
+        .iter()
+        .filter(|server| checked.iter().all(|check| check.source != server.source));
     let mut findings: Vec<Finding> = others.map(server).collect();
-    let databases = sources.check_sql().await;
-    findings.splice(..0, databases.into_iter().map(database));
+    findings.splice(..0, checked.into_iter().map(checked_server));
     if let Some(zone) = zone {
         findings.extend(test_entry(checks.resolver(), zone).await);
     }
@@ -166,21 +168,32 @@ async fn test_entry(resolver: &Dns, zone: &Domain) -> Option<Finding> {
     }
 }
 
-fn database(check: SqlCheck) -> Finding {
-    let url = check.url;
+fn checked_server(check: ServerCheck) -> Finding {
+    const UNTIL_THEN: &str = "until then domains that are not remembered are answered 451 4.4.3";
+    let (source, url) = (check.source, check.url);
+    let (does, key) = match source {
+        Source::Sql => ("answers the query", "opt_in.sql.query"),
+        _ => ("has the hash", "opt_in.redis.key"),
+    };
     match check.finding {
-        SqlFinding::Ok => Finding::ok(Check::OptIn, format!("sql: {url} answers the query")),
-        SqlFinding::Unreachable(reason) => Finding::problem(
+        ServerFinding::Ok => Finding::ok(Check::OptIn, format!("{source}: {url} {does}")),
+        ServerFinding::Unreachable(reason) => Finding::problem(
             Check::OptIn,
-            format!("sql: {url} can't be asked: {reason}"),
-            "see that the database answers; until then domains that are not remembered are \
-             answered 451 4.4.3",
+            format!("{source}: {url} can't be asked: {reason}"),
+            format!("see that the server answers; {UNTIL_THEN}"),
         ),
-        SqlFinding::WrongQuery(reason) => Finding::problem(
+        ServerFinding::Empty(reason) => Finding::problem(
             Check::OptIn,
-            format!("sql: {url} refuses the query: {reason}"),
-            "fix opt_in.sql.query; until then domains that are not remembered are answered \
-             451 4.4.3",
+            format!("{source}: {url}: {reason}"),
+            format!("add a domain to it, or fix {key}; {UNTIL_THEN}"),
+        ),
+        ServerFinding::Wrong(reason) => Finding::problem(
+            Check::OptIn,
+            match source {
+                Source::Sql => format!("{source}: {url} refuses the query: {reason}"),
+                _ => format!("{source}: {url}: {reason}"),
+            },
+            format!("fix {key}; {UNTIL_THEN}"),
         ),
     }
 }

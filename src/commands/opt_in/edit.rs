@@ -13,8 +13,11 @@ use crate::{
     opt_in::{
         entry::Entry,
         managed::{self, Addition, Removal},
+        redis,
     },
+    redis_client::RedisFailure,
 };
+use anyhow::anyhow;
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -55,10 +58,19 @@ fn write(
     if !force {
         requests::check_dots(&requests)?;
     }
-    let additions = managed::edit(&config.opt_in.managed_file, |list| {
-        let add = |r: &Request| list.add(&r.entry, comment.unwrap_or(&r.comment));
-        requests.iter().map(add).collect::<Vec<Addition>>()
-    })?;
+    let comment = |request: &'_ Request| comment.unwrap_or(&request.comment).to_owned();
+    let additions = match config.opt_in.redis.managed {
+        true => in_redis(async || {
+            let comments: Vec<String> = requests.iter().map(comment).collect();
+            let entries = requests.iter().map(|request| &request.entry);
+            let entries: Vec<_> = entries.zip(comments.iter().map(String::as_str)).collect();
+            redis::edit::add(&config.opt_in.redis, &entries).await
+        })?,
+        false => managed::edit(&config.opt_in.managed_file, |list| {
+            let add = |request: &Request| list.add(&request.entry, &comment(request));
+            requests.iter().map(add).collect::<Vec<Addition>>()
+        })?,
+    };
     let told = requests.iter().zip(&additions);
     tell(told.map(|(request, addition)| told_addition(&request.entry, addition)))?;
     let entries = requests.iter().map(|request| request.entry.clone());
@@ -69,10 +81,16 @@ fn write(
 pub(super) fn remove(arguments: &OptInRemove) -> Result<(), Failure> {
     let config = Config::load(&arguments.edit.config.path)?;
     let requests = requests::read(&arguments.edit.entries)?;
-    let removals = managed::edit(&config.opt_in.managed_file, |list| {
-        let remove = |request: &Request| list.remove(&request.entry);
-        requests.iter().map(remove).collect::<Vec<Removal>>()
-    })?;
+    let removals = match config.opt_in.redis.managed {
+        true => in_redis(async || {
+            let entries: Vec<_> = requests.iter().map(|r| (&r.entry, "")).collect();
+            redis::edit::remove(&config.opt_in.redis, &entries).await
+        })?,
+        false => managed::edit(&config.opt_in.managed_file, |list| {
+            let remove = |request: &Request| list.remove(&request.entry);
+            requests.iter().map(remove).collect::<Vec<Removal>>()
+        })?,
+    };
     let done = requests.iter().zip(removals);
     tell(
         done.clone()
@@ -84,6 +102,21 @@ pub(super) fn remove(arguments: &OptInRemove) -> Result<(), Failure> {
     // What is no longer opted in is as if its contrary had been added.
     let contraries = removed.map(|(request, _)| request.entry.contrary());
     warnings::exchangers(&config, &arguments.edit, contraries.collect())
+}
+
+/// Waits for Redis.
+pub(super) fn in_redis<T>(
+    ask: impl AsyncFnOnce() -> Result<T, RedisFailure>,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let answer = runtime.block_on(ask());
+    answer.map_err(|failure| {
+        let complaint = anyhow!("opt_in.redis: {failure}");
+        Failure::new(Exit::Unavailable, complaint)
+    })
 }
 
 /// What became of an entry: a word to count by, and all of it.

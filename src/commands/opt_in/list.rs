@@ -1,6 +1,6 @@
 //! `sixgate opt-in list`: what the lists of a configuration say, as one list.
 
-use super::zone;
+use super::{edit::in_redis, zone};
 use crate::{
     address::Domain,
     cli::{ListFormat, OptInList},
@@ -12,6 +12,7 @@ use crate::{
         entry::{Entry, Scope},
         files,
         list::List,
+        redis,
     },
 };
 use anyhow::anyhow;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use std::{
     io::{self, BufWriter, Write},
     path::Path,
+    sync::Arc,
 };
 
 pub(super) fn run(arguments: &OptInList) -> Result<(), Failure> {
@@ -31,7 +33,11 @@ pub(super) fn run(arguments: &OptInList) -> Result<(), Failure> {
         None => None,
     };
     let sources = Sources::open(&config.opt_in, None)?;
-    let listing = Listing::new(&config, &sources, arguments.managed);
+    let hash = match config.opt_in.redis.managed {
+        true => Some(read_hash(&config)?),
+        false => None,
+    };
+    let listing = Listing::new(&config, &sources, hash, arguments.managed);
     let mut out = BufWriter::new(io::stdout().lock());
     let printed = match arguments.format {
         ListFormat::List => print_list(&listing, &mut out),
@@ -49,6 +55,8 @@ pub(super) fn run(arguments: &OptInList) -> Result<(), Failure> {
 pub(super) struct Listing<'a> {
     config: &'a Config,
     lists: Vec<SourceList<'a>>,
+    /// The entries of the hash that is in the place of the managed file.
+    hash: Vec<(Entry, String)>,
 }
 
 /// One entry, and where it stands.
@@ -61,12 +69,34 @@ pub(super) struct Item<'a> {
 }
 
 impl<'a> Listing<'a> {
-    fn new(config: &'a Config, sources: &'a Sources, managed_alone: bool) -> Self {
+    fn new(
+        config: &'a Config,
+        sources: &'a Sources,
+        hash: Option<Vec<(Entry, String)>>,
+        managed_alone: bool,
+    ) -> Self {
         let mut lists = Vec::from(sources.lists());
-        if managed_alone {
-            lists.retain(|list| list.source == Source::Managed);
+        if let Some(hash) = &hash {
+            let mut entries = List::default();
+            for (entry, _) in hash {
+                entries.insert(entry);
+            }
+            let of_hash = SourceList {
+                source: Source::Redis,
+                entries: Arc::new(entries),
+                paths: &[],
+            };
+            // It is asked first.
+            lists.insert(0, of_hash);
         }
-        Self { config, lists }
+        if managed_alone {
+            lists.retain(|list| matches!(list.source, Source::Managed | Source::Redis));
+        }
+        Self {
+            config,
+            lists,
+            hash: hash.unwrap_or_default(),
+        }
     }
 
     /// Hands the entries over in the order in which they stand in their files.
@@ -79,6 +109,14 @@ impl<'a> Listing<'a> {
             };
             match list.source {
                 Source::Domains => self.each_in_place(&mut visit)?,
+                Source::Redis => self.hash.iter().try_for_each(|(entry, comment)| {
+                    visit(Item {
+                        source: Source::Redis,
+                        entry,
+                        file: None,
+                        comment,
+                    })
+                })?,
                 source => each_in_files(source, list, &mut visit)?,
             }
         }
@@ -95,6 +133,24 @@ impl<'a> Listing<'a> {
                 comment: "",
             })
         })
+    }
+}
+
+/// Reads the hash, and warns of what is wrong in it.
+fn read_hash(config: &Config) -> Result<Vec<(Entry, String)>, Failure> {
+    let redis = &config.opt_in.redis;
+    let key = &redis.key;
+    match in_redis(async || redis::edit::list(redis).await)? {
+        Some(listing) => {
+            for wrong in listing.wrong {
+                eprintln!("warning: {key}: {wrong}");
+            }
+            Ok(listing.entries)
+        }
+        None => {
+            eprintln!("warning: there is no hash {key}, or it is empty");
+            Ok(Vec::new())
+        }
     }
 }
 

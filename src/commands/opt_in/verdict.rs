@@ -77,7 +77,7 @@ pub(super) fn ask(
         domain,
         answer,
         reason: reason.unwrap_or_else(|| sources.reason(answer, listed.as_ref())),
-        listed,
+        listed: listed.filter(|_| answer.source.is_list()),
     };
     Ok(answered.map(verdict).collect())
 }
@@ -109,11 +109,7 @@ async fn ask_servers(
             let deadline = Instant::now() + timeout;
             pending.spawn(async move {
                 let answer = sources.ask(&dns, deadline, Some(&domain)).await;
-                let is_listed = matches!(
-                    answer.source,
-                    Source::Managed | Source::Domains | Source::File
-                );
-                let reason = (!is_listed).then(|| sources.reason(answer, None));
+                let reason = (!answer.source.is_list()).then(|| sources.reason(answer, None));
                 (index, (answer, reason))
             });
         }

@@ -290,3 +290,45 @@ async fn the_state_of_the_server_can_be_told() {
     advance(seconds(20)).await;
     told(2, Some(seconds(30)), Some("out of order"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_has_expired_serves_only_if_nothing_better_comes() {
+    let cache = cache();
+    let yes = || ready(definite(Says::Yes));
+    let no = || ready(definite(Says::No));
+    for name in ["a.example", "b.example"] {
+        assert_eq!(get(&cache, name, yes).await.0, Known::Yes);
+    }
+    cache.expire(&domain("a.example"));
+    cache.expire(&domain("unheard.example"));
+    assert_eq!(
+        get(&cache, "a.example", || ready(broken())).await.0,
+        Known::Yes
+    );
+    assert_eq!(get(&cache, "b.example", unasked).await.0, Known::Yes);
+    assert_eq!(get(&cache, "a.example", no).await.0, Known::No);
+    assert_eq!(get(&cache, "a.example", unasked).await.0, Known::No);
+    cache.expire_all();
+    for name in ["a.example", "b.example"] {
+        assert_eq!(get(&cache, name, no).await.0, Known::No);
+        assert_eq!(get(&cache, name, unasked).await.0, Known::No);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_question_from_before_has_expired_already() {
+    let cache = cache();
+    let late = async {
+        sleep(seconds(1)).await;
+        definite(Says::Yes)
+    };
+    let asking = {
+        let cache = cache.clone();
+        tokio::spawn(async move { get(&cache, "a.example", || late).await.0 })
+    };
+    sleep(Duration::from_millis(500)).await;
+    cache.expire(&domain("a.example"));
+    assert_eq!(asking.await.unwrap(), Known::Yes);
+    let no = || ready(definite(Says::No));
+    assert_eq!(get(&cache, "a.example", no).await.0, Known::No);
+}

@@ -1,7 +1,7 @@
 //! The source `opt_in.sql` in a program that was built without the cargo feature
 //! `sql`: no configuration has it.
 
-use super::{Known, ServerStatus, SqlCheck};
+use super::{Known, ServerCheck, ServerStatus};
 use crate::{address::Domain, config};
 use tokio::time::Instant;
 
@@ -31,7 +31,7 @@ impl Sql {
         match *self {}
     }
 
-    pub(super) async fn check(&self) -> Vec<SqlCheck> {
+    pub(super) async fn check(&self) -> Vec<ServerCheck> {
         match *self {}
     }
 }

@@ -8,7 +8,7 @@
 use super::truth::{self, Decode, Row, Rows};
 use crate::{
     config::{self, SqlEngine, SqlUrl},
-    opt_in::{SqlCheck, SqlFinding},
+    opt_in::{ServerCheck, ServerFinding, Source},
     password_file,
 };
 use futures_util::{Stream, TryStreamExt as _};
@@ -187,18 +187,19 @@ impl Database {
     }
 
     /// Connects to each database and checks the query there.
-    pub(super) async fn check(&self, domain: &str) -> Vec<SqlCheck> {
+    pub(super) async fn check(&self, domain: &str) -> Vec<ServerCheck> {
         let mut checks = Vec::with_capacity(self.servers.len());
         for server in &self.servers {
             let finding = match timeout(self.timeout, server.check(domain)).await {
-                Ok(Ok(())) => SqlFinding::Ok,
-                Ok(Err(Problem::Unreachable(reason))) => SqlFinding::Unreachable(reason),
-                Ok(Err(Problem::Query(reason))) => SqlFinding::WrongQuery(reason),
+                Ok(Ok(())) => ServerFinding::Ok,
+                Ok(Err(Problem::Unreachable(reason))) => ServerFinding::Unreachable(reason),
+                Ok(Err(Problem::Query(reason))) => ServerFinding::Wrong(reason),
                 Err(_elapsed) => {
-                    SqlFinding::Unreachable(format!("no answer within {:?}", self.timeout))
+                    ServerFinding::Unreachable(format!("no answer within {:?}", self.timeout))
                 }
             };
-            checks.push(SqlCheck {
+            checks.push(ServerCheck {
+                source: Source::Sql,
                 url: server.url.to_string(),
                 finding,
             });

@@ -1,0 +1,321 @@
+//! The source `opt_in.redis`: a hash whose fields are domains and whose values are `yes`
+//! or `no`.
+//!
+//! One HMGET asks for the domain and for its parents. A hash without fields does not
+//! exist in Redis, so one that was deleted, or is on another server, is noticed: nobody's
+//! entry counts as missing then.
+
+pub mod edit;
+
+use super::{
+    Known, ServerCheck, ServerFinding, ServerStatus, Source,
+    cache::{Cache, Reply, Says, lock},
+    entry::{Entry, Scope},
+};
+use crate::{
+    address::Domain,
+    config,
+    redis_client::{Fields, Notice, RedisClient, RedisFailure},
+};
+use std::{
+    iter::once,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
+
+/// How often an unreachable server is asked at the start, until it answers.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A domain that nobody has (RFC 6761 section 6.4).
+const NOBODY: &str = "sixgate-probe.invalid";
+
+/// How often it is logged at most that changes are not announced.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A hash and what it said before.
+#[derive(Clone, Debug)]
+pub(super) struct Redis {
+    shared: Arc<Shared>,
+    cache: Cache,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: config::Redis,
+    client: RedisClient,
+    /// The task that follows the hash, as long as it is used.
+    follower: Mutex<Option<AbortHandle>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(follower) = lock(&self.follower).take() {
+            follower.abort();
+        }
+    }
+}
+
+impl Redis {
+    /// Continues with the connections and the memory of `old`, if it has the same
+    /// configuration. `None` if the source is not used.
+    pub(super) fn new(
+        config: &config::Redis,
+        lifetimes: config::OptInCache,
+        old: Option<&Self>,
+    ) -> Option<Self> {
+        let first = config.url.first()?;
+        let cache = Cache::new(format!("opt_in.redis {first}"), lifetimes);
+        Some(match old.filter(|old| old.shared.config == *config) {
+            Some(old) => Self {
+                shared: Arc::clone(&old.shared),
+                cache: cache.succeeding(&old.cache),
+            },
+            None => Self {
+                shared: Arc::new(Shared {
+                    config: config.clone(),
+                    client: RedisClient::new(config),
+                    follower: Mutex::default(),
+                }),
+                cache,
+            },
+        })
+    }
+
+    /// Whether it takes the place of the managed file.
+    pub(super) fn is_managed(&self) -> bool {
+        self.shared.config.managed
+    }
+
+    pub(super) fn status(&self) -> ServerStatus {
+        self.cache.status(Source::Redis)
+    }
+
+    pub(super) async fn ask(&self, deadline: Instant, domain: &Domain) -> Known {
+        let question = || look_up(Arc::clone(&self.shared), domain.clone());
+        self.cache.get(domain, deadline, question).await
+    }
+
+    /// Asks the server until it has answered once, so that one that is unreachable at the
+    /// start is reported before mail comes; and has answers asked for anew when the hash
+    /// changes. Needs a runtime.
+    pub(super) fn follow(&self) {
+        self.probe();
+        let mut follower = lock(&self.shared.follower);
+        if follower.is_none() {
+            let cache = self.cache.clone();
+            let (client, key) = (self.shared.client.clone(), self.shared.config.key.clone());
+            *follower = Some(tokio::spawn(follow(client, key, cache)).abort_handle());
+        }
+    }
+
+    fn probe(&self) {
+        let Ok(nobody) = Domain::parse(NOBODY) else {
+            return;
+        };
+        let in_use: Weak<Shared> = Arc::downgrade(&self.shared);
+        let cache = self.cache.clone();
+        tokio::spawn(async move {
+            while cache.status(Source::Redis).age.is_none()
+                && let Some(shared) = in_use.upgrade()
+            {
+                let deadline = Instant::now() + shared.config.timeout * 2;
+                let question = || look_up(shared, nobody.clone());
+                cache.get(&nobody, deadline, question).await;
+                sleep(PROBE_INTERVAL).await;
+            }
+        });
+    }
+
+    /// Checks each server and the hash.
+    pub(super) async fn check(&self) -> Vec<ServerCheck> {
+        let key = &self.shared.config.key;
+        let checked = self.shared.client.check(key).await.into_iter();
+        let check = |(url, found): (String, Result<u64, RedisFailure>)| ServerCheck {
+            source: Source::Redis,
+            url,
+            finding: match found {
+                Ok(0) => ServerFinding::Empty(missing(key)),
+                Ok(_) => ServerFinding::Ok,
+                Err(failure) if failure.is_unreachable => {
+                    ServerFinding::Unreachable(failure.reason)
+                }
+                Err(failure) => ServerFinding::Wrong(explained(key, &failure.reason)),
+            },
+        };
+        checked.map(check).collect()
+    }
+}
+
+async fn follow(client: RedisClient, key: String, cache: Cache) {
+    let mut notices = client.follow(&key);
+    let mut logged: Option<Instant> = None;
+    let mut is_lost = false;
+    while let Some(notice) = notices.next().await {
+        match notice {
+            // What changed before was not announced to us.
+            Notice::Subscribed => {
+                if std::mem::take(&mut is_lost) {
+                    tracing::info!("opt_in.redis: changes of {key} are announced again");
+                }
+                cache.expire_all();
+            }
+            Notice::Changed(fields) => {
+                for field in fields {
+                    // An entry for subdomains may be about any number of them.
+                    match Domain::parse(&field) {
+                        Ok(domain) if !field.starts_with('.') => cache.expire(&domain),
+                        Ok(_) | Err(_) => cache.expire_all(),
+                    }
+                }
+            }
+            Notice::AllChanged => cache.expire_all(),
+            Notice::Lost(reason) => {
+                if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+                    logged = Some(Instant::now());
+                    is_lost = true;
+                    tracing::warn!(
+                        "opt_in.redis: changes of {key} are not announced, so they count when \
+                         opt_in.cache lets the last answer go: {reason}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+async fn look_up(shared: Arc<Shared>, domain: Domain) -> Reply {
+    let key = &shared.config.key;
+    let fields: Vec<String> = entries(&domain).map(|entry| field(&entry)).collect();
+    match shared.client.fields(key, &fields).await {
+        Ok(found) => read(key, &fields, &found),
+        Err(failure) => Reply::Failed(explained(key, &failure.reason)),
+    }
+}
+
+/// `a.example.org`, `.example.org`, `.org`: the most specific first.
+fn entries(domain: &Domain) -> impl Iterator<Item = Entry> {
+    let parents = domain.ancestors().map(|domain| Entry {
+        domain,
+        scope: Scope::Subdomains,
+        opted_in: true,
+    });
+    once(Entry::opt_in(domain.clone())).chain(parents)
+}
+
+/// The field of an entry.
+fn field(entry: &Entry) -> String {
+    match entry.scope {
+        Scope::Itself => entry.domain.to_string(),
+        Scope::Subdomains => format!(".{}", entry.domain),
+    }
+}
+
+/// The most specific entry wins.
+fn read(key: &str, fields: &[String], found: &Fields) -> Reply {
+    let mut values = fields.iter().zip(&found.values);
+    let first = values.find_map(|(field, value)| Some((field, value.as_deref()?)));
+    let Some((field, value)) = first else {
+        return match found.exists {
+            true => Reply::Definite(Says::Nothing, None),
+            false => Reply::Failed(missing(key)),
+        };
+    };
+    match opted_in(&String::from_utf8_lossy(value)) {
+        Some((true, _)) => Reply::Definite(Says::Yes, None),
+        Some((false, _)) => Reply::Definite(Says::No, None),
+        None => {
+            let value = value.escape_ascii().to_string();
+            let value: String = value.chars().take(60).collect();
+            Reply::Failed(format!(
+                "\"{value}\" in the field {field} of {key} is no answer: write yes or no"
+            ))
+        }
+    }
+}
+
+/// What a value says, and its comment. `None` if it says neither yes nor no.
+fn opted_in(value: &str) -> Option<(bool, &str)> {
+    let (word, comment) = value.split_once('#').unwrap_or((value, ""));
+    match word.trim().to_ascii_lowercase().as_str() {
+        "yes" => Some((true, comment.trim())),
+        "no" => Some((false, comment.trim())),
+        _ => None,
+    }
+}
+
+fn missing(key: &str) -> String {
+    format!("there is no hash {key}, or it is empty")
+}
+
+/// Redis does not name the key in this error.
+fn explained(key: &str, reason: &str) -> String {
+    match reason.contains("WRONGTYPE") {
+        true => format!("{key} is not a hash but a key of another type"),
+        false => reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_are_the_domain_and_its_parents_with_a_dot() {
+        let domain = Domain::parse("a.b.example.org").unwrap();
+        let fields: Vec<String> = entries(&domain).map(|entry| field(&entry)).collect();
+        assert_eq!(
+            fields,
+            ["a.b.example.org", ".b.example.org", ".example.org", ".org"]
+        );
+    }
+
+    #[test]
+    fn the_most_specific_field_is_the_answer() {
+        let fields = ["a.example.org", ".example.org", ".org"].map(str::to_owned);
+        let nothing = Reply::Definite(Says::Nothing, None);
+        let table: [(&[&str], Reply); 7] = [
+            (&["yes", "no", ""], Reply::Definite(Says::Yes, None)),
+            (
+                &["", "NO # for now", "yes"],
+                Reply::Definite(Says::No, None),
+            ),
+            (&["", "", "yes#x"], Reply::Definite(Says::Yes, None)),
+            (&["", "", ""], nothing),
+            (
+                &["maybe", "yes", ""],
+                not_an_answer("maybe", "a.example.org"),
+            ),
+            (&["", "# yes", ""], not_an_answer("# yes", ".example.org")),
+            (&["", "yes no", ""], not_an_answer("yes no", ".example.org")),
+        ];
+        for (values, want) in table {
+            let value = |value: &&str| (!value.is_empty()).then(|| value.as_bytes().to_vec());
+            let found = Fields {
+                values: values.iter().map(value).collect(),
+                exists: true,
+            };
+            assert_eq!(read("key", &fields, &found), want, "{values:?}");
+        }
+    }
+
+    fn not_an_answer(value: &str, field: &str) -> Reply {
+        Reply::Failed(format!(
+            "\"{value}\" in the field {field} of key is no answer: write yes or no"
+        ))
+    }
+
+    #[test]
+    fn a_hash_that_is_missing_says_nothing_about_anybody() {
+        let fields = ["a.example".to_owned()];
+        let found = Fields {
+            values: vec![None],
+            exists: false,
+        };
+        let want = Reply::Failed("there is no hash key, or it is empty".to_owned());
+        assert_eq!(read("key", &fields, &found), want);
+    }
+}

@@ -1,0 +1,187 @@
+//! Edits the hash of `opt_in.redis` in place of the managed file, with its comments and
+//! dates: the value of an entry is what stands behind the domain in a list.
+
+use super::{field, opted_in};
+use crate::{
+    config,
+    list_file::edit::today,
+    opt_in::{
+        entry::Entry,
+        managed::{Addition, Removal},
+    },
+    redis_client::{Change, RedisClient, RedisFailure},
+};
+use std::{collections::HashMap, time::Duration};
+
+/// How long an edit may take, and how much longer for each entry: each server has the
+/// time.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT_PER_ENTRY: Duration = Duration::from_micros(200);
+
+/// Adds entries with their dates and comments, which may be empty. Those that are there
+/// already stay as they are.
+///
+/// # Errors
+/// When no server takes the edit.
+pub async fn add(
+    config: &config::Redis,
+    entries: &[(&Entry, &str)],
+) -> Result<Vec<Addition>, RedisFailure> {
+    let today = today();
+    let edited = edit(config, entries, |(entry, comment), old| {
+        let addition = match old.map(opted_in) {
+            None => Addition::Added,
+            Some(Some((listed, comment))) if listed == entry.opted_in => {
+                return (Change::Keep, Addition::AlreadyThere(comment.to_owned()));
+            }
+            Some(_contrary) => Addition::Turned,
+        };
+        (Change::Set(value(entry, &today, comment)), addition)
+    });
+    let again = |(_, comment): &(&Entry, &str), first: &Addition| match first {
+        Addition::AlreadyThere(_) => first.clone(),
+        Addition::Added | Addition::Turned => {
+            let comment = format!("{today} {}", in_one_line(comment));
+            Addition::AlreadyThere(comment.trim().to_owned())
+        }
+    };
+    Ok(edited.await?.outcomes(entries, again))
+}
+
+/// Removes entries.
+///
+/// # Errors
+/// When no server takes the edit.
+pub async fn remove(
+    config: &config::Redis,
+    entries: &[(&Entry, &str)],
+) -> Result<Vec<Removal>, RedisFailure> {
+    let edited = edit(config, entries, |(entry, _), old| match old.map(opted_in) {
+        None => (Change::Keep, Removal::NotThere),
+        Some(Some((listed, _))) if listed != entry.opted_in => {
+            (Change::Keep, Removal::ContraryIsThere)
+        }
+        Some(_) => (Change::Remove, Removal::Removed),
+    });
+    let again = |_: &(&Entry, &str), first: &Removal| match first {
+        Removal::Removed => Removal::NotThere,
+        Removal::NotThere | Removal::ContraryIsThere => *first,
+    };
+    Ok(edited.await?.outcomes(entries, again))
+}
+
+/// The entries of the hash with their comments, sorted by domain, and what is wrong with
+/// the others, in a line each. `None` if there is no such hash.
+///
+/// # Errors
+/// When no server answers.
+pub async fn list(config: &config::Redis) -> Result<Option<Listing>, RedisFailure> {
+    let client = RedisClient::new(config).with_timeout(TIMEOUT * 6);
+    let Some(fields) = client.hash(&config.key).await? else {
+        return Ok(None);
+    };
+    let mut listing = Listing::default();
+    for (field, value) in fields {
+        let entry = field.parse::<Entry>();
+        match (entry, opted_in(&value)) {
+            (Ok(entry), Some((opted_in, comment))) if entry.opted_in => {
+                let entry = Entry { opted_in, ..entry };
+                // Mail is asked for by the usual spelling.
+                match super::field(&entry) == field {
+                    true => listing.entries.push((entry, comment.to_owned())),
+                    false => listing.wrong.push(format!(
+                        "{field:?} is never found; write {}",
+                        super::field(&entry)
+                    )),
+                }
+            }
+            (Ok(entry), None) if entry.opted_in => {
+                let start: String = value.chars().take(60).collect();
+                listing.wrong.push(format!(
+                    "{start:?} of {field} is no answer: write yes or no"
+                ));
+            }
+            (Ok(entry), _) => listing.wrong.push(format!(
+                "{field:?} is never found; write {} with the value no",
+                super::field(&entry)
+            )),
+            (Err(error), _) => listing.wrong.push(error.to_string()),
+        }
+    }
+    Ok(Some(listing))
+}
+
+/// What a hash has.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// With their comments.
+    pub entries: Vec<(Entry, String)>,
+    /// What is wrong with other fields, in a line each.
+    pub wrong: Vec<String>,
+}
+
+fn value(entry: &Entry, today: &str, comment: &str) -> String {
+    let word = if entry.opted_in { "yes" } else { "no" };
+    let value = format!("{word}  # {today} {}", in_one_line(comment));
+    value.trim_end().to_owned()
+}
+
+fn in_one_line(comment: &str) -> String {
+    let comment = comment.replace(char::is_control, " ");
+    comment.trim().to_owned()
+}
+
+/// What became of the entries that are in it, each named once.
+struct Edited<T> {
+    by_field: HashMap<String, usize>,
+    outcomes: Vec<T>,
+}
+
+impl<T: Clone> Edited<T> {
+    /// For each entry what became of it; one that is named again has what `again` says.
+    fn outcomes<E>(self, entries: &[(&Entry, E)], again: impl Fn(&(&Entry, E), &T) -> T) -> Vec<T> {
+        let mut seen = vec![false; self.outcomes.len()];
+        let outcome = |named: &(&Entry, E)| {
+            let index = *self.by_field.get(&field(named.0))?;
+            let first = self.outcomes.get(index)?;
+            Some(match std::mem::replace(seen.get_mut(index)?, true) {
+                true => again(named, first),
+                false => first.clone(),
+            })
+        };
+        entries.iter().filter_map(outcome).collect()
+    }
+}
+
+async fn edit<T: Send>(
+    config: &config::Redis,
+    entries: &[(&Entry, &str)],
+    decide: impl Fn((&Entry, &str), Option<&str>) -> (Change, T) + Sync,
+) -> Result<Edited<T>, RedisFailure> {
+    let mut by_field = HashMap::with_capacity(entries.len());
+    let mut fields = Vec::with_capacity(entries.len());
+    let mut named = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let field = field(entry.0);
+        by_field.entry(field.clone()).or_insert_with(|| {
+            fields.push(field);
+            named.push(*entry);
+            fields.len() - 1
+        });
+    }
+    let count = u32::try_from(fields.len()).unwrap_or(u32::MAX);
+    let timeout = TIMEOUT.saturating_add(TIMEOUT_PER_ENTRY.saturating_mul(count));
+    let client = RedisClient::new(config).with_timeout(timeout);
+    let mut outcomes: Vec<Option<T>> = Vec::new();
+    outcomes.resize_with(fields.len(), || None);
+    let note = |index: usize, old: Option<&str>| {
+        let (change, outcome) = decide(named[index], old);
+        outcomes[index] = Some(outcome);
+        change
+    };
+    client.edit(&config.key, &fields, note).await?;
+    Ok(Edited {
+        by_field,
+        outcomes: outcomes.into_iter().flatten().collect(),
+    })
+}

@@ -1,0 +1,802 @@
+//! `opt_in.redis` with real servers of Redis: what fields mean; what is answered while the
+//! server is gone, slow, frozen, wrong, emptied or restarted under load; edits by
+//! `sixgate opt-in`, and how soon the daemons of other hosts know of them.
+
+mod support;
+
+use libtest_mimic::{Arguments, Trial};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::{Command, ExitCode, Output},
+    thread,
+    time::{Duration, Instant},
+};
+use support::{
+    daemon::{Daemon, PATIENCE},
+    http,
+    opt_in::{
+        Commands, NO_CACHE,
+        OptIn::{InDoubt, No, Yes},
+        ask, daemon, opt_in, settings, stderr, wait_for,
+    },
+    outage::{domains_of_load, kill_and_bring_back, restart_under_load},
+    port::lasting_address,
+    redis::{KEY, PASSWORD, PROGRAMS, RIGHTS, RedisCluster, RedisServer},
+    trial::needing,
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = vec![
+        trial("fields are answers", fields_are_answers),
+        trial("a server goes and comes back", outage),
+        trial(
+            "a server behind a unix socket goes and comes back",
+            outage_of_unix_socket,
+        ),
+        trial(
+            "a server with TLS and a password goes and comes back",
+            outage_of_tls,
+        ),
+        trial("a cluster goes and comes back", outage_of_cluster),
+        trial("a frozen server blocks nobody", frozen),
+        trial("a slow server is waited for up to the timeout", slow),
+        trial("a server is restarted under load", restarted_under_load),
+        trial("a lost hash is not an empty list", lost_hash),
+        trial("what is not Redis is no answer", wrong_answers),
+        trial("a replica serves while the primary is gone", failover),
+        trial("unreachable at the start", unreachable_at_the_start),
+        trial(
+            "an edit counts on other hosts at once",
+            edits_on_other_hosts,
+        ),
+        trial(
+            "an edit counts on other hosts of a cluster at once",
+            edits_in_a_cluster,
+        ),
+        trial(
+            "a lost subscription is not a lost edit",
+            edits_without_subscription,
+        ),
+        trial("commands edit the hash as they edit the file", commands),
+        trial("100,000 domains at once", bulk),
+        trial(
+            "the hash takes the place of the managed file",
+            in_place_of_the_file,
+        ),
+        trial("a wrong configuration is one line", wrong_configuration),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(name: &str, test: fn()) -> Trial {
+    needing(name, PROGRAMS, test)
+}
+
+/// Every mail asks anew, and a busy machine has time.
+fn asking(server: &RedisServer) -> Daemon {
+    daemon(&patient(server))
+}
+
+fn patient(server: &RedisServer) -> String {
+    server.section_with(&format!("\"{}\"", server.url()), ", timeout: 8s")
+}
+
+fn fields_are_answers() {
+    let server = RedisServer::start();
+    server.fill(&[
+        ("yes.example", "yes"),
+        ("capitals.example", " YES "),
+        ("no.example", "no"),
+        ("comment.example", "yes  # 2026-11-28 a customer"),
+        ("number.example", "1"),
+        ("empty.example", ""),
+        ("only-comment.example", "# yes"),
+        ("xn--bcher-kva.example", "yes"),
+        (".below.example", "yes"),
+        ("out.below.example", "no#for now"),
+        (".out.below.example", "no"),
+        ("in.out.below.example", "yes"),
+        (".odd.example", "maybe"),
+        ("sure.odd.example", "yes"),
+    ]);
+    let table = [
+        ("yes.example", Yes),
+        ("YES.example", Yes),
+        ("capitals.example", Yes),
+        ("no.example", No),
+        ("comment.example", Yes),
+        ("number.example", InDoubt),
+        ("empty.example", InDoubt),
+        ("only-comment.example", InDoubt),
+        ("bücher.example", Yes),
+        ("below.example", No),
+        ("a.below.example", Yes),
+        ("a.b.below.example", Yes),
+        ("out.below.example", No),
+        ("a.out.below.example", No),
+        ("in.out.below.example", Yes),
+        ("a.in.out.below.example", No),
+        ("odd.example", No),
+        ("a.odd.example", InDoubt),
+        ("sure.odd.example", Yes),
+        ("unheard.example", No),
+        ("[192.0.2.1]", No),
+    ];
+    let by_redis = asking(&server);
+    // What a list with the same entries says.
+    let list = server.path("opt-in.list");
+    let entries = "yes.example\ncapitals.example\n!no.example\ncomment.example # x\n\
+                   bücher.example\n.below.example\n!out.below.example\n!.out.below.example\n\
+                   in.out.below.example\nsure.odd.example\n";
+    fs::write(&list, entries).expect("our file");
+    let by_list = daemon(&format!("files: {}", list.display()));
+    for (domain, want) in table {
+        assert_eq!(opt_in(&by_redis, domain), want, "{domain}");
+        if want != InDoubt {
+            assert_eq!(opt_in(&by_list, domain), want, "{domain} by a list");
+        }
+    }
+    let log = by_redis.log();
+    log.wait_for(&["to=<b@no.example>", "rule=not-opted-in", "opt_in=redis"]);
+    log.wait_for(&[
+        "opt_in.redis redis://127.0.0.1",
+        "in the field number.example of sixgate:opt-in is no answer: write yes or no",
+    ]);
+}
+
+fn outage() {
+    let mut server = RedisServer::start();
+    let section = patient(&server);
+    kill_and_bring_back(&mut server, &section, &settings());
+}
+
+fn outage_of_unix_socket() {
+    let mut server = RedisServer::start();
+    let url = format!("\"redis+unix://{}\"", server.socket().display());
+    let section = server.section_with(&url, ", timeout: 8s");
+    kill_and_bring_back(&mut server, &section, &settings());
+}
+
+fn outage_of_tls() {
+    let mut server = RedisServer::new().with_tls().with_password(RIGHTS);
+    server.run();
+    let section = patient(&server);
+    kill_and_bring_back(&mut server, &section, &settings());
+}
+
+fn outage_of_cluster() {
+    let mut cluster = RedisCluster::start();
+    let section = cluster.section(", timeout: 8s");
+    kill_and_bring_back(&mut cluster, &section, &settings());
+}
+
+fn frozen() {
+    let server = RedisServer::start();
+    server.fill(&[("a.example", "yes"), ("b.example", "no")]);
+    let url = format!("\"{}\"", server.url());
+    let daemon = daemon(&server.section_with(&url, ", timeout: 1s"));
+    wait_for(&daemon, "a.example", Yes);
+    wait_for(&daemon, "b.example", No);
+    server.freeze(true);
+    // The first mail finds it out.
+    ask(&daemon, "a.example");
+    let (answer, took) = ask(&daemon, "a.example");
+    assert_eq!(answer, Yes);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(ask(&daemon, "b.example").0, No);
+    thread::scope(|scope| {
+        let unheard = (0..20).map(|n| {
+            let daemon = &daemon;
+            scope.spawn(move || ask(daemon, &format!("unheard{n}.example")))
+        });
+        for asked in unheard.collect::<Vec<_>>() {
+            let (answer, took) = asked.join().expect("an answer");
+            assert_eq!(answer, InDoubt);
+            assert!(took < Duration::from_secs(4), "{took:?}");
+        }
+        let (answer, took) = ask(&daemon, "a.example");
+        assert_eq!(answer, Yes);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    });
+    daemon.log().wait_for(&["no answer within 1s"]);
+    server.freeze(false);
+    wait_for(&daemon, "unheard1.example", No);
+    assert_eq!(opt_in(&daemon, "a.example"), Yes);
+}
+
+fn slow() {
+    let server = RedisServer::start();
+    server.fill(&[("a.example", "yes"), ("b.example", "yes")]);
+    let url = format!("\"{}\"", server.url());
+    let daemon = daemon(&server.section_with(&url, ", timeout: 2s"));
+    wait_for(&daemon, "a.example", Yes);
+    let sleeping = |seconds: &'static str, domain: &str| {
+        thread::scope(|scope| {
+            scope.spawn(|| server.command(&["DEBUG", "SLEEP", seconds]));
+            thread::sleep(Duration::from_millis(100));
+            ask(&daemon, domain)
+        })
+    };
+    let (answer, took) = sleeping("0.8", "b.example");
+    assert_eq!(answer, Yes);
+    assert!(took > Duration::from_millis(300), "{took:?}");
+    let (answer, took) = sleeping("6", "c.example");
+    assert_eq!(answer, InDoubt);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    daemon.log().wait_for(&["no answer within 2s"]);
+    wait_for(&daemon, "c.example", No);
+}
+
+fn restarted_under_load() {
+    let mut server = RedisServer::start();
+    server.fill_with(domains_of_load());
+    let daemon = asking(&server);
+    restart_under_load(&daemon, |is_up| match is_up {
+        true => server.run(),
+        false => server.stop(),
+    });
+}
+
+fn lost_hash() {
+    let server = RedisServer::start();
+    let entries = [
+        ("a.example", "yes"),
+        ("b.example", "no"),
+        ("c.example", "yes"),
+    ];
+    server.fill(&entries);
+    let daemon = asking(&server);
+    let all = ["a.example", "b.example", "c.example", "unlisted.example"];
+    let answers = || all.map(|domain| opt_in(&daemon, domain));
+    assert_eq!(answers(), [Yes, No, Yes, No]);
+    // One that is removed is out, since the others are still there.
+    server.command(&["HDEL", KEY, "c.example"]);
+    wait_for(&daemon, "c.example", No);
+    let table: [(&str, &[&str]); 4] = [
+        ("deleted", &["DEL", KEY]),
+        ("renamed", &["RENAME", KEY, "elsewhere"]),
+        ("all databases flushed", &["FLUSHALL"]),
+        ("expired", &["PEXPIRE", KEY, "1"]),
+    ];
+    for (what, damage) in table {
+        server.command(damage);
+        let new = format!("{}.example", what.replace(' ', "-"));
+        wait_for(&daemon, &new, InDoubt);
+        assert_eq!(answers(), [Yes, No, No, No], "{what}");
+        let line = "there is no hash sixgate:opt-in, or it is empty";
+        daemon.log().wait_for(&[line]);
+        server.fill(&entries[..2]);
+        wait_for(&daemon, &new, No);
+        assert_eq!(answers(), [Yes, No, No, No], "after {what}");
+    }
+    server.command(&["SET", KEY, "a text"]);
+    wait_for(&daemon, "wrongtype.example", InDoubt);
+    assert_eq!(answers(), [Yes, No, No, No]);
+    server.fill(&entries);
+    wait_for(&daemon, "c.example", Yes);
+}
+
+/// A server that says the same to whatever it is asked.
+fn saying(answer: &'static [u8]) -> (u16, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let serve = move || {
+        // Ends with the test.
+        for client in listener.incoming() {
+            let Ok(mut client) = client else { continue };
+            thread::spawn(move || {
+                let mut request = [0; 4096];
+                while client.read(&mut request).is_ok_and(|length| length > 0)
+                    && client.write_all(answer).is_ok()
+                {}
+            });
+        }
+    };
+    (port, thread::spawn(serve))
+}
+
+fn wrong_answers() {
+    let table: [(&str, &[u8]); 9] = [
+        ("HTTP", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        ("an odd number", b"$99999999999999999999\r\n"),
+        ("another length", b"*1\r\n$3\r\nyes\r\n"),
+        ("no list", b"$3\r\nyes\r\n"),
+        (
+            "LOADING",
+            b"-LOADING Redis is loading the dataset in memory\r\n",
+        ),
+        ("MASTERDOWN", b"-MASTERDOWN Link with MASTER is down\r\n"),
+        ("CLUSTERDOWN", b"-CLUSTERDOWN The cluster is down\r\n"),
+        ("MOVED", b"-MOVED 3999 127.0.0.1:6381\r\n"),
+        ("silence", b""),
+    ];
+    for (what, answer) in table {
+        let (port, _server) = saying(answer);
+        let section = format!("redis: {{url: \"redis://127.0.0.1:{port}\", timeout: 1s}}");
+        let daemon = daemon(&section);
+        for domain in ["a.example", "b.example"] {
+            let (answer, took) = ask(&daemon, domain);
+            assert_eq!(answer, InDoubt, "{what}");
+            assert!(took < Duration::from_secs(6), "{what}: {took:?}");
+        }
+        let line = daemon.log().wait_for(&["can't tell who has opted in"]);
+        eprintln!("{what}: {line}");
+        assert!(!line.contains('\r'), "{line}");
+    }
+}
+
+fn failover() {
+    let mut primary = RedisServer::start();
+    primary.fill(&[("a.example", "yes")]);
+    let replica = RedisServer::replica_of(&primary);
+    let urls = format!("[{}, {}]", primary.url(), replica.url());
+    let section = primary.section_with(&urls, ", managed: yes, timeout: 1s");
+    let daemon = daemon(&section);
+    wait_for(&daemon, "a.example", Yes);
+    primary.freeze(true);
+    wait_for(&daemon, "unheard.example", No);
+    let (answer, took) = ask(&daemon, "unheard2.example");
+    assert_eq!(answer, No);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    primary.freeze(false);
+    primary.stop();
+    wait_for(&daemon, "unheard3.example", No);
+    // The replica takes no edits before it is the primary.
+    let commands = Commands::new(&section);
+    let output = commands.run(&["opt-in", "add", "--no-dns", "b.example"], "");
+    assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(
+        said.contains("opt_in.redis: ") && said.contains("READONLY"),
+        "{said}"
+    );
+    replica.command(&["REPLICAOF", "NO", "ONE"]);
+    let output = commands.run(&["opt-in", "add", "--no-dns", "b.example"], "");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    wait_for(&daemon, "b.example", Yes);
+}
+
+fn unreachable_at_the_start() {
+    let mut server = RedisServer::new().with_password(RIGHTS);
+    let monitor = http::free_address();
+    let daemon = Daemon::start(&format!(
+        "opt_in: {{{}, {NO_CACHE}}}\nmetrics: {{listen: \"inet:{monitor}\"}}\n{}",
+        patient(&server),
+        settings()
+    ));
+    assert_eq!(opt_in(&daemon, "a.example"), InDoubt);
+    let ready = || http::get(monitor, "/readyz");
+    assert_eq!(ready().status, 503);
+    assert!(ready().body.contains("redis: "), "{}", ready().body);
+    let line = daemon
+        .log()
+        .wait_for(&["opt_in.redis redis://sixgate@127.0.0.1:"]);
+    assert!(line.contains("can't tell who has opted in"), "{line}");
+    let metric = |line: &str| {
+        let metrics = http::get(monitor, "/metrics").body;
+        assert!(metrics.contains(line), "{metrics}");
+    };
+    metric("sixgate_opt_in_stale{source=\"redis\"} 1");
+    server.run();
+    server.fill(&[("a.example", "yes")]);
+    // Without mail.
+    let deadline = Instant::now() + PATIENCE;
+    while ready().body.contains("redis: ") {
+        assert!(Instant::now() < deadline, "{}", ready().body);
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(opt_in(&daemon, "a.example"), Yes);
+    metric("sixgate_opt_in_stale{source=\"redis\"} 0");
+    assert!(!daemon.log().text().contains(PASSWORD));
+}
+
+/// Answers are kept for long, so that only a notice makes a difference.
+fn keeping(section: &str) -> Daemon {
+    let cache = "cache: {positive: 1h, negative: 1h}";
+    Daemon::start(&format!("opt_in: {{{section}, {cache}}}\n{}", settings()))
+}
+
+fn run(commands: &Commands, verb: &str, entry: &str) {
+    let mut arguments = vec!["opt-in", verb, entry];
+    arguments.extend((verb != "list").then_some("--no-dns"));
+    let output = commands.run(&arguments, "");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+/// What one host edits, the daemon of another answers; says how long that took after the
+/// end of the command.
+fn edits_are_seen(section: &str) {
+    let here = keeping(section);
+    let there = keeping(section);
+    let commands = Commands::new(section);
+    let table = [
+        ("add", "first.example", "first.example", Yes),
+        ("add", "a.example", "a.example", Yes),
+        ("deny", "a.example", "a.example", No),
+        ("remove", "!a.example", "a.example", No),
+        ("add", ".b.example", "x.y.b.example", Yes),
+        ("deny", "y.b.example", "y.b.example", No),
+        ("remove", ".b.example", "x.y.b.example", No),
+    ];
+    // Each is remembered with another answer.
+    for domain in ["a.example", "x.y.b.example", "y.b.example"] {
+        for daemon in [&here, &there] {
+            opt_in(daemon, domain);
+        }
+    }
+    for (verb, entry, domain, want) in table {
+        run(&commands, verb, entry);
+        let start = Instant::now();
+        for daemon in [&here, &there] {
+            wait_for(daemon, domain, want);
+        }
+        let took = start.elapsed();
+        eprintln!("{verb} {entry}: {domain} is {want:?} on both hosts after {took:?}");
+        assert!(took < Duration::from_secs(1), "{verb} {entry}: {took:?}");
+    }
+}
+
+fn edits_on_other_hosts() {
+    let mut server = RedisServer::new().with_password(RIGHTS);
+    server.run();
+    let url = format!("\"{}\"", server.url());
+    edits_are_seen(&server.section_with(&url, ", managed: yes, timeout: 8s"));
+    // By hand, with keyspace notifications.
+    server.command(&["CONFIG", "SET", "notify-keyspace-events", "Kh"]);
+    let daemon = keeping(&patient(&server));
+    assert_eq!(opt_in(&daemon, "hand.example"), No);
+    server.command(&["HSET", KEY, "hand.example", "yes"]);
+    wait_for(&daemon, "hand.example", Yes);
+}
+
+fn edits_in_a_cluster() {
+    let cluster = RedisCluster::start();
+    edits_are_seen(&cluster.section(", managed: yes, timeout: 8s"));
+}
+
+/// What changes while the subscription is lost counts when it is back.
+fn edits_without_subscription() {
+    let server = RedisServer::start();
+    server.fill(&[("a.example", "yes")]);
+    let daemon = keeping(&patient(&server));
+    wait_for(&daemon, "a.example", Yes);
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    server.command(&["HSET", KEY, "a.example", "no"]);
+    wait_for(&daemon, "a.example", No);
+    daemon
+        .log()
+        .wait_for(&["changes of sixgate:opt-in are not announced"]);
+    daemon
+        .log()
+        .wait_for(&["changes of sixgate:opt-in are announced again"]);
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn commands() {
+    let server = RedisServer::start();
+    let section = server.section_with(
+        &format!("\"{}\"", server.url()),
+        ", managed: yes, timeout: 8s",
+    );
+    let commands = Commands::new(&section);
+    let said = |arguments: &[&str], input: &str| {
+        let output = commands.run(arguments, input);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let add = |arguments: &[&str], input: &str| {
+        said(&[&["opt-in", "add", "--no-dns"], arguments].concat(), input)
+    };
+    assert_eq!(
+        add(&["a.example", "bücher.example"], ""),
+        "a.example: added\nxn--bcher-kva.example: added\n"
+    );
+    let today = server
+        .command(&["HGET", KEY, "a.example"])
+        .replace("yes  # ", "");
+    assert_eq!(today.len(), 10, "{today}");
+    assert_eq!(
+        add(&["A.example."], ""),
+        format!("a.example: listed already ({today})\n")
+    );
+    // The file's lines are the input, with comments; a domain that is named twice is added once.
+    let input = "c.example  # since 2020\n!.c.example\n\nc.example # again\n";
+    assert_eq!(
+        add(&["-"], input),
+        format!(
+            "c.example: added\n!.c.example: added\nc.example: listed already ({today} since 2020)\n"
+        )
+        .replace("since 2020)", "again)")
+    );
+    assert_eq!(
+        server.command(&["HGET", KEY, "c.example"]),
+        format!("yes  # {today} since 2020")
+    );
+    assert_eq!(
+        server.command(&["HGET", KEY, ".c.example"]),
+        format!("no  # {today}")
+    );
+    let denied = said(
+        &[
+            "opt-in",
+            "deny",
+            "--no-dns",
+            "--comment",
+            "moved\naway",
+            "a.example",
+        ],
+        "",
+    );
+    assert_eq!(denied, "!a.example: changed from a.example\n");
+    let list = said(&["opt-in", "list"], "");
+    let want = format!(
+        "# redis\n!.c.example  # {today}\n!a.example  # {today} moved away\n\
+         c.example  # {today} since 2020\nxn--bcher-kva.example  # {today}\n"
+    );
+    assert_eq!(list, want);
+    // A list that was printed is a list.
+    let other = Commands::new(&format!(
+        "managed_file: {}",
+        server.path("copy.list").display()
+    ));
+    fs::write(server.path("copy.list"), &list).expect("our file");
+    let copied = stdout(&other.run(&["opt-in", "list"], ""));
+    assert_eq!(
+        copied.lines().skip(1).collect::<Vec<_>>(),
+        list.lines().skip(1).collect::<Vec<_>>()
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&said(&["opt-in", "list", "--format", "json"], "")).expect("JSON");
+    assert_eq!(json[0]["source"], "redis");
+    assert_eq!(json[0]["entry"], "!.c.example");
+
+    let status = said(
+        &["opt-in", "status", "a.example", "c.example", "x.c.example"],
+        "",
+    );
+    assert_eq!(
+        status,
+        "a.example: no (redis: it says so)\nc.example: yes (redis: it says so)\n\
+         x.c.example: no (redis: it says so)\n"
+    );
+    let remove = |entry: &str| said(&["opt-in", "remove", "--no-dns", entry], "");
+    let removed = remove("a.example");
+    assert_eq!(
+        removed,
+        "a.example: not listed, but !a.example is\nnow a.example: no (redis: it says so)\n"
+    );
+    for entry in [
+        "!a.example",
+        "c.example",
+        "!.c.example",
+        "xn--bcher-kva.example",
+    ] {
+        let removed = remove(entry);
+        assert!(
+            removed.starts_with(&format!("{entry}: removed\nnow ")),
+            "{removed}"
+        );
+        assert!(
+            removed.contains("no (default: no source knows it)"),
+            "{removed}"
+        );
+    }
+    // The last one is gone, and the list is not lost.
+    assert_eq!(said(&["opt-in", "list"], ""), "# empty\n");
+    let daemon = asking(&server);
+    assert_eq!(opt_in(&daemon, "a.example"), No);
+    assert!(remove("a.example").starts_with("a.example: not listed\n"));
+    // What others wrote wrong is said.
+    server.command(&["HSET", KEY, "Wrong.Example", "yes", "odd.example", "maybe"]);
+    let output = commands.run(&["opt-in", "list"], "");
+    let warned = stderr(&output);
+    assert!(
+        warned.contains("\"Wrong.Example\" is never found; write wrong.example"),
+        "{warned}"
+    );
+    assert!(
+        warned.contains("\"maybe\" of odd.example is no answer: write yes or no"),
+        "{warned}"
+    );
+    assert_eq!(
+        add(&["odd.example"], ""),
+        "odd.example: changed from !odd.example\n"
+    );
+}
+
+fn bulk() {
+    const DOMAINS: usize = 100_000;
+    let server = RedisServer::start();
+    let section = server.section_with(
+        &format!("\"{}\"", server.url()),
+        ", managed: yes, timeout: 8s",
+    );
+    let commands = Commands::new(&section);
+    let input: String = (0..DOMAINS)
+        .map(|n| format!("customer{n}.example  # contract {n}\n"))
+        .collect();
+    for (verb, want) in [
+        ("add", "100000 added\n"),
+        ("add", "100000 listed already\n"),
+        ("deny", "100000 changed\n"),
+    ] {
+        let start = Instant::now();
+        let output = commands.run(&["opt-in", verb, "-"], &input);
+        eprintln!("{verb} of {DOMAINS} domains: {:?}", start.elapsed());
+        assert_eq!(stdout(&output), want, "{}", stderr(&output));
+    }
+    assert_eq!(server.command(&["HLEN", KEY]), (DOMAINS + 1).to_string());
+    let start = Instant::now();
+    let output = commands.run(&["opt-in", "list"], "");
+    eprintln!("list of {DOMAINS} domains: {:?}", start.elapsed());
+    assert_eq!(stdout(&output).lines().count(), DOMAINS + 1);
+}
+
+fn in_place_of_the_file() {
+    let server = RedisServer::start();
+    server.fill(&[("a.example", "no"), ("b.example", "yes")]);
+    let file = server.path("managed.list");
+    fs::write(&file, "a.example\nc.example\n").expect("our file");
+    let section = |managed: &str| {
+        let redis = server.section_with(&format!("\"{}\"", server.url()), managed);
+        format!(
+            "{redis}, managed_file: {}, domains: [a.example, \"!b.example\"]",
+            file.display()
+        )
+    };
+    let lists_first = daemon(&section(", timeout: 8s"));
+    let hash_first = daemon(&section(", managed: yes, timeout: 8s"));
+    let table = [
+        ("a.example", Yes, No),
+        ("b.example", No, Yes),
+        ("c.example", Yes, No),
+    ];
+    for (domain, by_lists, by_hash) in table {
+        assert_eq!(opt_in(&lists_first, domain), by_lists, "{domain}");
+        assert_eq!(opt_in(&hash_first, domain), by_hash, "{domain}");
+    }
+    let commands = Commands::new("{}");
+    let yaml = format!("opt_in: {{{}}}\n", section(", managed: yes"));
+    fs::write(commands.file(), yaml).expect("our file");
+    let warned = stderr(&commands.run(&["check-config"], ""));
+    let want = format!(
+        "opt_in.managed_file: {} is not read, because",
+        file.display()
+    );
+    assert!(warned.contains(&want), "{warned}");
+}
+
+fn wrong_configuration() {
+    let mut server = RedisServer::new().with_password(RIGHTS);
+    server.run();
+    let commands = Commands::new(&patient(&server));
+    let place = |key: &str| format!("{}:2: opt_in.redis.{key}: ", commands.file().display());
+    let doctor = || stdout(&commands.run(&["doctor"], ""));
+
+    // Not there yet.
+    let output = commands.run(&["check-config"], "");
+    assert_eq!(output.status.code(), Some(0));
+    let said = stderr(&output);
+    assert!(
+        said.contains("opt_in.redis.key: there is no hash sixgate:opt-in"),
+        "{said}"
+    );
+    assert!(
+        doctor().contains("there is no hash sixgate:opt-in, or it is empty"),
+        "{}",
+        doctor()
+    );
+    server.fill(&[("a.example", "yes")]);
+    assert_eq!(stderr(&commands.run(&["check-config"], "")), "");
+    assert!(doctor().contains("has the hash"), "{}", doctor());
+    let shown = commands.run(&["check-config", "--show"], "");
+    assert!(stdout(&shown).contains("  redis:\n"), "{}", stdout(&shown));
+    assert!(!stdout(&shown).contains(PASSWORD));
+
+    // A key of the wrong type.
+    server.command(&["DEL", KEY]);
+    server.command(&["LPUSH", KEY, "a.example"]);
+    let output = commands.run(&["check-config"], "");
+    assert_eq!(output.status.code(), Some(78));
+    let said = stderr(&output);
+    assert!(
+        said.starts_with(
+            &(place("key") + "sixgate:opt-in is not a hash but a key of another type")
+        ),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(doctor().contains("is not a hash"), "{}", doctor());
+    server.command(&["DEL", KEY]);
+    server.fill(&[("a.example", "yes")]);
+
+    let file = server.password_file();
+    let set_mode =
+        |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("ours");
+    set_mode(0o644);
+    let warned = stderr(&commands.run(&["check-config"], ""));
+    assert!(
+        warned.contains("opt_in.redis.password_file: every user of this machine can read"),
+        "{warned}"
+    );
+    set_mode(0o600);
+    for (text, want) in [
+        ("wrong\n", "does not let us in"),
+        ("", "has an empty first line"),
+    ] {
+        fs::write(&file, text).expect("our file");
+        let output = commands.run(&["check-config"], "");
+        assert_eq!(output.status.code(), Some(0));
+        let warned = stderr(&output);
+        assert!(
+            warned.contains("can't be asked now, so the key was not checked: "),
+            "{warned}"
+        );
+        assert!(warned.contains(want), "{warned}");
+        assert_eq!(warned.lines().count(), 1, "{warned}");
+    }
+    // A credential of systemd.
+    fs::write(&file, format!("{PASSWORD}\n")).expect("our file");
+    let name = file.display().to_string();
+    commands.configure(&patient(&server).replace(&name, "$CREDENTIALS_DIRECTORY/password"));
+    let output = Command::new(env!("CARGO_BIN_EXE_sixgate"))
+        .args(["check-config", "-c"])
+        .arg(commands.file())
+        .env("CREDENTIALS_DIRECTORY", file.parent().expect("a folder"))
+        .output()
+        .expect("the program starts");
+    assert_eq!(stderr(&output), "");
+
+    let nobody = lasting_address();
+    let table = [
+        (
+            "redis: {url: \"memcached://host\"}",
+            "the scheme \"memcached\" is unknown",
+        ),
+        (
+            "redis: {url: \"redis://sixgate:hunter2@host\"}",
+            "a password does not belong in the URL",
+        ),
+        ("redis: {key: other}", "it is missing beside key"),
+        ("redis: {managed: yes}", "it is missing beside managed"),
+        (
+            "redis: {url: \"unix:///run/redis.sock\", cluster: yes}",
+            "has no unix socket",
+        ),
+        (
+            "redis: {url: \"redis://host/1\", cluster: yes}",
+            "has the database 0 only",
+        ),
+    ];
+    for (section, want) in table {
+        commands.configure(section);
+        let output = commands.run(&["check-config"], "");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(
+            said.starts_with(&place("url")) || said.contains(":2: "),
+            "{said}"
+        );
+        assert!(said.contains(want) && !said.contains("hunter2"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    commands.configure(&format!("redis: {{url: \"redis://{nobody}\"}}"));
+    let warned = stderr(&commands.run(&["check-config"], ""));
+    assert!(
+        warned.contains("opt_in.redis.url: redis://127.0.0.1:") && warned.contains("refused"),
+        "{warned}"
+    );
+    let status = commands.run(&["opt-in", "status", "a.example"], "");
+    assert!(
+        stdout(&status).starts_with("a.example: unknown (redis: it can't tell now: "),
+        "{}",
+        stdout(&status)
+    );
+}

@@ -1,0 +1,23 @@
+//! Tests that need programs which may be missing.
+
+use super::database::program;
+use libtest_mimic::{Completion, Failed, Trial};
+use std::env;
+
+/// A test that is ignored where a program is missing, unless all are required.
+pub fn needing(
+    name: &str,
+    programs: &'static [&'static str],
+    test: impl FnOnce() + Send + 'static,
+) -> Trial {
+    let missing = programs.iter().find(|name| program(name).is_none());
+    let missing = missing.map(|name| format!("there is no {name}"));
+    Trial::ignorable_test(name, move || match missing {
+        Some(reason) if env::var_os("SIXGATE_E2E_REQUIRED").is_some() => Err(Failed::from(reason)),
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => {
+            test();
+            Ok(Completion::Completed)
+        }
+    })
+}
