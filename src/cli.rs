@@ -44,6 +44,8 @@ pub enum Command {
     Report(Report),
     /// Follow messages through the logs of sixgate and the MTA
     Trace(Trace),
+    /// Ask the running daemon whether it is ready; for containers and load balancers
+    Healthcheck(Healthcheck),
     /// Try what an installation needs, and say what is wrong and what to do
     Doctor(Doctor),
 }
@@ -361,6 +363,14 @@ pub struct Doctor {
     /// Print an array of {check, level, seen, todo}
     #[arg(long)]
     pub json: bool,
+}
+
+/// The arguments of `healthcheck`.
+#[derive(Debug, Args)]
+pub struct Healthcheck {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// Where the configuration is unless the command line says otherwise.

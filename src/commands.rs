@@ -4,7 +4,9 @@ mod check_config;
 mod doctor;
 mod exchangers;
 mod explain;
+mod healthcheck;
 mod logs;
+mod milter_probe;
 mod opt_in;
 mod report;
 mod serve;
@@ -24,6 +26,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::OptIn(arguments) => opt_in::run(&arguments.command),
         Command::Report(arguments) => report::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

@@ -1,13 +1,13 @@
 //! The milter sockets: whether each one answers as an MTA would have it.
 
-mod negotiation;
-
 use super::{
     finding::{Check, Finding},
     listening::{Gate, Listening},
 };
-use crate::config::Socket;
-use negotiation::Refused;
+use crate::{
+    commands::milter_probe::{self, Refused},
+    config::Socket,
+};
 
 /// Tries every socket.
 pub(super) async fn check(gate: &Gate) -> Vec<Finding> {
@@ -33,7 +33,7 @@ fn unknown(listening: &Listening) -> Finding {
 }
 
 async fn try_place(place: &Socket) -> Finding {
-    match negotiation::negotiate(place).await {
+    match milter_probe::negotiate(place).await {
         Ok(done) => Finding::ok(
             Check::Socket,
             format!(

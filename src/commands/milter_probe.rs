@@ -1,4 +1,4 @@
-//! The first words of an MTA to a milter: option negotiation, then goodbye.
+//! Probes a milter socket as an MTA would: negotiates options, then closes.
 
 use crate::config::Socket;
 use std::{
@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What Postfix and Sendmail offer: version, actions, protocol steps.
 const OFFER: [u32; 3] = [6, 0x1ff, 0x1f_ffff];
@@ -55,7 +55,7 @@ impl fmt::Display for Refused {
             Self::NotAllowed => f.write_str("we may not connect to it"),
             Self::Closed => f.write_str("the connection is closed without an answer"),
             Self::NoMilter(what) => write!(f, "the answer is not a milter's: {what}"),
-            Self::Mute => write!(f, "there is no answer in {PATIENCE:?}"),
+            Self::Mute => write!(f, "there is no answer in {TIMEOUT:?}"),
             Self::Other(error) => error.fmt(f),
         }
     }
@@ -87,7 +87,7 @@ pub(super) async fn negotiate(place: &Socket) -> Result<Negotiated, Refused> {
         }
     };
     let start = Instant::now();
-    let version = timeout(PATIENCE, dialogue)
+    let version = timeout(TIMEOUT, dialogue)
         .await
         .unwrap_or(Err(Refused::Mute))?;
     Ok(Negotiated {
