@@ -52,8 +52,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Test names without the release, and the tests.
-const TESTS: [(&str, fn(Release) -> life::Proof); 3] = [
+/// A name without the release, and the test.
+type Test = (&'static str, fn(Release) -> life::Proof);
+
+const TESTS: [Test; 3] = [
     (
         "a_package_is_installed_attached_upgraded_removed_and_purged_with_postfix",
         life::with_postfix,
@@ -69,7 +71,7 @@ const TESTS: [(&str, fn(Release) -> life::Proof); 3] = [
 ];
 
 fn trials() -> Vec<Trial> {
-    let trial = |release: Release, (name, test): (&str, fn(Release) -> life::Proof)| {
+    let trial = |release: Release, (name, test): Test| {
         Trial::test(name_on(name, release), move || Ok(test(release)?))
             .with_ignored_flag(release != Release::Twelve)
     };
