@@ -6,7 +6,7 @@ use crate::{
     trace::{ClientPattern, Mailbox},
 };
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use std::{net::IpAddr, path::PathBuf};
 
 /// A milter that refuses anonymous mail over IPv6 unless the recipient's domain
@@ -40,6 +40,8 @@ pub enum Command {
     Explain(Explain),
     /// Manage the list of domains that take mail over IPv6
     OptIn(OptIn),
+    /// Manage the list of networks whose mail is not checked
+    Exempt(Exempt),
     /// Sum up the decision lines of logs on a page
     Report(Report),
     /// Follow messages through the logs of sixgate and the MTA
@@ -237,6 +239,118 @@ pub struct OptInStatus {
     /// unknown), source, entry, file, line, reason
     #[arg(long)]
     pub json: bool,
+}
+
+/// The arguments of `exempt`.
+#[derive(Debug, Args)]
+pub struct Exempt {
+    /// What to do with the list.
+    #[command(subcommand)]
+    pub command: ExemptCommand,
+}
+
+/// What to do with the list.
+#[derive(Debug, Subcommand)]
+pub enum ExemptCommand {
+    /// Add networks to the managed list, or change their end; the running daemon follows
+    Add(ExemptAdd),
+    /// Remove networks from the managed list; the running daemon follows
+    Remove(ExemptRemove),
+    /// Print the managed list and exempt.networks, with the last use of each entry
+    List(ExemptList),
+    /// Print whether addresses are exempt, and by which entry
+    Status(ExemptStatus),
+}
+
+/// The arguments of `exempt add`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "An entry that is there already gets the new end, or none; it keeps its comment \
+    unless there is a new one. On standard input, entries may have an end and a comment of their \
+    own, as the list has them:\n\n    \
+    2001:db8::/32  until=2026-12-12T00:00:00Z  # ticket 4711"
+)]
+pub struct ExemptAdd {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// 2001:db8::/32 or 2001:db8::1; - reads them from standard input, one a line
+    #[arg(value_name = "NETWORK", required = true)]
+    pub entries: Vec<String>,
+    /// End the exemption after this time: 12h, 14d or 2w
+    #[arg(long = "for", value_name = "TIME", value_parser = time_from_now, conflicts_with = "until")]
+    pub lasting: Option<SignedDuration>,
+    /// End it at this time: 2026-12-12 (after that day), 2026-12-12T10:00, or a time with a zone
+    /// such as 2026-12-12T10:00:00Z
+    #[arg(long, value_name = "DATE", value_parser = future_time)]
+    pub until: Option<Timestamp>,
+    /// What to write beside the date: who asked for it, and why
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// Take networks with a prefix shorter than /16, too
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// The arguments of `exempt remove`.
+#[derive(Debug, Args)]
+pub struct ExemptRemove {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// 2001:db8::/32 or 2001:db8::1, as listed; - reads them from standard input, one a line
+    #[arg(value_name = "NETWORK", required = true)]
+    pub entries: Vec<String>,
+}
+
+/// The arguments of `exempt list`.
+#[derive(Debug, Args)]
+pub struct ExemptList {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// How to print them
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: ExemptFormat,
+    /// Print one array of objects, as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// The managed list alone
+    #[arg(long)]
+    pub managed: bool,
+}
+
+/// How `exempt list` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExemptFormat {
+    /// For people, those used last first
+    Table,
+    /// A list as exempt add - reads it
+    List,
+    /// One array of objects
+    Json,
+}
+
+/// The arguments of `exempt status`.
+#[derive(Debug, Args)]
+pub struct ExemptStatus {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Which clients; - reads them from standard input, one a line
+    #[arg(value_name = "ADDRESS", required = true)]
+    pub addresses: Vec<String>,
+    /// Print a JSON array with one object per address
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn time_from_now(text: &str) -> Result<SignedDuration, String> {
+    when::duration(text)
+}
+
+fn future_time(text: &str) -> Result<Timestamp, String> {
+    when::end(text, &Zoned::now())
 }
 
 /// The arguments of `report`.

@@ -3,11 +3,13 @@
 mod check_config;
 mod doctor;
 mod exchangers;
+mod exempt;
 mod explain;
 mod healthcheck;
 mod logs;
 mod milter_probe;
 mod opt_in;
+mod outcomes;
 mod report;
 mod serve;
 mod trace;
@@ -24,6 +26,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::OptIn(arguments) => opt_in::run(&arguments.command),
+        Command::Exempt(arguments) => exempt::run(&arguments.command),
         Command::Report(arguments) => report::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),

@@ -84,6 +84,9 @@ pub struct Config {
     pub enforce_share_key: Option<String>,
     /// Which domains take mail over IPv6.
     pub opt_in: OptIn,
+    /// `exempt.managed_file`: the list that `sixgate exempt` edits. The default is
+    /// [`EXEMPT_FILE`].
+    pub exempt_file: PathBuf,
     /// `ipv4_prefixes`, `exempt`, `reverse_dns` and `on_dns_failure`.
     pub policy: policy::Settings,
     /// `exempt.forwarders`
@@ -151,6 +154,9 @@ impl Config {
     }
 }
 
+/// Where the list of `sixgate exempt` is by default. Here alone it need not exist.
+pub const EXEMPT_FILE: &str = "/var/lib/sixgate/exempt.list";
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     let file = path.display().to_string();
     match fs::read(path) {
@@ -185,6 +191,7 @@ impl Default for Config {
             enforce_share: EnforceShare::default(),
             enforce_share_key: None,
             opt_in: OptIn::default(),
+            exempt_file: PathBuf::from(EXEMPT_FILE),
             policy: policy::Settings::default(),
             forwarders: Forwarders::default(),
             replies: Replies::default(),

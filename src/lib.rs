@@ -13,6 +13,7 @@ pub mod config;
 pub mod dkim;
 pub mod dns;
 pub mod enforcement;
+pub mod exempt;
 pub mod exit;
 pub mod forwarder;
 pub mod list_file;

@@ -10,6 +10,7 @@ mod readiness;
 use crate::{
     config::HttpSocket,
     dns::Resolve,
+    exempt::Exemptions,
     milter::drain::Drain,
     opt_in,
     server::{
@@ -139,6 +140,7 @@ impl<R: Resolve> Monitor<R> {
         for source in self.sources() {
             source.tell(metrics);
         }
+        self.exemptions().set_metrics(&metrics.exempt);
         let (text, media_type) = metrics.text();
         Answer {
             status: StatusCode::OK,
@@ -165,8 +167,10 @@ impl<R: Resolve> Monitor<R> {
     /// not keep us from judging: what was known last is in force.
     fn notes(&self) -> String {
         let sources = self.sources().into_iter();
-        let note = |source: Source| Some(format!("note: {}\n", source.error?));
-        sources.filter_map(note).collect()
+        let errors = sources.filter_map(|source| source.error);
+        let exempt = self.exemptions().error().map(|error| error.to_string());
+        let note = |error| format!("note: {error}\n");
+        errors.chain(exempt).map(note).collect()
     }
 
     /// Without an answer from before, a database that fails leaves every domain
@@ -176,6 +180,10 @@ impl<R: Resolve> Monitor<R> {
             let never_answered = source.name.is_asked_at_start() && source.age.is_none();
             source.error.filter(|_| never_answered)
         })
+    }
+
+    fn exemptions(&self) -> Exemptions {
+        self.current.borrow().exemptions.clone()
     }
 
     fn sources(&self) -> Vec<Source> {

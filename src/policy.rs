@@ -136,6 +136,8 @@ impl fmt::Display for Stage {
 pub struct Facts {
     /// Who connected.
     pub client: ClientAddr,
+    /// Whether the list of `sixgate exempt` has the client.
+    pub exempt: bool,
     /// Whether the client authenticated by SASL (RFC 4954).
     pub authenticated: bool,
     /// How the client uses TLS.
@@ -164,6 +166,7 @@ impl Facts {
     pub fn new(client: ClientAddr) -> Self {
         Self {
             client,
+            exempt: false,
             authenticated: false,
             tls: Tls::None,
             certificate_named: false,
@@ -252,7 +255,8 @@ pub enum Rule {
     Local,
     /// 2: IPv4, perhaps behind a translator.
     Ipv4,
-    /// 3: loopback, link-local or a network exempt by configuration.
+    /// 3: loopback, link-local, or a network exempt by configuration or by the list of
+    /// `sixgate exempt`.
     ExemptNetwork,
     /// 4: authenticated by SASL.
     ExemptAuthenticated,
@@ -423,7 +427,9 @@ fn at_connect(settings: &Settings, facts: &Facts) -> Verdict {
         ClientAddr::V6(_) if settings.translated(facts.client).is_some() => {
             Verdict::Accept(Rule::Ipv4)
         }
-        ClientAddr::V6(ip) if is_exempt(settings, ip) => Verdict::Accept(Rule::ExemptNetwork),
+        ClientAddr::V6(ip) if facts.exempt || is_exempt(settings, ip) => {
+            Verdict::Accept(Rule::ExemptNetwork)
+        }
         ClientAddr::V6(_) => Verdict::Continue,
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     config::{Config, Mode},
     dns::Resolve,
     enforcement::{EnforceShare, ObservedBy, Places},
+    exempt::Exemptions,
     opt_in::{Known, Sources, list::List},
     policy::Rule,
 };
@@ -21,16 +22,19 @@ pub struct Snapshot<R> {
     pub checks: Checks<R>,
     /// Which refusals are carried out.
     pub enforcement: Enforcement,
+    /// The exempt networks.
+    pub exemptions: Exemptions,
 }
 
 impl<R: Resolve> Snapshot<R> {
     /// Prepares the checks of a configuration.
-    pub fn new(config: Config, opt_in: Sources, resolver: R) -> Self {
+    pub fn new(config: Config, opt_in: Sources, exemptions: Exemptions, resolver: R) -> Self {
         let checks = Checks::new(&config, opt_in, resolver);
         Self {
             enforcement: Enforcement::new(&config),
             config,
             checks,
+            exemptions,
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     dkim,
     dns::Name,
     enforcement::ObservedBy,
+    exempt,
     forwarder::Identified,
     opt_in,
     policy::{Ptr, Rule, Stage},
@@ -159,12 +160,22 @@ pub struct Exemption<'a> {
     pub seen_as: Option<Ipv6Addr>,
     /// The common name of the client's certificate, if that is what exempts.
     pub certificate: Option<&'a str>,
+    /// The entry that exempts the client's network.
+    pub entry: Option<&'a exempt::Found>,
+}
+
+impl Exemption<'_> {
+    /// Whether somebody exempted this client, and not whole networks of the site.
+    fn is_notable(&self) -> bool {
+        let is_managed = |found: &exempt::Found| found.source == exempt::Source::Managed;
+        self.certificate.is_some() || self.entry.is_some_and(is_managed)
+    }
 }
 
 /// Logs that a connection or mail transaction is not checked, and counts it. The
-/// line is at debug, or at info if a certificate exempts: such mail is rare, and
-/// somebody has to be able to tell later whose it was.
-pub fn exempt(exemption: &Exemption<'_>) {
+/// line is at debug, or at info if a certificate or an entry of the managed list
+/// exempts: such mail is rare, and somebody has to be able to tell later whose it was.
+pub fn exempted(exemption: &Exemption<'_>) {
     metrics::get().exempt(exemption.client, exemption.rule);
     log::exempt(exemption);
 }

@@ -56,7 +56,7 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "mode: enforce\nexempt:\n  netwroks:\n    - \"::1\"\n",
             "3: exempt.netwroks: unknown key; did you mean networks? \
-             (allowed here: networks, authenticated, tls, certificates, forwarders)",
+             (allowed here: networks, managed_file, authenticated, tls, certificates, forwarders)",
         ),
         (
             "limits:\n  conections: 5\n",
@@ -102,7 +102,7 @@ fn values_of_the_wrong_type_are_refused_with_what_to_write() {
         (
             "exempt: yes\n",
             "1: exempt: found string \"yes\"; \
-             write keys below it (networks, authenticated, tls, certificates, forwarders)",
+             write keys below it (networks, managed_file, authenticated, tls, certificates, forwarders)",
         ),
         (
             "listen: true\n",
@@ -848,7 +848,8 @@ SQLREDIS  mx: {hosts: [Mx6.example.net., .mx6.example.net], grace: 90m}
 reverse_dns: confirmed
 on_dns_failure: accept
 ipv4_prefixes: ["64:ff9b::/96", "2001:db8:64::/48"]
-exempt: {networks: ["2001:db8::", "8000::/1", 10.0.0.0/8], authenticated: no, tls: any,
+exempt: {networks: ["2001:db8::", "8000::/1", 10.0.0.0/8], managed_file: FOLDER/managed.list,
+  authenticated: no, tls: any,
   certificates: [mx.example.org, "*.bücher.example"],
   forwarders: {spf_of: [Alumni.example, "bücher.example"], names: [mx.example.net, .alumni.example]}}
 replies:

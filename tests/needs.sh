@@ -23,6 +23,8 @@ missing_packages() {
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
     # AUTH PLAIN is a plug-in, not a command.
     ls /usr/lib/*/sasl2/libplain.so >/dev/null 2>&1 || echo libsasl2-modules
+    # A clock that jumps (tests/exempt.rs).
+    ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || echo libfaketime
     # Public CAs, which doctor tells apart from a site's own.
     [ -d /usr/share/ca-certificates/mozilla ] || echo ca-certificates
 }

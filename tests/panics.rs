@@ -10,6 +10,7 @@ mod support;
 use sixgate::{
     config::{Config, Socket},
     dns::{Answer, Failure, Mx, Name, Purpose, Resolve},
+    exempt::Exemptions,
     milter::drain::Drain,
     opt_in::Sources,
     server::{self, Bounds, handover::Accepting, inherited::Inherited},
@@ -89,7 +90,8 @@ fn snapshot(socket: &Path, change: impl FnOnce(&mut Config)) -> Arc<Snapshot<Pan
     config.listen = vec![Socket::Unix(PathBuf::from(socket))];
     change(&mut config);
     let sources = Sources::open(&config.opt_in, None).expect("the lists");
-    Arc::new(Snapshot::new(config, sources, Panicky))
+    let exemptions = Exemptions::open(&config, None).expect("the list");
+    Arc::new(Snapshot::new(config, sources, exemptions, Panicky))
 }
 
 /// Runs the server and `dialogue` beside it. The number of mail transactions

@@ -98,6 +98,7 @@ fn given(text: &str) -> (Settings, Facts) {
 fn give(settings: &mut Settings, facts: &mut Facts, key: &str, value: &str) {
     match key {
         "client" => facts.client = client(value),
+        "exempt" => facts.exempt = yes_or_no(value),
         "authenticated" => facts.authenticated = yes_or_no(value),
         "tls" => facts.tls = tls(value),
         "opt-in" => facts.opt_in = Some(opt_in(value)),

@@ -11,6 +11,7 @@ use crate::{
     commands::doctor,
     config::Config,
     dns::system_servers,
+    exempt::Exemptions,
     exit::{Exit, Failure},
     opt_in::{ServerFinding, Source, Sources},
     policy::ExemptTls,
@@ -24,6 +25,7 @@ pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
     let path = &arguments.config.path;
     let config = Config::load_for_host(path)?;
     let sources = Sources::open(&config.opt_in, None)?;
+    Exemptions::open(&config, None)?;
     let mut warnings = config.warnings();
     warnings.extend(sources.warning().map(str::to_owned));
     warnings.extend(no_dns_server(&config));

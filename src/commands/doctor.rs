@@ -29,6 +29,7 @@ use crate::{
     cli::Doctor,
     config::Config,
     dns::Dns,
+    exempt::Exemptions,
     exit::{Exit, Failure},
     opt_in::Sources,
     snapshot::Snapshot,
@@ -117,7 +118,13 @@ async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Fa
 /// What the milter would work with; `None` if it could not.
 fn snapshot(config: &Config, sources: Result<Sources, Finding>) -> Option<Snapshot<Dns>> {
     let dns = Dns::new(&config.dns).ok()?;
-    Some(Snapshot::new(config.clone(), sources.ok()?, dns))
+    let exemptions = Exemptions::open(config, None).ok()?;
+    Some(Snapshot::new(
+        config.clone(),
+        sources.ok()?,
+        exemptions,
+        dns,
+    ))
 }
 
 async fn examine_mtas(mtas: &Mtas, config: &Config) -> Vec<Finding> {

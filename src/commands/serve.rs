@@ -11,7 +11,9 @@ mod watchdog;
 use crate::{
     config::Config,
     dns::Dns,
+    exempt::{self, Exemptions},
     exit::{Exit, Failure},
+    list_file::ListError,
     milter::drain::Drain,
     monitor,
     opt_in::Sources,
@@ -82,6 +84,7 @@ fn start(
 ) -> Result<(), Failure> {
     let program = Program::of_this_process();
     let sources = Sources::open(&config.opt_in, None)?;
+    let exemptions = Exemptions::open(&config, None)?;
     warn(file, &config, &sources);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .global_queue_interval(TURN_OF_THE_LATE)
@@ -89,7 +92,7 @@ fn start(
         .build()
         .map_err(|error| Failure::new(Exit::Os, error))?;
     runtime.block_on(async {
-        let snapshot = snapshot(config, sources, None)
+        let snapshot = snapshot(config, sources, exemptions, None)
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let served = serve(file, snapshot, inherited, predecessor, program).await;
         served.map_err(|error| Failure::new(Exit::Os, error))
@@ -122,6 +125,8 @@ async fn serve(
     tokio::spawn(telemetry::log::summarize_every_minute());
     tokio::spawn(telemetry::hidden_clients::watch(current.clone()));
     tokio::spawn(nobody_opted_in::watch(current.clone()));
+    tokio::spawn(exempt::watch(current.clone()));
+    let at_the_end = current.clone();
     let mut sockets = listeners.passable();
     sockets.extend(monitored.passable());
     let mut terminate = signal(SignalKind::terminate())?;
@@ -161,6 +166,8 @@ async fn serve(
         }
     };
     requests.finish().await;
+    // It was said before if that is impossible.
+    let _ = at_the_end.borrow().exemptions.record_uses();
     served.context("the server failed")
 }
 
@@ -193,6 +200,7 @@ async fn serve_watched(
 fn snapshot(
     config: Config,
     sources: Sources,
+    exemptions: Exemptions,
     old: Option<&Snapshot<Dns>>,
 ) -> Result<Arc<Snapshot<Dns>>> {
     let dns = Dns::waiting_for_servers(&config.dns).context("can't set the DNS resolver up")?;
@@ -202,7 +210,8 @@ fn snapshot(
     };
     dns.follow();
     sources.follow();
-    Ok(Arc::new(Snapshot::new(config, sources, dns)))
+    exemptions.follow();
+    Ok(Arc::new(Snapshot::new(config, sources, exemptions, dns)))
 }
 
 fn warn(file: &Path, config: &Config, sources: &Sources) {
@@ -245,19 +254,23 @@ impl Reloader {
 
     async fn reload(&self) -> Result<()> {
         let config = Config::load_for_host(&self.file)?;
-        let sources = self.sources(&config).await?;
+        let (sources, exemptions) = self.lists(&config).await?;
         self.warn_about_what_needs_a_restart(&config);
         let old = Arc::clone(&self.sender.borrow());
         self.sender
-            .send_replace(snapshot(config, sources, Some(&old))?);
+            .send_replace(snapshot(config, sources, exemptions, Some(&old))?);
         Ok(())
     }
 
     /// Reads the lists where nobody waits: connections are served meanwhile.
-    async fn sources(&self, config: &Config) -> Result<Sources> {
-        let config = config.opt_in.clone();
-        let old = self.sender.borrow().checks.opt_in_sources().clone();
-        let read = spawn_blocking(move || Sources::open(&config, Some(&old)));
+    async fn lists(&self, config: &Config) -> Result<(Sources, Exemptions)> {
+        let config = config.clone();
+        let old = Arc::clone(&self.sender.borrow());
+        let read = spawn_blocking(move || -> Result<_, ListError> {
+            let sources = Sources::open(&config.opt_in, Some(old.checks.opt_in_sources()))?;
+            let exemptions = Exemptions::open(&config, Some(&old.exemptions))?;
+            Ok((sources, exemptions))
+        });
         Ok(read.await??)
     }
 

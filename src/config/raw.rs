@@ -11,7 +11,7 @@ use super::{
     certificates::Certificate,
     enforcement::{self, RefusingRule, ShareKey},
     host::{KnownGroup, PlacedSocket},
-    lists::ListEntry,
+    lists::{ListEntry, ListPath},
     prefixes::{Prefix, PrefixesBeside},
     section,
     sockets::{GroupName, MilterSocket, SocketMode},
@@ -33,6 +33,7 @@ use serde::{
     Deserialize, Serialize,
     de::{DeserializeSeed, IgnoredAny},
 };
+use std::path::PathBuf;
 
 /// Reads a configuration.
 pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
@@ -169,6 +170,8 @@ struct File {
 struct Exempt {
     #[serde(with = "List::<Network>")]
     networks: Vec<IpNet>,
+    #[serde(with = "Scalar::<ListPath>")]
+    managed_file: PathBuf,
     #[serde(with = "Scalar::<Word<bool>>")]
     authenticated: bool,
     #[serde(with = "Scalar::<Word<ExemptTls>>")]
@@ -254,6 +257,7 @@ impl From<File> for Config {
             enforce_share: file.enforce_share,
             enforce_share_key: file.enforce_share_key,
             opt_in: file.opt_in,
+            exempt_file: file.exempt.managed_file,
             policy: Settings {
                 ipv4_prefixes: file.ipv4_prefixes,
                 exempt_networks: file.exempt.networks,
@@ -295,6 +299,7 @@ impl From<Config> for File {
             ipv4_prefixes: config.policy.ipv4_prefixes,
             exempt: Exempt {
                 networks: config.policy.exempt_networks,
+                managed_file: config.exempt_file,
                 authenticated: config.policy.exempt_authenticated,
                 tls: config.policy.exempt_tls,
                 certificates: config.policy.exempt_certificates,

@@ -89,6 +89,15 @@ pub(crate) fn edit<L: Edited, T>(
     Ok(outcome)
 }
 
+/// Replaces a file as a whole, in turn with editors of its folder.
+///
+/// # Errors
+/// When the file or its folder can't be written.
+pub(crate) fn replace(file: &Path, text: &str) -> Result<(), EditError> {
+    let folder = Folder::lock(file.parent().unwrap_or(Path::new("/")))?;
+    folder.replace(file, text)
+}
+
 fn read<L: Edited>(file: &Path) -> Result<L, EditError> {
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
@@ -161,6 +170,11 @@ impl<K: Hash + Eq> Lines<K> {
             self.lines[place] = None;
             self.is_changed = true;
         }
+    }
+
+    /// The entries, in any order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.index.keys()
     }
 
     /// Whether anything differs from the file.

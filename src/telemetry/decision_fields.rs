@@ -6,14 +6,14 @@ use super::{
     decision_line::{MAX_NAMES, MAX_SIGNATURES, dkim_word, mode_word, ptr_word},
     escape::{MAX_ITEM, MAX_VALUE},
 };
-use crate::{dkim::SignatureResult, reply::MAX_TEXT, spf};
+use crate::{dkim::SignatureResult, exempt::entry::show, reply::MAX_TEXT, spf};
 use std::fmt::Display;
 
 /// The longest reply: it is told whole.
 const MAX_REPLY: usize = MAX_TEXT + "550 5.999.999 ".len();
 
 /// Every field, in order. Those behind a dot are inside another.
-pub const NAMES: [&str; 35] = [
+pub const NAMES: [&str; 37] = [
     "time",
     "level",
     "event",
@@ -28,6 +28,8 @@ pub const NAMES: [&str; 35] = [
     "client_address",
     "seen_as",
     "certificate",
+    "exempt_entry",
+    "exempt_comment",
     "helo",
     "from",
     "to",
@@ -98,6 +100,10 @@ pub(super) fn of_exemption(exemption: &Exemption<'_>, fields: &mut impl Fields) 
     fields.text("client_address", Some(exemption.client.addr));
     fields.text("seen_as", exemption.seen_as);
     fields.text("certificate", exemption.certificate);
+    let listed = exemption.entry.map(|found| &found.listed);
+    fields.text("exempt_entry", listed.map(|l| show(&l.entry.network)));
+    let comment = listed.map(|listed| &*listed.comment);
+    fields.text("exempt_comment", comment.filter(|c| !c.is_empty()));
 }
 
 fn settled(decision: &Decision<'_>, fields: &mut impl Fields) {

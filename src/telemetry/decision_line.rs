@@ -12,18 +12,21 @@ use crate::{
     address::Client,
     config::Mode,
     dkim,
+    exempt::entry::show,
     policy::{Authentication, Ptr, Stage},
 };
 use std::fmt::{Display, Write};
 
 /// Every `name=` of the line, in order.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 25] = [
     "rule",
     "mode",
     "would",
     "client",
     "seen_as",
     "certificate",
+    "exempt_entry",
+    "exempt_comment",
     "from",
     "to",
     "nrcpt",
@@ -80,6 +83,16 @@ pub(super) fn render_exempt(line: &mut String, exemption: &Exemption<'_>) {
         append(line, format_args!(" seen_as={address}"));
     }
     optional(line, " certificate=", exemption.certificate);
+    if let Some(found) = exemption.entry {
+        let network = show(&found.listed.entry.network);
+        append(line, format_args!(" exempt_entry={network}"));
+        let comment = &*found.listed.comment;
+        optional(
+            line,
+            " exempt_comment=",
+            Some(comment).filter(|c| !c.is_empty()),
+        );
+    }
 }
 
 fn refusal(line: &mut String, decision: &Decision<'_>, reply: impl Display) {

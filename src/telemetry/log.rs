@@ -122,9 +122,9 @@ pub(super) fn exempt(exemption: &Exemption<'_>) {
     let Some(log) = LOG.get() else {
         return;
     };
-    let (is_logged, level) = match exemption.certificate {
-        Some(_) => (log.decisions, Level::INFO),
-        None => (log.exemptions, Level::DEBUG),
+    let (is_logged, level) = match exemption.is_notable() {
+        true => (log.decisions, Level::INFO),
+        false => (log.exemptions, Level::DEBUG),
     };
     if is_logged {
         log.say(level, exemption);

@@ -17,7 +17,13 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder,
 };
 use series::{CheckSeries, Decisions, Make};
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 pub use series::Word;
 
@@ -28,7 +34,7 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 23] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
@@ -40,6 +46,9 @@ pub const NAMES: [&str; 20] = [
     "sixgate_connections_refused_total",
     "sixgate_decisions_total",
     "sixgate_dns_cache_bytes",
+    "sixgate_exempt_connections_total",
+    "sixgate_exempt_entries",
+    "sixgate_exempt_stale",
     "sixgate_forwarder_messages_total",
     "sixgate_handovers_total",
     "sixgate_log_lines_lost_total",
@@ -70,6 +79,8 @@ pub struct Metrics {
     pub clients_hidden: IntGauge,
     /// Memory that the DNS cache takes.
     pub dns_cache_bytes: IntGauge,
+    /// The exempt networks.
+    pub exempt: Exempt,
     /// Configurations read again.
     pub reloads: Outcomes,
     /// Handovers to another process of the program.
@@ -136,6 +147,57 @@ impl Drop for OpenConnection {
     }
 }
 
+/// Exempt networks.
+#[derive(Debug)]
+pub struct Exempt {
+    connections: IntCounterVec,
+    /// How many entries have a series of their own.
+    series: AtomicUsize,
+    /// Entries that exempt.
+    pub in_force: IntGauge,
+    /// Those of them that end within a week.
+    pub ending: IntGauge,
+    /// Those of them that were not used for 90 days.
+    pub unused: IntGauge,
+    /// Entries that have ended and are still listed.
+    pub ended: IntGauge,
+    /// 1 if the managed list is wrong, so that the last good one holds.
+    pub stale: IntGauge,
+}
+
+/// How many entries of exempt networks have a series of their own; the others share
+/// one. It bounds what a scrape takes with a long list.
+const MAX_EXEMPT_SERIES: usize = 200;
+
+/// The `entry` of those without a series of their own.
+const OTHER_ENTRIES: &str = "other";
+
+/// `sixgate_exempt_connections_total` of one entry, as long as the entry is listed.
+#[derive(Debug)]
+pub struct ExemptSeries {
+    counter: IntCounter,
+    /// `None` for the series of the others.
+    entry: Option<Box<str>>,
+}
+
+impl ExemptSeries {
+    /// Counts a connection.
+    pub fn inc(&self) {
+        self.counter.inc();
+    }
+}
+
+impl Drop for ExemptSeries {
+    fn drop(&mut self) {
+        if let Some(entry) = &self.entry {
+            let exempt = &get().exempt;
+            // It is there: nobody else removes it.
+            let _ = exempt.connections.remove_label_values(&[entry]);
+            exempt.series.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// What may fail and leave everything as it was.
 #[derive(Debug)]
 pub struct Outcomes {
@@ -184,6 +246,24 @@ impl Metrics {
     /// only observed.
     pub fn refused(&self, rule: Rule) -> u64 {
         self.decisions.total(Action::Reject, rule, Mode::Enforce)
+    }
+
+    /// The series of an entry of exempt networks.
+    pub fn exempt_series(&self, entry: &str) -> ExemptSeries {
+        let exempt = &self.exempt;
+        let others = exempt.series.fetch_add(1, Ordering::Relaxed);
+        let entry = match others < MAX_EXEMPT_SERIES {
+            true => Some(entry),
+            false => {
+                exempt.series.fetch_sub(1, Ordering::Relaxed);
+                None
+            }
+        };
+        let label = entry.unwrap_or(OTHER_ENTRIES);
+        ExemptSeries {
+            counter: exempt.connections.with_label_values(&[label]),
+            entry: entry.map(Box::from),
+        }
     }
 
     /// Records how long an MTA waited at a stage; at connect and MAIL it never
@@ -246,6 +326,7 @@ impl Metrics {
                 "sixgate_dns_cache_bytes",
                 "Memory that the DNS cache takes, of dns.cache_bytes",
             ),
+            exempt: exempt(&make),
             reloads: outcomes(
                 &make,
                 "sixgate_config_reloads_total",
@@ -361,6 +442,30 @@ fn connections(make: &Make) -> Connections {
     }
 }
 
+fn exempt(make: &Make) -> Exempt {
+    let entries = make.gauges(
+        "sixgate_exempt_entries",
+        "Entries of exempt networks; those that are ending or unused are in force, too",
+        "state",
+    );
+    Exempt {
+        connections: make.counters(
+            "sixgate_exempt_connections_total",
+            "Connections that an entry of exempt networks exempts",
+            &["entry"],
+        ),
+        series: AtomicUsize::new(0),
+        in_force: entries.with_label_values(&["in-force"]),
+        ending: entries.with_label_values(&["ending"]),
+        unused: entries.with_label_values(&["unused"]),
+        ended: entries.with_label_values(&["ended"]),
+        stale: make.gauge(
+            "sixgate_exempt_stale",
+            "1 if the list of sixgate exempt is wrong, so that the last good one holds",
+        ),
+    }
+}
+
 fn outcomes(make: &Make, name: &str, help: &str) -> Outcomes {
     let results = make.counters(name, help, &["result"]);
     Outcomes {
@@ -382,6 +487,8 @@ mod tests {
         metrics.opt_in_domains.with_label_values(&["file"]).set(1);
         metrics.opt_in_stale.with_label_values(&["file"]).set(0);
         metrics.opt_in_age.with_label_values(&["file"]).set(1.0);
+        // Dropping it would remove it from those of the process.
+        std::mem::forget(metrics.exempt_series("2001:db8::/32"));
         let (text, media_type) = metrics.text();
         let text = String::from_utf8(text).unwrap();
         let types = text.lines().filter_map(|l| l.strip_prefix("# TYPE "));

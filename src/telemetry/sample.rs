@@ -12,6 +12,7 @@ use crate::{
     dkim::{self, DkimResult, SignatureResult},
     dns::Name,
     enforcement::ObservedBy,
+    exempt,
     forwarder::{Identified, Proof},
     opt_in,
     policy::{Forwarder, Ptr, Refusal, Rule, Stage},
@@ -110,14 +111,20 @@ pub(super) fn object(decision: &Decision<'_>) -> String {
     text
 }
 
-/// A mail transaction that a certificate exempts.
+/// Everything that can be logged about mail that is not checked.
 fn exemption() -> Exemption<'static> {
+    let list = exempt::table::parse("2001:db8::/32  # 2026-11-28 ticket 4711\n").unwrap();
+    let found = exempt::Found {
+        source: exempt::Source::Managed,
+        listed: list.iter().next().unwrap().clone(),
+    };
     Exemption {
         client: decisions()[0].client,
         stage: Stage::Mail,
         rule: Rule::ExemptTls,
         seen_as: Some("64:ff9b::192.0.2.1".parse().unwrap()),
         certificate: Some("mx.partner.example"),
+        entry: Some(kept(found)),
     }
 }
 

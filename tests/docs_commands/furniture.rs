@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 /// The files that documents speak of.
-pub const FILES: [(&str, &str); 12] = [
+pub const FILES: [(&str, &str); 13] = [
     (
         "etc/resolv.conf",
         "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
@@ -19,6 +19,10 @@ pub const FILES: [(&str, &str); 12] = [
     ("srv/here/milter.yaml", "mode: observe\n"),
     ("srv/here/mail.eml", "From: a@example.net\r\n\r\nHello\r\n"),
     ("srv/here/domains.txt", "one.example\ntwo.example\n"),
+    (
+        "srv/here/networks.txt",
+        "2001:db8:8::/48\n2001:db8:9::25  # mx\n",
+    ),
     (
         "srv/here/customers.list",
         "customer.example\nanother.example\n",

@@ -1,12 +1,10 @@
 //! What applies to domains whose entries were removed from the managed list:
 //! other sources and the default may still opt them in.
 
-use super::{
-    edit::FEW,
-    verdict::{self, Verdict},
-};
+use super::verdict::{self, Verdict};
 use crate::{
     address::Domain,
+    commands::outcomes::FEW,
     config::Config,
     opt_in::{
         Sources,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     cli::{OptInAdd, OptInDeny, OptInEdit, OptInRemove},
+    commands::outcomes::{Outcome, print, tell},
     config::Config,
     exit::{Exit, Failure},
     opt_in::{
@@ -18,13 +19,6 @@ use crate::{
     redis_client::RedisFailure,
 };
 use anyhow::anyhow;
-use std::{
-    collections::BTreeMap,
-    io::{self, Write},
-};
-
-/// Up to so many entries are told one by one and looked after.
-pub(super) const FEW: usize = 20;
 
 /// Adds entries. Those that are there already stay as they are.
 pub(super) fn add(arguments: &OptInAdd) -> Result<(), Failure> {
@@ -119,56 +113,29 @@ pub(super) fn in_redis<T>(
     })
 }
 
-/// What became of an entry: a word to count by, and all of it.
-struct Told<'a> {
-    entry: &'a Entry,
-    word: &'static str,
-    more: String,
-}
-
-fn told_addition<'a>(entry: &'a Entry, addition: &Addition) -> Told<'a> {
-    let (word, more) = match addition {
+fn told_addition(entry: &Entry, addition: &Addition) -> Outcome {
+    let (word, details) = match addition {
         Addition::Added => ("added", String::new()),
         Addition::AlreadyThere(comment) if comment.is_empty() => ("listed already", String::new()),
         Addition::AlreadyThere(comment) => ("listed already", format!(" ({comment})")),
         Addition::Turned => ("changed", format!(" from {}", entry.contrary())),
     };
-    Told { entry, word, more }
+    Outcome {
+        entry: entry.to_string(),
+        word,
+        details,
+    }
 }
 
-fn told_removal(entry: &Entry, removal: Removal) -> Told<'_> {
-    let (word, more) = match removal {
+fn told_removal(entry: &Entry, removal: Removal) -> Outcome {
+    let (word, details) = match removal {
         Removal::Removed => ("removed", String::new()),
         Removal::NotThere => ("not listed", String::new()),
         Removal::ContraryIsThere => ("not listed", format!(", but {} is", entry.contrary())),
     };
-    Told { entry, word, more }
-}
-
-fn tell<'a>(outcomes: impl ExactSizeIterator<Item = Told<'a>>) -> Result<(), Failure> {
-    let told = match outcomes.len() <= FEW {
-        true => one_by_one(outcomes),
-        false => in_numbers(outcomes),
-    };
-    print(&told)
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    printed.map_err(|error| Failure::new(Exit::Io, error))
-}
-
-fn one_by_one<'a>(outcomes: impl Iterator<Item = Told<'a>>) -> String {
-    let line = |Told { entry, word, more }: Told<'_>| format!("{entry}: {word}{more}\n");
-    outcomes.map(line).collect()
-}
-
-fn in_numbers<'a>(outcomes: impl Iterator<Item = Told<'a>>) -> String {
-    let mut counts = BTreeMap::<&str, usize>::new();
-    for outcome in outcomes {
-        *counts.entry(outcome.word).or_default() += 1;
+    Outcome {
+        entry: entry.to_string(),
+        word,
+        details,
     }
-    let counts = counts.iter().map(|(word, count)| format!("{count} {word}"));
-    counts.collect::<Vec<_>>().join(", ") + "\n"
 }

@@ -1,10 +1,12 @@
 //! Warns on standard error of mail exchangers that do not fit a change of the
 //! managed list.
 
-use super::edit::FEW;
 use crate::{
     cli::OptInEdit,
-    commands::exchangers::{self, Exchangers},
+    commands::{
+        exchangers::{self, Exchangers},
+        outcomes::FEW,
+    },
     config::Config,
     dns::Dns,
     exit::{Exit, Failure},

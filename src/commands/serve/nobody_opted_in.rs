@@ -58,6 +58,7 @@ impl HourlyCount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exempt::Exemptions;
     use crate::{config::Config, dns::Dns, opt_in::Sources};
 
     fn warned(yaml: &str, refused: u64) -> Option<String> {
@@ -66,7 +67,8 @@ mod tests {
         let config = Config::parse(&yaml, "milter.yaml").unwrap();
         let sources = Sources::open(&config.opt_in, None).unwrap();
         let dns = Dns::new(&config.dns).unwrap();
-        warning(&Snapshot::new(config, sources, dns), refused)
+        let exemptions = Exemptions::open(&config, None).unwrap();
+        warning(&Snapshot::new(config, sources, exemptions, dns), refused)
     }
 
     #[test]

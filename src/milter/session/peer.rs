@@ -5,7 +5,7 @@ use crate::{
     checks::{Checks, Pending},
     dns::Resolve,
     forwarder::Identified,
-    policy::{Confirmation, Facts, Forwarder, Stage, Step, Verdict, decide},
+    policy::{Confirmation, Facts, Forwarder, Rule, Stage, Step, Verdict, decide},
     ptr::Reverse,
     snapshot::Snapshot,
     telemetry::{self, Exemption},
@@ -32,17 +32,28 @@ impl Peer {
     /// `None` if rules 1 to 3 accept the connection.
     pub(super) fn connect<R: Resolve>(snapshot: &Snapshot<R>, client: Client) -> Option<Self> {
         telemetry::hidden_clients::count(client.addr);
-        let facts = Facts::new(client.addr);
+        let facts = Facts {
+            exempt: (client.addr.ip()).is_some_and(|ip| snapshot.exemptions.has_managed(ip)),
+            ..Facts::new(client.addr)
+        };
         let policy = &snapshot.config.policy;
         if let Step::Done(Verdict::Accept(rule)) = decide(Stage::Connect, policy, &facts) {
             let translated = policy.translated(client.addr);
             let addr = translated.map_or(client.addr, |found| ClientAddr::V4(found.ipv4));
-            telemetry::exempt(&Exemption {
+            let entry = match (rule, addr.ip()) {
+                (Rule::ExemptNetwork, Some(ip)) => snapshot.exemptions.find(ip),
+                _ => None,
+            };
+            if let Some(entry) = &entry {
+                entry.count();
+            }
+            telemetry::exempted(&Exemption {
                 client: &Client { addr, ..client },
                 stage: Stage::Connect,
                 rule,
                 seen_as: translated.map(|found| found.seen_as),
                 certificate: None,
+                entry: entry.as_ref(),
             });
             return None;
         }

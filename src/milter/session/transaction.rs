@@ -78,12 +78,13 @@ impl<R: Resolve> Transaction<R> {
             ..Facts::new(peer.client.addr)
         };
         if let Step::Done(Verdict::Accept(rule)) = decide(Stage::Mail, policy, &facts) {
-            telemetry::exempt(&Exemption {
+            telemetry::exempted(&Exemption {
                 client: &peer.client,
                 stage: Stage::Mail,
                 rule,
                 seen_as: None,
                 certificate: certificate.filter(|_| rule == Rule::ExemptTls),
+                entry: None,
             });
             return None;
         }

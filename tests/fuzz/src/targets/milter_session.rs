@@ -14,6 +14,7 @@ use judge::judge;
 use sixgate::{
     config::Config,
     milter::{connection::Connection, drain::Drain},
+    exempt::Exemptions,
     opt_in::Sources,
     snapshot::Snapshot,
 };
@@ -142,5 +143,6 @@ fn snapshot(knowledge: Knowledge) -> Arc<Snapshot<Zone>> {
         zone.add_txt("good.example", "v=spf1 ip6:2001:db8::/32 -all");
     }
     let sources = Sources::open(&config.opt_in, None).expect("lists that can be read");
-    Arc::new(Snapshot::new(config, sources, zone))
+    let exemptions = Exemptions::open(&config, None).expect("a list that can be read");
+    Arc::new(Snapshot::new(config, sources, exemptions, zone))
 }

@@ -1,0 +1,23 @@
+//! `sixgate exempt`: manages the list of networks whose mail is not checked.
+
+mod edit;
+mod list;
+mod requests;
+mod status;
+mod warnings;
+
+use crate::{cli::ExemptCommand, exit::Failure};
+
+/// Does what was asked for. Does not notify the daemon, which follows the file.
+///
+/// # Errors
+/// When the configuration, the list or a network is wrong, or a file can't be read
+/// or written.
+pub(super) fn run(command: &ExemptCommand) -> Result<(), Failure> {
+    match command {
+        ExemptCommand::Add(arguments) => edit::add(arguments),
+        ExemptCommand::Remove(arguments) => edit::remove(arguments),
+        ExemptCommand::List(arguments) => list::run(arguments),
+        ExemptCommand::Status(arguments) => status::run(arguments),
+    }
+}

@@ -1,0 +1,79 @@
+//! `sixgate exempt add` and `remove`: change the managed list and print the outcome
+//! for each entry.
+
+use super::{requests, warnings};
+use crate::{
+    cli::{ExemptAdd, ExemptRemove},
+    commands::outcomes::{Outcome, tell},
+    config::Config,
+    exempt::{
+        entry::{Entry, show},
+        managed::{self, Addition, Removal},
+        words::{ended, ends},
+    },
+    exit::Failure,
+};
+use ipnet::Ipv6Net;
+use jiff::Zoned;
+
+/// Adds entries, or changes their ends and comments.
+pub(super) fn add(arguments: &ExemptAdd) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.path)?;
+    let requests = requests::to_add(arguments)?;
+    let additions = managed::edit(&config.exempt_file, |list| {
+        let add = |r: &requests::Request| list.add(&r.entry, r.comment.as_deref());
+        requests.iter().map(add).collect::<Vec<Addition>>()
+    })?;
+    let now = Zoned::now();
+    let outcomes = requests.iter().zip(&additions);
+    tell(outcomes.map(|(request, addition)| added(&request.entry, addition, &now)))?;
+    let networks: Vec<Ipv6Net> = requests.iter().map(|r| r.entry.network).collect();
+    warnings::print(&config, &networks)
+}
+
+/// Removes entries, and warns of what still exempts them.
+pub(super) fn remove(arguments: &ExemptRemove) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config.path)?;
+    let networks = requests::to_remove(&arguments.entries)?;
+    let removals = managed::edit(&config.exempt_file, |list| {
+        networks
+            .iter()
+            .map(|n| list.remove(n))
+            .collect::<Vec<Removal>>()
+    })?;
+    let outcomes = networks.iter().zip(&removals);
+    tell(outcomes.map(|(network, removal)| Outcome {
+        entry: show(network),
+        word: match removal {
+            Removal::Removed => "removed",
+            Removal::NotThere => "not listed",
+        },
+        details: String::new(),
+    }))?;
+    warnings::print_still_exempt(&config, &networks)
+}
+
+fn added(entry: &Entry, addition: &Addition, now: &Zoned) -> Outcome {
+    let end = ends(entry, now);
+    let (word, details) = match addition {
+        Addition::Added => ("added", format!(", {end}")),
+        Addition::AlreadyThere(comment) if comment.is_empty() => {
+            ("listed already", format!(", {end}"))
+        }
+        Addition::AlreadyThere(comment) => ("listed already", format!(", {end} ({comment})")),
+        Addition::Changed(before) if before.until == entry.until => ("changed", format!(", {end}")),
+        Addition::Changed(before) => {
+            let before = ends(before, now);
+            ("changed", format!(", {end}; it was {before}"))
+        }
+        Addition::Renewed(before) => match before.until {
+            Some(time) => ("renewed", format!(", {end}; it had {}", ended(time, now))),
+            None => ("renewed", format!(", {end}")),
+        },
+    };
+    Outcome {
+        entry: show(&entry.network),
+        word,
+        details,
+    }
+}
