@@ -152,6 +152,7 @@ impl RedisClient {
 
     /// Reads fields of a hash, all at one moment, with one HMGET. If it finds none, not
     /// even [`MARKER`], another one asks in the same transaction whether the hash exists.
+    /// Where it does not, the next server is asked: a replica may have lost its data.
     ///
     /// # Errors
     /// When no server answers, or the key is not a hash.
@@ -160,7 +161,7 @@ impl RedisClient {
         key: &'a str,
         fields: &'a [String],
     ) -> Result<Fields, RedisFailure> {
-        self.on_any(&|server| {
+        let ask = &|server: &'a Server| {
             async move {
                 let mut command = redis::cmd("HMGET");
                 command.arg(key).arg(fields).arg(MARKER);
@@ -175,8 +176,8 @@ impl RedisClient {
                 Fields::new(found, exists, fields.len())
             }
             .boxed()
-        })
-        .await
+        };
+        self.on_any_that(ask, |found| found.exists).await
     }
 
     /// Reads a whole hash in parts, so that the server is not held up by a large one.
@@ -189,7 +190,8 @@ impl RedisClient {
         &'a self,
         key: &'a str,
     ) -> Result<Option<Vec<(String, String)>>, RedisFailure> {
-        self.on_any(&|server| edit::scan(server, key).boxed()).await
+        let scan = &|server| edit::scan(server, key).boxed();
+        self.on_any_that(scan, Option::is_some).await
     }
 
     /// Whether each server can be reached and has a hash of this name: its URL without
@@ -218,15 +220,27 @@ impl RedisClient {
         &'a self,
         ask: &(dyn Fn(&'a Server) -> BoxFuture<'a, Result<T, RedisFailure>> + Sync),
     ) -> Result<T, RedisFailure> {
+        self.on_any_that(ask, |_| true).await
+    }
+
+    /// Asks the servers in their order until one has what is looked for. If none has it,
+    /// the answer of one that can be asked counts.
+    async fn on_any_that<'a, T>(
+        &'a self,
+        ask: &(dyn Fn(&'a Server) -> BoxFuture<'a, Result<T, RedisFailure>> + Sync),
+        is_found: impl Fn(&T) -> bool,
+    ) -> Result<T, RedisFailure> {
         let mut problems = Vec::new();
         let mut is_unreachable = true;
+        let mut not_found = None;
         let (failed, well): (Vec<_>, Vec<_>) = self.servers.iter().partition(|s| s.has_failed());
         for server in well.into_iter().chain(failed) {
             let asked = timeout(self.timeout, ask(server)).await;
             let answer = asked.unwrap_or_else(|_elapsed| Err(self.no_answer()));
             server.note(answer.as_ref().err());
             match answer {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) if is_found(&answer) => return Ok(answer),
+                Ok(answer) => not_found = Some(answer),
                 Err(failure) => {
                     is_unreachable &= failure.is_unreachable;
                     problems.push(match self.servers.len() {
@@ -236,7 +250,7 @@ impl RedisClient {
                 }
             }
         }
-        Err(RedisFailure {
+        not_found.ok_or_else(|| RedisFailure {
             reason: problems.join("; "),
             is_unreachable,
         })

@@ -68,6 +68,10 @@ fn main() -> ExitCode {
             in_place_of_the_file,
         ),
         trial("a wrong configuration is one line", wrong_configuration),
+        trial(
+            "the examples of the manual do what it says",
+            examples_of_the_manual,
+        ),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -494,6 +498,14 @@ fn commands() {
     let add = |arguments: &[&str], input: &str| {
         said(&[&["opt-in", "add", "--no-dns"], arguments].concat(), input)
     };
+    let output = commands.run(&["opt-in", "add", "--no-dns", "first.example"], "");
+    let warned = stderr(&output);
+    assert!(
+        warned.starts_with("warning: there was no hash sixgate:opt-in; "),
+        "{warned}"
+    );
+    let removed = said(&["opt-in", "remove", "--no-dns", "first.example"], "");
+    assert!(removed.starts_with("first.example: removed\n"), "{removed}");
     assert_eq!(
         add(&["a.example", "bücher.example"], ""),
         "a.example: added\nxn--bcher-kva.example: added\n"
@@ -799,4 +811,162 @@ fn wrong_configuration() {
         "{}",
         stdout(&status)
     );
+}
+
+const FLEET: &str = include_str!("../docs/fleet.md");
+
+/// The block behind the first line with these words.
+fn block(words: &str) -> &'static str {
+    let (_, behind) = FLEET.split_once(words).expect(words);
+    let (_, block) = behind.split_once("```").expect("a block");
+    let (_, block) = block.split_once('\n').expect("a language");
+    block.split_once("```").expect("its end").0
+}
+
+fn examples_of_the_manual() {
+    // The rights are those that the other tests have.
+    let rights = block("The user of sixgate needs these rights");
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let documented = words(rights);
+    assert_eq!(documented[..4], ["user", "sixgate", "on", ">PASSWORD"]);
+    assert_eq!(documented[4..], words(RIGHTS));
+
+    let replicas_user = "user replica on >a-long-secret +psync +replconf +ping";
+    let mut primary = RedisServer::new().with_password(RIGHTS);
+    primary.add_user(replicas_user);
+    primary.run();
+    let of_replica = block("The `redis.conf` of each MX has:").replace(
+        "redis.example.net 6379",
+        &format!("127.0.0.1 {}", primary.port),
+    );
+    let mut replica = RedisServer::new().with_password(RIGHTS);
+    for line in of_replica
+        .lines()
+        .filter(|line| !line.starts_with("unixsocket "))
+    {
+        let (option, value) = line.split_once(' ').expect("an option");
+        replica = replica.with(&[&format!("--{option}"), value]);
+    }
+    replica.run();
+    replica.wait_for_primary();
+
+    let yaml = block("`list` work on this hash instead of the managed file:")
+        .replace(
+            "/run/redis/redis-server.sock",
+            &format!("{}?user=sixgate", replica.socket().display()),
+        )
+        .replace("rediss://sixgate@redis.example.net", &primary.url())
+        .replace(
+            "/etc/sixgate/redis-password",
+            &primary.password_file().display().to_string(),
+        )
+        .replace("managed: yes", "managed: yes\n    timeout: 8s");
+    let cache = "  cache: {positive: 1h, negative: 1h}\n";
+    let daemon = Daemon::start(&format!("{yaml}{cache}{}", settings()));
+    let commands = Commands::new("{}");
+    fs::write(commands.file(), &yaml).expect("our file");
+    let folder = primary.path("work");
+    fs::create_dir(&folder).expect("a folder");
+    let shell = |lines: &str| {
+        let ours = format!(
+            "sixgate() {{ '{}' \"$@\" --no-dns -c '{}'; }}\n\
+             redis-cli() {{ command redis-cli -e -s '{}' --user admin --pass any \
+             --no-auth-warning \"$@\"; }}\n{lines}",
+            env!("CARGO_BIN_EXE_sixgate"),
+            commands.file().display(),
+            primary.socket().display()
+        );
+        // Functions with a hyphen are bash's.
+        let mut bash = Command::new("bash");
+        let output = bash.args(["-c", &ours]).current_dir(&folder).output();
+        output.expect("bash starts")
+    };
+    let add = block("    managed: yes\n```\n");
+    assert!(add.starts_with("sixgate opt-in add contoso.com"), "{add}");
+    let output = shell(add);
+    assert_eq!(
+        stdout(&output),
+        "contoso.com: added\n",
+        "{}",
+        stderr(&output)
+    );
+    wait_for(&daemon, "contoso.com", Yes);
+    let value = primary.command(&["HGET", KEY, "contoso.com"]);
+    assert!(
+        value.starts_with("yes  # 20") && value.ends_with(" contract 4711"),
+        "{value}"
+    );
+    let today = &value[7..17];
+    assert!(
+        FLEET.contains(&format!("`{}`", value.replace(today, "2026-11-28"))),
+        "{value}"
+    );
+
+    let list = primary.path("opt-in.list");
+    fs::write(&list, "fine.example  # a customer\n!out.example\n").expect("our file");
+    let moved = block("To move the entries of a managed file there")
+        .replace("/var/lib/sixgate/opt-in.list", &list.display().to_string());
+    assert_eq!(
+        stdout(&shell(&moved)),
+        "fine.example: added\n!out.example: added\n"
+    );
+    wait_for(&daemon, "fine.example", Yes);
+    let value = primary.command(&["HGET", KEY, "fine.example"]);
+    assert!(value.ends_with(" a customer"), "{value}");
+
+    // Each is remembered as not listed.
+    for domain in ["fabrikam.com", "hand.example", "filled.example"] {
+        assert_eq!(opt_in(&daemon, domain), No, "{domain}");
+    }
+    let published = shell(block("with names or with `*` for all:"));
+    assert!(published.status.success(), "{}", stderr(&published));
+    wait_for(&daemon, "fabrikam.com", Yes);
+    let notify = block("or let each server announce every change of the key");
+    let words: Vec<&str> = notify.split_whitespace().skip(1).collect();
+    replica.command(&words);
+    primary.command(&["HSET", KEY, "hand.example", "yes"]);
+    wait_for(&daemon, "hand.example", Yes);
+    replica.command(&["CONFIG", "SET", "notify-keyspace-events", ""]);
+
+    let fill = block("the braces keep both on one node of a cluster:");
+    fs::write(
+        folder.join("domains.txt"),
+        "filled.example\n.filled.example\n",
+    )
+    .expect("our file");
+    let filled = shell(fill);
+    assert!(filled.status.success(), "{}", stderr(&filled));
+    for (domain, want) in [
+        ("filled.example", Yes),
+        ("a.filled.example", Yes),
+        ("contoso.com", No),
+    ] {
+        wait_for(&daemon, domain, want);
+    }
+    fs::write(folder.join("domains.txt"), "").expect("our file");
+    shell(fill);
+    assert_eq!(primary.command(&["HLEN", KEY]), "2");
+    let marked = shell(block(
+        "Who fills a hash that may have no domain adds it, too:",
+    ));
+    assert!(marked.status.success(), "{}", stderr(&marked));
+    primary.command(&["HDEL", KEY, "filled.example", ".filled.example"]);
+    primary.command(&["PUBLISH", "sixgate:opt-in:changed", "*"]);
+    wait_for(&daemon, "filled.example", No);
+
+    // The replica alone serves on.
+    primary.stop();
+    let (answer, took) = ask(&daemon, "unheard.example");
+    assert_eq!(answer, No);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    // One that has lost its data is passed over.
+    primary.run();
+    primary.fill(&[("a.example", "yes")]);
+    replica.command(&["REPLICAOF", "NO", "ONE"]);
+    replica.command(&["FLUSHALL"]);
+    wait_for(&daemon, "a.example", Yes);
 }

@@ -103,8 +103,8 @@ impl RedisClient {
         &self,
         _key: &str,
         _fields: &[String],
-        _decide: impl FnMut(usize, Option<&str>) -> Change,
-    ) -> Result<(), RedisFailure> {
+        _decide: impl FnMut(usize, Option<&str>) -> Change + Send,
+    ) -> Result<bool, RedisFailure> {
         Err(missing())
     }
 

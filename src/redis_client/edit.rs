@@ -35,7 +35,8 @@ const COUNT: usize = 5000;
 /// What a notice says instead of the names of fields.
 pub(super) const ALL: &str = "*";
 
-/// Writes if each field still has the value that was read. ARGV: the channel, the notice,
+/// Writes if each field still has the value that was read, and returns 0 if one has not,
+/// 1 if it has written, and 2 if it has also made the hash. ARGV: the channel, the notice,
 /// and for each field its name, what was read and what it gets, where `-` is nothing and
 /// `+` begins a value.
 const SCRIPT: &str = "\
@@ -44,6 +45,7 @@ local function read(field)
   if value then return '+' .. value end
   return '-'
 end
+local exists = redis.call('EXISTS', KEYS[1])
 for i = 3, #ARGV, 3 do
   if read(ARGV[i]) ~= ARGV[i + 1] then return 0 end
 end
@@ -57,7 +59,7 @@ for i = 3, #ARGV, 3 do
 end
 redis.call('HSETNX', KEYS[1], '#', 'Edited by sixgate. This field tells an empty list from a lost one.')
 redis.call('PUBLISH', ARGV[1], ARGV[2])
-return 1
+return 2 - exists
 ";
 
 impl RedisClient {
@@ -65,7 +67,7 @@ impl RedisClient {
     /// be asked again if others edit the hash at the same time. Up to 100,000 fields are
     /// changed as one; of more than that, each such part. Followers are sent the names of
     /// the fields that have changed. A field that is named twice is decided upon once, by
-    /// its first number.
+    /// its first number. Returns whether the hash is new.
     ///
     /// # Errors
     /// When no server can do it. What was done before that stays done.
@@ -74,17 +76,19 @@ impl RedisClient {
         key: &str,
         fields: &[String],
         decide: impl FnMut(usize, Option<&str>) -> Change + Send,
-    ) -> Result<(), RedisFailure> {
+    ) -> Result<bool, RedisFailure> {
         let decide = Mutex::new(decide);
+        let mut is_new = false;
         for (part, fields) in fields.chunks(AT_ONCE).enumerate() {
             let decide = |index: usize, value: Option<&str>| {
                 let mut decide = decide.lock().unwrap_or_else(PoisonError::into_inner);
                 decide(part * AT_ONCE + index, value)
             };
-            self.on_any(&|server| edit_part(server, key, fields, &decide).boxed())
+            is_new |= self
+                .on_any(&|server| edit_part(server, key, fields, &decide).boxed())
                 .await?;
         }
-        Ok(())
+        Ok(is_new)
     }
 }
 
@@ -93,7 +97,7 @@ async fn edit_part(
     key: &str,
     fields: &[String],
     decide: &(impl Fn(usize, Option<&str>) -> Change + Sync),
-) -> Result<(), RedisFailure> {
+) -> Result<bool, RedisFailure> {
     for _ in 0..ATTEMPTS {
         let found = read(server, key, fields).await?;
         let mut script = redis::cmd("EVAL");
@@ -112,15 +116,16 @@ async fn edit_part(
             changed.insert(field, (marked(value.as_deref()), marked(new.as_deref())));
         }
         if changed.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         script.arg(SCRIPT).arg(1).arg(key).arg(channel(key));
         script.arg(notice(changed.keys().map(|field| field.as_str())));
         for (field, (old, new)) in &changed {
             script.arg(field.as_str()).arg(old).arg(new);
         }
-        if server.query::<u8>(&script).await? == 1 {
-            return Ok(());
+        match server.query::<u8>(&script).await? {
+            0 => {}
+            done => return Ok(done == 2),
         }
     }
     Err(RedisFailure::refused(

@@ -73,13 +73,25 @@ impl RedisServer {
         let of = format!("127.0.0.1 {}", primary.port);
         let mut replica = Self::new().with(&["--replicaof", &of]);
         replica.run();
+        replica.wait_for_primary();
+        replica
+    }
+
+    /// Waits until a replica is in sync.
+    pub fn wait_for_primary(&self) {
         let deadline = Instant::now() + PATIENCE;
-        let link = |replica: &Self| replica.command(&["INFO", "replication"]);
-        while !link(&replica).contains("master_link_status:up") {
+        let link = || self.command(&["INFO", "replication"]);
+        while !link().contains("master_link_status:up") {
             assert!(Instant::now() < deadline, "the replica is never in sync");
             thread::sleep(Duration::from_millis(20));
         }
-        replica
+    }
+
+    /// Adds a user to those of [`RedisServer::with_password`], before the start.
+    pub fn add_user(&self, line: &str) {
+        let file = self.path("users.acl");
+        let users = fs::read_to_string(&file).expect("our file");
+        fs::write(file, format!("{users}{line}\n")).expect("our file");
     }
 
     /// Adds options of the command line.

@@ -58,7 +58,15 @@ fn write(
             let comments: Vec<String> = requests.iter().map(comment).collect();
             let entries = requests.iter().map(|request| &request.entry);
             let entries: Vec<_> = entries.zip(comments.iter().map(String::as_str)).collect();
-            redis::edit::add(&config.opt_in.redis, &entries).await
+            let (additions, is_new) = redis::edit::add(&config.opt_in.redis, &entries).await?;
+            if is_new {
+                let key = &config.opt_in.redis.key;
+                eprintln!(
+                    "warning: there was no hash {key}; it has these entries only, and other \
+                     domains are no longer unknown but not listed"
+                );
+            }
+            Ok(additions)
         })?,
         false => managed::edit(&config.opt_in.managed_file, |list| {
             let add = |request: &Request| list.add(&request.entry, &comment(request));

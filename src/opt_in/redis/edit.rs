@@ -19,14 +19,14 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT_PER_ENTRY: Duration = Duration::from_micros(200);
 
 /// Adds entries with their dates and comments, which may be empty. Those that are there
-/// already stay as they are.
+/// already stay as they are. Returns whether the hash is new, too.
 ///
 /// # Errors
 /// When no server takes the edit.
 pub async fn add(
     config: &config::Redis,
     entries: &[(&Entry, &str)],
-) -> Result<Vec<Addition>, RedisFailure> {
+) -> Result<(Vec<Addition>, bool), RedisFailure> {
     let today = today();
     let edited = edit(config, entries, |(entry, comment), old| {
         let addition = match old.map(opted_in) {
@@ -45,7 +45,9 @@ pub async fn add(
             Addition::AlreadyThere(comment.trim().to_owned())
         }
     };
-    Ok(edited.await?.outcomes(entries, again))
+    let edited = edited.await?;
+    let is_new = edited.is_new;
+    Ok((edited.outcomes(entries, again), is_new))
 }
 
 /// Removes entries.
@@ -133,6 +135,7 @@ fn in_one_line(comment: &str) -> String {
 
 /// What became of the entries that are in it, each named once.
 struct Edited<T> {
+    is_new: bool,
     by_field: HashMap<String, usize>,
     outcomes: Vec<T>,
 }
@@ -179,8 +182,9 @@ async fn edit<T: Send>(
         outcomes[index] = Some(outcome);
         change
     };
-    client.edit(&config.key, &fields, note).await?;
+    let is_new = client.edit(&config.key, &fields, note).await?;
     Ok(Edited {
+        is_new,
         by_field,
         outcomes: outcomes.into_iter().flatten().collect(),
     })
