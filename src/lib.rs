@@ -10,6 +10,7 @@ pub mod checks;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod deferrals;
 pub mod dkim;
 pub mod dns;
 pub mod enforcement;

@@ -327,6 +327,14 @@ impl Rule {
 }
 
 impl Rule {
+    /// Whether it refuses for what the sender has to correct: rules 8, 10, 12 and 15.
+    pub fn is_the_senders(self) -> bool {
+        matches!(
+            self,
+            Self::NoPtr | Self::PtrUnconfirmed | Self::Unauthenticated
+        )
+    }
+
     /// Whether it can refuse a recipient or a message.
     pub fn can_refuse(self) -> bool {
         match self {

@@ -10,10 +10,10 @@ use crate::{
     dns::Name,
     policy::{Ptr, Refusal, Rule},
     ptr::Reverse,
-    reply::{Target, Url},
+    reply::{Reply, Target, Url},
     spf,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 /// What is known about a refused recipient or message. `None` was not needed.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +69,21 @@ pub fn lines(evidence: &Evidence<'_>, url: Option<&Url>) -> Vec<String> {
         })
     }));
     lines
+}
+
+/// Adds to a detailed reply why it is not temporary any more.
+pub fn given_up(reply: Reply, deferred_for: Duration) -> Reply {
+    if reply.lines().count() == 1 {
+        return reply;
+    }
+    let hours = deferred_for.as_secs() / 3600;
+    let time = match hours {
+        0 => format!("{} s", deferred_for.as_secs()),
+        hours => format!("{hours} h"),
+    };
+    reply.with_details([format!(
+        "This sender has been deferred for {time} and was given up."
+    )])
 }
 
 fn reverse_dns(evidence: &Evidence<'_>) -> String {

@@ -54,6 +54,18 @@ impl Reply {
         self.status.class
     }
 
+    /// The same refusal for good: `450 4.7.25` becomes `550 5.7.25`.
+    pub fn given_up(mut self) -> Self {
+        if self.status.class == Class::Transient {
+            self.status = Status {
+                class: Class::Permanent,
+                code: "550".to_owned(),
+                enhanced: format!("5{}", &self.status.enhanced[1..]),
+            };
+        }
+        self
+    }
+
     /// Adds lines after the first one. Each becomes printable ASCII of at most
     /// [`MAX_DETAIL`] bytes, whatever it was.
     pub fn with_details(mut self, details: impl IntoIterator<Item = String>) -> Self {

@@ -5,13 +5,14 @@ use crate::{
     address::Recipient,
     checks::Checks,
     config::{Config, Mode},
+    deferrals::Deferrals,
     dns::Resolve,
     enforcement::{EnforceShare, ObservedBy, Places},
     exempt::Exemptions,
     opt_in::{Known, Sources, list::List},
     policy::Rule,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// What a milter connection works with.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Snapshot<R> {
     pub enforcement: Enforcement,
     /// The exempt networks.
     pub exemptions: Exemptions,
+    /// Which senders were deferred, if `replies.give_up_after` needs it.
+    pub deferrals: Option<Arc<Deferrals>>,
 }
 
 impl<R: Resolve> Snapshot<R> {
@@ -32,9 +35,19 @@ impl<R: Resolve> Snapshot<R> {
         let checks = Checks::new(&config, opt_in, resolver);
         Self {
             enforcement: Enforcement::new(&config),
+            deferrals: config.replies.give_up_after.map(|_| Arc::default()),
             config,
             checks,
             exemptions,
+        }
+    }
+
+    /// Goes on with what is known about senders from before, if it needs that.
+    #[must_use]
+    pub fn succeeding(self, deferrals: Option<Arc<Deferrals>>) -> Self {
+        Self {
+            deferrals: self.deferrals.map(|own| deferrals.unwrap_or(own)),
+            ..self
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Decision<'a> {
     pub rule: Rule,
     /// The reply of a refusal; `None` for an acceptance.
     pub reply: Option<&'a Reply>,
+    /// How long the sender has been deferred, if it is given up for that.
+    pub deferred_for: Option<Duration>,
     /// Who sends.
     pub client: &'a Client,
     /// The name given at HELO or EHLO.

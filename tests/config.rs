@@ -482,6 +482,20 @@ fn wrong_words_and_texts_are_refused() {
              ptr-unconfirmed, auth-temperror, unauthenticated)",
         ),
         (
+            "replies: {give_up_after: never}\n",
+            "1: replies.give_up_after: \"never\" is no duration; write a duration such as 500ms, 2s, \
+             5m, 2h or 1d",
+        ),
+        (
+            "replies: {give_up_after: 24}\n",
+            "1: replies.give_up_after: \"24\" has no unit; write a duration such as 500ms, 2s, 5m, 2h \
+             or 1d",
+        ),
+        (
+            "replies: {give_up_after: 0s}\n",
+            "1: replies.give_up_after: \"0s\" is too short; write 1s or more, or off",
+        ),
+        (
             "enforce_share: 101%\n",
             "1: enforce_share: \"101%\" is more than 100%; write 0% to 100%, such as 25%",
         ),
@@ -755,6 +769,14 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
             "exempt: {forwarders: {names: .example}}",
             "exempt.forwarders.names: .example stands for every name below a top-level domain",
         ),
+        (
+            "replies: {give_up_after: 1h}",
+            "replies.give_up_after: under 4h, which some senders need to come back over IPv4",
+        ),
+        (
+            "replies: {give_up_after: 6d}",
+            "replies.give_up_after: over 5d, after which most senders give up by themselves",
+        ),
         ("enforce_share: 0%", "enforce_share: 0% refuses nothing"),
         (
             "{mode: observe, enforce_share: 10%}",
@@ -859,6 +881,7 @@ replies:
   temporary: "451 4.4.3   three spaces "
   preset: exchange-ndr
   details: yes
+  give_up_after: 36h
   url: "https://mx.example.org/a?b={address}&c={domain}#{rule}"
 authentication_results: {add: false, authserv_id: "null"}
 dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1, cache_bytes: 64 KiB}

@@ -230,7 +230,7 @@ fn json_lines() {
         "helo": "mail.good.example", "from": "a@good.example", "to": "b@Contoso.com",
         "recipients": 0, "recipient_domains": ["contoso.com"], "ptr": "none", "ptr_names": [],
         "opt_in": "domains", "spf": null, "dkim": null, "dkim_signatures": [], "forwarder": null,
-        "observed_by": null,
+        "deferred_for": null, "observed_by": null,
     });
     let acceptance = json!({
         "level": "info", "event": "decision", "queue_id": "4F9D195432C", "action": "accept",
@@ -242,7 +242,7 @@ fn json_lines() {
         "spf": {"result": "pass", "identity": "mailfrom", "domain": "good.example",
                 "term": "ip6:2001:db8:1::/64"},
         "dkim": "none", "dkim_signatures": [], "forwarder": null,
-        "observed_by": null,
+        "deferred_for": null, "observed_by": null,
     });
     for (rule, want) in [("no-ptr", refusal), ("spf-pass", acceptance)] {
         let line = world

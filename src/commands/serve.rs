@@ -10,6 +10,7 @@ mod watchdog;
 
 use crate::{
     config::Config,
+    deferrals::Deferrals,
     dns::Dns,
     exempt::{self, Exemptions},
     exit::{Exit, Failure},
@@ -79,20 +80,24 @@ fn run_logged(
 fn start(
     file: &Path,
     config: Config,
-    inherited: Inherited,
+    mut inherited: Inherited,
     predecessor: Option<&Predecessor>,
 ) -> Result<(), Failure> {
     let program = Program::of_this_process();
     let sources = Sources::open(&config.opt_in, None)?;
     let exemptions = Exemptions::open(&config, None)?;
     warn(file, &config, &sources);
+    let deferrals = match config.replies.give_up_after {
+        Some(_) => taken_over(&mut inherited),
+        None => None,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .global_queue_interval(TURN_OF_THE_LATE)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Os, error))?;
     runtime.block_on(async {
-        let snapshot = snapshot(config, sources, exemptions, None)
+        let snapshot = snapshot(config, sources, exemptions, None, deferrals)
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let served = serve(file, snapshot, inherited, predecessor, program).await;
         served.map_err(|error| Failure::new(Exit::Os, error))
@@ -196,12 +201,31 @@ async fn serve_watched(
     }
 }
 
-/// A new snapshot; `old` is what it will replace.
+/// Which senders the process that hands over has deferred.
+fn taken_over(inherited: &mut Inherited) -> Option<Arc<Deferrals>> {
+    match inherited.deferrals()? {
+        Ok(deferrals) => {
+            tracing::info!(
+                senders = deferrals.len(),
+                "goes on with the senders that were deferred"
+            );
+            Some(Arc::new(deferrals))
+        }
+        Err(error) => {
+            tracing::warn!("which senders were deferred is forgotten: {error}");
+            None
+        }
+    }
+}
+
+/// A new snapshot; `old` is what it will replace. `deferrals` are those of a process that
+/// has handed over.
 fn snapshot(
     config: Config,
     sources: Sources,
     exemptions: Exemptions,
     old: Option<&Snapshot<Dns>>,
+    deferrals: Option<Arc<Deferrals>>,
 ) -> Result<Arc<Snapshot<Dns>>> {
     let dns = Dns::waiting_for_servers(&config.dns).context("can't set the DNS resolver up")?;
     let dns = match old {
@@ -211,7 +235,9 @@ fn snapshot(
     dns.follow();
     sources.follow();
     exemptions.follow();
-    Ok(Arc::new(Snapshot::new(config, sources, exemptions, dns)))
+    let deferrals = deferrals.or_else(|| old?.deferrals.clone());
+    let snapshot = Snapshot::new(config, sources, exemptions, dns).succeeding(deferrals);
+    Ok(Arc::new(snapshot))
 }
 
 fn warn(file: &Path, config: &Config, sources: &Sources) {
@@ -248,6 +274,10 @@ impl Reloader {
         notify(&[NotifyState::Ready]);
     }
 
+    fn deferrals(&self) -> Option<Arc<Deferrals>> {
+        self.sender.borrow().deferrals.clone()
+    }
+
     fn handover_timeout(&self) -> Duration {
         self.sender.borrow().config.limits.handover_timeout
     }
@@ -258,7 +288,7 @@ impl Reloader {
         self.warn_about_what_needs_a_restart(&config);
         let old = Arc::clone(&self.sender.borrow());
         self.sender
-            .send_replace(snapshot(config, sources, exemptions, Some(&old))?);
+            .send_replace(snapshot(config, sources, exemptions, Some(&old), None)?);
         Ok(())
     }
 

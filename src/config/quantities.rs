@@ -124,6 +124,32 @@ impl Kind for Timeout {
     }
 }
 
+/// `replies.give_up_after`: a duration, or `off`.
+pub(super) struct GiveUpAfter;
+
+impl Kind for GiveUpAfter {
+    type Value = Option<Duration>;
+    const EXPECTED: &'static str = "off, or a duration such as 24h";
+
+    fn parse(text: &str) -> Result<Option<Duration>, String> {
+        match text {
+            "off" => Ok(None),
+            "" => Err(format!("nothing is given; write {}", Self::EXPECTED)),
+            text => match Wait::parse(text) {
+                Ok(duration) if duration < Duration::from_secs(1) => {
+                    Err(format!("{text:?} is too short; write 1s or more, or off"))
+                }
+                Ok(duration) => Ok(Some(duration)),
+                Err(complaint) => Err(complaint),
+            },
+        }
+    }
+
+    fn show(value: &Option<Duration>) -> String {
+        value.as_ref().map_or_else(|| "off".to_owned(), Wait::show)
+    }
+}
+
 /// `limits.stage_timeout`.
 pub(super) struct StageTimeout;
 

@@ -13,6 +13,7 @@ use super::{
     host::{KnownGroup, PlacedSocket},
     lists::{ListEntry, ListPath},
     prefixes::{Prefix, PrefixesBeside},
+    quantities::GiveUpAfter,
     section,
     sockets::{GroupName, MilterSocket, SocketMode},
     syntax,
@@ -33,7 +34,7 @@ use serde::{
     Deserialize, Serialize,
     de::{DeserializeSeed, IgnoredAny},
 };
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Reads a configuration.
 pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
@@ -199,6 +200,8 @@ struct ReplyLines {
     details: bool,
     #[serde(with = "Optional::<ReplyUrl>")]
     url: Option<Url>,
+    #[serde(with = "Scalar::<GiveUpAfter>")]
+    give_up_after: Option<Duration>,
 }
 
 /// What a configuration needs of the machine it runs on.
@@ -230,6 +233,7 @@ impl Default for ReplyLines {
             preset,
             details,
             url,
+            give_up_after,
             ..
         } = Replies::default();
         Self {
@@ -240,6 +244,7 @@ impl Default for ReplyLines {
             temporary: None,
             details,
             url,
+            give_up_after,
         }
     }
 }
@@ -328,6 +333,7 @@ impl From<ReplyLines> for Replies {
             preset: lines.preset,
             details: lines.details,
             url: lines.url,
+            give_up_after: lines.give_up_after,
         }
     }
 }
@@ -342,6 +348,7 @@ impl From<Replies> for ReplyLines {
             temporary: Some(replies.temporary),
             details: replies.details,
             url: replies.url,
+            give_up_after: replies.give_up_after,
         }
     }
 }

@@ -5,9 +5,10 @@ use crate::{
     enforcement::refusing_rules,
     opt_in::entry::Entry,
     policy::{ExemptTls, OnDnsFailure},
+    reply::Class,
 };
 use ipnet::IpNet;
-use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 impl Config {
     /// One line each: the key, what follows from its value, what to write
@@ -169,9 +170,39 @@ impl Config {
         warnings
     }
 
-    fn replies(&self) -> Option<String> {
-        (self.replies.url.is_some() && !self.replies.details)
-            .then(|| "replies.url: has no effect without replies.details: yes".to_owned())
+    fn replies(&self) -> Vec<String> {
+        const HOUR: Duration = Duration::from_secs(60 * 60);
+        let mut warnings = Vec::new();
+        if self.replies.url.is_some() && !self.replies.details {
+            warnings.push("replies.url: has no effect without replies.details: yes".to_owned());
+        }
+        let Some(after) = self.replies.give_up_after else {
+            return warnings;
+        };
+        if after < 4 * HOUR {
+            warnings.push(
+                "replies.give_up_after: under 4h, which some senders need to come back over IPv4"
+                    .to_owned(),
+            );
+        }
+        if after > 5 * 24 * HOUR {
+            warnings.push(
+                "replies.give_up_after: over 5d, after which most senders give up by themselves"
+                    .to_owned(),
+            );
+        }
+        let replies = [&self.replies.no_ptr, &self.replies.unauthenticated];
+        if replies
+            .iter()
+            .all(|reply| reply.class() == Class::Permanent)
+        {
+            warnings.push(
+                "replies.give_up_after: has no effect, because replies.no_ptr and \
+                 replies.unauthenticated refuse for good"
+                    .to_owned(),
+            );
+        }
+        warnings
     }
 
     fn limits(&self) -> Vec<String> {

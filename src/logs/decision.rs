@@ -59,6 +59,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) dkim_signatures: Cow<'a, str>,
     /// What `exempt.forwarders` says of the client: an entry, `none` or `temperror`.
     pub(crate) forwarder: Cow<'a, str>,
+    /// How long the sender had been deferred when it was given up, in seconds.
+    pub(crate) deferred_for: Option<u64>,
     /// Why a refusal was not carried out; `None` also in lines of version 0.1.
     pub(crate) observed_by: Option<ObservedBy>,
     /// Milliseconds that the MTA waited.
@@ -131,6 +133,7 @@ impl<'a> Decision<'a> {
             dkim: Cow::default(),
             dkim_signatures: Cow::default(),
             forwarder: Cow::default(),
+            deferred_for: None,
             observed_by: None,
             waited: 0,
         }
@@ -244,6 +247,7 @@ fn set_field<'a>(decision: &mut Decision<'a>, key: &str, value: &'a str) {
         "dkim" => decision.dkim = printable(value),
         "dkim_signatures" => decision.dkim_signatures = printable(value),
         "forwarder" => decision.forwarder = printable(value),
+        "deferred_for" => decision.deferred_for = value.parse().ok(),
         "observed_by" => decision.observed_by = observed_by(value),
         "ms" => decision.waited = value.parse().unwrap_or_default(),
         _ => {}
@@ -291,6 +295,7 @@ struct Json<'a> {
     dkim: Option<String>,
     dkim_signatures: Option<Vec<JsonSignature>>,
     forwarder: Option<String>,
+    deferred_for: Option<String>,
     observed_by: Option<String>,
     ms: Option<f64>,
 }
@@ -368,6 +373,7 @@ impl<'a> Json<'a> {
             dkim: escaped(self.dkim),
             dkim_signatures: Cow::Owned(signatures.join(",")),
             forwarder: escaped(self.forwarder),
+            deferred_for: self.deferred_for.and_then(|time| time.parse().ok()),
             observed_by: self.observed_by.as_deref().and_then(observed_by),
             waited: self.ms.unwrap_or_default() as u64,
             ..Decision::new(action, action == Action::Accept || self.refused)

@@ -33,7 +33,8 @@ pub(super) enum Command<'a> {
     /// HELO or EHLO with its name.
     Helo(&'a [u8]),
     /// MAIL with its first argument, the reverse-path.
-    Mail(&'a [u8]),
+    /// The reverse-path, and the parameters behind it, each with its NUL.
+    Mail(&'a [u8], &'a [u8]),
     /// RCPT with its first argument, the forward-path.
     Rcpt(&'a [u8]),
     /// A header field: its name, and what follows the colon.
@@ -72,7 +73,10 @@ impl<'a> Command<'a> {
             CommandKind::DefMacros => Self::Macros(data),
             CommandKind::ConnInfo => connect(data).ok_or_else(malformed("CONNECT"))?,
             CommandKind::Helo => Self::Helo(kept(data).ok_or_else(malformed("HELO"))?),
-            CommandKind::Mail => Self::Mail(kept(data).ok_or_else(malformed("MAIL"))?),
+            CommandKind::Mail => {
+                let path = kept(data).ok_or_else(malformed("MAIL"))?;
+                Self::Mail(path, &data[path.len() + 1..])
+            }
             CommandKind::Rcpt => Self::Rcpt(kept(data).ok_or_else(malformed("RCPT"))?),
             CommandKind::Header => header(data).ok_or_else(malformed("header field"))?,
             CommandKind::Eoh => Self::EndOfHeaders,
@@ -92,6 +96,16 @@ impl<'a> Command<'a> {
 pub(super) fn string(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr::memchr(0, data)?;
     Some((&data[..end], &data[end + 1..]))
+}
+
+/// The value of SIZE (RFC 1870) among the parameters of MAIL.
+pub(super) fn declared_size(parameters: &[u8]) -> Option<u64> {
+    let mut parameters = parameters.split(|byte| *byte == 0);
+    let size = parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_at_checked(b"SIZE=".len())?;
+        name.eq_ignore_ascii_case(b"SIZE=").then_some(value)
+    })?;
+    std::str::from_utf8(size).ok()?.parse().ok()
 }
 
 /// The first string, which is to be kept.
@@ -190,7 +204,11 @@ mod tests {
                 Some(Command::Helo(b"mail.example")),
             ),
             (b'H', b"mail.example", None),
-            (b'M', b"<a@b>\0SIZE=1\0", Some(Command::Mail(b"<a@b>"))),
+            (
+                b'M',
+                b"<a@b>\0SIZE=1\0",
+                Some(Command::Mail(b"<a@b>", b"SIZE=1\0")),
+            ),
             (b'R', b"", None),
             (b'R', &long, None),
             (b'L', b"A\0 b\n c\0", Some(Command::Header(b"A", b" b\n c"))),

@@ -5,7 +5,7 @@
 
 use super::{
     closed::Closed,
-    command::Command,
+    command::{Command, declared_size},
     drain::{Drain, Draining, Grace},
     frame::Frames,
     macros::Macros,
@@ -171,7 +171,7 @@ where
                 self.connect(name, addr);
             }
             Command::Helo(name) => self.helo(name)?,
-            Command::Mail(argument) => self.mail(argument)?,
+            Command::Mail(argument, parameters) => self.mail(argument, parameters)?,
             // What waits for look-ups is large, and most connections are idle.
             Command::Rcpt(argument) => Box::pin(self.rcpt(argument)).await?,
             Command::Header(name, value) => self.header(name, value)?,
@@ -225,7 +225,7 @@ where
         Ok(())
     }
 
-    fn mail(&mut self, argument: &[u8]) -> Result<(), Closed> {
+    fn mail(&mut self, argument: &[u8], parameters: &[u8]) -> Result<(), Closed> {
         self.macros.enter(MacroStage::Mail);
         self.abort();
         let command = MailCommand {
@@ -233,6 +233,7 @@ where
             authenticated: self.macros.get("{auth_authen}").is_some(),
             tls: self.macros.tls(),
             certificate: self.macros.certificate().map(Cow::into_owned),
+            size: declared_size(parameters),
         };
         let response = session(&mut self.session, "MAIL")?.mail(command);
         self.phase = match response {

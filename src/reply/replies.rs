@@ -2,6 +2,7 @@
 
 use super::{Template, Url};
 use crate::policy::Refusal;
+use std::time::Duration;
 
 /// Which texts replies have unless the configuration gives others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,9 @@ pub struct Replies {
     pub details: bool,
     /// The last of these lines. The default is none.
     pub url: Option<Url>,
+    /// How long a sender is deferred before it is refused for good. The default is for
+    /// ever.
+    pub give_up_after: Option<Duration>,
 }
 
 impl Replies {
@@ -81,6 +85,7 @@ impl From<Preset> for Replies {
             preset,
             details: false,
             url: None,
+            give_up_after: None,
         }
     }
 }

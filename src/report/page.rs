@@ -45,20 +45,21 @@ pub(super) struct Table {
 
 impl Page {
     pub(super) fn new(summary: &Summary, zone: &TimeZone) -> Self {
-        let items = |all: [Option<Item>; 5]| -> Vec<Item> { all.into_iter().flatten().collect() };
+        let items = |all: Vec<Option<Item>>| -> Vec<Item> { all.into_iter().flatten().collect() };
         Self {
             title: title(summary, zone),
             subtitle: subtitle(summary),
             totals: totals(summary),
             waited: waited(summary),
-            look: items([
+            look: items(vec![
                 not_opted_in(summary),
                 retrying(summary),
+                given_up(summary),
                 observed(summary),
                 temporary_failures(summary),
                 blind(summary),
             ]),
-            fine: items([
+            fine: items(vec![
                 came_back(summary),
                 passed_later(summary),
                 refused_by_others(summary),
@@ -178,6 +179,19 @@ fn retrying(summary: &Summary) -> Option<Item> {
         advice: "Real mail servers whose mail does not arrive. Tell their postmasters, or exempt \
                  their networks.",
         table: Some(returned(&summary.returns.retrying)),
+    })
+}
+
+fn given_up(summary: &Summary) -> Option<Item> {
+    let domains = summary.given_up.len() as u64;
+    some(domains)?;
+    Some(Item {
+        headline: format!(
+            "{} given up (replies.give_up_after): it had been deferred over IPv6 for too long.",
+            plural(domains, "sender domain was", "sender domains were")
+        ),
+        advice: "Their users have a bounce that says what is missing. Help those that you know.",
+        table: Some(causes(&summary.given_up, |cause| vec![sender(&cause.name)])),
     })
 }
 

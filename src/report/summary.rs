@@ -36,6 +36,9 @@ pub struct Summary {
     pub clients: Vec<Client>,
     /// Recipients rejected because their domain has not opted in, by domain.
     pub not_opted_in: Vec<Cause>,
+    /// Refusals for good of senders that were deferred for long
+    /// (`replies.give_up_after`), by sender domain.
+    pub given_up: Vec<Cause>,
     /// Messages of known forwarders, by the entry of `exempt.forwarders`.
     pub forwarders: Vec<Named>,
     /// Look-ups that failed for the time being.
@@ -303,6 +306,7 @@ impl Summary {
             sender_domains: named(&tally.senders, top, Counts::total),
             clients: clients(tally, top),
             not_opted_in: causes(&tally.not_opted_in, top, "opt-in"),
+            given_up: causes(&tally.given_up, top, ""),
             forwarders: named(&tally.forwarders, top, Counts::total),
             temporary_failures: Failures {
                 names: causes(&tally.causes, top, ""),

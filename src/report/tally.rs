@@ -67,6 +67,8 @@ pub struct Tally {
     pub(super) senders: TopK<String, Counts>,
     pub(super) clients: TopK<u64, ClientSums>,
     pub(super) not_opted_in: TopK<String, u64>,
+    /// Refusals for good of senders that were deferred for long, by sender domain.
+    pub(super) given_up: TopK<String, u64>,
     /// Messages of known forwarders, by the entry of `exempt.forwarders`.
     pub(super) forwarders: TopK<String, Counts>,
     /// By check and what was looked up, separated by a space.
@@ -99,6 +101,7 @@ impl Tally {
             senders: TopK::new(KEYS),
             clients: TopK::new(KEYS),
             not_opted_in: TopK::new(KEYS),
+            given_up: TopK::new(KEYS),
             forwarders: TopK::new(KEYS),
             causes: TopK::new(KEYS),
             failures: Failures::default(),
@@ -184,6 +187,9 @@ impl Tally {
         }
         let sender = decision.sender_domain().unwrap_or_default();
         self.senders.count(sender.as_ref(), add);
+        if decision.deferred_for.is_some() && decision.carried_out {
+            self.given_up.count(sender.as_ref(), |n| *n += 1);
+        }
         if is_observed {
             self.observed_senders.count(sender.as_ref(), add);
         }

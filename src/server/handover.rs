@@ -15,7 +15,8 @@
 //! `released`, it has crashed, and the old one accepts again. If the old one is gone,
 //! the new one does not wait for `go`.
 
-use super::inherited::{OWN, Owner, PREDECESSOR};
+use super::inherited::{DEFERRALS, OWN, Owner, PREDECESSOR};
+use crate::deferrals::Deferrals;
 use anyhow::{Context as _, Result, anyhow, bail};
 use command_fds::{CommandFdExt, FdMapping};
 use sd_notify::NotifyState;
@@ -177,6 +178,20 @@ pub struct Successor {
     has_released: bool,
 }
 
+/// How long the new process may take to read more about deferrals.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the new process reads which senders were deferred. What is deferred meanwhile, and
+/// by this process afterwards, it does not know; so it gives nobody up early.
+fn pass_on(deferrals: Arc<Deferrals>) -> io::Result<StdUnixStream> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    // Some megabytes: more than a socket takes before it is read. If the new process does
+    // not want them, or ends, this fails and nothing is lost.
+    std::thread::spawn(move || deferrals.write(ours));
+    Ok(theirs)
+}
+
 /// The end of a process that had taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -192,8 +207,12 @@ impl Successor {
     ///
     /// # Errors
     /// If it can't be started, ends or is not ready in time; the text says why.
-    pub async fn start(program: &Program, sockets: &Passable) -> Result<Self> {
-        let mut successor = Self::spawn(program, sockets)
+    pub async fn start(
+        program: &Program,
+        sockets: &Passable,
+        deferrals: Option<Arc<Deferrals>>,
+    ) -> Result<Self> {
+        let mut successor = Self::spawn(program, sockets, deferrals)
             .with_context(|| format!("can't start {}", program.path.display()))?;
         match timeout(START_TIMEOUT, successor.ready()).await {
             Ok(ready) => ready.map(|()| successor),
@@ -205,11 +224,18 @@ impl Successor {
         }
     }
 
-    fn spawn(program: &Program, sockets: &Passable) -> Result<Self> {
+    fn spawn(
+        program: &Program,
+        sockets: &Passable,
+        deferrals: Option<Arc<Deferrals>>,
+    ) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let theirs = theirs.into_std()?;
         let mut passed = sockets.duplicate()?;
         passed.push((theirs.into(), PREDECESSOR));
+        if let Some(deferrals) = deferrals {
+            passed.push((pass_on(deferrals)?.into(), DEFERRALS));
+        }
         let names: Vec<_> = passed.iter().map(|(_, name)| *name).collect();
         let mut command = Command::new(&program.path);
         command

@@ -5,6 +5,7 @@
 //! its name (`systemd:NAME`).
 
 use super::handover::{self, Predecessor};
+use crate::deferrals::Deferrals;
 use listenfd::ListenFd;
 use nix::libc::{AF_UNIX, SOCK_STREAM};
 use std::{
@@ -22,15 +23,22 @@ pub(super) const OWN: &str = "sixgate-own";
 /// The name of the connection to the process that hands over.
 pub(super) const PREDECESSOR: &str = "sixgate-handover";
 
+/// The name of the connection over which it passes on which senders were deferred.
+pub(super) const DEFERRALS: &str = "sixgate-deferrals";
+
 /// How often, and at what interval, a port is tried that systemd is to close.
 const FREE_ATTEMPTS: u32 = 100;
 const FREE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long the process that hands over may take to say more about deferrals.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The sockets that are not in use yet.
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<Inherit>,
     predecessor: Option<UnixStream>,
+    deferrals: Option<UnixStream>,
     is_handover: bool,
 }
 
@@ -74,6 +82,11 @@ impl Inherited {
                 inherited.is_handover = true;
                 continue;
             }
+            if name == DEFERRALS {
+                let kind = "unix stream socket";
+                inherited.deferrals = passed.take_custom(number, AF_UNIX, SOCK_STREAM, kind)?;
+                continue;
+            }
             // Of the two, the one that it is not fails.
             let socket = match passed.take_unix_listener(number) {
                 Ok(socket) => socket.map(Listener::Unix),
@@ -90,6 +103,13 @@ impl Inherited {
     /// The process that hands over to this one, if one does.
     pub fn predecessor(&mut self) -> Option<Predecessor> {
         self.predecessor.take().map(Predecessor::new)
+    }
+
+    /// Which senders the process that hands over has deferred.
+    pub fn deferrals(&mut self) -> Option<io::Result<Deferrals>> {
+        let stream = self.deferrals.take()?;
+        let read = stream.set_read_timeout(Some(READ_TIMEOUT));
+        Some(read.and_then(|()| Deferrals::read(stream)))
     }
 
     /// The sockets that systemd passes on under that name.

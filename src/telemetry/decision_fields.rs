@@ -13,7 +13,7 @@ use std::fmt::Display;
 const MAX_REPLY: usize = MAX_TEXT + "550 5.999.999 ".len();
 
 /// Every field, in order. Those behind a dot are inside another.
-pub const NAMES: [&str; 37] = [
+pub const NAMES: [&str; 38] = [
     "time",
     "level",
     "event",
@@ -49,6 +49,7 @@ pub const NAMES: [&str; 37] = [
     "dkim_signatures.selector",
     "dkim_signatures.result",
     "forwarder",
+    "deferred_for",
     "observed_by",
     "ms",
 ];
@@ -84,6 +85,10 @@ pub(super) fn of_decision(decision: &Decision<'_>, fields: &mut impl Fields) {
     envelope(decision, fields);
     findings(decision, fields);
     fields.text("forwarder", decision.forwarder);
+    fields.text(
+        "deferred_for",
+        decision.deferred_for.map(|time| time.as_secs()),
+    );
     fields.text("observed_by", decision.observed_by);
     fields.number("ms", decision.waited.as_millis());
 }

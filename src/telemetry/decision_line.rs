@@ -18,7 +18,7 @@ use crate::{
 use std::fmt::{Display, Write};
 
 /// Every `name=` of the line, in order.
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 26] = [
     "rule",
     "mode",
     "would",
@@ -42,6 +42,7 @@ pub const NAMES: [&str; 25] = [
     "dkim",
     "dkim_signatures",
     "forwarder",
+    "deferred_for",
     "observed_by",
     "ms",
 ];
@@ -67,6 +68,9 @@ pub(super) fn render(line: &mut String, decision: &Decision<'_>) {
     if let Some(forwarder) = decision.forwarder {
         line.push_str(" forwarder=");
         item(line, forwarder);
+    }
+    if let Some(time) = decision.deferred_for {
+        append(line, format_args!(" deferred_for={}", time.as_secs()));
     }
     if let Some(reason) = decision.observed_by {
         append(line, format_args!(" observed_by={reason}"));

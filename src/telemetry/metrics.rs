@@ -34,7 +34,7 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 24] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
@@ -45,6 +45,7 @@ pub const NAMES: [&str; 23] = [
     "sixgate_connections_limit",
     "sixgate_connections_refused_total",
     "sixgate_decisions_total",
+    "sixgate_deferrals_remembered",
     "sixgate_dns_cache_bytes",
     "sixgate_exempt_connections_total",
     "sixgate_exempt_entries",
@@ -77,6 +78,8 @@ pub struct Metrics {
     pub connections: Connections,
     /// 1 while a relay seems to hide the addresses of clients.
     pub clients_hidden: IntGauge,
+    /// Sender domains and networks whose deferrals are remembered.
+    deferrals_remembered: IntGauge,
     /// Memory that the DNS cache takes.
     pub dns_cache_bytes: IntGauge,
     /// The exempt networks.
@@ -266,6 +269,12 @@ impl Metrics {
         }
     }
 
+    /// Records how many senders are remembered for `replies.give_up_after`.
+    pub fn remembered_deferrals(&self, number: usize) {
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        self.deferrals_remembered.set(number);
+    }
+
     /// Records how long an MTA waited at a stage; at connect and MAIL it never
     /// does.
     pub fn waited(&self, stage: Stage, time: Duration) {
@@ -321,6 +330,10 @@ impl Metrics {
             clients_hidden: make.gauge(
                 "sixgate_clients_hidden",
                 "1 while nearly all clients seem to come from one private address",
+            ),
+            deferrals_remembered: make.gauge(
+                "sixgate_deferrals_remembered",
+                "Sender domains and client networks remembered for replies.give_up_after",
             ),
             dns_cache_bytes: make.gauge(
                 "sixgate_dns_cache_bytes",

@@ -28,6 +28,7 @@ pub(super) fn decisions() -> Vec<Decision<'static>> {
         queue_id: Some("4F9D195432C"),
         mode: Mode::Observe,
         observed_by: Some(ObservedBy::Share),
+        deferred_for: Some(Duration::from_secs(86_400)),
         stage: Stage::EndOfMessage,
         rule: Rule::Unauthenticated,
         reply: Some(kept(reply())),
@@ -59,6 +60,7 @@ pub(super) fn decisions() -> Vec<Decision<'static>> {
     let accepted = Decision {
         reply: None,
         observed_by: None,
+        deferred_for: None,
         rule: Rule::DkimPass,
         ..message
     };

@@ -159,6 +159,7 @@ fn decision_line(criterion: &mut Criterion) {
         queue_id: Some("4F9D195432C"),
         mode: Mode::Enforce,
         observed_by: None,
+        deferred_for: None,
         forwarder: None,
         stage: Stage::EndOfMessage,
         rule: Rule::SpfPass,

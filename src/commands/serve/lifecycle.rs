@@ -127,7 +127,8 @@ impl<'a> Lifecycle<'a> {
         let program = self.program.as_ref();
         let program = program.map_err(|error| anyhow!("the program is unknown: {error}"))?;
         tracing::info!("handover: starting {}", program.path().display());
-        let mut starting = pin!(Successor::start(program, &self.sockets));
+        let deferrals = self.reloader.deferrals();
+        let mut starting = pin!(Successor::start(program, &self.sockets, deferrals));
         loop {
             select! {
                 started = &mut starting => return started,

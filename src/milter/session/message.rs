@@ -14,6 +14,9 @@ use crate::{
 /// the rest of them.
 const MAX_FORGED: usize = 1000;
 
+/// The octets of a Message-ID that tell it from others.
+const MAX_ID: usize = 998;
+
 /// A message that is being received.
 #[derive(Debug)]
 pub(super) struct Message {
@@ -23,6 +26,8 @@ pub(super) struct Message {
     /// The numbers of those that claim to be ours, ascending.
     forged: Vec<i32>,
     too_many_forged: bool,
+    /// The first Message-ID field, if it is asked for.
+    id: Option<Box<[u8]>>,
 }
 
 /// How far DKIM is.
@@ -59,12 +64,14 @@ impl Verifying {
 
 impl Message {
     /// An empty message whose header block may have `header_bytes` octets.
-    pub(super) fn new(header_bytes: usize) -> Self {
+    /// `keeps_id` is whether [`Message::id`] will be asked for.
+    pub(super) fn new(header_bytes: usize, keeps_id: bool) -> Self {
         Self {
             signatures: Signatures::Header(dkim::HeaderBlock::new(header_bytes)),
             results_fields: 0,
             forged: Vec::new(),
             too_many_forged: false,
+            id: keeps_id.then(Box::default),
         }
     }
 
@@ -75,6 +82,12 @@ impl Message {
         }
         // White space before the colon is obsolete syntax, which some MTAs keep.
         let name = name.trim_ascii_end();
+        if let Some(id) = &mut self.id
+            && id.is_empty()
+            && name.eq_ignore_ascii_case(b"Message-ID")
+        {
+            *id = value[..value.len().min(MAX_ID)].into();
+        }
         if name.eq_ignore_ascii_case(authentication_results::NAME.as_bytes()) {
             self.results_fields += 1;
             let value = String::from_utf8_lossy(value);
@@ -84,6 +97,11 @@ impl Message {
                 _ => self.too_many_forged |= forged,
             }
         }
+    }
+
+    /// The first Message-ID field; empty if there is none or it is not kept.
+    pub(super) fn id(&self) -> &[u8] {
+        self.id.as_deref().unwrap_or_default()
     }
 
     /// Whether keys and body are coming.

@@ -7,6 +7,7 @@ use crate::{
     authentication_results::{self, Iprev, Results},
     checks::{Pending, Sender},
     config::Mode,
+    deferrals::Uptime,
     dns::Resolve,
     enforcement::ObservedBy,
     forwarder::Identified,
@@ -14,7 +15,7 @@ use crate::{
     opt_in,
     policy::{Check, Facts, OptIn, Refusal, Rule, Stage, Step, Tls, Verdict, decide},
     refusal_details::{self, Evidence},
-    reply::Reply,
+    reply::{Class, Reply},
     snapshot::Snapshot,
     spf,
     telemetry::{self, Decision, Exemption},
@@ -38,6 +39,8 @@ pub struct MailCommand {
     pub tls: Tls,
     /// The common name of its certificate, if the MTA verified that.
     pub certificate: Option<String>,
+    /// The size that the client has declared.
+    pub size: Option<u64>,
 }
 
 /// A mail transaction that is checked.
@@ -46,6 +49,7 @@ pub(super) struct Transaction<R> {
     snapshot: Arc<Snapshot<R>>,
     facts: Facts,
     reverse_path: ReversePath,
+    size: Option<u64>,
     authserv_id: Option<String>,
     /// Started after the reply to MAIL, so that it is there by the end of headers.
     spf: Option<Pending<spf::Outcome>>,
@@ -96,10 +100,14 @@ impl<R: Resolve> Transaction<R> {
             authserv_id: authserv_id.filter(|_| results.add).cloned(),
             spf: None,
             reverse_path: command.reverse_path,
+            size: command.size,
             opt_in: None,
             forwarder: None,
             recipients: Recipients::default(),
-            message: Message::new(snapshot.config.limits.header_bytes),
+            message: Message::new(
+                snapshot.config.limits.header_bytes,
+                snapshot.deferrals.is_some(),
+            ),
             settled: None,
             waited: Duration::ZERO,
             _under_way: under_way,
@@ -123,9 +131,15 @@ impl<R: Resolve> Transaction<R> {
                 let domain = recipient.domain.to_string();
                 let reply = self.reply(peer, rule, refusal, &domain);
                 let observed_by = self.snapshot.enforcement.observed_by(mode, rule, peer.ip);
+                let deferred_for = match observed_by {
+                    None => self.deferred_for(peer, rule, &reply, recipient.address.as_bytes()),
+                    Some(_) => None,
+                };
+                let reply = give_up(reply, deferred_for);
                 telemetry::decided(&Decision {
                     mode: effective(observed_by),
                     observed_by,
+                    deferred_for,
                     reply: Some(&reply),
                     recipient: Some(&recipient),
                     ..self.decision(peer, Stage::Rcpt, rule, queue_id)
@@ -227,6 +241,10 @@ impl<R: Resolve> Transaction<R> {
     fn conclude(&self, peer: &Peer, verdict: Verdict, queue_id: Option<&str>) -> Response {
         let (rule, refusal) = match verdict {
             Verdict::Accept(rule) => {
+                // A DNS failure that is accepted by configuration is not a pass.
+                if rule != Rule::AuthTemperror {
+                    self.sender_passed(peer);
+                }
                 telemetry::decided(&self.decision(peer, Stage::EndOfMessage, rule, queue_id));
                 return Response::Continue;
             }
@@ -305,13 +323,57 @@ impl<R: Resolve> Transaction<R> {
     ) -> Response {
         let reply = self.reply(peer, rule, refusal, "");
         let observed_by = self.observed_by(peer, rule);
+        let deferred_for = match observed_by {
+            None => self.deferred_for(peer, rule, &reply, b""),
+            Some(_) => None,
+        };
+        let reply = give_up(reply, deferred_for);
         telemetry::decided(&Decision {
             mode: effective(observed_by),
             observed_by,
+            deferred_for,
             reply: Some(&reply),
             ..self.decision(peer, stage, rule, queue_id)
         });
         carry_out(observed_by, reply)
+    }
+
+    /// Remembers that the sender is deferred. Returns for how long it has been, if that is
+    /// enough to give it up (`replies.give_up_after`). `recipient` is empty for the message.
+    fn deferred_for(
+        &self,
+        peer: &Peer,
+        rule: Rule,
+        reply: &Reply,
+        recipient: &[u8],
+    ) -> Option<Duration> {
+        let deferrals = self.snapshot.deferrals.as_ref()?;
+        let after = self.snapshot.config.replies.give_up_after?;
+        if !rule.is_the_senders() || reply.class() == Class::Permanent {
+            return None;
+        }
+        let pair = deferrals.pair(peer.ip, self.reverse_path.domain())?;
+        let number = self.recipients.number.to_be_bytes();
+        let message = deferrals.message(&[
+            self.reverse_path.to_string().as_bytes(),
+            &self.size.unwrap_or_default().to_be_bytes(),
+            recipient,
+            // At RCPT the message is not known yet, nor how many recipients there are.
+            if recipient.is_empty() { &number } else { &[] },
+            self.message.id(),
+        ]);
+        let deferred_for = deferrals.deferred(pair, message, after, Uptime::now()?);
+        telemetry::metrics::get().remembered_deferrals(deferrals.len());
+        deferred_for
+    }
+
+    /// Forgets that the sender was deferred.
+    fn sender_passed(&self, peer: &Peer) {
+        if let Some(deferrals) = &self.snapshot.deferrals
+            && let Some(pair) = deferrals.pair(peer.ip, self.reverse_path.domain())
+        {
+            deferrals.passed(pair);
+        }
     }
 
     /// The reply to a refusal. `domain` is the recipient's at RCPT, and empty for
@@ -405,6 +467,7 @@ impl<R: Resolve> Transaction<R> {
             queue_id,
             mode: self.mode(),
             observed_by: None,
+            deferred_for: None,
             stage,
             rule,
             reply: None,
@@ -424,6 +487,14 @@ impl<R: Resolve> Transaction<R> {
             dkim: self.message.dkim(),
             waited: self.waited,
         }
+    }
+}
+
+/// Refuses for good whom it has deferred for that long.
+fn give_up(reply: Reply, deferred_for: Option<Duration>) -> Reply {
+    match deferred_for {
+        Some(time) => refusal_details::given_up(reply.given_up(), time),
+        None => reply,
     }
 }
 
