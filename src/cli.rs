@@ -2,12 +2,18 @@
 //! so that each is written once.
 
 use crate::{
+    address::Domain,
+    config::{DnsServer, option},
     logs::when,
     trace::{ClientPattern, Mailbox},
 };
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
 use jiff::{SignedDuration, Timestamp, Zoned};
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// A milter that refuses anonymous mail over IPv6 unless the recipient's domain
 /// has opted in, the client has reverse DNS, and SPF or DKIM passes.
@@ -134,6 +140,8 @@ pub enum OptInCommand {
     List(OptInList),
     /// Print whether domains have opted in, and which source says so
     Status(OptInStatus),
+    /// Bring the host names of mail exchangers in the DNS in line with the opt-ins
+    SyncDns(OptInSyncDns),
 }
 
 /// The arguments of `opt-in add`.
@@ -194,6 +202,84 @@ pub struct OptInEdit {
     /// Look no mail exchangers up
     #[arg(long)]
     pub no_dns: bool,
+    /// Change the AAAA records of the domains' host names too (opt_in.mx_zone), in the
+    /// order that bounces no mail: an opt-in is listed first; an opt-out is listed when
+    /// senders have forgotten the AAAA record
+    #[arg(long)]
+    pub sync_dns: bool,
+    /// Do not wait until then: the next sixgate opt-in sync-dns lists the opt-out
+    #[arg(long, requires = "sync_dns")]
+    pub no_wait: bool,
+}
+
+/// The arguments of `opt-in sync-dns`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every domain that is known has a host name of its own with A records, and \
+    AAAA records only if it has opted in. Differences are sent to the primary server as dynamic \
+    updates (RFC 2136), signed with the TSIG key. Only A and AAAA records one label below the \
+    suffix are changed.\n\n\
+    An AAAA record is added when every daemon knows the opt-in. To opt out, the AAAA record goes \
+    first: sixgate opt-in deny --sync-dns for domains of the managed list; for those of other \
+    sources --opt-out, then the source. What is interrupted goes on with the next run.\n\n\
+    Exit codes: 0 done, 64 a wrong option, 66 no key file, 69 the server does not take it, 75 the \
+    opt-in of a domain is unknown or the zone changes all the time, 78 a wrong configuration or \
+    key."
+)]
+pub struct OptInSyncDns {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Print the differences as nsupdate takes them, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take the AAAA record of this domain away and wait until senders have forgotten
+    /// it; then its source may opt it out. May be given several times; - reads
+    /// standard input
+    #[arg(long, value_name = "DOMAIN", conflicts_with = "dry_run")]
+    pub opt_out: Vec<String>,
+    /// Do not wait
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Give up the opt-out of this domain; may be given several times
+    #[arg(long, value_name = "DOMAIN", conflicts_with = "dry_run")]
+    pub cancel: Vec<String>,
+    /// Remove host names that have our addresses and stand for no known domain
+    #[arg(long)]
+    pub prune: bool,
+    /// How long after an opt-in an AAAA record is added [default: 3s for lists,
+    /// opt_in.cache.positive for servers]
+    #[arg(long, value_name = "DURATION", value_parser = option::duration)]
+    pub settle: Option<Duration>,
+    /// How much longer than the TTL an opt-out waits [default: opt_in.mx_zone.grace]
+    #[arg(long, value_name = "DURATION", value_parser = option::duration)]
+    pub grace: Option<Duration>,
+    /// What makes the zone of host names.
+    #[command(flatten)]
+    pub mx_zone: MxZoneOptions,
+    /// The zone that has the host names [default: opt_in.mx_zone.zone, or the suffix]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = option::suffix,
+        help_heading = "Host names of mail exchangers"
+    )]
+    pub zone: Option<Domain>,
+    /// Its primary server, such as 192.0.2.53 [default: opt_in.mx_zone.server]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        value_parser = option::server,
+        help_heading = "Host names of mail exchangers"
+    )]
+    pub server: Option<DnsServer>,
+    /// A file with the TSIG key [default: opt_in.mx_zone.key_file]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Host names of mail exchangers"
+    )]
+    pub key_file: Option<PathBuf>,
 }
 
 /// The arguments of `opt-in list`.
@@ -211,6 +297,42 @@ pub struct OptInList {
     /// The name of the zone, for its $ORIGIN
     #[arg(long, value_name = "NAME")]
     pub zone: Option<String>,
+    /// What makes the zone of host names.
+    #[command(flatten)]
+    pub mx_zone: MxZoneOptions,
+    /// mx-zone: a name server, for a whole zone with SOA and NS records; may be given
+    /// several times. Without it, the output is to be included in a zone
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = option::suffix,
+        help_heading = "Host names of mail exchangers"
+    )]
+    pub ns: Vec<Domain>,
+}
+
+/// What makes the zone of host names.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Host names of mail exchangers")]
+pub struct MxZoneOptions {
+    /// The name that the host names are below [default: opt_in.mx_zone.suffix]
+    #[arg(long, value_name = "NAME", value_parser = option::suffix)]
+    pub suffix: Option<Domain>,
+    /// An IPv4 address of the mail servers; may be given several times
+    /// [default: opt_in.mx_zone.a]
+    #[arg(long, value_name = "IPV4", value_parser = option::a)]
+    pub a: Vec<Ipv4Addr>,
+    /// An IPv6 address of the mail servers; may be given several times
+    /// [default: opt_in.mx_zone.aaaa]
+    #[arg(long, value_name = "IPV6", value_parser = option::aaaa)]
+    pub aaaa: Vec<Ipv6Addr>,
+    /// The TTL of the records, such as 5m [default: opt_in.mx_zone.ttl]
+    #[arg(long, value_name = "DURATION", value_parser = option::ttl)]
+    pub ttl: Option<Duration>,
+    /// A file with all domains, one a line, besides those of the lists; - is standard
+    /// input [default: opt_in.mx_zone.domains]
+    #[arg(long, value_name = "FILE")]
+    pub domains: Option<PathBuf>,
 }
 
 /// How `opt-in list` prints.
@@ -222,6 +344,9 @@ pub enum ListFormat {
     Zone,
     /// The same for rbldnsd, of type dnset
     Rbldnsd,
+    /// Records for a host name per domain (contoso-com.mx.example.net): A, and AAAA if
+    /// the domain has opted in (docs/rollout.md)
+    MxZone,
     /// One array of objects
     Json,
 }

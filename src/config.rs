@@ -17,6 +17,7 @@ mod lists;
 mod nearest;
 mod opt_in;
 mod opt_in_mx;
+mod opt_in_mx_zone;
 mod opt_in_servers;
 mod prefixes;
 mod quantities;
@@ -38,6 +39,7 @@ pub use host::group_id;
 pub use host_pattern::HostPattern;
 pub use opt_in::{LISTS_FOLDER, MANAGED_FILE, OptIn, OptInCache, Socketmap, SocketmapServer};
 pub use opt_in_mx::OptInMx;
+pub use opt_in_mx_zone::{MxZone, option};
 pub use redis::{REDIS_KEY, Redis, RedisPlace, RedisTls, RedisUrl};
 pub use sql::{Sql, SqlEngine, SqlUrl};
 

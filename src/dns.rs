@@ -9,6 +9,7 @@
 mod cache;
 mod live;
 mod name;
+pub mod primary;
 mod server;
 mod socket;
 mod system;

@@ -8,6 +8,8 @@ pub mod entry;
 pub mod files;
 pub mod list;
 pub mod managed;
+pub mod mx_zone;
+pub mod pending;
 
 mod cache;
 mod dns_zone;

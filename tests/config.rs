@@ -78,7 +78,7 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
         (
             "opt_in:\n  dnszone: opt-in.example.org\n",
             "2: opt_in.dnszone: unknown key; did you mean dns_zone? \
-             (allowed here: default, domains, files, managed_file, mx, sql, redis, dns_zone, socketmap, cache)",
+             (allowed here: default, domains, files, managed_file, mx, sql, redis, dns_zone, socketmap, cache, mx_zone)",
         ),
         (
             "opt_in:\n  cache:\n    postive: 5m\n",
@@ -867,6 +867,9 @@ SQLREDIS  mx: {hosts: [Mx6.example.net., .mx6.example.net], grace: 90m}
   dns_zone: Opt-In.example.org.
   socketmap: "inet:[::1]:10001:opt-in"
   cache: {positive: 90s, negative: 0s, stale: 36h}
+  mx_zone: {suffix: mx.Example.net., zone: example.net, a: [192.0.2.25, 192.0.2.26],
+    aaaa: "2001:db8::25", ttl: 90s, domains: /etc/postfix/domains, server: "2001:db8::53",
+    key_file: /etc/sixgate/mx-zone.key, grace: 0s}
 reverse_dns: confirmed
 on_dns_failure: accept
 ipv4_prefixes: ["64:ff9b::/96", "2001:db8:64::/48"]
@@ -1103,5 +1106,60 @@ fn a_wrong_command_line_is_a_usage_error_and_help_is_none() {
         };
         assert!(silent.is_empty() && !talking.is_empty(), "{arguments:?}");
         assert!(talking.len() < 80 * 24, "{arguments:?} fills the screen");
+    }
+}
+
+#[test]
+fn the_zone_of_host_names_is_checked_as_a_whole() {
+    let a = "write an IPv4 address of the mail server such as 192.0.2.25";
+    let aaaa = "write an IPv6 address of the mail server such as \"2001:db8::25\"";
+    let key_file = "write an absolute path such as /etc/sixgate/mx-zone.key, of a file as \
+                    tsig-keygen writes it";
+    let table = [
+        (
+            "a: 192.0.2.25",
+            "2: opt_in.mx_zone.suffix: it is missing; write a name such as mx.example.net".into(),
+        ),
+        (
+            "suffix: '*.mx.example.net'",
+            "3: opt_in.mx_zone.suffix: \"*.mx.example.net\" is not a name: it has a character \
+             that no domain name has; write mx.example.net"
+                .into(),
+        ),
+        ("aaaa: '2001:db8::25'\n    suffix: mx.example.net", format!("2: opt_in.mx_zone.a: it is missing; {a}")),
+        ("suffix: mx.example.net\n    a: 192.0.2.25", format!("2: opt_in.mx_zone.aaaa: it is missing; {aaaa}")),
+        ("a: '2001:db8::25'", format!("3: opt_in.mx_zone.a: \"2001:db8::25\" is an IPv6 address; {a}")),
+        ("a: 0.0.0.0", format!("3: opt_in.mx_zone.a: nobody can deliver mail to \"0.0.0.0\"; {a}")),
+        ("aaaa: 192.0.2.25", format!("3: opt_in.mx_zone.aaaa: \"192.0.2.25\" is an IPv4 address; {aaaa}")),
+        ("aaaa: 'fe80::1'", format!("3: opt_in.mx_zone.aaaa: nobody can deliver mail to \"fe80::1\"; {aaaa}")),
+        ("aaaa: mx.example.net", format!("3: opt_in.mx_zone.aaaa: \"mx.example.net\" is not an address; {aaaa}")),
+        ("a: [192.0.2.1, 192.0.2.1]", "3: opt_in.mx_zone.a: 192.0.2.1 is given twice; remove one".into()),
+        (
+            "ttl: 2d",
+            "3: opt_in.mx_zone.ttl: \"2d\" is not allowed here; write a TTL from 1s to 1d, such as \
+             5m: an opt-out waits for it"
+                .into(),
+        ),
+        (
+            "domains: domains.txt",
+            "3: opt_in.mx_zone.domains: \"domains.txt\" is not a path; write an absolute path such \
+             as /etc/postfix/domains, of a file with a domain a line"
+                .into(),
+        ),
+        ("key_file: c2VjcmV0", format!("3: opt_in.mx_zone.key_file: this is not a path; {key_file}")),
+        (
+            "suffix: mx.example.net\n    a: 192.0.2.1\n    aaaa: '2001:db8::1'\n    server: 192.0.2.53",
+            format!("2: opt_in.mx_zone.key_file: it is missing; {key_file}"),
+        ),
+        (
+            "suffix: mx.example.net\n    a: 192.0.2.1\n    aaaa: '2001:db8::1'\n    zone: example.org",
+            "6: opt_in.mx_zone.zone: mx.example.net is not in example.org; write mx.example.net or \
+             a name above it"
+                .into(),
+        ),
+    ];
+    for (keys, want) in &table {
+        let yaml = format!("opt_in:\n  mx_zone:\n    {keys}\n");
+        assert_refused(&[(&yaml, want)]);
     }
 }

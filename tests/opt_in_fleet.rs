@@ -4,21 +4,21 @@
 
 mod support;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Arguments;
 use nix::{
-    sys::signal::{Signal, kill, killpg},
-    unistd::{Pid, geteuid},
+    sys::signal::{Signal, kill},
+    unistd::geteuid,
 };
 use sixgate::config::Config;
 use std::{
-    env, fs, io,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Command, ExitCode},
     time::Instant,
 };
 use support::{
-    daemon::{Daemon, Log, PATIENCE},
+    daemon::{Daemon, PATIENCE},
     database,
     dns::{DnsServer, Zone},
     opt_in::{
@@ -28,6 +28,7 @@ use support::{
     },
     outage::{Source, kill_and_bring_back},
     port::lasting_address,
+    programs::{Program, command, trial},
     socketmap::SocketmapServer,
 };
 use tempfile::TempDir;
@@ -105,76 +106,6 @@ fn main() -> ExitCode {
         ),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// A test that is ignored where a program is missing, unless all are required.
-fn trial(name: &str, programs: &[&'static str], test: fn()) -> Trial {
-    let is_there = |name| program(name).or_else(|| database::program(name)).is_some();
-    let missing = programs.iter().find(|name| !is_there(name));
-    let missing = missing.map(|name| format!("there is no {name}"));
-    Trial::ignorable_test(name, move || match missing {
-        Some(reason) if env::var_os("SIXGATE_E2E_REQUIRED").is_some() => Err(Failed::from(reason)),
-        Some(reason) => Ok(Completion::ignored_with(reason)),
-        None => {
-            test();
-            Ok(Completion::Completed)
-        }
-    })
-}
-
-/// Where a program is: on the machine, or where `extract-dns-servers.sh` has
-/// put it.
-fn program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let unpacked = unpacked().join("usr/sbin");
-    let system = ["/usr/sbin".into(), "/sbin".into(), unpacked];
-    let mut folders = env::split_paths(&path).chain(system);
-    folders.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file()))
-}
-
-fn unpacked() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dns-servers")
-}
-
-fn command(name: &str) -> Command {
-    let libraries = unpacked().join(format!("usr/lib/{}-linux-gnu", env::consts::ARCH));
-    let mut command = Command::new(program(name).expect("the program is there"));
-    command.env("LD_LIBRARY_PATH", libraries);
-    command
-}
-
-/// A program in the foreground. Dropping it kills it and its children.
-struct Program {
-    child: Child,
-}
-
-impl Program {
-    /// Waits for a line with these words.
-    fn start(command: Command, ready: &str) -> Self {
-        let mut command = command;
-        let (output, said) = io::pipe().expect("a pipe");
-        command.process_group(0).stdin(Stdio::null());
-        command
-            .stdout(said.try_clone().expect("a pipe"))
-            .stderr(said);
-        let child = command.spawn().expect("the program starts");
-        // Its end of the pipe closes with the program only when ours has.
-        drop(command);
-        let program = Self { child };
-        Log::collect(output).wait_for(&[ready]);
-        program
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = killpg(self.pid(), Signal::SIGKILL);
-        let _ = self.child.wait();
-    }
 }
 
 #[derive(Clone, Copy)]

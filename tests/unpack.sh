@@ -5,11 +5,11 @@
 # shellcheck disable=SC2046
 
 # unpack FOLDER PACKAGE...: with those libraries that the machine lacks. Does
-# nothing where it was done before.
+# nothing where it was done before with the same packages.
 unpack() {
     local folder=$1 packages package
     shift
-    [ -e "$folder/complete" ] && return
+    [ -e "$folder/complete" ] && [ "$(cat "$folder/complete")" = "$*" ] && return
     packages=$(mktemp -d)
     apt-cache show "$@" >/dev/null 2>&1 || as_root apt-get update -q
     download "$packages" "$@" || { as_root apt-get update -q && download "$packages" "$@"; }
@@ -20,7 +20,7 @@ unpack() {
     rm -rf "$packages"
     # A program with this bit ignores LD_LIBRARY_PATH.
     find "$folder" -perm -2000 -type f -exec chmod g-s {} +
-    touch "$folder/complete"
+    echo "$*" >"$folder/complete"
 }
 
 download() {

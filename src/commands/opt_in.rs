@@ -3,9 +3,12 @@
 
 mod afterwards;
 mod edit;
+mod known_domains;
 mod list;
+mod mx_zone;
 mod requests;
 mod status;
+mod sync_dns;
 mod verdict;
 mod warnings;
 mod zone;
@@ -24,5 +27,6 @@ pub(super) fn run(command: &OptInCommand) -> Result<(), Failure> {
         OptInCommand::Remove(arguments) => edit::remove(arguments),
         OptInCommand::List(arguments) => list::run(arguments),
         OptInCommand::Status(arguments) => status::run(arguments),
+        OptInCommand::SyncDns(arguments) => sync_dns::run(arguments),
     }
 }

@@ -1,7 +1,7 @@
 //! `opt_in`: the sources that tell which domains take mail over IPv6.
 
 use super::{
-    OptInMx, Redis, Sql,
+    MxZone, OptInMx, Redis, Sql,
     lists::{ListEntry, ListPath},
     opt_in_servers::{SocketmapTable, ZoneName},
     quantities::Wait,
@@ -49,6 +49,10 @@ pub struct OptIn {
     /// How long answers of `mx`, `sql`, `redis`, `dns_zone` and `socketmap` are kept.
     #[serde(with = "section")]
     pub cache: OptInCache,
+    /// A host name per domain, whose AAAA record follows the opt-in. The default is
+    /// none.
+    #[serde(with = "section")]
+    pub mx_zone: MxZone,
 }
 
 /// The default of `opt_in.managed_file`. Only at this path may the file be missing
@@ -71,6 +75,7 @@ impl Default for OptIn {
             dns_zone: None,
             socketmap: None,
             cache: OptInCache::default(),
+            mx_zone: MxZone::default(),
         }
     }
 }

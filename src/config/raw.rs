@@ -50,10 +50,15 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         checked.map_err(|error| value_error(file, &error))?;
     }
     let config = Config::from(parsed);
-    let of_sql = config.opt_in.sql.complaint();
-    let of_redis = config.opt_in.redis.complaint();
-    let of_sql = of_sql.map(|complaint| ("opt_in.sql", complaint));
-    match of_sql.or_else(|| Some(("opt_in.redis", of_redis?))) {
+    let of_opt_in = [
+        ("opt_in.sql", config.opt_in.sql.complaint()),
+        ("opt_in.redis", config.opt_in.redis.complaint()),
+        ("opt_in.mx_zone", config.opt_in.mx_zone.complaint()),
+    ];
+    let complaint = of_opt_in
+        .into_iter()
+        .find_map(|(section, complaint)| Some((section, complaint?)));
+    match complaint {
         Some((section, (key, complaint))) => {
             Err(section_error(text, file, section, key, &complaint))
         }
@@ -84,7 +89,12 @@ pub(super) fn section_error(
         .zip(text.lines())
         .skip_while(|(_, line)| !begins_section(line));
     let head = lines.next();
-    let has_key = |(_, line): &(usize, &str)| line.contains(&format!("{key}:"));
+    let wanted = format!("{key}:");
+    let has_key = |(_, line): &(usize, &str)| {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let mut found = line.match_indices(&wanted);
+        found.any(|(start, _)| !line[..start].ends_with(is_name))
+    };
     let depth = head.map_or(0, |(_, line)| indent(line));
     let mut below = lines.take_while(|(_, line)| line.trim().is_empty() || indent(line) > depth);
     // The error for a key that is missing has the line of the section.

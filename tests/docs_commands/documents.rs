@@ -16,10 +16,11 @@ use std::{
 };
 
 /// With which command lines begin, besides scripts.
-const PROGRAMS: [&str; 39] = [
+const PROGRAMS: [&str; 41] = [
     "apt",
     "cargo",
     "cd",
+    "chmod",
     "cmp",
     "cp",
     "diff",
@@ -56,6 +57,7 @@ const PROGRAMS: [&str; 39] = [
     "systemctl",
     "systemd-analyze",
     "unbound-control",
+    "tsig-keygen",
 ];
 
 /// Examples that their first words do not give away: of master.cf and of a

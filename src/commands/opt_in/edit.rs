@@ -4,16 +4,19 @@
 use super::{
     afterwards,
     requests::{self, Request},
+    sync_dns::{self, OptOut},
     warnings,
 };
 use crate::{
+    address::Domain,
     cli::{OptInAdd, OptInDeny, OptInEdit, OptInRemove},
     commands::outcomes::{Outcome, print, tell},
     config::Config,
     exit::{Exit, Failure},
     opt_in::{
-        entry::Entry,
+        entry::{Entry, Scope},
         managed::{self, Addition, Removal},
+        pending::Action,
         redis,
     },
     redis_client::RedisFailure,
@@ -53,12 +56,85 @@ fn write(
         requests::check_dots(&requests)?;
     }
     let comment = |request: &'_ Request| comment.unwrap_or(&request.comment).to_owned();
-    let additions = match config.opt_in.redis.managed {
+    if arguments.sync_dns {
+        let (opt_ins, opt_outs): (Vec<Request>, Vec<Request>) = requests
+            .into_iter()
+            .partition(|request| request.entry.opted_in);
+        let opt_outs = opt_outs
+            .iter()
+            .map(|request| OptOut::new(&request.entry, Action::Deny, &comment(request)));
+        let opt_outs: Vec<OptOut> = opt_outs.collect::<Result<_, _>>()?;
+        return sync_dns::edit(&config, arguments, &opt_ins, &opt_outs, || {
+            let comments = opt_ins.iter().map(comment).collect();
+            add_and_tell(&config, &opt_ins, comments)
+        });
+    }
+    let comments = requests.iter().map(comment).collect();
+    add_and_tell(&config, &requests, comments)?;
+    let entries = requests.iter().map(|request| request.entry.clone());
+    warnings::exchangers(&config, arguments, entries.collect())
+}
+
+fn add_and_tell(
+    config: &Config,
+    requests: &[Request],
+    comments: Vec<String>,
+) -> Result<(), Failure> {
+    let entries = requests.iter().map(|request| &request.entry);
+    let entries: Vec<_> = entries.zip(comments.iter().map(String::as_str)).collect();
+    let additions = add_entries(config, &entries)?;
+    let told = requests.iter().zip(&additions);
+    tell(told.map(|(request, addition)| told_addition(&request.entry, addition)))?;
+    let opted_in = requests.iter().filter(|request| request.entry.opted_in);
+    let opted_in: Vec<Domain> = opted_in
+        .filter(|request| request.entry.scope == Scope::Itself)
+        .map(|request| request.entry.domain.clone())
+        .collect();
+    sync_dns::cancel(&config.opt_in.managed_file, &opted_in)
+}
+
+/// Removes entries, and prints what applies to each domain afterwards.
+pub(super) fn remove(arguments: &OptInRemove) -> Result<(), Failure> {
+    let config = Config::load(&arguments.edit.config.path)?;
+    let requests = requests::read(&arguments.edit.entries)?;
+    if arguments.edit.sync_dns {
+        let (opt_ins, opt_outs): (Vec<Request>, Vec<Request>) = requests
+            .into_iter()
+            .partition(|request| !request.entry.opted_in);
+        let opt_outs = opt_outs
+            .iter()
+            .map(|request| OptOut::new(&request.entry, Action::Remove, ""));
+        let opt_outs: Vec<OptOut> = opt_outs.collect::<Result<_, _>>()?;
+        return sync_dns::edit(&config, &arguments.edit, &opt_ins, &opt_outs, || {
+            remove_and_tell(&config, &opt_ins).map(|_| ())
+        });
+    }
+    let removals = remove_and_tell(&config, &requests)?;
+    let done = requests.iter().zip(removals);
+    let removed = done.filter(|(_, removal)| *removal == Removal::Removed);
+    // What is no longer opted in is as if its contrary had been added.
+    let contraries = removed.map(|(request, _)| request.entry.contrary());
+    warnings::exchangers(&config, &arguments.edit, contraries.collect())
+}
+
+fn remove_and_tell(config: &Config, requests: &[Request]) -> Result<Vec<Removal>, Failure> {
+    let entries: Vec<&Entry> = requests.iter().map(|request| &request.entry).collect();
+    let removals = remove_entries(config, &entries)?;
+    let done = requests.iter().zip(&removals);
+    tell(done.map(|(request, removal)| told_removal(&request.entry, *removal)))?;
+    let entries: Vec<Entry> = entries.into_iter().cloned().collect();
+    print(&afterwards::describe(config, &entries))?;
+    Ok(removals)
+}
+
+/// Adds entries with their comments to the managed list, which may be in Redis.
+pub(super) fn add_entries(
+    config: &Config,
+    entries: &[(&Entry, &str)],
+) -> Result<Vec<Addition>, Failure> {
+    match config.opt_in.redis.managed {
         true => in_redis(async || {
-            let comments: Vec<String> = requests.iter().map(comment).collect();
-            let entries = requests.iter().map(|request| &request.entry);
-            let entries: Vec<_> = entries.zip(comments.iter().map(String::as_str)).collect();
-            let (additions, is_new) = redis::edit::add(&config.opt_in.redis, &entries).await?;
+            let (additions, is_new) = redis::edit::add(&config.opt_in.redis, entries).await?;
             if is_new {
                 let key = &config.opt_in.redis.key;
                 eprintln!(
@@ -67,43 +143,25 @@ fn write(
                 );
             }
             Ok(additions)
-        })?,
-        false => managed::edit(&config.opt_in.managed_file, |list| {
-            let add = |request: &Request| list.add(&request.entry, &comment(request));
-            requests.iter().map(add).collect::<Vec<Addition>>()
-        })?,
-    };
-    let told = requests.iter().zip(&additions);
-    tell(told.map(|(request, addition)| told_addition(&request.entry, addition)))?;
-    let entries = requests.iter().map(|request| request.entry.clone());
-    warnings::exchangers(&config, arguments, entries.collect())
+        }),
+        false => Ok(managed::edit(&config.opt_in.managed_file, |list| {
+            let add = |(entry, comment): &(&Entry, &str)| list.add(entry, comment);
+            entries.iter().map(add).collect()
+        })?),
+    }
 }
 
-/// Removes entries, and prints what applies to each domain afterwards.
-pub(super) fn remove(arguments: &OptInRemove) -> Result<(), Failure> {
-    let config = Config::load(&arguments.edit.config.path)?;
-    let requests = requests::read(&arguments.edit.entries)?;
-    let removals = match config.opt_in.redis.managed {
+/// Removes entries from the managed list, which may be in Redis.
+pub(super) fn remove_entries(config: &Config, entries: &[&Entry]) -> Result<Vec<Removal>, Failure> {
+    match config.opt_in.redis.managed {
         true => in_redis(async || {
-            let entries: Vec<_> = requests.iter().map(|r| (&r.entry, "")).collect();
+            let entries: Vec<_> = entries.iter().map(|entry| (*entry, "")).collect();
             redis::edit::remove(&config.opt_in.redis, &entries).await
-        })?,
-        false => managed::edit(&config.opt_in.managed_file, |list| {
-            let remove = |request: &Request| list.remove(&request.entry);
-            requests.iter().map(remove).collect::<Vec<Removal>>()
-        })?,
-    };
-    let done = requests.iter().zip(removals);
-    tell(
-        done.clone()
-            .map(|(request, removal)| told_removal(&request.entry, removal)),
-    )?;
-    let entries: Vec<Entry> = requests.iter().map(|r| r.entry.clone()).collect();
-    print(&afterwards::describe(&config, &entries))?;
-    let removed = done.filter(|(_, removal)| *removal == Removal::Removed);
-    // What is no longer opted in is as if its contrary had been added.
-    let contraries = removed.map(|(request, _)| request.entry.contrary());
-    warnings::exchangers(&config, &arguments.edit, contraries.collect())
+        }),
+        false => Ok(managed::edit(&config.opt_in.managed_file, |list| {
+            entries.iter().map(|entry| list.remove(entry)).collect()
+        })?),
+    }
 }
 
 /// Waits for Redis.

@@ -1,6 +1,6 @@
 //! `sixgate opt-in list`: what the lists of a configuration say, as one list.
 
-use super::{edit::in_redis, zone};
+use super::{edit::in_redis, mx_zone, zone};
 use crate::{
     address::Domain,
     cli::{ListFormat, OptInList},
@@ -32,6 +32,10 @@ pub(super) fn run(arguments: &OptInList) -> Result<(), Failure> {
         })?),
         None => None,
     };
+    if arguments.format == ListFormat::MxZone {
+        return mx_zone::print(arguments, &config);
+    }
+    mx_zone::refuse_options(arguments)?;
     let sources = Sources::open(&config.opt_in, None)?;
     let hash = match config.opt_in.redis.managed {
         true => Some(read_hash(&config)?),
@@ -44,6 +48,7 @@ pub(super) fn run(arguments: &OptInList) -> Result<(), Failure> {
         ListFormat::Json => print_json(&listing, &mut out),
         ListFormat::Zone => zone::print(&listing, zone.as_ref(), &mut out),
         ListFormat::Rbldnsd => zone::print_rbldnsd(&listing, &mut out),
+        ListFormat::MxZone => Ok(()),
     };
     printed
         .and_then(|()| out.flush())
@@ -69,7 +74,7 @@ pub(super) struct Item<'a> {
 }
 
 impl<'a> Listing<'a> {
-    fn new(
+    pub(super) fn new(
         config: &'a Config,
         sources: &'a Sources,
         hash: Option<Vec<(Entry, String)>>,
@@ -137,7 +142,7 @@ impl<'a> Listing<'a> {
 }
 
 /// Reads the hash, and warns of what is wrong in it.
-fn read_hash(config: &Config) -> Result<Vec<(Entry, String)>, Failure> {
+pub(super) fn read_hash(config: &Config) -> Result<Vec<(Entry, String)>, Failure> {
     let redis = &config.opt_in.redis;
     let key = &redis.key;
     match in_redis(async || redis::edit::list(redis).await)? {

@@ -64,13 +64,7 @@ pub(super) fn ask(
     sources: &Sources,
     domains: Vec<Domain>,
 ) -> Result<Vec<Verdict>, Failure> {
-    let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
-    let timeout = config.limits.stage_timeout;
-    let answers = runtime.block_on(ask_servers(sources, dns, timeout, &domains));
+    let answers = answers(config, sources, &domains)?;
     let listed = sources.listed_each(&domains);
     let answered = domains.into_iter().zip(answers).zip(listed);
     let verdict = |((domain, (answer, reason)), listed): ((_, Answered), Option<Listed>)| Verdict {
@@ -82,9 +76,24 @@ pub(super) fn ask(
     Ok(answered.map(verdict).collect())
 }
 
+/// As [`ask`], without looking for the entries that decide.
+pub(super) fn answers(
+    config: &Config,
+    sources: &Sources,
+    domains: &[Domain],
+) -> Result<Vec<Answered>, Failure> {
+    let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let timeout = config.limits.stage_timeout;
+    Ok(runtime.block_on(ask_servers(sources, dns, timeout, domains)))
+}
+
 /// An answer, with the reason if it is a server's: what is wrong with a server is
 /// known only until it is asked for the next domain.
-type Answered = (Answer, Option<String>);
+pub(super) type Answered = (Answer, Option<String>);
 
 async fn ask_servers(
     sources: &Sources,

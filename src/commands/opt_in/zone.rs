@@ -16,7 +16,7 @@ use std::{
 
 /// Refresh, retry and expiry of the secondaries, and how long it is remembered
 /// that a domain is not listed, in seconds.
-const TIMES: &str = "600 300 2419200 60";
+pub(super) const TIMES: &str = "600 300 2419200 60";
 
 /// How long it is remembered that a domain is listed, in seconds.
 const TTL: u32 = 300;
@@ -120,7 +120,7 @@ fn address(entry: &Entry) -> &'static str {
 }
 
 /// Grows from one zone to the next (RFC 1982), at most once a second.
-fn serial() -> u32 {
+pub(super) fn serial() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default().as_secs() as u32
 }

@@ -1,0 +1,224 @@
+//! What has to change in the zone, and in which order: first what bounces mail now,
+//! AAAA records of domains that have not opted in; then what every host name has; last
+//! new AAAA records, which need an opt-in that every daemon knows.
+
+use super::MxZone;
+use crate::{
+    dns::primary::{Change, Family, HostRecords, RrSet},
+    policy::OptIn,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
+
+/// A host name that there has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its label.
+    pub label: String,
+    /// Whether its domain has opted in; AAAA records stay as they are while this is
+    /// unknown.
+    pub opt_in: OptIn,
+}
+
+/// Changes, by what has to be waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// AAAA records that go.
+    pub removals: Vec<Change>,
+    /// A records, and AAAA records with other addresses or another TTL.
+    pub corrections: Vec<Change>,
+    /// AAAA records where there were none.
+    pub additions: Vec<Change>,
+    /// Labels of wanted host names that are aliases, which are left alone.
+    pub aliases: Vec<String>,
+    /// Labels below the suffix that look like ours and stand for no domain.
+    pub strangers: Vec<String>,
+}
+
+impl Plan {
+    /// Compares what is wanted with what there is.
+    pub fn new(zone: &MxZone, wanted: &[Wanted], existing: &HashMap<String, HostRecords>) -> Self {
+        let mut plan = Self::default();
+        let ttl = u32::try_from(zone.ttl.as_secs()).unwrap_or(u32::MAX);
+        let a = RrSet::new(ttl, zone.a.iter().copied().map(IpAddr::from));
+        let aaaa = RrSet::new(ttl, zone.aaaa.iter().copied().map(IpAddr::from));
+        let nothing = HostRecords::default();
+        for Wanted { label, opt_in } in wanted {
+            let there = existing.get(label).unwrap_or(&nothing);
+            if there.is_alias {
+                plan.aliases.push(label.clone());
+                continue;
+            }
+            if there.a != a {
+                plan.corrections.push(change(label, Family::V4, there, &a));
+            }
+            match (opt_in, &there.aaaa) {
+                (OptIn::No, Some(_)) => {
+                    plan.removals.push(change(label, Family::V6, there, &None));
+                }
+                (OptIn::Yes, None) => {
+                    plan.additions.push(change(label, Family::V6, there, &aaaa));
+                }
+                (OptIn::Yes, present) if *present != aaaa => {
+                    plan.corrections
+                        .push(change(label, Family::V6, there, &aaaa));
+                }
+                (OptIn::Yes | OptIn::No | OptIn::Temperror, _) => {}
+            }
+        }
+        plan.strangers = strangers(wanted, existing, a.as_ref());
+        plan
+    }
+
+    /// Removes the host names that stand for no domain.
+    pub fn prune(&mut self, existing: &HashMap<String, HostRecords>) {
+        for label in &self.strangers {
+            let Some(there) = existing.get(label) else {
+                continue;
+            };
+            for family in [Family::V6, Family::V4] {
+                if there.of(family).is_some() {
+                    self.removals.push(change(label, family, there, &None));
+                }
+            }
+        }
+    }
+
+    /// Whether nothing has to change.
+    pub fn is_empty(&self) -> bool {
+        self.removals.is_empty() && self.corrections.is_empty() && self.additions.is_empty()
+    }
+}
+
+fn change(label: &str, family: Family, there: &HostRecords, after: &Option<RrSet>) -> Change {
+    Change {
+        label: label.to_owned(),
+        family,
+        before: there.of(family).cloned(),
+        after: after.clone(),
+    }
+}
+
+/// Every label of a domain has a hyphen, and its host name has the addresses of the
+/// mail servers. What is otherwise is not ours.
+fn strangers(
+    wanted: &[Wanted],
+    existing: &HashMap<String, HostRecords>,
+    a: Option<&RrSet>,
+) -> Vec<String> {
+    let wanted: HashSet<&str> = wanted.iter().map(|wanted| wanted.label.as_str()).collect();
+    let addresses = |set: Option<&RrSet>| set.map(|set| set.addresses.clone());
+    let is_ours = |there: &HostRecords| addresses(there.a.as_ref()) == addresses(a);
+    let mut strangers: Vec<String> = existing
+        .iter()
+        .filter(|(label, there)| {
+            label.contains('-') && !wanted.contains(label.as_str()) && is_ours(there)
+        })
+        .map(|(label, _)| label.clone())
+        .collect();
+    strangers.sort_unstable();
+    strangers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Domain;
+    use std::time::Duration;
+
+    fn zone() -> MxZone {
+        MxZone {
+            suffix: Domain::parse("mx.example.net").unwrap(),
+            a: vec![[192, 0, 2, 25].into()],
+            aaaa: vec!["2001:db8::25".parse().unwrap()],
+            ttl: Duration::from_secs(300),
+        }
+    }
+
+    fn set(ttl: u32, addresses: &[&str]) -> Option<RrSet> {
+        RrSet::new(
+            ttl,
+            addresses.iter().map(|address| address.parse().unwrap()),
+        )
+    }
+
+    const A: &[&str] = &["192.0.2.25"];
+    const AAAA: &[&str] = &["2001:db8::25"];
+
+    #[test]
+    fn aaaa_records_follow_opt_ins_and_nothing_else_is_touched() {
+        let host = |a, aaaa| HostRecords {
+            a: set(300, a),
+            aaaa: set(300, aaaa),
+            is_alias: false,
+        };
+        let old_ttl = HostRecords {
+            a: set(300, A),
+            aaaa: set(60, AAAA),
+            is_alias: false,
+        };
+        let alias = HostRecords {
+            is_alias: true,
+            ..HostRecords::default()
+        };
+        let existing = HashMap::from([
+            ("right-yes".to_owned(), host(A, AAAA)),
+            ("right-no".to_owned(), host(A, &[])),
+            ("bounced-no".to_owned(), host(A, AAAA)),
+            ("missing-yes".to_owned(), host(A, &[])),
+            (
+                "moved-yes".to_owned(),
+                host(&["192.0.2.1"], &["2001:db8::1"]),
+            ),
+            ("ttl-yes".to_owned(), old_ttl),
+            ("unknown-aaaa".to_owned(), host(A, AAAA)),
+            ("alias-yes".to_owned(), alias),
+            ("gone-customer".to_owned(), host(A, AAAA)),
+            ("www-static".to_owned(), host(&["192.0.2.80"], &[])),
+            ("ns1".to_owned(), host(A, AAAA)),
+        ]);
+        let wanted = [
+            ("right-yes", OptIn::Yes),
+            ("right-no", OptIn::No),
+            ("bounced-no", OptIn::No),
+            ("missing-yes", OptIn::Yes),
+            ("moved-yes", OptIn::Yes),
+            ("ttl-yes", OptIn::Yes),
+            ("unknown-aaaa", OptIn::Temperror),
+            ("unknown-new", OptIn::Temperror),
+            ("new-yes", OptIn::Yes),
+            ("alias-yes", OptIn::Yes),
+        ];
+        let wanted = wanted.map(|(label, opt_in)| Wanted {
+            label: label.to_owned(),
+            opt_in,
+        });
+        let mut plan = Plan::new(&zone(), &wanted, &existing);
+        let shown = |changes: &[Change]| -> Vec<String> {
+            let show = |c: &Change| format!("{} {}", c.label, c.family.name());
+            changes.iter().map(show).collect()
+        };
+        assert_eq!(shown(&plan.removals), ["bounced-no AAAA"]);
+        assert_eq!(
+            shown(&plan.corrections),
+            [
+                "moved-yes A",
+                "moved-yes AAAA",
+                "ttl-yes AAAA",
+                "unknown-new A",
+                "new-yes A"
+            ]
+        );
+        assert_eq!(shown(&plan.additions), ["missing-yes AAAA", "new-yes AAAA"]);
+        assert_eq!(plan.aliases, ["alias-yes"]);
+        assert_eq!(plan.strangers, ["gone-customer"]);
+        let moved = &plan.corrections[0];
+        assert_eq!(moved.before, set(300, &["192.0.2.1"]));
+        assert_eq!(moved.after, set(300, A));
+        plan.prune(&existing);
+        let want = ["bounced-no AAAA", "gone-customer AAAA", "gone-customer A"];
+        assert_eq!(shown(&plan.removals), want);
+    }
+}
