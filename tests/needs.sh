@@ -3,7 +3,7 @@
 
 # command:package
 needs="cc:gcc make:make unshare:util-linux ip:iproute2 openssl:openssl
-       postfix:postfix saslpasswd2:sasl2-bin m4:m4 python3:python3 valgrind:valgrind
+       postfix:postfix postsrsd:postsrsd saslpasswd2:sasl2-bin m4:m4 python3:python3 valgrind:valgrind
        man:man-db mandoc:mandoc xz:xz-utils zstd:zstd sqlite3:sqlite3
        psql:postgresql-client mariadbd:mariadb-server-core mariadb:mariadb-client-core
        redis-server:redis-server redis-cli:redis-tools"

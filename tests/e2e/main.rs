@@ -17,6 +17,7 @@ mod client;
 mod credentials;
 mod demo;
 mod dialogue;
+mod forwarder;
 mod hidden_clients;
 mod kept_sessions;
 mod messages;
@@ -45,13 +46,15 @@ use std::{env, process::ExitCode, sync::Arc};
 use world::{Ground, World};
 
 /// Files of dialogues, by what they are about.
-const DIALOGUES: [(&str, &str); 9] = [
+const DIALOGUES: [(&str, &str); 11] = [
     ("recipients", include_str!("dialogues/recipients.txt")),
     ("reverse-dns", include_str!("dialogues/reverse-dns.txt")),
     ("spf", include_str!("dialogues/spf.txt")),
     ("details", include_str!("dialogues/details.txt")),
     ("dkim", include_str!("dialogues/dkim.txt")),
     ("exemptions", include_str!("dialogues/exemptions.txt")),
+    ("forwarders", include_str!("dialogues/forwarders.txt")),
+    ("roll-out", include_str!("dialogues/roll-out.txt")),
     ("sessions", include_str!("dialogues/sessions.txt")),
     ("transfer", include_str!("dialogues/transfer.txt")),
     (

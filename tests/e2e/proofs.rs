@@ -3,14 +3,16 @@
 use super::{
     client::{Security, SmtpClient},
     dialogue::Dialogue,
-    hidden_clients, kept_sessions, messages,
+    forwarder, hidden_clients, kept_sessions, messages,
     mta::{Kind, Program},
     play::play,
     release::Release,
     restarts, sendmail,
     support::daemon::{Daemon, PATIENCE},
     tap::Frame,
-    world::{IPV4_APART, IPV4_APART_TIMEOUT, MEASURED, MORTAL, POSTSCREEN, TAPPED, World},
+    world::{
+        IPV4_APART, IPV4_APART_TIMEOUT, MEASURED, MORTAL, POSTSCREEN, ROLL_OUT, TAPPED, World,
+    },
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -22,7 +24,7 @@ use std::{
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 type Proof = fn(&World) -> Result<(), String>;
@@ -59,9 +61,11 @@ const HIDDEN_CLIENTS: &str =
 
 /// Why a proof can't be had here.
 pub fn obstacle(name: &str) -> Option<String> {
-    (name == HIDDEN_CLIENTS)
-        .then(hidden_clients::obstacle)
-        .flatten()
+    match name {
+        HIDDEN_CLIENTS => hidden_clients::obstacle(),
+        FORWARDING => forwarder::obstacle(),
+        _ => None,
+    }
 }
 
 const OF_SENDMAIL: [(&str, Proof); 1] = [(
@@ -69,7 +73,15 @@ const OF_SENDMAIL: [(&str, Proof); 1] = [(
     m4_feature,
 )];
 
-const OF_ALL: [(&str, Proof); 5] = [
+const FORWARDING: &str =
+    "mail_that_a_postfix_forwards_is_known_by_proof_with_and_without_srs_and_an_impostors_is_not";
+
+const OF_ALL: [(&str, Proof); 7] = [
+    (FORWARDING, forwarder::are_known_by_proof),
+    (
+        "who_never_falls_back_to_ipv4_is_given_up_and_nobody_else",
+        given_up,
+    ),
     ("ipv4_mail_is_answered_by_one_accept_at_connect", one_accept),
     ("a_daemon_that_has_died_defers_mail", dead_daemon_defers),
     (
@@ -113,6 +125,70 @@ const HEAVY: [(&str, Proof); 6] = [
         kept_sessions::survive_the_death_of_either_process,
     ),
 ];
+
+/// The same message again and again from a host without reverse DNS, and others beside it.
+fn given_up(world: &World) -> Result<(), String> {
+    let _shared = world.ground.turn.shared();
+    let attempt = |client: &str, sender: &str| {
+        let reply = recipient_reply(world, client, sender);
+        reply.map_err(|error| format!("{client} {sender}: {error}"))
+    };
+    let start = Instant::now();
+    loop {
+        let reply = attempt("2001:db8:0:6::1", "insists@ip6.example")?;
+        if reply.contains("550 5.7.25 ") {
+            break;
+        }
+        // Sendmail puts the recipient in front of the text.
+        let is_deferred = reply.starts_with("450 4.7.25 ") && reply.contains("must have reverse");
+        if !is_deferred || start.elapsed() > PATIENCE {
+            return Err(reply);
+        }
+        thread::sleep(Duration::from_millis(300));
+    }
+    let took = start.elapsed();
+    if took < Duration::from_secs(3) {
+        return Err(format!("given up after {took:?}"));
+    }
+    let table = [
+        ("2001:db8:0:6::2", "another@ip6.example", "550 5.7.25 "),
+        ("2001:db8:0:6::1", "a@other.example", "450 4.7.25 "),
+        ("2001:db8:0:7::1", "insists@ip6.example", "450 4.7.25 "),
+        ("2001:db8:0:6::1", "", "450 4.7.25 "),
+    ];
+    for (client, sender, want) in table {
+        let reply = attempt(client, sender)?;
+        if !reply.starts_with(want) {
+            return Err(format!("{client} {sender}: {reply}"));
+        }
+    }
+    let words = [
+        "reject: RCPT",
+        ": 550 5.7.25 ",
+        "rule=no-ptr",
+        "deferred_for=",
+    ];
+    let line = world.gate(ROLL_OUT).log_line(&words);
+    line.map(|_| ()).ok_or("no decision line".to_owned())
+}
+
+/// What a recipient is answered.
+fn recipient_reply(world: &World, client: &str, sender: &str) -> io::Result<String> {
+    let from: IpAddr = client.parse().map_err(io::Error::other)?;
+    let to = world.address(ROLL_OUT, from);
+    let mut smtp = SmtpClient::connect(from, to, &Security::Plain)?;
+    smtp.reply()?;
+    let mut last = String::new();
+    for line in [
+        "EHLO client.example\r\n".to_owned(),
+        format!("MAIL FROM:<{sender}> SIZE=500\r\n"),
+        "RCPT TO:<b@open.example>\r\n".to_owned(),
+    ] {
+        smtp.send(line.as_bytes())?;
+        last = smtp.reply()?;
+    }
+    Ok(last)
+}
 
 fn one_accept(world: &World) -> Result<(), String> {
     let _shared = world.ground.turn.shared();

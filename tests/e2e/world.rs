@@ -69,6 +69,12 @@ const GATES: &[(&str, &str)] = &[
         "confirmed-details",
         "reverse_dns: confirmed\nreplies: {preset: exchange-ndr, details: yes}",
     ),
+    (
+        ROLL_OUT,
+        "observe_rules: [ptr-temperror]\nenforce_share: {unauthenticated: 50%}\n\
+         replies: {give_up_after: 4s}\n\
+         exempt: {forwarders: {spf_of: [alumni.example], names: [.relay.example]}}",
+    ),
     (TAPPED, ""),
     (MEASURED, ""),
     (MORTAL, ""),
@@ -91,6 +97,11 @@ replies:
   details: yes
   url: \"https://mx.example.org/ipv6%20mail?from={address}&to={domain}#{rule}\"
 ";
+
+/// The gate of a site that rolls out: one rule refuses nobody and one half of the networks,
+/// who comes back for long is given up, and forwarders are known. Sendmail has room for 24
+/// filters, so these share one.
+pub const ROLL_OUT: &str = "roll-out";
 
 /// The gate where it is noted what the MTA and the daemon say to each other.
 pub const TAPPED: &str = "tapped";
@@ -138,8 +149,8 @@ pub const RELAYED_WITH_ADDRESS: &str = "relayed-with-address";
 /// The address of the mail server for IPv6 clients.
 pub const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2525);
 
-/// Whether a gate is about what Sendmail does not have. Sendmail has room for 25
-/// filters (MAXFILTERS), and each gate is one there.
+/// Whether a gate is about what Sendmail does not have. Sendmail has room for 24
+/// filters (MAXFILTERS is 25, and it begins to count at 1), and each gate is one there.
 fn is_for_postfix(gate: &str) -> bool {
     [
         NOT_DELAYED,
