@@ -16,7 +16,7 @@ use std::{
 };
 
 /// With which command lines begin, besides scripts.
-const PROGRAMS: [&str; 41] = [
+const PROGRAMS: [&str; 45] = [
     "apt",
     "cargo",
     "cd",
@@ -24,6 +24,7 @@ const PROGRAMS: [&str; 41] = [
     "cmp",
     "cp",
     "diff",
+    "docker",
     "dig",
     "dpkg",
     "dpkg-deb",
@@ -40,6 +41,7 @@ const PROGRAMS: [&str; 41] = [
     "nsd-control",
     "openssl",
     "perf",
+    "podman",
     "postconf",
     "postfix",
     "postmap",
@@ -56,6 +58,8 @@ const PROGRAMS: [&str; 41] = [
     "sudo",
     "systemctl",
     "systemd-analyze",
+    "systemd-sysusers",
+    "systemd-tmpfiles",
     "unbound-control",
     "tsig-keygen",
 ];

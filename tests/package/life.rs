@@ -27,7 +27,7 @@ const SERVER: &str = "[2001:db8::25]:25";
 const NO_PTR: &str = "450 4.7.25 Service unavailable, sending IPv6 address [2001:db8::20] must have reverse DNS record.";
 
 /// As an administrator would write it.
-const CONFIGURATION: &str = "# ours\nopt_in: {domains: [open.example]}\n";
+pub const CONFIGURATION: &str = "# ours\nopt_in: {domains: [open.example]}\n";
 
 pub type Proof = io::Result<()>;
 
@@ -78,7 +78,7 @@ fn live(system: &Debian) -> Proof {
 }
 
 /// Debian's own configuration, with its chroot.
-fn prepare_postfix(system: &Debian) -> Proof {
+pub fn prepare_postfix(system: &Debian) -> Proof {
     system.run(
         "cp /usr/share/postfix/main.cf.debian /etc/postfix/main.cf && newaliases && \
          postconf -e myhostname=mx.sixgate.test mydestination=open.example,shut.example \

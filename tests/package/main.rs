@@ -20,10 +20,12 @@ mod client;
 #[path = "../e2e/namespace.rs"]
 mod namespace;
 
+mod container;
 mod debian;
 mod handover;
 mod life;
 mod piuparts;
+mod repository;
 mod restart;
 mod sandbox;
 mod sendmail;
@@ -70,6 +72,14 @@ const TESTS: [Test; 3] = [
     ),
 ];
 
+/// Only in `tests/extended.sh`, on both releases.
+const REPOSITORY: Test = (
+    "a_signed_repository_serves_installations_and_upgrades",
+    repository::serves_installations_and_upgrades,
+);
+
+const IMAGE: &str = "a_container_image_refuses_and_accepts_mail_beside_postfix";
+
 fn trials() -> Vec<Trial> {
     let trial = |release: Release, (name, test): Test| {
         Trial::test(name_on(name, release), move || Ok(test(release)?))
@@ -77,7 +87,14 @@ fn trials() -> Vec<Trial> {
     };
     let releases = Release::ALL.into_iter();
     let trials = releases.flat_map(|release| TESTS.map(|test| trial(release, test)));
-    trials.collect()
+    let image = Trial::test(IMAGE, || {
+        Ok(container::life_of_an_image(Release::Thirteen)?)
+    });
+    let repositories = Release::ALL.map(|release| trial(release, REPOSITORY));
+    let extended = repositories.into_iter().chain([image]);
+    trials
+        .chain(extended.map(|trial| trial.with_ignored_flag(true)))
+        .collect()
 }
 
 fn ignored(reason: &str) -> Vec<Trial> {
@@ -87,6 +104,8 @@ fn ignored(reason: &str) -> Vec<Trial> {
     };
     let releases = Release::ALL.into_iter();
     let names = releases.flat_map(|release| TESTS.map(|(name, _)| name_on(name, release)));
+    let repositories = Release::ALL.map(|release| name_on(REPOSITORY.0, release));
+    let names = names.chain(repositories).chain([IMAGE.to_owned()]);
     names.map(ignored).collect()
 }
 
