@@ -54,7 +54,7 @@ pub enum Command {
     Trace(Trace),
     /// Ask the running daemon whether it is ready; for containers and load balancers
     Healthcheck(Healthcheck),
-    /// Try what an installation needs, and say what is wrong and what to do
+    /// Check the installation and suggest fixes
     Doctor(Doctor),
 }
 
@@ -488,6 +488,9 @@ fn future_time(text: &str) -> Result<Timestamp, String> {
     sixgate report --since 7d /var/log/mail.log*"
 )]
 pub struct Report {
+    /// Whose exempt networks to look at.
+    #[command(flatten)]
+    pub config: ReportConfigFile,
     /// Logs, plain or compressed (gzip, xz, zstd), in any order; - is standard input, and so is
     /// none
     #[arg(value_name = "FILE")]
@@ -626,6 +629,15 @@ pub struct ConfigFile {
         default_value = DEFAULT_CONFIG
     )]
     pub path: PathBuf,
+}
+
+/// The configuration of a command that only looks at the exempt networks in it.
+#[derive(Debug, Args)]
+pub struct ReportConfigFile {
+    /// The configuration, to list exempt networks that end soon or are not used
+    /// [default: /etc/sixgate/milter.yaml, if it exists and can be read]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub path: Option<PathBuf>,
 }
 
 /// The configuration of a command that also works without one.

@@ -152,6 +152,14 @@ impl Exemptions {
         covering
     }
 
+    /// Whether the managed list exempts a whole network without an end.
+    pub fn has_for_good(&self, network: &Ipv6Net) -> bool {
+        let managed = self.managed.in_force();
+        managed
+            .covering(network)
+            .any(|listed| listed.entry.until.is_none())
+    }
+
     /// The managed list.
     pub fn managed(&self) -> Arc<Table> {
         self.managed.list()

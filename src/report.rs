@@ -17,7 +17,7 @@ mod top_k;
 
 pub use counts::Counts;
 pub use summary::{
-    Cause, Client, Failures, Fates, Hour, Named, Observed, Period, Read, Returned, Returns,
-    RollOut, RollOutOfRule, RuleCounts, Summary, Waited,
+    Cause, Client, Exempt, ExemptEntry, ExemptUse, Failures, Fates, Hour, Named, Observed, Period,
+    Read, Returned, Returns, RollOut, RollOutOfRule, RuleCounts, Summary, Waited,
 };
 pub use tally::Tally;

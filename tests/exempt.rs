@@ -749,3 +749,198 @@ fn a_list_keeps_its_owner_and_mode_and_may_be_a_link() {
     assert_eq!(mode(&world.path("real.list")), 0o640);
     assert!(world.list().contains("2001:dead::1  # 20"));
 }
+
+/// Runs another subcommand with the configuration.
+fn sixgate(world: &World, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+    command.args(arguments).env("TZ", "UTC");
+    command.arg("-c").arg(world.path("milter.yaml"));
+    command.output().expect("the program runs")
+}
+
+#[test]
+fn explain_names_the_entry_and_one_that_has_ended() {
+    let world = World::new(
+        "2001:db8:7::/48  until=2999-01-01T00:00:00Z  # 2024-01-01 ticket 4711\n\
+         2001:db8:8::/48  until=2020-01-01  # over\n",
+    );
+    let explain = |client: &str| {
+        let output = sixgate(&world, &["explain", "--client", client]);
+        stdout(&output)
+    };
+    let file = world.path("exempt.list");
+    let text = explain("2001:db8:7::25");
+    let line = format!(
+        "exempt     2001:db8:7::/48 in {}:1, until 2999-01-01 00:00",
+        file.display()
+    );
+    assert!(
+        text.contains(&line) && text.contains("): ticket 4711\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("verdict    accept at connect by exempt-network\n"),
+        "{text}"
+    );
+    let text = explain("2001:db8:8::25");
+    let line = format!(
+        "exempt     2001:db8:8::/48 in {}:2, ended 2020-01-02",
+        file.display()
+    );
+    assert!(text.contains(&line), "{text}");
+    assert!(!text.contains("exempt-network"), "{text}");
+    assert!(!explain("2001:db8:9::25").contains("exempt "));
+    let output = sixgate(&world, &["explain", "--client", "2001:db8:7::25", "--json"]);
+    let explained: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(explained["scope"], "exempt");
+    assert_eq!(explained["exempt_entry"]["network"], "2001:db8:7::/48");
+    assert_eq!(explained["exempt_entry"]["comment"], "ticket 4711");
+}
+
+/// What sixgate and Postfix log of two messages of exempt clients and one of a client
+/// that is not.
+const LOG: &str = "\
+2026-11-21T06:00:00+00:00 mx sixgate[1]: NOQUEUE: accept: rule=exempt-network client=mail.fabrikam.example[2001:db8:7::25] exempt_entry=2001:db8:7::/48 exempt_comment=ticket\\x204711
+2026-11-21T06:00:00+00:00 mx postfix/smtpd[2]: 4F9D195432C: client=mail.fabrikam.example[2001:db8:7::25]
+2026-11-21T06:00:01+00:00 mx postfix/cleanup[3]: 4F9D195432C: message-id=<1@fabrikam.example>
+2026-11-21T06:00:01+00:00 mx postfix/qmgr[4]: 4F9D195432C: from=<a@fabrikam.example>, size=500, nrcpt=1 (queue active)
+2026-11-21T06:00:02+00:00 mx postfix/lmtp[5]: 4F9D195432C: to=<b@contoso.com>, relay=mx[private/lmtp], delay=1, delays=1/0/0/0, dsn=2.0.0, status=sent (250 2.0.0 Saved)
+2026-11-21T07:00:00+00:00 mx sixgate[1]: {\"time\":\"2026-11-21T07:00:00.000Z\",\"level\":\"INFO\",\"event\":\"decision\",\"queue_id\":null,\"action\":\"accept\",\"refused\":false,\"stage\":\"connect\",\"rule\":\"exempt-network\",\"client_name\":\"mail.fabrikam.example\",\"client_address\":\"2001:db8:7::25\",\"seen_as\":null,\"certificate\":null,\"exempt_entry\":\"2001:db8:7::/48\",\"exempt_comment\":\"ticket 4712\"}
+2026-11-21T08:00:00+00:00 mx sixgate[1]: NOQUEUE: accept: rule=exempt-network client=unknown[2001:db8:8::25] exempt_entry=2001:db8:8::/48
+2026-11-21T08:00:00+00:00 mx postfix/smtpd[2]: 4F9D195432D: client=unknown[2001:db8:9::25]
+2026-11-21T08:00:01+00:00 mx postfix/qmgr[4]: 4F9D195432D: from=<a@other.example>, size=500, nrcpt=1 (queue active)
+2026-11-21T08:00:02+00:00 mx postfix/lmtp[5]: 4F9D195432D: to=<b@contoso.com>, relay=mx[private/lmtp], delay=1, delays=1/0/0/0, dsn=2.0.0, status=sent (250 2.0.0 Saved)
+";
+
+#[test]
+fn report_shows_uses_and_what_ends_or_is_not_used() {
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(72);
+    let world = World::new(&format!(
+        "2001:db8:7::/48  until={soon:.0}  # 2024-01-01 ticket 4711\n\
+         2001:db8:8::/48  # 2024-01-01 forgotten\n2001:db8:a::/48  # 2999-01-01 new\n",
+    ));
+    let now = jiff::Timestamp::now();
+    let used = format!("2001:db8:7::/48 since=2024-01-01T00:00:00Z used={now:.0}\n");
+    world.write("exempt.list.used", &used);
+    world.write("mail.log", LOG);
+    let log = world.path("mail.log");
+    let log = log.to_str().expect("UTF-8");
+    let text = stdout(&sixgate(&world, &["report", log]));
+    for want in [
+        "1 exemption ends within a week.",
+        "1 exemption has not been used for 90 days.",
+        "By exemption, the last use first",
+    ] {
+        assert!(text.contains(want), "{want}: {text}");
+    }
+    let output = sixgate(&world, &["report", "--json", log]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let exempt = &report["exempt"];
+    let network = |list: &str, index: usize| exempt[list][index]["entry"].clone();
+    assert_eq!(network("used", 0), "2001:db8:8::/48");
+    assert_eq!(network("used", 1), "2001:db8:7::/48");
+    assert_eq!(exempt["used"][1]["connections"], 2);
+    assert_eq!(exempt["used"][1]["comment"], "ticket\\x204712");
+    assert_eq!(exempt["used"][1]["last"], "2026-11-21T07:00:00Z");
+    assert_eq!(network("ending", 0), "2001:db8:7::/48");
+    assert_eq!(network("unused", 0), "2001:db8:8::/48");
+    assert_eq!(exempt["unused"].as_array().map(Vec::len), Some(1));
+
+    // Without a configuration it knows the log alone.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+    let output = command
+        .args(["report", "--json", log])
+        .output()
+        .expect("it runs");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    if !Path::new("/etc/sixgate/milter.yaml").exists() {
+        assert!(report["exempt"]["ending"].is_null());
+    }
+    assert_eq!(report["exempt"]["used"][0]["connections"], 1);
+    let missing = ["report", "-c", "/nonexistent", log];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+    let output = command.args(missing).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(66));
+}
+
+#[test]
+fn trace_names_the_entry_and_its_comment() {
+    let folder = TempDir::new().expect("a folder");
+    let log = folder.path().join("mail.log");
+    fs::write(&log, LOG).expect("a file");
+    let trace = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        command
+            .arg("trace")
+            .args(arguments)
+            .arg(&log)
+            .env("TZ", "UTC");
+        command.output().expect("the program runs")
+    };
+    let text = stdout(&trace(&["--to", "contoso.com"]));
+    let want = "the mail server accepted it from mail.fabrikam.example[2001:db8:7::25] (exempt by \
+                2001:db8:7::/48: ticket 4711) as 4F9D195432C";
+    assert!(text.contains(want), "{text}");
+    let advice = "=> Its client is exempt by 2001:db8:7::/48. To check it again: sixgate exempt \
+                  remove 2001:db8:7::/48, or take it from exempt.networks.\n";
+    assert!(text.contains(advice), "{text}");
+    // Another client is not exempt by that.
+    assert!(
+        text.contains("from [2001:db8:9::25] as 4F9D195432D"),
+        "{text}"
+    );
+    let output = trace(&["--from", "a@fabrikam.example", "--json"]);
+    let traced: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let event = &traced["messages"][0]["events"][0];
+    assert_eq!(event["exempt"]["entry"], "2001:db8:7::/48");
+}
+
+#[test]
+fn doctor_names_what_ends_what_is_unused_and_a_list_that_is_wrong() {
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(72);
+    let world = World::new(&format!(
+        "2001:db8:7::/48  until={soon:.0}  # 2024-01-01 in use\n\
+         2001:db8:6::/48  until={soon:.0}  # 2024-01-01 not in use\n\
+         2001:db8:8::/48  # 2999-01-01 new\n2001:db8:9::/48  until=2020-01-01  # over\n",
+    ));
+    let now = jiff::Timestamp::now();
+    let used = format!("2001:db8:7::/48 since=2024-01-01T00:00:00Z used={now:.0}\n");
+    world.write("exempt.list.used", &used);
+    let doctor = || {
+        let output = sixgate(&world, &["doctor", "--json"]);
+        let findings: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+        let wanted = findings.into_iter().filter(|f| f["check"] == "exemptions");
+        let found: Vec<(String, String)> = wanted
+            .map(|f| {
+                let text = |key: &str| f[key].as_str().expect("a text").to_owned();
+                (text("level"), text("seen"))
+            })
+            .collect();
+        found
+    };
+    let findings = doctor();
+    let has = |level: &str, seen: &str| {
+        assert!(
+            findings.iter().any(|(l, s)| l == level && s.contains(seen)),
+            "{seen}: {findings:?}"
+        );
+    };
+    has("ok", "by last use: 2001:db8:7::/48 20");
+    has(
+        "warning",
+        "exempt only for some days more, and in use: 2001:db8:7::/48 until ",
+    );
+    has("warning", "not used for 90 days: 2001:db8:6::/48");
+    assert!(
+        !findings
+            .iter()
+            .any(|(_, seen)| seen.contains("2001:db8:9::"))
+    );
+    world.write("exempt.list", "nonsense\n");
+    let findings = doctor();
+    assert!(
+        findings
+            .iter()
+            .any(|(l, s)| l == "problem" && s.contains(":1: \"nonsense\" is"))
+    );
+}

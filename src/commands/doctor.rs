@@ -87,7 +87,8 @@ async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Fa
     let mut findings = configuration::check(config, file);
     let sources = opt_in::open(config).await;
     findings.extend(opt_in::check(&sources));
-    let snapshot = snapshot(config, sources);
+    let exemptions = exemptions::open(config);
+    let snapshot = snapshot(config, sources, &exemptions);
     if let Some(snapshot) = &snapshot {
         let zone = snapshot.config.opt_in.dns_zone.as_ref();
         findings.extend(opt_in::ask_servers(&snapshot.checks, zone).await);
@@ -100,7 +101,11 @@ async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Fa
     findings.extend(translation::check(config).await);
     findings.push(clock::check(file).await);
     let mtas = Mtas::find(arguments).await;
-    findings.extend(examine_mtas(&mtas, config).await);
+    findings.extend(examine_mtas(&mtas, config, &exemptions).await);
+    findings.extend(match &exemptions {
+        Ok(exemptions) => exemptions::check_entries(exemptions),
+        Err(finding) => vec![finding.clone()],
+    });
     if arguments.dns || arguments.domains.is_some() {
         findings.extend(match snapshot {
             Some(snapshot) if dns_works(&findings) => {
@@ -116,9 +121,13 @@ async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Fa
 }
 
 /// What the milter would work with; `None` if it could not.
-fn snapshot(config: &Config, sources: Result<Sources, Finding>) -> Option<Snapshot<Dns>> {
+fn snapshot(
+    config: &Config,
+    sources: Result<Sources, Finding>,
+    exemptions: &Result<Exemptions, Finding>,
+) -> Option<Snapshot<Dns>> {
     let dns = Dns::new(&config.dns).ok()?;
-    let exemptions = Exemptions::open(config, None).ok()?;
+    let exemptions = exemptions.clone().ok()?;
     Some(Snapshot::new(
         config.clone(),
         sources.ok()?,
@@ -127,12 +136,17 @@ fn snapshot(config: &Config, sources: Result<Sources, Finding>) -> Option<Snapsh
     ))
 }
 
-async fn examine_mtas(mtas: &Mtas, config: &Config) -> Vec<Finding> {
+async fn examine_mtas(
+    mtas: &Mtas,
+    config: &Config,
+    exempt: &Result<Exemptions, Finding>,
+) -> Vec<Finding> {
     let gate = Gate(listening::find(&config.listen).await);
     let mut findings = sockets::check(&gate).await;
     findings.extend(mtas.check(config, &gate).await);
     findings.extend(clients::check());
-    findings.extend(exemptions::check(config, &mtas.own_networks()));
+    let exempt = exempt.as_ref().ok();
+    findings.extend(exemptions::check(config, exempt, &mtas.own_networks()));
     findings.extend(certificates::check(config, &mtas.client_certificates()));
     findings
 }

@@ -15,6 +15,7 @@ use crate::{
     config::{Config, ConfigError},
     dkim,
     dns::{Dns, Traced},
+    exempt::{self, Exemptions},
     exit::{Exit, Failure},
     forwarder::Identified,
     opt_in::{self, Sources},
@@ -26,7 +27,8 @@ use anyhow::{Context, Result};
 use message::Body;
 use std::{
     io::{self, Write},
-    path::Path,
+    net::IpAddr,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -38,6 +40,7 @@ use std::{
 pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
     let config = load(&arguments.config)?;
     let sources = Sources::open(&config.opt_in, None)?;
+    let exemptions = Exemptions::open(&config, None)?;
     let message = match &arguments.message {
         Some(file) => {
             let message = message::open(file, config.limits.header_bytes);
@@ -49,7 +52,8 @@ pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Os, e))?;
-    let findings = runtime.block_on(find_out(&config, sources, arguments, message))?;
+    let mut findings = runtime.block_on(find_out(&config, sources, arguments, message))?;
+    findings.exemption = Exemption::of(arguments, &exemptions);
     print(
         &report::Report::new(&config, arguments, &findings),
         arguments.json,
@@ -88,6 +92,33 @@ struct Findings {
     forwarder: Option<Identified>,
     dkim: Option<dkim::Outcome>,
     questions: Vec<crate::dns::Question>,
+    exemption: Exemption,
+}
+
+/// What the lists of exempt networks say of the client.
+#[derive(Default)]
+struct Exemption {
+    /// Whether the list of `sixgate exempt` exempts it.
+    is_managed: bool,
+    /// The entry that exempts it, else one that did and has ended.
+    entry: Option<exempt::Found>,
+    /// The managed file.
+    file: PathBuf,
+}
+
+impl Exemption {
+    fn of(arguments: &Explain, exemptions: &Exemptions) -> Self {
+        let client = arguments.client.to_canonical();
+        let ended = || match client {
+            IpAddr::V6(ip) => exemptions.covering(ip).pop(),
+            IpAddr::V4(_) => None,
+        };
+        Self {
+            is_managed: exemptions.has_managed(client),
+            entry: exemptions.find(client).or_else(ended),
+            file: exemptions.file().to_owned(),
+        }
+    }
 }
 
 /// A recipient and whether its domain has opted in.
@@ -103,6 +134,7 @@ impl Findings {
     fn facts(&self, settings: &Settings, arguments: &Explain) -> Facts {
         let certificate = arguments.certificate.as_deref();
         Facts {
+            exempt: self.exemption.is_managed,
             authenticated: arguments.authenticated,
             tls: match certificate {
                 Some(_) => Tls::Verified,
@@ -161,6 +193,7 @@ async fn find_out(
         forwarder,
         dkim,
         questions: checks.resolver().questions(),
+        exemption: Exemption::default(),
     })
 }
 

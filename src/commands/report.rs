@@ -6,12 +6,15 @@
 
 use super::logs::{self, Input, Trouble};
 use crate::{
-    cli::Report,
+    cli::{DEFAULT_CONFIG, Report, ReportConfigFile},
+    config::Config,
+    exempt::{Exemptions, Found, State, entry::show},
     exit::{Exit, Failure},
     logs::Window,
-    report::{Summary, Tally, html, text},
+    report::{ExemptEntry, Summary, Tally, html, text},
 };
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
+use std::path::Path;
 
 /// Prints the report on standard output.
 ///
@@ -30,7 +33,8 @@ pub(super) fn run(arguments: &Report) -> Result<(), Failure> {
     };
     let inputs = sources.open("report", &zone, &mut trouble)?;
     let tally = count(arguments, inputs, &zone, &mut trouble)?;
-    let summary = tally.finish(arguments.top);
+    let exempt = exempt_entries(&arguments.config)?;
+    let summary = tally.finish(arguments.top, exempt);
     logs::print(&render(arguments, &summary, &zone)?)?;
     trouble.verdict("the report")
 }
@@ -47,6 +51,37 @@ fn count(
     });
     logs::read(inputs, zone, trouble, |log, piece| tally.add(log, piece))?;
     Ok(tally)
+}
+
+/// What the lists of exempt networks have. Logs may be read where sixgate is not
+/// installed, or by somebody who may not read its configuration.
+fn exempt_entries(config: &ReportConfigFile) -> Result<Option<Vec<ExemptEntry>>, Failure> {
+    let path = config.path.as_deref();
+    let loaded = Config::load(path.unwrap_or(Path::new(DEFAULT_CONFIG)));
+    let config = match (path, loaded) {
+        (_, Ok(config)) => config,
+        (None, Err(_)) => return Ok(None),
+        (Some(_), Err(error)) => return Err(error.into()),
+    };
+    let exemptions = match (path, Exemptions::open(&config, None)) {
+        (_, Ok(exemptions)) => exemptions,
+        (None, Err(_)) => return Ok(None),
+        (Some(_), Err(error)) => return Err(error.into()),
+    };
+    let now = Timestamp::now();
+    let entry = |found: Found| {
+        let listed = &found.listed;
+        let entry = ExemptEntry {
+            entry: show(&listed.entry.network),
+            comment: listed.comment.to_string(),
+            until: listed.entry.until,
+            last_used: listed.usage.record().used,
+            is_ending: listed.state(now) == State::Ending,
+            is_unused: listed.is_unused(now),
+        };
+        (entry.is_ending || entry.is_unused).then_some(entry)
+    };
+    Ok(Some(exemptions.each().filter_map(entry).collect()))
 }
 
 fn render(arguments: &Report, summary: &Summary, zone: &TimeZone) -> Result<String, Failure> {

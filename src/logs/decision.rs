@@ -57,6 +57,9 @@ pub(crate) struct Decision<'a> {
     pub(crate) dkim: Cow<'a, str>,
     /// `domain:selector:result` for each signature, separated by commas.
     pub(crate) dkim_signatures: Cow<'a, str>,
+    /// The entry that exempts the client's network.
+    pub(crate) exempt_entry: Cow<'a, str>,
+    pub(crate) exempt_comment: Cow<'a, str>,
     /// What `exempt.forwarders` says of the client: an entry, `none` or `temperror`.
     pub(crate) forwarder: Cow<'a, str>,
     /// How long the sender had been deferred when it was given up, in seconds.
@@ -132,6 +135,8 @@ impl<'a> Decision<'a> {
             spf_term: Cow::default(),
             dkim: Cow::default(),
             dkim_signatures: Cow::default(),
+            exempt_entry: Cow::default(),
+            exempt_comment: Cow::default(),
             forwarder: Cow::default(),
             deferred_for: None,
             observed_by: None,
@@ -246,6 +251,8 @@ fn set_field<'a>(decision: &mut Decision<'a>, key: &str, value: &'a str) {
         "spf_term" => decision.spf_term = printable(value),
         "dkim" => decision.dkim = printable(value),
         "dkim_signatures" => decision.dkim_signatures = printable(value),
+        "exempt_entry" => decision.exempt_entry = printable(value),
+        "exempt_comment" => decision.exempt_comment = printable(value),
         "forwarder" => decision.forwarder = printable(value),
         "deferred_for" => decision.deferred_for = value.parse().ok(),
         "observed_by" => decision.observed_by = observed_by(value),
@@ -294,6 +301,8 @@ struct Json<'a> {
     spf: Option<JsonSpf>,
     dkim: Option<String>,
     dkim_signatures: Option<Vec<JsonSignature>>,
+    exempt_entry: Option<String>,
+    exempt_comment: Option<String>,
     forwarder: Option<String>,
     deferred_for: Option<String>,
     observed_by: Option<String>,
@@ -372,6 +381,8 @@ impl<'a> Json<'a> {
             spf_term: escaped(spf.term),
             dkim: escaped(self.dkim),
             dkim_signatures: Cow::Owned(signatures.join(",")),
+            exempt_entry: escaped(self.exempt_entry),
+            exempt_comment: escaped(self.exempt_comment),
             forwarder: escaped(self.forwarder),
             deferred_for: self.deferred_for.and_then(|time| time.parse().ok()),
             observed_by: self.observed_by.as_deref().and_then(observed_by),

@@ -4,9 +4,11 @@
 
 use super::{
     counts::Counts,
-    summary::{Cause, Client, Fates, Named, Returned, RollOutOfRule, Summary},
+    summary::{
+        Cause, Client, ExemptEntry, ExemptUse, Fates, Named, Returned, RollOutOfRule, Summary,
+    },
 };
-use crate::logs::escape::readable;
+use crate::logs::escape::{escape, readable};
 use jiff::{Timestamp, tz::TimeZone};
 
 /// Everything on the page but the charts.
@@ -55,6 +57,7 @@ impl Page {
                 not_opted_in(summary),
                 retrying(summary),
                 given_up(summary),
+                exempt_ending(summary, zone),
                 observed(summary),
                 temporary_failures(summary),
                 blind(summary),
@@ -65,11 +68,12 @@ impl Page {
                 refused_by_others(summary),
                 gone(summary),
                 waiting(summary),
+                exempt_unused(summary, zone),
             ])
             .into_iter()
             .map(halved)
             .collect(),
-            sums: sums(summary),
+            sums: sums(summary, zone),
         }
     }
 }
@@ -257,6 +261,70 @@ fn temporary_failures(summary: &Summary) -> Option<Item> {
     })
 }
 
+fn exempt_ending(summary: &Summary, zone: &TimeZone) -> Option<Item> {
+    let ending = summary.exempt.ending.as_deref()?;
+    let count = some(ending.len() as u64)?;
+    Some(Item {
+        headline: format!(
+            "{} within a week.",
+            plural(count, "exemption ends", "exemptions end")
+        ),
+        advice: "Their mail is checked after that. See whether it would pass (sixgate explain), or \
+                 go on: sixgate exempt add NETWORK --for 14d.",
+        table: Some(exempt_entries(ending, zone)),
+    })
+}
+
+fn exempt_unused(summary: &Summary, zone: &TimeZone) -> Option<Item> {
+    let unused = summary.exempt.unused.as_deref()?;
+    let count = some(unused.len() as u64)?;
+    Some(Item {
+        headline: format!(
+            "{} not been used for 90 days.",
+            plural(count, "exemption has", "exemptions have")
+        ),
+        advice: "They may not be needed any more: sixgate exempt remove NETWORK.",
+        table: Some(exempt_entries(unused, zone)),
+    })
+}
+
+fn exempt_entries(entries: &[ExemptEntry], zone: &TimeZone) -> Table {
+    let time = |time: Option<Timestamp>, none: &str| match time {
+        Some(time) => local(time, zone),
+        None => none.to_owned(),
+    };
+    let row = |entry: &ExemptEntry| {
+        vec![
+            entry.entry.clone(),
+            time(entry.until, "none"),
+            time(entry.last_used, "never"),
+            dash(&escape(&entry.comment)),
+        ]
+    };
+    Table {
+        head: vec!["network", "end", "last use", "comment"],
+        numbers: vec![false; 4],
+        rows: entries.iter().map(row).collect(),
+    }
+}
+
+fn exempt_uses(uses: &[ExemptUse], zone: &TimeZone) -> Table {
+    let row = |used: &ExemptUse| {
+        vec![
+            used.entry.clone(),
+            counted(used.connections, used.missed),
+            used.last
+                .map_or_else(|| "-".to_owned(), |last| local(last, zone)),
+            dash(&used.comment),
+        ]
+    };
+    Table {
+        head: vec!["network", "connections", "last use", "comment"],
+        numbers: vec![false, true, false, false],
+        rows: uses.iter().map(row).collect(),
+    }
+}
+
 /// Nothing can be said of what came back over IPv4.
 fn blind(summary: &Summary) -> Option<Item> {
     let blind = summary.read.mta_lines == 0 && summary.returns.total.mails > 0;
@@ -342,7 +410,7 @@ fn waiting(summary: &Summary) -> Option<Item> {
     })
 }
 
-fn sums(summary: &Summary) -> Vec<Item> {
+fn sums(summary: &Summary, zone: &TimeZone) -> Vec<Item> {
     let observed = summary.totals.would_refuse() > 0;
     let sum = |headline: &str, table: Table| Item {
         headline: headline.to_owned(),
@@ -379,6 +447,10 @@ fn sums(summary: &Summary) -> Vec<Item> {
             counts_table(&["client", "host name"], clients.map(client), observed),
         ),
     ];
+    sums.push(sum(
+        "By exemption, the last use first",
+        exempt_uses(&summary.exempt.used, zone),
+    ));
     let forwarders = summary.forwarders.iter();
     sums.push(sum(
         "By known forwarder",

@@ -4,7 +4,7 @@
 use super::{
     counts::Counts,
     retries::Mails,
-    tally::{ClientSums, Tally, is_not_checked},
+    tally::{ClientSums, ExemptSums, Tally, is_not_checked},
     top_k::{Top, TopK},
 };
 use crate::{enforcement::ObservedBy, logs::Fate, policy::Rule};
@@ -39,6 +39,8 @@ pub struct Summary {
     /// Refusals for good of senders that were deferred for long
     /// (`replies.give_up_after`), by sender domain.
     pub given_up: Vec<Cause>,
+    /// Exempt networks.
+    pub exempt: Exempt,
     /// Messages of known forwarders, by the entry of `exempt.forwarders`.
     pub forwarders: Vec<Named>,
     /// Look-ups that failed for the time being.
@@ -128,6 +130,53 @@ pub struct Client {
     pub counts: Counts,
     /// As in [`Named`].
     pub missed: u64,
+}
+
+/// Exempt networks, by `sixgate exempt` and `exempt.networks`.
+#[derive(Debug, Serialize)]
+pub struct Exempt {
+    /// Those that the log has, the one that was used last first. Those of
+    /// `exempt.networks` are logged at debug only.
+    pub used: Vec<ExemptUse>,
+    /// Entries of the lists that end within a week, the next one first; null if the
+    /// configuration was not read.
+    pub ending: Option<Vec<ExemptEntry>>,
+    /// Entries of the lists that nobody has used for 90 days.
+    pub unused: Option<Vec<ExemptEntry>>,
+}
+
+/// How an entry of exempt networks was used.
+#[derive(Debug, Serialize)]
+pub struct ExemptUse {
+    /// The network.
+    pub entry: String,
+    /// What was logged as its comment.
+    pub comment: String,
+    /// Connections of clients that it exempts.
+    pub connections: u64,
+    /// The last one; null if the lines have no time.
+    pub last: Option<Timestamp>,
+    /// As in [`Named`].
+    pub missed: u64,
+}
+
+/// An entry of the lists of exempt networks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExemptEntry {
+    /// The network.
+    pub entry: String,
+    /// Its comment.
+    pub comment: String,
+    /// When it ends.
+    pub until: Option<Timestamp>,
+    /// The last use that the daemon has recorded.
+    pub last_used: Option<Timestamp>,
+    /// Whether it ends within a week.
+    #[serde(skip)]
+    pub is_ending: bool,
+    /// Whether nobody has used it for 90 days.
+    #[serde(skip)]
+    pub is_unused: bool,
 }
 
 /// How often one thing was the reason.
@@ -284,7 +333,7 @@ impl RuleCounts {
 }
 
 impl Summary {
-    pub(super) fn new(tally: &Tally, top: usize) -> Self {
+    pub(super) fn new(tally: &Tally, top: usize, exempt: Option<Vec<ExemptEntry>>) -> Self {
         Self {
             period: period(tally),
             read: Read {
@@ -307,6 +356,7 @@ impl Summary {
             clients: clients(tally, top),
             not_opted_in: causes(&tally.not_opted_in, top, "opt-in"),
             given_up: causes(&tally.given_up, top, ""),
+            exempt: exempted(tally, top, exempt),
             forwarders: named(&tally.forwarders, top, Counts::total),
             temporary_failures: Failures {
                 names: causes(&tally.causes, top, ""),
@@ -394,6 +444,41 @@ fn roll_out(tally: &Tally) -> RollOut {
             .collect(),
         networks_refused: networks(|client| client.counts.refused() > 0),
         networks_spared: networks(|client| client.spared_by_share > 0),
+    }
+}
+
+fn exempted(tally: &Tally, top: usize, entries: Option<Vec<ExemptEntry>>) -> Exempt {
+    let latest = |sums: &ExemptSums| sums.last.map_or(1, |last| last.max(1).unsigned_abs());
+    let used = tally.exempt.top(top, latest).into_iter();
+    let of = |is_wanted: fn(&ExemptEntry) -> bool| {
+        let wanted = entries.as_ref()?.iter().filter(|entry| is_wanted(entry));
+        Some(wanted.cloned().collect::<Vec<_>>())
+    };
+    let mut ending = of(|entry| entry.is_ending);
+    if let Some(ending) = &mut ending {
+        ending.sort_by_key(|entry| entry.until);
+        ending.truncate(top);
+    }
+    let mut unused = of(|entry| entry.is_unused);
+    if let Some(unused) = &mut unused {
+        unused.sort_by_key(|entry| entry.last_used);
+        unused.truncate(top);
+    }
+    Exempt {
+        used: used
+            .map(|top| ExemptUse {
+                entry: top.key,
+                comment: top.value.comment,
+                connections: top.value.connections,
+                last: top
+                    .value
+                    .last
+                    .and_then(|last| Timestamp::from_second(last).ok()),
+                missed: top.missed,
+            })
+            .collect(),
+        ending,
+        unused,
     }
 }
 

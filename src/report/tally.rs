@@ -5,7 +5,7 @@ use super::{
     counts::Counts,
     queue::{Mail, Queue},
     retries::Returns,
-    summary::{self, Failures},
+    summary::{self, ExemptEntry, Failures},
     top_k::TopK,
 };
 use crate::{
@@ -22,6 +22,9 @@ use std::collections::BTreeMap;
 /// How many keys each list counts before it has to forget the rarest.
 const KEYS: usize = 1 << 15;
 
+/// How much of a comment is kept.
+const MAX_COMMENT: usize = 320;
+
 /// How many hours are told apart: more than two years.
 const HOURS: usize = 20_000;
 
@@ -36,6 +39,15 @@ pub(super) struct ClientSums {
     pub(super) spared_by_share: u64,
     /// The host name seen last.
     pub(super) name: String,
+}
+
+/// What an entry of exempt networks did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ExemptSums {
+    pub(super) connections: u64,
+    pub(super) last: Option<i64>,
+    /// The comment seen last.
+    pub(super) comment: String,
 }
 
 /// How long the MTA waited.
@@ -71,6 +83,8 @@ pub struct Tally {
     pub(super) given_up: TopK<String, u64>,
     /// Messages of known forwarders, by the entry of `exempt.forwarders`.
     pub(super) forwarders: TopK<String, Counts>,
+    /// Connections by the entry that exempts them.
+    pub(super) exempt: TopK<String, ExemptSums>,
     /// By check and what was looked up, separated by a space.
     pub(super) causes: TopK<String, u64>,
     pub(super) failures: Failures,
@@ -103,6 +117,7 @@ impl Tally {
             not_opted_in: TopK::new(KEYS),
             given_up: TopK::new(KEYS),
             forwarders: TopK::new(KEYS),
+            exempt: TopK::new(KEYS),
             causes: TopK::new(KEYS),
             failures: Failures::default(),
             observed_recipients: TopK::new(KEYS),
@@ -120,12 +135,13 @@ impl Tally {
         self.lines += log.for_each(piece, |entry| self.entry(&entry));
     }
 
-    /// Everything counted, each list cut to its first `top`.
-    pub fn finish(mut self, top: usize) -> Summary {
+    /// Everything counted, each list cut to its first `top`. `exempt` is what the lists
+    /// of exempt networks have; `None` if they are not known.
+    pub fn finish(mut self, top: usize, exempt: Option<Vec<ExemptEntry>>) -> Summary {
         if let Some((_, end)) = self.period {
             self.returns.finish(end);
         }
-        Summary::new(&self, top)
+        Summary::new(&self, top, exempt)
     }
 
     fn entry(&mut self, entry: &Entry<'_>) {
@@ -150,6 +166,7 @@ impl Tally {
         self.rules[Counts::row(decision.rule)].add(decision);
         if is_not_checked(decision.rule) {
             self.not_checked += 1;
+            self.exempt(decision, time);
             return;
         }
         self.totals.add(decision);
@@ -163,6 +180,19 @@ impl Tally {
             self.hour(decision, time);
             self.follow(decision, time);
         }
+    }
+
+    fn exempt(&mut self, decision: &Decision<'_>, time: Option<i64>) {
+        if decision.exempt_entry.is_empty() {
+            return;
+        }
+        self.exempt.count(decision.exempt_entry.as_ref(), |entry| {
+            entry.connections += 1;
+            if time >= entry.last {
+                entry.last = time;
+                entry.comment = decision.exempt_comment.chars().take(MAX_COMMENT).collect();
+            }
+        });
     }
 
     fn saw(&mut self, time: i64) {

@@ -2,7 +2,7 @@
 
 use super::message::{Decided, Ending, Event, Message};
 use crate::{
-    logs::{Action, Fate, Outcome},
+    logs::{Action, Fate, Outcome, escape::readable},
     policy::Rule,
 };
 
@@ -17,7 +17,7 @@ pub(super) fn advice(message: &Message) -> String {
             "It is in the mail queue (mailq) and will be tried again.".to_owned()
         }
         Ending::Accepted => "Nothing to do.".to_owned(),
-        Ending::NotChecked => not_checked(message).to_owned(),
+        Ending::NotChecked => not_checked(message),
         Ending::Deferred(Fate::Ipv4) | Ending::Deferred(Fate::Ipv6) => {
             with_fix("It only arrived late.", message)
         }
@@ -46,7 +46,18 @@ pub(super) fn advice(message: &Message) -> String {
     }
 }
 
-fn not_checked(message: &Message) -> &'static str {
+fn not_checked(message: &Message) -> String {
+    let exempt = message.events.iter().find_map(|event| match event {
+        Event::Received(received) => received.exempt.as_ref(),
+        Event::Decision(_) | Event::Refused(_) | Event::Delivery(_) => None,
+    });
+    if let Some(exempt) = exempt {
+        let entry = readable(&exempt.entry);
+        return format!(
+            "Its client is exempt by {entry}. To check it again: sixgate exempt remove {entry}, or \
+             take it from exempt.networks."
+        );
+    }
     let is_ipv6 = message.events.iter().any(|event| match event {
         Event::Received(received) => received.mail.client.is_ipv6(),
         Event::Decision(_) | Event::Refused(_) | Event::Delivery(_) => false,
@@ -57,6 +68,7 @@ fn not_checked(message: &Message) -> &'static str {
         }
         false => "Nothing to do: sixgate does not check mail over IPv4.",
     }
+    .to_owned()
 }
 
 /// `situation`, and what makes the rule accept such a message.

@@ -4,7 +4,7 @@
 use super::{
     Key, Query, Search, Trace,
     mails::{self, Mail, Mails},
-    message::{self, Decided, Delivered, Received, Refused},
+    message::{self, Decided, Delivered, Exempt, Received, Refused},
     query::comparable_address,
 };
 use crate::logs::{
@@ -12,7 +12,10 @@ use crate::logs::{
     decision::raw_domain,
     mta_line::{self, Delivery, Outcome, Peer},
 };
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    net::IpAddr,
+};
 
 /// How many decisions, refusals of the MTA, and accepted messages with their
 /// deliveries are kept, of each the ones read last. Together with the length of their
@@ -36,6 +39,8 @@ pub struct Collection<'q> {
     /// The newest message of each queue ID in `received`.
     by_queue_id: HashMap<Box<str>, u64>,
     next: u64,
+    /// Connections of exempt clients, which have no sender yet when they are logged.
+    exempt: VecDeque<(IpAddr, i64, Exempt)>,
     /// How many deliveries there are in `received`.
     deliveries: usize,
     /// Whether older attempts were left out.
@@ -58,6 +63,7 @@ impl<'q> Collection<'q> {
             received: BTreeMap::new(),
             by_queue_id: HashMap::new(),
             next: 0,
+            exempt: VecDeque::new(),
             deliveries: 0,
             has_more,
             end,
@@ -79,6 +85,15 @@ impl<'q> Collection<'q> {
             by_key.entry(key).or_default().refusals.push(refused);
         }
         self.received.values_mut().for_each(Received::sort);
+        let mut exempt: HashMap<IpAddr, Vec<(i64, Exempt)>> = HashMap::new();
+        for (client, time, entry) in self.exempt {
+            exempt.entry(client).or_default().push((time, entry));
+        }
+        for received in self.received.values_mut() {
+            if let Some(connections) = exempt.get(&received.mail.client) {
+                received.find_exempt(connections);
+            }
+        }
         for received in self.received.values() {
             let sender = received.mail.from.as_deref().unwrap_or_default();
             for domain in received.domains() {
@@ -107,6 +122,11 @@ impl<'q> Collection<'q> {
     }
 
     fn decision(&mut self, decision: &Decision<'_>, time: i64) {
+        if let (Some(client), Some(exempt)) = (decision.client, Exempt::of(decision)) {
+            // They only say more about messages that are found anyway.
+            push(&mut self.exempt, (client, time, exempt));
+            return;
+        }
         let sender = comparable_address(&decision.from);
         for domain in decision.recipient_domains() {
             let key = Key {

@@ -134,10 +134,21 @@ pub struct Decided {
 pub struct Received {
     #[serde(flatten)]
     pub(super) mail: Mail,
+    /// The entry that exempts its client; null if it does not.
+    pub exempt: Option<Exempt>,
     #[serde(skip)]
     deliveries: Vec<Delivered>,
     #[serde(skip)]
     is_match: bool,
+}
+
+/// The entry of `sixgate exempt` or `exempt.networks` that exempts a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exempt {
+    /// The network.
+    pub entry: Box<str>,
+    /// Its comment.
+    pub comment: Box<str>,
 }
 
 /// A refusal of the MTA, or of another milter.
@@ -559,10 +570,35 @@ impl Decided {
     }
 }
 
+impl Exempt {
+    /// What a decision about an exempt connection names.
+    pub(super) fn of(decision: &Decision<'_>) -> Option<Self> {
+        match decision.exempt_entry.as_ref() {
+            "" => None,
+            entry => Some(Self {
+                entry: short(entry),
+                comment: short(&decision.exempt_comment),
+            }),
+        }
+    }
+}
+
 impl Received {
+    /// Finds the connection of the client in which the message may have come: the last
+    /// one that began before it.
+    pub(super) fn find_exempt(&mut self, connections: &[(i64, Exempt)]) {
+        let arrived = self.mail.arrived;
+        let before = connections
+            .iter()
+            .filter(|(time, _)| (-SAME_ATTEMPT..=SAME_TRANSACTION).contains(&(arrived - time)));
+        let last = before.max_by_key(|(time, _)| *time);
+        self.exempt = last.map(|(_, exempt)| exempt.clone());
+    }
+
     pub(super) fn new(mail: Mail, is_match: bool) -> Self {
         Self {
             mail,
+            exempt: None,
             deliveries: Vec::new(),
             is_match,
         }

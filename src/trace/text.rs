@@ -224,6 +224,13 @@ fn reception(f: &mut fmt::Formatter<'_>, received: &Received) -> fmt::Result {
     if mail.is_login {
         f.write_str(" (authenticated)")?;
     }
+    if let Some(exempt) = &received.exempt {
+        write!(f, " (exempt by {}", readable(&exempt.entry))?;
+        match exempt.comment.as_ref() {
+            "" => f.write_char(')')?,
+            comment => write!(f, ": {})", readable(comment))?,
+        }
+    }
     write!(f, " as {}", mail.queue_id)?;
     match mail.message_id.as_ref() {
         "" => Ok(()),

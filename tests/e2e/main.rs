@@ -20,6 +20,7 @@ mod dialogue;
 mod forwarder;
 mod hidden_clients;
 mod kept_sessions;
+mod managed_exemptions;
 mod messages;
 mod mta;
 mod namespace;

@@ -3,7 +3,7 @@
 use super::{
     client::{Security, SmtpClient},
     dialogue::Dialogue,
-    forwarder, hidden_clients, kept_sessions, messages,
+    forwarder, hidden_clients, kept_sessions, managed_exemptions, messages,
     mta::{Kind, Program},
     play::play,
     release::Release,
@@ -76,7 +76,7 @@ const OF_SENDMAIL: [(&str, Proof); 1] = [(
 const FORWARDING: &str =
     "mail_that_a_postfix_forwards_is_known_by_proof_with_and_without_srs_and_an_impostors_is_not";
 
-const OF_ALL: [(&str, Proof); 7] = [
+const OF_ALL: [(&str, Proof); 8] = [
     (FORWARDING, forwarder::are_known_by_proof),
     (
         "who_never_falls_back_to_ipv4_is_given_up_and_nobody_else",
@@ -87,6 +87,10 @@ const OF_ALL: [(&str, Proof); 7] = [
     (
         "ipv4_mail_is_taken_at_once_while_the_daemon_is_stopped_killed_or_hangs",
         ipv4_mail_is_independent,
+    ),
+    (
+        "a_network_is_exempted_while_the_daemon_runs_used_and_its_entry_ends",
+        managed_exemptions::are_added_used_and_end,
     ),
     (
         "kept_sessions_end_with_421_while_the_daemon_drains",

@@ -49,8 +49,8 @@ const GATES: &[(&str, &str)] = &[
     ),
     ("no-exemptions", "exempt: {tls: none, authenticated: false}"),
     (
-        "own-network",
-        "exempt: {networks: [\"2001:db8::20/128\"]}\nauthentication_results: {add: false}",
+        MANAGED_EXEMPTIONS,
+        "exempt: {networks: [\"2001:db8::20/128\"], managed_file: ROOM/exempt.list}\nauthentication_results: {add: false}",
     ),
     (
         "translated",
@@ -105,6 +105,9 @@ pub const ROLL_OUT: &str = "roll-out";
 
 /// The gate where it is noted what the MTA and the daemon say to each other.
 pub const TAPPED: &str = "tapped";
+
+/// The gate with an exempt network, and with a list that `sixgate exempt` edits.
+pub const MANAGED_EXEMPTIONS: &str = "own-network";
 
 /// The gate whose daemon's memory is measured.
 pub const MEASURED: &str = "measured";
@@ -330,6 +333,9 @@ fn start_dns(zone: &str, keys: &Keys) -> io::Result<DnsServer> {
 }
 
 fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> io::Result<Gate> {
+    let room = directory(kind);
+    fs::write(room.join("exempt.list"), "# empty\n")?;
+    let config = config.replace("ROOM", &room.to_string_lossy());
     let daemon = Daemon::start(&format!("{COMMON}{config}\n"));
     let mut gate = Gate {
         name,

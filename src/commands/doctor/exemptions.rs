@@ -1,11 +1,106 @@
-//! Exemptions: networks that never have an effect, and the MTA's own networks,
-//! whose mail to other domains would be refused as mail to domains that have
-//! not opted in.
+//! Exemptions: networks that never have an effect, the MTA's own networks, whose mail
+//! to other domains would be refused as mail to domains that have not opted in, and
+//! entries that end soon or that nobody uses.
 
 use super::finding::{Check, Finding};
-use crate::{address::canonical, config::Config};
+use crate::{
+    address::canonical,
+    config::Config,
+    exempt::{Exemptions, Found, Source, State, entry::show, words},
+};
 use ipnet::{IpNet, Ipv6Net};
-use std::net::Ipv6Addr;
+use jiff::{SignedDuration, Zoned};
+use std::{cmp::Reverse, net::Ipv6Addr};
+
+/// How many entries a finding names.
+const FEW: usize = 10;
+
+/// An entry that was used within this time is in use.
+const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Reads the managed list, as `serve` does.
+pub(super) fn open(config: &Config) -> Result<Exemptions, Finding> {
+    Exemptions::open(config, None).map_err(|error| {
+        let todo = "correct it; sixgate does not start with it, and one that runs keeps the last \
+                    good list";
+        Finding::problem(Check::Exemptions, error.to_string(), todo)
+    })
+}
+
+/// Names the entries by their last use, those that end soon and those that nobody
+/// uses.
+pub(super) fn check_entries(exemptions: &Exemptions) -> Vec<Finding> {
+    let now = Zoned::now();
+    let mut entries: Vec<Found> = exemptions.each().collect();
+    entries.retain(|found| found.listed.state(now.timestamp()) != State::Ended);
+    if entries.is_empty() {
+        return Vec::new();
+    }
+    entries.sort_by_cached_key(|found| Reverse(found.listed.usage.record().used));
+    let used = |found: &Found| {
+        let network = show(&found.listed.entry.network);
+        let last = words::last_use(&found.listed.usage.record(), &now);
+        format!("{network} {last}")
+    };
+    let all = Finding::ok(
+        Check::Exemptions,
+        format!("by last use: {}", some_of(&entries, used)),
+    );
+    let mut findings = vec![all];
+    findings.extend(ending(&entries, &now));
+    findings.extend(unused(&entries, &now));
+    findings
+}
+
+fn ending(entries: &[Found], now: &Zoned) -> Option<Finding> {
+    let is_used = |found: &&Found| {
+        let used = found.listed.usage.record().used;
+        used.is_some_and(|used| now.timestamp().duration_since(used) < RECENT)
+    };
+    let ending = entries
+        .iter()
+        .filter(|found| found.listed.state(now.timestamp()) == State::Ending);
+    let ending: Vec<Found> = ending.filter(is_used).cloned().collect();
+    let entry = |found: &Found| {
+        let network = show(&found.listed.entry.network);
+        format!("{network} {}", words::ends(&found.listed.entry, now))
+    };
+    (!ending.is_empty()).then(|| {
+        Finding::warning(
+            Check::Exemptions,
+            format!(
+                "exempt only for some days more, and in use: {}",
+                some_of(&ending, entry)
+            ),
+            "see whether their mail would pass (sixgate explain), or go on: sixgate exempt add \
+             NETWORK --for 14d",
+        )
+    })
+}
+
+fn unused(entries: &[Found], now: &Zoned) -> Option<Finding> {
+    // Networks of the site's own may well be silent.
+    let is_unused =
+        |found: &&Found| found.source == Source::Managed && found.listed.is_unused(now.timestamp());
+    let unused: Vec<Found> = entries.iter().filter(is_unused).cloned().collect();
+    let entry = |found: &Found| show(&found.listed.entry.network);
+    (!unused.is_empty()).then(|| {
+        Finding::warning(
+            Check::Exemptions,
+            format!("not used for 90 days: {}", some_of(&unused, entry)),
+            "remove what is not needed: sixgate exempt remove NETWORK",
+        )
+    })
+}
+
+fn some_of(entries: &[Found], name: impl Fn(&Found) -> String) -> String {
+    let names: Vec<String> = entries.iter().take(FEW).map(name).collect();
+    let names = names.join(", ");
+    match entries.len().saturating_sub(FEW) {
+        0 => names,
+        more => format!("{names} and {more} more"),
+    }
+}
 
 /// Networks that an MTA takes for its own.
 pub(super) struct OwnNetworks {
@@ -14,13 +109,18 @@ pub(super) struct OwnNetworks {
     pub(super) networks: Vec<Ipv6Net>,
 }
 
-/// Compares `exempt.networks` with what MTAs take for their own.
-pub(super) fn check(config: &Config, own: &[OwnNetworks]) -> Vec<Finding> {
+/// Compares what is exempt with what MTAs take for their own.
+pub(super) fn check(
+    config: &Config,
+    exemptions: Option<&Exemptions>,
+    own: &[OwnNetworks],
+) -> Vec<Finding> {
     let mut findings: Vec<Finding> = ipv4_alone(config).into_iter().collect();
     for own in own {
         findings.extend(
             own.networks
                 .iter()
+                .filter(|net| !exemptions.is_some_and(|exempt| exempt.has_for_good(net)))
                 .filter_map(|net| not_exempt(config, own, net)),
         );
     }
@@ -121,7 +221,7 @@ mod tests {
             place: "main.cf: mynetworks".to_owned(),
             networks: of_postfix(mynetworks),
         };
-        let findings = check(&config, &[own]);
+        let findings = check(&config, None, &[own]);
         findings.into_iter().map(|finding| finding.level).collect()
     }
 

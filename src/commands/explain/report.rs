@@ -1,18 +1,20 @@
 //! What `explain` prints, for people and as JSON.
 
 use super::{
-    Addressee, Findings,
+    Addressee, Exemption, Findings,
     verdict::{Addressed, Told, Walk},
 };
 use crate::{
     cli::Explain,
     config::{Config, Mode},
     dkim, dns,
+    exempt::{entry::show, words},
     forwarder::{Identified, Proof},
     policy::{Confirmation, OptIn, Ptr},
     snapshot::Enforcement,
     spf,
 };
+use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 use std::{fmt, net::IpAddr};
 
@@ -22,6 +24,8 @@ pub(super) struct Report {
     client: String,
     scope: &'static str,
     translated: Option<TranslatedReport>,
+    /// The entry of `sixgate exempt` or `exempt.networks` that is about the client.
+    exempt_entry: Option<ExemptReport>,
     certificate: Option<CertificateReport>,
     recipients: Vec<RecipientReport>,
     ptr: PtrReport,
@@ -40,6 +44,20 @@ struct TranslatedReport {
     prefix: String,
     /// `None` if the address has bits that no translator sets.
     ipv4: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ExemptReport {
+    network: String,
+    /// `managed` or `networks`.
+    source: String,
+    /// `in-force`, `ending` (within a week) or `ended`.
+    state: &'static str,
+    until: Option<Timestamp>,
+    comment: String,
+    /// All of it, for people.
+    #[serde(skip)]
+    text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,6 +139,7 @@ impl Report {
             client: arguments.client.to_canonical().to_string(),
             scope: verdicts.scope,
             translated: TranslatedReport::new(config, arguments.client),
+            exempt_entry: ExemptReport::new(&findings.exemption),
             certificate: arguments
                 .certificate
                 .as_ref()
@@ -160,6 +179,21 @@ impl TranslatedReport {
         Some(Self {
             prefix: prefix.to_string(),
             ipv4: translated.map(|found| found.ipv4.to_string()),
+        })
+    }
+}
+
+impl ExemptReport {
+    fn new(exemption: &Exemption) -> Option<Self> {
+        let found = exemption.entry.as_ref()?;
+        let now = Zoned::now();
+        Some(Self {
+            network: show(&found.listed.entry.network),
+            source: found.source.to_string(),
+            state: found.listed.state(now.timestamp()).word(),
+            until: found.listed.entry.until,
+            comment: found.listed.comment.to_string(),
+            text: words::describe(found, &exemption.file, &now),
         })
     }
 }
@@ -261,6 +295,9 @@ impl fmt::Display for Report {
         writeln!(f, "client     {} ({})", self.client, self.scope)?;
         if let Some(translated) = &self.translated {
             write!(f, "{translated}")?;
+        }
+        if let Some(entry) = &self.exempt_entry {
+            writeln!(f, "exempt     {}", entry.text)?;
         }
         if let Some(certificate) = &self.certificate {
             write!(f, "{certificate}")?;

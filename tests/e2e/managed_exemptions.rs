@@ -1,0 +1,159 @@
+//! A network that `sixgate exempt` exempts while the daemon runs: its mail is refused,
+//! then accepted, then refused again when the entry has ended, without a reload.
+
+use super::{
+    client::{Security, SmtpClient},
+    messages,
+    support::daemon::PATIENCE,
+    world::{MANAGED_EXEMPTIONS, World},
+};
+use std::{
+    io,
+    net::IpAddr,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A client without reverse DNS, and its network.
+const CLIENT: &str = "2001:db8:7::25";
+const NETWORK: &str = "2001:db8:7::/48";
+
+/// How long the entry lasts. A busy machine has to use it meanwhile.
+const LASTS: i64 = 15;
+
+const TOKEN: &str = "[managed exemption]";
+const RECIPIENT: &str = "b@closed.example";
+
+pub fn are_added_used_and_end(world: &World) -> Result<(), String> {
+    let _shared = world.ground.turn.shared();
+    prove(world).map_err(|error| error.to_string())
+}
+
+fn prove(world: &World) -> io::Result<()> {
+    let config = world.gate(MANAGED_EXEMPTIONS).daemon().config_file();
+    let before = try_recipient(world)?;
+    expect(before.starts_with("550 5.2.1 "), &before)?;
+
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(LASTS);
+    let added = sixgate(
+        &[
+            "exempt",
+            "add",
+            NETWORK,
+            "--until",
+            &format!("{end:.0}"),
+            "--comment",
+            "ticket 4711",
+            "-c",
+        ],
+        &config,
+    )?;
+    expect(added.contains(": added, until "), &added)?;
+    let in_force = wait_for(world, "250 ")?;
+    eprintln!("{}: in force after {} ms", world.kind, in_force.as_millis());
+    expect(in_force < Duration::from_secs(5), "late")?;
+    send_message(world)?;
+    let line = world
+        .gate(MANAGED_EXEMPTIONS)
+        .log_line(&["exempt_entry=2001:db8:7::/48 exempt_comment=ticket\\x204711"]);
+    let line = line.ok_or_else(|| io::Error::other("no log line names the entry"))?;
+    expect(
+        line.contains("rule=exempt-network client=") && line.contains(CLIENT),
+        &line,
+    )?;
+    // It is accepted for any recipient domain, and only there.
+    let status = sixgate(
+        &["exempt", "status", CLIENT, "2001:db8:8::25", "-c"],
+        &config,
+    )?;
+    expect(
+        status.contains("2001:db8:7::25: exempt, by 2001:db8:7::/48 in "),
+        &status,
+    )?;
+    expect(status.contains("2001:db8:8::25: not exempt"), &status)?;
+
+    wait_for(world, "550 5.2.1 ")?;
+    let late = jiff::Timestamp::now().duration_since(end);
+    eprintln!(
+        "{}: refused again {:.1} s after the end",
+        world.kind,
+        late.as_secs_f64()
+    );
+    // The list has whole seconds.
+    expect(late.as_secs_f64() > -1.1, "it ended early")?;
+    let list = sixgate(&["exempt", "list", "--managed", "-c"], &config)?;
+    expect(
+        list.contains("2001:db8:7::/48") && list.contains("  ended "),
+        &list,
+    )?;
+    let log = world.gate(MANAGED_EXEMPTIONS).daemon().log().text();
+    expect(!log.contains("configuration reloaded"), &log)?;
+    Ok(())
+}
+
+fn session(world: &World) -> io::Result<SmtpClient> {
+    let client: IpAddr = CLIENT.parse().map_err(io::Error::other)?;
+    let to = world.address(MANAGED_EXEMPTIONS, client);
+    let mut session = SmtpClient::connect(client, to, &Security::Plain)?;
+    session.reply()?;
+    say(&mut session, "EHLO mail.fabrikam.example")?;
+    say(&mut session, "MAIL FROM:<a@fail.example>")?;
+    Ok(session)
+}
+
+/// What a recipient of a new session is answered.
+fn try_recipient(world: &World) -> io::Result<String> {
+    let mut session = session(world)?;
+    let reply = say(&mut session, &format!("RCPT TO:<{RECIPIENT}>"))?;
+    say(&mut session, "QUIT")?;
+    Ok(reply)
+}
+
+fn wait_for(world: &World, wanted: &str) -> io::Result<Duration> {
+    let start = Instant::now();
+    loop {
+        let reply = try_recipient(world)?;
+        if reply.starts_with(wanted) {
+            return Ok(start.elapsed());
+        }
+        expect(start.elapsed() < PATIENCE, &reply)?;
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Delivered unchecked: SPF fails and nothing is signed.
+fn send_message(world: &World) -> io::Result<()> {
+    let mut session = session(world)?;
+    let reply = say(&mut session, &format!("RCPT TO:<{RECIPIENT}>"))?;
+    expect(reply.starts_with("250 "), &reply)?;
+    let reply = say(&mut session, "DATA")?;
+    expect(reply.starts_with("354 "), &reply)?;
+    let message = messages::message("plain", TOKEN, &world.ground.keys);
+    session.send(message.as_bytes())?;
+    let reply = say(&mut session, ".")?;
+    expect(reply.starts_with("250 "), &reply)?;
+    world.remember(TOKEN, &[RECIPIENT.to_owned()]);
+    say(&mut session, "QUIT").map(drop)
+}
+
+fn say(session: &mut SmtpClient, command: &str) -> io::Result<String> {
+    session.send(format!("{command}\r\n").as_bytes())?;
+    session.reply()
+}
+
+fn sixgate(arguments: &[&str], config: &PathBuf) -> io::Result<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+    let output = command.args(arguments).arg(config).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    expect(output.status.success(), &said)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn expect(is_so: bool, found: &str) -> io::Result<()> {
+    match is_so {
+        true => Ok(()),
+        false => Err(io::Error::other(found.to_owned())),
+    }
+}
