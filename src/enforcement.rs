@@ -24,6 +24,16 @@ impl ObservedBy {
     /// Every reason, in the order in which they are tried.
     pub const ALL: [Self; 4] = [Self::Mode, Self::Domain, Self::Rule, Self::Share];
 
+    /// The key of milter.yaml.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Mode => "mode",
+            Self::Domain => "observe_domains",
+            Self::Rule => "observe_rules",
+            Self::Share => "enforce_share",
+        }
+    }
+
     /// The name in logs.
     pub fn name(self) -> &'static str {
         match self {

@@ -256,6 +256,47 @@ fn the_report_tells_the_reasons_apart_in_both_forms_of_the_log() {
 }
 
 #[test]
+fn trace_says_which_setting_spared_a_message_and_who_was_given_up() {
+    let log_section = "log: {format: json}\n";
+    let site = Site::new(log_section);
+    for (sender, settings) in [
+        ("<rule@good.example>", "observe_rules: [no-ptr]"),
+        ("<domain@good.example>", "observe_domains: [contoso.com]"),
+        ("<share@good.example>", "enforce_share: 0%"),
+        ("<mode@good.example>", "mode: observe"),
+    ] {
+        site.reload_with(&format!("{log_section}{settings}"));
+        assert_eq!(site.mail(NO_PTR, sender, "<b@contoso.com>"), None);
+    }
+    let log = site.daemon.log();
+    site.daemon.stop();
+    let given_up = "Nov 21 06:00:00 mx sixgate[7]: NOQUEUE: reject: RCPT from \
+                    unknown[2001:db8:1::20]: 550 5.7.25 x; rule=no-ptr mode=enforce \
+                    from=<late@good.example> to=<b@contoso.com> helo=<x> ptr=none \
+                    deferred_for=90000 ms=1\n";
+    let table = [
+        ("rule", "Without the entry in observe_rules it is deferred."),
+        (
+            "domain",
+            "Without the entry in observe_domains it is deferred.",
+        ),
+        ("share", "With enforce_share: 100% it is deferred."),
+        ("mode", "With mode: enforce it is deferred."),
+        ("late", "was given up (replies.give_up_after) after 25 h"),
+    ];
+    for (sender, want) in table {
+        let log = match sender {
+            "late" => given_up.to_owned(),
+            _ => log.text(),
+        };
+        let arguments = format!("--from {sender}@good.example");
+        let output = Logs::new().trace(&arguments, log.as_bytes());
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(text.contains(want), "{sender}: {text}");
+    }
+}
+
+#[test]
 fn a_rule_may_have_a_share_of_its_own() {
     let site = Site::new("enforce_share: {unauthenticated: 0%}");
     assert!(

@@ -28,13 +28,34 @@ pub(super) fn advice(message: &Message) -> String {
         Ending::Deferred(Fate::Gone) => {
             with_fix("The sender did not try again within these logs.", message)
         }
-        Ending::Rejected => with_fix("The sender has a bounce.", message),
+        Ending::Rejected => {
+            let refusal = message.last_refusal();
+            match refusal.and_then(|refusal| refusal.deferred_for) {
+                Some(seconds) => with_fix(
+                    &format!(
+                        "The sender has a bounce: it was given up (replies.give_up_after) after {} h \
+                         of attempts over IPv6 only.",
+                        seconds / 3600
+                    ),
+                    message,
+                ),
+                None => with_fix("The sender has a bounce.", message),
+            }
+        }
         Ending::Observed => {
             let word = match message.last_refusal().map(|refusal| refusal.action) {
                 Some(Action::Reject) => "rejected",
                 _ => "deferred",
             };
-            with_fix(&format!("With mode: enforce it is {word}."), message)
+            let setting = message
+                .last_refusal()
+                .and_then(|refusal| refusal.observed_by);
+            let situation = match setting {
+                None | Some("mode") => format!("With mode: enforce it is {word}."),
+                Some("enforce_share") => format!("With enforce_share: 100% it is {word}."),
+                Some(setting) => format!("Without the entry in {setting} it is {word}."),
+            };
+            with_fix(&situation, message)
         }
         Ending::Deferred(Fate::Ipv4Refused) => {
             "Over IPv4 the mail server refused it by a rule of its own: see that reply.".to_owned()

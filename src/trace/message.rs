@@ -2,6 +2,7 @@
 
 use super::{Key, advice::advice, mails::Mail};
 use crate::{
+    enforcement::ObservedBy,
     logs::{
         Action, Decision, Fate, Retries, SAME_ATTEMPT,
         escape::{escape, readable},
@@ -125,6 +126,12 @@ pub struct Decided {
     pub dkim_signatures: Box<str>,
     /// The entry of `exempt.forwarders` that let the message pass; empty if none did.
     pub forwarder: Box<str>,
+    /// The setting that spared a refusal; only in lines of 0.2.0 and later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_by: Option<&'static str>,
+    /// How long the sender had been deferred when it was given up, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deferred_for: Option<u64>,
     #[serde(skip)]
     is_match: bool,
 }
@@ -236,7 +243,7 @@ struct Messages<'k> {
 }
 
 enum Attempt {
-    Decided(Decided, Option<Received>),
+    Decided(Box<Decided>, Option<Received>),
     Received(Received),
     Refused(Refused),
 }
@@ -260,7 +267,7 @@ impl<'k> Messages<'k> {
         };
         for attempt in in_order(attempts) {
             match attempt {
-                Attempt::Decided(decided, received) => messages.decided(decided, received),
+                Attempt::Decided(decided, received) => messages.decided(*decided, received),
                 Attempt::Received(received) => messages.received(received),
                 Attempt::Refused(refused) => messages.refused(refused),
             }
@@ -418,7 +425,7 @@ fn in_order(attempts: Attempts) -> Vec<Attempt> {
     }
     let decided = decisions.into_iter().zip(with);
     let mut attempts: Vec<Attempt> = decided
-        .map(|(decided, received)| Attempt::Decided(decided, received))
+        .map(|(decided, received)| Attempt::Decided(Box::new(decided), received))
         .chain(rest)
         .chain(refusals.into_iter().map(Attempt::Refused))
         .collect();
@@ -551,6 +558,8 @@ impl Decided {
                 Some(Rule::KnownForwarder) => short(&decision.forwarder),
                 Some(_) | None => Box::default(),
             },
+            observed_by: decision.observed_by.map(ObservedBy::setting),
+            deferred_for: decision.deferred_for,
             is_match,
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     reply::{Class, Replies, Reply, Values},
     snapshot::Enforcement,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// What becomes of a recipient or of the message.
@@ -28,8 +28,11 @@ pub(super) struct Told {
     #[serde(skip_serializing_if = "is_single")]
     pub(super) reply_lines: Vec<String>,
     /// Why a refusal is logged and not carried out; in JSON only if that is so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) observed_by: Option<&'static str>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_reason"
+    )]
+    pub(super) observed_by: Option<ObservedBy>,
 }
 
 /// The policy and the replies of a configuration, and what was found.
@@ -166,6 +169,10 @@ impl Walk<'_> {
     }
 }
 
+fn serialize_reason<S: Serializer>(reason: &Option<ObservedBy>, to: S) -> Result<S::Ok, S::Error> {
+    reason.map(ObservedBy::name).serialize(to)
+}
+
 fn is_single(lines: &[String]) -> bool {
     lines.len() <= 1
 }
@@ -187,7 +194,7 @@ impl Told {
     /// it had been.
     fn is_final(&self) -> bool {
         let observed_by = self.observed_by;
-        observed_by.is_none_or(|reason| reason == ObservedBy::Mode.name())
+        observed_by.is_none_or(|reason| reason == ObservedBy::Mode)
     }
 }
 
@@ -204,13 +211,13 @@ impl fmt::Display for Told {
                     .try_for_each(|line| write!(f, "\n             {line}"))?;
             }
         }
-        let setting = match self.observed_by {
-            Some("domain") => "observe_domains",
-            Some("rule") => "observe_rules",
-            Some("share") => "enforce_share",
-            Some(_) | None => return Ok(()),
-        };
-        write!(f, "\n           {setting}: logged, and not refused")
+        match self.observed_by {
+            Some(reason) if reason != ObservedBy::Mode => {
+                let setting = reason.setting();
+                write!(f, "\n           {setting}: logged, and not refused")
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -235,6 +242,6 @@ fn refused(stage: Stage, rule: Rule, reply: &Reply, observed_by: Option<Observed
         rule: rule.name(),
         reply: Some(reply.to_string()),
         reply_lines: reply.lines().collect(),
-        observed_by: observed_by.map(ObservedBy::name),
+        observed_by,
     }
 }
