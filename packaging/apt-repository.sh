@@ -14,6 +14,7 @@ fi
 . "$(dirname "$0")/../tests/needs.sh"
 
 needs="reprepro:reprepro gpg:gpg"
+file_needs=
 folder=$1
 key=$2
 shift 2
@@ -34,9 +35,7 @@ END
     done
 }
 
-needs_only() { missing_packages | grep -xE 'reprepro|gpg' || true; }
-
-packages=$(needs_only)
+packages=$(missing_packages)
 if [ -n "$packages" ]; then
     # One word a package.
     # shellcheck disable=SC2086

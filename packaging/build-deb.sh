@@ -18,6 +18,7 @@ case ${1:-} in
 esac
 
 needs="cc:gcc make:make dh:debhelper dpkg-buildpackage:dpkg-dev"
+file_needs=
 root=$PWD
 target=${CARGO_TARGET_DIR:-$root/target}
 # debhelper puts the package beside the folder that it works in.

@@ -20,7 +20,8 @@ out=target/release-artifacts
 cyclonedx_version=0.5.9
 cyclonedx=target/tools/cargo-cyclonedx-$cyclonedx_version
 
-needs="buildah:buildah"
+needs="buildah:buildah zstd:zstd"
+file_needs=
 install_needs
 
 rm -rf "$out"

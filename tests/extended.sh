@@ -6,6 +6,7 @@
 #                    does on Debian 12
 #   container        the image is built, and refuses and accepts mail beside a Postfix
 #   APT repository   both releases install and upgrade from a signed one
+#   build            the package builds on Debian 13, whose lintian finds nothing
 #   checkout         packaging/install.sh installs from a clean clone
 #   soak             long or big runs: limits, DNS faults, gigabytes of logs, lists of a
 #                    million domains
@@ -13,10 +14,23 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
 
-needs="$needs gpg:gpg reprepro:reprepro python3:python3"
+# By the schema of the compose specification.
+check_compose_example() {
+    local tool=target/tools/check-jsonschema-0.39.0
+    if [ ! -x "$tool/bin/check-jsonschema" ]; then
+        python3 -m venv "$tool"
+        "$tool/bin/pip" install --quiet check-jsonschema==0.39.0
+    fi
+    "$tool/bin/check-jsonschema" --builtin-schema vendor.compose-spec packaging/container/compose.yaml
+}
+
+needs="$needs gpg:gpg reprepro:reprepro"
+file_needs="$file_needs /usr/lib/python3*/ensurepip:python3-venv"
 install_needs
+check_compose_example
 tests/make-debian.sh
 tests/make-container.sh
+tests/build-on-debian-13.sh
 export SIXGATE_E2E_REQUIRED=1
 cargo test --locked --no-fail-fast --test package --test install --test handover --test limits \
     --test dns_faults --test opt_in --test report --test trace -- --ignored

@@ -8,6 +8,18 @@ needs="cc:gcc make:make unshare:util-linux ip:iproute2 openssl:openssl
        psql:postgresql-client mariadbd:mariadb-server-core mariadb:mariadb-client-core
        redis-server:redis-server redis-cli:redis-tools"
 
+# pattern:package, for what is not a command in the path. Debian keeps the programs of a
+# PostgreSQL server out of it; libplain is AUTH PLAIN; libfaketime is for a clock that jumps
+# (tests/exempt.rs); doctor tells public CAs from a site's own.
+file_needs="/usr/lib/postgresql/*/bin/initdb:postgresql
+            /usr/lib/*/sasl2/libplain.so:libsasl2-modules
+            /usr/lib/*/faketime/libfaketimeMT.so.1:libfaketime
+            /usr/share/ca-certificates/mozilla:ca-certificates"
+
+# Database servers are needed as programs only: the tests start servers of their own
+# (tests/support/database.rs, tests/support/redis.rs), each in a temporary folder and on
+# ports of 127.0.0.1.
+
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
@@ -17,16 +29,12 @@ missing_packages() {
     for need in $needs; do
         PATH="$PATH:/usr/sbin:/sbin" command -v "${need%%:*}" >/dev/null || echo "${need#*:}"
     done
-    # Debian keeps the programs of a PostgreSQL server out of the path. The tests start
-    # servers of their own (tests/support/database.rs, tests/support/redis.rs), each in a
-    # temporary folder and on ports of 127.0.0.1, so those of the machine are not needed.
-    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
-    # AUTH PLAIN is a plug-in, not a command.
-    ls /usr/lib/*/sasl2/libplain.so >/dev/null 2>&1 || echo libsasl2-modules
-    # A clock that jumps (tests/exempt.rs).
-    ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || echo libfaketime
-    # Public CAs, which doctor tells apart from a site's own.
-    [ -d /usr/share/ca-certificates/mozilla ] || echo ca-certificates
+    # The patterns are for compgen.
+    set -f
+    for need in $file_needs; do
+        compgen -G "${need%%:*}" >/dev/null || echo "${need#*:}"
+    done
+    set +f
 }
 
 install_packages() {
