@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
 
-needs="mmdebstrap:mmdebstrap systemd-nspawn:systemd-container"
+needs="mmdebstrap:mmdebstrap unshare:util-linux"
 file_needs=
 system=target/debian-13-build/system
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
@@ -19,13 +19,23 @@ make_system() {
     as_root touch "$system/complete"
 }
 
+# Runs a command in the system, with the sources and Rust as they are on this machine.
 inside() {
-    as_root systemd-nspawn --quiet --register=no --keep-unit --pipe --directory="$system" \
-        --bind="$PWD:/sources" --chdir=/sources \
-        --bind="$cargo_home:/cargo" --setenv=CARGO_HOME=/cargo \
-        --bind="$rustup_home:/rustup" --setenv=RUSTUP_HOME=/rustup \
-        --setenv=CARGO_TARGET_DIR=/sources/target/debian-13-build \
-        --setenv=PATH=/cargo/bin:/usr/sbin:/usr/bin "$@"
+    # shellcheck disable=SC2016
+    as_root unshare --mount sh -ec '
+        system=$1
+        mkdir -p "$system/sources" "$system/cargo" "$system/rustup"
+        mount --bind "$PWD" "$system/sources"
+        mount --bind "$2" "$system/cargo"
+        mount --bind "$3" "$system/rustup"
+        mount -t proc proc "$system/proc"
+        mount --rbind /dev "$system/dev"
+        shift 3
+        exec chroot "$system" env -i HOME=/root CARGO_HOME=/cargo RUSTUP_HOME=/rustup \
+            CARGO_TARGET_DIR=/sources/target/debian-13-build \
+            PATH=/cargo/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+            sh -c "cd /sources && exec \"\$@\"" sh "$@"
+    ' sh "$system" "$cargo_home" "$rustup_home" "$@"
 }
 
 install_needs

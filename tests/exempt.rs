@@ -20,7 +20,7 @@ use std::{
 use support::{
     daemon::{Daemon, PATIENCE},
     dns::{DnsServer, Zone},
-    http,
+    faketime, http,
     milter::{Address, MilterClient, Reply},
 };
 use tempfile::TempDir;
@@ -440,14 +440,6 @@ fn an_entry_ends_by_itself_and_is_dropped_by_an_edit_a_month_later() {
     assert!(!world.list().contains("2001:db8:9::"), "{}", world.list());
 }
 
-/// The library of Debian's package libfaketime.
-fn libfaketime() -> PathBuf {
-    let architecture = fs::read_dir("/usr/lib").expect("libraries").flatten();
-    let library = |folder: fs::DirEntry| folder.path().join("faketime/libfaketimeMT.so.1");
-    let found = architecture.map(library).find(|file| file.exists());
-    found.expect("apt-get install libfaketime")
-}
-
 #[test]
 fn an_entry_follows_a_clock_that_jumps() {
     let world = World::new("2001:db8:7::/48  until=2030-06-01T00:00:00Z\n");
@@ -459,7 +451,7 @@ fn an_entry_follows_a_clock_that_jumps() {
     set("2030-05-31 23:00:00");
     let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
     command
-        .env("LD_PRELOAD", libfaketime())
+        .env("LD_PRELOAD", faketime::library())
         .env("FAKETIME_TIMESTAMP_FILE", &clock)
         .env("FAKETIME_NO_CACHE", "1")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")

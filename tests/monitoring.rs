@@ -14,12 +14,13 @@ use std::{
         fs::MetadataExt,
         net::{UnixListener, UnixStream},
     },
+    process::Command,
     time::Instant,
 };
 use support::{
     daemon::{Daemon, PATIENCE},
     dns::{DnsServer, Zone},
-    http,
+    faketime, http,
     milter::{MilterClient, Reply},
 };
 
@@ -404,6 +405,41 @@ fn a_message_is_refused_as_soon_as_one_recipient_is_enforced() {
         "mode=enforce",
         "nrcpt=2 rcpt_domains=watched.example,contoso.com",
     ]);
+}
+
+#[test]
+fn every_hour_it_warns_while_no_domain_has_opted_in_and_counts_what_that_refused() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+    // An hour takes 2 s.
+    command
+        .env("LD_PRELOAD", faketime::library())
+        .env("FAKETIME", "+0 x1800")
+        .env("FAKETIME_NO_CACHE", "1");
+    let daemon = Daemon::start_by(
+        command,
+        "dns: {servers: [127.0.0.1]}\nopt_in: {files: []}\n",
+    );
+    let at_once = "no domain has opted in, so \"mode: enforce\" refuses all mail over IPv6";
+    daemon.log().wait_for(&["WARN", at_once]);
+    let mut mta = MilterClient::open(&daemon.address());
+    let client = "[2001:db8:1::10]:25252".parse().expect("an address");
+    mta.connect_from("[x]", client);
+    mta.helo("mail.good.example");
+    mta.mail(&["<a@good.example>"]);
+    for recipient in ["<a@contoso.com>", "<b@contoso.com>"] {
+        let reply = mta.rcpt(&[recipient]);
+        assert!(
+            matches!(&reply, Reply::Smtp(text) if text.starts_with("550 5.2.1")),
+            "{reply:?}"
+        );
+    }
+    let all = "no domain has opted in, so all mail over IPv6 is refused";
+    daemon
+        .log()
+        .wait_for(&[all, ": 2 recipients were refused in the last hour"]);
+    daemon
+        .log()
+        .wait_for(&[all, ": 0 recipients were refused in the last hour"]);
 }
 
 #[test]

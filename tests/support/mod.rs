@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod database;
 pub mod datagrams;
 pub mod dns;
+pub mod faketime;
 pub mod http;
 pub mod logs;
 pub mod milter;
