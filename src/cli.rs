@@ -361,7 +361,8 @@ pub struct OptInStatus {
     #[arg(value_name = "DOMAIN", required = true)]
     pub domains: Vec<String>,
     /// Print a JSON array with one object per domain: domain, verdict (yes, no or
-    /// unknown), source, entry, file, line, reason
+    /// unknown), source, entry, file, line, reason; with opt_in.mx_zone also host, aaaa,
+    /// drift (none, missing-aaaa, unexpected-aaaa, no-host or unknown), opt_out_until
     #[arg(long)]
     pub json: bool,
 }

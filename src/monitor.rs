@@ -5,6 +5,7 @@
 //! numbers; nothing that a peer sent, and nothing can be changed.
 
 mod http;
+pub mod mx_zone;
 mod readiness;
 
 use crate::{

@@ -869,7 +869,7 @@ SQLREDIS  mx: {hosts: [Mx6.example.net., .mx6.example.net], grace: 90m}
   cache: {positive: 90s, negative: 0s, stale: 36h}
   mx_zone: {suffix: mx.Example.net., zone: example.net, a: [192.0.2.25, 192.0.2.26],
     aaaa: "2001:db8::25", ttl: 90s, domains: /etc/postfix/domains, server: "2001:db8::53",
-    key_file: /etc/sixgate/mx-zone.key, grace: 0s}
+    key_file: /etc/sixgate/mx-zone.key, grace: 0s, check_interval: 0s}
 reverse_dns: confirmed
 on_dns_failure: accept
 ipv4_prefixes: ["64:ff9b::/96", "2001:db8:64::/48"]

@@ -4,6 +4,7 @@
 mod support;
 
 use libtest_mimic::Arguments;
+use serde_json::{Value, json};
 use std::{
     fs,
     io::Write,
@@ -15,8 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    daemon::PATIENCE,
+    daemon::{Daemon, PATIENCE},
+    http,
     name_server::{KEY, Kind, NameServer, empty_zone, write_key},
+    port::lasting_address,
     programs::trial,
 };
 use tempfile::TempDir;
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
             &["knotd"],
             an_opt_out_can_be_given_up,
         ),
+        trial("drift is told", &["knotd"], drift_is_told),
         trial(
             "keys that are wrong are refused",
             &[],
@@ -833,4 +837,118 @@ fn wrong_keys_are_refused() {
     let output = bare.run(&["add", "--sync-dns", "new.example"], "");
     assert_fails(&output, 64, "opt_in.mx_zone.server is missing");
     assert_eq!(bare.managed(), LIST);
+}
+
+/// Status, metric, log and doctor.
+fn drift_is_told() {
+    let zone = format!(
+        "{}contoso-com 1 A 192.0.2.25\nfabrikam-com 1 A 192.0.2.25\n\
+         fabrikam-com 1 AAAA 2001:db8::25\nright-example 1 A 192.0.2.25\n\
+         right-example 1 AAAA 2001:db8::25\npending-example 1 A 192.0.2.25\n",
+        empty_zone(SUFFIX)
+    );
+    let server = NameServer::start(Kind::Knot, SUFFIX, &zone);
+    let list = "contoso.com\n!fabrikam.com\nright.example\npending.example\n";
+    let site = site_with(&server, list, "check_interval: 1s");
+    site.write(
+        "managed.list.pending",
+        "pending.example deny 2030-01-01T00:00:00Z\n",
+    );
+    site.write("domains", "new.example\nright.example\n");
+    let domains = site.path("domains").display().to_string();
+    site.set(
+        "check_interval: 1s",
+        &format!("check_interval: 1s, domains: {domains}"),
+    );
+    site.set(
+        "servers: 127.0.0.1:9",
+        &format!("servers: {}", server.address()),
+    );
+    let rows = [
+        (
+            "contoso.com",
+            "yes",
+            "contoso-com",
+            json!([]),
+            "missing-aaaa",
+            Value::Null,
+        ),
+        (
+            "fabrikam.com",
+            "no",
+            "fabrikam-com",
+            json!(["2001:db8::25"]),
+            "unexpected-aaaa",
+            Value::Null,
+        ),
+        (
+            "right.example",
+            "yes",
+            "right-example",
+            json!(["2001:db8::25"]),
+            "none",
+            Value::Null,
+        ),
+        (
+            "pending.example",
+            "yes",
+            "pending-example",
+            json!([]),
+            "none",
+            json!("2030-01-01T00:00:00Z"),
+        ),
+        (
+            "new.example",
+            "no",
+            "new-example",
+            json!([]),
+            "no-host",
+            Value::Null,
+        ),
+    ];
+    let mut asked = vec!["status", "--json"];
+    asked.extend(rows.iter().map(|row| row.0));
+    let told: Value = serde_json::from_str(&site.printed(&asked, "")).expect("JSON");
+    for (index, (domain, verdict, label, aaaa, drift, until)) in rows.iter().enumerate() {
+        let of = |key: &str| told[index][key].clone();
+        assert_eq!(of("domain"), *domain);
+        assert_eq!(of("verdict"), *verdict, "{domain}");
+        assert_eq!(of("host"), format!("{label}.{SUFFIX}"), "{domain}");
+        assert_eq!(of("aaaa"), *aaaa, "{domain}");
+        assert_eq!(of("drift"), *drift, "{domain}");
+        assert_eq!(of("opt_out_until"), *until, "{domain}");
+    }
+    let text = site.printed(&["status", "fabrikam.com"], "");
+    let want = "; fabrikam-com.mx.example.net AAAA: 2001:db8::25; drift: unexpected-aaaa, run \
+                sixgate opt-in sync-dns\n";
+    assert!(text.ends_with(want), "{text}");
+
+    let yaml = fs::read_to_string(site.path("milter.yaml")).expect("ours");
+    let port = lasting_address();
+    let daemon = Daemon::start(&format!("metrics: {{listen: \"{port}\"}}\n{yaml}"));
+    let metrics = || http::get(port, "/metrics").body;
+    let has = |text: &str, drift: &str, number: u32| {
+        text.contains(&format!(
+            "sixgate_mx_zone_domains{{drift=\"{drift}\"}} {number}\n"
+        ))
+    };
+    wait_until(|| has(&metrics(), "unexpected-aaaa", 1));
+    let text = metrics();
+    for (drift, number) in [
+        ("none", 2),
+        ("missing-aaaa", 1),
+        ("no-host", 1),
+        ("unknown", 0),
+    ] {
+        assert!(has(&text, drift, number), "{drift}: {text}");
+    }
+    let log = daemon.log();
+    log.wait_for(&[
+        "1 host names below mx.example.net have an AAAA record",
+        "fabrikam-com.mx",
+    ]);
+    // It is put right.
+    site.printed(&["sync-dns", "--settle", "0s"], "");
+    wait_until(|| has(&metrics(), "unexpected-aaaa", 0) && has(&metrics(), "missing-aaaa", 0));
+    log.wait_for(&["no host name drifts any more (unexpected-aaaa)"]);
 }

@@ -3,6 +3,7 @@
 
 mod afterwards;
 mod edit;
+mod hosts;
 mod known_domains;
 mod list;
 mod mx_zone;

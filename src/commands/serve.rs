@@ -129,6 +129,7 @@ async fn serve(
     };
     tokio::spawn(telemetry::log::summarize_every_minute());
     tokio::spawn(telemetry::hidden_clients::watch(current.clone()));
+    tokio::spawn(monitor::mx_zone::watch(current.clone()));
     tokio::spawn(nobody_opted_in::watch(current.clone()));
     tokio::spawn(exempt::watch(current.clone()));
     let at_the_end = current.clone();

@@ -48,6 +48,10 @@ pub struct MxZone {
     /// How much longer than the TTL an opt-out waits. The default is 5 min.
     #[serde(with = "Scalar::<Wait>")]
     pub grace: Duration,
+    /// How often the daemon compares AAAA records with opt-ins; 0 never does. The
+    /// default is 1 h.
+    #[serde(with = "Scalar::<Wait>")]
+    pub check_interval: Duration,
 }
 
 impl Default for MxZone {
@@ -63,6 +67,7 @@ impl Default for MxZone {
             key_file: None,
             // As long as Postfix reuses a connection (smtp_connection_reuse_time_limit).
             grace: Duration::from_secs(5 * 60),
+            check_interval: Duration::from_secs(60 * 60),
         }
     }
 }
@@ -75,6 +80,7 @@ impl MxZone {
             let is_default = Self {
                 ttl: self.ttl,
                 grace: self.grace,
+                check_interval: self.check_interval,
                 ..Self::default()
             } == *self;
             return (!is_default).then(|| ("suffix", missing(Suffix::EXPECTED)));

@@ -1,6 +1,8 @@
 //! What a valid configuration may not be meant to say.
 
-use super::{Config, HttpSocket, Mode, Socket, SqlEngine, quantities::Size, value::Kind};
+use super::{
+    Config, HostPattern, HttpSocket, Mode, Socket, SqlEngine, quantities::Size, value::Kind,
+};
 use crate::{
     enforcement::refusing_rules,
     opt_in::entry::Entry,
@@ -23,6 +25,7 @@ impl Config {
         warnings.extend(self.opt_in());
         warnings.extend(self.sql());
         warnings.extend(self.redis());
+        warnings.extend(self.mx_zone());
         warnings.extend(self.replies());
         warnings.extend(self.limits());
         warnings.extend(self.metrics.listen.iter().filter_map(readable));
@@ -167,6 +170,36 @@ impl Config {
                  move its entries to the hash: sixgate opt-in add - <{file}, then remove the file"
             ));
         }
+        warnings
+    }
+
+    fn mx_zone(&self) -> Vec<String> {
+        let zone = &self.opt_in.mx_zone;
+        let mut warnings = Vec::new();
+        if let Some(file) = &zone.key_file {
+            let name = file.display();
+            // Only whoever runs sync-dns has to see it.
+            let mode = fs::metadata(file)
+                .map(|found| found.mode())
+                .unwrap_or_default();
+            if mode & 0o004 != 0 {
+                warnings.push(format!(
+                    "opt_in.mx_zone.key_file: every user of this machine can read {name}; chmod \
+                     600 {name}"
+                ));
+            }
+        }
+        let hosts = self.opt_in.mx.hosts.iter();
+        let ours = |host: &&HostPattern| {
+            let suffix = zone.suffix.as_ref().map(ToString::to_string);
+            suffix.is_some_and(|suffix| host.to_string().trim_start_matches('.').ends_with(&suffix))
+        };
+        warnings.extend(hosts.filter(ours).map(|host| {
+            format!(
+                "opt_in.mx.hosts: {host} is one of opt_in.mx_zone, so every domain that uses its \
+                 own host name opts in"
+            )
+        }));
         warnings
     }
 

@@ -2,10 +2,14 @@
 //! A records, and with AAAA records only if it has opted in. So senders do not try
 //! IPv6 where it would be refused.
 
+mod domains;
+mod drift;
 mod label;
 mod plan;
 
 use crate::{address::Domain, config};
+pub use domains::{Domains, DomainsError};
+pub use drift::Drift;
 pub use label::label;
 pub use plan::{Plan, Wanted};
 use std::{

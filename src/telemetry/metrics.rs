@@ -34,7 +34,7 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 24] = [
+pub const NAMES: [&str; 25] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
@@ -55,6 +55,7 @@ pub const NAMES: [&str; 24] = [
     "sixgate_log_lines_lost_total",
     "sixgate_log_lines_suppressed_total",
     "sixgate_messages_total",
+    "sixgate_mx_zone_domains",
     "sixgate_opt_in_age_seconds",
     "sixgate_opt_in_domains",
     "sixgate_opt_in_stale",
@@ -80,6 +81,8 @@ pub struct Metrics {
     pub clients_hidden: IntGauge,
     /// Sender domains and networks whose deferrals are remembered.
     deferrals_remembered: IntGauge,
+    /// Domains by how their host names of `opt_in.mx_zone` go together with the opt-ins.
+    pub mx_zone_domains: IntGaugeVec,
     /// Memory that the DNS cache takes.
     pub dns_cache_bytes: IntGauge,
     /// The exempt networks.
@@ -357,6 +360,11 @@ impl Metrics {
             log_lines_suppressed: make.counter(
                 "sixgate_log_lines_suppressed_total",
                 "Log lines that were counted only, because peers caused too many alike",
+            ),
+            mx_zone_domains: make.gauges(
+                "sixgate_mx_zone_domains",
+                "Domains by how the AAAA records of their host names go together with the opt-ins",
+                "drift",
             ),
             opt_in_domains: make.gauges(
                 "sixgate_opt_in_domains",

@@ -3,7 +3,7 @@
 use super::world::{NO_MTA, Shared, World};
 use hickory_proto::op::ResponseCode;
 use libtest_mimic::Trial;
-use std::net::UdpSocket;
+use std::{fs, net::UdpSocket};
 
 /// A trial for each.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -32,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             too_many_servers,
         ),
         trial("both kinds of mismatch are told", both_mismatches),
+        trial("host names that drift are told", drifting_host_names),
         trial(
             "exchangers by which domains opt in need an aaaa record",
             exchangers_of_opt_in,
@@ -286,4 +287,60 @@ fn no_list(_: &World) {
         .output()
         .expect("the program runs");
     assert_eq!(output.status.code(), Some(66), "{output:?}");
+}
+
+fn drifting_host_names(_: &World) {
+    let world = World::start_with(
+        "example.com A 192.0.2.1\n\
+         contoso.com MX 10 contoso-com.mx.example.net\n\
+         contoso-com.mx.example.net A 192.0.2.25\n\
+         fabrikam.com MX 10 fabrikam-com.mx.example.net\n\
+         fabrikam-com.mx.example.net A 192.0.2.25\n\
+         fabrikam-com.mx.example.net AAAA 2001:db8::25\n\
+         pending.example MX 10 pending-example.mx.example.net\n\
+         pending-example.mx.example.net A 192.0.2.25\n\
+         right.example MX 10 right-example.mx.example.net\n\
+         right-example.mx.example.net AAAA 2001:db8::25\n\
+         new.example MX 10 mx.elsewhere.example\n\
+         mx.elsewhere.example A 192.0.2.99\n",
+    );
+    let folder = world.folder();
+    let file = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).expect("a file");
+        file.display().to_string()
+    };
+    let managed = file(
+        "managed.list",
+        "contoso.com\n!fabrikam.com\npending.example\nright.example\n",
+    );
+    file("managed.list.pending", "pending.example deny -\n");
+    let domains = file("domains", "new.example\n");
+    let yaml = format!(
+        "listen: inet:127.0.0.1:{{port}}\nopt_in:\n  managed_file: {managed}\n  mx_zone: {{suffix: mx.example.net, a: \
+         192.0.2.25, aaaa: \"2001:db8::25\", domains: {domains}}}\n"
+    );
+    let arguments = [NO_MTA.as_slice(), &["--dns"]].concat();
+    let found = world.examine(&yaml, &arguments, "");
+    for (level, words) in [
+        (
+            "problem",
+            "fabrikam.com has not opted in, but its host name fabrikam-com.mx.example.net has an \
+             AAAA record",
+        ),
+        (
+            "warning",
+            "contoso.com has opted in, but its host name contoso-com.mx.example.net has no AAAA \
+             record",
+        ),
+        (
+            "warning",
+            "1 domain(s) have no host name below mx.example.net, such as new.example \
+             (new-example.mx.example.net)",
+        ),
+        // Nothing is said twice, and what is in progress is not wrong.
+        ("ok", "5 domain(s) asked for, 3 to look at"),
+    ] {
+        found.has("domains", level, words);
+    }
 }

@@ -19,6 +19,7 @@ mod demo;
 mod dialogue;
 mod forwarder;
 mod hidden_clients;
+mod host_names;
 mod kept_sessions;
 mod managed_exemptions;
 mod messages;

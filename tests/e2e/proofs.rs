@@ -3,7 +3,7 @@
 use super::{
     client::{Security, SmtpClient},
     dialogue::Dialogue,
-    forwarder, hidden_clients, kept_sessions, managed_exemptions, messages,
+    forwarder, hidden_clients, host_names, kept_sessions, managed_exemptions, messages,
     mta::{Kind, Program},
     play::play,
     release::Release,
@@ -44,12 +44,13 @@ pub fn of(kind: Kind) -> impl Iterator<Item = (&'static str, Proof)> {
 }
 
 /// Sendmail's log goes to the machine's syslog, and there is none here.
-const OF_POSTFIX: [(&str, Proof); 3] = [
+const OF_POSTFIX: [(&str, Proof); 4] = [
     (
         "report_and_trace_show_who_came_back_over_ipv4",
         logs_show_returns,
     ),
     (HIDDEN_CLIENTS, hidden_clients::are_noticed),
+    (HOST_NAMES, host_names::bounce_nothing),
     (
         "clients_that_postscreen_rejects_are_not_seen",
         rejected_by_postscreen,
@@ -59,11 +60,14 @@ const OF_POSTFIX: [(&str, Proof); 3] = [
 const HIDDEN_CLIENTS: &str =
     "clients_that_docker_proxy_hides_are_noticed_and_those_that_a_proxy_names_are_not";
 
+const HOST_NAMES: &str = "a_host_name_per_domain_makes_a_sending_postfix_bounce_nothing";
+
 /// Why a proof can't be had here.
 pub fn obstacle(name: &str) -> Option<String> {
     match name {
         HIDDEN_CLIENTS => hidden_clients::obstacle(),
         FORWARDING => forwarder::obstacle(),
+        HOST_NAMES => host_names::obstacle(),
         _ => None,
     }
 }

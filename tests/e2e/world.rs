@@ -89,6 +89,7 @@ const GATES: &[(&str, &str)] = &[
     (POSTSCREEN_PROXIED, ""),
     (RELAYED, ""),
     (RELAYED_WITH_ADDRESS, ""),
+    (HOST_NAMES, ""),
 ];
 
 /// Replies of several lines. The percent signs show what an MTA does to them.
@@ -149,6 +150,9 @@ pub const POSTSCREEN_PROXIED: &str = "postscreen-proxied";
 pub const RELAYED: &str = "relayed";
 pub const RELAYED_WITH_ADDRESS: &str = "relayed-with-address";
 
+/// The gate of a domain with a host name of its own. The test starts its daemon.
+pub const HOST_NAMES: &str = "host-names";
+
 /// The address of the mail server for IPv6 clients.
 pub const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2525);
 
@@ -162,6 +166,7 @@ fn is_for_postfix(gate: &str) -> bool {
         POSTSCREEN_PROXIED,
         RELAYED,
         RELAYED_WITH_ADDRESS,
+        HOST_NAMES,
     ]
     .contains(&gate)
 }
@@ -358,7 +363,7 @@ fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> i
             gate.milter = socket;
         }
         IPV4_APART => gate.milter = directory(kind).join("ipv4-apart.sock"),
-        KEPT_SESSIONS | RELAYED | RELAYED_WITH_ADDRESS => {
+        KEPT_SESSIONS | RELAYED | RELAYED_WITH_ADDRESS | HOST_NAMES => {
             gate.milter = directory(kind).join(format!("{name}.sock"));
         }
         _ => {}

@@ -165,7 +165,12 @@ impl NameServer {
 
     /// Asks it for the addresses of a name.
     pub fn addresses(&self, name: &str) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
-        let servers = vec![config::DnsServer::from(self.address)];
+        Self::ask(self.address, name)
+    }
+
+    /// Asks any server.
+    pub fn ask(server: SocketAddr, name: &str) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
+        let servers = vec![config::DnsServer::from(server)];
         let config = config::Dns {
             servers,
             cache_bytes: 0,

@@ -4,6 +4,7 @@
 //! in, that mail is bounced. A domain that opted in and whose MX has none gets no
 //! mail over IPv6, which harms nobody.
 
+mod host_names;
 mod of_postfix;
 mod of_sendmail;
 mod opted_in;
@@ -19,10 +20,12 @@ use crate::{
     config::Mode,
     dns::Dns,
     exit::{Exit, Failure},
+    opt_in::mx_zone::Drift,
     policy::{OptIn, Refusal, Rule},
     reply::Class,
     snapshot::Snapshot,
 };
+use host_names::HostNames;
 use std::{
     collections::BTreeSet,
     fs,
@@ -40,14 +43,18 @@ pub(super) async fn check(
 ) -> Result<Vec<Finding>, Failure> {
     let mut gathered = gather(arguments, mtas).await?;
     opted_in::gather(&snapshot, &mut gathered);
+    let host_names = HostNames::gather(&snapshot.config, &mut gathered).map(Arc::new);
     let snapshot = Arc::new(snapshot);
-    let walked = walk(&snapshot, gathered.domains).await;
+    let walked = walk(&snapshot, host_names.as_ref(), gathered.domains).await;
     let mut findings = gathered.findings;
-    findings.extend(
-        walked
-            .iter()
-            .filter_map(|walked| walked.mismatch(&snapshot)),
-    );
+    for walked in &walked {
+        let names = host_names.as_ref();
+        findings.extend(names.and_then(|names| names.finding(walked)));
+        if !names.is_some_and(|names| names.has_said(walked)) {
+            findings.extend(walked.mismatch(&snapshot));
+        }
+    }
+    findings.extend(host_names.and_then(|names| names.missing(&walked)));
     findings.push(sum(walked.len(), &findings));
     Ok(findings)
 }
@@ -139,9 +146,15 @@ struct Walked {
     domain: Domain,
     opt_in: OptIn,
     exchangers: Exchangers,
+    /// Of its host name; `None` without `opt_in.mx_zone`.
+    drift: Option<Drift>,
 }
 
-async fn walk(snapshot: &Arc<Snapshot<Dns>>, domains: BTreeSet<Domain>) -> Vec<Walked> {
+async fn walk(
+    snapshot: &Arc<Snapshot<Dns>>,
+    host_names: Option<&Arc<HostNames>>,
+    domains: BTreeSet<Domain>,
+) -> Vec<Walked> {
     let total = domains.len();
     let mut waiting = domains.into_iter();
     let mut asking = JoinSet::new();
@@ -150,7 +163,7 @@ async fn walk(snapshot: &Arc<Snapshot<Dns>>, domains: BTreeSet<Domain>) -> Vec<W
         while asking.len() < AT_ONCE
             && let Some(domain) = waiting.next()
         {
-            asking.spawn(look_up(Arc::clone(snapshot), domain));
+            asking.spawn(look_up(Arc::clone(snapshot), host_names.cloned(), domain));
         }
         match asking.join_next().await {
             Some(done) => walked.extend(done.ok()),
@@ -162,10 +175,20 @@ async fn walk(snapshot: &Arc<Snapshot<Dns>>, domains: BTreeSet<Domain>) -> Vec<W
     walked
 }
 
-async fn look_up(snapshot: Arc<Snapshot<Dns>>, domain: Domain) -> Walked {
+async fn look_up(
+    snapshot: Arc<Snapshot<Dns>>,
+    host_names: Option<Arc<HostNames>>,
+    domain: Domain,
+) -> Walked {
     let checks = &snapshot.checks;
+    let opt_in = checks.opt_in(Some(&domain)).await.opt_in;
+    let drift = match host_names {
+        Some(names) => Some(names.drift(checks.resolver(), &domain, opt_in).await),
+        None => None,
+    };
     Walked {
-        opt_in: checks.opt_in(Some(&domain)).await.opt_in,
+        opt_in,
+        drift,
         exchangers: exchangers::look_up(checks.resolver(), &domain).await,
         domain,
     }

@@ -1,37 +1,39 @@
-//! The domains that need a host name of their own: those of the opt-in lists, opted in
-//! or not, and those of files that name all domains of a site.
+//! The domains that need a host name of their own, as commands find them: the lists, the
+//! hash in Redis, and files.
 
-use super::list::{Listing, read_hash};
+use super::list::read_hash;
 use crate::{
     address::Domain,
     config::Config,
     exit::{Exit, Failure},
     opt_in::{
         Sources,
-        entry::{Entry, Scope},
+        mx_zone::{Domains, DomainsError},
     },
 };
-use anyhow::anyhow;
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::{self, BufRead, BufReader},
-    path::Path,
-};
-
-/// Standard input.
-const STDIN: &str = "-";
+use std::{io, path::Path};
 
 /// Reads `file`, or else the files of `opt_in.mx_zone.domains`.
-pub(super) fn given(config: &Config, file: Option<&Path>) -> Result<BTreeSet<Domain>, Failure> {
-    let mut domains = BTreeSet::new();
+pub(super) fn given(config: &Config, file: Option<&Path>) -> Result<Domains, Failure> {
+    let mut domains = Domains::default();
+    let failed = |error: DomainsError| {
+        let exit = match error {
+            DomainsError::Unreadable(_) => Exit::NoInput,
+            DomainsError::Invalid(_) => Exit::Usage,
+        };
+        Failure::new(exit, error)
+    };
     match file {
-        Some(file) => read(file, &mut domains)?,
+        Some(file) if file == Path::new("-") => {
+            domains.add_lines("standard input", io::stdin().lock())
+        }
+        Some(file) => domains.add_file(file),
         None => {
             let mut files = config.opt_in.mx_zone.domains.iter();
-            files.try_for_each(|file| read(file, &mut domains))?;
+            files.try_for_each(|file| domains.add_file(file))
         }
     }
+    .map_err(failed)?;
     Ok(domains)
 }
 
@@ -40,84 +42,21 @@ pub(super) fn given(config: &Config, file: Option<&Path>) -> Result<BTreeSet<Dom
 pub(super) fn with_those_of_lists(
     config: &Config,
     sources: &Sources,
-    given: BTreeSet<Domain>,
+    given: Domains,
 ) -> Result<Vec<Domain>, Failure> {
-    let has_given = !given.is_empty();
+    let has_given = !given.domains.is_empty();
     let mut domains = given;
-    let mut patterns = 0_usize;
-    let mut take = |entry: &Entry| match entry.scope {
-        // What has no dot is not a mail domain.
-        Scope::Itself if entry.domain.parent().is_none() => {}
-        Scope::Itself => {
-            domains.insert(entry.domain.clone());
-        }
-        Scope::Subdomains => patterns += 1,
-    };
+    domains.add_lists(&config.opt_in, sources)?;
     if config.opt_in.redis.is_configured() {
-        for (entry, _) in read_hash(config)? {
-            take(&entry);
-        }
+        let hash = read_hash(config)?;
+        hash.iter().for_each(|(entry, _)| domains.add(entry));
     }
-    let listed = Listing::new(config, sources, None, false).each(|item| {
-        take(item.entry);
-        Ok(())
-    });
-    listed.map_err(|error| Failure::new(Exit::Io, error))?;
-    if patterns > 0 && !has_given {
+    if domains.patterns > 0 && !has_given {
         eprintln!(
-            "warning: entries for subdomains ({patterns}) do not name domains; give all domains \
-             by --domains or opt_in.mx_zone.domains"
+            "warning: entries for subdomains ({}) do not name domains; give all domains by \
+             --domains or opt_in.mx_zone.domains",
+            domains.patterns
         );
     }
-    Ok(domains.into_iter().collect())
-}
-
-fn read(file: &Path, domains: &mut BTreeSet<Domain>) -> Result<(), Failure> {
-    let is_stdin = file == Path::new(STDIN);
-    let name = match is_stdin {
-        true => "standard input".to_owned(),
-        false => file.display().to_string(),
-    };
-    let reader: Box<dyn BufRead> = match is_stdin {
-        true => Box::new(io::stdin().lock()),
-        false => {
-            let opened = File::open(file);
-            let opened = opened.map_err(|error| {
-                Failure::new(Exit::NoInput, anyhow!("{name}: can't be read: {error}"))
-            })?;
-            Box::new(BufReader::new(opened))
-        }
-    };
-    let before = domains.len();
-    for (line, number) in reader.lines().zip(1..) {
-        let wrong = |what: String| Failure::new(Exit::Usage, anyhow!("{name}:{number}: {what}"));
-        let line = line.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => wrong("this is not UTF-8".to_owned()),
-            _ => Failure::new(Exit::Io, anyhow!("{name}: can't be read: {error}")),
-        })?;
-        let text = line.split('#').next().unwrap_or_default().trim();
-        if !text.is_empty() {
-            domains.insert(parse(text).map_err(wrong)?);
-        }
-    }
-    match domains.len() > before {
-        true => Ok(()),
-        // An export that failed would look like a site without domains.
-        false if before == 0 => Err(Failure::new(
-            Exit::Usage,
-            anyhow!("{name}: there is no domain in it"),
-        )),
-        false => Ok(()),
-    }
-}
-
-fn parse(text: &str) -> Result<Domain, String> {
-    let domain =
-        Domain::parse(text).map_err(|error| format!("{text:?} is not a valid domain: {error}"))?;
-    match domain.parent() {
-        Some(_) => Ok(domain),
-        None => Err(format!(
-            "{text:?} has no dot; write domains such as example.org"
-        )),
-    }
+    Ok(domains.domains.into_iter().collect())
 }

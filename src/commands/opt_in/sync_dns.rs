@@ -25,7 +25,7 @@ use crate::{
     opt_in::{
         Source, Sources,
         entry::{Entry, Scope},
-        mx_zone::{MxZone, Plan, Wanted},
+        mx_zone::{Domains, MxZone, Plan, Wanted},
         pending::{self, OptOuts},
     },
     policy::OptIn,
@@ -107,7 +107,7 @@ struct Sync<'a> {
     zone: MxZone,
     primary: Primary,
     /// Domains that were given besides those of the lists.
-    given: BTreeSet<Domain>,
+    given: Domains,
     settle: Option<Duration>,
     grace: Duration,
     runtime: Runtime,
@@ -148,7 +148,7 @@ impl<'a> Sync<'a> {
             config,
             primary: primary(server, of_zone, &zone.suffix, key)?,
             zone,
-            given: BTreeSet::new(),
+            given: Domains::default(),
             settle: None,
             grace: configured.grace,
             runtime: runtime()?,
@@ -240,7 +240,7 @@ impl<'a> Sync<'a> {
             Some(only) => only.iter().cloned().collect(),
             None => {
                 let mut given = self.given.clone();
-                given.extend(pending.keys().cloned());
+                given.domains.extend(pending.keys().cloned());
                 known_domains::with_those_of_lists(self.config, &sources, given)?
             }
         };

@@ -1,0 +1,117 @@
+//! Host names of `opt_in.mx_zone` whose AAAA records do not go together with the
+//! opt-ins.
+
+use super::{Gathered, Walked};
+use crate::{
+    address::Domain,
+    commands::{
+        doctor::finding::{Check, Finding},
+        exchangers::Exchangers,
+    },
+    config::Config,
+    dns::Dns,
+    opt_in::{
+        mx_zone::{Domains, Drift, MxZone},
+        pending::{self, OptOuts},
+    },
+    policy::OptIn,
+};
+
+const SYNC: &str = "run sixgate opt-in sync-dns, and see that it runs regularly";
+
+/// What they are compared by.
+pub(super) struct HostNames {
+    zone: MxZone,
+    pending: OptOuts,
+}
+
+impl HostNames {
+    /// `None` if there are none. The domains of its files are added to those that are
+    /// asked for.
+    pub(super) fn gather(config: &Config, gathered: &mut Gathered) -> Option<Self> {
+        let zone = MxZone::new(&config.opt_in.mx_zone)?;
+        for file in &config.opt_in.mx_zone.domains {
+            let mut domains = Domains::default();
+            if let Err(error) = domains.add_file(file) {
+                gathered.findings.push(Finding::warning(
+                    Check::Domains,
+                    format!("opt_in.mx_zone.domains: {error}"),
+                    "fix the file, or what writes it; sync-dns fails by it, too",
+                ));
+            }
+            gathered.domains.extend(domains.domains);
+        }
+        let pending = pending::read(&config.opt_in.managed_file);
+        let pending = pending.unwrap_or_else(|error| {
+            let todo = "fix the file, or run this as root";
+            let seen = format!("opt-outs in progress: {error}");
+            gathered
+                .findings
+                .push(Finding::warning(Check::Domains, seen, todo));
+            OptOuts::new()
+        });
+        Some(Self { zone, pending })
+    }
+
+    pub(super) async fn drift(&self, resolver: &Dns, domain: &Domain, opt_in: OptIn) -> Drift {
+        let aaaa = self.zone.look_up(resolver, domain).await;
+        Drift::new(opt_in, self.pending.contains_key(domain), &aaaa)
+    }
+
+    /// What is wrong with a domain's host name.
+    pub(super) fn finding(&self, walked: &Walked) -> Option<Finding> {
+        let (domain, host) = (&walked.domain, self.zone.host(&walked.domain));
+        Some(match walked.drift? {
+            Drift::UnexpectedAaaa => Finding::problem(
+                Check::Domains,
+                format!(
+                    "{domain} has not opted in, but its host name {host} has an AAAA record: mail \
+                     that comes by it over IPv6 is refused"
+                ),
+                SYNC,
+            ),
+            Drift::MissingAaaa => Finding::warning(
+                Check::Domains,
+                format!(
+                    "{domain} has opted in, but its host name {host} has no AAAA record: no mail \
+                     comes by it over IPv6"
+                ),
+                SYNC,
+            ),
+            Drift::None | Drift::NoHost | Drift::Unknown => return None,
+        })
+    }
+
+    /// Whether a finding about the domain's own exchangers would say the same again.
+    pub(super) fn has_said(&self, walked: &Walked) -> bool {
+        let host = self.zone.host(&walked.domain);
+        match (&walked.exchangers, walked.drift) {
+            (Exchangers::WithAaaa(name), Some(Drift::UnexpectedAaaa)) => name.starts_with(&host),
+            (Exchangers::WithoutAaaa(names), Some(Drift::MissingAaaa)) => *names == host,
+            // While an opt-out is in progress, this is how it should be.
+            (Exchangers::WithoutAaaa(names), Some(Drift::None)) => {
+                walked.opt_in == OptIn::Yes && *names == host
+            }
+            _ => false,
+        }
+    }
+
+    /// Domains without a host name, in one finding.
+    pub(super) fn missing(&self, walked: &[Walked]) -> Option<Finding> {
+        let mut missing = walked
+            .iter()
+            .filter(|walked| walked.drift == Some(Drift::NoHost));
+        let first = missing.next()?;
+        let number = 1 + missing.count();
+        Some(Finding::warning(
+            Check::Domains,
+            format!(
+                "{number} domain(s) have no host name below {}, such as {} ({})",
+                self.zone.suffix,
+                first.domain,
+                self.zone.host(&first.domain)
+            ),
+            "name all domains in opt_in.mx_zone.domains, and run sixgate opt-in sync-dns",
+        ))
+    }
+}

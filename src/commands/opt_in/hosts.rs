@@ -1,0 +1,76 @@
+//! The host names of domains (`opt_in.mx_zone`), as the DNS has them now.
+
+use crate::{
+    address::Domain,
+    config::Config,
+    dns::{Answer, Dns, Failure as DnsFailure},
+    exit::{Exit, Failure},
+    opt_in::{
+        mx_zone::MxZone,
+        pending::{self, Pending},
+    },
+};
+use std::{net::Ipv6Addr, sync::Arc};
+use tokio::{task::JoinSet, time::timeout};
+
+/// How many host names are looked up at a time.
+const CONCURRENCY: usize = 32;
+
+/// A host name and its AAAA records.
+pub(super) struct Host {
+    /// Without a trailing dot.
+    pub(super) name: String,
+    pub(super) aaaa: Answer<Ipv6Addr>,
+    /// The opt-out in progress.
+    pub(super) pending: Option<Pending>,
+}
+
+/// Looks the host names of domains up, in their order. `None` without `opt_in.mx_zone`.
+pub(super) fn look_up(config: &Config, domains: &[Domain]) -> Result<Option<Vec<Host>>, Failure> {
+    let Some(zone) = MxZone::new(&config.opt_in.mx_zone) else {
+        return Ok(None);
+    };
+    let pending = pending::read(&config.opt_in.managed_file)?;
+    let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let answers = runtime.block_on(ask(config, &zone, dns, domains));
+    let hosts = domains.iter().zip(answers).map(|(domain, aaaa)| Host {
+        name: zone.host(domain),
+        aaaa,
+        pending: pending.get(domain).cloned(),
+    });
+    Ok(Some(hosts.collect()))
+}
+
+async fn ask(
+    config: &Config,
+    zone: &MxZone,
+    dns: Dns,
+    domains: &[Domain],
+) -> Vec<Answer<Ipv6Addr>> {
+    let (zone, dns) = (Arc::new(zone.clone()), Arc::new(dns));
+    let limit = config.limits.stage_timeout;
+    let mut answers = vec![Answer::Temperror(DnsFailure::Timeout); domains.len()];
+    let mut waiting = domains.iter().cloned().enumerate();
+    let mut asking = JoinSet::new();
+    loop {
+        while asking.len() < CONCURRENCY
+            && let Some((index, domain)) = waiting.next()
+        {
+            let (zone, dns) = (Arc::clone(&zone), Arc::clone(&dns));
+            asking.spawn(async move {
+                let answer = timeout(limit, zone.look_up(&*dns, &domain)).await;
+                (index, answer)
+            });
+        }
+        match asking.join_next().await {
+            Some(Ok((index, Ok(answer)))) => answers[index] = answer,
+            // One that is late, or a defect, leaves it unknown.
+            Some(_) => {}
+            None => return answers,
+        }
+    }
+}
