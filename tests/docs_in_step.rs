@@ -104,7 +104,9 @@ fn every_configuration_that_is_shown_is_one() {
             let parsed = Config::parse(settings, &name);
             seen += 1;
             // Refused by a program without the feature.
-            if !cfg!(feature = "sql") && settings.contains("sql:") {
+            let without_sql = !cfg!(feature = "sql") && settings.contains("sql:");
+            let without_redis = !cfg!(feature = "redis") && settings.contains("redis:");
+            if without_sql || without_redis {
                 assert!(parsed.is_err(), "{name}: {settings}");
                 continue;
             }

@@ -18,7 +18,7 @@ use support::{
     opt_in::{
         CLIENT,
         OptIn::{InDoubt, No, Yes},
-        ask, opt_in,
+        ask, assert_answers, opt_in,
     },
     outage::{Source, kill_and_bring_back},
     port::lasting_address,
@@ -112,9 +112,7 @@ fn an_address_below_the_zone_is_an_answer_or_no_certainty() {
         ("refusing.example", InDoubt),
         ("mute.example", InDoubt),
     ];
-    for (domain, want) in table {
-        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
-    }
+    assert_answers(&daemon, &table);
     let log = daemon.log();
     log.wait_for(&["to=<b@no.example>", "rule=not-opted-in", "opt_in=dns-zone"]);
     log.wait_for(&["to=<b@unheard.example>", "opt_in=default"]);
@@ -179,9 +177,7 @@ fn a_domain_opts_in_by_its_own_mx_record() {
         ("refusing.example", InDoubt),
         ("mute.example", InDoubt),
     ];
-    for (domain, want) in table {
-        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
-    }
+    assert_answers(&daemon, &table);
     let log = daemon.log();
     // It never says no: what comes after it is asked.
     log.wait_for(&["to=<b@four.example>", "rule=not-opted-in", "opt_in=default"]);
@@ -247,9 +243,7 @@ fn replies_of_a_socketmap_server_are_answers_or_no_certainty() {
             ("perm.example", InDoubt),
             ("odd.example", InDoubt),
         ];
-        for (domain, want) in table {
-            assert_eq!(opt_in(&daemon, domain), want, "{domain}");
-        }
+        assert_answers(&daemon, &table);
         let log = daemon.log();
         log.wait_for(&["to=<b@no.example>", "opt_in=socketmap"]);
         log.wait_for(&["opt_in.socketmap", "can't tell", "write yes or no"]);
@@ -301,9 +295,7 @@ fn the_domain_is_asked_for_and_then_its_parents_with_a_dot() {
         ("a.deny.example.org", No),
         ("a.example.net", No),
     ];
-    for (domain, want) in table {
-        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
-    }
+    assert_answers(&daemon, &table);
     let requests = server.requests();
     let asked = ["map a.example.net", "map .example.net", "map .net"];
     assert_eq!(requests[requests.len() - 3..], asked);
@@ -340,9 +332,7 @@ fn the_first_definite_answer_wins_and_doubt_ends_the_search() {
         ("map-no.example", No),
         ("unheard.example", Yes),
     ];
-    for (domain, want) in table {
-        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
-    }
+    assert_answers(&daemon, &table);
     let asked = ["map map-no.example", "map unheard.example", "map .example"];
     assert_eq!(server.requests(), asked);
 }
@@ -380,9 +370,7 @@ fn a_zone_that_does_not_exist_leaves_domains_in_doubt_and_not_refused() {
         ("unheard.example", No),
         ("new.example", InDoubt),
     ];
-    for (domain, want) in table {
-        assert_eq!(opt_in(&daemon, domain), want, "{domain}");
-    }
+    assert_answers(&daemon, &table);
     let log = daemon.log();
     log.wait_for(&["opt_in.dns_zone zone.example can't tell", "NXDOMAIN"]);
 }

@@ -132,6 +132,15 @@ impl Cache {
         }
     }
 
+    /// The answer for a domain while it is fresh, for callers whose questions take an
+    /// effort to prepare.
+    pub(super) fn fresh(&self, domain: &Domain) -> Option<Known> {
+        match self.last(domain) {
+            Last::Fresh(says) => Some(says.into()),
+            Last::Stale(_) | Last::Nothing => None,
+        }
+    }
+
     /// The answer for a domain. `question` is asked if need be; when it has no
     /// reply by `deadline`, it has failed.
     pub(super) async fn get<Q>(

@@ -51,6 +51,9 @@ impl DnsZone {
         deadline: Instant,
         domain: &Domain,
     ) -> Known {
+        if let Some(known) = self.cache.fresh(domain) {
+            return known;
+        }
         let name = match Name::parse(format!("{domain}.{}", self.zone)) {
             Ok(name) => name,
             // A name that DNS can't carry is in no zone.

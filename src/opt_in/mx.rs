@@ -71,6 +71,9 @@ impl MxRecords {
         deadline: Instant,
         domain: &Domain,
     ) -> Known {
+        if let Some(known) = self.cache.fresh(domain) {
+            return known;
+        }
         let Ok(name) = Name::parse(domain.as_str()) else {
             return Known::Nothing;
         };

@@ -51,6 +51,14 @@ pub fn opt_in(daemon: &Daemon, domain: &str) -> OptIn {
     ask(daemon, domain).0
 }
 
+/// What comes of mail for each domain of a table.
+#[track_caller]
+pub fn assert_answers(daemon: &Daemon, table: &[(&str, OptIn)]) {
+    for (domain, want) in table {
+        assert_eq!(opt_in(daemon, domain), *want, "{domain}");
+    }
+}
+
 fn read(domain: &str, reply: &Reply) -> OptIn {
     match reply {
         Reply::Continue => OptIn::Yes,

@@ -35,7 +35,7 @@ pub const PROGRAMS: &[&str] = &["redis-server", "redis-cli"];
 /// What a user needs for all of it, as docs/fleet.md says.
 pub const RIGHTS: &str = "~sixgate:* &sixgate:* &__keyspace@0__:sixgate:* \
      +hmget +exists +hlen +hscan +multi +exec +subscribe +ping \
-     +eval +hget +hset +hsetnx +hdel +publish";
+     +eval +hset +hsetnx +hdel +publish";
 
 /// A server that listens on a port of 127.0.0.1 and on a unix socket. Dropping it kills it.
 pub struct RedisServer {
