@@ -304,7 +304,7 @@ struct Json<'a> {
     exempt_entry: Option<String>,
     exempt_comment: Option<String>,
     forwarder: Option<String>,
-    deferred_for: Option<String>,
+    deferred_for: Option<u64>,
     observed_by: Option<String>,
     ms: Option<f64>,
 }
@@ -384,7 +384,7 @@ impl<'a> Json<'a> {
             exempt_entry: escaped(self.exempt_entry),
             exempt_comment: escaped(self.exempt_comment),
             forwarder: escaped(self.forwarder),
-            deferred_for: self.deferred_for.and_then(|time| time.parse().ok()),
+            deferred_for: self.deferred_for,
             observed_by: self.observed_by.as_deref().and_then(observed_by),
             waited: self.ms.unwrap_or_default() as u64,
             ..Decision::new(action, action == Action::Accept || self.refused)
@@ -416,7 +416,8 @@ mod tests {
                     from=<a@Example.net> nrcpt=2 rcpt_domains=contoso.com,contoso.net \
                     helo=<x> ptr=found ptr_names=mail.example.net,b.example.net opt_in=file \
                     spf=fail spf_identity=mailfrom spf_domain=example.net spf_term=-all dkim=fail \
-                    dkim_signatures=example.net:s1:fail,?:?:neutral ms=12";
+                    dkim_signatures=example.net:s1:fail,?:?:neutral forwarder=none \
+                    deferred_for=90000 observed_by=share ms=12";
         let json = r#"{"time":"2026-11-21T06:33:30.123Z","level":"INFO","event":"decision",
             "queue_id":"4F9D195432C","action":"defer","refused":true,"stage":"eom",
             "rule":"unauthenticated","mode":"enforce","reply":"450 4.7.26 Service unavailable",
@@ -427,7 +428,8 @@ mod tests {
             "spf":{"result":"fail","identity":"mailfrom","domain":"example.net","term":"-all"},
             "dkim":"fail","dkim_signatures":[
             {"domain":"example.net","selector":"s1","result":"fail"},
-            {"domain":null,"selector":null,"result":"neutral"}],"ms":12}"#
+            {"domain":null,"selector":null,"result":"neutral"}],"forwarder":"none",
+            "deferred_for":90000,"observed_by":"share","ms":12}"#
             .replace('\n', "");
         let from_text = decision(text).unwrap();
         let from_json = decision(&json).unwrap();
@@ -435,6 +437,9 @@ mod tests {
         assert_eq!(from_text.sender_domain().as_deref(), Some("example.net"));
         assert_eq!(from_text.ptr_name, "mail.example.net");
         assert_eq!(from_text.reply, "450 4.7.26 Service unavailable");
+        assert_eq!(from_text.forwarder, "none");
+        assert_eq!(from_text.deferred_for, Some(90_000));
+        assert_eq!(from_text.observed_by, Some(ObservedBy::Share));
         let time = from_json.time;
         assert_eq!(time, Some(1_795_242_810));
         assert_eq!(from_json, Decision { time, ..from_text });

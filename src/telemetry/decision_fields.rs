@@ -64,6 +64,13 @@ pub(super) trait Fields {
     fn long_text(&mut self, name: &'static str, max: usize, value: Option<impl Display>);
     /// A number.
     fn number(&mut self, name: &'static str, value: u128);
+    /// A number; no number is null.
+    fn optional_number(&mut self, name: &'static str, value: Option<u128>) {
+        match value {
+            Some(value) => self.number(name, value),
+            None => self.text(name, None::<&str>),
+        }
+    }
     /// A yes or no.
     fn truth(&mut self, name: &'static str, value: bool);
     /// Several texts.
@@ -85,10 +92,8 @@ pub(super) fn of_decision(decision: &Decision<'_>, fields: &mut impl Fields) {
     envelope(decision, fields);
     findings(decision, fields);
     fields.text("forwarder", decision.forwarder);
-    fields.text(
-        "deferred_for",
-        decision.deferred_for.map(|time| time.as_secs()),
-    );
+    let deferred_for = decision.deferred_for.map(|time| time.as_secs().into());
+    fields.optional_number("deferred_for", deferred_for);
     fields.text("observed_by", decision.observed_by);
     fields.number("ms", decision.waited.as_millis());
 }
