@@ -6,6 +6,7 @@
 
 pub mod entry;
 pub mod managed;
+pub mod redis;
 pub mod table;
 mod usage;
 pub mod words;
@@ -13,6 +14,7 @@ pub mod words;
 pub use table::{Listed, Table};
 pub use usage::Record;
 
+use self::redis::RedisList;
 use crate::{
     config::{Config, EXEMPT_FILE},
     dns::Resolve,
@@ -30,7 +32,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, RwLockReadGuard},
     time::Duration,
 };
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
@@ -43,7 +45,30 @@ const EVERY: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone, Debug)]
 pub struct Exemptions {
     networks: Arc<Table>,
-    managed: Arc<LiveList<Table>>,
+    managed: ManagedList,
+    /// `exempt.managed_file`, beside which uses are recorded.
+    file: PathBuf,
+}
+
+/// The list that `sixgate exempt` edits.
+#[derive(Clone, Debug)]
+enum ManagedList {
+    File(Arc<LiveList<Table>>),
+    /// With `opt_in.redis.managed`.
+    Redis(Arc<RedisList>),
+}
+
+impl ManagedList {
+    fn in_force(&self) -> RwLockReadGuard<'_, Arc<Table>> {
+        match self {
+            Self::File(list) => list.in_force(),
+            Self::Redis(list) => list.in_force(),
+        }
+    }
+
+    fn list(&self) -> Arc<Table> {
+        Arc::clone(&self.in_force())
+    }
 }
 
 /// Where an entry is listed.
@@ -75,7 +100,8 @@ pub struct Found {
 
 impl Exemptions {
     /// Reads the list that a configuration names, and when its entries were used. What
-    /// `previous` has under the same name is read again and shared with it.
+    /// `previous` has under the same name is read again and shared with it. A list in
+    /// Redis is empty until [`Exemptions::load`] or [`Exemptions::follow`].
     ///
     /// # Errors
     /// When the list can't be read, is empty without saying so, or is wrong.
@@ -93,13 +119,21 @@ impl Exemptions {
         let old = previous.map(|old| Arc::clone(&old.networks));
         let exemptions = Self {
             networks: Arc::new(Table::of(networks, &old.unwrap_or_default())),
-            managed: match previous.map(|old| &old.managed) {
-                Some(old) if *old.paths() == paths => {
-                    old.read_again()?;
-                    Arc::clone(old)
+            managed: match (previous.map(|old| &old.managed), &config.opt_in.redis) {
+                (Some(ManagedList::Redis(old)), redis) if redis.managed && old.is_of(redis) => {
+                    ManagedList::Redis(Arc::clone(old))
                 }
-                Some(_) | None => LiveList::open("exempt.managed_file", paths, presence)?.into(),
+                (_, redis) if redis.managed => ManagedList::Redis(Arc::new(RedisList::new(redis))),
+                (Some(ManagedList::File(old)), _) if *old.paths() == paths => {
+                    old.read_again()?;
+                    ManagedList::File(Arc::clone(old))
+                }
+                _ => {
+                    let list = LiveList::open("exempt.managed_file", paths, presence)?;
+                    ManagedList::File(Arc::new(list))
+                }
             },
+            file: config.exempt_file.clone(),
         };
         exemptions.restore_uses();
         Ok(exemptions)
@@ -107,7 +141,31 @@ impl Exemptions {
 
     /// Follows the managed list from now on. Needs a runtime.
     pub fn follow(&self) {
-        self.managed.follow();
+        match &self.managed {
+            ManagedList::File(list) => list.follow(),
+            ManagedList::Redis(list) => list.follow(),
+        }
+    }
+
+    /// Reads a list that is in Redis; one in a file was read when it was opened.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or the list is wrong.
+    pub async fn load(&self) -> Result<(), String> {
+        match &self.managed {
+            ManagedList::File(_) => return Ok(()),
+            ManagedList::Redis(list) => {
+                let loaded = list.load().await;
+                loaded.map_err(|error| format!("{} of Redis: {error}", list.key()))?;
+            }
+        }
+        self.restore_uses();
+        Ok(())
+    }
+
+    /// Whether the list is in Redis.
+    pub fn is_in_redis(&self) -> bool {
+        matches!(self.managed, ManagedList::Redis(_))
     }
 
     /// Whether the managed list exempts a client now.
@@ -170,17 +228,20 @@ impl Exemptions {
         &self.networks
     }
 
-    /// The managed file.
+    /// The managed file; with Redis, the name of the hash.
     pub fn file(&self) -> &Path {
-        self.managed
-            .paths()
-            .first()
-            .map_or(Path::new(""), PathBuf::as_path)
+        match &self.managed {
+            ManagedList::File(_) => &self.file,
+            ManagedList::Redis(list) => Path::new(list.key()),
+        }
     }
 
     /// Why the managed list in force is not what its file says.
-    pub fn error(&self) -> Option<ListError> {
-        self.managed.error()
+    pub fn error(&self) -> Option<String> {
+        match &self.managed {
+            ManagedList::File(list) => list.error().map(|error| error.to_string()),
+            ManagedList::Redis(list) => list.error(),
+        }
     }
 
     /// All entries, first those of the managed list.
@@ -225,7 +286,7 @@ impl Exemptions {
         if self.networks.is_empty() && self.managed.in_force().is_empty() {
             return;
         }
-        let recorded = usage::read(&usage::file_beside(self.file()));
+        let recorded = usage::read(&usage::file_beside(&self.file));
         for (network, record) in &recorded {
             for table in [&*self.networks, &*self.managed.list()] {
                 if let Some(listed) = table.get(network) {
@@ -251,7 +312,7 @@ impl Exemptions {
         }
         match records.is_empty() {
             true => Ok(()),
-            false => usage::write(&usage::file_beside(self.file()), records),
+            false => usage::write(&usage::file_beside(&self.file), records),
         }
     }
 }
@@ -284,7 +345,7 @@ pub async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
         if exemptions.networks().is_empty() && exemptions.managed().is_empty() {
             continue;
         }
-        let file = exemptions.file().to_owned();
+        let file = exemptions.file.clone();
         if let Ok(Err(error)) = spawn_blocking(move || exemptions.record_uses()).await
             && !is_warned
         {

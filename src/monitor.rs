@@ -169,7 +169,7 @@ impl<R: Resolve> Monitor<R> {
     fn notes(&self) -> String {
         let sources = self.sources().into_iter();
         let errors = sources.filter_map(|source| source.error);
-        let exempt = self.exemptions().error().map(|error| error.to_string());
+        let exempt = self.exemptions().error();
         let note = |error| format!("note: {error}\n");
         errors.chain(exempt).map(note).collect()
     }

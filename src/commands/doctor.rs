@@ -87,7 +87,7 @@ async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Fa
     let mut findings = configuration::check(config, file);
     let sources = opt_in::open(config).await;
     findings.extend(opt_in::check(&sources));
-    let exemptions = exemptions::open(config);
+    let exemptions = exemptions::open(config).await;
     let snapshot = snapshot(config, sources, &exemptions);
     if let Some(snapshot) = &snapshot {
         let zone = snapshot.config.opt_in.dns_zone.as_ref();

@@ -6,7 +6,10 @@ mod requests;
 mod status;
 mod warnings;
 
-use crate::{cli::ExemptCommand, exit::Failure};
+use crate::{
+    cli::ExemptCommand, commands::opt_in::in_redis, config::Config, exempt::Exemptions,
+    exit::Failure,
+};
 
 /// Does what was asked for. Does not notify the daemon, which follows the file.
 ///
@@ -20,4 +23,13 @@ pub(super) fn run(command: &ExemptCommand) -> Result<(), Failure> {
         ExemptCommand::List(arguments) => list::run(arguments),
         ExemptCommand::Status(arguments) => status::run(arguments),
     }
+}
+
+/// Reads the lists, also one in Redis.
+fn open(config: &Config) -> Result<Exemptions, Failure> {
+    let exemptions = Exemptions::open(config, None)?;
+    if exemptions.is_in_redis() {
+        in_redis(async || exemptions.load().await)?;
+    }
+    Ok(exemptions)
 }

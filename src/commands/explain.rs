@@ -52,6 +52,9 @@ pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Os, e))?;
+    if let Err(error) = runtime.block_on(exemptions.load()) {
+        eprintln!("warning: exempt networks: {error}");
+    }
     let mut findings = runtime.block_on(find_out(&config, sources, arguments, message))?;
     findings.exemption = Exemption::of(arguments, &exemptions);
     print(

@@ -14,6 +14,8 @@ mod verdict;
 mod warnings;
 mod zone;
 
+pub(super) use edit::in_redis;
+
 use crate::{cli::OptInCommand, exit::Failure};
 
 /// Does what was asked for. The daemon is not told: it follows the file.

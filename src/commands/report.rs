@@ -4,7 +4,10 @@
 //! read is told at once and does not keep the rest from being counted; the exit
 //! code tells it again.
 
-use super::logs::{self, Input, Trouble};
+use super::{
+    logs::{self, Input, Trouble},
+    opt_in::in_redis,
+};
 use crate::{
     cli::{DEFAULT_CONFIG, Report, ReportConfigFile},
     config::Config,
@@ -68,6 +71,13 @@ fn exempt_entries(config: &ReportConfigFile) -> Result<Option<Vec<ExemptEntry>>,
         (None, Err(_)) => return Ok(None),
         (Some(_), Err(error)) => return Err(error.into()),
     };
+    if exemptions.is_in_redis() {
+        match (path, in_redis(async || exemptions.load().await)) {
+            (_, Ok(())) => {}
+            (None, Err(_)) => return Ok(None),
+            (Some(_), Err(failure)) => return Err(failure),
+        }
+    }
     let now = Timestamp::now();
     let entry = |found: Found| {
         let listed = &found.listed;

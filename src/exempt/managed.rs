@@ -86,23 +86,13 @@ impl Managed {
     /// Sets an entry with its date. Without a comment, an entry that is there keeps
     /// its own.
     pub fn add(&mut self, entry: &Entry, comment: Option<&str>) -> Addition {
-        let comment = comment.map(|comment| comment.replace(char::is_control, " "));
-        let comment = comment.as_deref().map(str::trim);
         let listed = self.lines.get(&entry.network).map(parsed);
-        let (addition, kept) = match listed {
-            Some((Some(listed), before)) => {
-                let same_comment = comment.is_none_or(|comment| comment == before.text);
-                if listed == *entry && same_comment && listed.is_in_force(self.now) {
-                    return Addition::AlreadyThere(before.text.to_owned());
-                }
-                match listed.is_in_force(self.now) {
-                    true => (Addition::Changed(listed), before.text),
-                    false => (Addition::Renewed(listed), before.text),
-                }
-            }
-            Some((None, _)) | None => (Addition::Added, ""),
-        };
-        let line = edit::with_comment(entry, &self.today, comment.unwrap_or(kept));
+        let listed = listed.and_then(|(listed, comment)| Some((listed?, comment)));
+        let (addition, comment) = set(listed, entry, comment, self.now);
+        if let Addition::AlreadyThere(_) = addition {
+            return addition;
+        }
+        let line = edit::with_comment(entry, &self.today, &comment);
         self.lines.set(entry.network, line);
         addition
     }
@@ -130,6 +120,27 @@ impl Managed {
             self.lines.remove(&network);
         }
     }
+}
+
+/// The outcome of setting an entry where `listed` is, and the comment that it gets.
+pub(super) fn set(
+    listed: Option<(Entry, Comment<'_>)>,
+    entry: &Entry,
+    comment: Option<&str>,
+    now: Timestamp,
+) -> (Addition, String) {
+    let comment = comment.map(|comment| comment.replace(char::is_control, " "));
+    let comment = comment.as_deref().map(str::trim);
+    let Some((listed, before)) = listed else {
+        return (Addition::Added, comment.unwrap_or_default().to_owned());
+    };
+    let same_comment = comment.is_none_or(|comment| comment == before.text);
+    let addition = match listed.is_in_force(now) {
+        true if listed == *entry && same_comment => Addition::AlreadyThere(before.text.to_owned()),
+        true => Addition::Changed(listed),
+        false => Addition::Renewed(listed),
+    };
+    (addition, comment.unwrap_or(before.text).to_owned())
 }
 
 /// The entry and the comment of a line that was parsed before.

@@ -44,6 +44,9 @@ pub fn last_use(record: &Record, now: &Zoned) -> String {
 pub fn place(found: &Found, file: &Path) -> String {
     let network = show(&found.listed.entry.network);
     match found.source {
+        Source::Managed if found.listed.line == 0 => {
+            format!("{network} in {} of Redis", file.display())
+        }
         Source::Managed => format!("{network} in {}:{}", file.display(), found.listed.line),
         Source::Networks => format!("{network} in exempt.networks"),
     }

@@ -19,12 +19,18 @@ const FEW: usize = 10;
 const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Reads the managed list, as `serve` does.
-pub(super) fn open(config: &Config) -> Result<Exemptions, Finding> {
-    Exemptions::open(config, None).map_err(|error| {
+pub(super) async fn open(config: &Config) -> Result<Exemptions, Finding> {
+    let exemptions = Exemptions::open(config, None).map_err(|error| {
         let todo = "correct it; sixgate does not start with it, and one that runs keeps the last \
                     good list";
         Finding::problem(Check::Exemptions, error.to_string(), todo)
-    })
+    })?;
+    exemptions.load().await.map_err(|error| {
+        let todo = "see that Redis answers; until then the last known list is in force, after a \
+                    start none";
+        Finding::problem(Check::Exemptions, format!("exempt networks: {error}"), todo)
+    })?;
+    Ok(exemptions)
 }
 
 /// Names the entries by their last use, those that end soon and those that nobody

@@ -4,11 +4,15 @@
 use super::{requests, warnings};
 use crate::{
     cli::{ExemptAdd, ExemptRemove},
-    commands::outcomes::{Outcome, tell},
+    commands::{
+        opt_in::in_redis,
+        outcomes::{Outcome, tell},
+    },
     config::Config,
     exempt::{
         entry::{Entry, show},
         managed::{self, Addition, Removal},
+        redis,
         words::{ended, ends},
     },
     exit::Failure,
@@ -20,10 +24,15 @@ use jiff::Zoned;
 pub(super) fn add(arguments: &ExemptAdd) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
     let requests = requests::to_add(arguments)?;
-    let additions = managed::edit(&config.exempt_file, |list| {
-        let add = |r: &requests::Request| list.add(&r.entry, r.comment.as_deref());
-        requests.iter().map(add).collect::<Vec<Addition>>()
-    })?;
+    let entries = requests.iter().map(|r| (r.entry, r.comment.as_deref()));
+    let entries: Vec<_> = entries.collect();
+    let additions: Vec<Addition> = match config.opt_in.redis.managed {
+        true => in_redis(async || redis::add(&config.opt_in.redis, &entries).await)?,
+        false => managed::edit(&config.exempt_file, |list| {
+            let add = |(entry, comment): &(Entry, Option<&str>)| list.add(entry, *comment);
+            entries.iter().map(add).collect()
+        })?,
+    };
     let now = Zoned::now();
     let outcomes = requests.iter().zip(&additions);
     tell(outcomes.map(|(request, addition)| added(&request.entry, addition, &now)))?;
@@ -35,12 +44,15 @@ pub(super) fn add(arguments: &ExemptAdd) -> Result<(), Failure> {
 pub(super) fn remove(arguments: &ExemptRemove) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
     let networks = requests::to_remove(&arguments.entries)?;
-    let removals = managed::edit(&config.exempt_file, |list| {
-        networks
-            .iter()
-            .map(|n| list.remove(n))
-            .collect::<Vec<Removal>>()
-    })?;
+    let removals: Vec<Removal> = match config.opt_in.redis.managed {
+        true => in_redis(async || redis::remove(&config.opt_in.redis, &networks).await)?,
+        false => managed::edit(&config.exempt_file, |list| {
+            networks
+                .iter()
+                .map(|network| list.remove(network))
+                .collect()
+        })?,
+    };
     let outcomes = networks.iter().zip(&removals);
     tell(outcomes.map(|(network, removal)| Outcome {
         entry: show(network),

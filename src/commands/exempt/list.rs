@@ -17,7 +17,7 @@ use std::{
 
 pub(super) fn run(arguments: &ExemptList) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
-    let exemptions = Exemptions::open(&config, None)?;
+    let exemptions = super::open(&config)?;
     let mut entries: Vec<Found> = exemptions.each().collect();
     if arguments.managed {
         entries.retain(|found| found.source == Source::Managed);
@@ -141,7 +141,7 @@ impl<'a> Object<'a> {
     pub(super) fn new(found: &'a Found, file: &'a Path, now: Timestamp) -> Self {
         let listed = &found.listed;
         let record = listed.usage.record();
-        let is_managed = found.source == Source::Managed;
+        let is_in_file = found.source == Source::Managed && listed.line > 0;
         Self {
             network: show(&listed.entry.network),
             source: found.source.to_string(),
@@ -151,8 +151,8 @@ impl<'a> Object<'a> {
             comment: &listed.comment,
             last_used: record.used,
             recorded_since: record.since,
-            file: is_managed.then_some(file),
-            line: is_managed.then_some(listed.line),
+            file: is_in_file.then_some(file),
+            line: is_in_file.then_some(listed.line),
         }
     }
 }

@@ -20,7 +20,7 @@ use std::{
 pub(super) fn run(arguments: &ExemptStatus) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
     let addresses = requests::addresses(&arguments.addresses)?;
-    let exemptions = Exemptions::open(&config, None)?;
+    let exemptions = super::open(&config)?;
     let now = Zoned::now();
     let statuses = addresses
         .into_iter()

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 /// Warns of entries that were added. The list has been changed, so an error is one
 /// of a later change.
 pub(super) fn print(config: &Config, networks: &[Ipv6Net]) -> Result<(), Failure> {
-    let exemptions = Exemptions::open(config, None)?;
+    let exemptions = super::open(config)?;
     let now = Zoned::now();
     let overlapping = networks
         .iter()
@@ -27,7 +27,7 @@ pub(super) fn print(config: &Config, networks: &[Ipv6Net]) -> Result<(), Failure
 
 /// Warns of networks that were removed and are exempt nevertheless.
 pub(super) fn print_still_exempt(config: &Config, networks: &[Ipv6Net]) -> Result<(), Failure> {
-    let exemptions = Exemptions::open(config, None)?;
+    let exemptions = super::open(config)?;
     let now = Zoned::now();
     let still = |network: &Ipv6Net| {
         let wider = wider(&exemptions, network, &now).into_iter();

@@ -22,6 +22,7 @@ use crate::{
     redis_client::RedisFailure,
 };
 use anyhow::anyhow;
+use std::fmt;
 
 /// Adds entries. Those that are there already stay as they are.
 pub(super) fn add(arguments: &OptInAdd) -> Result<(), Failure> {
@@ -133,7 +134,7 @@ pub(super) fn add_entries(
     entries: &[(&Entry, &str)],
 ) -> Result<Vec<Addition>, Failure> {
     match config.opt_in.redis.managed {
-        true => in_redis(async || {
+        true => in_redis::<_, RedisFailure>(async || {
             let (additions, is_new) = redis::edit::add(&config.opt_in.redis, entries).await?;
             if is_new {
                 let key = &config.opt_in.redis.key;
@@ -165,8 +166,8 @@ pub(super) fn remove_entries(config: &Config, entries: &[&Entry]) -> Result<Vec<
 }
 
 /// Waits for Redis.
-pub(super) fn in_redis<T>(
-    ask: impl AsyncFnOnce() -> Result<T, RedisFailure>,
+pub(in crate::commands) fn in_redis<T, E: fmt::Display>(
+    ask: impl AsyncFnOnce() -> Result<T, E>,
 ) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
