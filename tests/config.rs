@@ -779,6 +779,19 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
         ),
         ("enforce_share: 0%", "enforce_share: 0% refuses nothing"),
         (
+            "opt_in: {domains: a.example, mx: {hosts: .mx.example.net}, mx_zone: {suffix: \
+             mx.example.net, a: 192.0.2.1, aaaa: '2001:db8::1', server: 192.0.2.53, key_file: \
+             /etc/passwd}}",
+            "opt_in.mx_zone.key_file: every user of this machine can read /etc/passwd; chmod 600 \
+             /etc/passwd",
+        ),
+        (
+            "opt_in: {domains: a.example, mx: {hosts: .mx.example.net}, mx_zone: {suffix: \
+             mx.example.net, a: 192.0.2.1, aaaa: '2001:db8::1'}}",
+            "opt_in.mx.hosts: .mx.example.net is one of opt_in.mx_zone, so every domain that uses \
+             its own host name opts in",
+        ),
+        (
             "{mode: observe, enforce_share: 10%}",
             "mode: observe refuses nothing, whatever enforce_share says",
         ),

@@ -15,6 +15,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+#[cfg(feature = "redis")]
+use support::redis::RedisServer;
 use support::{
     daemon::{Daemon, PATIENCE},
     http,
@@ -102,6 +104,12 @@ fn main() -> ExitCode {
             "an opt-out can be given up",
             &["knotd"],
             an_opt_out_can_be_given_up,
+        ),
+        #[cfg(feature = "redis")]
+        trial(
+            "a list in Redis opts out in order",
+            &["knotd", "redis-server"],
+            a_list_in_redis_opts_out,
         ),
         trial("drift is told", &["knotd"], drift_is_told),
         trial(
@@ -951,4 +959,32 @@ fn drift_is_told() {
     site.printed(&["sync-dns", "--settle", "0s"], "");
     wait_until(|| has(&metrics(), "unexpected-aaaa", 0) && has(&metrics(), "missing-aaaa", 0));
     log.wait_for(&["no host name drifts any more (unexpected-aaaa)"]);
+}
+
+/// With `opt_in.redis.managed: yes` the hash is edited, and the order is the same.
+#[cfg(feature = "redis")]
+fn a_list_in_redis_opts_out() {
+    let redis = RedisServer::start();
+    redis.fill(&[("contoso.com", "yes")]);
+    let url = format!("\"{}\"", redis.url());
+    let section = redis.section_with(&url, ", managed: yes, timeout: 8s");
+    let server = NameServer::start(Kind::Knot, SUFFIX, &empty_zone(SUFFIX));
+    let site = site_with(&server, "# empty\n", "");
+    site.set("opt_in:\n", &format!("opt_in:\n  {section}\n"));
+    // The hash names the domain.
+    site.printed(&["sync-dns", "--settle", "0s"], "");
+    assert!(has_aaaa(&server));
+    let said = site.printed(&["deny", "--sync-dns", "contoso.com"], "");
+    assert!(
+        said.starts_with(&format!("{CONTOSO}: AAAA removed\nwaiting until ")),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("\n!contoso.com: added\nno difference in 1 host names\n"),
+        "{said}"
+    );
+    assert!(!has_aaaa(&server));
+    let value = redis.command(&["HGET", "sixgate:opt-in", "contoso.com"]);
+    assert!(value.contains("no  #"), "{value}");
+    assert_eq!(site.managed(), "# empty\n");
 }

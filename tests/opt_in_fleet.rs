@@ -17,9 +17,10 @@ use std::{
     process::{Command, ExitCode},
     time::Instant,
 };
+#[cfg(feature = "sql")]
+use support::database;
 use support::{
     daemon::{Daemon, PATIENCE},
-    database,
     dns::{DnsServer, Zone},
     opt_in::{
         CLIENT,
