@@ -13,8 +13,8 @@ use crate::{message::runtime, random::Random, zone::Zone};
 use judge::judge;
 use sixgate::{
     config::Config,
-    milter::{connection::Connection, drain::Drain},
     exempt::Exemptions,
+    milter::{connection::Connection, drain::Drain},
     opt_in::Sources,
     snapshot::Snapshot,
 };
