@@ -508,6 +508,8 @@ mod tests {
         metrics.opt_in_domains.with_label_values(&["file"]).set(1);
         metrics.opt_in_stale.with_label_values(&["file"]).set(0);
         metrics.opt_in_age.with_label_values(&["file"]).set(1.0);
+        let states = &metrics.mx_zone_domains;
+        states.with_label_values(&["missing-aaaa"]).set(1);
         // Dropping it would remove it from those of the process.
         std::mem::forget(metrics.exempt_series("2001:db8::/32"));
         let (text, media_type) = metrics.text();
