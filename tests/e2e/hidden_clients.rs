@@ -61,7 +61,7 @@ fn prove(world: &World) -> io::Result<()> {
     let _host = DockerHost::start(world.gate(RELAYED).port)?;
 
     // The hole: a client without reverse DNS, a recipient that has not opted in.
-    let mut client = connect(SocketAddr::from((HOST, HOST_PORT)))?;
+    let mut client = connect_first(SocketAddr::from((HOST, HOST_PORT)))?;
     for said in [
         "EHLO hidden.example",
         "MAIL FROM:<a@fail.example>",
@@ -152,6 +152,21 @@ fn connect(to: SocketAddr) -> io::Result<SmtpClient> {
     let mut client = SmtpClient::connect(CLIENT.into(), to, &Security::Plain)?;
     client.reply()?;
     Ok(client)
+}
+
+/// The kernel may take a moment to use a link that is up.
+fn connect_first(to: SocketAddr) -> io::Result<SmtpClient> {
+    let start = Instant::now();
+    loop {
+        match connect(to) {
+            Err(error)
+                if error.kind() == io::ErrorKind::HostUnreachable && start.elapsed() < PATIENCE =>
+            {
+                thread::sleep(Duration::from_millis(50));
+            }
+            connected => return connected,
+        }
+    }
 }
 
 fn say(client: &mut SmtpClient, line: &str) -> io::Result<String> {
