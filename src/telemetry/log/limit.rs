@@ -12,7 +12,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{self, MissedTickBehavior, interval_at};
 use tracing::Level;
 
 /// How often the number of suppressed lines is logged.
@@ -135,7 +135,8 @@ pub(super) fn summarize() {
 
 /// Logs once a minute how many lines were suppressed.
 pub async fn summarize_every_minute() {
-    let mut minutes = interval(INTERVAL);
+    // Not at once, as `interval` would: the first lines are not a minute old yet.
+    let mut minutes = interval_at(time::Instant::now() + INTERVAL, INTERVAL);
     minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         minutes.tick().await;
