@@ -14,7 +14,11 @@ mod report;
 mod serve;
 mod trace;
 
-use crate::{cli::Command, exit::Failure};
+use crate::{
+    cli::Command,
+    exit::{Exit, Failure},
+};
+use tokio::runtime::{self, Runtime};
 
 /// Does what the command line asks for.
 ///
@@ -32,4 +36,12 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     }
+}
+
+/// A runtime for a command that asks servers and ends.
+fn runtime() -> Result<Runtime, Failure> {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Os, error))
 }

@@ -8,7 +8,7 @@
 
 use crate::{
     cli::CheckConfig,
-    commands::doctor,
+    commands::{self, doctor},
     config::Config,
     dns::system_servers,
     exempt::Exemptions,
@@ -49,28 +49,19 @@ fn public_certificates(config: &Config) -> Result<Vec<String>, Failure> {
     if config.policy.exempt_tls != ExemptTls::Verified {
         return Ok(Vec::new());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let runtime = commands::runtime()?;
     Ok(runtime.block_on(doctor::certificate_warnings(config)))
 }
 
 /// Whether the domains of `exempt.forwarders.spf_of` have records that tell them from others.
 fn forwarders(config: &Config) -> Result<Vec<String>, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let runtime = commands::runtime()?;
     Ok(runtime.block_on(doctor::forwarder_warnings(config)))
 }
 
 /// Has the query and the key checked by the servers that can be reached.
 fn check_servers(path: &Path, sources: &Sources) -> Result<Vec<String>, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let runtime = commands::runtime()?;
     let mut warnings = Vec::new();
     for check in runtime.block_on(sources.check_servers()) {
         let (source, url) = (check.source, check.url);

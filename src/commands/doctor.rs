@@ -27,6 +27,7 @@ mod translation;
 
 use crate::{
     cli::Doctor,
+    commands,
     config::Config,
     dns::Dns,
     exempt::Exemptions,
@@ -54,10 +55,7 @@ pub(super) fn run(arguments: &Doctor) -> Result<(), Failure> {
             return Err(error.into());
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let runtime = commands::runtime()?;
     let findings = runtime.block_on(examine(arguments, &config))?;
     report::print(&findings, arguments.json).map_err(|error| Failure::new(Exit::Io, error))?;
     report::outcome(&findings)

@@ -12,6 +12,7 @@ use crate::{
     address::{Recipient, ReversePath},
     checks::{Checks, Sender},
     cli::{DEFAULT_CONFIG, Explain, OptionalConfigFile},
+    commands,
     config::{Config, ConfigError},
     dkim,
     dns::{Dns, Traced},
@@ -48,10 +49,7 @@ pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
         }
         None => None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(Exit::Os, e))?;
+    let runtime = commands::runtime()?;
     if let Err(error) = runtime.block_on(exemptions.load()) {
         eprintln!("warning: exempt networks: {error}");
     }

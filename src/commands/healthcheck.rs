@@ -7,6 +7,7 @@
 use super::milter_probe;
 use crate::{
     cli::Healthcheck,
+    commands,
     config::{Config, HttpSocket, Socket},
     exit::{Exit, Failure},
 };
@@ -38,10 +39,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// When the daemon is not ready, with [`Exit::Unavailable`]; otherwise as `check-config`.
 pub(super) fn run(arguments: &Healthcheck) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let runtime = commands::runtime()?;
     runtime
         .block_on(check(&config))
         .map_err(|error| Failure::new(Exit::Unavailable, error.context("not ready")))?;

@@ -10,7 +10,10 @@ use super::{
 use crate::{
     address::Domain,
     cli::{OptInAdd, OptInDeny, OptInEdit, OptInRemove},
-    commands::outcomes::{Outcome, print, tell},
+    commands::{
+        self,
+        outcomes::{Outcome, print, tell},
+    },
     config::Config,
     exit::{Exit, Failure},
     opt_in::{
@@ -169,10 +172,7 @@ pub(super) fn remove_entries(config: &Config, entries: &[&Entry]) -> Result<Vec<
 pub(in crate::commands) fn in_redis<T, E: fmt::Display>(
     ask: impl AsyncFnOnce() -> Result<T, E>,
 ) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let runtime = commands::runtime()?;
     let answer = runtime.block_on(ask());
     answer.map_err(|failure| {
         let complaint = anyhow!("opt_in.redis: {failure}");

@@ -2,6 +2,7 @@
 
 use crate::{
     address::Domain,
+    commands,
     config::Config,
     dns::{Answer, Dns, Failure as DnsFailure},
     exit::{Exit, Failure},
@@ -32,10 +33,7 @@ pub(super) fn look_up(config: &Config, domains: &[Domain]) -> Result<Option<Vec<
     };
     let pending = pending::read(&config.opt_in.managed_file)?;
     let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let runtime = commands::runtime()?;
     let answers = runtime.block_on(ask(config, &zone, dns, domains));
     let hosts = domains.iter().zip(answers).map(|(domain, aaaa)| Host {
         name: zone.host(domain),

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     address::Domain,
     cli::{MxZoneOptions, OptInEdit, OptInSyncDns},
+    commands,
     config::Config,
     dns::primary::{self, Change, HostRecords, KeyError, Primary, PrimaryError, TsigKey},
     exit::{Exit, Failure},
@@ -151,7 +152,7 @@ impl<'a> Sync<'a> {
             given: Domains::default(),
             settle: None,
             grace: configured.grace,
-            runtime: runtime()?,
+            runtime: commands::runtime()?,
         })
     }
 
@@ -181,7 +182,7 @@ impl<'a> Sync<'a> {
             given: known_domains::given(config, arguments.mx_zone.domains.as_deref())?,
             settle: arguments.settle,
             grace: arguments.grace.unwrap_or(configured.grace),
-            runtime: runtime()?,
+            runtime: commands::runtime()?,
         })
     }
 
@@ -452,11 +453,4 @@ fn primary(
 ) -> Result<Primary, Failure> {
     Primary::new(server, zone, suffix, key, TIMEOUT)
         .map_err(|error| Failure::new(Exit::Config, error))
-}
-
-fn runtime() -> Result<Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))
 }

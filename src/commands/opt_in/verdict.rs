@@ -6,6 +6,7 @@
 
 use crate::{
     address::Domain,
+    commands,
     config::Config,
     dns::Dns,
     exit::{Exit, Failure},
@@ -83,10 +84,7 @@ pub(super) fn answers(
     domains: &[Domain],
 ) -> Result<Vec<Answered>, Failure> {
     let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let runtime = commands::runtime()?;
     let timeout = config.limits.stage_timeout;
     Ok(runtime.block_on(ask_servers(sources, dns, timeout, domains)))
 }

@@ -4,12 +4,13 @@
 use crate::{
     cli::OptInEdit,
     commands::{
+        self,
         exchangers::{self, Exchangers},
         outcomes::FEW,
     },
     config::Config,
     dns::Dns,
-    exit::{Exit, Failure},
+    exit::Failure,
     opt_in::entry::{Entry, Scope},
 };
 use std::{sync::Arc, time::Duration};
@@ -35,10 +36,7 @@ pub(super) fn exchangers(
     if !is_wanted || entries.is_empty() {
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Os, error))?;
+    let runtime = commands::runtime()?;
     match Dns::new(&config.dns) {
         Ok(dns) => runtime.block_on(look_after(dns, entries)),
         Err(error) => eprintln!("warning: the mail exchangers can't be looked up: {error}"),
