@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 /// How many domains of one server are remembered at most, which take 97 MiB if
@@ -43,6 +43,12 @@ const LAST_WORD: Duration = Duration::from_millis(100);
 /// While the server is known to fail, so many questions are under way at most
 /// before mails with a last known answer stop adding to them.
 const PROBES: usize = 16;
+
+/// How often an unreachable server is asked at the start, until it answers.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A domain that nobody has (RFC 6761 section 6.4), for questions without a mail.
+pub(super) const NOBODY: &str = "sixgate-probe.invalid";
 
 /// The answers of one server.
 #[derive(Clone, Debug)]
@@ -165,6 +171,35 @@ impl Cache {
                 in_time(answer, until).await.unwrap_or(Known::Temperror)
             }
         }
+    }
+
+    /// Asks the server, which has `timeout` for a question, until it has answered once, so
+    /// that one that is unreachable at the start is reported before mail comes. Ends when
+    /// nobody else has the source. Needs a runtime.
+    pub(super) fn probe<S, Q>(
+        &self,
+        source: &Arc<S>,
+        timeout: Duration,
+        look_up: impl Fn(Arc<S>, Domain) -> Q + Send + Sync + 'static,
+    ) where
+        S: Send + Sync + 'static,
+        Q: Future<Output = Reply> + Send + 'static,
+    {
+        let Ok(nobody) = Domain::parse(NOBODY) else {
+            return;
+        };
+        let in_use = Arc::downgrade(source);
+        let cache = self.clone();
+        tokio::spawn(async move {
+            while lock(&cache.shared.health).last_success().is_none()
+                && let Some(source) = in_use.upgrade()
+            {
+                let deadline = Instant::now() + timeout * 2;
+                let question = || look_up(source, nobody.clone());
+                cache.get(&nobody, deadline, question).await;
+                sleep(PROBE_INTERVAL).await;
+            }
+        });
     }
 
     /// How the server does.

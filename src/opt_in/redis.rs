@@ -19,19 +19,10 @@ use crate::{
 };
 use std::{
     iter::once,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{
-    task::AbortHandle,
-    time::{Instant, sleep},
-};
-
-/// How often an unreachable server is asked at the start, until it answers.
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A domain that nobody has (RFC 6761 section 6.4).
-const NOBODY: &str = "sixgate-probe.invalid";
+use tokio::{task::AbortHandle, time::Instant};
 
 /// How often it is logged at most that changes are not announced.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -103,31 +94,14 @@ impl Redis {
     /// start is reported before mail comes; and has answers asked for anew when the hash
     /// changes. Needs a runtime.
     pub(super) fn follow(&self) {
-        self.probe();
+        let timeout = self.shared.config.timeout;
+        self.cache.probe(&self.shared, timeout, look_up);
         let mut follower = lock(&self.shared.follower);
         if follower.is_none() {
             let cache = self.cache.clone();
             let (client, key) = (self.shared.client.clone(), self.shared.config.key.clone());
             *follower = Some(tokio::spawn(follow(client, key, cache)).abort_handle());
         }
-    }
-
-    fn probe(&self) {
-        let Ok(nobody) = Domain::parse(NOBODY) else {
-            return;
-        };
-        let in_use: Weak<Shared> = Arc::downgrade(&self.shared);
-        let cache = self.cache.clone();
-        tokio::spawn(async move {
-            while cache.status(Source::Redis).age.is_none()
-                && let Some(shared) = in_use.upgrade()
-            {
-                let deadline = Instant::now() + shared.config.timeout * 2;
-                let question = || look_up(shared, nobody.clone());
-                cache.get(&nobody, deadline, question).await;
-                sleep(PROBE_INTERVAL).await;
-            }
-        });
     }
 
     /// Checks each server and the hash.

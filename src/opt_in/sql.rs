@@ -9,16 +9,16 @@ mod truth;
 
 use super::{
     Known, ServerCheck, ServerStatus, Source,
-    cache::{Cache, Reply, Says},
+    cache::{Cache, NOBODY, Reply, Says},
 };
 use crate::{address::Domain, config};
 use database::Database;
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use truth::Row;
 
 /// How many domains that had a row are remembered.
@@ -26,12 +26,6 @@ const WITNESSES: usize = 16;
 
 /// How long a row that was seen is evidence that the table has rows.
 const WITNESS_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How often an unreachable database is asked at the start, until it answers.
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A domain that nobody has (RFC 6761 section 6.4).
-const NOBODY: &str = "sixgate-probe.invalid";
 
 /// A database and what it said before.
 #[derive(Clone, Debug)]
@@ -86,21 +80,8 @@ impl Sql {
     /// Asks the database until it has answered once, so that one that is unreachable
     /// at the start is reported before mail comes. Needs a runtime.
     pub(super) fn probe(&self) {
-        let Ok(nobody) = Domain::parse(NOBODY) else {
-            return;
-        };
-        let in_use: Weak<Shared> = Arc::downgrade(&self.shared);
-        let cache = self.cache.clone();
-        tokio::spawn(async move {
-            while cache.status(Source::Sql).age.is_none()
-                && let Some(shared) = in_use.upgrade()
-            {
-                let deadline = Instant::now() + shared.config.timeout * 2;
-                let question = || look_up(shared, nobody.clone());
-                cache.get(&nobody, deadline, question).await;
-                sleep(PROBE_INTERVAL).await;
-            }
-        });
+        let timeout = self.shared.config.timeout;
+        self.cache.probe(&self.shared, timeout, look_up);
     }
 
     /// Checks each database and the query.
