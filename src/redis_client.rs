@@ -8,31 +8,23 @@
 mod connection;
 mod edit;
 mod follow;
+mod types;
 
 use crate::config;
 use connection::Server;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use redis::{ErrorKind, ServerErrorKind};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-pub use edit::Change;
-pub use follow::{Notice, Notices};
+pub use follow::Notices;
+pub use types::{Change, Fields, Notice, RedisFailure};
 
 /// The servers of one configuration. A copy shares their connections.
 #[derive(Clone, Debug)]
 pub struct RedisClient {
     servers: Arc<[Server]>,
     timeout: Duration,
-}
-
-/// What a hash has in some of its fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fields {
-    /// In the order in which they were asked for; `None` where there is no such field.
-    pub values: Vec<Option<Vec<u8>>>,
-    /// Whether there is a hash of this name. One without fields does not exist.
-    pub exists: bool,
 }
 
 impl Fields {
@@ -51,23 +43,6 @@ impl Fields {
 /// hash that was deleted can be told from an empty one. Fields that begin with `#` are
 /// no entries.
 pub const MARKER: &str = "#";
-
-/// Why a server did not do what it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisFailure {
-    /// One line of limited length.
-    pub reason: String,
-    /// Whether it could not be reached or did not answer, rather than refuse.
-    pub is_unreachable: bool,
-}
-
-impl fmt::Display for RedisFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl std::error::Error for RedisFailure {}
 
 impl RedisFailure {
     fn unreachable(reason: impl Into<String>) -> Self {

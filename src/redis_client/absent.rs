@@ -1,45 +1,16 @@
 //! Redis in a program that was built without the cargo feature `redis`: no configuration
 //! has a server of it.
 
+mod types;
+
 use crate::config;
-use std::{fmt, time::Duration};
+use std::time::Duration;
+
+pub use types::{Change, Fields, Notice, RedisFailure};
 
 /// Never used: a configuration with a URL is refused.
 #[derive(Clone, Debug)]
 pub struct RedisClient;
-
-/// What a hash has in some of its fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fields {
-    /// In the order in which they were asked for.
-    pub values: Vec<Option<Vec<u8>>>,
-    /// Whether there is a hash of this name.
-    pub exists: bool,
-}
-
-/// What is to happen to a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It stays as it is, or stays away.
-    Keep,
-    /// It gets this value.
-    Set(String),
-    /// It goes away.
-    Remove,
-}
-
-/// What is known of a hash that is followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// Changes are received from now on.
-    Subscribed,
-    /// These fields have changed.
-    Changed(Vec<String>),
-    /// Any number of fields have changed.
-    AllChanged,
-    /// Changes are not received.
-    Lost(String),
-}
 
 /// The notices of one hash.
 #[derive(Debug)]
@@ -51,23 +22,6 @@ impl Notices {
         None
     }
 }
-
-/// The feature is missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisFailure {
-    /// That it is missing.
-    pub reason: String,
-    /// Always.
-    pub is_unreachable: bool,
-}
-
-impl fmt::Display for RedisFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl std::error::Error for RedisFailure {}
 
 impl RedisClient {
     /// Does nothing, and so do the others.

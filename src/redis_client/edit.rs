@@ -1,23 +1,12 @@
 //! Edits of a hash, each of them atomic: fields are read, the caller decides, and a script
 //! writes unless a field has changed meanwhile.
 
-use super::{MARKER, RedisClient, RedisFailure, connection::Server};
+use super::{Change, MARKER, RedisClient, RedisFailure, connection::Server};
 use futures_util::FutureExt as _;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
-
-/// What is to happen to a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It stays as it is, or stays away.
-    Keep,
-    /// It gets this value.
-    Set(String),
-    /// It goes away.
-    Remove,
-}
 
 /// How many fields are edited as one. Redis answers nobody else meanwhile.
 const AT_ONCE: usize = 100_000;

@@ -2,7 +2,7 @@
 //! that the server itself announces if `notify-keyspace-events` is set.
 
 use super::{
-    RedisClient, RedisFailure,
+    Notice, RedisClient, RedisFailure,
     connection::Server,
     edit::{ALL, channel},
 };
@@ -25,19 +25,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How many notices wait for whoever follows. While it is behind, the server waits.
 const WAITING: usize = 64;
-
-/// What is known of a hash that is followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// Changes are received from now on. What changed before may have been missed.
-    Subscribed,
-    /// These fields have changed.
-    Changed(Vec<String>),
-    /// Any number of fields have changed.
-    AllChanged,
-    /// Changes are not received until [`Notice::Subscribed`], for this reason.
-    Lost(String),
-}
 
 /// The notices of one hash. Dropping it ends the subscription.
 #[derive(Debug)]
