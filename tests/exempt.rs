@@ -8,11 +8,10 @@ use serde_json::Value;
 use std::{
     fmt::Write as _,
     fs,
-    io::Write as _,
     net::{IpAddr, SocketAddr},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
@@ -22,6 +21,7 @@ use support::{
     dns::{DnsServer, Zone},
     faketime, http,
     milter::{Address, MilterClient, Reply},
+    output::{stderr, stdout, with_input},
 };
 use tempfile::TempDir;
 
@@ -89,18 +89,7 @@ impl World {
     }
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = self.command(arguments);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program runs");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        stdin
-            .write_all(input.as_bytes())
-            .expect("the program reads");
-        drop(stdin);
-        child.wait_with_output().expect("the program ends")
+        with_input(self.command(arguments), input)
     }
 
     /// What it prints; it must succeed without a warning.
@@ -119,14 +108,6 @@ impl World {
     fn metrics(&self) -> String {
         http::get(self.metrics, "/metrics").body
     }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
 /// Whether the whole connection of a client is accepted.

@@ -7,7 +7,6 @@ use libtest_mimic::Arguments;
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::Write,
     net::{Ipv4Addr, Ipv6Addr},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
@@ -21,6 +20,7 @@ use support::{
     daemon::{Daemon, PATIENCE},
     http,
     name_server::{KEY, Kind, NameServer, empty_zone, write_key},
+    output::{stderr, stdout, with_input},
     port::lasting_address,
     programs::trial,
 };
@@ -166,21 +166,11 @@ impl Site {
 
     fn run(&self, arguments: &[&str], input: &str) -> Output {
         let (verb, rest) = arguments.split_first().expect("a verb");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sixgate"))
-            .args(["opt-in", verb, "-c"])
-            .arg(self.path("milter.yaml"))
-            .args(rest)
-            .current_dir(self.folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        // It may end before it reads.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("the program ends")
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        command.args(["opt-in", verb, "-c"]);
+        command.arg(self.path("milter.yaml")).args(rest);
+        command.current_dir(self.folder.path());
+        with_input(command, input)
     }
 
     /// What it prints; it must end well and warn of nothing.
@@ -191,14 +181,6 @@ impl Site {
         assert!(output.status.success(), "{arguments:?}");
         stdout(&output)
     }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 const LIST: &str = "\

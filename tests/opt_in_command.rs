@@ -6,11 +6,10 @@ mod support;
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::Write,
     net::SocketAddr,
     os::unix::fs::{PermissionsExt, symlink},
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
     thread,
     time::{Duration, Instant},
 };
@@ -18,6 +17,7 @@ use support::{
     daemon::{Daemon, PATIENCE},
     dns::{DnsServer, Zone},
     milter::{MilterClient, Reply},
+    output::{stderr, stdout, with_input},
 };
 use tempfile::TempDir;
 
@@ -88,18 +88,7 @@ impl World {
     }
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = self.command(arguments);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program runs");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        stdin
-            .write_all(input.as_bytes())
-            .expect("the program reads");
-        drop(stdin);
-        child.wait_with_output().expect("the program ends")
+        with_input(self.command(arguments), input)
     }
 
     /// What it prints; it must end well and warn of nothing.
@@ -110,14 +99,6 @@ impl World {
         assert!(output.status.success(), "{arguments:?}");
         stdout(&output)
     }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
     io::{Read, Write},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
-    process::{Command, ExitCode, Output},
+    process::{Command, ExitCode},
     thread,
     time::{Duration, Instant},
 };
@@ -20,9 +20,10 @@ use support::{
     opt_in::{
         Commands, NO_CACHE,
         OptIn::{InDoubt, No, Yes},
-        ask, daemon, opt_in, settings, stderr, wait_for,
+        ask, daemon, opt_in, settings, wait_for,
     },
-    outage::{domains_of_load, kill_and_bring_back, restart_under_load},
+    outage::{self, domains_of_load, kill_and_bring_back, restart_under_load},
+    output::{stderr, stdout},
     port::lasting_address,
     redis::{KEY, PASSWORD, PROGRAMS, RIGHTS, RedisCluster, RedisServer},
     trial::needing,
@@ -183,33 +184,8 @@ fn frozen() {
     server.fill(&[("a.example", "yes"), ("b.example", "no")]);
     let url = format!("\"{}\"", server.url());
     let daemon = daemon(&server.section_with(&url, ", timeout: 1s"));
-    wait_for(&daemon, "a.example", Yes);
-    wait_for(&daemon, "b.example", No);
-    server.freeze(true);
-    // The first mail finds it out.
-    ask(&daemon, "a.example");
-    let (answer, took) = ask(&daemon, "a.example");
-    assert_eq!(answer, Yes);
-    assert!(took < Duration::from_secs(1), "{took:?}");
-    assert_eq!(ask(&daemon, "b.example").0, No);
-    thread::scope(|scope| {
-        let unheard = (0..20).map(|n| {
-            let daemon = &daemon;
-            scope.spawn(move || ask(daemon, &format!("unheard{n}.example")))
-        });
-        for asked in unheard.collect::<Vec<_>>() {
-            let (answer, took) = asked.join().expect("an answer");
-            assert_eq!(answer, InDoubt);
-            assert!(took < Duration::from_secs(4), "{took:?}");
-        }
-        let (answer, took) = ask(&daemon, "a.example");
-        assert_eq!(answer, Yes);
-        assert!(took < Duration::from_secs(1), "{took:?}");
-    });
+    outage::frozen(&daemon, Duration::from_secs(4), |is| server.freeze(is));
     daemon.log().wait_for(&["no answer within 1s"]);
-    server.freeze(false);
-    wait_for(&daemon, "unheard1.example", No);
-    assert_eq!(opt_in(&daemon, "a.example"), Yes);
 }
 
 fn slow() {
@@ -477,10 +453,6 @@ fn edits_without_subscription() {
     daemon
         .log()
         .wait_for(&["changes of sixgate:opt-in are announced again"]);
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn commands() {

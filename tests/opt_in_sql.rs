@@ -20,9 +20,10 @@ use support::{
     opt_in::{
         Commands, NO_CACHE,
         OptIn::{InDoubt, No, Yes},
-        ask, daemon, opt_in, settings, stderr, wait_for,
+        ask, daemon, opt_in, settings, wait_for,
     },
-    outage::{domains_of_load, restart_under_load},
+    outage::{self, domains_of_load, restart_under_load},
+    output::stderr,
     trial::needing,
 };
 
@@ -390,32 +391,7 @@ fn frozen(engine: Engine) {
     insert(&database, &[("a.example", "TRUE"), ("b.example", "FALSE")]);
     let url = format!("\"{}\"", database.url());
     let daemon = daemon(&database.section_with(&url, QUERY, ", timeout: 1s"));
-    assert_eq!(opt_in(&daemon, "a.example"), Yes);
-    assert_eq!(opt_in(&daemon, "b.example"), No);
-    database.freeze(true);
-    // The first mail finds it out.
-    ask(&daemon, "a.example");
-    let (answer, took) = ask(&daemon, "a.example");
-    assert_eq!(answer, Yes);
-    assert!(took < Duration::from_secs(1), "{took:?}");
-    assert_eq!(ask(&daemon, "b.example").0, No);
-    thread::scope(|scope| {
-        let unheard = (0..20).map(|n| {
-            let daemon = &daemon;
-            scope.spawn(move || ask(daemon, &format!("unheard{n}.example")))
-        });
-        for asked in unheard.collect::<Vec<_>>() {
-            let (answer, took) = asked.join().expect("an answer");
-            assert_eq!(answer, InDoubt);
-            assert!(took < Duration::from_secs(8), "{took:?}");
-        }
-        let (answer, took) = ask(&daemon, "a.example");
-        assert_eq!(answer, Yes);
-        assert!(took < Duration::from_secs(1), "{took:?}");
-    });
-    database.freeze(false);
-    wait_for(&daemon, "unheard1.example", No);
-    assert_eq!(opt_in(&daemon, "a.example"), Yes);
+    outage::frozen(&daemon, Duration::from_secs(8), |is| database.freeze(is));
 }
 
 fn slow(engine: Engine) {

@@ -16,6 +16,7 @@ pub mod milter;
 pub mod name_server;
 pub mod opt_in;
 pub mod outage;
+pub mod output;
 pub mod port;
 pub mod programs;
 pub mod redis;

@@ -4,15 +4,15 @@
 use super::{
     daemon::{Daemon, PATIENCE},
     milter::{MilterClient, Reply},
+    output::with_input,
     port::lasting_address,
 };
 use serde_json::Value;
 use std::{
     fs,
-    io::Write,
     net::SocketAddr,
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -135,16 +135,7 @@ impl Commands {
     pub fn run(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
         command.args(arguments).arg("-c").arg(self.file());
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        // A command that does not read it may have ended.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("the program ends")
+        with_input(command, input)
     }
 
     /// The verdict and the source of domains, by the command.
@@ -157,8 +148,4 @@ impl Commands {
         told.map(|o| (text(&o["verdict"]), text(&o["source"])))
             .collect()
     }
-}
-
-pub fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -166,3 +166,34 @@ pub fn restart_under_load(daemon: &Daemon, mut switch: impl FnMut(bool)) {
     assert!(accepted > 0 && deferred > 0, "{counts:?}");
     wait_for(daemon, "unlisted.example", No);
 }
+
+/// Stops the server of a daemon, which gives it 1 s for an answer: known domains get their
+/// last answer at once, and others are in doubt within this time. `a.example` has opted
+/// in and `b.example` out. `freeze` stops the server, and has it continue.
+pub fn frozen(daemon: &Daemon, in_doubt_within: Duration, freeze: impl Fn(bool)) {
+    wait_for(daemon, "a.example", Yes);
+    wait_for(daemon, "b.example", No);
+    freeze(true);
+    // The first mail finds it out.
+    ask(daemon, "a.example");
+    let known = || {
+        let (answer, took) = ask(daemon, "a.example");
+        assert_eq!(answer, Yes);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    };
+    known();
+    assert_eq!(opt_in(daemon, "b.example"), No);
+    thread::scope(|scope| {
+        let unheard =
+            (0..20).map(|n| scope.spawn(move || ask(daemon, &format!("unheard{n}.example"))));
+        for asked in unheard.collect::<Vec<_>>() {
+            let (answer, took) = asked.join().expect("an answer");
+            assert_eq!(answer, InDoubt);
+            assert!(took < in_doubt_within, "{took:?}");
+        }
+        known();
+    });
+    freeze(false);
+    wait_for(daemon, "unheard1.example", No);
+    assert_eq!(opt_in(daemon, "a.example"), Yes);
+}
