@@ -173,7 +173,7 @@ fn not_utf8(file: String, error: &std::string::FromUtf8Error) -> ConfigError {
     ConfigError::Invalid {
         file,
         line: Some(line_breaks + 1),
-        complaint: "this is no UTF-8; save the file as UTF-8".to_owned(),
+        complaint: "this is not UTF-8; save the file as UTF-8".to_owned(),
     }
 }
 

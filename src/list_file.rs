@@ -136,7 +136,7 @@ fn open(file: &Path) -> Result<BufReader<File>, ListError> {
     // Opening a pipe would wait for somebody to write into it.
     match fs::metadata(file) {
         Ok(found) if found.is_file() => {}
-        Ok(_) => return Err(at_file(file, "this is no regular file".to_owned())),
+        Ok(_) => return Err(at_file(file, "this is not a regular file".to_owned())),
         Err(error) => return Err(unreadable(file, &error)),
     }
     let opened = File::open(file).map_err(|error| unreadable(file, &error))?;
@@ -155,7 +155,7 @@ fn text_of(octets: &[u8], number: usize) -> Result<&str, String> {
         return Err(format!("the line has more than {MAX_LINE} octets"));
     }
     let text = str::from_utf8(octets);
-    let text = text.map_err(|_| "this is no UTF-8; save the file as UTF-8".to_owned())?;
+    let text = text.map_err(|_| "this is not UTF-8; save the file as UTF-8".to_owned())?;
     // Some editors begin a file with a byte order mark.
     Ok(match number {
         1 => text.strip_prefix('\u{feff}').unwrap_or(text),

@@ -193,7 +193,7 @@ fn what_is_no_yaml_is_refused_with_what_helps() {
         ),
     ]);
     let output = run_with(b"mode: enforce\n# gr\xfc\xdfe\n", &["check-config"]);
-    let want = "milter.yaml:2: this is no UTF-8; save the file as UTF-8\n";
+    let want = "milter.yaml:2: this is not UTF-8; save the file as UTF-8\n";
     assert_eq!(stderr(&output), want);
     assert_eq!(output.status.code(), Some(78));
 }

@@ -149,7 +149,7 @@ fn fields_are_answers() {
     log.wait_for(&["to=<b@no.example>", "rule=not-opted-in", "opt_in=redis"]);
     log.wait_for(&[
         "opt_in.redis redis://127.0.0.1",
-        "in the field number.example of sixgate:opt-in is no answer: write yes or no",
+        "in the field number.example of sixgate:opt-in is not allowed here; write yes or no",
     ]);
 }
 
@@ -473,7 +473,7 @@ fn commands() {
     let output = commands.run(&["opt-in", "add", "--no-dns", "first.example"], "");
     let warned = stderr(&output);
     assert!(
-        warned.starts_with("warning: there was no hash sixgate:opt-in; "),
+        warned.starts_with("warning: the hash sixgate:opt-in did not exist and was created; "),
         "{warned}"
     );
     let removed = said(&["opt-in", "remove", "--no-dns", "first.example"], "");
@@ -586,7 +586,7 @@ fn commands() {
         "{warned}"
     );
     assert!(
-        warned.contains("\"maybe\" of odd.example is no answer: write yes or no"),
+        warned.contains("\"maybe\" of odd.example is not allowed here; write yes or no"),
         "{warned}"
     );
     assert_eq!(

@@ -129,7 +129,7 @@ mod tests {
             (b"# empty domains\n", Err("list: there is no entry")),
             (b"", Err("list: there is no entry")),
             (b"a.example\0", Err("list:1: ")),
-            (b"# b\xfccher\n", Err("list:1: this is no UTF-8")),
+            (b"# b\xfccher\n", Err("list:1: this is not UTF-8")),
             (&[b'x'; 5000], Err("list:1: the line has more than")),
         ];
         let folder = tempfile::tempdir().unwrap();

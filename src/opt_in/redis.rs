@@ -205,7 +205,7 @@ fn read(key: &str, fields: &[String], found: &Fields) -> Reply {
             let value = value.escape_ascii().to_string();
             let value: String = value.chars().take(60).collect();
             Reply::Failed(format!(
-                "\"{value}\" in the field {field} of {key} is no answer: write yes or no"
+                "\"{value}\" in the field {field} of {key} is not allowed here; write yes or no"
             ))
         }
     }
@@ -278,7 +278,7 @@ mod tests {
 
     fn not_an_answer(value: &str, field: &str) -> Reply {
         Reply::Failed(format!(
-            "\"{value}\" in the field {field} of key is no answer: write yes or no"
+            "\"{value}\" in the field {field} of key is not allowed here; write yes or no"
         ))
     }
 

@@ -94,7 +94,7 @@ fn read(key: &str, data: &[u8]) -> Reply {
         b"yes" | b"true" | b"t" | b"1" | b"ok" => Reply::Definite(Says::Yes, None),
         b"no" | b"false" | b"f" | b"0" | b"reject" => Reply::Definite(Says::No, None),
         _ => Reply::Failed(format!(
-            "\"{}\" for {key} is no answer: write yes or no",
+            "\"{}\" for {key} is not allowed here; write yes or no",
             wire::printable(data)
         )),
     }
@@ -186,7 +186,10 @@ mod tests {
             let Reply::Failed(reason) = reply else {
                 panic!("{data}: {reply:?}");
             };
-            assert!(reason.contains("for example.org is no answer"), "{reason}");
+            assert!(
+                reason.contains("for example.org is not allowed here"),
+                "{reason}"
+            );
             assert!(!reason.contains(char::is_control), "{reason}");
         }
     }

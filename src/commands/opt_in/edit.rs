@@ -142,8 +142,8 @@ pub(super) fn add_entries(
             if is_new {
                 let key = &config.opt_in.redis.key;
                 eprintln!(
-                    "warning: there was no hash {key}; it has these entries only, and other \
-                     domains are no longer unknown but not listed"
+                    "warning: the hash {key} did not exist and was created; a domain without an \
+                     entry in it now counts as not listed, no longer as unknown"
                 );
             }
             Ok(additions)

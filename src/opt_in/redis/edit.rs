@@ -100,7 +100,7 @@ pub async fn list(config: &config::Redis) -> Result<Option<Listing>, RedisFailur
             (Ok(entry), None) if entry.opted_in => {
                 let start: String = value.chars().take(60).collect();
                 listing.wrong.push(format!(
-                    "{start:?} of {field} is no answer: write yes or no"
+                    "{start:?} of {field} is not allowed here; write yes or no"
                 ));
             }
             (Ok(entry), _) => listing.wrong.push(format!(
