@@ -38,6 +38,8 @@ pub mod report;
 pub mod server;
 pub mod snapshot;
 pub mod spf;
+#[cfg(feature = "status")]
+pub mod status;
 pub mod telemetry;
 pub mod trace;
 pub mod translation;

@@ -76,6 +76,11 @@ impl Reply {
         self
     }
 
+    /// What the lines after the first one say.
+    pub fn details(&self) -> &[String] {
+        &self.details
+    }
+
     /// Every line as the client sees it (RFC 5321 section 4.2.1), without line
     /// breaks.
     pub fn lines(&self) -> impl Iterator<Item = String> {

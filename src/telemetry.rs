@@ -12,7 +12,7 @@ pub mod log;
 pub mod metrics;
 mod panics;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 
 pub use decision_fields::NAMES as FIELD_NAMES;
 pub use decision_line::NAMES as LINE_FIELD_NAMES;
@@ -31,7 +31,7 @@ use crate::{
     reply::{Class, Reply},
     spf,
 };
-use std::{fmt, net::Ipv6Addr, time::Duration};
+use std::{fmt, net::Ipv6Addr, sync::OnceLock, time::Duration};
 
 /// The tracing target of decision lines.
 pub const TARGET: &str = "sixgate::decision";
@@ -147,6 +147,9 @@ pub fn line(decision: &Decision<'_>) -> String {
 pub fn decided(decision: &Decision<'_>) {
     metrics::get().decided(decision);
     log::decided(decision);
+    if let Some(observer) = OBSERVER.get() {
+        observer(Observed::Decision(decision));
+    }
 }
 
 /// A connection or mail transaction that is not checked.
@@ -180,4 +183,28 @@ impl Exemption<'_> {
 pub fn exempted(exemption: &Exemption<'_>) {
     metrics::get().exempt(exemption.client, exemption.rule);
     log::exempt(exemption);
+    if let Some(observer) = OBSERVER.get()
+        && exemption.is_notable()
+    {
+        observer(Observed::Exemption(exemption));
+    }
+}
+
+/// What an observer gets: everything that is logged at info.
+#[derive(Clone, Copy, Debug)]
+pub enum Observed<'a> {
+    /// A decision.
+    Decision(&'a Decision<'a>),
+    /// Mail that is not checked because somebody exempted this client.
+    Exemption(&'a Exemption<'a>),
+}
+
+type Observer = Box<dyn Fn(Observed<'_>) + Send + Sync>;
+
+static OBSERVER: OnceLock<Observer> = OnceLock::new();
+
+/// Calls `observer` for every decision from now on. It is called while an MTA waits, so it
+/// must not block. There is one per process; a further one is ignored.
+pub fn observe(observer: impl Fn(Observed<'_>) + Send + Sync + 'static) {
+    let _ = OBSERVER.set(Box::new(observer));
 }

@@ -24,8 +24,9 @@ pub(crate) enum Style {
     Json,
 }
 
-/// Appends `value` to `out`.
-pub(super) fn escape(out: &mut String, style: Style, max: usize, value: impl Display) {
+/// Appends `value` to `out`, and `...` if it takes more than `max` octets. Returns whether
+/// it was cut off.
+pub(crate) fn escape(out: &mut String, style: Style, max: usize, value: impl Display) -> bool {
     let mut escaping = Escaping {
         out,
         style,
@@ -34,6 +35,7 @@ pub(super) fn escape(out: &mut String, style: Style, max: usize, value: impl Dis
     };
     // The only error is the one that ends a value which is cut off.
     let _ = write!(escaping, "{value}");
+    escaping.cut
 }
 
 struct Escaping<'a> {

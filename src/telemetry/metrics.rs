@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-pub use series::Word;
+pub use series::{DecisionCounts, Word};
 
 /// The metrics of this process.
 pub fn get() -> &'static Metrics {
@@ -34,7 +34,7 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 26] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
@@ -60,6 +60,7 @@ pub const NAMES: [&str; 25] = [
     "sixgate_opt_in_domains",
     "sixgate_opt_in_stale",
     "sixgate_stage_seconds",
+    "sixgate_status_history_lost_total",
 ];
 
 /// All that is counted.
@@ -95,6 +96,8 @@ pub struct Metrics {
     pub log_lines_lost: IntCounter,
     /// Lines that were counted only, because there were too many alike.
     pub log_lines_suppressed: IntCounter,
+    /// Decisions that the status page does not show, because its queue was full.
+    pub status_history_lost: IntCounter,
     /// Domains that an opt-in source has, by `source`.
     pub opt_in_domains: IntGaugeVec,
     /// How old that is, in seconds, by `source`.
@@ -248,6 +251,11 @@ impl Metrics {
         self.messages.count(client);
     }
 
+    /// Decisions since the start, by rule and action.
+    pub fn decisions_by_rule(&self) -> DecisionCounts {
+        self.decisions.counts()
+    }
+
     /// Recipients and messages that a rule has refused for good, except those that were
     /// only observed.
     pub fn refused(&self, rule: Rule) -> u64 {
@@ -360,6 +368,10 @@ impl Metrics {
             log_lines_suppressed: make.counter(
                 "sixgate_log_lines_suppressed_total",
                 "Log lines that were counted only, because peers caused too many alike",
+            ),
+            status_history_lost: make.counter(
+                "sixgate_status_history_lost_total",
+                "Decisions that the status page does not show, because they came too fast",
             ),
             mx_zone_domains: make.gauges(
                 "sixgate_mx_zone_domains",

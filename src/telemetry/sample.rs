@@ -23,7 +23,7 @@ use std::{net::IpAddr, time::Duration};
 
 /// One on a recipient and one on a message, both observed; and a message that is
 /// accepted.
-pub(super) fn decisions() -> Vec<Decision<'static>> {
+pub(crate) fn decisions() -> Vec<Decision<'static>> {
     let message = Decision {
         queue_id: Some("4F9D195432C"),
         mode: Mode::Observe,
@@ -69,7 +69,7 @@ pub(super) fn decisions() -> Vec<Decision<'static>> {
 
 /// A message of which a peer chose all that it can, as long and as hostile as it
 /// can.
-pub(super) fn worst() -> Decision<'static> {
+pub(crate) fn worst() -> Decision<'static> {
     let long = "\u{2028}\"\\\n".repeat(9000);
     let label = "x".repeat(60);
     let domain = [label.as_str(); 4].join(".");
@@ -114,7 +114,7 @@ pub(super) fn object(decision: &Decision<'_>) -> String {
 }
 
 /// Everything that can be logged about mail that is not checked.
-fn exemption() -> Exemption<'static> {
+pub(crate) fn exemption() -> Exemption<'static> {
     let list = exempt::table::parse("2001:db8::/32  # 2026-11-28 ticket 4711\n").unwrap();
     let found = exempt::Found {
         source: exempt::Source::Managed,

@@ -18,8 +18,10 @@ use sixgate::{
     dkim::{self, BodyHashes, HeaderBlock, KeyCache, Verification},
     dns::Name,
     opt_in,
-    policy::{self, Authentication, Facts, OptIn, Ptr, Rule, Stage},
+    policy::{self, Authentication, Facts, OptIn, Ptr, Refusal, Rule, Stage},
+    reply::{Replies, Values},
     spf,
+    status::history::History,
     telemetry::{self, Decision},
 };
 use std::{
@@ -181,6 +183,49 @@ fn decision_line(criterion: &mut Criterion) {
     };
     criterion.bench_function("decision line", |bencher| {
         bencher.iter(|| telemetry::line(black_box(&decision)));
+    });
+    in_the_history(criterion, "history entry, accepted", &decision);
+    let values = Values {
+        address: CLIENT.into(),
+        domain: "",
+    };
+    let reply = Replies::default()
+        .get(Refusal::Unauthenticated)
+        .render(values);
+    let details = [
+        "SPF: fail (-all of direct.example). DKIM: fail (direct.example, selector s1: body \
+         changed after signing)."
+            .to_owned(),
+        "https://mx.example.net/replies.html#unauthenticated".to_owned(),
+    ];
+    let refused = Decision {
+        rule: Rule::Unauthenticated,
+        reply: Some(&reply.with_details(details)),
+        ..decision
+    };
+    in_the_history(criterion, "history entry, refused", &refused);
+}
+
+/// What the mail path pays for the status page. The other side, which a task pays, comes
+/// after every 2000 decisions, and is left out.
+fn in_the_history(criterion: &mut Criterion, name: &str, decision: &Decision<'_>) {
+    let history = History::new(10_000);
+    criterion.bench_function(name, |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut taken = Duration::ZERO;
+            let mut left = iterations;
+            while left > 0 {
+                let some = left.min(2000);
+                let start = Instant::now();
+                for _ in 0..some {
+                    history.record(black_box(decision));
+                }
+                taken += start.elapsed();
+                black_box(history.len());
+                left -= some;
+            }
+            taken
+        });
     });
 }
 

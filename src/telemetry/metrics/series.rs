@@ -53,6 +53,16 @@ impl Decisions {
         self.series(action, rule, mode).map_or(0, IntCounter::get)
     }
 
+    pub(super) fn counts(&self) -> DecisionCounts {
+        let mut counts = DecisionCounts::default();
+        for (row, series) in self.series.chunks(MODES.len()).enumerate() {
+            let made = series.iter().filter_map(OnceLock::get);
+            let (rule, action) = (row / Action::ALL.len(), row % Action::ALL.len());
+            counts.0[rule][action] = made.map(IntCounter::get).sum();
+        }
+        counts
+    }
+
     fn make_usual(&self) {
         for rule in Rule::ALL {
             for &action in usual_actions(rule) {
@@ -70,6 +80,32 @@ impl Decisions {
             let labels = [action.name(), rule.name(), mode_word(mode)];
             self.family.with_label_values(&labels)
         }))
+    }
+}
+
+/// Numbers of decisions by rule and action, carried out or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DecisionCounts([[u64; Action::ALL.len()]; Rule::ALL.len()]);
+
+impl DecisionCounts {
+    /// The number of one rule and action.
+    pub fn get(&self, rule: Rule, action: Action) -> u64 {
+        self.0[rule as usize][action as usize]
+    }
+
+    /// Adds what came between two other counts.
+    pub fn add_difference(&mut self, later: &Self, earlier: &Self) {
+        for rule in 0..Rule::ALL.len() {
+            for action in 0..Action::ALL.len() {
+                let came = later.0[rule][action].saturating_sub(earlier.0[rule][action]);
+                self.0[rule][action] += came;
+            }
+        }
+    }
+
+    /// Sets the number of one rule and action.
+    pub fn set(&mut self, rule: Rule, action: Action, number: u64) {
+        self.0[rule as usize][action as usize] = number;
     }
 }
 

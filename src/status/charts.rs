@@ -1,0 +1,214 @@
+//! Numbers of decisions over the last hour and the last day.
+//!
+//! They are differences of the metrics between two looks, so they cost mail nothing, they
+//! need no history, and their sums are what the metrics say.
+
+use crate::telemetry::metrics::{self, DecisionCounts};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::time;
+
+/// How long after the beginning of a minute the metrics are looked at, so that a timer which
+/// fires early does not look at its end.
+const MARGIN: Duration = Duration::from_millis(5);
+
+/// The charts of this process.
+#[derive(Debug)]
+pub struct Charts {
+    start: Instant,
+    /// The wall clock at `start`, past a full interval of the day.
+    offset: Duration,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    last: DecisionCounts,
+    hour: Chart,
+    day: Chart,
+}
+
+/// A chart: what was decided in each of the last intervals, oldest first. The last one is
+/// in progress.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    /// The length of an interval.
+    pub interval: Duration,
+    /// How many intervals it has when it is full.
+    pub size: usize,
+    /// The numbers.
+    pub counts: VecDeque<DecisionCounts>,
+    /// The number of the newest interval.
+    newest: u64,
+}
+
+impl Chart {
+    fn new(interval: Duration, size: usize) -> Self {
+        Self {
+            interval,
+            size,
+            counts: VecDeque::from([DecisionCounts::default()]),
+            newest: 0,
+        }
+    }
+
+    /// Continues with the interval at this time, if that is a new one.
+    fn advance(&mut self, time: Duration) {
+        let now = number(time, self.interval);
+        let passed = now.saturating_sub(self.newest);
+        self.newest = self.newest.max(now);
+        for _ in 0..passed.min(self.size as u64) {
+            if self.counts.len() == self.size {
+                self.counts.pop_front();
+            }
+            self.counts.push_back(DecisionCounts::default());
+        }
+    }
+
+    fn add(&mut self, later: &DecisionCounts, earlier: &DecisionCounts) {
+        if let Some(newest) = self.counts.back_mut() {
+            newest.add_difference(later, earlier);
+        }
+    }
+}
+
+fn number(time: Duration, interval: Duration) -> u64 {
+    u64::try_from(time.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX)
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const QUARTER_HOUR: Duration = Duration::from_secs(15 * 60);
+
+impl Charts {
+    /// Begins with what is counted from now on.
+    pub fn new() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let offset = now.unwrap_or_default().as_nanos() % QUARTER_HOUR.as_nanos();
+        Self::beginning(
+            Duration::from_nanos(u64::try_from(offset).unwrap_or_default()),
+            metrics::get().decisions_by_rule(),
+        )
+    }
+
+    fn beginning(offset: Duration, counts: DecisionCounts) -> Self {
+        let mut inner = Inner {
+            last: counts,
+            hour: Chart::new(MINUTE, 60),
+            day: Chart::new(QUARTER_HOUR, 96),
+        };
+        inner.hour.newest = number(offset, MINUTE);
+        inner.day.newest = number(offset, QUARTER_HOUR);
+        Self {
+            start: Instant::now(),
+            offset,
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Follows the metrics from now on.
+    pub fn start(self: &Arc<Self>) {
+        let charts = Arc::downgrade(self);
+        tokio::spawn(async move {
+            while let Some(charts) = charts.upgrade() {
+                charts.look();
+                let left = charts.until_next_minute();
+                drop(charts);
+                time::sleep(left).await;
+            }
+        });
+    }
+
+    /// Those of the last hour, by minute, and of the last day, by quarter of an hour.
+    pub fn current(&self) -> (Chart, Chart) {
+        self.look();
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        (inner.hour.clone(), inner.day.clone())
+    }
+
+    fn look(&self) {
+        self.update(self.start.elapsed(), metrics::get().decisions_by_rule());
+    }
+
+    /// Counts what came since the last look to the interval of that look: there is one at
+    /// the beginning of each.
+    fn update(&self, elapsed: Duration, counts: DecisionCounts) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { last, hour, day } = &mut *inner;
+        for chart in [hour, day] {
+            chart.add(&counts, last);
+            chart.advance(elapsed + self.offset);
+        }
+        *last = counts;
+    }
+
+    fn until_next_minute(&self) -> Duration {
+        let past = (self.start.elapsed() + self.offset).as_nanos() % MINUTE.as_nanos();
+        let past = Duration::from_nanos(u64::try_from(past).unwrap_or_default());
+        MINUTE - past + MARGIN
+    }
+}
+
+impl Default for Charts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{policy::Rule, telemetry::Action};
+
+    fn counts(number: u64) -> DecisionCounts {
+        let mut counts = DecisionCounts::default();
+        counts.set(Rule::SpfPass, Action::Accept, number);
+        counts
+    }
+
+    fn numbers(chart: &Chart) -> Vec<u64> {
+        let counts = chart.counts.iter();
+        counts
+            .map(|c| c.get(Rule::SpfPass, Action::Accept))
+            .collect()
+    }
+
+    #[test]
+    fn what_came_is_in_the_interval_in_which_it_came() {
+        // 14 minutes and 50 seconds past the hour.
+        let charts = Charts::beginning(Duration::from_secs(890), counts(7));
+        let at = |seconds, number| charts.update(Duration::from_secs(seconds), counts(number));
+        at(5, 9);
+        at(10, 12);
+        at(69, 13);
+        at(70, 13);
+        at(130, 20);
+        at(250, 20);
+        let inner = charts.inner.lock().unwrap();
+        assert_eq!(numbers(&inner.hour), [5, 1, 7, 0, 0, 0]);
+        assert_eq!(numbers(&inner.day), [5, 8]);
+    }
+
+    #[test]
+    fn a_chart_keeps_an_hour_and_one_keeps_a_day() {
+        let charts = Charts::beginning(Duration::ZERO, counts(0));
+        for minute in 0..=3000 {
+            charts.update(Duration::from_secs(60 * minute), counts(minute));
+        }
+        let inner = charts.inner.lock().unwrap();
+        let mut want = [1; 60];
+        want[59] = 0;
+        assert_eq!(numbers(&inner.hour), want);
+        let mut want = [15; 96];
+        want[95] = 0;
+        assert_eq!(numbers(&inner.day), want);
+        drop(inner);
+        charts.update(Duration::from_secs(60 * 3000 + 7 * 86_400), counts(3000));
+        let inner = charts.inner.lock().unwrap();
+        for chart in [&inner.hour, &inner.day] {
+            assert_eq!(numbers(chart), vec![0; chart.size]);
+        }
+    }
+}
