@@ -2,7 +2,7 @@
 # nothing that is there. Sourced by the scripts that need them.
 
 # command:package
-needs="cc:gcc make:make unshare:util-linux ip:iproute2 openssl:openssl
+needs="cc:gcc make:make git:git unshare:util-linux ip:iproute2 openssl:openssl
        postfix:postfix postsrsd:postsrsd saslpasswd2:sasl2-bin m4:m4 python3:python3 valgrind:valgrind
        man:man-db mandoc:mandoc xz:xz-utils zstd:zstd sqlite3:sqlite3
        psql:postgresql-client mariadbd:mariadb-server-core mariadb:mariadb-client-core
@@ -11,7 +11,8 @@ needs="cc:gcc make:make unshare:util-linux ip:iproute2 openssl:openssl
 # pattern:package, for what is not a command in the path. Debian keeps the programs of a
 # PostgreSQL server out of it; libplain is AUTH PLAIN; libfaketime is for a clock that jumps
 # (tests/exempt.rs); doctor tells public CAs from a site's own.
-file_needs="/usr/lib/postgresql/*/bin/initdb:postgresql
+file_needs="/usr/lib/*/crtn.o:libc6-dev
+            /usr/lib/postgresql/*/bin/initdb:postgresql
             /usr/lib/*/sasl2/libplain.so:libsasl2-modules
             /usr/lib/*/faketime/libfaketimeMT.so.1:libfaketime
             /usr/share/ca-certificates/mozilla:ca-certificates"
