@@ -20,4 +20,10 @@ cargo test --locked --doc
 # The program with the fewest dependencies. The other tests are the same for both.
 cargo test --locked --no-default-features --lib --test config --test docs_in_step \
     --test opt_in --test opt_in_command --test opt_in_fleet --test opt_in_remote
-cargo test --locked --lib --bins --tests --examples --no-fail-fast
+log=target/all-tests.log
+if ! cargo test --locked --lib --bins --tests --examples --no-fail-fast 2>&1 | tee "$log"; then
+    # Thousands of lines back: the failures once more, and cargo's summary.
+    sed -n '/^failures:$/,/^test result/p' "$log"
+    sed -n '/^error: .* failed:$/,$p' "$log"
+    exit 1
+fi

@@ -20,7 +20,9 @@ use libtest_mimic::{Arguments, Completion, Trial};
 use std::{env, process::ExitCode};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of their time they wait for timeouts.
+    arguments.test_threads.get_or_insert(8);
     let mut trials = configuration::trials();
     trials.extend(dns::trials());
     trials.extend(only_without(postfix::obstacle(), postfix::trials()));

@@ -437,6 +437,7 @@ fn flood(daemon: &Daemon, client: u16, domains: std::ops::Range<u32>) -> usize {
 }
 
 #[test]
+#[ignore = "takes a minute"]
 fn a_million_senders_take_bounded_memory_and_are_not_given_up() {
     let metrics = http::free_address();
     let site = Site::new(&format!(

@@ -302,10 +302,10 @@ fn link_local() {
 
 fn unreachable() {
     // There is no route to it.
-    let daemon = start_with("servers: \"2001:db8::53\", timeout: 3s");
+    let daemon = start_with("servers: \"2001:db8::53\", timeout: 10s");
     let start = Instant::now();
     assert!(matches!(send(&daemon), Reply::Smtp(text) if text.starts_with("451 ")));
-    assert!(start.elapsed() < Duration::from_secs(2), "it waited");
+    assert!(start.elapsed() < Duration::from_secs(5), "it waited");
     let (_, problem) = readiness();
     assert!(problem.contains("network unreachable"), "{problem}");
 }

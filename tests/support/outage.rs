@@ -167,6 +167,27 @@ pub fn restart_under_load(daemon: &Daemon, mut switch: impl FnMut(bool)) {
     wait_for(daemon, "unlisted.example", No);
 }
 
+/// Asks for domains until one answer, which must be this one, comes within this time. A
+/// server that the daemon waits for delays each of them, a busy machine delays some.
+#[track_caller]
+pub fn answered_within(
+    limit: Duration,
+    daemon: &Daemon,
+    want: OptIn,
+    domain: impl Fn(usize) -> String,
+) {
+    let mut times = Vec::new();
+    for attempt in 0..10 {
+        let (answer, took) = ask(daemon, &domain(attempt));
+        assert_eq!(answer, want);
+        if took < limit {
+            return;
+        }
+        times.push(took);
+    }
+    panic!("no answer within {limit:?}: {times:?}");
+}
+
 /// Stops the server of a daemon, which gives it 1 s for an answer: known domains get their
 /// last answer at once, and others are in doubt within this time. `a.example` has opted
 /// in and `b.example` out. `freeze` stops the server, and has it continue.
@@ -176,11 +197,7 @@ pub fn frozen(daemon: &Daemon, in_doubt_within: Duration, freeze: impl Fn(bool))
     freeze(true);
     // The first mail finds it out.
     ask(daemon, "a.example");
-    let known = || {
-        let (answer, took) = ask(daemon, "a.example");
-        assert_eq!(answer, Yes);
-        assert!(took < Duration::from_secs(1), "{took:?}");
-    };
+    let known = || answered_within(Duration::from_secs(1), daemon, Yes, |_| "a.example".into());
     known();
     assert_eq!(opt_in(daemon, "b.example"), No);
     thread::scope(|scope| {
