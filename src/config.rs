@@ -26,6 +26,7 @@ mod redis;
 mod section;
 mod sockets;
 mod sql;
+mod status;
 mod syntax;
 mod texts;
 mod value;
@@ -42,6 +43,7 @@ pub use opt_in_mx::OptInMx;
 pub use opt_in_mx_zone::{MxZone, option};
 pub use redis::{REDIS_KEY, Redis, RedisPlace, RedisTls, RedisUrl};
 pub use sql::{Sql, SqlEngine, SqlUrl};
+pub use status::Status;
 
 use crate::{enforcement::EnforceShare, opt_in::entry::Entry, policy, reply::Replies};
 use dns_server::DnsServerAddress;
@@ -109,6 +111,8 @@ pub struct Config {
     pub log: Log,
     /// What monitoring can ask.
     pub metrics: Metrics,
+    /// The status page.
+    pub status: Status,
 }
 
 impl Config {
@@ -204,6 +208,7 @@ impl Default for Config {
             limits: Limits::default(),
             log: Log::default(),
             metrics: Metrics::default(),
+            status: Status::default(),
         }
     }
 }

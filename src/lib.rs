@@ -22,7 +22,7 @@ pub mod logs;
 pub mod milter;
 pub mod monitor;
 pub mod opt_in;
-#[cfg(any(feature = "redis", feature = "sql"))]
+#[cfg(any(feature = "redis", feature = "sql", feature = "status"))]
 mod password_file;
 pub mod policy;
 pub mod ptr;
@@ -39,6 +39,9 @@ pub mod server;
 pub mod snapshot;
 pub mod spf;
 #[cfg(feature = "status")]
+pub mod status;
+#[cfg(not(feature = "status"))]
+#[path = "status/absent.rs"]
 pub mod status;
 pub mod telemetry;
 pub mod trace;

@@ -4,7 +4,6 @@
 //! Nothing here waits for mail and no mail waits for this. Whoever asks learns
 //! numbers; nothing that a peer sent, and nothing can be changed.
 
-mod http;
 pub mod mx_zone;
 mod readiness;
 
@@ -15,88 +14,50 @@ use crate::{
     milter::drain::Drain,
     opt_in,
     server::{
-        bind_path,
-        handover::{Accepting, Passable},
-        inherited::{Inherited, Owner},
+        handover::Accepting,
+        http::{self, Listeners, Requests},
+        inherited::Inherited,
     },
     snapshot::Snapshot,
-    telemetry::metrics,
+    telemetry::{log::Limit, metrics},
 };
-pub use http::Requests;
-use http::{Answer, Listener, TEXT};
-use hyper::StatusCode;
+use http_body_util::Full;
+use hyper::{
+    Method, Response, StatusCode,
+    body::Bytes,
+    header::{CONTENT_TYPE, HeaderValue},
+};
 use readiness::Readiness;
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
-use tokio::{
-    net::{UnixListener, lookup_host},
-    sync::watch,
-};
+use std::{io, sync::Arc, time::Duration};
+use tokio::sync::watch;
 
 /// The paths that there are.
 pub const PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 
-/// Opens every address that is not inherited. A name may have several, of which each is
-/// opened.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+static SETTINGS: http::Settings = http::Settings {
+    key: "metrics.listen",
+    max_connections: 16,
+    // The timeout is for all of it.
+    head_timeout: TIMEOUT,
+    timeout: TIMEOUT,
+    // Every local user may connect, as to a port on loopback; the directory can keep
+    // them out.
+    socket_mode: 0o666,
+    accept_failures: &FAILURES,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+static FAILURES: Limit = Limit::same_text();
+
+/// Opens every address that is not inherited.
 ///
 /// # Errors
 /// When one can't be opened; the text names it.
 pub async fn bind(addresses: &[HttpSocket], inherited: &mut Inherited) -> io::Result<Listeners> {
-    let mut listeners = Listeners::default();
-    for address in addresses {
-        let bound = listeners.bind(address, inherited).await;
-        bound.map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("metrics.listen: can't listen on {address}: {error}"),
-            )
-        })?;
-    }
-    Ok(listeners)
-}
-
-/// Open sockets.
-#[derive(Default)]
-pub struct Listeners {
-    sockets: Vec<Listener>,
-    passable: Passable,
-}
-
-impl Listeners {
-    async fn bind(&mut self, socket: &HttpSocket, inherited: &mut Inherited) -> io::Result<()> {
-        let address = match socket {
-            HttpSocket::Unix(path) => return self.bind_unix(path, inherited).await,
-            HttpSocket::Inet(address) => address,
-        };
-        for address in lookup_host((address.host.as_str(), address.port)).await? {
-            let (socket, owner) = inherited.bind_tcp(address).await?;
-            let socket = Arc::new(socket);
-            self.passable.add(&socket, &owner);
-            self.sockets.push(Listener::Tcp(socket));
-        }
-        Ok(())
-    }
-
-    /// Every local user may connect, as to a port on loopback; the directory can keep
-    /// them out.
-    async fn bind_unix(&mut self, path: &Path, inherited: &mut Inherited) -> io::Result<()> {
-        let (socket, owner) = match inherited.unix(path) {
-            Some((socket, owner)) => (UnixListener::from_std(socket)?, owner),
-            None => {
-                let socket = bind_path(path).await?;
-                fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
-                (socket, Owner::Us(Some(path.to_owned())))
-            }
-        };
-        let socket = Arc::new(socket);
-        self.passable.add(&socket, &owner);
-        self.sockets.push(Listener::Unix(socket, owner));
-        Ok(())
-    }
-
-    /// The sockets, to pass them on while they are open.
-    pub fn passable(&mut self) -> Passable {
-        std::mem::take(&mut self.passable)
-    }
+    http::bind(addresses, inherited, &SETTINGS).await
 }
 
 /// Answers until the runtime ends, also while the milter drains, but not while another
@@ -112,10 +73,23 @@ pub fn serve<R: Resolve>(
         drain,
         readiness: Readiness::default(),
     });
-    http::serve(listeners.sockets, accepting, move |path| {
+    http::serve(listeners, accepting, move |request, _peer| {
         let monitor = Arc::clone(&monitor);
-        async move { monitor.answer(&path).await }
+        async move {
+            let answer = match *request.method() {
+                Method::GET | Method::HEAD => monitor.answer(request.uri().path()).await,
+                _ => Answer::new(StatusCode::METHOD_NOT_ALLOWED, "use GET\n"),
+            };
+            answer.into_response()
+        }
     })
+}
+
+/// What to answer.
+struct Answer {
+    status: StatusCode,
+    media_type: String,
+    body: Vec<u8>,
 }
 
 struct Monitor<R> {
@@ -255,5 +229,13 @@ impl Answer {
             media_type: TEXT.to_owned(),
             body: text.into().into_bytes(),
         }
+    }
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+        *response.status_mut() = self.status;
+        if let Ok(media_type) = HeaderValue::try_from(self.media_type) {
+            response.headers_mut().insert(CONTENT_TYPE, media_type);
+        }
+        response
     }
 }

@@ -1,9 +1,10 @@
-//! Files that hold a password, such as `opt_in.sql.password_file`.
+//! Files that hold a password or token, such as `opt_in.sql.password_file`.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
 };
+#[cfg(any(feature = "redis", feature = "sql"))]
 use tokio::task::spawn_blocking;
 
 /// Reads the password: the first line. It is read for each connection, so that a new
@@ -11,20 +12,31 @@ use tokio::task::spawn_blocking;
 ///
 /// # Errors
 /// When the file can't be read or its first line is empty. The text has no password.
+#[cfg(any(feature = "redis", feature = "sql"))]
 pub(crate) async fn read(file: &Path) -> Result<String, String> {
+    let owned = file.to_owned();
+    let read = spawn_blocking(move || read_blocking(&owned, "password")).await;
+    read.unwrap_or_else(|error| {
+        let name = located(file);
+        Err(format!(
+            "the password file {} can't be read: {error}",
+            name.display()
+        ))
+    })
+}
+
+/// Reads the first line. `kind` is what the file holds.
+///
+/// # Errors
+/// When the file can't be read or its first line is empty. The text has no password.
+pub(crate) fn read_blocking(file: &Path, kind: &str) -> Result<String, String> {
     let file = located(file);
-    let name = file.display().to_string();
-    let text = spawn_blocking(move || fs::read_to_string(file)).await;
-    let text = match text {
-        Ok(Ok(text)) => text,
-        Ok(Err(error)) => {
-            return Err(format!("the password file {name} can't be read: {error}"));
-        }
-        Err(error) => return Err(format!("the password file {name} can't be read: {error}")),
-    };
+    let name = file.display();
+    let text = fs::read_to_string(&file)
+        .map_err(|error| format!("the {kind} file {name} can't be read: {error}"))?;
     match text.lines().next() {
         Some(password) if !password.is_empty() => Ok(password.to_owned()),
-        Some(_) | None => Err(format!("the password file {name} has an empty first line")),
+        Some(_) | None => Err(format!("the {kind} file {name} has an empty first line")),
     }
 }
 

@@ -3,11 +3,11 @@
 //! [`run`] takes the world as arguments, so that a test starts the same thing.
 
 pub mod handover;
+pub mod http;
 pub mod inherited;
 mod listeners;
 pub mod open_files;
 
-pub(crate) use listeners::bind_path;
 pub use listeners::{Listeners, bind};
 
 use crate::{

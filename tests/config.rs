@@ -73,7 +73,7 @@ fn keys_that_do_not_exist_or_come_twice_are_refused_at_their_line() {
             "1: lisetn: unknown key; did you mean listen? (allowed here: listen, socket_mode, \
              socket_group, allow_peers, mode, observe_domains, observe_rules, enforce_share, \
              enforce_share_key, opt_in, reverse_dns, on_dns_failure, ipv4_prefixes, exempt, replies, \
-             authentication_results, dns, spf, dkim, limits, log, metrics)",
+             authentication_results, dns, spf, dkim, limits, log, metrics, status)",
         ),
         (
             "opt_in:\n  dnszone: opt-in.example.org\n",
@@ -906,15 +906,18 @@ dkim: {max_signatures: 1, min_rsa_bits: 2048}
 limits: {connections: 1, header_bytes: 65537, stage_timeout: 9500ms, idle_timeout: 5m, drain_timeout: 0s, drain_grace: 0s, handover_timeout: 0s}
 log: {format: json, level: "warn,sixgate::dns=debug", target: syslog}
 metrics: {listen: ["inet:[::1]:9894", localhost:9894, unix:/run/sixgate/metrics.sock]}
+STATUS
 "#;
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("opt-in.d")).unwrap();
     for list in ["opt-in.d/a.list", "customers.list", "managed.list"] {
         fs::write(folder.path().join(list), "# empty\n").unwrap();
     }
+    fs::write(folder.path().join("token"), "0123456789abcdef\n").unwrap();
     let everything = everything
         .replace("SQL", if cfg!(feature = "sql") { SQL } else { "" })
         .replace("REDIS", if cfg!(feature = "redis") { REDIS } else { "" })
+        .replace("STATUS", if cfg!(feature = "status") { STATUS } else { "" })
         .replace("FOLDER", folder.path().to_str().unwrap());
     let shown = stdout(&run_with(&everything, &["check-config", "--show"]));
     let meant = Config::parse(&everything, "").unwrap();
@@ -926,7 +929,8 @@ metrics: {listen: ["inet:[::1]:9894", localhost:9894, unix:/run/sixgate/metrics.
     for line in default.lines().filter(|line| !line.ends_with(':')) {
         let without_sql = !cfg!(feature = "sql") && is_of(SQL, line);
         let without_redis = !cfg!(feature = "redis") && is_of(REDIS, line);
-        if without_sql || without_redis {
+        let without_status = !cfg!(feature = "status") && is_of(STATUS, line);
+        if without_sql || without_redis || without_status {
             continue;
         }
         assert!(!shown.lines().any(|other| other == line), "{line}");
@@ -934,6 +938,13 @@ metrics: {listen: ["inet:[::1]:9894", localhost:9894, unix:/run/sixgate/metrics.
 }
 
 /// Refused by a program without the feature.
+const STATUS: &str = "\
+status:
+  listen: [\"0.0.0.0:9895\", unix:/run/sixgate/status.sock]
+  token_file: FOLDER/token
+  history: 500
+  host_names: [mx.example.org, mx]
+";
 const REDIS: &str = r#"  redis:
     url: ["redis://a@127.0.0.1:1", "redis://a@[::1]:1/0"]
     cluster: yes

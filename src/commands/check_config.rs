@@ -15,6 +15,7 @@ use crate::{
     exit::{Exit, Failure},
     opt_in::{ServerFinding, Source, Sources},
     policy::ExemptTls,
+    status,
 };
 use std::{
     io::{self, Write},
@@ -26,6 +27,7 @@ pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
     let config = Config::load_for_host(path)?;
     let sources = Sources::open(&config.opt_in, None)?;
     Exemptions::open(&config, None)?;
+    status::Access::open(path, &config)?;
     let mut warnings = config.warnings();
     warnings.extend(sources.warning().map(str::to_owned));
     warnings.extend(no_dns_server(&config));

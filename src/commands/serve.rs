@@ -25,7 +25,7 @@ use crate::{
         open_files,
     },
     snapshot::Snapshot,
-    telemetry,
+    status, telemetry,
 };
 use anyhow::{Context as _, Result};
 use lifecycle::Lifecycle;
@@ -86,6 +86,7 @@ fn start(
     let program = Program::of_this_process();
     let sources = Sources::open(&config.opt_in, None)?;
     let exemptions = Exemptions::open(&config, None)?;
+    let access = status::Access::open(file, &config)?;
     warn(file, &config, &sources);
     let deferrals = match config.replies.give_up_after {
         Some(_) => taken_over(&mut inherited),
@@ -99,7 +100,7 @@ fn start(
     runtime.block_on(async {
         let snapshot = snapshot(config, sources, exemptions, None, deferrals)
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-        let served = serve(file, snapshot, inherited, predecessor, program).await;
+        let served = serve(file, snapshot, access, inherited, predecessor, program).await;
         served.map_err(|error| Failure::new(Exit::Os, error))
     })
 }
@@ -107,6 +108,7 @@ fn start(
 async fn serve(
     file: &Path,
     snapshot: Arc<Snapshot<Dns>>,
+    access: status::Access,
     mut inherited: Inherited,
     predecessor: Option<&Predecessor>,
     program: io::Result<Program>,
@@ -117,6 +119,7 @@ async fn serve(
     telemetry::metrics::get().connections.limit.set(limit);
     let listeners = server::bind(config, &mut inherited).await?;
     let mut monitored = monitor::bind(&config.metrics.listen, &mut inherited).await?;
+    let mut page = status::Page::open(config, access, &mut inherited).await?;
     let bounds = Bounds {
         idle_timeout: config.limits.idle_timeout,
         drain_timeout: config.limits.drain_timeout,
@@ -126,6 +129,7 @@ async fn serve(
     let reloader = Reloader {
         file: file.to_owned(),
         sender,
+        page: page.reloads(),
     };
     tokio::spawn(telemetry::log::summarize_every_minute());
     tokio::spawn(telemetry::hidden_clients::watch(current.clone()));
@@ -135,6 +139,7 @@ async fn serve(
     let at_the_end = current.clone();
     let mut sockets = listeners.passable();
     sockets.extend(monitored.passable());
+    sockets.extend(page.passable());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut lifecycle = Lifecycle::new(reloader, program, sockets, predecessor)?;
@@ -153,6 +158,7 @@ async fn serve(
         Arc::clone(&drain),
         accepting.clone(),
     );
+    page.serve(file, current.clone(), Arc::clone(&drain), accepting.clone());
     // A task of its own, for connections to begin where they are accepted.
     let serving = serve_watched(listeners, current, bounds, Arc::clone(&drain), accepting);
     let mut serving = tokio::spawn(serving);
@@ -171,7 +177,7 @@ async fn serve(
             serving.await
         }
     };
-    requests.finish().await;
+    tokio::join!(requests.finish(), page.finish());
     // It was said before if that is impossible.
     let _ = at_the_end.borrow().exemptions.record_uses();
     served.context("the server failed")
@@ -252,6 +258,7 @@ fn warn(file: &Path, config: &Config, sources: &Sources) {
 struct Reloader {
     file: PathBuf,
     sender: watch::Sender<Arc<Snapshot<Dns>>>,
+    page: status::Reloads,
 }
 
 impl Reloader {
@@ -262,7 +269,9 @@ impl Reloader {
             Ok(now) => notify(&[NotifyState::Reloading, now]),
             Err(_no_clock) => notify(&[NotifyState::Reloading]),
         }
-        match self.reload().await {
+        let reloaded = self.reload().await;
+        self.page.record(&reloaded);
+        match reloaded {
             Ok(()) => {
                 reloads.success.inc();
                 tracing::info!("configuration reloaded");
@@ -285,11 +294,13 @@ impl Reloader {
 
     async fn reload(&self) -> Result<()> {
         let config = Config::load_for_host(&self.file)?;
+        let access = status::Access::open(&self.file, &config)?;
         let (sources, exemptions) = self.lists(&config).await?;
         self.warn_about_what_needs_a_restart(&config);
         let old = Arc::clone(&self.sender.borrow());
         self.sender
             .send_replace(snapshot(config, sources, exemptions, Some(&old), None)?);
+        self.page.set_access(access);
         Ok(())
     }
 
@@ -333,6 +344,8 @@ impl Reloader {
             ("log.level", old.log.level != new.log.level),
             ("log.target", old.log.target != new.log.target),
             ("metrics.listen", old.metrics != new.metrics),
+            ("status.listen", old.status.listen != new.status.listen),
+            ("status.history", old.status.history != new.status.history),
         ];
         for (key, _) in keys.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("{key} has changed, which takes effect at the next start");

@@ -6,7 +6,7 @@
 
 use super::{
     AuthenticationResults, Config, ConfigError, Dkim, Dns, Forwarders, Limits, Log, Metrics, Mode,
-    OptIn, Socket, Spf,
+    OptIn, Socket, Spf, Status,
     addresses::Network,
     certificates::Certificate,
     enforcement::{self, RefusingRule, ShareKey},
@@ -50,12 +50,13 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         checked.map_err(|error| value_error(file, &error))?;
     }
     let config = Config::from(parsed);
-    let of_opt_in = [
+    let complaints = [
         ("opt_in.sql", config.opt_in.sql.complaint()),
         ("opt_in.redis", config.opt_in.redis.complaint()),
         ("opt_in.mx_zone", config.opt_in.mx_zone.complaint()),
+        ("status", config.status.complaint()),
     ];
-    let complaint = of_opt_in
+    let complaint = complaints
         .into_iter()
         .find_map(|(section, complaint)| Some((section, complaint?)));
     match complaint {
@@ -174,6 +175,8 @@ struct File {
     log: Log,
     #[serde(with = "section")]
     metrics: Metrics,
+    #[serde(with = "section")]
+    status: Status,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -292,6 +295,7 @@ impl From<File> for Config {
             limits: file.limits,
             log: file.log,
             metrics: file.metrics,
+            status: file.status,
         }
     }
 }
@@ -328,6 +332,7 @@ impl From<Config> for File {
             limits: config.limits,
             log: config.log,
             metrics: config.metrics,
+            status: config.status,
         }
     }
 }

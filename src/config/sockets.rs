@@ -108,9 +108,14 @@ const MILTER: Spelling = Spelling {
     port: 8894,
 };
 
-const HTTP: Spelling = Spelling {
+const METRICS: Spelling = Spelling {
     prefix: "",
     port: 9894,
+};
+
+const STATUS: Spelling = Spelling {
+    prefix: "",
+    port: 9895,
 };
 
 /// `port@host` as Sendmail writes it, else `host:port` as Postfix does.
@@ -203,22 +208,12 @@ fn nearly(text: &str) -> Option<Socket> {
 /// One item of `metrics.listen`.
 pub(super) struct HttpAddress;
 
-const HTTP_EXAMPLES: &str = "127.0.0.1:9894, \"[::1]:9894\" or unix:/run/sixgate/metrics.sock";
-
 impl Kind for HttpAddress {
     type Value = HttpSocket;
     const EXPECTED: &'static str = "an address such as 127.0.0.1:9894";
 
     fn parse(text: &str) -> Result<HttpSocket, String> {
-        let socket = match text.split_once(':') {
-            Some(("unix" | "local", path)) => unix_path(path).map(HttpSocket::Unix),
-            Some(("inet" | "inet6", place)) => inet(place, HTTP).map(HttpSocket::Inet),
-            Some(_) | None => host_and_port(text).map(HttpSocket::Inet),
-        };
-        socket.map_err(|problem| match http_suggestion(text) {
-            Some(near) => format!("{text:?} is not a valid address; write \"{near}\""),
-            None => format!("{problem}; valid are addresses such as {HTTP_EXAMPLES}"),
-        })
+        http(text, METRICS, "metrics")
     }
 
     fn show(value: &HttpSocket) -> String {
@@ -226,17 +221,63 @@ impl Kind for HttpAddress {
     }
 
     fn check_list(addresses: &[HttpSocket]) -> Result<(), String> {
-        let twice = (1..addresses.len()).find(|&n| addresses[..n].contains(&addresses[n]));
-        match twice {
-            Some(n) => Err(format!("{} is given twice; remove one", addresses[n])),
-            None => Ok(()),
+        each_once(addresses)
+    }
+}
+
+/// One item of `status.listen`.
+pub(super) struct StatusAddress;
+
+impl Kind for StatusAddress {
+    type Value = HttpSocket;
+    const EXPECTED: &'static str = "an address such as 127.0.0.1:9895";
+
+    fn parse(text: &str) -> Result<HttpSocket, String> {
+        if cfg!(not(feature = "status")) {
+            return Err("this sixgate was built without the cargo feature \"status\"".to_owned());
         }
+        http(text, STATUS, "status")
+    }
+
+    fn show(value: &HttpSocket) -> String {
+        value.to_string()
+    }
+
+    fn check_list(addresses: &[HttpSocket]) -> Result<(), String> {
+        each_once(addresses)
+    }
+}
+
+/// `name` is that of a unix socket in suggestions.
+fn http(text: &str, spelling: Spelling, name: &str) -> Result<HttpSocket, String> {
+    let socket = match text.split_once(':') {
+        Some(("unix" | "local", path)) => unix_path(path).map(HttpSocket::Unix),
+        Some(("inet" | "inet6", place)) => inet(place, spelling).map(HttpSocket::Inet),
+        Some(_) | None => host_and_port(text, spelling).map(HttpSocket::Inet),
+    };
+    socket.map_err(|problem| match http_suggestion(text, spelling) {
+        Some(near) => format!("{text:?} is not a valid address; write \"{near}\""),
+        None => {
+            let port = spelling.port;
+            format!(
+                "{problem}; valid are addresses such as 127.0.0.1:{port}, \"[::1]:{port}\" or \
+                 unix:/run/sixgate/{name}.sock"
+            )
+        }
+    })
+}
+
+fn each_once(addresses: &[HttpSocket]) -> Result<(), String> {
+    let twice = (1..addresses.len()).find(|&n| addresses[..n].contains(&addresses[n]));
+    match twice {
+        Some(n) => Err(format!("{} is given twice; remove one", addresses[n])),
+        None => Ok(()),
     }
 }
 
 /// `host:port` or `[v6]:port`.
-fn host_and_port(text: &str) -> Result<HostPort, String> {
-    let (host, port) = split_host_and_port(text, HTTP)?;
+fn host_and_port(text: &str, spelling: Spelling) -> Result<HostPort, String> {
+    let (host, port) = split_host_and_port(text, spelling)?;
     Ok(HostPort {
         host: parse_host(host)?,
         port: parse_port(port)?,
@@ -244,7 +285,7 @@ fn host_and_port(text: &str) -> Result<HostPort, String> {
 }
 
 /// What to write for a spelling of another program.
-fn http_suggestion(text: &str) -> Option<HttpSocket> {
+fn http_suggestion(text: &str, spelling: Spelling) -> Option<HttpSocket> {
     let place = text.trim_start_matches("http:").trim_start_matches("tcp:");
     let place = match text.starts_with('/') {
         true => return unix_path(text).ok().map(HttpSocket::Unix),
@@ -259,7 +300,7 @@ fn http_suggestion(text: &str) -> Option<HttpSocket> {
         Some(_) | None => place.to_owned(),
     };
     // Reads `port@host`, too.
-    inet(&place, HTTP).ok().map(HttpSocket::Inet)
+    inet(&place, spelling).ok().map(HttpSocket::Inet)
 }
 
 impl fmt::Display for HttpSocket {

@@ -29,6 +29,7 @@ impl Config {
         warnings.extend(self.replies());
         warnings.extend(self.limits());
         warnings.extend(self.metrics.listen.iter().filter_map(readable));
+        warnings.extend(self.status());
         warnings
     }
 
@@ -238,6 +239,36 @@ impl Config {
         warnings
     }
 
+    fn status(&self) -> Vec<String> {
+        let status = &self.status;
+        let mut warnings = Vec::new();
+        if let Some(file) = &status.token_file {
+            warnings.extend(password_file("status.token_file", file));
+        }
+        let exposed = status.listen.iter().filter(|socket| !socket.is_local());
+        warnings.extend(exposed.map(|socket| {
+            format!(
+                "status.listen: {socket} is not on loopback, and the token crosses the network \
+                 as it is; put a proxy with TLS before it, or use an SSH tunnel"
+            )
+        }));
+        if !status.is_on() {
+            let keys = [
+                ("token_file", status.token_file.is_some()),
+                ("host_names", !status.host_names.is_empty()),
+                (
+                    "history",
+                    status.history != super::Status::default().history,
+                ),
+            ];
+            let unused = keys.iter().filter(|(_, is_set)| *is_set);
+            warnings.extend(
+                unused.map(|(key, _)| format!("status.{key}: has no effect without status.listen")),
+            );
+        }
+        warnings
+    }
+
     fn limits(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.spf.max_lookups > 10 {
@@ -294,11 +325,8 @@ fn exposed(socket: &Socket) -> Option<String> {
 }
 
 fn readable(socket: &HttpSocket) -> Option<String> {
-    let HttpSocket::Inet(address) = socket else {
-        return None;
-    };
-    (!is_local(&address.host)).then(|| {
-        format!("metrics.listen: {address} is not on loopback; whoever reaches it can read it")
+    (!socket.is_local()).then(|| {
+        format!("metrics.listen: {socket} is not on loopback; whoever reaches it can read it")
     })
 }
 

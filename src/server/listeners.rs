@@ -154,7 +154,7 @@ fn give_to(group: &str, path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When there is a file of another kind, or another process serves the socket.
-pub(crate) async fn bind_path(path: &Path) -> io::Result<UnixListener> {
+pub(super) async fn bind_path(path: &Path) -> io::Result<UnixListener> {
     remove_stale(path).await?;
     UnixListener::bind(path)
 }
