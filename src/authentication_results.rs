@@ -17,17 +17,39 @@ use std::{
 /// The field's name.
 pub const NAME: &str = "Authentication-Results";
 
-/// What the field tells. A method that was not needed is left out.
+/// What the field tells. A method that is `None` is left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Results<'a> {
     /// Reverse DNS of the client.
     pub iprev: Iprev<'a>,
     /// SPF, and the sender or HELO name that it was evaluated for.
     pub spf: Option<(&'a spf::Outcome, &'a str)>,
+    /// SPF of the HELO name besides that of the sender, and the name.
+    pub helo_spf: Option<(&'a spf::Outcome, &'a str)>,
     /// What proves that the client is a known forwarder, if that let the message pass.
     pub forwarder: Option<&'a Proof>,
-    /// The DKIM signatures.
+    /// The DKIM signatures. No signature is `dkim=none`.
     pub dkim: Option<&'a dkim::Outcome>,
+    /// Which of them are told.
+    pub signatures: Signatures,
+}
+
+/// How many signatures are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signatures {
+    /// As many of the best as one field has room for.
+    Fitting,
+    /// So many of the best, in further fields if one has no room for them.
+    All(usize),
+}
+
+impl Signatures {
+    fn max(self) -> usize {
+        match self {
+            Self::Fitting => dkim::MAX_TOLD,
+            Self::All(max) => max,
+        }
+    }
 }
 
 /// Reverse DNS of the client (RFC 8601 section 2.7.3).
@@ -53,15 +75,27 @@ const MAX_FIELD: usize = 997;
 
 /// Renders the field's value, folded with LF and a tab as a milter hands it to
 /// the MTA. Comments are left out if it gets too long with them, and then the
-/// signatures for which there is no room, those that pass coming first.
-pub fn render(authserv_id: &str, results: &Results<'_>) -> String {
+/// signatures for which there is no room, those that pass coming first. With
+/// [`Signatures::All`] further fields have these (RFC 8601 section 5 allows several).
+pub fn render(authserv_id: &str, results: &Results<'_>) -> Vec<String> {
     let mut field = String::with_capacity(USUAL_LENGTH);
-    let is_complete = write(&mut field, authserv_id, results, Comments::Kept);
-    if !is_complete {
+    let mut left_out = write(&mut field, authserv_id, results, Comments::Kept);
+    if !left_out.is_empty() || !fits(&field) {
         field.clear();
-        write(&mut field, authserv_id, results, Comments::Dropped);
+        left_out = write(&mut field, authserv_id, results, Comments::Dropped);
     }
-    field
+    let mut fields = vec![field];
+    while results.signatures != Signatures::Fitting && !left_out.is_empty() {
+        let mut field = authserv_id.to_owned();
+        let before = left_out.len();
+        left_out = signatures(&mut field, left_out.into_iter(), Comments::Dropped);
+        if left_out.len() == before {
+            // Not reached: a field has room for the longest of them.
+            break;
+        }
+        fields.push(field);
+    }
+    fields
 }
 
 /// Whether a rendering has comments.
@@ -71,26 +105,55 @@ enum Comments {
     Dropped,
 }
 
-/// False if something had to be left out.
-fn write(field: &mut String, authserv_id: &str, results: &Results<'_>, comments: Comments) -> bool {
+/// Writes a field. Returns the signatures that it has no room for.
+fn write<'a>(
+    field: &mut String,
+    authserv_id: &str,
+    results: &Results<'a>,
+    comments: Comments,
+) -> Vec<&'a dkim::SignatureResult> {
     field.push_str(authserv_id);
     iprev(field, &results.iprev, comments);
-    if let Some((outcome, identity)) = results.spf {
+    for (outcome, identity) in results.spf.into_iter().chain(results.helo_spf) {
         spf(field, outcome, identity, comments);
     }
     if let Some(proof) = results.forwarder {
-        forwarder(field, proof, comments);
-    }
-    let mut is_complete = fits(field);
-    for signature in results.dkim.into_iter().flat_map(dkim::Outcome::best) {
         let end = field.len();
-        dkim(field, signature, comments);
-        if !fits(field) {
+        forwarder(field, proof, comments);
+        if comments == Comments::Dropped && !fits(field) {
             field.truncate(end);
-            is_complete = false;
         }
     }
-    is_complete
+    match results.dkim {
+        None => Vec::new(),
+        Some(outcome) if outcome.signatures.is_empty() => {
+            field.push_str(";\n\tdkim=none");
+            Vec::new()
+        }
+        Some(outcome) => {
+            let best = outcome.best_of(results.signatures.max());
+            signatures(field, best, comments)
+        }
+    }
+}
+
+/// Writes the signatures that fit. Returns the others.
+fn signatures<'a>(
+    field: &mut String,
+    signatures: impl Iterator<Item = &'a dkim::SignatureResult>,
+    comments: Comments,
+) -> Vec<&'a dkim::SignatureResult> {
+    let has_room = |signature: &&dkim::SignatureResult| {
+        let end = field.len();
+        dkim(field, signature, comments);
+        let fits = fits(field);
+        if !fits {
+            field.truncate(end);
+        }
+        fits
+    };
+    let (_written, left_out): (Vec<_>, Vec<_>) = signatures.partition(has_room);
+    left_out
 }
 
 fn fits(field: &str) -> bool {
@@ -198,9 +261,11 @@ fn value(field: &mut String, text: &str) {
         field.push_str(text);
         return;
     }
+    let escaped = text.bytes().filter(|b| matches!(b, b'"' | b'\\')).count();
+    let is_long = text.len() + escaped > MAX_VALUE;
     let quoted = text.chars().take(MAX_VALUE).map(|c| match c {
-        // Escaped, a value of nothing else would be twice as long.
-        '"' | '\\' if text.len() > MAX_VALUE => '?',
+        // Escaped, it would be longer than that.
+        '"' | '\\' if is_long => '?',
         c => printable(c),
     });
     field.push('"');
@@ -384,6 +449,12 @@ mod tests {
     }
 
     fn rendered(signatures: Vec<SignatureResult>, spf_reason: &str) -> String {
+        let mut fields = fields(signatures, spf_reason, Signatures::Fitting);
+        assert_eq!(fields.len(), 1);
+        fields.remove(0)
+    }
+
+    fn fields(signatures: Vec<SignatureResult>, spf_reason: &str, told: Signatures) -> Vec<String> {
         let spf = spf_fail(spf_reason);
         let name = Name::parse("mail.example.net").unwrap();
         let results = Results {
@@ -394,8 +465,10 @@ mod tests {
                 name: Some(&name),
             },
             spf: Some((&spf, "a@example.net")),
+            helo_spf: None,
             forwarder: None,
             dkim: Some(&dkim::Outcome { signatures }),
+            signatures: told,
         };
         render("mx.example.org", &results)
     }
@@ -412,6 +485,28 @@ mod tests {
                 assert!(field.contains("dkim="), "{length}: {field}");
             }
         }
+    }
+
+    #[test]
+    fn where_all_signatures_are_wanted_further_fields_have_those_without_room() {
+        for (number, length) in [(1, 10), (8, 60), (8, 250), (100, 250)] {
+            let signatures = (0..number).map(|n| signature(DkimResult::Pass, n, length));
+            let fields = fields(signatures.collect(), "x", Signatures::All(100));
+            assert!(fields.iter().all(|field| fits(field)), "{fields:?}");
+            assert!(fields.iter().all(|f| f.starts_with("mx.example.org;")));
+            let told: Vec<_> = (fields.iter())
+                .flat_map(|field| field.split("header.s=").skip(1))
+                .map(|rest| rest.split(' ').next().unwrap())
+                .collect();
+            let want: Vec<_> = (0..number).map(|n| format!("s{n}")).collect();
+            assert_eq!(told, want);
+        }
+    }
+
+    #[test]
+    fn a_message_without_a_signature_has_dkim_none() {
+        let field = rendered(Vec::new(), "x");
+        assert!(field.ends_with(";\n\tdkim=none"), "{field}");
     }
 
     #[test]

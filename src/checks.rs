@@ -116,9 +116,27 @@ impl<R: Resolve> Checks<R> {
 
     /// Starts the evaluation of SPF.
     pub fn spf(&self, sender: Sender) -> Pending<spf::Outcome> {
+        self.evaluate_spf(sender, found::spf)
+    }
+
+    /// Starts that of the HELO name by itself (RFC 7208 section 2.3).
+    pub fn helo_spf(&self, client: IpAddr, helo: &str) -> Pending<spf::Outcome> {
+        let sender = Sender {
+            client,
+            reverse_path: ReversePath::Null,
+            helo: Some(helo.to_owned()),
+        };
+        self.evaluate_spf(sender, found::helo_spf)
+    }
+
+    fn evaluate_spf(
+        &self,
+        sender: Sender,
+        found: fn(&spf::Outcome, Duration),
+    ) -> Pending<spf::Outcome> {
         let (deadline, limits) = (self.deadline(), self.spf_limits);
         let resolver = Arc::clone(&self.resolver);
-        Pending::start(found::spf, async move {
+        Pending::start(found, async move {
             let request = request(&sender);
             let outcome = timeout_at(deadline, spf::evaluate(&*resolver, &request, limits)).await;
             outcome.unwrap_or_else(|_too_late| spf::Outcome::timed_out(&request))

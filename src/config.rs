@@ -59,7 +59,7 @@ use std::{
 };
 use texts::{AuthservId, LogFilter};
 use value::{List, Optional, Scalar};
-use words::Word;
+use words::{Word, YesNo};
 
 /// Everything that milter.yaml says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,6 +253,29 @@ pub struct AuthenticationResults {
     /// its macro `{j}`.
     #[serde(with = "Optional::<AuthservId>")]
     pub authserv_id: Option<String>,
+    /// Whether it has every method, whatever decided. The default is `false`: it has
+    /// those that were needed.
+    #[serde(with = "Scalar::<YesNo>")]
+    pub complete: bool,
+    /// Which mail gets it. The default is [`Families::Checked`].
+    #[serde(with = "Scalar::<Word<Families>>")]
+    pub families: Families,
+}
+
+impl AuthenticationResults {
+    /// Whether IPv4 mail gets the field, so that MTAs have to hand it to sixgate.
+    pub fn need_ipv4_mail(&self) -> bool {
+        self.add && self.families == Families::All
+    }
+}
+
+/// Which mail gets an Authentication-Results field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    /// Mail that is checked.
+    Checked,
+    /// Also IPv4 and exempt mail: results, and no decision.
+    All,
 }
 
 impl Default for AuthenticationResults {
@@ -260,6 +283,8 @@ impl Default for AuthenticationResults {
         Self {
             add: true,
             authserv_id: None,
+            complete: false,
+            families: Families::Checked,
         }
     }
 }

@@ -624,6 +624,15 @@ fn wrong_words_and_texts_are_refused() {
              write a name such as mx.example.org",
         ),
         (
+            "authentication_results:\n  complete: always\n",
+            "2: authentication_results.complete: \"always\" is no value of this key; write yes or no",
+        ),
+        (
+            "authentication_results:\n  families: ipv4\n",
+            "2: authentication_results.families: \"ipv4\" is no value of this key; write checked or \
+             all",
+        ),
+        (
             "log:\n  level: verbose\n",
             "2: log.level: \"verbose\" is no level; write error, warn, info, debug or trace, \
              or a filter such as info,sixgate::dns=debug",
@@ -847,6 +856,14 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
             "replies.url: has no effect without replies.details: yes",
         ),
         (
+            "authentication_results: {add: false, complete: yes}",
+            "authentication_results.complete: yes has no effect, because add is false",
+        ),
+        (
+            "authentication_results: {add: false, families: all}",
+            "authentication_results.families: all has no effect, because add is false",
+        ),
+        (
             "dns: {timeout: 8s}",
             "dns.timeout: not less than limits.stage_timeout, so a second server is never asked",
         ),
@@ -899,7 +916,7 @@ replies:
   details: yes
   give_up_after: 36h
   url: "https://mx.example.org/a?b={address}&c={domain}#{rule}"
-authentication_results: {add: false, authserv_id: "null"}
+authentication_results: {add: false, authserv_id: "null", complete: yes, families: all}
 dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1, cache_bytes: 64 KiB}
 spf: {max_lookups: 5, max_void_lookups: 0}
 dkim: {max_signatures: 1, min_rsa_bits: 2048}

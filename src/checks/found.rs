@@ -1,8 +1,13 @@
 //! What the metrics hear of a check that is done.
 
 use crate::{
-    dkim, forwarder::Identified, opt_in, policy::Confirmation, ptr::Reverse, spf,
-    telemetry::metrics,
+    dkim,
+    forwarder::Identified,
+    opt_in,
+    policy::Confirmation,
+    ptr::Reverse,
+    spf,
+    telemetry::metrics::{self, HeloSpf},
 };
 use std::time::Duration;
 
@@ -27,6 +32,12 @@ pub(super) fn confirmation(confirmation: &Confirmation, took: Duration) {
 pub(super) fn spf(outcome: &spf::Outcome, took: Duration) {
     let series = &metrics::get().checks.spf;
     series.result(outcome.result);
+    series.took(took);
+}
+
+pub(super) fn helo_spf(outcome: &spf::Outcome, took: Duration) {
+    let series = &metrics::get().checks.helo_spf;
+    series.result(HeloSpf(outcome.result));
     series.took(took);
 }
 

@@ -4,6 +4,7 @@
 //! Unlike the milter it evaluates every check, also those that the policy would
 //! not have asked for.
 
+mod field;
 mod message;
 mod report;
 mod verdict;
@@ -84,11 +85,16 @@ fn load(file: &OptionalConfigFile) -> Result<Config, Failure> {
 
 /// Everything that can be known of the mail.
 struct Findings {
+    /// The client, or the IPv4 client behind a translator.
+    client: IpAddr,
+    reverse_path: String,
     recipients: Vec<Addressee>,
     reverse: Reverse,
     confirmation: Confirmation,
     spf: spf::Outcome,
     spf_trace: spf::Trace,
+    /// SPF of the HELO name, if a complete Authentication-Results field has it besides.
+    helo_spf: Option<spf::Outcome>,
     /// `None` if `exempt.forwarders` has no entry.
     forwarder: Option<Identified>,
     dkim: Option<dkim::Outcome>,
@@ -171,6 +177,13 @@ async fn find_out(
     };
     let (mut reverse, mut confirmation) = checks.reverse(sender.client);
     let (spf, spf_trace) = checks.spf_explained(&sender).await;
+    let helo_spf = match (&sender.helo, &sender.reverse_path) {
+        (Some(helo), ReversePath::Mailbox(_)) if has_every_method(config) => {
+            let mut evaluation = checks.helo_spf(sender.client, helo);
+            Some(evaluation.get().await.clone())
+        }
+        _ => None,
+    };
     let dkim = match message {
         Some((header, body)) => verify(&checks, &sender, header, body)
             .await
@@ -186,16 +199,25 @@ async fn find_out(
         false => None,
     };
     Ok(Findings {
+        client: sender.client,
+        reverse_path: sender.reverse_path.to_string(),
         recipients: recipients(arguments, &checks).await,
         reverse,
         confirmation: *confirmation.get().await,
         spf,
         spf_trace,
+        helo_spf,
         forwarder,
         dkim,
         questions: checks.resolver().questions(),
         exemption: Exemption::default(),
     })
+}
+
+/// Whether some mail gets an Authentication-Results field with every method.
+fn has_every_method(config: &Config) -> bool {
+    let results = &config.authentication_results;
+    results.need_ipv4_mail() || (results.add && results.complete)
 }
 
 async fn recipients(arguments: &Explain, checks: &Checks<Traced<Dns>>) -> Vec<Addressee> {

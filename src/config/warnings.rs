@@ -1,7 +1,8 @@
 //! What a valid configuration may not be meant to say.
 
 use super::{
-    Config, HostPattern, HttpSocket, Mode, Socket, SqlEngine, quantities::Size, value::Kind,
+    Config, Families, HostPattern, HttpSocket, Mode, Socket, SqlEngine, quantities::Size,
+    value::Kind,
 };
 use crate::{
     enforcement::refusing_rules,
@@ -27,6 +28,7 @@ impl Config {
         warnings.extend(self.redis());
         warnings.extend(self.mx_zone());
         warnings.extend(self.replies());
+        warnings.extend(self.authentication_results());
         warnings.extend(self.limits());
         warnings.extend(self.metrics.listen.iter().filter_map(readable));
         warnings.extend(self.status());
@@ -119,6 +121,20 @@ impl Config {
             )
         })
         .collect()
+    }
+
+    fn authentication_results(&self) -> Vec<String> {
+        let results = &self.authentication_results;
+        let without_field =
+            |key: &str| format!("authentication_results.{key} has no effect, because add is false");
+        let settings = [
+            (results.complete, "complete: yes"),
+            (results.families == Families::All, "families: all"),
+        ];
+        let in_vain = settings
+            .into_iter()
+            .filter(|(is_set, _)| *is_set && !results.add);
+        in_vain.map(|(_, key)| without_field(key)).collect()
     }
 
     fn opt_in(&self) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Values that are one word of a few: switches and choices.
 
-use super::{LogFormat, LogTarget, Mode, nearest::nearest, value::Kind};
+use super::{Families, LogFormat, LogTarget, Mode, nearest::nearest, value::Kind};
 use crate::{
     policy::{ExemptTls, OnDnsFailure, ReverseDns},
     reply::Preset,
@@ -47,6 +47,12 @@ impl Words for Preset {
         ("exchange", Self::Exchange),
         ("exchange-ndr", Self::ExchangeNdr),
     ];
+}
+
+impl Words for Families {
+    const EXPECTED: &'static str = "checked or all";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("checked", Self::Checked), ("all", Self::All)];
 }
 
 impl Words for LogFormat {

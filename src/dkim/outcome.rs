@@ -28,6 +28,11 @@ impl Outcome {
     /// Those worth telling: what passes, then what could not be judged, then
     /// the rest; no more than [`MAX_TOLD`], of however many a peer sent.
     pub fn best(&self) -> impl Iterator<Item = &SignatureResult> {
+        self.best_of(MAX_TOLD)
+    }
+
+    /// The same, no more than `max`.
+    pub fn best_of(&self, max: usize) -> impl Iterator<Item = &SignatureResult> {
         let rank = |signature: &&SignatureResult| match signature.result {
             DkimResult::Pass => 0,
             DkimResult::Temperror => 1,
@@ -37,11 +42,11 @@ impl Outcome {
         };
         let mut signatures: Vec<&SignatureResult> = self.signatures.iter().collect();
         signatures.sort_by_key(rank);
-        signatures.into_iter().take(MAX_TOLD)
+        signatures.into_iter().take(max)
     }
 }
 
-/// How many signatures logs and header fields tell of.
+/// How many signatures logs tell of, and header fields unless they have to be complete.
 pub const MAX_TOLD: usize = 10;
 
 /// What became of one signature.

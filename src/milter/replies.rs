@@ -63,7 +63,8 @@ impl Replies {
             let number = number.to_be_bytes();
             self.frame(ReplyKind::ChangeHeader.into(), &[&number, name, b"\0\0"]);
         }
-        if let Some(value) = &edits.insert {
+        // Each is put in front of the one before.
+        for value in edits.insert.iter().rev() {
             let first = 0_i32.to_be_bytes();
             let parts = [&first[..], name, b"\0 ", value.as_bytes(), b"\0"];
             self.frame(ReplyKind::InsertHeader.into(), &parts);

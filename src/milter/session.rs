@@ -8,6 +8,7 @@
 mod message;
 mod peer;
 mod recipients;
+mod results;
 mod transaction;
 
 pub use transaction::MailCommand;
@@ -46,8 +47,8 @@ pub struct Edits {
     /// fields of this name. Descending, so that each number still holds when
     /// its turn comes.
     pub remove: Vec<i32>,
-    /// The value of the Authentication-Results field to put first.
-    pub insert: Option<String>,
+    /// The values of the Authentication-Results fields to put first, from top to bottom.
+    pub insert: Vec<String>,
 }
 
 /// A milter connection whose client is checked.

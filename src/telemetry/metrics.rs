@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-pub use series::{DecisionCounts, Word};
+pub use series::{DecisionCounts, HeloSpf, Word};
 
 /// The metrics of this process.
 pub fn get() -> &'static Metrics {
@@ -117,6 +117,8 @@ pub struct Checks {
     pub confirmation: CheckSeries<Confirmation>,
     /// Evaluating SPF.
     pub spf: CheckSeries<SpfResult>,
+    /// Evaluating SPF for the HELO name besides that of the sender.
+    pub helo_spf: CheckSeries<HeloSpf>,
     /// Comparing the client with the known forwarders.
     pub forwarder: CheckSeries<Forwarder>,
     /// Verifying signatures; the time is that for fetching the keys.
@@ -451,6 +453,7 @@ fn checks(make: &Make) -> Checks {
         ptr: CheckSeries::new(&results, &seconds),
         confirmation: CheckSeries::new(&results, &seconds),
         spf: CheckSeries::new(&results, &seconds),
+        helo_spf: CheckSeries::new(&results, &seconds),
         forwarder: CheckSeries::new(&results, &seconds),
         dkim: CheckSeries::new(&results, &seconds),
     }

@@ -37,6 +37,9 @@ mydestination =
 const VERIFIED: &str = "listen: inet:127.0.0.1:{port}\nexempt: {tls: verified}\n";
 const NAMED: &str = "listen: inet:127.0.0.1:{port}\nexempt: {certificates: [mx.partner.example]}\n";
 
+const RESULTS_FOR_ALL: &str = "listen: inet:127.0.0.1:{port}\n\
+                               authentication_results: {families: all}\n";
+
 /// What may be wrong with how an MTA is attached.
 const ATTACHMENT: [&str; 7] = [
     "exemptions",
@@ -410,6 +413,33 @@ fn wrong() -> Vec<Wrong> {
             "exemptions",
             "warning",
             "IPv4 networks alone",
+        ),
+        (
+            SetUp {
+                yaml: RESULTS_FOR_ALL,
+                ..set_up(
+                    "without IPv4 clients, which are to get results",
+                    RECOMMENDED,
+                    SMTP,
+                )
+            },
+            "ipv4-mail",
+            "warning",
+            "a client such as 8.8.8.8 is not handed to sixgate: its mail gets no \
+             Authentication-Results field",
+        ),
+        (
+            SetUp {
+                yaml: RESULTS_FOR_ALL,
+                ..set_up(
+                    "(right) with IPv4 clients, which get results",
+                    ATTACHED,
+                    SMTP,
+                )
+            },
+            "ipv4-mail",
+            "ok",
+            "smtp inet hands IPv4 clients to sixgate, which adds results to their mail",
         ),
         (
             SetUp {

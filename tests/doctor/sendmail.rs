@@ -224,6 +224,22 @@ const CERTIFICATES: [(&str, &str, &str, &str, &str); 6] = [
     ),
 ];
 
+/// `authentication_results.families: all`: sendmail.mc, and the finding.
+const RESULTS_FOR_ALL: [(&str, &str, &str, &str); 2] = [
+    (
+        "with IPv4 clients",
+        PORTS,
+        "ok",
+        "MTA-v6 hands IPv4 clients to sixgate, which adds results to their mail",
+    ),
+    (
+        "without IPv4 clients",
+        APART,
+        "warning",
+        "MTA-v4 does not hand IPv4 clients to sixgate: their mail gets no Authentication-Results",
+    ),
+];
+
 /// A trial for each set-up. The daemon is the same for all; what differs is how
 /// Sendmail is set up.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -232,6 +248,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     for (label, mc, check, level, words) in rows() {
         let test = move |world: &World| examine(world, &mc, &[]).has(check, level, words);
         trials.push(trial(&world, label, test));
+    }
+    for (label, mc, level, words) in RESULTS_FOR_ALL {
+        let test = move |world: &World| {
+            let yaml = "listen: inet:127.0.0.1:{port}\nauthentication_results: {families: all}\n";
+            let mc = format!("{FILTER}{mc}");
+            examine_with(world, &mc, yaml, &[]).has("ipv4-mail", level, words);
+        };
+        trials.push(trial(&world, &format!("results for all: {label}"), test));
     }
     for (label, mc, yaml, level, words) in CERTIFICATES {
         let test = move |world: &World| {

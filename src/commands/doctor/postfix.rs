@@ -36,7 +36,7 @@ pub(super) async fn check(instance: &Instance, config: &Config, gate: &Gate) -> 
     let attachments = from_internet(instance, gate, &mut findings).await;
     for attachment in &attachments {
         findings.extend(attachment::order(instance, attachment));
-        findings.extend(per_client::check(instance, attachment, gate).await);
+        findings.extend(per_client::check(instance, config, attachment, gate).await);
         findings.extend(attachment::reach(instance, attachment));
         findings.extend(when_down::check(instance, config, attachment));
     }

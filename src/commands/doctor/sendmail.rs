@@ -36,7 +36,10 @@ pub(super) async fn check(cf: &Cf, config: &Config, gate: &Gate) -> Vec<Finding>
     };
     for daemon in &daemons {
         findings.extend(attached(cf, &filter, daemon));
-        findings.push(ipv4_mail(cf, &filter, daemon));
+        findings.push(match config.authentication_results.need_ipv4_mail() {
+            true => ipv4_results(cf, &filter, daemon),
+            false => ipv4_mail(cf, &filter, daemon),
+        });
     }
     findings.push(when_down(cf, &filter, config.mode));
     findings.extend(time_outs(cf, &filter, config.limits.stage_timeout));
@@ -115,7 +118,7 @@ fn attached(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Option<Finding> {
             format!("{file}: {port} asks {before} filter(s) before sixgate ({name})"),
             "put sixgate first: then the others see only what it lets through",
         ),
-        // IPv4 mail is not checked, see `ipv4_mail`.
+        // See `ipv4_mail` and `ipv4_results`.
         None if !daemon.ipv6 => return None,
         None => Finding::problem(
             Check::Attached,
@@ -160,6 +163,33 @@ fn ipv4_mail(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
                 ),
             }
         }
+        (false, _) => Finding::ok(
+            Check::Ipv4Mail,
+            format!("{file}: {port} takes no IPv4 mail"),
+        ),
+    }
+}
+
+/// Whether a port hands IPv4 clients to sixgate, which adds results to their mail.
+fn ipv4_results(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
+    let (file, name, port) = (&cf.file, &filter.name, &daemon.name);
+    let filters = daemon.filters.as_ref().unwrap_or(&cf.input_filters);
+    match (daemon.takes_ipv4(), filters.contains(name)) {
+        (true, false) => Finding::warning(
+            Check::Ipv4Mail,
+            format!(
+                "{file}: {port} does not hand IPv4 clients to sixgate: their mail gets no \
+                 Authentication-Results field, which authentication_results.families: all asks for"
+            ),
+            "take InputMailFilters out of that DAEMON_OPTIONS, or set \
+             authentication_results.families: checked",
+        ),
+        (true, true) => Finding::ok(
+            Check::Ipv4Mail,
+            format!(
+                "{file}: {port} hands IPv4 clients to sixgate, which adds results to their mail"
+            ),
+        ),
         (false, _) => Finding::ok(
             Check::Ipv4Mail,
             format!("{file}: {port} takes no IPv4 mail"),

@@ -1,7 +1,7 @@
 //! What `explain` prints, for people and as JSON.
 
 use super::{
-    Addressee, Exemption, Findings,
+    Addressee, Exemption, Findings, field,
     verdict::{Addressed, Told, Walk},
 };
 use crate::{
@@ -35,6 +35,8 @@ pub(super) struct Report {
     dkim: Vec<SignatureReport>,
     dns: Vec<QuestionReport>,
     verdict: Told,
+    /// The fields that the mail would get, folded, from top to bottom.
+    authentication_results: Vec<String>,
     #[serde(skip)]
     observes: bool,
 }
@@ -134,6 +136,7 @@ impl Report {
         let to = findings.recipients.iter();
         let to: Vec<_> = to.map(|to| addressee(to, &enforcement)).collect();
         let verdicts = walk.verdicts(&findings.facts(&config.policy, arguments), &to);
+        let authentication_results = field::fields(config, arguments, findings, &verdicts);
         let recipients = findings.recipients.iter().zip(verdicts.recipients);
         Self {
             client: arguments.client.to_canonical().to_string(),
@@ -156,6 +159,7 @@ impl Report {
             dkim: signatures(findings.dkim.as_ref()),
             dns: findings.questions.iter().map(QuestionReport::new).collect(),
             verdict: verdicts.message,
+            authentication_results,
             observes: config.mode == Mode::Observe,
         }
     }
@@ -319,10 +323,16 @@ impl fmt::Display for Report {
             write!(f, "{question}")?;
         }
         writeln!(f, "verdict    {}", self.verdict)?;
-        match self.observes {
-            true => writeln!(f, "           mode is observe: nothing is refused"),
-            false => Ok(()),
+        if self.observes {
+            writeln!(f, "           mode is observe: nothing is refused")?;
         }
+        for line in self.authentication_results.iter().flat_map(|f| f.lines()) {
+            match line.strip_prefix('\t') {
+                Some(folded) => writeln!(f, "             {folded}")?,
+                None => writeln!(f, "field      {line}")?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The SMTP client of a connection, and what is being found out about it.
 
+use super::results::cover_unchecked_mail;
 use crate::{
     address::{Client, ClientAddr},
     checks::{Checks, Pending},
@@ -15,11 +16,13 @@ use std::{
     time::Instant,
 };
 
-/// A client that is checked.
+/// A client whose mail is looked at.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) client: Client,
     pub(super) ip: IpAddr,
+    /// Whether rules 2 and 3 have accepted its mail, which gets results and no decision.
+    pub(super) is_exempt: bool,
     pub(super) helo: Option<String>,
     /// Started at connect, so that it is there by the first RCPT.
     pub(super) reverse: Pending<Reverse>,
@@ -29,8 +32,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// `None` if rules 1 to 3 accept the connection.
-    pub(super) fn connect<R: Resolve>(snapshot: &Snapshot<R>, client: Client) -> Option<Self> {
+    /// `None` if rules 1 to 3 accept the connection, unless such mail gets its
+    /// Authentication-Results field, too.
+    pub(super) fn connect<R: Resolve>(snapshot: &Snapshot<R>, mut client: Client) -> Option<Self> {
+        let mut is_exempt = false;
         telemetry::hidden_clients::count(client.addr);
         let facts = Facts {
             exempt: (client.addr.ip()).is_some_and(|ip| snapshot.exemptions.has_managed(ip)),
@@ -47,15 +52,20 @@ impl Peer {
             if let Some(entry) = &entry {
                 entry.count();
             }
+            client.addr = addr;
             telemetry::exempted(&Exemption {
-                client: &Client { addr, ..client },
+                client: &client,
                 stage: Stage::Connect,
                 rule,
                 seen_as: translated.map(|found| found.seen_as),
                 certificate: None,
                 entry: entry.as_ref(),
             });
-            return None;
+            let results = &snapshot.config.authentication_results;
+            if !cover_unchecked_mail(results, &client) {
+                return None;
+            }
+            is_exempt = true;
         }
         // Rule 1 accepts a client without an address. Should it ever not, the
         // client must still be checked.
@@ -64,6 +74,7 @@ impl Peer {
         Some(Self {
             client,
             ip,
+            is_exempt,
             helo: None,
             reverse,
             confirmation,

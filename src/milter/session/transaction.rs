@@ -1,10 +1,16 @@
 //! A mail transaction: gathers the facts that the policy asks for, carries its
 //! verdicts out and tells them.
 
-use super::{Edits, Response, message::Message, peer::Peer, recipients::Recipients, reply};
+use super::{
+    Edits, Response,
+    message::Message,
+    peer::Peer,
+    recipients::Recipients,
+    reply,
+    results::{authserv_id, cover_unchecked_mail},
+};
 use crate::{
     address::{Recipient, ReversePath},
-    authentication_results::{self, Iprev, Results},
     checks::{Pending, Sender},
     config::Mode,
     deferrals::Uptime,
@@ -18,7 +24,7 @@ use crate::{
     reply::{Class, Reply},
     snapshot::Snapshot,
     spf,
-    telemetry::{self, Decision, Exemption},
+    telemetry::{self, Decision, Exemption, log::Limit},
 };
 use std::{
     sync::Arc,
@@ -43,29 +49,48 @@ pub struct MailCommand {
     pub size: Option<u64>,
 }
 
-/// A mail transaction that is checked.
+/// A mail transaction that is looked at.
 #[derive(Debug)]
 pub(super) struct Transaction<R> {
-    snapshot: Arc<Snapshot<R>>,
+    pub(super) snapshot: Arc<Snapshot<R>>,
+    scope: Scope,
     facts: Facts,
-    reverse_path: ReversePath,
+    pub(super) reverse_path: ReversePath,
     size: Option<u64>,
-    authserv_id: Option<String>,
+    pub(super) authserv_id: Option<String>,
+    /// Whether the field has every method.
+    pub(super) is_complete: bool,
+    /// Whether what only the field needs was waited for.
+    pub(super) has_results: bool,
     /// Started after the reply to MAIL, so that it is there by the end of headers.
     spf: Option<Pending<spf::Outcome>>,
+    /// Started with it, for a field that is complete.
+    pub(super) helo_spf: Option<Box<Pending<spf::Outcome>>>,
     opt_in: Option<opt_in::Answer>,
-    forwarder: Option<Box<Identified>>,
+    pub(super) forwarder: Option<Box<Identified>>,
     recipients: Recipients,
-    message: Message,
+    pub(super) message: Message,
     /// What was decided before the end of the message.
     settled: Option<Verdict>,
     /// Time that the MTA waited for us.
-    waited: Duration,
+    pub(super) waited: Duration,
+    /// Whether a rule has waited at the end of the message.
+    pub(super) has_waited_at_end: bool,
     _under_way: UnderWay,
 }
 
+/// What is done with a mail transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// The policy decides.
+    Checked,
+    /// Rules 2 to 5 have accepted it, and it gets its Authentication-Results field.
+    ResultsOnly,
+}
+
 impl<R: Resolve> Transaction<R> {
-    /// Begins at MAIL. `None` if rules 4 and 5 exempt it.
+    /// Begins at MAIL. `None` if rules 4 and 5 exempt it, unless exempt mail gets its
+    /// Authentication-Results field, too.
     pub(super) fn begin(
         snapshot: &Arc<Snapshot<R>>,
         peer: &Peer,
@@ -81,7 +106,14 @@ impl<R: Resolve> Transaction<R> {
                 .is_some_and(|name| policy.certificate_pattern(name).is_some()),
             ..Facts::new(peer.client.addr)
         };
-        if let Step::Done(Verdict::Accept(rule)) = decide(Stage::Mail, policy, &facts) {
+        let results = &snapshot.config.authentication_results;
+        let mut scope = match peer.is_exempt {
+            true => Scope::ResultsOnly,
+            false => Scope::Checked,
+        };
+        if scope == Scope::Checked
+            && let Step::Done(Verdict::Accept(rule)) = decide(Stage::Mail, policy, &facts)
+        {
             telemetry::exempted(&Exemption {
                 client: &peer.client,
                 stage: Stage::Mail,
@@ -90,15 +122,21 @@ impl<R: Resolve> Transaction<R> {
                 certificate: certificate.filter(|_| rule == Rule::ExemptTls),
                 entry: None,
             });
-            return None;
+            if !cover_unchecked_mail(results, &peer.client) {
+                return None;
+            }
+            scope = Scope::ResultsOnly;
         }
-        let results = &snapshot.config.authentication_results;
-        let authserv_id = results.authserv_id.as_ref().or(peer.client.mta.as_ref());
+        let authserv_id = authserv_id(results, &peer.client).cloned();
         Some(Self {
             snapshot: Arc::clone(snapshot),
+            scope,
             facts,
-            authserv_id: authserv_id.filter(|_| results.add).cloned(),
+            is_complete: authserv_id.is_some() && (results.complete || scope == Scope::ResultsOnly),
+            has_results: false,
+            authserv_id,
             spf: None,
+            helo_spf: None,
             reverse_path: command.reverse_path,
             size: command.size,
             opt_in: None,
@@ -110,6 +148,7 @@ impl<R: Resolve> Transaction<R> {
             ),
             settled: None,
             waited: Duration::ZERO,
+            has_waited_at_end: false,
             _under_way: under_way,
         })
     }
@@ -121,6 +160,9 @@ impl<R: Resolve> Transaction<R> {
         recipient: Recipient,
         queue_id: Option<&str>,
     ) -> Response {
+        if self.scope == Scope::ResultsOnly {
+            return Response::Continue;
+        }
         let mode = self.snapshot.enforcement.mode_for(&recipient);
         let start = Instant::now();
         self.ask_opt_in(&recipient).await;
@@ -173,6 +215,9 @@ impl<R: Resolve> Transaction<R> {
         queue_id: Option<&str>,
     ) -> Response {
         self.facts.signed = self.message.is_signed();
+        if self.scope == Scope::ResultsOnly {
+            return self.end_of_unchecked_headers(peer);
+        }
         let verdict = match self.message.is_over_limits() {
             true => BROKEN,
             false => self.settle(Stage::EndOfHeaders, Instant::now(), peer).await,
@@ -185,13 +230,35 @@ impl<R: Resolve> Transaction<R> {
             // Told at the end of the message, when its queue id is sure.
             accept @ Verdict::Accept(_) => {
                 self.settled = Some(accept);
+                self.start_dkim_for_results();
                 Response::Continue
             }
             refuse @ Verdict::Refuse(rule, refusal) => {
                 self.settled = Some(refuse);
-                self.refuse_message(peer, Stage::EndOfHeaders, rule, refusal, queue_id)
+                let response =
+                    self.refuse_message(peer, Stage::EndOfHeaders, rule, refusal, queue_id);
+                if response == Response::Continue {
+                    self.start_dkim_for_results();
+                }
+                response
             }
         }
+    }
+
+    /// A message of mail that is not checked is never refused for what it is. One with
+    /// more forged fields than can be removed is: the rest would be believed.
+    fn end_of_unchecked_headers(&mut self, peer: &Peer) -> Response {
+        static LIMIT: Limit = Limit::warnings();
+        if self.message.is_over_limits() && self.snapshot.config.mode == Mode::Enforce {
+            LIMIT.log(format_args!(
+                "too many forged Authentication-Results fields to remove: answered with a \
+                 temporary failure client={}",
+                peer.ip
+            ));
+            return Response::Refuse(self.reply(peer, Rule::AuthTemperror, Refusal::Temporary, ""));
+        }
+        self.start_dkim_for_results();
+        Response::Continue
     }
 
     /// Takes a piece of the body. Says whether more of it is wanted.
@@ -199,12 +266,13 @@ impl<R: Resolve> Transaction<R> {
         telemetry::metrics::get()
             .body_bytes
             .inc_by(chunk.len() as u64);
-        self.settled.is_none() && self.message.body(chunk)
+        (self.settled.is_none() || self.is_complete) && self.message.body(chunk)
     }
 
     /// Does what will be needed and can be done by now.
     pub(super) fn work_ahead(&mut self, peer: &Peer) {
         self.spf(peer);
+        self.start_results(peer);
         self.message.work_ahead();
     }
 
@@ -214,28 +282,40 @@ impl<R: Resolve> Transaction<R> {
         peer: &mut Peer,
         queue_id: Option<&str>,
     ) -> (Response, Edits) {
-        let response = match self.settled {
-            // Told at the end of headers. An MTA that goes on nevertheless, as
-            // it does when we only observe, hears the same again.
-            Some(Verdict::Refuse(rule, refusal)) => carry_out(
-                self.observed_by(peer, rule),
-                self.reply(peer, rule, refusal, ""),
-            ),
-            Some(verdict) => self.conclude(peer, verdict, queue_id),
-            None if self.message.is_being_verified() => {
-                let start = Instant::now();
-                let verdict = self.settle(Stage::EndOfMessage, start, peer).await;
-                self.conclude(peer, verdict, queue_id)
-            }
-            // The MTA left the end of headers out. That is no DNS failure,
-            // which may be accepted by configuration.
-            None => self.conclude(peer, BROKEN, queue_id),
+        let response = match self.scope {
+            Scope::Checked => self.decide_message(peer, queue_id).await,
+            Scope::ResultsOnly => Response::Continue,
         };
         let edits = match response {
             Response::Continue | Response::Accept => self.edits(peer).await,
             Response::Refuse(_) => Edits::default(),
         };
         (response, edits)
+    }
+
+    async fn decide_message(&mut self, peer: &mut Peer, queue_id: Option<&str>) -> Response {
+        match self.settled {
+            // Told at the end of headers. An MTA that goes on nevertheless, as
+            // it does when we only observe, hears the same again.
+            Some(Verdict::Refuse(rule, refusal)) => carry_out(
+                self.observed_by(peer, rule),
+                self.reply(peer, rule, refusal, ""),
+            ),
+            Some(verdict) => {
+                // Before the decision line, which tells of it.
+                self.complete_results(peer).await;
+                self.conclude(peer, verdict, queue_id)
+            }
+            None if self.message.is_being_verified() => {
+                let start = Instant::now();
+                let verdict = self.settle(Stage::EndOfMessage, start, peer).await;
+                self.has_waited_at_end = true;
+                self.conclude(peer, verdict, queue_id)
+            }
+            // The MTA left the end of headers out. That is no DNS failure,
+            // which may be accepted by configuration.
+            None => self.conclude(peer, BROKEN, queue_id),
+        }
     }
 
     fn conclude(&self, peer: &Peer, verdict: Verdict, queue_id: Option<&str>) -> Response {
@@ -292,7 +372,7 @@ impl<R: Resolve> Transaction<R> {
     }
 
     /// What SPF says; asked once.
-    fn spf(&mut self, peer: &Peer) -> &mut Pending<spf::Outcome> {
+    pub(super) fn spf(&mut self, peer: &Peer) -> &mut Pending<spf::Outcome> {
         self.spf.get_or_insert_with(|| {
             self.snapshot.checks.spf(Sender {
                 client: peer.ip,
@@ -303,8 +383,15 @@ impl<R: Resolve> Transaction<R> {
     }
 
     /// The same, if it was needed.
-    fn known_spf(&self) -> Option<&spf::Outcome> {
+    pub(super) fn known_spf(&self) -> Option<&spf::Outcome> {
         self.spf.as_ref().and_then(Pending::known)
+    }
+
+    /// Begins to verify signatures that no rule needs, if the field is to have them.
+    fn start_dkim_for_results(&mut self) {
+        if self.is_complete && self.facts.signed {
+            self.start_dkim();
+        }
     }
 
     fn start_dkim(&mut self) {
@@ -414,44 +501,6 @@ impl<R: Resolve> Transaction<R> {
         self.snapshot
             .enforcement
             .observed_by(self.mode(), rule, peer.ip)
-    }
-
-    /// The changes to a message that goes on.
-    async fn edits(&self, peer: &mut Peer) -> Edits {
-        let Some(authserv_id) = &self.authserv_id else {
-            return Edits::default();
-        };
-        Edits {
-            remove: self.message.forged().iter().rev().copied().collect(),
-            insert: Some(self.results(peer, authserv_id).await),
-        }
-    }
-
-    async fn results(&self, peer: &mut Peer, authserv_id: &str) -> String {
-        let confirmation = *peer.confirmation.get().await;
-        let reverse = peer.reverse.get().await;
-        let iprev = Iprev {
-            ip: peer.ip,
-            ptr: reverse.result,
-            confirmation,
-            name: reverse.host_names().first(),
-        };
-        let reverse_path = self.reverse_path.to_string();
-        let helo = peer.helo.as_deref().unwrap_or_default();
-        let sender = |outcome: &spf::Outcome| match outcome.identity {
-            spf::Identity::MailFrom => reverse_path.as_str(),
-            spf::Identity::Helo => helo,
-        };
-        let results = Results {
-            iprev,
-            spf: self.known_spf().map(|outcome| (outcome, sender(outcome))),
-            forwarder: self
-                .forwarder
-                .as_ref()
-                .and_then(|found| found.proof.as_ref()),
-            dkim: self.message.dkim(),
-        };
-        authentication_results::render(authserv_id, &results)
     }
 
     /// What there is to tell; the reply and the recipient are the caller's.

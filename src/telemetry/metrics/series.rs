@@ -227,6 +227,19 @@ impl Word for SpfResult {
     }
 }
 
+/// What SPF says of a HELO name besides the sender.
+#[derive(Clone, Copy, Debug)]
+pub struct HeloSpf(pub SpfResult);
+
+impl Word for HeloSpf {
+    const CHECK: &'static str = "helo-spf";
+    const WORDS: &'static [&'static str] = SpfResult::WORDS;
+
+    fn place(self) -> usize {
+        self.0.place()
+    }
+}
+
 impl Word for Authentication {
     const CHECK: &'static str = "dkim";
     const WORDS: &'static [&'static str] = &["pass", "fail", "temperror"];

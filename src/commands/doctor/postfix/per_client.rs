@@ -8,9 +8,12 @@ use super::{
     instance::{Instance, Service, words},
     milters::{self, Milter},
 };
-use crate::commands::doctor::{
-    finding::{Check, Finding},
-    listening::Gate,
+use crate::{
+    commands::doctor::{
+        finding::{Check, Finding},
+        listening::Gate,
+    },
+    config::Config,
 };
 use std::collections::{BTreeSet, HashMap};
 
@@ -127,9 +130,11 @@ fn unusable(instance: &Instance, service: &Service, table: &str, failure: &str) 
     )
 }
 
-/// Whether sixgate sees every IPv6 client, and IPv4 mail does without it.
+/// Whether sixgate sees every IPv6 client, and IPv4 mail does without it unless it gets
+/// results, too.
 pub(super) async fn check(
     instance: &Instance,
+    config: &Config,
     attachment: &Attachment<'_>,
     gate: &Gate,
 ) -> Vec<Finding> {
@@ -147,7 +152,10 @@ pub(super) async fn check(
         .collect();
     let protocols: Vec<&str> = words(instance.main("inet_protocols")).collect();
     if protocols.contains(&"all") || protocols.contains(&"ipv4") {
-        findings.extend(ipv4(instance, service, &per_client, gate).await);
+        findings.extend(match config.authentication_results.need_ipv4_mail() {
+            true => vec![ipv4_results(instance, service, &per_client, gate).await],
+            false => ipv4(instance, service, &per_client, gate).await,
+        });
     }
     findings
 }
@@ -163,6 +171,37 @@ fn unchecked(instance: &Instance, service: &Service, client: &str) -> Finding {
         ),
         "limit the table to IPv4 clients (0.0.0.0/0) and to your own networks",
     )
+}
+
+/// Whether IPv4 clients are handed to sixgate, which adds results to their mail.
+async fn ipv4_results(
+    instance: &Instance,
+    service: &Service,
+    per_client: &PerClient,
+    gate: &Gate,
+) -> Finding {
+    let origin = instance.origin(service, "smtpd_milter_maps");
+    let place = format!("{} {}", service.name, service.kind);
+    let without = per_client
+        .without_sixgate(&IPV4_SAMPLES, instance, service, gate)
+        .await;
+    match without.first() {
+        Some(client) => Finding::warning(
+            Check::Ipv4Mail,
+            format!(
+                "{origin}: a client such as {client} is not handed to sixgate: its mail gets no \
+                 Authentication-Results field, which authentication_results.families: all asks for"
+            ),
+            "take IPv4 clients (0.0.0.0/0) out of smtpd_milter_maps, or set \
+             authentication_results.families: checked",
+        ),
+        None => Finding::ok(
+            Check::Ipv4Mail,
+            format!(
+                "{origin}: {place} hands IPv4 clients to sixgate, which adds results to their mail"
+            ),
+        ),
+    }
 }
 
 async fn ipv4(

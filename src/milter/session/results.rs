@@ -1,0 +1,152 @@
+//! The Authentication-Results field of a mail transaction: which mail gets one, what
+//! is found out for it beyond what a decision needs, and what it says.
+//!
+//! Nothing here reaches the policy: what is found out for the field comes after the
+//! decision and is no fact of it.
+
+use super::{Edits, peer::Peer, transaction::Transaction};
+use crate::{
+    address::{Client, ReversePath},
+    authentication_results::{self, Iprev, Results, Signatures},
+    config::{AuthenticationResults, Families},
+    dkim::{self, DkimResult, SignatureResult},
+    dns::Resolve,
+    policy::Stage,
+    spf,
+    telemetry::metrics,
+};
+use std::time::Instant;
+
+/// The id of the field, if there is to be one.
+pub(super) fn authserv_id<'a>(
+    settings: &'a AuthenticationResults,
+    client: &'a Client,
+) -> Option<&'a String> {
+    let id = settings.authserv_id.as_ref().or(client.mta.as_ref());
+    id.filter(|_| settings.add)
+}
+
+/// Whether mail that rules 1 to 5 accept gets the field nevertheless. Loopback is not
+/// the client that sent it: mail that comes back from a content filter would lose the
+/// field that it got when it first came.
+pub(super) fn cover_unchecked_mail(settings: &AuthenticationResults, client: &Client) -> bool {
+    match settings.families {
+        Families::Checked => false,
+        Families::All => {
+            let is_remote = client.addr.ip().is_some_and(|ip| !ip.is_loopback());
+            is_remote && authserv_id(settings, client).is_some()
+        }
+    }
+}
+
+impl<R: Resolve> Transaction<R> {
+    /// Starts to find out what only the field needs; once.
+    pub(super) fn start_results(&mut self, peer: &Peer) {
+        if !self.is_complete || self.helo_spf.is_some() {
+            return;
+        }
+        // For the null reverse-path it is what SPF is evaluated for anyway.
+        if let (ReversePath::Mailbox(_), Some(helo)) = (&self.reverse_path, &peer.helo) {
+            let evaluation = self.snapshot.checks.helo_spf(peer.ip, helo);
+            self.helo_spf = Some(Box::new(evaluation));
+        }
+    }
+
+    /// Waits for what a complete field needs. Everything was started before or is now,
+    /// so that it takes no longer than `limits.stage_timeout`.
+    pub(super) async fn complete_results(&mut self, peer: &mut Peer) {
+        if !self.is_complete || self.has_results {
+            return;
+        }
+        self.has_results = true;
+        let start = Instant::now();
+        self.spf(peer);
+        self.start_results(peer);
+        if self.message.is_being_verified() {
+            self.message.verify().await;
+        }
+        self.spf(peer).get().await;
+        if let Some(helo_spf) = &mut self.helo_spf {
+            helo_spf.get().await;
+        }
+        peer.confirmation.get().await;
+        peer.reverse.get().await;
+        let waited = start.elapsed();
+        self.waited += waited;
+        // Where a rule has waited at this stage, that is counted already.
+        if !self.has_waited_at_end {
+            metrics::get().waited(Stage::EndOfMessage, waited);
+        }
+    }
+
+    /// The changes to a message that goes on.
+    pub(super) async fn edits(&mut self, peer: &mut Peer) -> Edits {
+        let Some(authserv_id) = self.authserv_id.clone() else {
+            return Edits::default();
+        };
+        self.complete_results(peer).await;
+        Edits {
+            remove: self.message.forged().iter().rev().copied().collect(),
+            insert: self.results(peer, &authserv_id).await,
+        }
+    }
+
+    async fn results(&self, peer: &mut Peer, authserv_id: &str) -> Vec<String> {
+        let confirmation = *peer.confirmation.get().await;
+        let reverse = peer.reverse.get().await;
+        let iprev = Iprev {
+            ip: peer.ip,
+            ptr: reverse.result,
+            confirmation,
+            name: reverse.host_names().first(),
+        };
+        let reverse_path = self.reverse_path.to_string();
+        let helo = peer.helo.as_deref().unwrap_or_default();
+        let sender = |outcome: &spf::Outcome| match outcome.identity {
+            spf::Identity::MailFrom => reverse_path.as_str(),
+            spf::Identity::Helo => helo,
+        };
+        let helo_spf = self.helo_spf.as_ref().and_then(|spf| spf.known());
+        let unverified;
+        let results = Results {
+            iprev,
+            spf: self.known_spf().map(|outcome| (outcome, sender(outcome))),
+            helo_spf: helo_spf.map(|outcome| (outcome, helo)),
+            forwarder: self
+                .forwarder
+                .as_ref()
+                .and_then(|found| found.proof.as_ref()),
+            dkim: match self.message.dkim() {
+                None if self.is_complete => {
+                    unverified = without_verification(self.message.is_signed());
+                    Some(&unverified)
+                }
+                known => known,
+            },
+            signatures: match self.is_complete {
+                true => {
+                    let verified = self.snapshot.config.dkim.max_signatures;
+                    Signatures::All(verified.max(dkim::MAX_TOLD))
+                }
+                false => Signatures::Fitting,
+            },
+        };
+        authentication_results::render(authserv_id, &results)
+    }
+}
+
+/// What a complete field says of signatures that were not verified: there are none, or
+/// the MTA left the end of headers out.
+fn without_verification(is_signed: bool) -> dkim::Outcome {
+    let result = SignatureResult {
+        result: DkimResult::Temperror,
+        domain: None,
+        selector: None,
+        algorithm: None,
+        header_b: None,
+        reason: "not verified".to_owned(),
+    };
+    dkim::Outcome {
+        signatures: if is_signed { vec![result] } else { Vec::new() },
+    }
+}
