@@ -39,5 +39,5 @@ libraries() {
 }
 
 needed_by() {
-    apt-cache depends "$@" | sed -n 's/^[ |]*\(Pre\)\{0,1\}Depends: \(lib.*\)/\2/p'
+    apt-cache depends "$@" | sed -n 's/^[ |]*\(Pre\)\{0,1\}Depends: \(lib.*\|bind9-libs\)$/\2/p'
 }

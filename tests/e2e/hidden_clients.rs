@@ -154,16 +154,13 @@ fn connect(to: SocketAddr) -> io::Result<SmtpClient> {
     Ok(client)
 }
 
-/// The kernel may take a moment to use a link that is up.
+/// The kernel may take a moment to use links that are up: that to docker-proxy, and its own
+/// to the mail server, without which it closes the connection.
 fn connect_first(to: SocketAddr) -> io::Result<SmtpClient> {
     let start = Instant::now();
     loop {
         match connect(to) {
-            Err(error)
-                if error.kind() == io::ErrorKind::HostUnreachable && start.elapsed() < PATIENCE =>
-            {
-                thread::sleep(Duration::from_millis(50));
-            }
+            Err(_) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(50)),
             connected => return connected,
         }
     }
@@ -249,5 +246,7 @@ impl Drop for DockerHost {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        // The kernel deletes it some time after the network at its other end.
+        let _ = run("ip", &["link", "delete", "docker0"]);
     }
 }
