@@ -31,6 +31,8 @@ inside() {
     # shellcheck disable=SC2016
     as_root unshare --mount --pid --fork --kill-child sh -ec '
         system=$1
+        # The tests make mount namespaces, for which the root has to be a mount point.
+        mount --bind "$system" "$system"
         mkdir -p "$system/cargo" "$system/rustup" "$system/vectors"
         mount --bind "$2" "$system/cargo"
         mount --bind "$3" "$system/rustup"
