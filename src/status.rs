@@ -14,7 +14,7 @@ pub use access::{Access, Csrf};
 pub use server::{Page, Reloads};
 
 use crate::{dns::Dns, milter::drain::Drain, snapshot::Snapshot};
-use axum::{Router, response::Html, routing::get};
+use axum::{Extension, Router, response::Html, routing::get};
 use maud::{DOCTYPE, html};
 use std::{
     path::{Path, PathBuf},
@@ -103,7 +103,7 @@ fn routes() -> Router<State> {
     Router::new().route("/", get(index))
 }
 
-async fn index() -> Html<String> {
+async fn index(Extension(csrf): Extension<Csrf>) -> Html<String> {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -112,7 +112,10 @@ async fn index() -> Html<String> {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "sixgate" }
             }
-            body { h1 { "sixgate" } }
+            body {
+                h1 { "sixgate" }
+                @if let Some(form) = csrf.logout_form() { (form) }
+            }
         }
     };
     Html(page.into_string())

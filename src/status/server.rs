@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{
-    runtime::{Builder, Handle, Runtime},
+    runtime::{Builder, EnterGuard, Handle, Runtime},
     sync::watch,
 };
 use tower_service::Service;
@@ -50,7 +50,7 @@ static FAILURES: Limit = Limit::same_text();
 pub struct Page(Option<Serving>);
 
 struct Serving {
-    runtime: Runtime,
+    runtime: Background,
     listeners: Option<Listeners>,
     requests: Option<Requests>,
     access: watch::Sender<Access>,
@@ -70,7 +70,7 @@ impl Page {
         if !config.status.is_on() {
             return Ok(Self(None));
         }
-        let runtime = runtime()?;
+        let runtime = Background::start()?;
         // Sockets belong to the runtime that they are opened in.
         let listeners = {
             let _guard = runtime.enter();
@@ -147,27 +147,37 @@ impl Page {
     }
 }
 
-impl Drop for Serving {
+/// One thread, which gives way to those of mail.
+struct Background(Option<Runtime>);
+
+impl Drop for Background {
     fn drop(&mut self) {
-        // Dropping a runtime blocks, which is not allowed in another one.
-        if let Ok(other) = Builder::new_current_thread().build() {
-            std::mem::replace(&mut self.runtime, other).shutdown_background();
+        // Dropping it in place would block, which is not allowed in another runtime.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
     }
 }
 
-/// One thread, which gives way to those of mail.
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("status")
-        .on_thread_start(|| {
-            // Of this thread, not of the process. If a sandbox forbids it, mail and page
-            // share the processor equally.
-            let _ = setpriority_process(None, NICE);
-        })
-        .enable_all()
-        .build()
+impl Background {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("status")
+            .on_thread_start(|| {
+                // Of this thread, not of the process. If a sandbox forbids it, mail and page
+                // share the processor equally.
+                let _ = setpriority_process(None, NICE);
+            })
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// What is opened and spawned while the guard lives belongs to it.
+    fn enter(&self) -> Option<EnterGuard<'_>> {
+        self.0.as_ref().map(Runtime::enter)
+    }
 }
 
 /// A name such as localhost may have other addresses than those of loopback.

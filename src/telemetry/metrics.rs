@@ -34,7 +34,7 @@ pub fn get() -> &'static Metrics {
 }
 
 /// Every name, as `/metrics` has it.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 27] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
     "sixgate_check_seconds",
@@ -61,6 +61,7 @@ pub const NAMES: [&str; 26] = [
     "sixgate_opt_in_stale",
     "sixgate_stage_seconds",
     "sixgate_status_history_lost_total",
+    "sixgate_status_login_failures_total",
 ];
 
 /// All that is counted.
@@ -98,6 +99,8 @@ pub struct Metrics {
     pub log_lines_suppressed: IntCounter,
     /// Decisions that the status page does not show, because its queue was full.
     pub status_history_lost: IntCounter,
+    /// Wrong tokens that clients of the status page presented.
+    pub status_login_failures: IntCounter,
     /// Domains that an opt-in source has, by `source`.
     pub opt_in_domains: IntGaugeVec,
     /// How old that is, in seconds, by `source`.
@@ -374,6 +377,10 @@ impl Metrics {
             status_history_lost: make.counter(
                 "sixgate_status_history_lost_total",
                 "Decisions that the status page does not show, because they came too fast",
+            ),
+            status_login_failures: make.counter(
+                "sixgate_status_login_failures_total",
+                "Wrong tokens that clients of the status page presented",
             ),
             mx_zone_domains: make.gauges(
                 "sixgate_mx_zone_domains",

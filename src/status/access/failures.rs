@@ -1,0 +1,154 @@
+//! Slows down clients that present wrong tokens.
+
+use crate::recent::Recent;
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Networks that are remembered.
+const CAPACITY: usize = 1024;
+
+/// Wrong tokens without consequence: slips happen.
+const FREE: u32 = 3;
+
+/// The longest wait. It doubles from 1 s with each wrong token.
+const MAX_WAIT: Duration = Duration::from_secs(32);
+
+/// After so long without a wrong token it is forgotten that there were any.
+const MEMORY: Duration = Duration::from_secs(15 * 60);
+
+/// The clients that have presented wrong tokens.
+pub(super) struct Failures(Mutex<Recent<Network, Failure>>);
+
+/// An IPv4 address or an IPv6 /64, of which one client can have every address; `None` is
+/// whoever connects to a unix socket.
+type Network = Option<IpAddr>;
+
+#[derive(Clone, Copy)]
+struct Failure {
+    count: u32,
+    time: Instant,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(CAPACITY)))
+    }
+}
+
+impl Failures {
+    /// How long the client has to wait before its next attempt.
+    pub(super) fn wait(&self, client: Option<IpAddr>) -> Option<Duration> {
+        self.wait_at(client, Instant::now())
+    }
+
+    /// Records a wrong token.
+    pub(super) fn record(&self, client: Option<IpAddr>) {
+        self.record_at(client, Instant::now());
+    }
+
+    /// Forgets what was, because the client has the token.
+    pub(super) fn forget(&self, client: Option<IpAddr>) {
+        let network = network(client);
+        let mut failures = self.lock();
+        // Nothing to forget is the usual case, and must not take an entry.
+        if let Some(failure) = failures.get(&network) {
+            failures.insert(
+                network,
+                Failure {
+                    count: 0,
+                    ..failure
+                },
+            );
+        }
+    }
+
+    fn wait_at(&self, client: Option<IpAddr>, now: Instant) -> Option<Duration> {
+        let failure = self.lock().get(&network(client))?;
+        let end = failure.time + failure.wait();
+        end.checked_duration_since(now)
+            .filter(|wait| !wait.is_zero())
+    }
+
+    fn record_at(&self, client: Option<IpAddr>, now: Instant) {
+        let network = network(client);
+        let mut failures = self.lock();
+        let before = failures.get(&network);
+        let before = before.filter(|failure| now.duration_since(failure.time) < MEMORY);
+        let count = before.map_or(0, |failure| failure.count).saturating_add(1);
+        failures.insert(network, Failure { count, time: now });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recent<Network, Failure>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Failure {
+    fn wait(self) -> Duration {
+        match self.count.checked_sub(FREE) {
+            None => Duration::ZERO,
+            Some(doublings) => Duration::from_secs(1 << doublings.min(5)).min(MAX_WAIT),
+        }
+    }
+}
+
+fn network(client: Option<IpAddr>) -> Network {
+    client.map(|address| match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn after_three_wrong_tokens_the_wait_doubles_up_to_half_a_minute() {
+        let failures = Failures::default();
+        let client = Some("2001:db8::1".parse().unwrap());
+        let neighbour = Some("2001:db8::2".parse().unwrap());
+        let stranger = Some("2001:db8:0:1::1".parse().unwrap());
+        let mut now = Instant::now();
+        for wait in [0, 0, 1, 2, 4, 8, 16, 32, 32, 32] {
+            failures.record_at(client, now);
+            let wait = (wait > 0).then_some(SECOND * wait);
+            assert_eq!(failures.wait_at(client, now), wait);
+            assert_eq!(failures.wait_at(neighbour, now), wait, "the same /64");
+            assert_eq!(failures.wait_at(stranger, now), None);
+            now += wait.unwrap_or_default();
+            assert_eq!(failures.wait_at(client, now), None, "it is over");
+        }
+        failures.record_at(client, now + MEMORY);
+        assert_eq!(failures.wait_at(client, now + MEMORY), None, "forgotten");
+    }
+
+    #[test]
+    fn the_right_token_ends_it_and_takes_no_entry_of_its_own() {
+        let failures = Failures::default();
+        let client = Some("192.0.2.1".parse().unwrap());
+        let now = Instant::now();
+        (0..5).for_each(|_| failures.record_at(client, now));
+        assert!(failures.wait_at(client, now).is_some());
+        failures.forget(client);
+        assert_eq!(failures.wait_at(client, now), None);
+        failures.forget(None);
+        assert_eq!(failures.lock().len(), 1);
+    }
+
+    #[test]
+    fn networks_are_remembered_up_to_a_number() {
+        let failures = Failures::default();
+        for number in 0..100_000_u32 {
+            failures.record_at(Some(IpAddr::V4(number.into())), Instant::now());
+        }
+        assert!(failures.lock().len() <= CAPACITY);
+    }
+}

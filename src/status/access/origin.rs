@@ -1,0 +1,130 @@
+//! Under which names browsers may open the page, and from where they may send requests.
+
+use super::Refusal;
+use crate::address::Domain;
+use axum::{
+    extract::Request,
+    http::{HeaderMap, Method, StatusCode, header, uri::Authority},
+};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The host and port that a request is for.
+pub(super) fn host(request: &Request) -> Result<Authority, Refusal> {
+    let refusal = || Refusal::new(StatusCode::BAD_REQUEST, "the request needs one Host field");
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(refusal());
+    };
+    let host = host.to_str().map_err(|_not_ascii| refusal())?;
+    let host: Authority = host.parse().map_err(|_invalid| refusal())?;
+    // RFC 9112 section 3.2.2: what stands in the request line counts, so they must agree.
+    let is_same = request.uri().authority().is_none_or(|other| *other == host);
+    match is_same && !host.as_str().contains('@') {
+        true => Ok(host),
+        false => Err(refusal()),
+    }
+}
+
+/// Refuses names that the page has not. Another site could give its own name the address of
+/// this page, and would be the same site to a browser (DNS rebinding).
+pub(super) fn check_host(host: &Authority, names: &[Domain]) -> Result<(), Refusal> {
+    match is_known(host.host(), names) {
+        true => Ok(()),
+        false => Err(Refusal::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this name is neither an IP address nor localhost nor in status.host_names",
+        )),
+    }
+}
+
+fn is_known(host: &str, names: &[Domain]) -> bool {
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    if let Some(literal) = literal {
+        return literal.parse::<Ipv6Addr>().is_ok();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    host.parse::<Ipv4Addr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || names
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known.as_str()))
+}
+
+/// Refuses what another site has a browser send. A link from there may be followed.
+pub(super) fn check_site(
+    request: &Request,
+    host: &Authority,
+    names: &[Domain],
+) -> Result<(), Refusal> {
+    let headers = request.headers();
+    let is_other_site = match text(headers, "sec-fetch-site") {
+        Some(site) => !matches!(site, "same-origin" | "none"),
+        None => false,
+    };
+    let is_link = request.method() != Method::POST
+        && text(headers, "sec-fetch-mode") == Some("navigate")
+        && text(headers, "sec-fetch-dest") == Some("document");
+    let is_other_origin = request.method() == Method::POST
+        && headers
+            .get(header::ORIGIN)
+            .is_some_and(|origin| !origin.to_str().is_ok_and(|o| is_ours(o, host, names)));
+    match (is_other_site && !is_link) || is_other_origin {
+        true => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "the request comes from another site",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// A proxy may have put another name into Host.
+fn is_ours(origin: &str, host: &Authority, names: &[Domain]) -> bool {
+    let (scheme, authority) = origin.split_once("://").unwrap_or_default();
+    let Ok(authority) = authority.parse::<Authority>() else {
+        return false;
+    };
+    let is_named = |name: &Domain| authority.host().eq_ignore_ascii_case(name.as_str());
+    matches!(scheme, "http" | "https") && (authority == *host || names.iter().any(is_named))
+}
+
+/// Whether a browser has sent a request over HTTPS, to a proxy.
+pub(super) fn is_https(headers: &HeaderMap) -> bool {
+    text(headers, "origin").is_some_and(|origin| origin.starts_with("https://"))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_an_address_localhost_or_named() {
+        let names = [Domain::parse("mx.example.org").unwrap()];
+        let table = [
+            ("127.0.0.1", true),
+            ("192.0.2.1", true),
+            ("[2001:db8::1]", true),
+            ("localhost", true),
+            ("LOCALHOST.", true),
+            ("MX.example.org", true),
+            ("mx.example.org.", true),
+            ("example.org", false),
+            ("a.mx.example.org", false),
+            ("localhost.example.org", false),
+            ("127.0.0.1.example.org", false),
+            ("127.1", false),
+            ("2130706433", false),
+            ("0x7f.0.0.1", false),
+            ("[::1", false),
+            ("", false),
+        ];
+        for (host, want) in table {
+            assert_eq!(is_known(host, &names), want, "{host}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Who has logged in.
+
+use super::{
+    Session,
+    token::{Token, sha256},
+};
+use aws_lc_rs::{hmac, rand};
+use axum::http::{HeaderMap, header};
+use data_encoding::HEXLOWER;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// The name of the cookie.
+const COOKIE: &str = "sixgate_session";
+
+/// How long a session lasts.
+const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Sessions at a time; the oldest gives way.
+const CAPACITY: usize = 256;
+
+/// What the cookie has: 256 random bits in hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SessionId(String);
+
+/// The open sessions, which end with the process.
+pub(super) struct Sessions {
+    /// By the hash of the ID, so that the time of looking one up says nothing about others.
+    open: Mutex<HashMap<[u8; 32], Open>>,
+    csrf_key: hmac::Key,
+}
+
+struct Open {
+    began: Instant,
+    /// The token that opened it. With another one in force it is over.
+    token: Token,
+}
+
+impl Sessions {
+    pub(super) fn new() -> Self {
+        Self {
+            open: Mutex::default(),
+            csrf_key: hmac::Key::new(hmac::HMAC_SHA256, &random()),
+        }
+    }
+
+    /// Opens a session.
+    pub(super) fn open(&self, token: &Token) -> SessionId {
+        let id = SessionId(HEXLOWER.encode(&random()));
+        let mut open = self.lock();
+        open.retain(|_, session| session.began.elapsed() < LIFETIME);
+        if open.len() >= CAPACITY {
+            let oldest = open.iter().min_by_key(|(_, session)| session.began);
+            if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
+                open.remove(&oldest);
+            }
+        }
+        let session = Open {
+            began: Instant::now(),
+            token: token.clone(),
+        };
+        open.insert(id.hash(), session);
+        id
+    }
+
+    /// Whether the session is open.
+    pub(super) fn is_open(&self, id: &SessionId, token: &Token) -> bool {
+        let is_valid =
+            |session: &Open| session.began.elapsed() < LIFETIME && session.token == *token;
+        self.lock().get(&id.hash()).is_some_and(is_valid)
+    }
+
+    /// Ends a session.
+    pub(super) fn close(&self, id: &SessionId) {
+        self.lock().remove(&id.hash());
+    }
+
+    /// The token against cross-site request forgery. Another site can't read it, and what
+    /// one client has is of no use to another that has a session of its own.
+    pub(super) fn csrf(&self, session: &Session) -> String {
+        let text = match session {
+            Session::Cookie(id) => id.0.as_str(),
+            Session::NotNeeded | Session::Bearer | Session::None => "",
+        };
+        HEXLOWER.encode(hmac::sign(&self.csrf_key, text.as_bytes()).as_ref())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SessionId {
+    fn hash(&self) -> [u8; 32] {
+        sha256(self.0.as_bytes())
+    }
+
+    /// The cookie of a new session. Over HTTPS it never goes in the clear.
+    pub(super) fn cookie(&self, is_https: bool) -> String {
+        let secure = if is_https { "; Secure" } else { "" };
+        let id = &self.0;
+        let seconds = LIFETIME.as_secs();
+        format!("{COOKIE}={id}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}{secure}")
+    }
+
+    /// The cookie that removes it.
+    pub(super) fn removal() -> String {
+        format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0")
+    }
+}
+
+/// The session that a request names.
+pub(super) fn presented(headers: &HeaderMap) -> Option<SessionId> {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let cookies = cookies.filter_map(|cookies| cookies.to_str().ok());
+    let mut cookies = cookies.flat_map(|cookies| cookies.split(';'));
+    cookies.find_map(|cookie| {
+        let (name, value) = cookie.trim().split_once('=')?;
+        (name == COOKIE).then(|| SessionId(value.to_owned()))
+    })
+}
+
+fn random() -> [u8; 32] {
+    let mut octets = [0; 32];
+    #[expect(
+        clippy::expect_used,
+        reason = "AWS-LC never fails to give random octets"
+    )]
+    rand::fill(&mut octets).expect("random octets");
+    octets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::access::token::tests::token;
+
+    #[test]
+    fn sessions_are_bounded_and_the_oldest_gives_way() {
+        let sessions = Sessions::new();
+        let token = token("0123456789abcdef");
+        let ids: Vec<_> = (0..=CAPACITY).map(|_| sessions.open(&token)).collect();
+        assert_eq!(sessions.lock().len(), CAPACITY);
+        assert!(!sessions.is_open(&ids[0], &token));
+        assert!(ids[1..].iter().all(|id| sessions.is_open(id, &token)));
+    }
+
+    #[test]
+    fn a_session_ends_with_the_logout_or_with_its_token() {
+        let sessions = Sessions::new();
+        let (old, new) = (token("0123456789abcdef"), token("fedcba9876543210"));
+        let id = sessions.open(&old);
+        assert!(sessions.is_open(&id, &old));
+        assert!(!sessions.is_open(&id, &new));
+        sessions.close(&id);
+        assert!(!sessions.is_open(&id, &old));
+    }
+
+    #[test]
+    fn the_session_is_found_among_other_cookies() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, "a=b; c".parse().unwrap());
+        assert_eq!(presented(&headers), None);
+        headers.append(header::COOKIE, "x=1; sixgate_session=12".parse().unwrap());
+        assert_eq!(presented(&headers), Some(SessionId("12".to_owned())));
+    }
+}
