@@ -22,7 +22,7 @@ const CASES: [Case; 8] = [
         check: "runuser -u postfix -- test -w /run/sixgate/milter.sock",
     },
     Case {
-        heading: "A unix socket in another folder",
+        heading: "A unix socket in another directory",
         given: "install -d -o sixgate -g sixgate /var/spool/postfix/sixgate",
         check: "test -S /var/spool/postfix/sixgate/milter.sock",
     },
@@ -44,7 +44,7 @@ const CASES: [Case; 8] = [
         check: "true",
     },
     Case {
-        heading: "Lists on a file system that is mounted",
+        heading: "Lists on a mounted file system",
         given: "mkdir -p /srv/server /net/customers && \
                 echo open.example >/srv/server/their.list && \
                 printf '[Mount]\\nWhat=/srv/server\\nWhere=/net/customers\\nOptions=bind\\n' \
