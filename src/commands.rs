@@ -4,7 +4,7 @@ mod check_config;
 mod doctor;
 mod exchangers;
 mod exempt;
-mod explain;
+pub(crate) mod explain;
 mod healthcheck;
 mod logs;
 mod milter_probe;

@@ -15,7 +15,7 @@ mod socket;
 mod system;
 mod trace;
 
-pub use live::{Dns, NoServer};
+pub use live::{Dns, NoServer, ServerHealth};
 pub use name::{Name, NameError};
 pub use system::system_servers;
 pub use trace::{Question, Traced};

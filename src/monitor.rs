@@ -5,7 +5,7 @@
 //! numbers; nothing that a peer sent, and nothing can be changed.
 
 pub mod mx_zone;
-mod readiness;
+pub(crate) mod readiness;
 
 use crate::{
     config::HttpSocket,

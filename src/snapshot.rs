@@ -12,11 +12,14 @@ use crate::{
     opt_in::{Known, Sources, list::List},
     policy::Rule,
 };
+use jiff::Timestamp;
 use std::{net::IpAddr, sync::Arc};
 
 /// What a milter connection works with.
 #[derive(Debug)]
 pub struct Snapshot<R> {
+    /// When it was made.
+    pub made: Timestamp,
     /// The configuration.
     pub config: Config,
     /// The checks.
@@ -34,6 +37,7 @@ impl<R: Resolve> Snapshot<R> {
     pub fn new(config: Config, opt_in: Sources, exemptions: Exemptions, resolver: R) -> Self {
         let checks = Checks::new(&config, opt_in, resolver);
         Self {
+            made: Timestamp::now(),
             enforcement: Enforcement::new(&config),
             deferrals: config.replies.give_up_after.map(|_| Arc::default()),
             config,

@@ -6,16 +6,35 @@
 //! runtime that opened them.
 
 mod access;
+mod advice;
+mod api;
 pub mod charts;
+mod check;
+mod domain_verdict;
+mod health;
 pub mod history;
+mod overview;
+mod pages;
+mod parameters;
+mod selection;
 mod server;
+mod visible;
 
 pub use access::{Access, Csrf};
 pub use server::{Page, Reloads};
 
-use crate::{dns::Dns, milter::drain::Drain, snapshot::Snapshot};
-use axum::{Extension, Router, response::Html, routing::get};
-use maud::{DOCTYPE, html};
+use crate::{dns::Dns, milter::drain::Drain, server::http::Peer, snapshot::Snapshot};
+use api::Problem;
+use axum::{
+    Extension, Router,
+    extract::{FromRequestParts, rejection::ExtensionRejection},
+    http::{StatusCode, Uri, request::Parts},
+    response::IntoResponse,
+};
+use charts::Charts;
+use check::Slots;
+use health::Health;
+use history::History;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -37,6 +56,10 @@ struct Shared {
     drain: Arc<Drain>,
     started: Instant,
     last_reload: watch::Receiver<Option<Reload>>,
+    history: Arc<History>,
+    charts: Arc<Charts>,
+    health: Health,
+    checks: Slots,
     mail: Handle,
 }
 
@@ -98,25 +121,43 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// The pages and the API.
-fn routes() -> Router<State> {
-    Router::new().route("/", get(index))
+/// Who asks, as access control has found out.
+struct Visitor {
+    /// The address, unless it is a unix socket.
+    address: Peer,
+    csrf: Csrf,
 }
 
-async fn index(Extension(csrf): Extension<Csrf>) -> Html<String> {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "sixgate" }
+impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let Extension(client) =
+            Extension::<access::Client>::from_request_parts(parts, state).await?;
+        let Extension(csrf) = Extension::<Csrf>::from_request_parts(parts, state).await?;
+        let address = client.0;
+        Ok(Self { address, csrf })
+    }
+}
+
+/// The pages and the API.
+fn routes() -> Router<State> {
+    pages::routes()
+        .merge(api::routes())
+        .fallback(
+            async |visitor: Visitor, uri: Uri| match api::is_within(&uri) {
+                true => {
+                    Problem::new(StatusCode::NOT_FOUND, "there is no such resource").into_response()
+                }
+                false => pages::not_found(&visitor, &uri),
+            },
+        )
+        .method_not_allowed_fallback(async |visitor: Visitor, uri: Uri| {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let text = "This method is not allowed here.";
+            match api::is_within(&uri) {
+                true => Problem::new(status, text).into_response(),
+                false => pages::error(&visitor, "", status, "Not allowed", text),
             }
-            body {
-                h1 { "sixgate" }
-                @if let Some(form) = csrf.logout_form() { (form) }
-            }
-        }
-    };
-    Html(page.into_string())
+        })
 }

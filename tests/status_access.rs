@@ -242,7 +242,10 @@ fn with_a_token_nothing_is_shown_before_it_is_presented() {
             .unwrap()
             .starts_with("Bearer")
     );
-    assert_eq!(api.body, "{\"error\":\"a token is needed\"}");
+    assert_eq!(
+        api.body,
+        r#"{"detail":"a token is needed","status":401,"title":"Unauthorized","type":"about:blank"}"#
+    );
 
     for (authorization, status) in [
         (format!("Bearer {TOKEN}"), 200),

@@ -9,6 +9,10 @@ mod message;
 mod report;
 mod verdict;
 
+pub(crate) use report::Report;
+#[cfg(feature = "status")]
+pub(crate) use verdict::Told;
+
 use crate::{
     address::{Recipient, ReversePath},
     checks::{Checks, Sender},
@@ -54,13 +58,39 @@ pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
     if let Err(error) = runtime.block_on(exemptions.load()) {
         eprintln!("warning: exempt networks: {error}");
     }
-    let mut findings = runtime.block_on(find_out(&config, sources, arguments, message))?;
-    findings.exemption = Exemption::of(arguments, &exemptions);
-    print(
-        &report::Report::new(&config, arguments, &findings),
-        arguments.json,
-    )
-    .map_err(|e| Failure::new(Exit::Io, e))
+    let report = explain(&config, sources, &exemptions, arguments, message);
+    let report = runtime.block_on(report)?;
+    print(&report, arguments.json).map_err(|e| Failure::new(Exit::Io, e))
+}
+
+/// Explains one mail. What `arguments` say about files is not used. The future stays on its
+/// thread, and hashes the message there.
+#[cfg(feature = "status")]
+pub(crate) async fn explain_message(
+    config: &Config,
+    sources: Sources,
+    exemptions: &Exemptions,
+    arguments: &Explain,
+    message: Option<Vec<u8>>,
+) -> Result<Report, Failure> {
+    let header_bytes = config.limits.header_bytes;
+    let message = message.map(|message| message::of(message, header_bytes));
+    let message = message
+        .transpose()
+        .map_err(|e| Failure::new(Exit::NoInput, e))?;
+    explain(config, sources, exemptions, arguments, message).await
+}
+
+async fn explain(
+    config: &Config,
+    sources: Sources,
+    exemptions: &Exemptions,
+    arguments: &Explain,
+    message: Option<(dkim::HeaderBlock, Body)>,
+) -> Result<Report, Failure> {
+    let mut findings = find_out(config, sources, arguments, message).await?;
+    findings.exemption = Exemption::of(arguments, exemptions);
+    Ok(Report::new(config, arguments, &findings))
 }
 
 /// The configuration. Without `-c` and without a file at the default path, which

@@ -25,7 +25,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::{JoinSet, spawn_blocking},
+    time::sleep,
+};
 
 /// How often `/etc/resolv.conf` is looked at. A change counts once it was seen
 /// unchanged twice, so that the file is not read while it is being written.
@@ -39,6 +42,19 @@ const REMINDER: Duration = Duration::from_secs(3600);
 pub struct Dns {
     shared: Arc<Shared>,
     cache: Cache,
+}
+
+/// How a server has answered one question.
+#[derive(Clone, Debug)]
+pub struct ServerHealth {
+    /// Which one it is.
+    pub server: DnsServer,
+    /// Whether it has refused EDNS within the last hour.
+    pub refuses_edns: bool,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it gave no answer.
+    pub failure: Option<Failure>,
 }
 
 /// Why there is no server to ask; the text names the file.
@@ -59,6 +75,13 @@ struct Servers {
     /// Index of the server to ask first: the last one that gave a definite
     /// answer, so that a dead server costs its timeout once and not each time.
     preferred: AtomicUsize,
+}
+
+impl NoServer {
+    /// The servers could not be checked.
+    pub fn unchecked(error: &impl fmt::Display) -> Self {
+        Self(format!("the DNS servers can't be checked: {error}"))
+    }
 }
 
 impl fmt::Display for NoServer {
@@ -139,6 +162,41 @@ impl Dns {
         let servers = self.servers();
         let refusing = servers.servers.iter().filter(|s| s.refuses_edns());
         refusing.map(|server| server.address().clone()).collect()
+    }
+
+    /// Asks each server for the names of an address, past the cache and one beside the
+    /// other.
+    ///
+    /// # Errors
+    /// When there is no server.
+    pub async fn check_servers(&self, address: IpAddr) -> Result<Vec<ServerHealth>, NoServer> {
+        let servers = self.servers();
+        if let Some(problem) = &servers.problem {
+            return Err(problem.clone());
+        }
+        let name = Name::reverse(address);
+        let mut checks = JoinSet::new();
+        for index in 0..servers.servers.len() {
+            let (servers, name) = (Arc::clone(&servers), name.clone());
+            checks.spawn(async move {
+                let server = &servers.servers[index];
+                let start = Instant::now();
+                let timed = server.ask(&name, RecordType::PTR).await;
+                let health = ServerHealth {
+                    server: server.address().clone(),
+                    refuses_edns: server.refuses_edns(),
+                    took: start.elapsed(),
+                    failure: match timed.answer {
+                        Answer::Found(_) | Answer::Absent(_) => None,
+                        Answer::Temperror(failure) => Some(failure),
+                    },
+                };
+                (index, health)
+            });
+        }
+        let mut found = checks.join_all().await;
+        found.sort_by_key(|(index, _)| *index);
+        Ok(found.into_iter().map(|(_, health)| health).collect())
     }
 
     fn servers(&self) -> Arc<Servers> {

@@ -49,7 +49,7 @@ async fn look<R: Resolve>(resolver: &R) -> Option<String> {
 /// An address for documentation: a recursive server knows by itself that it has
 /// no name (RFC 6303 section 4.6). Another one each time, so that the question
 /// is not answered from our own cache.
-fn unused_address() -> Ipv6Addr {
+pub(crate) fn unused_address() -> Ipv6Addr {
     const DOCUMENTATION: u128 = 0x2001_0db8 << 96;
     let time = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanoseconds = time.map_or(0, |time| time.as_nanos());

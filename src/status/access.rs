@@ -12,6 +12,7 @@ mod token;
 
 pub use token::Access;
 
+use super::api::Problem;
 use crate::{
     server::http::Peer,
     telemetry::{log::Limit, metrics},
@@ -336,7 +337,7 @@ impl Refusal {
 
     fn into_response(self, is_api: bool) -> Response {
         let mut response = match is_api {
-            true => axum::Json(serde_json::json!({ "error": self.reason })).into_response(),
+            true => Problem::new(self.status, self.reason).into_response(),
             false => format!("{}\n", self.reason).into_response(),
         };
         *response.status_mut() = self.status;

@@ -4,6 +4,7 @@
 //! need no history, and their sums are what the metrics say.
 
 use crate::telemetry::metrics::{self, DecisionCounts};
+use jiff::Timestamp;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
@@ -39,6 +40,8 @@ pub struct Chart {
     pub interval: Duration,
     /// How many intervals it has when it is full.
     pub size: usize,
+    /// When the newest interval began.
+    pub newest_start: Timestamp,
     /// The numbers.
     pub counts: VecDeque<DecisionCounts>,
     /// The number of the newest interval.
@@ -50,9 +53,19 @@ impl Chart {
         Self {
             interval,
             size,
+            newest_start: Timestamp::UNIX_EPOCH,
             counts: VecDeque::from([DecisionCounts::default()]),
             newest: 0,
         }
+    }
+
+    /// All intervals together.
+    pub fn sum(&self) -> DecisionCounts {
+        let mut sum = DecisionCounts::default();
+        for counts in &self.counts {
+            sum.add_difference(counts, &DecisionCounts::default());
+        }
+        sum
     }
 
     /// Continues with the interval at this time, if that is a new one.
@@ -79,6 +92,12 @@ fn number(time: Duration, interval: Duration) -> u64 {
     u64::try_from(time.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// How much of an interval is over at a time.
+fn past(time: Duration, interval: Duration) -> Duration {
+    let past = time.as_nanos() % interval.as_nanos();
+    Duration::from_nanos(u64::try_from(past).unwrap_or_default())
+}
+
 const MINUTE: Duration = Duration::from_secs(60);
 const QUARTER_HOUR: Duration = Duration::from_secs(15 * 60);
 
@@ -86,11 +105,8 @@ impl Charts {
     /// Begins with what is counted from now on.
     pub fn new() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let offset = now.unwrap_or_default().as_nanos() % QUARTER_HOUR.as_nanos();
-        Self::beginning(
-            Duration::from_nanos(u64::try_from(offset).unwrap_or_default()),
-            metrics::get().decisions_by_rule(),
-        )
+        let offset = past(now.unwrap_or_default(), QUARTER_HOUR);
+        Self::beginning(offset, metrics::get().decisions_by_rule())
     }
 
     fn beginning(offset: Duration, counts: DecisionCounts) -> Self {
@@ -125,7 +141,13 @@ impl Charts {
     pub fn current(&self) -> (Chart, Chart) {
         self.look();
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        (inner.hour.clone(), inner.day.clone())
+        let (mut hour, mut day) = (inner.hour.clone(), inner.day.clone());
+        drop(inner);
+        let time = self.start.elapsed() + self.offset;
+        for chart in [&mut hour, &mut day] {
+            chart.newest_start = Timestamp::now() - past(time, chart.interval);
+        }
+        (hour, day)
     }
 
     fn look(&self) {
@@ -145,9 +167,7 @@ impl Charts {
     }
 
     fn until_next_minute(&self) -> Duration {
-        let past = (self.start.elapsed() + self.offset).as_nanos() % MINUTE.as_nanos();
-        let past = Duration::from_nanos(u64::try_from(past).unwrap_or_default());
-        MINUTE - past + MARGIN
+        MINUTE - past(self.start.elapsed() + self.offset, MINUTE) + MARGIN
     }
 }
 

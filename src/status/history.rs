@@ -175,7 +175,13 @@ async fn empty_queue(history: Weak<History>) {
     loop {
         ticks.tick().await;
         match history.upgrade() {
-            Some(history) => drop(history.current()),
+            // A search has the lock, on a thread of low priority, and this one is of mail.
+            // The search empties the queue itself.
+            Some(history) => {
+                if let Ok(mut store) = history.store.try_lock() {
+                    store.empty_queue(history.capacity);
+                }
+            }
             None => return,
         }
     }

@@ -3,6 +3,10 @@
 use super::{
     Reload, Shared, State,
     access::{self, Access},
+    charts::Charts,
+    check::Slots,
+    health::Health,
+    history::History,
 };
 use crate::{
     config::Config,
@@ -114,12 +118,21 @@ impl Page {
         let Some(listeners) = page.listeners.take() else {
             return;
         };
+        // Their tasks run with those of mail: at the lowest priority they could come too late.
+        let history = Arc::new(History::new(current.borrow().config.status.history));
+        history.start();
+        let charts = Arc::new(Charts::new());
+        charts.start();
         let state = State(Arc::new(Shared {
             file: file.to_owned(),
             current,
             drain,
             started: Instant::now(),
             last_reload: page.last_reload.subscribe(),
+            history,
+            charts,
+            health: Health::default(),
+            checks: Slots::default(),
             mail: Handle::current(),
         }));
         let routes = access::guard(super::routes(), page.access.subscribe()).with_state(state);

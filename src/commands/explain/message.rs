@@ -34,6 +34,15 @@ pub(super) fn open(file: &Path, header_bytes: usize) -> Result<(HeaderBlock, Bod
     Ok((header, body))
 }
 
+/// As [`open`], for a message in memory.
+#[cfg(feature = "status")]
+pub(super) fn of(message: Vec<u8>, header_bytes: usize) -> Result<(HeaderBlock, Body)> {
+    let mut header = HeaderBlock::new(header_bytes);
+    let keep = |name: &[u8], value: &[u8]| header.push_transmitted(name, value);
+    let body = read_header(Cursor::new(message), header_bytes, keep)?;
+    Ok((header, body))
+}
+
 /// Hands on each header field, cut off where it is longer than `limit`: its name
 /// without the colon, and its exact value, folds included.
 fn read_header(

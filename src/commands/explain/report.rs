@@ -20,7 +20,7 @@ use std::{fmt, net::IpAddr};
 
 /// The whole story of a mail.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     client: String,
     scope: &'static str,
     translated: Option<TranslatedReport>,
@@ -124,6 +124,19 @@ struct QuestionReport {
 }
 
 impl Report {
+    /// What is decided about the message.
+    #[cfg(feature = "status")]
+    pub(crate) fn verdict(&self) -> &Told {
+        &self.verdict
+    }
+
+    /// Each recipient and what is decided about it.
+    #[cfg(feature = "status")]
+    pub(crate) fn recipients(&self) -> impl Iterator<Item = (&str, &Told)> {
+        let recipients = self.recipients.iter();
+        recipients.map(|recipient| (recipient.address.as_str(), &recipient.verdict))
+    }
+
     /// Judges the findings by the configuration's policy.
     pub(super) fn new(config: &Config, arguments: &Explain, findings: &Findings) -> Self {
         let enforcement = Enforcement::new(config);

@@ -14,25 +14,25 @@ use std::fmt;
 
 /// What becomes of a recipient or of the message.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// `accept`, `reject` (5xx) or `defer` (4xx).
-    pub(super) action: &'static str,
+    pub(crate) action: &'static str,
     /// Where it is decided.
-    pub(super) stage: String,
+    pub(crate) stage: String,
     /// What decides it.
-    pub(super) rule: &'static str,
+    pub(crate) rule: &'static str,
     /// The reply of a refusal: its first line.
-    pub(super) reply: Option<String>,
+    pub(crate) reply: Option<String>,
     /// All lines of the reply, as the client sees them; in JSON only if there are
     /// several.
     #[serde(skip_serializing_if = "is_single")]
-    pub(super) reply_lines: Vec<String>,
+    pub(crate) reply_lines: Vec<String>,
     /// Why a refusal is logged and not carried out; in JSON only if that is so.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "serialize_reason"
     )]
-    pub(super) observed_by: Option<ObservedBy>,
+    pub(crate) observed_by: Option<ObservedBy>,
 }
 
 /// The policy and the replies of a configuration, and what was found.

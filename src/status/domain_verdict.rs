@@ -1,0 +1,69 @@
+//! What applies to a domain, and which source says so: what the milter would be told.
+
+use super::State;
+use crate::{address::Domain, policy::OptIn, server::http::Peer};
+use serde::Serialize;
+use tokio::runtime::Handle;
+
+/// What applies to a domain.
+#[derive(Debug, Serialize)]
+pub(super) struct Verdict {
+    /// In A-labels.
+    pub(super) domain: String,
+    /// `yes`, `no` or `unknown`.
+    pub(super) verdict: &'static str,
+    pub(super) source: String,
+    /// The entry of a list that decides, and where it is.
+    pub(super) entry: Option<String>,
+    pub(super) file: Option<String>,
+    pub(super) line: Option<usize>,
+    pub(super) reason: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum VerdictError {
+    /// It is not a domain, for this reason.
+    NoDomain(String),
+    /// The client has something in progress, or too many others have.
+    Busy,
+    /// A defect.
+    Failed,
+}
+
+/// Asks the sources.
+pub(super) async fn ask(
+    state: &State,
+    domain: &str,
+    client: Peer,
+) -> Result<Verdict, VerdictError> {
+    let domain = Domain::parse(domain).map_err(|why| VerdictError::NoDomain(why.to_string()))?;
+    let slot = state.0.checks.begin(client).ok_or(VerdictError::Busy)?;
+    let snapshot = state.snapshot();
+    // For people, the file is read again to find the line.
+    let asked = state.0.mail.spawn_blocking(move || {
+        let answer = Handle::current().block_on(snapshot.checks.opt_in(Some(&domain)));
+        let sources = snapshot.checks.opt_in_sources();
+        let listed = match answer.source.is_list() {
+            true => sources.listed(&domain),
+            false => None,
+        };
+        let location = listed.as_ref().and_then(|listed| listed.location.as_ref());
+        drop(slot);
+        Verdict {
+            domain: domain.to_string(),
+            verdict: match answer.opt_in {
+                OptIn::Yes => "yes",
+                OptIn::No => "no",
+                OptIn::Temperror => "unknown",
+            },
+            source: answer.source.to_string(),
+            entry: listed.as_ref().map(|listed| listed.entry.to_string()),
+            file: location.map(|location| location.file.display().to_string()),
+            line: location.map(|location| location.line),
+            reason: sources.reason(answer, listed.as_ref()),
+        }
+    });
+    // The panic hook has logged it.
+    asked.await.map_err(|_panic| VerdictError::Failed)
+}
