@@ -330,14 +330,18 @@ fn keeps_what_the_administrator_made_when_upgraded(system: &Debian) -> Proof {
         "etc/sixgate/milter.yaml",
         "etc/sixgate/opt-in.d/ours.list",
         "var/lib/sixgate/opt-in.list",
+        "var/lib/sixgate/exempt.list",
     ];
-    for file in &files[1..] {
+    for file in &files[1..3] {
         fs::write(system.root().join(file), "open.example\n")?;
     }
+    system.run("sixgate exempt add 2001:db8:77::/48 --for 14d --comment 'ticket 4711'")?;
     let read = || files.map(|file| fs::read_to_string(system.root().join(file)).ok());
     let before = read();
     upgrade::leaves_the_old_version_or_restarts(system)?;
     expect(read() == before, "the same files", &format!("{:?}", read()))?;
+    let exempt = system.run("sixgate exempt status 2001:db8:77::1")?;
+    expect(exempt.contains("ticket 4711"), "the exemption", &exempt)?;
     let refused = recipient_reply("2001:db8::20", "b@open.example")?;
     expect(refused == NO_PTR, "a refusal", &refused)
 }
