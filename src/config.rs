@@ -260,6 +260,10 @@ pub struct AuthenticationResults {
     /// Which mail gets it. The default is [`Families::Checked`].
     #[serde(with = "Scalar::<Word<Families>>")]
     pub families: Families,
+    /// Whether a message with a forged field is refused where the MTA can't remove
+    /// header fields. The default is `false`.
+    #[serde(with = "Scalar::<YesNo>")]
+    pub strict: bool,
 }
 
 impl AuthenticationResults {
@@ -285,6 +289,7 @@ impl Default for AuthenticationResults {
             authserv_id: None,
             complete: false,
             families: Families::Checked,
+            strict: false,
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::{address::Domain, dns::Name};
 use header_block::Index;
 use key_lookup::Record;
 use outcome::{Claims, Refusal};
-use signature::{Signature, is_within};
+use signature::{Canonicalization, Signature, is_within};
 use std::{collections::BTreeMap, time::SystemTime};
 
 /// What a verification depends on besides the message.
@@ -56,8 +56,19 @@ pub struct Verification {
     /// Places in `signatures`, best first.
     candidates: Vec<usize>,
     min_rsa_bits: usize,
+    damage: Damage,
     /// Those of the candidates, by place in `signatures`, once there were keys.
     header_results: Option<BTreeMap<usize, HeaderResult>>,
+}
+
+/// What an MTA changed of a message when it handed it over. A signature that does not
+/// verify then may be valid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// The space after the colon of header fields.
+    pub leading_space_lost: bool,
+    /// The body begins with the header.
+    pub header_in_body: bool,
 }
 
 /// A DKIM-Signature field.
@@ -91,8 +102,20 @@ impl Verification {
             signatures,
             candidates,
             min_rsa_bits: settings.min_rsa_bits,
+            damage: Damage::default(),
             header_results: None,
         }
+    }
+
+    /// Takes into account what the MTA did to the message.
+    pub fn set_damage(&mut self, damage: Damage) {
+        self.damage = damage;
+    }
+
+    /// Whether a body that begins like this has the header in it: its first line is
+    /// the first header field, or any field if no header came.
+    pub fn is_in_body(&self, start: &[u8]) -> bool {
+        self.headers.is_at(start)
     }
 
     /// The names of the key records to fetch, each once; no more than
@@ -144,11 +167,16 @@ impl Verification {
     pub fn verify(mut self, body: &BodyHashes, keys: &Keys) -> Outcome {
         self.verify_header(keys);
         let mut header_results = self.header_results.unwrap_or_default();
+        let damage = self.damage;
         let fields = self.signatures.into_iter().enumerate();
-        let results = fields.map(|(n, field)| field.result(header_results.remove(&n), body));
-        Outcome {
-            signatures: results.collect(),
+        let results =
+            fields.map(|(n, field)| field.result(header_results.remove(&n), body, damage));
+        let mut signatures: Vec<SignatureResult> = results.collect();
+        if damage.header_in_body && self.headers.is_empty() {
+            // Whether it is signed is not known either.
+            signatures.push(Claims::default().with(DkimResult::Unverifiable, HEADER_IN_BODY));
         }
+        Outcome { signatures }
     }
 
     /// The candidates, with their places in `signatures`.
@@ -218,11 +246,22 @@ fn rank(field: &SignatureField, preferred: &[Option<Domain>]) -> usize {
     first.unwrap_or(preferred.len())
 }
 
+const HEADER_IN_BODY: &str =
+    "DKIM can't be verified here: the MTA hands over the whole message as the body";
+
+const LEADING_SPACE_LOST: &str = "a signature with simple header canonicalization can't be verified \
+                                  here: the MTA leaves out the leading space of header fields";
+
 impl SignatureField {
-    fn result(self, header: Option<HeaderResult>, body: &BodyHashes) -> SignatureResult {
+    fn result(
+        self,
+        header: Option<HeaderResult>,
+        body: &BodyHashes,
+        damage: Damage,
+    ) -> SignatureResult {
         match self
             .parsed
-            .and_then(|signature| verified(&signature, header, body))
+            .and_then(|signature| verified(&signature, header, body, damage))
         {
             Ok(key) => self.claims.with(DkimResult::Pass, key),
             Err(refusal) => self.claims.with(refusal.result, refusal.reason),
@@ -236,10 +275,28 @@ fn verified(
     signature: &Signature,
     header: Option<HeaderResult>,
     body: &BodyHashes,
+    damage: Damage,
 ) -> HeaderResult {
-    check_body(signature, body)?;
     let unverified = || Err(Refusal::new(DkimResult::Temperror, "not verified"));
-    header.unwrap_or_else(unverified)
+    let header = header.unwrap_or_else(unverified);
+    let body = check_body(signature, body);
+    let excuse = match signature.header_canonicalization {
+        _ if damage.header_in_body => HEADER_IN_BODY,
+        Canonicalization::Simple if damage.leading_space_lost => LEADING_SPACE_LOST,
+        Canonicalization::Simple | Canonicalization::Relaxed => return body.and(header),
+    };
+    match (body, header) {
+        (Ok(()), Ok(key)) => Ok(key),
+        (Ok(()), Err(refusal)) if refusal.result != DkimResult::Fail => Err(refusal),
+        // The key says for sure that the signature does not count. That it can't be
+        // fetched says nothing of a body that is not the one that was signed.
+        (Err(_), Err(refusal))
+            if !matches!(refusal.result, DkimResult::Fail | DkimResult::Temperror) =>
+        {
+            Err(refusal)
+        }
+        _ => Err(Refusal::new(DkimResult::Unverifiable, excuse)),
+    }
 }
 
 fn check_body(signature: &Signature, body: &BodyHashes) -> Result<(), Refusal> {
@@ -305,7 +362,10 @@ fn most_telling(mut refusals: Vec<Refusal>) -> Refusal {
         DkimResult::Fail => 0,
         DkimResult::Policy => 1,
         DkimResult::Neutral => 2,
-        DkimResult::Pass | DkimResult::Temperror | DkimResult::Permerror => 3,
+        DkimResult::Pass
+        | DkimResult::Temperror
+        | DkimResult::Unverifiable
+        | DkimResult::Permerror => 3,
     });
     match refusals.into_iter().next() {
         Some(refusal) if tried > 1 => {

@@ -246,6 +246,9 @@ pub enum Authentication {
     NoPass,
     /// It can't be known now.
     Temperror,
+    /// It can't be known, whatever the DNS says: the message did not come here as it
+    /// was sent. Of DKIM alone.
+    Unverifiable,
 }
 
 /// A rule of the decision table that settled something.
@@ -517,7 +520,7 @@ fn at_end_of_headers(settings: &Settings, facts: &Facts) -> Step {
 
 /// Rules 11, 11a and 13 to 15.
 fn at_end_of_message(settings: &Settings, facts: &Facts) -> Step {
-    use Authentication::{NoPass, Pass, Temperror};
+    use Authentication::{NoPass, Pass, Temperror, Unverifiable};
     let certainty = match spf_or_forwarder(settings, facts) {
         Ok(certainty) => certainty,
         Err(step) => return step,
@@ -525,6 +528,8 @@ fn at_end_of_message(settings: &Settings, facts: &Facts) -> Step {
     match (certainty, facts.dkim) {
         (_, None) => Step::Need(Check::Dkim),
         (_, Some(Pass)) => Step::Done(Verdict::Accept(Rule::DkimPass)),
+        // No failure of the DNS, which may be accepted by configuration.
+        (_, Some(Unverifiable)) => refuse(Rule::AuthTemperror, Refusal::Temporary),
         (Certainty::Doubt, Some(NoPass | Temperror)) | (Certainty::Sure, Some(Temperror)) => {
             auth_temperror(settings)
         }
@@ -541,11 +546,11 @@ enum Certainty {
 
 /// Rules 11 and 11a: what they settle, or still need to know, is the error.
 fn spf_or_forwarder(settings: &Settings, facts: &Facts) -> Result<Certainty, Step> {
-    use Authentication::{NoPass, Pass, Temperror};
+    use Authentication::{NoPass, Pass, Temperror, Unverifiable};
     let spf = match facts.spf {
         None => return Err(Step::Need(Check::Spf)),
         Some(Pass) => return Err(Step::Done(Verdict::Accept(Rule::SpfPass))),
-        Some(spf @ (NoPass | Temperror)) => spf,
+        Some(spf @ (NoPass | Temperror | Unverifiable)) => spf,
     };
     let forwarder = match facts.forwarder {
         _ if !settings.known_forwarders => Forwarder::Unknown,
@@ -554,7 +559,7 @@ fn spf_or_forwarder(settings: &Settings, facts: &Facts) -> Result<Certainty, Ste
         Some(forwarder @ (Forwarder::Unknown | Forwarder::Temperror)) => forwarder,
     };
     Ok(match (spf, forwarder) {
-        (Temperror, _) | (_, Forwarder::Temperror) => Certainty::Doubt,
+        (Temperror | Unverifiable, _) | (_, Forwarder::Temperror) => Certainty::Doubt,
         (Pass | NoPass, Forwarder::Known | Forwarder::Unknown) => Certainty::Sure,
     })
 }

@@ -916,7 +916,7 @@ replies:
   details: yes
   give_up_after: 36h
   url: "https://mx.example.org/a?b={address}&c={domain}#{rule}"
-authentication_results: {add: false, authserv_id: "null", complete: yes, families: all}
+authentication_results: {add: false, authserv_id: "null", complete: yes, families: all, strict: yes}
 dns: {servers: ["::1", "2001:db8::", "[::1]:5353"], timeout: 1500ms, attempts: 1, cache_bytes: 64 KiB}
 spf: {max_lookups: 5, max_void_lookups: 0}
 dkim: {max_signatures: 1, min_rsa_bits: 2048}

@@ -15,7 +15,7 @@ use std::{
 use support::{
     daemon::Daemon,
     dns::{DnsServer, Zone},
-    milter::{Address, Command, MacroStage, MilterClient, Modification, Options, Reply, frame},
+    milter::{Address, Command, MacroStage, MilterClient, Modification, Reply, frame},
 };
 
 const ZONE: &str = r#"
@@ -579,18 +579,6 @@ fn each_look_up_is_done_once_and_only_if_a_rule_needs_it() {
     assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
     assert_eq!(world.questions_about("0.1.0.0.0", 1), 1);
     assert_eq!(world.questions_about("good.example", 2), 2);
-}
-
-#[test]
-fn an_mta_that_can_not_do_what_is_needed_is_refused_with_a_reason() {
-    let world = World::new("");
-    let old = Options {
-        version: 2,
-        actions: 0x1f,
-        protocol: 0x7f,
-    };
-    assert!(MilterClient::open_with(&world.daemon.address(), old).is_none());
-    world.daemon.log().wait_for(&["milter protocol 6"]);
 }
 
 #[test]

@@ -190,6 +190,7 @@ words! {
         "pass" => Authentication::Pass,
         "no-pass" => Authentication::NoPass,
         "temperror" => Authentication::Temperror,
+        "unverifiable" => Authentication::Unverifiable,
     }
     forwarder: Forwarder {
         "known" => Forwarder::Known,

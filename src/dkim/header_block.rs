@@ -98,6 +98,25 @@ impl HeaderBlock {
         self.truncated
     }
 
+    /// Whether no field has come.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty() && !self.truncated
+    }
+
+    /// Whether a text begins with the first of the fields; if there is none, with any.
+    pub(super) fn is_at(&self, text: &[u8]) -> bool {
+        let mut parts = text.splitn(2, |&c| c == b':');
+        let (Some(name), Some(_)) = (parts.next(), parts.next()) else {
+            return false;
+        };
+        let blanks = name.iter().rev().take_while(|c| matches!(c, b' ' | b'\t'));
+        let name = &name[..name.len() - blanks.count()];
+        match self.fields().next() {
+            Some(first) => is_named(first.name, name),
+            None => !name.is_empty() && name.iter().all(u8::is_ascii_graphic),
+        }
+    }
+
     /// The fields from top to bottom.
     pub(super) fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         (0..self.ends.len()).map(|index| self.field(index))

@@ -20,6 +20,8 @@ impl Outcome {
             Authentication::Pass
         } else if any(DkimResult::Temperror) {
             Authentication::Temperror
+        } else if any(DkimResult::Unverifiable) {
+            Authentication::Unverifiable
         } else {
             Authentication::NoPass
         }
@@ -35,7 +37,7 @@ impl Outcome {
     pub fn best_of(&self, max: usize) -> impl Iterator<Item = &SignatureResult> {
         let rank = |signature: &&SignatureResult| match signature.result {
             DkimResult::Pass => 0,
-            DkimResult::Temperror => 1,
+            DkimResult::Temperror | DkimResult::Unverifiable => 1,
             DkimResult::Fail | DkimResult::Policy | DkimResult::Neutral | DkimResult::Permerror => {
                 2
             }
@@ -85,6 +87,9 @@ pub enum DkimResult {
     Neutral,
     /// Its key could not be fetched now.
     Temperror,
+    /// It does not verify, and may be valid: the MTA did not hand the message over as
+    /// it was signed. RFC 8601 has no word of its own for it.
+    Unverifiable,
     /// It can't be verified and never will be: no key, a broken or revoked
     /// key, no From field.
     Permerror,
@@ -98,7 +103,7 @@ impl DkimResult {
             Self::Fail => "fail",
             Self::Policy => "policy",
             Self::Neutral => "neutral",
-            Self::Temperror => "temperror",
+            Self::Temperror | Self::Unverifiable => "temperror",
             Self::Permerror => "permerror",
         }
     }
@@ -156,13 +161,16 @@ mod tests {
 
     #[test]
     fn one_pass_is_enough_and_temperror_outweighs_the_rest() {
-        use DkimResult::{Fail, Neutral, Pass, Permerror, Policy, Temperror};
-        let table: [(&[DkimResult], Authentication); 5] = [
+        use DkimResult::{Fail, Neutral, Pass, Permerror, Policy, Temperror, Unverifiable};
+        let table: [(&[DkimResult], Authentication); 8] = [
             (&[], Authentication::NoPass),
             (&[Fail, Policy, Neutral, Permerror], Authentication::NoPass),
             (&[Fail, Temperror, Policy], Authentication::Temperror),
             (&[Temperror, Fail, Pass], Authentication::Pass),
             (&[Pass], Authentication::Pass),
+            (&[Fail, Unverifiable], Authentication::Unverifiable),
+            (&[Unverifiable, Pass], Authentication::Pass),
+            (&[Unverifiable, Temperror], Authentication::Temperror),
         ];
         for (results, want) in table {
             let signatures = results.iter().map(|&r| Claims::default().with(r, ""));

@@ -4,7 +4,6 @@
 //! diagnose; only an MTA that closes the connection itself needs no line.
 
 use crate::telemetry::log::Limit;
-use indymilter::{Actions, ProtoOpts};
 use std::{fmt, io};
 
 /// What ends a connection.
@@ -24,8 +23,13 @@ pub enum Closed {
     /// A command came before the connection was ready for it, or was negotiated
     /// away.
     Unexpected(&'static str),
-    /// It does not offer these, without which mail can't be checked.
-    Unsuitable(Actions, ProtoOpts),
+    /// It does not offer what sixgate can't do without.
+    Unsuitable {
+        /// Its version of the protocol, if that is too old.
+        version: Option<u32>,
+        /// Whether header fields can't be added although they are to be.
+        lacks_add_header: bool,
+    },
     /// The socket failed.
     Io(io::Error),
 }
@@ -55,7 +59,7 @@ impl Closed {
             Self::UnknownCommand(_) => Some(&UNKNOWN_COMMAND),
             Self::Malformed(_) => Some(&MALFORMED),
             Self::Unexpected(_) => Some(&UNEXPECTED),
-            Self::Unsuitable(..) => Some(&UNSUITABLE),
+            Self::Unsuitable { .. } => Some(&UNSUITABLE),
             Self::Io(_) => Some(&IO),
         }
     }
@@ -75,11 +79,25 @@ impl fmt::Display for Closed {
             }
             Self::Malformed(what) => write!(f, "{BROKE}: malformed {what}"),
             Self::Unexpected(what) => write!(f, "{BROKE}: {what} was not to come now"),
-            Self::Unsuitable(actions, opts) => write!(
-                f,
-                "the MTA does not offer what sixgate needs ({actions:?} {opts:?}); use milter \
-                 protocol 6 (Postfix: milter_protocol = 6)"
-            ),
+            Self::Unsuitable {
+                version,
+                lacks_add_header,
+            } => {
+                f.write_str("the MTA does not offer what sixgate needs:")?;
+                if let Some(version) = version {
+                    write!(f, " milter protocol 2 to 6 (it offers {version})")?;
+                }
+                if version.is_some() && *lacks_add_header {
+                    f.write_str(", and")?;
+                }
+                if *lacks_add_header {
+                    f.write_str(
+                        " adding header fields (SMFIF_ADDHDRS); allow it in the MTA, or set \
+                         authentication_results.add to no",
+                    )?;
+                }
+                Ok(())
+            }
             Self::Io(error) => write!(f, "its socket failed: {error}"),
         }
     }

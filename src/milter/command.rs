@@ -53,9 +53,9 @@ pub(super) enum Command<'a> {
     Quit,
     /// The connection is over and another begins on the same stream.
     QuitForNext,
-    /// DATA, which nobody asked for.
+    /// DATA, from an MTA that can't leave it out.
     Data,
-    /// An SMTP command that the MTA does not know; nobody asked for it.
+    /// An SMTP command that the MTA does not know, from one that can't leave that out.
     Unknown,
 }
 

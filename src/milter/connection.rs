@@ -9,7 +9,7 @@ use super::{
     drain::{Drain, Draining, Grace},
     frame::Frames,
     macros::Macros,
-    negotiation,
+    negotiation::Negotiated,
     session::{MailCommand, Response, Session},
     wire::Wire,
 };
@@ -19,7 +19,7 @@ use crate::{
     reply::Reply,
     snapshot::Snapshot,
 };
-use indymilter::MacroStage;
+use indymilter::{MacroStage, ProtoOpts, message::command::OptNegPayload};
 use std::{borrow::Cow, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -33,13 +33,26 @@ pub struct Connection<S, R> {
     grace: Grace,
     drain: Arc<Drain>,
     current: watch::Receiver<Arc<Snapshot<R>>>,
+    negotiated: Negotiated,
     macros: Macros,
     phase: Phase,
+    accepted: Accepted,
     /// The refusal that the end of headers came to. The MTA does not wait there: it
     /// hears this at its next command.
     owed: Option<Reply>,
     /// There from CONNECT on, unless the whole connection was accepted.
     session: Option<Box<Session<R>>>,
+}
+
+/// What was accepted without being looked at. Most MTAs send nothing more of it; what
+/// others send, such as Stalwart, goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepted {
+    Nothing,
+    /// The mail transaction, at MAIL.
+    Transaction,
+    /// The connection, at CONNECT.
+    Connection,
 }
 
 /// How far the connection and its mail transaction are.
@@ -83,8 +96,10 @@ where
             grace: Grace::new(draining, &drain),
             drain,
             current,
+            negotiated: Negotiated::NOTHING,
             macros: Macros::default(),
             phase: Phase::Begun,
+            accepted: Accepted::Nothing,
             owed: None,
             session: None,
         }
@@ -157,14 +172,12 @@ where
     }
 
     async fn obey(&mut self, command: Command<'_>) -> Result<(), Closed> {
+        if self.accepted != Accepted::Nothing && self.is_accepted(&command) {
+            self.respond_to_accepted(&command);
+            return Ok(());
+        }
         match command {
-            Command::Negotiate(offer) => {
-                self.expect(self.phase == Phase::Begun, "a negotiation")?;
-                let tls_exempts = self.current.borrow().config.policy.exempts_by_tls();
-                let answer = negotiation::answer(offer, tls_exempts)?;
-                self.wire.replies.negotiated(answer);
-                self.phase = Phase::Negotiated;
-            }
+            Command::Negotiate(offer) => self.negotiate(&offer)?,
             Command::Macros(packet) => self.macros.define(packet),
             Command::Connect { name, addr } => {
                 self.expect(self.phase == Phase::Negotiated, "CONNECT")?;
@@ -174,23 +187,79 @@ where
             Command::Mail(argument, parameters) => self.mail(argument, parameters)?,
             // What waits for look-ups is large, and most connections are idle.
             Command::Rcpt(argument) => Box::pin(self.rcpt(argument)).await?,
+            Command::Data => self.data()?,
             Command::Header(name, value) => self.header(name, value)?,
             Command::EndOfHeaders => Box::pin(self.end_of_headers()).await?,
             Command::BodyPart(part) => _ = self.body_part(part)?,
             Command::Body(last_part) => self.body(last_part)?,
             Command::EndOfMessage(piece) => Box::pin(self.end_of_message(piece)).await?,
+            Command::Unknown => self.unknown()?,
             Command::Abort => self.abort(),
             Command::Quit => self.phase = Phase::Over,
             Command::QuitForNext => {
                 self.abort();
                 self.session = None;
+                self.accepted = Accepted::Nothing;
                 self.macros = Macros::default();
                 self.phase = self.phase.min(Phase::Negotiated);
             }
-            Command::Data => return Err(Closed::Unexpected("DATA")),
-            Command::Unknown => return Err(Closed::Unexpected("an unknown SMTP command")),
         }
         Ok(())
+    }
+
+    /// Whether a command belongs to what was accepted.
+    fn is_accepted(&self, command: &Command<'_>) -> bool {
+        match command {
+            Command::Negotiate(_)
+            | Command::Macros(_)
+            | Command::Connect { .. }
+            | Command::Abort
+            | Command::Quit
+            | Command::QuitForNext => false,
+            Command::Helo(_) | Command::Mail(..) => self.accepted == Accepted::Connection,
+            Command::Rcpt(_)
+            | Command::Data
+            | Command::Header(..)
+            | Command::EndOfHeaders
+            | Command::BodyPart(_)
+            | Command::Body(_)
+            | Command::EndOfMessage(_)
+            | Command::Unknown => true,
+        }
+    }
+
+    /// Lets a command pass. Its data is not looked at.
+    fn respond_to_accepted(&mut self, command: &Command<'_>) {
+        match command {
+            Command::BodyPart(_) => {}
+            Command::Body(_) => self.respond_to_body(false),
+            Command::Helo(_) => self.go_on(ProtoOpts::NOREPLY_HELO),
+            Command::Header(..) => self.go_on(ProtoOpts::NOREPLY_HEADER),
+            Command::EndOfHeaders => self.go_on(ProtoOpts::NOREPLY_EOH),
+            _ => self.wire.replies.respond(&Response::Continue),
+        }
+        if matches!(command, Command::EndOfMessage(_)) && self.accepted == Accepted::Transaction {
+            self.accepted = Accepted::Nothing;
+        }
+    }
+
+    fn negotiate(&mut self, offer: &OptNegPayload) -> Result<(), Closed> {
+        self.expect(self.phase == Phase::Begun, "a negotiation")?;
+        let snapshot = self.current.borrow();
+        let results = &snapshot.config.authentication_results;
+        self.negotiated = Negotiated::from_offer(offer, results)?;
+        self.negotiated.log(results);
+        let tls_exempts = snapshot.config.policy.exempts_by_tls();
+        self.negotiated.answer(tls_exempts, &mut self.wire.replies);
+        self.phase = Phase::Negotiated;
+        Ok(())
+    }
+
+    /// Tells the MTA to go on, if it waits for that.
+    fn go_on(&mut self, no_reply: ProtoOpts) {
+        if self.negotiated.answers(no_reply) {
+            self.wire.replies.respond(&Response::Continue);
+        }
     }
 
     fn expect(&self, is_expected: bool, what: &'static str) -> Result<(), Closed> {
@@ -208,7 +277,12 @@ where
             mta: self.macros.get("j").map(Cow::into_owned),
         };
         let snapshot = Arc::clone(&self.current.borrow());
-        let session = Session::connect(snapshot, Arc::clone(&self.drain), client);
+        let mta = self.negotiated.abilities();
+        let session = Session::connect(snapshot, Arc::clone(&self.drain), client, mta);
+        self.accepted = match session {
+            Some(_) => Accepted::Nothing,
+            None => Accepted::Connection,
+        };
         self.wire.replies.respond(&match session {
             Some(_) => Response::Continue,
             None => Response::Accept,
@@ -222,6 +296,7 @@ where
         self.abort();
         let session = session(&mut self.session, "HELO")?;
         session.helo(String::from_utf8_lossy(name).into_owned());
+        self.go_on(ProtoOpts::NOREPLY_HELO);
         Ok(())
     }
 
@@ -236,9 +311,10 @@ where
             size: declared_size(parameters),
         };
         let response = session(&mut self.session, "MAIL")?.mail(command);
-        self.phase = match response {
-            Response::Continue => Phase::Mail,
-            Response::Accept | Response::Refuse(_) => Phase::Idle,
+        (self.phase, self.accepted) = match response {
+            Response::Continue => (Phase::Mail, Accepted::Nothing),
+            Response::Accept => (Phase::Idle, Accepted::Transaction),
+            Response::Refuse(_) => (Phase::Idle, Accepted::Nothing),
         };
         self.wire.replies.respond(&response);
         Ok(())
@@ -260,11 +336,37 @@ where
         Ok(())
     }
 
+    /// Says nothing of the message, and is asked for by no one; some MTAs send it
+    /// nevertheless.
+    fn data(&mut self) -> Result<(), Closed> {
+        let is_wanted = !self.negotiated.excludes(ProtoOpts::NO_DATA);
+        self.expect(is_wanted, "DATA")?;
+        session(&mut self.session, "DATA")?;
+        self.in_order(Phase::Recipients, Phase::Recipients);
+        self.wire.replies.respond(&Response::Continue);
+        Ok(())
+    }
+
+    /// What the MTA says to an SMTP command that it does not know is its own business.
+    fn unknown(&mut self) -> Result<(), Closed> {
+        let is_wanted = !self.negotiated.excludes(ProtoOpts::NO_UNKNOWN);
+        self.expect(is_wanted, "an unknown SMTP command")?;
+        session(&mut self.session, "an unknown SMTP command")?;
+        self.wire.replies.respond(&Response::Continue);
+        Ok(())
+    }
+
     fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), Closed> {
         if self.in_order(Phase::Recipients, Phase::Header) {
             self.phase = Phase::Header;
         }
-        session(&mut self.session, "a header field")?.header(name, value);
+        let session = session(&mut self.session, "a header field")?;
+        match self.negotiated.abilities().keeps_leading_space {
+            true => session.header(name, value),
+            // Nearly every field has one, and simple canonicalization needs it.
+            false => session.header(name, &[b" ", value].concat()),
+        }
+        self.go_on(ProtoOpts::NOREPLY_HEADER);
         Ok(())
     }
 
@@ -273,21 +375,29 @@ where
         let queue_id = self.macros.get("i");
         let session = session(&mut self.session, "the end of headers")?;
         let response = session.end_of_headers(queue_id.as_deref()).await;
+        self.phase = Phase::Body;
         self.owed = match response {
             Response::Refuse(reply) => Some(reply),
             // To accept at the next command would be to accept the message.
             Response::Continue | Response::Accept => None,
         };
-        self.phase = Phase::Body;
+        if self.negotiated.answers(ProtoOpts::NOREPLY_EOH) && !self.pay() {
+            self.wire.replies.respond(&Response::Continue);
+        }
         Ok(())
     }
 
     fn body(&mut self, last_part: &[u8]) -> Result<(), Closed> {
         let is_more_wanted = self.body_part(last_part)?;
         if !self.pay() {
-            self.wire.replies.body(is_more_wanted);
+            self.respond_to_body(is_more_wanted);
         }
         Ok(())
+    }
+
+    fn respond_to_body(&mut self, is_more_wanted: bool) {
+        let goes_on = is_more_wanted || !self.negotiated.can_skip();
+        self.wire.replies.body(goes_on);
     }
 
     /// Says whether more of the body is wanted.
@@ -320,6 +430,9 @@ where
     fn abort(&mut self) {
         if let Some(session) = &mut self.session {
             session.abort();
+        }
+        if self.accepted == Accepted::Transaction {
+            self.accepted = Accepted::Nothing;
         }
         self.owed = None;
         self.phase = self.phase.min(Phase::Idle);

@@ -1,92 +1,303 @@
-//! What we ask of an MTA, and whether it can do that.
+//! What we ask of an MTA, and what we do without.
+//!
+//! Only a protocol version that we speak is required, and the right to add header
+//! fields where they are to be added. Whatever else an MTA does not offer has a
+//! substitute that costs time, or makes DKIM and Authentication-Results say less, but
+//! never more.
 
 use super::{
     closed::Closed,
     macros::{ASKED_FOR, TLS},
+    replies::Replies,
+    session::Abilities,
 };
+use crate::config::AuthenticationResults;
 use indymilter::{
     Actions, ProtoOpts,
     message::{Message, PROTOCOL_VERSION, command::OptNegPayload, reply::Reply},
 };
-use std::{ffi::CString, sync::LazyLock};
+use std::{
+    collections::HashSet,
+    ffi::CString,
+    sync::{
+        LazyLock, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-/// What every mail needs: leading space for DKIM's simple canonicalization, SKIP
-/// to leave out a body that nothing asks for, and no replies where nothing is said
-/// that can't be said at the next command. Of MAIL it can't: an acceptance after it
-/// would be one of the recipient.
-const REQUIRED_OPTS: ProtoOpts = ProtoOpts::LEADING_SPACE
-    .union(ProtoOpts::SKIP)
-    .union(ProtoOpts::NO_DATA)
-    .union(ProtoOpts::NO_UNKNOWN)
-    .union(ProtoOpts::NOREPLY_HELO)
+/// The oldest protocol version that we speak: that of Sendmail 8.10.
+const OLDEST_VERSION: u32 = 2;
+
+/// No replies where nothing is said that can't be said at the next command. Of MAIL
+/// it can't: an acceptance after it would be one of the recipient.
+const NO_REPLIES: ProtoOpts = ProtoOpts::NOREPLY_HELO
     .union(ProtoOpts::NOREPLY_HEADER)
     .union(ProtoOpts::NOREPLY_EOH);
 
-const REQUIRED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER);
+/// All that is asked for where it is offered: leading space for DKIM's simple
+/// canonicalization, SKIP to leave out a body that nothing asks for, and no commands
+/// that decide nothing.
+const WANTED_OPTS: ProtoOpts = NO_REPLIES
+    .union(ProtoOpts::LEADING_SPACE)
+    .union(ProtoOpts::SKIP)
+    .union(ProtoOpts::NO_DATA)
+    .union(ProtoOpts::NO_UNKNOWN);
 
-/// The answer to an offer, which is the same for all. Macros about TLS are asked for
-/// only if TLS can exempt.
-///
-/// # Errors
-/// When it lacks something that mail can't be checked without.
-pub(super) fn answer(offer: OptNegPayload, tls_exempts: bool) -> Result<&'static Message, Closed> {
-    static WITH_TLS: LazyLock<Message> = LazyLock::new(|| accepted(true));
-    static WITHOUT_TLS: LazyLock<Message> = LazyLock::new(|| accepted(false));
-    let missing_actions = REQUIRED_ACTIONS.difference(offer.actions);
-    let missing_opts = REQUIRED_OPTS.difference(offer.opts);
-    if offer.version < PROTOCOL_VERSION || !missing_actions.is_empty() || !missing_opts.is_empty() {
-        return Err(Closed::Unsuitable(missing_actions, missing_opts));
-    }
-    Ok(match tls_exempts {
-        true => &WITH_TLS,
-        false => &WITHOUT_TLS,
-    })
+const WANTED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER);
+
+/// Outcomes that are logged, of the few hundred that an MTA could cause by offering
+/// something else each time.
+const MAX_LOGGED: usize = 32;
+
+/// What was agreed on with an MTA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Negotiated {
+    version: u32,
+    actions: Actions,
+    opts: ProtoOpts,
+    /// Whether the MTA takes a list of macros to send.
+    takes_macros: bool,
 }
 
-fn accepted(tls_exempts: bool) -> Message {
-    let macros = ASKED_FOR.map(|(stage, names)| {
-        let names = names.iter().copied();
-        let names: Vec<&str> = names
-            .filter(|name| tls_exempts || !TLS.contains(name))
-            .collect();
-        (stage, CString::new(names.join(" ")).unwrap_or_default())
-    });
-    let accepted = Reply::OptNeg {
+impl Negotiated {
+    /// What Postfix and Sendmail agree to.
+    const EVERYTHING: Self = Self {
         version: PROTOCOL_VERSION,
-        actions: REQUIRED_ACTIONS,
-        opts: REQUIRED_OPTS,
-        macros: macros.into(),
+        actions: WANTED_ACTIONS,
+        opts: WANTED_OPTS,
+        takes_macros: true,
     };
-    accepted.into_message()
+
+    /// Before an offer: nothing.
+    pub(super) const NOTHING: Self = Self {
+        version: 0,
+        actions: Actions::empty(),
+        opts: ProtoOpts::empty(),
+        takes_macros: false,
+    };
+
+    /// Takes of an offer what we use.
+    ///
+    /// # Errors
+    /// When it lacks something that we can't do without.
+    pub(super) fn from_offer(
+        offer: &OptNegPayload,
+        results: &AuthenticationResults,
+    ) -> Result<Self, Closed> {
+        let lacks_add_header = results.add && !offer.actions.contains(Actions::ADD_HEADER);
+        if offer.version < OLDEST_VERSION || lacks_add_header {
+            return Err(Closed::Unsuitable {
+                version: (offer.version < OLDEST_VERSION).then_some(offer.version),
+                lacks_add_header,
+            });
+        }
+        let version = offer.version.min(PROTOCOL_VERSION);
+        Ok(Self {
+            version,
+            actions: WANTED_ACTIONS & offer.actions,
+            opts: WANTED_OPTS & offer.opts & opts_of(version),
+            takes_macros: version >= 6 && offer.actions.contains(Actions::REQUEST_MACROS),
+        })
+    }
+
+    /// Answers the offer. Macros about TLS are asked for only if TLS can exempt.
+    pub(super) fn answer(self, tls_exempts: bool, replies: &mut Replies) {
+        static WITH_TLS: LazyLock<Message> = LazyLock::new(|| Negotiated::EVERYTHING.message(true));
+        static WITHOUT_TLS: LazyLock<Message> =
+            LazyLock::new(|| Negotiated::EVERYTHING.message(false));
+        match (self == Self::EVERYTHING, tls_exempts) {
+            (true, true) => replies.negotiated(&WITH_TLS),
+            (true, false) => replies.negotiated(&WITHOUT_TLS),
+            (false, _) => replies.negotiated(&self.message(tls_exempts)),
+        }
+    }
+
+    fn message(self, tls_exempts: bool) -> Message {
+        let asked_for = ASKED_FOR.iter().filter(|_| self.takes_macros);
+        let macros = asked_for.map(|(stage, names)| {
+            let names = names.iter().copied();
+            let names: Vec<&str> = names
+                .filter(|name| tls_exempts || !TLS.contains(name))
+                .collect();
+            (*stage, CString::new(names.join(" ")).unwrap_or_default())
+        });
+        let accepted = Reply::OptNeg {
+            version: self.version,
+            actions: self.actions,
+            opts: self.opts,
+            macros: macros.collect(),
+        };
+        accepted.into_message()
+    }
+
+    /// Whether the MTA waits for a reply to a command that this says there is none to.
+    pub(super) fn answers(self, no_reply: ProtoOpts) -> bool {
+        !self.opts.contains(no_reply)
+    }
+
+    /// Whether the MTA sends no more of a body once it is told so.
+    pub(super) fn can_skip(self) -> bool {
+        self.opts.contains(ProtoOpts::SKIP)
+    }
+
+    /// Whether a command was negotiated away.
+    pub(super) fn excludes(self, command: ProtoOpts) -> bool {
+        self.opts.contains(command)
+    }
+
+    /// What a session depends on.
+    pub(super) fn abilities(self) -> Abilities {
+        Abilities {
+            keeps_leading_space: self.opts.contains(ProtoOpts::LEADING_SPACE),
+            adds_fields: self.actions.contains(Actions::ADD_HEADER),
+            removes_fields: self.actions.contains(Actions::CHANGE_HEADER),
+        }
+    }
+
+    /// Logs what was agreed on, once for each different outcome.
+    pub(super) fn log(self, results: &AuthenticationResults) {
+        static EVERYTHING_LOGGED: AtomicBool = AtomicBool::new(false);
+        static LOGGED: LazyLock<Mutex<HashSet<Negotiated>>> = LazyLock::new(Mutex::default);
+        if self == Self::EVERYTHING {
+            if !EVERYTHING_LOGGED.load(Ordering::Relaxed)
+                && !EVERYTHING_LOGGED.swap(true, Ordering::Relaxed)
+            {
+                tracing::info!("an MTA negotiated milter protocol 6 with all that sixgate uses");
+            }
+            return;
+        }
+        let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < MAX_LOGGED && logged.insert(self) {
+            drop(logged);
+            let version = self.version;
+            let losses = self.losses(results).join("; ");
+            tracing::warn!(
+                "an MTA negotiated milter protocol {version}, and does not offer: {losses}"
+            );
+        }
+    }
+
+    /// What was not offered, and what follows from it.
+    fn losses(self, results: &AuthenticationResults) -> Vec<&'static str> {
+        let abilities = self.abilities();
+        let forged = match results.strict {
+            true => {
+                "changing header fields (SMFIF_CHGHDRS), so a message with a forged \
+                 Authentication-Results field is refused (authentication_results.strict)"
+            }
+            false => {
+                "changing header fields (SMFIF_CHGHDRS), so forged Authentication-Results \
+                 fields stay in messages"
+            }
+        };
+        let table = [
+            (
+                abilities.keeps_leading_space,
+                "leading space of header fields (SMFIP_HDR_LEADSPC), so a DKIM signature with \
+                 simple header canonicalization that does not verify is a temperror",
+            ),
+            (abilities.removes_fields || !results.add, forged),
+            (
+                self.can_skip(),
+                "leaving out bodies (SMFIP_SKIP), so all are read",
+            ),
+            (
+                self.takes_macros,
+                "a choice of macros (SMFIF_SETSYMLIST), so rules 4 and 5 and the queue id depend \
+                 on those that it sends by itself",
+            ),
+            (
+                self.opts.contains(NO_REPLIES),
+                "commands without reply (SMFIP_NR_*), so each is answered",
+            ),
+            (
+                self.opts
+                    .contains(ProtoOpts::NO_DATA | ProtoOpts::NO_UNKNOWN),
+                "leaving out DATA and unknown commands (SMFIP_NODATA, SMFIP_NOUNKNOWN)",
+            ),
+        ];
+        let missing = table.iter().filter(|(is_there, _)| !is_there);
+        missing.map(|(_, loss)| *loss).collect()
+    }
+}
+
+/// The options that a version of the protocol has. What an older one offers beyond
+/// them is not relied on: a reply that the MTA waits for and does not get would stop
+/// the mail.
+fn opts_of(version: u32) -> ProtoOpts {
+    match version {
+        ..3 => ProtoOpts::empty(),
+        3 => ProtoOpts::NO_UNKNOWN,
+        4 | 5 => ProtoOpts::NO_UNKNOWN | ProtoOpts::NO_DATA,
+        6.. => ProtoOpts::all(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn negotiate(
+        (version, actions, opts): (u32, Actions, ProtoOpts),
+        add: bool,
+    ) -> Option<Negotiated> {
+        let offer = OptNegPayload {
+            version,
+            actions,
+            opts,
+        };
+        let results = AuthenticationResults {
+            add,
+            ..AuthenticationResults::default()
+        };
+        Negotiated::from_offer(&offer, &results).ok()
+    }
+
     #[test]
-    fn an_offer_is_taken_if_nothing_that_is_needed_is_missing() {
-        let all = (6, Actions::all(), ProtoOpts::all());
+    fn little_is_required() {
+        let (actions, opts) = (Actions::all(), ProtoOpts::all());
+        let (no_actions, no_opts) = (Actions::empty(), ProtoOpts::empty());
         let table = [
-            // version, actions, options, want
-            (all, true),
-            ((7, all.1, all.2), true),
-            ((2, all.1, all.2), false),
-            ((6, all.1 - Actions::CHANGE_HEADER, all.2), false),
-            ((6, all.1, all.2 - ProtoOpts::SKIP), false),
-            ((6, Actions::empty(), ProtoOpts::empty()), false),
+            // version, actions, options, whether fields are to be added, want
+            ((6, actions, opts), true, true),
+            ((7, actions, opts), true, true),
+            ((2, actions, opts), true, true),
+            ((1, actions, opts), true, false),
+            ((0, actions, opts), false, false),
+            ((2, Actions::ADD_HEADER, no_opts), true, true),
+            ((6, actions - Actions::ADD_HEADER, opts), true, false),
+            ((6, no_actions, no_opts), true, false),
+            ((6, no_actions, no_opts), false, true),
         ];
-        for ((version, actions, opts), want) in table {
-            let offer = OptNegPayload {
-                version,
-                actions,
-                opts,
-            };
-            assert_eq!(
-                answer(offer, true).is_ok(),
-                want,
-                "{version} {actions:?} {opts:?}"
-            );
+        for (offer, add, want) in table {
+            assert_eq!(negotiate(offer, add).is_some(), want, "{offer:?} {add}");
         }
+    }
+
+    #[test]
+    fn nothing_is_asked_for_that_is_not_offered_or_not_in_the_version() {
+        for version in 2..8 {
+            for bit in 0..21 {
+                let offered = ProtoOpts::from_bits_truncate(1 << bit);
+                let offer = (version, Actions::ADD_HEADER, offered);
+                let negotiated = negotiate(offer, true).unwrap();
+                assert_eq!(negotiated.version, version.min(6));
+                assert_eq!(negotiated.actions, Actions::ADD_HEADER);
+                assert!(offered.contains(negotiated.opts), "{version} {offered:?}");
+                let is_old = version < 6 && !offered.is_empty() && bit != 8 && bit != 9;
+                assert!(!is_old || negotiated.opts.is_empty(), "{version} {bit}");
+                assert!(!negotiated.takes_macros);
+            }
+        }
+        let all = negotiate((9, Actions::all(), ProtoOpts::all()), true);
+        assert_eq!(all, Some(Negotiated::EVERYTHING));
+    }
+
+    #[test]
+    fn every_loss_is_named() {
+        let results = AuthenticationResults::default();
+        assert!(Negotiated::EVERYTHING.losses(&results).is_empty());
+        let maddy = negotiate((6, Actions::ADD_HEADER, ProtoOpts::empty()), true).unwrap();
+        assert_eq!(maddy.losses(&results).len(), 6);
     }
 }

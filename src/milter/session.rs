@@ -51,6 +51,17 @@ pub struct Edits {
     pub insert: Vec<String>,
 }
 
+/// What the MTA can do for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// It hands over header fields with the space that follows their colon.
+    pub keeps_leading_space: bool,
+    /// It adds header fields to a message.
+    pub adds_fields: bool,
+    /// It removes header fields.
+    pub removes_fields: bool,
+}
+
 /// A milter connection whose client is checked.
 #[derive(Debug)]
 pub struct Session<R> {
@@ -63,8 +74,13 @@ pub struct Session<R> {
 impl<R: Resolve> Session<R> {
     /// A client connected. `None` means that the whole connection is accepted:
     /// nothing of it is checked.
-    pub fn connect(snapshot: Arc<Snapshot<R>>, drain: Arc<Drain>, client: Client) -> Option<Self> {
-        let peer = Peer::connect(&snapshot, client)?;
+    pub fn connect(
+        snapshot: Arc<Snapshot<R>>,
+        drain: Arc<Drain>,
+        client: Client,
+        mta: Abilities,
+    ) -> Option<Self> {
+        let peer = Peer::connect(&snapshot, client, mta)?;
         Some(Self {
             snapshot,
             drain,
@@ -99,7 +115,8 @@ impl<R: Resolve> Session<R> {
         }
     }
 
-    /// One header field: name without colon, and the exact value.
+    /// One header field: name without colon, and what follows that, with a space where
+    /// the MTA has left out what was there.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
         if let Some(transaction) = &mut self.transaction {
             transaction.header(name, value);

@@ -252,7 +252,7 @@ pub(super) fn dkim_word(decision: &Decision<'_>) -> &'static str {
     match decision.dkim.map(dkim::Outcome::authentication) {
         Some(Authentication::Pass) => "pass",
         Some(Authentication::NoPass) => "fail",
-        Some(Authentication::Temperror) => "temperror",
+        Some(Authentication::Temperror | Authentication::Unverifiable) => "temperror",
         None if decision.signed => "not-needed",
         None => "none",
     }

@@ -319,8 +319,8 @@ fn wrong() -> Vec<Wrong> {
                 SMTP,
             ),
             "protocol",
-            "problem",
-            "milter_protocol = 2: sixgate needs 6",
+            "warning",
+            "milter_protocol = 2: before 6, signatures with simple header canonicalization",
         ),
         (
             set_up(

@@ -131,6 +131,15 @@ impl Command {
         self as isize as u8
     }
 
+    /// The version of the protocol that brought it.
+    fn version(self) -> u32 {
+        match self {
+            Self::Unknown => 3,
+            Self::Data => 4,
+            _ => 0,
+        }
+    }
+
     /// The bits with which a milter does not want it, or does not answer it.
     fn bits(self) -> (u32, u32) {
         match self {
@@ -418,7 +427,7 @@ impl MilterClient {
 
     fn command(&mut self, command: Command, data: &[u8]) -> Reply {
         let (unwanted, unanswered) = command.bits();
-        if self.has_asked_for(unwanted) {
+        if self.has_asked_for(unwanted) || self.negotiated.options.version < command.version() {
             return Reply::Continue;
         }
         self.send_frame(command.letter(), data);

@@ -7,7 +7,7 @@ use crate::{
     dkim,
     dns::Resolve,
     policy::Authentication,
-    telemetry::metrics,
+    telemetry::{log::Limit, metrics},
 };
 
 /// Forged fields that are removed. A message with more is not let through with
@@ -28,6 +28,8 @@ pub(super) struct Message {
     too_many_forged: bool,
     /// The first Message-ID field, if it is asked for.
     id: Option<Box<[u8]>>,
+    /// Whether the MTA hands header fields over exactly as they are.
+    keeps_leading_space: bool,
 }
 
 /// How far DKIM is.
@@ -46,17 +48,49 @@ struct Verifying {
     verification: dkim::Verification,
     body: dkim::BodyHasher,
     keys: Pending<dkim::Keys>,
+    /// How the body begins, if the MTA may have put the header there.
+    start: Option<Vec<u8>>,
+    damage: dkim::Damage,
 }
 
+/// The bytes of a body that are compared with the header: enough for the name of a
+/// field.
+const MAX_START: usize = 128;
+
 impl Verifying {
+    fn body(&mut self, chunk: &[u8]) -> bool {
+        if let Some(start) = &mut self.start {
+            let room = MAX_START - start.len();
+            start.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
+        self.body.update(chunk);
+        self.body.is_needed()
+    }
+
     fn work_ahead(&mut self) {
         if let Some(keys) = self.keys.at_hand() {
             self.verification.verify_header(keys);
         }
     }
 
+    /// Finds out whether the MTA handed over the whole message as the body, as Stalwart
+    /// does. A body that happens to look like this loses nothing if it verifies.
+    fn look_for_header(&mut self) {
+        static LIMIT: Limit = Limit::same_text();
+        let start = self.start.as_deref().unwrap_or_default();
+        if self.verification.is_in_body(start) {
+            self.damage.header_in_body = true;
+            LIMIT.log(
+                "the MTA hands over the whole message, with its header, as the body: DKIM can't \
+                 be verified there and is a temperror",
+            );
+        }
+        self.verification.set_damage(self.damage);
+    }
+
     /// Boxed, so that it is no part of what waits.
     async fn finish(mut self: Box<Self>) -> dkim::Outcome {
+        self.look_for_header();
         let keys = self.keys.get().await;
         self.verification.verify(&self.body.finish(), keys)
     }
@@ -65,13 +99,14 @@ impl Verifying {
 impl Message {
     /// An empty message whose header block may have `header_bytes` octets.
     /// `keeps_id` is whether [`Message::id`] will be asked for.
-    pub(super) fn new(header_bytes: usize, keeps_id: bool) -> Self {
+    pub(super) fn new(header_bytes: usize, keeps_id: bool, keeps_leading_space: bool) -> Self {
         Self {
             signatures: Signatures::Header(dkim::HeaderBlock::new(header_bytes)),
             results_fields: 0,
             forged: Vec::new(),
             too_many_forged: false,
             id: keeps_id.then(Box::default),
+            keeps_leading_space,
         }
     }
 
@@ -112,7 +147,10 @@ impl Message {
     /// Whether a signature is there that might pass.
     pub(super) fn is_signed(&self) -> bool {
         match &self.signatures {
-            Signatures::Header(block) => block.is_signed(),
+            // An MTA that sends no header may have it in the body.
+            Signatures::Header(block) => {
+                block.is_signed() || (!self.keeps_leading_space && block.is_empty())
+            }
             Signatures::Verifying(_) => true,
             Signatures::Settled(outcome) => outcome.is_some(),
         }
@@ -148,16 +186,18 @@ impl Message {
             body: verification.body_hasher(),
             keys: checks.dkim_keys(&verification),
             verification,
+            start: (!self.keeps_leading_space).then(Vec::new),
+            damage: dkim::Damage {
+                leading_space_lost: !self.keeps_leading_space,
+                header_in_body: false,
+            },
         }));
     }
 
     /// Takes a piece of the body. Says whether more of it is wanted.
     pub(super) fn body(&mut self, chunk: &[u8]) -> bool {
         match &mut self.signatures {
-            Signatures::Verifying(verifying) => {
-                verifying.body.update(chunk);
-                verifying.body.is_needed()
-            }
+            Signatures::Verifying(verifying) => verifying.body(chunk),
             Signatures::Header(_) | Signatures::Settled(_) => false,
         }
     }

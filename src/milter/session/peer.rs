@@ -1,6 +1,6 @@
 //! The SMTP client of a connection, and what is being found out about it.
 
-use super::results::cover_unchecked_mail;
+use super::{Abilities, results::cover_unchecked_mail};
 use crate::{
     address::{Client, ClientAddr},
     checks::{Checks, Pending},
@@ -20,6 +20,8 @@ use std::{
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) client: Client,
+    /// The MTA that it is connected to.
+    pub(super) mta: Abilities,
     pub(super) ip: IpAddr,
     /// Whether rules 2 and 3 have accepted its mail, which gets results and no decision.
     pub(super) is_exempt: bool,
@@ -34,7 +36,11 @@ pub(super) struct Peer {
 impl Peer {
     /// `None` if rules 1 to 3 accept the connection, unless such mail gets its
     /// Authentication-Results field, too.
-    pub(super) fn connect<R: Resolve>(snapshot: &Snapshot<R>, mut client: Client) -> Option<Self> {
+    pub(super) fn connect<R: Resolve>(
+        snapshot: &Snapshot<R>,
+        mut client: Client,
+        mta: Abilities,
+    ) -> Option<Self> {
         let mut is_exempt = false;
         telemetry::hidden_clients::count(client.addr);
         let facts = Facts {
@@ -73,6 +79,7 @@ impl Peer {
         let (reverse, confirmation) = snapshot.checks.reverse(ip);
         Some(Self {
             client,
+            mta,
             ip,
             is_exempt,
             helo: None,

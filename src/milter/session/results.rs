@@ -84,9 +84,17 @@ impl<R: Resolve> Transaction<R> {
         let Some(authserv_id) = self.authserv_id.clone() else {
             return Edits::default();
         };
+        let forged = self.message.forged().iter().rev().copied();
+        let remove = forged.filter(|_| peer.mta.removes_fields).collect();
+        if !peer.mta.adds_fields {
+            return Edits {
+                remove,
+                insert: Vec::new(),
+            };
+        }
         self.complete_results(peer).await;
         Edits {
-            remove: self.message.forged().iter().rev().copied().collect(),
+            remove,
             insert: self.results(peer, &authserv_id).await,
         }
     }

@@ -145,6 +145,7 @@ impl<R: Resolve> Transaction<R> {
             message: Message::new(
                 snapshot.config.limits.header_bytes,
                 snapshot.deferrals.is_some(),
+                peer.mta.keeps_leading_space,
             ),
             settled: None,
             waited: Duration::ZERO,
@@ -218,7 +219,7 @@ impl<R: Resolve> Transaction<R> {
         if self.scope == Scope::ResultsOnly {
             return self.end_of_unchecked_headers(peer);
         }
-        let verdict = match self.message.is_over_limits() {
+        let verdict = match self.has_forged_fields_that_would_stay(peer) {
             true => BROKEN,
             false => self.settle(Stage::EndOfHeaders, Instant::now(), peer).await,
         };
@@ -249,16 +250,36 @@ impl<R: Resolve> Transaction<R> {
     /// more forged fields than can be removed is: the rest would be believed.
     fn end_of_unchecked_headers(&mut self, peer: &Peer) -> Response {
         static LIMIT: Limit = Limit::warnings();
-        if self.message.is_over_limits() && self.snapshot.config.mode == Mode::Enforce {
-            LIMIT.log(format_args!(
-                "too many forged Authentication-Results fields to remove: answered with a \
-                 temporary failure client={}",
-                peer.ip
-            ));
+        if self.has_forged_fields_that_would_stay(peer)
+            && self.snapshot.config.mode == Mode::Enforce
+        {
+            if self.message.is_over_limits() {
+                LIMIT.log(format_args!(
+                    "too many forged Authentication-Results fields to remove: answered with a \
+                     temporary failure client={}",
+                    peer.ip
+                ));
+            }
             return Response::Refuse(self.reply(peer, Rule::AuthTemperror, Refusal::Temporary, ""));
         }
         self.start_dkim_for_results();
         Response::Continue
+    }
+
+    /// Whether readers would be shown a forged field, as far as that is a reason to
+    /// refuse a message.
+    fn has_forged_fields_that_would_stay(&self, peer: &Peer) -> bool {
+        static LIMIT: Limit = Limit::warnings();
+        let is_strict = self.snapshot.config.authentication_results.strict;
+        let stays = is_strict && !peer.mta.removes_fields && !self.message.forged().is_empty();
+        if stays {
+            LIMIT.log(format_args!(
+                "a message has a forged Authentication-Results field, which the MTA can't remove \
+                 (authentication_results.strict) client={}",
+                peer.ip
+            ));
+        }
+        stays || self.message.is_over_limits()
     }
 
     /// Takes a piece of the body. Says whether more of it is wanted.

@@ -362,7 +362,7 @@ impl Entry {
         Some(match self.dkim {
             Some(Authentication::Pass) => "pass",
             Some(Authentication::NoPass) => "fail",
-            Some(Authentication::Temperror) => "temperror",
+            Some(Authentication::Temperror | Authentication::Unverifiable) => "temperror",
             None if self.is_signed => "not-needed",
             None => "none",
         })

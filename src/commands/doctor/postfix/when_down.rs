@@ -92,10 +92,19 @@ fn protocol(setting: &Setting) -> Finding {
     let digits = setting.value.split([',', ' ']).next().unwrap_or_default();
     match digits.parse::<u32>() {
         Ok(6..) => Finding::ok(Check::Protocol, setting.shown.clone()),
+        Ok(2..) => Finding::warning(
+            Check::Protocol,
+            format!(
+                "{}: before 6, signatures with simple header canonicalization that do not verify \
+                 are a temporary error, and bodies that nothing asks for are read",
+                setting.shown
+            ),
+            "remove milter_protocol from main.cf and master.cf: 6 is the default",
+        ),
         Ok(_) | Err(_) => Finding::problem(
             Check::Protocol,
             format!(
-                "{}: sixgate needs 6 and refuses the connection",
+                "{}: sixgate needs 2 to 6 and refuses the connection",
                 setting.shown
             ),
             "remove milter_protocol from main.cf and master.cf: 6 is the default",
