@@ -6,6 +6,7 @@ mod exchangers;
 mod exempt;
 pub(crate) mod explain;
 mod healthcheck;
+mod http_probe;
 mod logs;
 mod milter_probe;
 mod opt_in;

@@ -23,6 +23,7 @@ mod report;
 mod resolver;
 mod sendmail;
 mod sockets;
+mod status_page;
 mod translation;
 
 use crate::{
@@ -98,6 +99,7 @@ async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Fa
     findings.extend(resolver::check(config, arguments.mute.as_deref()).await);
     findings.extend(translation::check(config).await);
     findings.push(clock::check(file).await);
+    findings.extend(status_page::check(config).await);
     let mtas = Mtas::find(arguments).await;
     findings.extend(examine_mtas(&mtas, config, &exemptions).await);
     findings.extend(match &exemptions {

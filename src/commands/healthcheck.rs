@@ -4,7 +4,7 @@
 //! `metrics.listen`, `/readyz` must answer 200, too, which includes DNS and the opt-in
 //! sources. The verdict goes to standard output.
 
-use super::milter_probe;
+use super::{http_probe, milter_probe};
 use crate::{
     cli::Healthcheck,
     commands,
@@ -12,26 +12,8 @@ use crate::{
     exit::{Exit, Failure},
 };
 use anyhow::{Context as _, Result, anyhow, bail};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{
-    Request, StatusCode,
-    body::{Bytes, Incoming},
-    client::conn::http1,
-    header::HOST,
-};
-use hyper_util::rt::TokioIo;
-use std::{io::Write as _, time::Duration};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
-    time::timeout,
-};
-
-/// For one socket. `/readyz` waits up to 2 s for DNS.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Bytes of an answer that are read.
-const MAX_BODY: usize = 64 * 1024;
+use hyper::StatusCode;
+use std::io::Write as _;
 
 /// Prints `ready`.
 ///
@@ -69,36 +51,9 @@ async fn check(config: &Config) -> Result<()> {
 }
 
 async fn check_readyz(address: &HttpSocket) -> Result<()> {
-    let asked = async {
-        match address {
-            HttpSocket::Unix(path) => get(UnixStream::connect(path).await?).await,
-            HttpSocket::Inet(place) => {
-                get(TcpStream::connect((place.host.as_str(), place.port)).await?).await
-            }
-        }
-    };
-    timeout(TIMEOUT, asked)
-        .await
-        .unwrap_or_else(|_| bail!("no answer in {TIMEOUT:?}"))
-}
-
-async fn get(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<()> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = Request::get("/readyz").header(HOST, "localhost");
-    let response = sender
-        .send_request(request.body(Empty::<Bytes>::new())?)
-        .await?;
-    match response.status() {
+    let answer = http_probe::get(address, "/readyz").await?;
+    match answer.status {
         StatusCode::OK => Ok(()),
-        _ => Err(anyhow!("{}", reason(response.into_body()).await?)),
+        _ => Err(anyhow!("{}", answer.first_line)),
     }
-}
-
-/// The first line of an answer.
-async fn reason(body: Incoming) -> Result<String> {
-    let body = Limited::new(body, MAX_BODY).collect().await;
-    let body = body.map_err(|error| anyhow!("{error}"))?.to_bytes();
-    let text = String::from_utf8_lossy(&body);
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// With which command lines begin, besides scripts.
-const PROGRAMS: [&str; 45] = [
+const PROGRAMS: [&str; 46] = [
     "apt",
     "cargo",
     "cd",
@@ -55,6 +55,7 @@ const PROGRAMS: [&str; 45] = [
     "sendmail",
     "sixgate",
     "sqlite3",
+    "ssh",
     "sudo",
     "systemctl",
     "systemd-analyze",

@@ -1,6 +1,7 @@
 //! The configuration, the lists that it names, the sockets, and how it is told.
 
 use super::world::{NO_MTA, Shared, World, examine, free_port};
+use crate::support::daemon::Daemon;
 use libtest_mimic::Trial;
 use std::{fs, net::TcpListener, process::Command, thread};
 use tempfile::TempDir;
@@ -42,6 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "for people there is a line a finding and one for what to do",
             for_people,
         ),
+        trial("the status page is asked without a token", the_status_page),
         trial("lists are told with their age", lists),
         trial("a list that can't be read is a problem", a_broken_list),
         trial("a server that is asked for opt-ins is tried", servers),
@@ -98,6 +100,40 @@ fn another_program(says: &'static [u8]) -> u16 {
         let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
     });
     port
+}
+
+fn the_status_page(world: &World) {
+    if cfg!(not(feature = "status")) {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "0123456789abcdef").unwrap();
+    let running = |keys: &str| {
+        let port = free_port();
+        let status = format!("status: {{listen: 127.0.0.1:{port}{keys}}}\n");
+        (Daemon::start(&status), port)
+    };
+    let with_token = format!(", token_file: {}", token.display());
+    let (_open, open_port) = running("");
+    let (_guarded, guarded_port) = running(&with_token);
+    let examine = |port: u16, keys: &str| {
+        let status = format!("status: {{listen: 127.0.0.1:{port}{keys}}}\n");
+        world.examine(&status, &NO_MTA, "")
+    };
+    let found = examine(open_port, "");
+    found.has("status-page", "ok", "answers, to the users of this machine");
+    let found = examine(guarded_port, &with_token);
+    found.has("status-page", "ok", "answers, to whoever has the token");
+    // The file has a token now, but the daemon was started without.
+    let found = examine(open_port, &with_token);
+    found.has("status-page", "problem", "without a token");
+    let found = examine(free_port(), "");
+    found.has(
+        "status-page",
+        "warning",
+        "does not answer: Connection refused",
+    );
 }
 
 fn a_socket_of_another_program(world: &World) {

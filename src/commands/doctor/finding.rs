@@ -127,6 +127,8 @@ pub(super) enum Check {
     Clock,
     /// The sources of opt-ins.
     OptIn,
+    /// Whether the status page answers, and to whom.
+    StatusPage,
     /// Opt-ins and AAAA records that don't go together.
     Domains,
 }
@@ -157,6 +159,7 @@ impl Check {
             Self::Certificates => "certificates",
             Self::Clock => "clock",
             Self::OptIn => "opt-in",
+            Self::StatusPage => "status-page",
             Self::Domains => "domains",
         }
     }
@@ -172,7 +175,7 @@ impl Serialize for Check {
 mod tests {
     use super::*;
 
-    const ALL: [Check; 23] = [
+    const ALL: [Check; 24] = [
         Check::Config,
         Check::DnsServers,
         Check::Dnssec,
@@ -195,6 +198,7 @@ mod tests {
         Check::Certificates,
         Check::Clock,
         Check::OptIn,
+        Check::StatusPage,
         Check::Domains,
     ];
 

@@ -65,7 +65,7 @@ impl Token {
         match token.chars().count() {
             0..MIN_LENGTH => Err(format!(
                 "the token in {} is shorter than {MIN_LENGTH} characters; make one with openssl \
-                 rand -hex 32",
+                 rand -base64 32",
                 file.display()
             )),
             _ => Ok(Self::of(token)),

@@ -1,0 +1,52 @@
+//! The status page: whether it answers, and whom it lets in.
+
+use super::finding::{Check, Finding};
+use crate::{
+    commands::http_probe,
+    config::{Config, HttpSocket},
+};
+use hyper::StatusCode;
+
+/// Asks every address without a token.
+pub(super) async fn check(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let needs_token = config.status.token_file.is_some();
+    for address in &config.status.listen {
+        findings.push(check_address(address, needs_token).await);
+    }
+    findings
+}
+
+async fn check_address(address: &HttpSocket, needs_token: bool) -> Finding {
+    let answer = match http_probe::get(address, "/").await {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Finding::warning(
+                Check::StatusPage,
+                format!("{address} of status.listen does not answer: {error:#}"),
+                "start sixgate; if it runs, restart it, because a reload does not open sockets, \
+                 and see its log: journalctl -u sixgate",
+            );
+        }
+    };
+    match (answer.status, needs_token) {
+        (StatusCode::SEE_OTHER, true) => Finding::ok(
+            Check::StatusPage,
+            format!("{address} answers, to whoever has the token"),
+        ),
+        (StatusCode::OK, false) if address.is_local() => Finding::ok(
+            Check::StatusPage,
+            format!("{address} answers, to the users of this machine"),
+        ),
+        (StatusCode::OK, _) => Finding::problem(
+            Check::StatusPage,
+            format!("{address} shows who writes to whom without a token"),
+            "set status.token_file, and restart sixgate",
+        ),
+        (status, _) => Finding::warning(
+            Check::StatusPage,
+            format!("{address} answers {status}, which is not what the status page says"),
+            "see which program listens there: ss -ltnp; and give status.listen another port",
+        ),
+    }
+}

@@ -1,0 +1,76 @@
+//! Asks `metrics.listen` or `status.listen` of the running daemon.
+
+use crate::config::HttpSocket;
+use anyhow::{Result, anyhow, bail};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
+use hyper_util::rt::TokioIo;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+/// For one socket. `/readyz` waits up to 2 s for DNS.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer that are read.
+const MAX_BODY: usize = 64 * 1024;
+
+/// What was answered.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) first_line: String,
+}
+
+/// Asks for a path.
+///
+/// # Errors
+/// When nobody answers in time.
+pub(super) async fn get(address: &HttpSocket, path: &str) -> Result<Answer> {
+    let asked = async {
+        match address {
+            HttpSocket::Unix(socket) => ask(UnixStream::connect(socket).await?, path).await,
+            HttpSocket::Inet(place) => {
+                let host = reachable(&place.host);
+                ask(TcpStream::connect((host.as_str(), place.port)).await?, path).await
+            }
+        }
+    };
+    timeout(TIMEOUT, asked)
+        .await
+        .unwrap_or_else(|_| bail!("no answer in {TIMEOUT:?}"))
+}
+
+/// What listens on every address of this machine is asked at that of loopback.
+fn reachable(host: &str) -> String {
+    match host.parse() {
+        Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.to_string(),
+        Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.to_string(),
+        Ok(_) | Err(_) => host.to_owned(),
+    }
+}
+
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    path: &str,
+) -> Result<Answer> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get(path).header(HOST, "localhost");
+    let response = sender
+        .send_request(request.body(Empty::<Bytes>::new())?)
+        .await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+    let body = body.map_err(|error| anyhow!("{error}"))?.to_bytes();
+    let text = String::from_utf8_lossy(&body);
+    Ok(Answer {
+        status,
+        first_line: text.lines().next().unwrap_or_default().to_owned(),
+    })
+}
