@@ -81,10 +81,10 @@ impl World {
     fn log_in(&self, token: &str) -> Response {
         let page = self.get("/login", &[]);
         let form = format!("csrf={}&token={token}&next=%2F", csrf(&page));
-        let origin = format!("Origin: http://{}", self.address);
+        // As Chromium does, because of our Referrer-Policy.
         self.send(
             "POST /login",
-            &[&origin, "Sec-Fetch-Site: same-origin"],
+            &["Origin: null", "Sec-Fetch-Site: same-origin"],
             &form,
         )
     }
@@ -124,7 +124,7 @@ fn only_known_names_and_this_site_are_answered() {
     let address = format!("Host: {}", world.address);
     let other_port = format!("Origin: http://127.0.0.1:{}", world.address.port() ^ 1);
     let same = format!("Origin: http://{}", world.address);
-    let table: [(&str, &[&str], u16); 24] = [
+    let table: [(&str, &[&str], u16); 26] = [
         ("GET /", &[&address], 200),
         ("GET /", &["Host: localhost"], 200),
         ("GET /", &["Host: localhost:1234"], 200),
@@ -138,7 +138,8 @@ fn only_known_names_and_this_site_are_answered() {
         ("GET /", &["Host: localhost", "Host: localhost"], 400),
         ("GET http://attacker.example/", &["Host: localhost"], 400),
         ("PUT /", &[], 405),
-        ("OPTIONS /", &["Origin: http://attacker.example"], 405),
+        ("OPTIONS /", &["Origin: http://attacker.example"], 403),
+        ("OPTIONS /", &[], 405),
         ("DELETE /api/v1/status", &[], 405),
         ("GET /", &["Sec-Fetch-Site: none"], 200),
         ("GET /", &["Sec-Fetch-Site: cross-site"], 403),
@@ -163,7 +164,12 @@ fn only_known_names_and_this_site_are_answered() {
             403,
         ),
         ("POST /logout", &["Origin: http://attacker.example"], 403),
-        ("POST /logout", &["Origin: null"], 403),
+        (
+            "POST /logout",
+            &["Origin: null", "Sec-Fetch-Site: cross-site"],
+            403,
+        ),
+        ("POST /api/v1/explain", &["Origin: null"], 403),
         ("POST /logout", &[&other_port], 403),
         // The form has no CSRF token.
         ("POST /logout", &[&same], 403),
@@ -332,9 +338,13 @@ fn behind_a_proxy_with_tls_the_cookie_is_secure() {
     let world = World::with_proxy();
     let page = world.get("/login", &["Host: mx.example.org"]);
     let form = format!("csrf={}&token={TOKEN}", csrf(&page));
-    // One that passes the name on, and one that does not.
-    for host in ["Host: mx.example.org", "Host: 127.0.0.1"] {
-        let lines = [host, "Origin: https://mx.example.org"];
+    // Some pass the name on and some do not.
+    for lines in [
+        ["Host: mx.example.org", "Origin: https://mx.example.org"],
+        ["Host: 127.0.0.1", "Origin: https://mx.example.org"],
+        ["Host: mx.example.org", "Sec-Fetch-Site: same-origin"],
+        ["Host: 127.0.0.1", "X-Forwarded-Proto: https"],
+    ] {
         let response = world.send("POST /login", &lines, &form);
         assert_eq!(response.status, 303, "{}", response.body);
         assert!(

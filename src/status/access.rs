@@ -164,12 +164,6 @@ impl Guard {
     async fn answer(&self, request: Request, next: Next) -> Result<Response, Refusal> {
         let access = self.access.borrow().clone();
         let headers = request.headers();
-        if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
-            return Err(Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "use GET or POST",
-            ));
-        }
         let host = origin::host(&request)?;
         origin::check_host(&host, access.host_names())?;
         origin::check_site(&request, &host, access.host_names())?;
@@ -345,9 +339,6 @@ impl Refusal {
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer realm=\"sixgate\"");
             headers.insert(header::WWW_AUTHENTICATE, scheme);
-        }
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

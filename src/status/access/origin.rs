@@ -6,7 +6,7 @@ use axum::{
     extract::Request,
     http::{HeaderMap, Method, StatusCode, header, uri::Authority},
 };
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The host and port that a request is for.
 pub(super) fn host(request: &Request) -> Result<Authority, Refusal> {
@@ -53,23 +53,30 @@ fn is_known(host: &str, names: &[Domain]) -> bool {
 }
 
 /// Refuses what another site has a browser send. A link from there may be followed.
+///
+/// Our `Referrer-Policy` makes browsers send `Origin: null` with our own forms, and other
+/// sites can bring that about, too. `Sec-Fetch-Site` tells them apart, but is sent over
+/// HTTPS and to loopback only; elsewhere it is the CSRF token that does.
 pub(super) fn check_site(
     request: &Request,
     host: &Authority,
     names: &[Domain],
 ) -> Result<(), Refusal> {
     let headers = request.headers();
-    let is_other_site = match text(headers, "sec-fetch-site") {
-        Some(site) => !matches!(site, "same-origin" | "none"),
-        None => false,
-    };
-    let is_link = request.method() != Method::POST
+    let is_other_site =
+        text(headers, "sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let is_safe = [Method::GET, Method::HEAD].contains(request.method());
+    let is_link = is_safe
         && text(headers, "sec-fetch-mode") == Some("navigate")
         && text(headers, "sec-fetch-dest") == Some("document");
-    let is_other_origin = request.method() == Method::POST
-        && headers
-            .get(header::ORIGIN)
-            .is_some_and(|origin| !origin.to_str().is_ok_and(|o| is_ours(o, host, names)));
+    let is_form = !request.uri().path().starts_with("/api/");
+    let is_other_origin = !is_safe
+        && headers.get(header::ORIGIN).is_some_and(|origin| {
+            !origin.to_str().is_ok_and(|origin| match origin {
+                "null" => is_form,
+                origin => is_ours(origin, host, names),
+            })
+        });
     match (is_other_site && !is_link) || is_other_origin {
         true => Err(Refusal::new(
             StatusCode::FORBIDDEN,
@@ -91,7 +98,20 @@ fn is_ours(origin: &str, host: &Authority, names: &[Domain]) -> bool {
 
 /// Whether a browser has sent a request over HTTPS, to a proxy.
 pub(super) fn is_https(headers: &HeaderMap) -> bool {
-    text(headers, "origin").is_some_and(|origin| origin.starts_with("https://"))
+    let host = text(headers, "host").and_then(|host| host.parse::<Authority>().ok());
+    // They are sent over HTTPS, and without it to loopback only.
+    let is_trustworthy = headers.contains_key("sec-fetch-site");
+    let is_elsewhere = host.is_some_and(|host| !is_loopback(host.host()));
+    (is_trustworthy && is_elsewhere)
+        || text(headers, "origin").is_some_and(|origin| origin.starts_with("https://"))
+        || text(headers, "x-forwarded-proto") == Some("https")
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let name = bare.strip_suffix('.').unwrap_or(bare);
+    bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || name.eq_ignore_ascii_case("localhost")
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
