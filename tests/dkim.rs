@@ -126,7 +126,7 @@ fn zone_failing(name: &str) -> Zone {
 }
 
 #[tokio::test]
-async fn each_signature_tells_what_became_of_it_and_why() {
+async fn each_signature_is_shown_with_its_result_and_reason() {
     let signer = Signer::new();
     let name = key_name("s", "author.example");
     let good = zone_with(&name, signer.record());

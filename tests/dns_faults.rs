@@ -84,12 +84,12 @@ fn fault_client(n: usize) -> String {
 }
 
 /// The daemon with the DNS that it asks.
-struct World {
+struct Fixture {
     daemon: Daemon,
     dns: DnsServer,
 }
 
-impl World {
+impl Fixture {
     fn new(zone: Zone) -> Self {
         let dns = DnsServer::start(zone);
         let daemon = start_daemon(&format!("{}", dns.address()), "200ms", STAGE_TIMEOUT);
@@ -162,15 +162,15 @@ fn assert_in_time(start: Instant, what: &str) {
 
 #[test]
 fn every_fault_over_ptr_refuses_the_recipient_for_now_and_in_time() {
-    let world = World::new(zone());
+    let fixture = Fixture::new(zone());
     for (n, (fault, want)) in FAULTS.iter().enumerate() {
         let (rule, reply) = want.ptr;
         let start = Instant::now();
-        let mut mta = mta_with_client(&world.daemon, &fault_client(n));
+        let mut mta = mta_with_client(&fixture.daemon, &fault_client(n));
         assert_reply(&rcpt(&mut mta, "<a@good.example>"), reply, fault);
         assert_in_time(start, &format!("PTR {fault}: {reply}"));
         let client = format!("[{}]", fault_client(n));
-        world.daemon.log().wait_for(&[&client, rule]);
+        fixture.daemon.log().wait_for(&[&client, rule]);
     }
 }
 
@@ -182,14 +182,14 @@ fn forged_dns_answers_by_the_hundred_take_few_lines_that_count_them() {
         let line = format!("2001:db8:e::{n:x} WRONG-ID");
         zone.add_line(&line).expect("a line");
     }
-    let world = World::new(zone);
-    let connect = |n| mta_with_client(&world.daemon, &format!("2001:db8:e::{n:x}"));
+    let fixture = Fixture::new(zone);
+    let connect = |n| mta_with_client(&fixture.daemon, &format!("2001:db8:e::{n:x}"));
     let mtas: Vec<MilterClient> = (0..CLIENTS).map(connect).collect();
     for mut mta in mtas {
         assert_reply(&rcpt(&mut mta, "<a@good.example>"), TEMPORARY, "a wrong id");
     }
-    let log = world.daemon.log();
-    assert!(world.daemon.stop().success());
+    let log = fixture.daemon.log();
+    assert!(fixture.daemon.stop().success());
     let text = log.text();
     let forged = text
         .lines()
@@ -202,32 +202,32 @@ fn forged_dns_answers_by_the_hundred_take_few_lines_that_count_them() {
 
 #[test]
 fn every_fault_over_spf_refuses_the_message_for_now_and_in_time() {
-    let world = World::new(zone());
+    let fixture = Fixture::new(zone());
     for (n, (fault, want)) in FAULTS.iter().enumerate() {
         let (rule, reply) = want.sender;
         let sender = format!("<a@sender{n}.example>");
         let start = Instant::now();
-        let end = send(&world.daemon, &sender, UNSIGNED);
+        let end = send(&fixture.daemon, &sender, UNSIGNED);
         assert_reply(&end.reply, reply, fault);
         assert_in_time(start, &format!("SPF {fault}: {reply}"));
-        world.daemon.log().wait_for(&[&sender, rule]);
+        fixture.daemon.log().wait_for(&[&sender, rule]);
     }
 }
 
 #[test]
 fn every_fault_over_a_dkim_key_refuses_the_message_for_now_and_in_time() {
-    let world = World::new(zone());
+    let fixture = Fixture::new(zone());
     for (n, (fault, want)) in FAULTS.iter().enumerate() {
         let (rule, reply) = want.sender;
         let start = Instant::now();
         let message = signed_with(&format!("key{n}"));
-        let end = send(&world.daemon, "<a@bad.example>", &message);
+        let end = send(&fixture.daemon, "<a@bad.example>", &message);
         assert_reply(&end.reply, reply, fault);
         assert_in_time(start, &format!("key {fault}: {reply}"));
         let asked = format!("key{n}._domainkey.signer.example");
-        let questions = world.dns.questions();
+        let questions = fixture.dns.questions();
         assert!(questions.iter().any(|(name, _)| *name == asked), "{fault}");
-        world.daemon.log().wait_for(&["spf=fail", rule]);
+        fixture.daemon.log().wait_for(&["spf=fail", rule]);
     }
 }
 
@@ -250,7 +250,7 @@ fn progress_is_reported_at_once_after_a_wait_at_the_end_of_headers() {
     zone.fault("silent.example", Fault::Silence);
     zone.fault("mute._domainkey.signer.example", Fault::Silence);
     let dns = DnsServer::start(zone);
-    // Sendmail's patience is that of one stage, and there is no body to answer.
+    // Sendmail's timeout is that of one stage, and there is no body to answer.
     let daemon = start_daemon(&dns.address().to_string(), "5s", Duration::from_secs(2));
     let message = signed_with("mute");
     let without_body = message.strip_suffix(b"body\r\n").expect("a body");
@@ -260,7 +260,7 @@ fn progress_is_reported_at_once_after_a_wait_at_the_end_of_headers() {
 }
 
 #[test]
-fn answers_of_64_kb_are_read_and_taken_for_what_they_are() {
+fn answers_of_64_kb_are_read_correctly() {
     let mut zone = zone();
     let long = "x".repeat(60_000);
     let spf = |term: &str, length: usize| {
@@ -282,7 +282,7 @@ fn answers_of_64_kb_are_read_and_taken_for_what_they_are() {
         "long._domainkey.signer.example",
         Data::text(format!("v=DKIM1; p={long}")),
     );
-    let world = World::new(zone);
+    let fixture = Fixture::new(zone);
     let table = [
         (0, Reply::Continue, "spf=pass"),
         (1, Reply::Tempfail, "spf=permerror"),
@@ -293,15 +293,15 @@ fn answers_of_64_kb_are_read_and_taken_for_what_they_are() {
     for (n, want, told) in table {
         let sender = format!("<a@{}>", name(n));
         let start = Instant::now();
-        let reply = send(&world.daemon, &sender, UNSIGNED).reply;
+        let reply = send(&fixture.daemon, &sender, UNSIGNED).reply;
         match want {
             Reply::Continue => assert_eq!(reply, want, "{n}"),
             _ => assert_reply(&reply, "450 4.7.26 ", &sender),
         }
         assert_in_time(start, told);
-        world.daemon.log().wait_for(&[&sender, told]);
+        fixture.daemon.log().wait_for(&[&sender, told]);
     }
-    let end = send(&world.daemon, "<a@bad.example>", &signed_with("long"));
+    let end = send(&fixture.daemon, "<a@bad.example>", &signed_with("long"));
     assert_reply(&end.reply, "450 4.7.26 ", "key");
 }
 
@@ -323,18 +323,18 @@ fn bombs_of_txt_records_take_bounded_time_and_memory() {
             Data::text(format!("v=spf1 {filler}-all")),
         );
     }
-    let world = World::new(zone);
-    send(&world.daemon, "<a@good.example>", UNSIGNED);
-    let before = world.daemon.memory();
+    let fixture = Fixture::new(zone);
+    send(&fixture.daemon, "<a@good.example>", UNSIGNED);
+    let before = fixture.daemon.memory();
     for sender in ["<a@many.example>", "<a@deep.example>"] {
         for _ in 0..20 {
             let start = Instant::now();
-            let end = send(&world.daemon, sender, UNSIGNED);
+            let end = send(&fixture.daemon, sender, UNSIGNED);
             assert_reply(&end.reply, "45", sender);
             assert_in_time(start, sender);
         }
     }
-    let grown = world.daemon.peak_memory().saturating_sub(before);
+    let grown = fixture.daemon.peak_memory().saturating_sub(before);
     assert!(grown < 32 * 1024, "{grown} KiB");
 }
 
@@ -353,13 +353,13 @@ fn a_server_that_refuses_edns_serves_mail_and_is_reported() {
             "ip4:192.0.2.1 ".repeat(60)
         );
         zone.add("long.example", Data::text(record));
-        let world = World::new(zone);
+        let fixture = Fixture::new(zone);
         for sender in ["<a@good.example>", "<a@long.example>"] {
-            let end = send(&world.daemon, sender, UNSIGNED);
+            let end = send(&fixture.daemon, sender, UNSIGNED);
             assert_eq!(end.reply, Reply::Continue, "{name}: {sender}");
         }
         let refusal = format!("refuses EDNS ({name}); it is asked without for an hour");
-        world.daemon.log().wait_for(&["WARN", &refusal]);
+        fixture.daemon.log().wait_for(&["WARN", &refusal]);
     }
 }
 
@@ -420,7 +420,7 @@ fn flood(count: u32) {
 }
 
 #[test]
-fn a_dead_or_failing_server_is_made_up_for_by_the_next() {
+fn a_dead_or_failing_server_is_replaced_by_the_next() {
     let good = DnsServer::start(zone());
     let mut failing = Vec::new();
     for fault in ["SILENCE", "SERVFAIL", "REFUSED", "GARBAGE"] {
@@ -456,8 +456,8 @@ fn when_all_servers_are_back_the_next_mail_is_accepted_at_once() {
     let mut server = DnsServer::start(lasting());
     let address = server.address();
     // An answer that is late on a busy machine is not to look like none.
-    let patience = 3 * STAGE_TIMEOUT;
-    let daemon = start_daemon(&address.to_string(), "1s", patience);
+    let timeout = 3 * STAGE_TIMEOUT;
+    let daemon = start_daemon(&address.to_string(), "1s", timeout);
     for _ in 0..2 {
         let end = send(&daemon, "<a@good.example>", UNSIGNED);
         assert_eq!(end.reply, Reply::Continue);
@@ -465,7 +465,7 @@ fn when_all_servers_are_back_the_next_mail_is_accepted_at_once() {
         let start = Instant::now();
         let mut mta = mta_with_client(&daemon, GOOD_CLIENT);
         assert_reply(&rcpt(&mut mta, "<a@good.example>"), TEMPORARY, "dead");
-        assert!(start.elapsed() < patience + MARGIN);
+        assert!(start.elapsed() < timeout + MARGIN);
         server = DnsServer::start_at(lasting(), address).expect("the port is free again");
     }
     let end = send(&daemon, "<a@good.example>", UNSIGNED);
@@ -473,13 +473,13 @@ fn when_all_servers_are_back_the_next_mail_is_accepted_at_once() {
 }
 
 #[test]
-fn others_are_served_while_mute_senders_wait() {
-    const MUTE: usize = 50;
+fn others_are_served_while_unresponsive_senders_wait() {
+    const UNRESPONSIVE: usize = 50;
     const OTHERS: usize = 200;
-    let dns = DnsServer::start(zone_with_mute_senders(MUTE));
+    let dns = DnsServer::start(zone_with_unresponsive_senders(UNRESPONSIVE));
     // Long enough that no mute sender has its answer before the others have.
     let daemon = start_daemon(&dns.address().to_string(), "9s", Duration::from_secs(9));
-    let _waiting = mute_senders(&daemon, 0..MUTE);
+    let _waiting = unresponsive_senders(&daemon, 0..UNRESPONSIVE);
     let accepted = (0..OTHERS)
         .filter(|_| send(&daemon, "<a@good.example>", UNSIGNED).reply == Reply::Continue);
     assert_eq!(accepted.count(), OTHERS);
@@ -492,32 +492,32 @@ fn others_are_served_while_mute_senders_wait() {
 }
 
 #[test]
-fn others_keep_their_rate_beside_mute_senders() {
+fn others_keep_their_rate_beside_unresponsive_senders() {
     // Other tests run at the same time, which moves the rate by some 15 percent. Where
     // mute senders hold others up, less than a hundredth is left.
-    let percent = rate_beside_mute_senders(7);
+    let percent = rate_beside_unresponsive_senders(7);
     assert!(percent >= 50.0, "{percent:.1} %");
 }
 
 #[test]
 #[ignore = "takes a minute, and is exact where nothing else runs"]
-fn others_keep_95_percent_of_their_rate_beside_mute_senders() {
-    let percent = rate_beside_mute_senders(41);
+fn others_keep_95_percent_of_their_rate_beside_unresponsive_senders() {
+    let percent = rate_beside_unresponsive_senders(41);
     assert!(percent >= 95.0, "{percent:.1} %");
 }
 
 /// The rate of an MTA beside mute senders in percent of what it is without
 /// them: the median over short runs, each with its like before and after it.
-fn rate_beside_mute_senders(runs: usize) -> f64 {
-    const MUTE: usize = 20;
-    let world = World::new(zone_with_mute_senders(MUTE * runs));
-    let mut others = mta_with_client(&world.daemon, GOOD_CLIENT);
+fn rate_beside_unresponsive_senders(runs: usize) -> f64 {
+    const UNRESPONSIVE: usize = 20;
+    let fixture = Fixture::new(zone_with_unresponsive_senders(UNRESPONSIVE * runs));
+    let mut others = mta_with_client(&fixture.daemon, GOOD_CLIENT);
     let mut percent = Vec::new();
     for run in 0..runs {
-        let numbers = run * MUTE..(run + 1) * MUTE;
+        let numbers = run * UNRESPONSIVE..(run + 1) * UNRESPONSIVE;
         // Between two, so that a machine that gets busier does not count.
         let before = median_time_of_a_message(&mut others);
-        let beside = beside_mute_senders(&world, numbers, &mut others);
+        let beside = beside_unresponsive_senders(&fixture, numbers, &mut others);
         let after = median_time_of_a_message(&mut others);
         let alone = (before + after) / 2;
         percent.push(100.0 * alone.as_secs_f64() / beside.as_secs_f64());
@@ -529,7 +529,7 @@ fn rate_beside_mute_senders(runs: usize) -> f64 {
     median
 }
 
-fn zone_with_mute_senders(count: usize) -> Zone {
+fn zone_with_unresponsive_senders(count: usize) -> Zone {
     let mut zone = zone();
     for n in 0..count {
         zone.fault(format!("mute{n}.example"), Fault::Silence);
@@ -539,7 +539,7 @@ fn zone_with_mute_senders(count: usize) -> Zone {
 
 /// MTAs that wait for the answer to a message without a body, which SPF is needed
 /// for.
-fn mute_senders(daemon: &Daemon, numbers: Range<usize>) -> Vec<MilterClient> {
+fn unresponsive_senders(daemon: &Daemon, numbers: Range<usize>) -> Vec<MilterClient> {
     let wait = |n| {
         let mut mta = mta_with_client(daemon, GOOD_CLIENT);
         let sender = format!("<a@mute{n}.example>");
@@ -552,8 +552,12 @@ fn mute_senders(daemon: &Daemon, numbers: Range<usize>) -> Vec<MilterClient> {
 }
 
 /// The same while mute senders wait. Returns when all have been answered.
-fn beside_mute_senders(world: &World, numbers: Range<usize>, mta: &mut MilterClient) -> Duration {
-    let mut waiting = mute_senders(&world.daemon, numbers);
+fn beside_unresponsive_senders(
+    fixture: &Fixture,
+    numbers: Range<usize>,
+    mta: &mut MilterClient,
+) -> Duration {
+    let mut waiting = unresponsive_senders(&fixture.daemon, numbers);
     let time = median_time_of_a_message(mta);
     for mta in &mut waiting {
         let answer = mta.receive_frame();

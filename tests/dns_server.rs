@@ -80,7 +80,7 @@ async fn records_are_found_without_regard_to_case_and_through_aliases() {
 }
 
 #[tokio::test]
-async fn absent_names_are_told_from_absent_records() {
+async fn absent_names_are_distinguished_from_absent_records() {
     let server = DnsServer::start(zone());
     let dns = resolver(&server);
     let table = [
@@ -254,21 +254,21 @@ async fn silent_servers_get_no_more_packets_than_documented() {
 }
 
 #[tokio::test]
-async fn a_closed_port_is_passed_over_at_once_and_reported() {
+async fn a_closed_port_is_skipped_at_once_and_reported() {
     let closed = DnsServer::start(Zone::new()).address();
     let server = DnsServer::start(zone());
     let start = Instant::now();
-    let patience = Duration::from_secs(10);
-    let dns = resolver_of(&[closed, server.address()], patience, 1);
+    let timeout = Duration::from_secs(10);
+    let dns = resolver_of(&[closed, server.address()], timeout, 1);
     assert_eq!(found(dns.a(&name("example.org")).await).len(), 1);
-    let alone = resolver_of(&[closed], patience, 2);
+    let alone = resolver_of(&[closed], timeout, 2);
     let closed = Answer::Temperror(Failure::Other("port closed".to_owned()));
     assert_eq!(alone.a(&name("example.org")).await, closed);
-    assert!(start.elapsed() < patience / 2, "{:?}", start.elapsed());
+    assert!(start.elapsed() < timeout / 2, "{:?}", start.elapsed());
 }
 
 #[test]
-fn mistakes_in_a_zone_are_told_with_their_line() {
+fn mistakes_in_a_zone_are_reported_with_their_line() {
     let table = [
         ("example.org A 192.0.2.1\nexample.org A 192.0.2", "line 2"),
         ("example.org", "a name alone"),

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     dns::{DnsServer, Zone},
     faketime, http,
     milter::{Address, MilterClient, Reply},
@@ -32,22 +32,22 @@ const SOON: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_secs(3);
 
 /// A configuration with its lists, and a DNS server that knows nobody.
-struct World {
+struct Fixture {
     folder: TempDir,
     dns: DnsServer,
     metrics: SocketAddr,
 }
 
-impl World {
+impl Fixture {
     fn new(list: &str) -> Self {
-        let world = Self {
+        let fixture = Self {
             folder: TempDir::new().expect("a folder"),
             dns: DnsServer::start(Zone::parse("").expect("a zone")),
             metrics: http::free_address(),
         };
-        world.write("exempt.list", list);
-        world.write("milter.yaml", &world.config());
-        world
+        fixture.write("exempt.list", list);
+        fixture.write("milter.yaml", &fixture.config());
+        fixture
     }
 
     fn config(&self) -> String {
@@ -126,7 +126,7 @@ fn wait_until(daemon: &Daemon, client: &str, want: bool) -> Duration {
     let start = Instant::now();
     while is_exempt(&daemon.address(), client) != want {
         let log = daemon.log();
-        assert!(start.elapsed() < PATIENCE, "{client}:\n{}", log.text());
+        assert!(start.elapsed() < TIMEOUT, "{client}:\n{}", log.text());
         thread::sleep(Duration::from_millis(10));
     }
     start.elapsed()
@@ -134,13 +134,13 @@ fn wait_until(daemon: &Daemon, client: &str, want: bool) -> Duration {
 
 #[test]
 fn entries_are_added_listed_and_removed_while_the_daemon_follows() {
-    let world = World::new("# ours\n");
-    fs::remove_file(world.path("exempt.list")).expect("a file");
-    world.write("exempt.list", "# ours\n# empty\n");
-    let daemon = Daemon::start(&world.config());
+    let fixture = Fixture::new("# ours\n");
+    fs::remove_file(fixture.path("exempt.list")).expect("a file");
+    fixture.write("exempt.list", "# ours\n# empty\n");
+    let daemon = Daemon::start(&fixture.config());
     assert!(!is_exempt(&daemon.address(), "2001:db8:7::25"));
 
-    let told = world.told(&[
+    let told = fixture.told(&[
         "add",
         "2001:db8:7::/48",
         "--for",
@@ -160,38 +160,38 @@ fn entries_are_added_listed_and_removed_while_the_daemon_follows() {
                 exempt_comment=ticket\\x204711";
     assert!(line.ends_with(want), "{line}");
 
-    let list = world.list();
+    let list = fixture.list();
     assert!(
         list.starts_with("# ours\n2001:db8:7::/48  until=20"),
         "{list}"
     );
     assert!(list.trim_end().ends_with(" ticket 4711"), "{list}");
-    let again = world.told(&["add", "2001:db8:7::/48", "--until", "2999-12-31"]);
+    let again = fixture.told(&["add", "2001:db8:7::/48", "--until", "2999-12-31"]);
     assert!(
         again.contains(": changed, until 3000-01-01 00:00 UTC "),
         "{again}"
     );
     assert!(again.contains("; it was until "), "{again}");
-    let again = world.told(&["add", "2001:DB8:7::/48", "--until", "2999-12-31"]);
+    let again = fixture.told(&["add", "2001:DB8:7::/48", "--until", "2999-12-31"]);
     assert!(again.contains(": listed already, "), "{again}");
     assert!(again.ends_with(" (ticket 4711)\n"), "{again}");
 
     assert_eq!(
-        world.told(&["remove", "2001:db8:7::/48"]),
+        fixture.told(&["remove", "2001:db8:7::/48"]),
         "2001:db8:7::/48: removed\n"
     );
     assert_eq!(
-        world.told(&["remove", "2001:db8:7::/48"]),
+        fixture.told(&["remove", "2001:db8:7::/48"]),
         "2001:db8:7::/48: not listed\n"
     );
-    assert_eq!(world.list(), "# ours\n# empty\n");
+    assert_eq!(fixture.list(), "# ours\n# empty\n");
     wait_until(&daemon, "2001:db8:7::25", false);
 }
 
 #[test]
 fn what_is_wrong_is_refused_in_one_line_and_nothing_is_written() {
-    let world = World::new("2001:db8::/32  # 2024-01-01 first\n");
-    let before = world.list();
+    let fixture = Fixture::new("2001:db8::/32  # 2024-01-01 first\n");
+    let before = fixture.list();
     let table: &[(&[&str], &str)] = &[
         (
             &["add", "192.0.2.1"],
@@ -258,28 +258,28 @@ fn what_is_wrong_is_refused_in_one_line_and_nothing_is_written() {
         (&["status", "mail.example.net"], "is not an address"),
     ];
     for (arguments, want) in table {
-        let output = world.run(arguments);
+        let output = fixture.run(arguments);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");
         let complaint = stderr(&output);
         assert!(complaint.contains(want), "{arguments:?}: {complaint}");
         assert_eq!(stdout(&output), "", "{arguments:?}");
     }
-    let output = world.run_with(&["add", "-"], "2001:db8:1::/48\n2001:db8:2::1/48\n");
+    let output = fixture.run_with(&["add", "-"], "2001:db8:1::/48\n2001:db8:2::1/48\n");
     assert_eq!(output.status.code(), Some(64));
     let complaint = stderr(&output);
     assert!(
         complaint.starts_with("standard input:2: 2001:db8:2::1/48 has"),
         "{complaint}"
     );
-    assert_eq!(world.list(), before);
+    assert_eq!(fixture.list(), before);
 
-    world.told(&["add", "2a00::/8", "--force", "--until", "2999-01-01"]);
-    world.told(&["add", "fd00::/8"]);
+    fixture.told(&["add", "2a00::/8", "--force", "--until", "2999-01-01"]);
+    fixture.told(&["add", "fd00::/8"]);
 }
 
 #[test]
 fn networks_that_overlap_or_never_matter_are_warned_of() {
-    let world = World::new("2001:db8::/32  # 2024-01-01 first\n");
+    let fixture = Fixture::new("2001:db8::/32  # 2024-01-01 first\n");
     let by_list = "its clients are exempt already, by 2001:db8::/32 in ";
     let table = [
         ("2001:db8:1::/48", by_list),
@@ -296,7 +296,7 @@ fn networks_that_overlap_or_never_matter_are_warned_of() {
         ),
     ];
     for (network, want) in table {
-        let output = world.run(&["add", network]);
+        let output = fixture.run(&["add", network]);
         assert!(output.status.success(), "{network}");
         let warning = stderr(&output);
         assert!(
@@ -306,7 +306,7 @@ fn networks_that_overlap_or_never_matter_are_warned_of() {
         assert!(warning.contains(want), "{network}: {warning}");
         assert_eq!(warning.lines().count(), 1, "{warning}");
     }
-    let output = world.run(&["remove", "2001:db8:1::/48"]);
+    let output = fixture.run(&["remove", "2001:db8:1::/48"]);
     let warning = stderr(&output);
     assert!(
         warning.contains("2001:db8:1::/48: it is still exempt, by 2001:db8::/32 in "),
@@ -316,13 +316,13 @@ fn networks_that_overlap_or_never_matter_are_warned_of() {
 
 #[test]
 fn the_status_names_the_entry_with_the_longest_prefix() {
-    let world = World::new(
+    let fixture = Fixture::new(
         "2001:db8::/32  # 2024-01-01 all of them\n\
          2001:db8:7::/48  until=2999-01-01T00:00:00Z  # Fabrikam\n\
          2001:db8:7::25  until=2020-01-01  # over\n",
     );
-    let status = world.told(&["status", "2001:db8:7::25"]);
-    let file = world.path("exempt.list");
+    let status = fixture.told(&["status", "2001:db8:7::25"]);
+    let file = fixture.path("exempt.list");
     let file = file.display();
     let lines: Vec<&str> = status.lines().collect();
     let want = format!("2001:db8:7::25: exempt, by 2001:db8:7::/48 in {file}:2, until 2999-01-01");
@@ -341,7 +341,7 @@ fn the_status_names_the_entry_with_the_longest_prefix() {
         format!("    also 2001:db8::/32 in {file}:1: all of them")
     );
     assert_eq!(
-        world.told(&[
+        fixture.told(&[
             "status",
             "2001:dead::1",
             "192.0.2.1",
@@ -354,7 +354,7 @@ fn the_status_names_the_entry_with_the_longest_prefix() {
          64:ff9b::c000:201: not checked: by ipv4_prefixes it is the IPv4 client 192.0.2.1, and \
          mail over IPv4 is never checked\n"
     );
-    let status = world.json(&["status", "--json", "2001:db8:7::25", "2001:dead::1"]);
+    let status = fixture.json(&["status", "--json", "2001:db8:7::25", "2001:dead::1"]);
     assert_eq!(status[0]["exempt"], true);
     assert_eq!(status[0]["entry"]["network"], "2001:db8:7::/48");
     assert_eq!(status[0]["others"][0]["state"], "ended");
@@ -364,17 +364,17 @@ fn the_status_names_the_entry_with_the_longest_prefix() {
 
 #[test]
 fn a_listed_list_is_read_as_the_same() {
-    let world = World::new("2001:db8:1::/48  until=2999-01-01T00:00:00Z  # 2024-02-03 why\n");
-    let output = world.run_with(&["add", "-"], &world.told(&["list", "--format", "list"]));
+    let fixture = Fixture::new("2001:db8:1::/48  until=2999-01-01T00:00:00Z  # 2024-02-03 why\n");
+    let output = fixture.run_with(&["add", "-"], &fixture.told(&["list", "--format", "list"]));
     assert!(output.status.success());
     assert!(
         stdout(&output).contains("2001:db8:1::/48: listed already, "),
         "{output:?}"
     );
-    let table = world.told(&["list"]);
+    let table = fixture.told(&["list"]);
     assert!(table.starts_with("NETWORK "), "{table}");
     assert!(table.contains("(exempt.networks)\n"), "{table}");
-    let entries = world.json(&["list", "--json", "--managed"]);
+    let entries = fixture.json(&["list", "--json", "--managed"]);
     assert_eq!(entries[0]["comment"], "why");
     assert_eq!(entries[0]["added"], "2024-02-03");
     assert_eq!(entries[0]["line"], 1);
@@ -382,33 +382,33 @@ fn a_listed_list_is_read_as_the_same() {
 
 #[test]
 fn an_entry_ends_by_itself_and_is_dropped_by_an_edit_a_month_later() {
-    let world = World::new("# empty\n");
-    let daemon = Daemon::start(&world.config());
+    let fixture = Fixture::new("# empty\n");
+    let daemon = Daemon::start(&fixture.config());
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(6);
-    world.told(&["add", "2001:db8:7::/48", "--until", &format!("{end:.0}")]);
+    fixture.told(&["add", "2001:db8:7::/48", "--until", &format!("{end:.0}")]);
     wait_until(&daemon, "2001:db8:7::25", true);
-    let list = world.list();
+    let list = fixture.list();
     wait_until(&daemon, "2001:db8:7::25", false);
     let late = jiff::Timestamp::now().duration_since(end);
     assert!(
         late.as_secs_f64() > -1.1 && late < SLACK.try_into().unwrap(),
         "{late}"
     );
-    assert_eq!(world.list(), list);
-    let entries = world.json(&["list", "--json", "--managed"]);
+    assert_eq!(fixture.list(), list);
+    let entries = fixture.json(&["list", "--json", "--managed"]);
     assert_eq!(entries[0]["state"], "ended");
-    assert!(world.told(&["list"]).contains("ended 20"));
+    assert!(fixture.told(&["list"]).contains("ended 20"));
     assert!(
-        world
+        fixture
             .told(&["list", "--format", "list"])
             .contains("# ended: 2001:db8:7::/48")
     );
     assert!(
-        world
+        fixture
             .metrics()
             .contains("sixgate_exempt_entries{state=\"ended\"} 1\n")
     );
-    let renewed = world.told(&["add", "2001:db8:7::/48", "--for", "1h"]);
+    let renewed = fixture.told(&["add", "2001:db8:7::/48", "--for", "1h"]);
     assert!(
         renewed.contains(": renewed, until ") && renewed.contains("; it had ended "),
         "{renewed}"
@@ -416,18 +416,22 @@ fn an_entry_ends_by_itself_and_is_dropped_by_an_edit_a_month_later() {
     wait_until(&daemon, "2001:db8:7::25", true);
 
     let old = "2001:db8:9::/48  until=2020-01-01T00:00:00Z  # long over\n";
-    world.write("exempt.list", old);
-    world.told(&["add", "2001:db8:7::/48"]);
-    assert!(!world.list().contains("2001:db8:9::"), "{}", world.list());
+    fixture.write("exempt.list", old);
+    fixture.told(&["add", "2001:db8:7::/48"]);
+    assert!(
+        !fixture.list().contains("2001:db8:9::"),
+        "{}",
+        fixture.list()
+    );
 }
 
 #[test]
 fn an_entry_follows_a_clock_that_jumps() {
-    let world = World::new("2001:db8:7::/48  until=2030-06-01T00:00:00Z\n");
-    let clock = world.path("clock");
+    let fixture = Fixture::new("2001:db8:7::/48  until=2030-06-01T00:00:00Z\n");
+    let clock = fixture.path("clock");
     let set = |time: &str| {
-        fs::write(world.path("clock.new"), format!("@{time}\n")).expect("a file");
-        fs::rename(world.path("clock.new"), &clock).expect("the same file system");
+        fs::write(fixture.path("clock.new"), format!("@{time}\n")).expect("a file");
+        fs::rename(fixture.path("clock.new"), &clock).expect("the same file system");
     };
     set("2030-05-31 23:00:00");
     let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
@@ -437,7 +441,7 @@ fn an_entry_follows_a_clock_that_jumps() {
         .env("FAKETIME_NO_CACHE", "1")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .env("TZ", "UTC");
-    let daemon = Daemon::start_by(command, &world.config());
+    let daemon = Daemon::start_by(command, &fixture.config());
     for (time, want) in [
         ("2030-05-31 23:00:00", true),
         ("2030-06-01 00:00:01", false),
@@ -455,9 +459,9 @@ fn an_entry_follows_a_clock_that_jumps() {
 
 #[test]
 fn a_list_that_is_wrong_or_gone_leaves_the_last_good_one_in_force() {
-    let world = World::new("2001:db8:7::/48  # first\n");
-    let daemon = Daemon::start(&world.config());
-    let file = world.path("exempt.list");
+    let fixture = Fixture::new("2001:db8:7::/48  # first\n");
+    let daemon = Daemon::start(&fixture.config());
+    let file = fixture.path("exempt.list");
     let table = [
         (
             "2001:db8:7::/48\n2001:db8:8::1/48\n",
@@ -472,7 +476,7 @@ fn a_list_that_is_wrong_or_gone_leaves_the_last_good_one_in_force() {
         ("", ": there is no entry in it"),
     ];
     for (text, want) in table {
-        world.write("exempt.list", text);
+        fixture.write("exempt.list", text);
         let told = format!("exempt.managed_file: {}{want}", file.display());
         let line = daemon.log().wait_for(&[&told]);
         assert!(
@@ -480,8 +484,8 @@ fn a_list_that_is_wrong_or_gone_leaves_the_last_good_one_in_force() {
             "{line}"
         );
         assert!(is_exempt(&daemon.address(), "2001:db8:7::25"), "{text}");
-        assert!(world.metrics().contains("sixgate_exempt_stale 1\n"));
-        let ready = http::get(world.metrics, "/readyz").body;
+        assert!(fixture.metrics().contains("sixgate_exempt_stale 1\n"));
+        let ready = http::get(fixture.metrics, "/readyz").body;
         assert!(
             ready.contains("note: ") && ready.contains("exempt.list"),
             "{ready}"
@@ -490,7 +494,7 @@ fn a_list_that_is_wrong_or_gone_leaves_the_last_good_one_in_force() {
         let mut check = Command::new(env!("CARGO_BIN_EXE_sixgate"));
         check
             .args(["check-config", "-c"])
-            .arg(world.path("milter.yaml"));
+            .arg(fixture.path("milter.yaml"));
         assert_eq!(
             check.output().expect("it runs").status.code(),
             Some(78),
@@ -502,18 +506,18 @@ fn a_list_that_is_wrong_or_gone_leaves_the_last_good_one_in_force() {
         .log()
         .wait_for(&["exempt.list: can't be read", "stays in force"]);
     assert!(is_exempt(&daemon.address(), "2001:db8:7::25"));
-    world.write("exempt.list", "# empty\n");
+    fixture.write("exempt.list", "# empty\n");
     wait_until(&daemon, "2001:db8:7::25", false);
-    assert!(world.metrics().contains("sixgate_exempt_stale 0\n"));
+    assert!(fixture.metrics().contains("sixgate_exempt_stale 0\n"));
 }
 
 #[test]
 fn without_a_managed_list_nothing_but_the_configuration_exempts() {
-    let world = World::new("");
-    fs::remove_file(world.path("exempt.list")).expect("a file");
-    let config = world.config();
+    let fixture = Fixture::new("");
+    fs::remove_file(fixture.path("exempt.list")).expect("a file");
+    let config = fixture.config();
     let config = config.replace(
-        &format!("managed_file: {}, ", world.path("exempt.list").display()),
+        &format!("managed_file: {}, ", fixture.path("exempt.list").display()),
         "",
     );
     let daemon = Daemon::start(&config);
@@ -530,7 +534,7 @@ fn without_a_managed_list_nothing_but_the_configuration_exempts() {
     let mut check = Command::new(env!("CARGO_BIN_EXE_sixgate"));
     check
         .args(["check-config", "-c"])
-        .arg(world.path("milter.yaml"));
+        .arg(fixture.path("milter.yaml"));
     let output = check.output().expect("it runs");
     assert_eq!(output.status.code(), Some(78));
     assert!(
@@ -541,9 +545,9 @@ fn without_a_managed_list_nothing_but_the_configuration_exempts() {
 
 #[test]
 fn uses_are_counted_by_entry_and_outlive_the_daemon() {
-    let world =
-        World::new("2001:db8:7::/48  # 2024-01-01 used\n2001:db8:8::/48  # 2024-01-01 never\n");
-    let daemon = Daemon::start(&world.config());
+    let fixture =
+        Fixture::new("2001:db8:7::/48  # 2024-01-01 used\n2001:db8:8::/48  # 2024-01-01 never\n");
+    let daemon = Daemon::start(&fixture.config());
     for client in [
         "2001:db8:7::1",
         "2001:db8:7::2",
@@ -553,7 +557,7 @@ fn uses_are_counted_by_entry_and_outlive_the_daemon() {
     ] {
         assert!(is_exempt(&daemon.address(), client));
     }
-    let metrics = world.metrics();
+    let metrics = fixture.metrics();
     for series in [
         "sixgate_exempt_connections_total{entry=\"2001:db8:7::/48\"} 2\n",
         "sixgate_exempt_connections_total{entry=\"2001:db8:ffff::/48\"} 1\n",
@@ -569,13 +573,13 @@ fn uses_are_counted_by_entry_and_outlive_the_daemon() {
 
     daemon.signal(Signal::SIGTERM);
     assert!(daemon.wait_for_end().success());
-    let used = fs::read_to_string(world.path("exempt.list.used")).expect("the uses");
+    let used = fs::read_to_string(fixture.path("exempt.list.used")).expect("the uses");
     assert!(
         used.contains("2001:db8:7::/48 since=2024-01-01T00:00:00Z used=20"),
         "{used}"
     );
     assert!(!used.contains("2001:db8:8::"), "{used}");
-    let entries = world.json(&["list", "--json"]);
+    let entries = fixture.json(&["list", "--json"]);
     let last = |network: &str| {
         let entries = entries.as_array().expect("an array").iter();
         let mut entries = entries.filter(|entry| entry["network"] == network);
@@ -586,17 +590,17 @@ fn uses_are_counted_by_entry_and_outlive_the_daemon() {
     assert!(last("2001:db8:ffff::/48").is_string());
 
     // The next daemon knows it, and goes on without.
-    let daemon = Daemon::start(&world.config());
+    let daemon = Daemon::start(&fixture.config());
     assert!(
-        world
+        fixture
             .metrics()
             .contains("sixgate_exempt_entries{state=\"unused\"} 1\n")
     );
     drop(daemon);
-    world.write("exempt.list.used", "nonsense\n\0");
-    let daemon = Daemon::start(&world.config());
+    fixture.write("exempt.list.used", "nonsense\n\0");
+    let daemon = Daemon::start(&fixture.config());
     assert!(
-        world
+        fixture
             .metrics()
             .contains("sixgate_exempt_entries{state=\"unused\"} 2\n")
     );
@@ -605,8 +609,8 @@ fn uses_are_counted_by_entry_and_outlive_the_daemon() {
 
 #[test]
 fn a_list_is_edited_under_load_without_a_wrong_answer() {
-    let world = World::new("2001:db8:7::/48  # stays\n");
-    let daemon = Daemon::start(&world.config());
+    let fixture = Fixture::new("2001:db8:7::/48  # stays\n");
+    let daemon = Daemon::start(&fixture.config());
     let is_done = AtomicBool::new(false);
     let asked = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -622,17 +626,17 @@ fn a_list_is_edited_under_load_without_a_wrong_answer() {
         // Editors at the same time lose nothing of each other.
         let editors: Vec<_> = (0..4)
             .map(|editor| {
-                let world = &world;
+                let fixture = &fixture;
                 scope.spawn(move || {
                     for n in 0..10 {
                         let network = format!("2001:db8:1:{editor}{n}::/64");
-                        world.told(&["add", &network, "--for", "1d"]);
+                        fixture.told(&["add", &network, "--for", "1d"]);
                     }
                 })
             })
             .collect();
         let edited = editors.into_iter().all(|editor| editor.join().is_ok());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !is_exempt(&daemon.address(), "2001:db8:1:39::1") && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(10));
         }
@@ -643,7 +647,7 @@ fn a_list_is_edited_under_load_without_a_wrong_answer() {
         "{} connections while 40 entries were added",
         asked.load(Ordering::Relaxed)
     );
-    assert_eq!(world.list().lines().count(), 41);
+    assert_eq!(fixture.list().lines().count(), 41);
     for editor in 0..4 {
         for n in 0..10 {
             let client = format!("2001:db8:1:{editor}{n}::1");
@@ -655,8 +659,8 @@ fn a_list_is_edited_under_load_without_a_wrong_answer() {
 #[test]
 #[ignore = "takes a minute"]
 fn a_hundred_thousand_networks_come_in_bulk_and_are_found() {
-    let world = World::new("# empty\n");
-    let daemon = Daemon::start(&world.config());
+    let fixture = Fixture::new("# empty\n");
+    let daemon = Daemon::start(&fixture.config());
     let before = daemon.memory();
     let mut input = String::new();
     for n in 0..100_000_u32 {
@@ -664,14 +668,14 @@ fn a_hundred_thousand_networks_come_in_bulk_and_are_found() {
         let _ = writeln!(input, "2001:db8:{high:x}:{low:x}::/64  # partner {n}");
     }
     let start = Instant::now();
-    let output = world.run_with(&["add", "-", "--for", "2w"], &input);
+    let output = fixture.run_with(&["add", "-", "--for", "2w"], &input);
     assert_eq!(stderr(&output), "");
     assert_eq!(stdout(&output), "100000 added\n");
     eprintln!(
         "100,000 networks: added in {} ms",
         start.elapsed().as_millis()
     );
-    let again = world.run_with(&["add", "-", "--until", "2999-12-31"], &input);
+    let again = fixture.run_with(&["add", "-", "--until", "2999-12-31"], &input);
     assert_eq!(stdout(&again), "100000 changed\n");
 
     wait_until(&daemon, "2001:db8:1:869f::1", true);
@@ -683,7 +687,7 @@ fn a_hundred_thousand_networks_come_in_bulk_and_are_found() {
     eprintln!("100,000 networks: {grown} MiB more memory");
     assert!(grown < 150, "{grown} MiB");
     let start = Instant::now();
-    let metrics = world.metrics();
+    let metrics = fixture.metrics();
     eprintln!("a scrape takes {} ms", start.elapsed().as_millis());
     assert!(metrics.contains("sixgate_exempt_entries{state=\"in-force\"} 100001\n"));
     // The series are bounded.
@@ -693,56 +697,56 @@ fn a_hundred_thousand_networks_come_in_bulk_and_are_found() {
             &format!("2001:db8:0:{n:x}::1")
         ));
     }
-    let metrics = world.metrics();
+    let metrics = fixture.metrics();
     let series = metrics
         .lines()
         .filter(|l| l.starts_with("sixgate_exempt_connections_total{"));
     assert_eq!(series.count(), 201);
     assert!(metrics.contains("sixgate_exempt_connections_total{entry=\"other\"} "));
 
-    let output = world.run_with(&["remove", "-"], &input);
+    let output = fixture.run_with(&["remove", "-"], &input);
     assert_eq!(stdout(&output), "100000 removed\n");
     wait_until(&daemon, "2001:db8:1:869f::1", false);
-    let deadline = Instant::now() + PATIENCE;
-    while world.metrics().contains("_total{entry=\"2001:") && Instant::now() < deadline {
+    let deadline = Instant::now() + TIMEOUT;
+    while fixture.metrics().contains("_total{entry=\"2001:") && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(50));
     }
-    assert!(!world.metrics().contains("_total{entry=\"2001:db8:0:"));
+    assert!(!fixture.metrics().contains("_total{entry=\"2001:db8:0:"));
 }
 
 #[test]
 fn a_list_keeps_its_owner_and_mode_and_may_be_a_link() {
-    let world = World::new("2001:db8::/32\n");
+    let fixture = Fixture::new("2001:db8::/32\n");
     let mode = |path: &Path| fs::metadata(path).expect("a file").mode() & 0o7777;
-    let file = world.path("exempt.list");
-    fs::rename(&file, world.path("real.list")).expect("the same file system");
+    let file = fixture.path("exempt.list");
+    fs::rename(&file, fixture.path("real.list")).expect("the same file system");
     std::os::unix::fs::symlink("real.list", &file).expect("a link");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("a file of ours");
-    world.told(&["add", "2001:dead::1"]);
+    fixture.told(&["add", "2001:dead::1"]);
     assert!(fs::symlink_metadata(&file).expect("a link").is_symlink());
-    assert_eq!(mode(&world.path("real.list")), 0o640);
-    assert!(world.list().contains("2001:dead::1  # 20"));
+    assert_eq!(mode(&fixture.path("real.list")), 0o640);
+    assert!(fixture.list().contains("2001:dead::1  # 20"));
 }
 
 /// Runs another subcommand with the configuration.
-fn sixgate(world: &World, arguments: &[&str]) -> Output {
+fn sixgate(fixture: &Fixture, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
     command.args(arguments).env("TZ", "UTC");
-    command.arg("-c").arg(world.path("milter.yaml"));
+    command.arg("-c").arg(fixture.path("milter.yaml"));
     command.output().expect("the program runs")
 }
 
 #[test]
 fn explain_names_the_entry_and_one_that_has_ended() {
-    let world = World::new(
+    let fixture = Fixture::new(
         "2001:db8:7::/48  until=2999-01-01T00:00:00Z  # 2024-01-01 ticket 4711\n\
          2001:db8:8::/48  until=2020-01-01  # over\n",
     );
     let explain = |client: &str| {
-        let output = sixgate(&world, &["explain", "--client", client]);
+        let output = sixgate(&fixture, &["explain", "--client", client]);
         stdout(&output)
     };
-    let file = world.path("exempt.list");
+    let file = fixture.path("exempt.list");
     let text = explain("2001:db8:7::25");
     let line = format!(
         "exempt     2001:db8:7::/48 in {}:1, until 2999-01-01 00:00",
@@ -764,7 +768,10 @@ fn explain_names_the_entry_and_one_that_has_ended() {
     assert!(text.contains(&line), "{text}");
     assert!(!text.contains("exempt-network"), "{text}");
     assert!(!explain("2001:db8:9::25").contains("exempt "));
-    let output = sixgate(&world, &["explain", "--client", "2001:db8:7::25", "--json"]);
+    let output = sixgate(
+        &fixture,
+        &["explain", "--client", "2001:db8:7::25", "--json"],
+    );
     let explained: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(explained["scope"], "exempt");
     assert_eq!(explained["exempt_entry"]["network"], "2001:db8:7::/48");
@@ -789,17 +796,17 @@ const LOG: &str = "\
 #[test]
 fn report_shows_uses_and_what_ends_or_is_not_used() {
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(72);
-    let world = World::new(&format!(
+    let fixture = Fixture::new(&format!(
         "2001:db8:7::/48  until={soon:.0}  # 2024-01-01 ticket 4711\n\
          2001:db8:8::/48  # 2024-01-01 forgotten\n2001:db8:a::/48  # 2999-01-01 new\n",
     ));
     let now = jiff::Timestamp::now();
     let used = format!("2001:db8:7::/48 since=2024-01-01T00:00:00Z used={now:.0}\n");
-    world.write("exempt.list.used", &used);
-    world.write("mail.log", LOG);
-    let log = world.path("mail.log");
+    fixture.write("exempt.list.used", &used);
+    fixture.write("mail.log", LOG);
+    let log = fixture.path("mail.log");
     let log = log.to_str().expect("UTF-8");
-    let text = stdout(&sixgate(&world, &["report", log]));
+    let text = stdout(&sixgate(&fixture, &["report", log]));
     for want in [
         "1 exemption ends within a week.",
         "1 exemption has not been used for 90 days.",
@@ -807,7 +814,7 @@ fn report_shows_uses_and_what_ends_or_is_not_used() {
     ] {
         assert!(text.contains(want), "{want}: {text}");
     }
-    let output = sixgate(&world, &["report", "--json", log]);
+    let output = sixgate(&fixture, &["report", "--json", log]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let exempt = &report["exempt"];
     let network = |list: &str, index: usize| exempt[list][index]["entry"].clone();
@@ -872,16 +879,16 @@ fn trace_names_the_entry_and_its_comment() {
 #[test]
 fn doctor_names_what_ends_what_is_unused_and_a_list_that_is_wrong() {
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(72);
-    let world = World::new(&format!(
+    let fixture = Fixture::new(&format!(
         "2001:db8:7::/48  until={soon:.0}  # 2024-01-01 in use\n\
          2001:db8:6::/48  until={soon:.0}  # 2024-01-01 not in use\n\
          2001:db8:8::/48  # 2999-01-01 new\n2001:db8:9::/48  until=2020-01-01  # over\n",
     ));
     let now = jiff::Timestamp::now();
     let used = format!("2001:db8:7::/48 since=2024-01-01T00:00:00Z used={now:.0}\n");
-    world.write("exempt.list.used", &used);
+    fixture.write("exempt.list.used", &used);
     let doctor = || {
-        let output = sixgate(&world, &["doctor", "--json"]);
+        let output = sixgate(&fixture, &["doctor", "--json"]);
         let findings: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
         let wanted = findings.into_iter().filter(|f| f["check"] == "exemptions");
         let found: Vec<(String, String)> = wanted
@@ -910,7 +917,7 @@ fn doctor_names_what_ends_what_is_unused_and_a_list_that_is_wrong() {
             .iter()
             .any(|(_, seen)| seen.contains("2001:db8:9::"))
     );
-    world.write("exempt.list", "nonsense\n");
+    fixture.write("exempt.list", "nonsense\n");
     let findings = doctor();
     assert!(
         findings

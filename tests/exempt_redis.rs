@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     http,
     milter::{MilterClient, Reply},
     opt_in::settings,
@@ -91,7 +91,7 @@ fn wait_until(daemon: &Daemon, want: bool) -> Duration {
     let start = Instant::now();
     while is_exempt(daemon) != want {
         let log = daemon.log();
-        assert!(start.elapsed() < PATIENCE, "{}", log.text());
+        assert!(start.elapsed() < TIMEOUT, "{}", log.text());
         thread::sleep(Duration::from_millis(10));
     }
     start.elapsed()
@@ -249,7 +249,7 @@ fn wrong_field() {
             .contains("sixgate_exempt_stale 1\n")
     );
     change(&["HDEL", &hash(), "2001:db8:8::1/48"]);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !http::get(metrics, "/metrics")
         .body
         .contains("sixgate_exempt_stale 0\n")

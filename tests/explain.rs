@@ -22,12 +22,12 @@ bad.example               TXT    "v=spf1 -all exp=why.bad.example"
 why.bad.example           TXT    "%{c} may not send for %{d}"
 "#;
 
-struct World {
+struct Fixture {
     dns: DnsServer,
     directory: tempfile::TempDir,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         Self {
             dns: DnsServer::start(Zone::parse(ZONE).expect("a zone")),
@@ -68,8 +68,8 @@ impl World {
 }
 
 #[test]
-fn the_verdict_is_the_gates_own() {
-    let world = World::new();
+fn explain_decides_as_the_daemon_does() {
+    let fixture = Fixture::new();
     let no_ptr = "450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:1::20] must have \
                   reverse DNS record.";
     let not_opted_in =
@@ -161,7 +161,7 @@ fn the_verdict_is_the_gates_own() {
         ),
     ];
     for (arguments, scope, action, stage, rule, reply) in table {
-        let told = world.json(arguments, "");
+        let told = fixture.json(arguments, "");
         assert_eq!(told["scope"], scope, "{arguments}");
         let want = json!({"action": action, "stage": stage, "rule": rule, "reply": reply});
         assert_eq!(told["verdict"], want, "{arguments}");
@@ -169,12 +169,12 @@ fn the_verdict_is_the_gates_own() {
 }
 
 #[test]
-fn a_detailed_reply_is_told_line_by_line() {
-    let world = World::new();
-    let directory = world.directory.path();
+fn a_detailed_reply_is_shown_line_by_line() {
+    let fixture = Fixture::new();
+    let directory = fixture.directory.path();
     let config = format!(
         "dns: {{servers: [{}]}}\nreplies: {{details: yes, url: \"https://mx.example.org/#{{rule}}\"}}\n",
-        world.dns.address()
+        fixture.dns.address()
     );
     std::fs::write(directory.join("details.yaml"), config).expect("a configuration");
     let explain = |more: &str| {
@@ -202,10 +202,10 @@ fn a_detailed_reply_is_told_line_by_line() {
 }
 
 #[test]
-fn an_ipv4_client_behind_a_translator_is_told_by_its_own_address() {
-    let world = World::new();
+fn an_ipv4_client_behind_a_translator_is_shown_by_its_own_address() {
+    let fixture = Fixture::new();
     let arguments = "--client 2001:db8:122:344:c0:2:2100:: --from a@translated.example";
-    let told = world.json(arguments, "");
+    let told = fixture.json(arguments, "");
     assert_eq!(told["client"], "2001:db8:122:344:c0:2:2100:0");
     assert_eq!(told["scope"], "ipv4");
     assert_eq!(told["verdict"]["rule"], "ipv4");
@@ -213,51 +213,51 @@ fn an_ipv4_client_behind_a_translator_is_told_by_its_own_address() {
     assert_eq!(told["translated"], want);
     assert_eq!(told["ptr"]["names"], json!(["mail.translated.example"]));
     assert_eq!(told["spf"]["result"], "pass");
-    let text = String::from_utf8(world.explain(arguments, "").stdout).expect("text");
+    let text = String::from_utf8(fixture.explain(arguments, "").stdout).expect("text");
     let line = "in 2001:db8:122:344::/64 of ipv4_prefixes, so it is the IPv4 client 192.0.2.33\n";
     assert!(text.contains(line), "{text}");
 
     let reserved = "--client 2001:db8:122:344:1c0:2:2100::";
-    let told = world.json(reserved, "");
+    let told = fixture.json(reserved, "");
     assert_eq!(told["scope"], "checked");
     let want = json!({"prefix": "2001:db8:122:344::/64", "ipv4": null});
     assert_eq!(told["translated"], want);
-    let text = String::from_utf8(world.explain(reserved, "").stdout).expect("text");
+    let text = String::from_utf8(fixture.explain(reserved, "").stdout).expect("text");
     assert!(text.contains("embeds no IPv4 address\n"), "{text}");
     assert_eq!(
-        world.json("--client 2001:db8:1::20", "")["translated"],
+        fixture.json("--client 2001:db8:1::20", "")["translated"],
         json!(null)
     );
 }
 
 #[test]
-fn a_certificate_is_told_with_the_entry_that_names_it() {
-    let world = World::new();
+fn a_certificate_is_shown_with_the_entry_that_matches_it() {
+    let fixture = Fixture::new();
     let arguments = "--client 2001:db8:1::20 --to b@contoso.com --certificate";
     let named = format!("{arguments} MX.partner.example");
-    let told = world.json(&named, "");
+    let told = fixture.json(&named, "");
     assert_eq!(told["scope"], "exempt");
     assert_eq!(told["verdict"]["rule"], "exempt-tls");
     let want = json!({"name": "MX.partner.example", "named_by": "*.partner.example"});
     assert_eq!(told["certificate"], want);
-    let text = String::from_utf8(world.explain(&named, "").stdout).expect("text");
+    let text = String::from_utf8(fixture.explain(&named, "").stdout).expect("text");
     let line = "tls        certificate MX.partner.example, verified: exempt.certificates has \
                 *.partner.example\n";
     assert!(text.contains(line), "{text}");
 
     let other = format!("{arguments} mx.other.example");
-    let told = world.json(&other, "");
+    let told = fixture.json(&other, "");
     assert_eq!(told["verdict"]["rule"], "no-ptr");
     let want = json!({"name": "mx.other.example", "named_by": null});
     assert_eq!(told["certificate"], want);
-    let text = String::from_utf8(world.explain(&other, "").stdout).expect("text");
+    let text = String::from_utf8(fixture.explain(&other, "").stdout).expect("text");
     assert!(
         text.contains("exempt.certificates does not have it\n"),
         "{text}"
     );
 
     assert_eq!(
-        world.json("--client 2001:db8:1::20", "")["certificate"],
+        fixture.json("--client 2001:db8:1::20", "")["certificate"],
         json!(null)
     );
 }
@@ -288,9 +288,9 @@ fn without_a_configuration_the_defaults_hold_and_this_is_said() {
 }
 
 #[test]
-fn every_check_is_told_also_those_that_the_gate_would_not_need() {
-    let world = World::new();
-    let told = world.json(
+fn every_check_is_shown_even_if_the_decision_does_not_need_it() {
+    let fixture = Fixture::new();
+    let told = fixture.json(
         "--client 2001:db8:1::10 --from a@good.example --to b@other.example --to b@contoso.com",
         "",
     );
@@ -318,9 +318,9 @@ fn every_check_is_told_also_those_that_the_gate_would_not_need() {
 }
 
 #[test]
-fn spf_is_told_record_by_record_with_the_deciding_term() {
-    let world = World::new();
-    let output = world.explain("--client 2001:db8:1::10 --from a@good.example", "");
+fn spf_is_shown_record_by_record_with_the_deciding_term() {
+    let fixture = Fixture::new();
+    let output = fixture.explain("--client 2001:db8:1::10 --from a@good.example", "");
     let text = String::from_utf8(output.stdout).expect("text");
     let story = [
         "v=spf1 include:_spf.good.example -all",
@@ -340,9 +340,9 @@ fn spf_is_told_record_by_record_with_the_deciding_term() {
 }
 
 #[test]
-fn a_fail_is_told_with_the_domains_own_explanation() {
-    let world = World::new();
-    let told = world.json("--client 2001:db8:1::10 --from a@bad.example", "");
+fn an_spf_fail_is_shown_with_the_domains_own_explanation() {
+    let fixture = Fixture::new();
+    let told = fixture.json("--client 2001:db8:1::10 --from a@bad.example", "");
     assert_eq!(
         told["spf"]["explanation"],
         "2001:db8:1::10 may not send for bad.example"
@@ -350,11 +350,11 @@ fn a_fail_is_told_with_the_domains_own_explanation() {
 }
 
 #[test]
-fn a_signature_that_can_not_pass_is_told_with_what_is_wrong() {
-    let world = World::new();
+fn a_signature_that_cannot_pass_is_shown_with_the_reason() {
+    let fixture = Fixture::new();
     let message = "From: a@bad.example\nDKIM-Signature: v=1; a=rsa-sha1; d=bad.example; s=s;\n \
                    h=from; bh=AAAA; b=AAAA\n\nbody\n";
-    let told = world.json(
+    let told = fixture.json(
         "--client 2001:db8:1::10 --from a@bad.example --to b@contoso.com --message -",
         message,
     );
@@ -368,8 +368,8 @@ fn a_signature_that_can_not_pass_is_told_with_what_is_wrong() {
 }
 
 #[test]
-fn a_message_that_can_not_be_read_is_no_input() {
-    let world = World::new();
-    let output = world.explain("--client 2001:db8:1::10 --message /nonexistent", "");
+fn an_unreadable_message_exits_with_no_input() {
+    let fixture = Fixture::new();
+    let output = fixture.explain("--client 2001:db8:1::10 --message /nonexistent", "");
     assert_eq!(output.status.code(), Some(66));
 }

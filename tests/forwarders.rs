@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     dns::{DnsServer, Zone},
     http,
     logs::{Logs, json},
@@ -434,7 +434,7 @@ fn a_reload_changes_who_is_known() {
     site.daemon.reload_with(config);
     let start = Instant::now();
     while site.mail(FORWARDER).is_none() {
-        assert!(start.elapsed() < PATIENCE);
+        assert!(start.elapsed() < TIMEOUT);
     }
     assert_eq!(site.mail(STRANGER), None);
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     dns::{DnsServer, Zone},
     http,
     logs::{Logs, json},
@@ -74,7 +74,7 @@ impl Site {
             if refusal.starts_with('5') {
                 return (refusal, start.elapsed());
             }
-            assert!(start.elapsed() < PATIENCE, "{refusal}");
+            assert!(start.elapsed() < TIMEOUT, "{refusal}");
             thread::sleep(PAUSE);
         }
     }
@@ -304,7 +304,7 @@ fn a_sender_that_falls_back_to_ipv4_is_not_given_up() {
 }
 
 #[test]
-fn what_is_only_observed_is_no_deferral() {
+fn observed_refusals_are_not_deferrals() {
     let site = Site::new("observe_rules: no-ptr");
     let start = Instant::now();
     while start.elapsed() < AFTER + Duration::from_secs(1) {
@@ -397,7 +397,7 @@ fn attempts_before_and_after_a_handover_count_together() {
         if start.elapsed() > AFTER / 2 && successor.is_none() {
             successor = Some(site.daemon.hand_over());
         }
-        assert!(start.elapsed() < PATIENCE, "{refusal}");
+        assert!(start.elapsed() < TIMEOUT, "{refusal}");
         thread::sleep(PAUSE);
     }
     let took = start.elapsed();

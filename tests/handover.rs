@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    daemon::{Daemon, PATIENCE, Successor},
+    daemon::{Daemon, Successor, TIMEOUT},
     http,
     milter::{Address, MilterClient, Reply},
     port::lasting_address,
@@ -43,14 +43,14 @@ fn configuration(generation: u32, more: &str) -> String {
 }
 
 /// The daemon, started by a link to the program as an installation may have it.
-struct World {
+struct Fixture {
     daemon: Daemon,
     program: PathBuf,
     more: String,
     _directory: TempDir,
 }
 
-impl World {
+impl Fixture {
     fn new(more: &str) -> Self {
         Self::with_environment(more, &[])
     }
@@ -131,14 +131,14 @@ fn told_421(mta: &mut MilterClient) {
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// The process id that a script of [`World::install`] has written.
+/// The process id that a script of [`Fixture::install`] has written.
 fn pid_in(file: &Path) -> u32 {
     let read = || fs::read_to_string(file).ok()?.trim().parse().ok();
     let mut pid = None;
@@ -158,16 +158,18 @@ fn handovers(metrics: SocketAddr, result: &str) -> String {
 
 #[test]
 fn the_old_process_keeps_its_connections_and_the_new_one_has_the_others() {
-    let mut world = World::new("");
-    let mut kept = world.client();
-    let mut in_transaction = world.client();
+    let mut fixture = Fixture::new("");
+    let mut kept = fixture.client();
+    let mut in_transaction = fixture.client();
     assert_eq!(in_transaction.mail(&["<a@good.example>"]), Reply::Continue);
-    let inode = fs::metadata(world.daemon.socket()).expect("a socket").ino();
-    world.configure(2);
-    let new = world.daemon.hand_over();
-    assert_ne!(new.pid(), world.daemon.pid());
+    let inode = fs::metadata(fixture.daemon.socket())
+        .expect("a socket")
+        .ino();
+    fixture.configure(2);
+    let new = fixture.daemon.hand_over();
+    assert_ne!(new.pid(), fixture.daemon.pid());
     for _ in 0..20 {
-        world.new_client_meets(2);
+        fixture.new_client_meets(2);
         meets(&mut kept, 1);
     }
     recipient_meets(&mut in_transaction, 1);
@@ -177,22 +179,25 @@ fn the_old_process_keeps_its_connections_and_the_new_one_has_the_others() {
     // It ends with its last connection and leaves the socket alone.
     assert!(kept.quit());
     assert!(in_transaction.quit());
-    assert!(world.daemon.wait().success());
-    let log = world.daemon.log();
+    assert!(fixture.daemon.wait().success());
+    let log = fixture.daemon.log();
     log.wait_for(&[
         "handed over to process",
         &new.pid().to_string(),
         "connections=2",
     ]);
-    log.wait_for(&["taking over from process", &world.daemon.pid().to_string()]);
+    log.wait_for(&[
+        "taking over from process",
+        &fixture.daemon.pid().to_string(),
+    ]);
     log.wait_for(&["all milter connections are closed", "told_421=0"]);
-    let socket = fs::metadata(world.daemon.socket()).expect("a socket");
+    let socket = fs::metadata(fixture.daemon.socket()).expect("a socket");
     assert_eq!(socket.ino(), inode);
-    world.new_client_meets(2);
+    fixture.new_client_meets(2);
 
     new.signal(Signal::SIGTERM);
     new.wait();
-    assert!(!world.daemon.socket().exists(), "the last one removes it");
+    assert!(!fixture.daemon.socket().exists(), "the last one removes it");
 }
 
 /// Sets a flag when the scope ends.
@@ -219,21 +224,21 @@ fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
     let [ours, metrics] = [lasting_address(), lasting_address()];
     let directory = TempDir::new().expect("a directory");
     let metrics_socket = directory.path().join("metrics.sock");
-    let world = World::new(&format!(
+    let fixture = Fixture::new(&format!(
         "metrics: {{listen: [\"{metrics}\", \"unix:{}\"]}}\n",
         metrics_socket.display()
     ));
     let configure = |generation| {
         let listen = format!(
             "listen: [unix:{}, inet:{ours}]\n{}",
-            world.daemon.socket().display(),
-            configuration(generation, &world.more)
+            fixture.daemon.socket().display(),
+            configuration(generation, &fixture.more)
         );
-        fs::write(world.daemon.config_file(), listen).expect("the configuration");
+        fs::write(fixture.daemon.config_file(), listen).expect("the configuration");
     };
     // A socket that is new is opened.
     configure(2);
-    let mut processes = vec![world.daemon.hand_over()];
+    let mut processes = vec![fixture.daemon.hand_over()];
     let (ended, connected) = (AtomicBool::new(false), AtomicUsize::new(0));
     let connect = |address: &Address| {
         while !ended.load(Ordering::Relaxed) {
@@ -245,7 +250,7 @@ fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
     thread::scope(|scope| {
         // Also if an assertion fails, or the scope would wait for ever.
         let _end = SetOnDrop(&ended);
-        let [tcp, unix] = [Address::Tcp(ours), world.daemon.address()];
+        let [tcp, unix] = [Address::Tcp(ours), fixture.daemon.address()];
         scope.spawn(move || connect(&tcp));
         scope.spawn(move || connect(&unix));
         scope.spawn(|| {
@@ -257,7 +262,7 @@ fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
             configure(generation);
             let before = connected.load(Ordering::Relaxed);
             processes.last().expect("one").signal(Signal::SIGUSR2);
-            processes.push(world.daemon.wait_for_successor());
+            processes.push(fixture.daemon.wait_for_successor());
             wait_until("connections are accepted", || {
                 connected.load(Ordering::Relaxed) > before + 20
             });
@@ -270,15 +275,15 @@ fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
         }
     });
     // Sockets that the configuration does not name any more are closed, by both.
-    world.configure_with(&configuration(13, ""));
+    fixture.configure_with(&configuration(13, ""));
     processes.last().expect("one").signal(Signal::SIGUSR2);
-    let _last = world.daemon.wait_for_successor();
+    let _last = fixture.daemon.wait_for_successor();
     processes.last().expect("one").wait();
     for address in [ours, metrics] {
         wait_until("it is closed", || TcpStream::connect(address).is_err());
     }
     assert!(!metrics_socket.exists());
-    world.new_client_meets(13);
+    fixture.new_client_meets(13);
 }
 
 #[test]
@@ -304,46 +309,46 @@ fn a_socket_of_systemd_is_passed_on_by_its_name() {
 #[test]
 fn a_new_process_that_does_not_become_ready_changes_nothing() {
     let metrics = lasting_address();
-    let world = World::new(&format!("metrics: {{listen: inet:{metrics}}}\n"));
-    let mut kept = world.client();
-    let missing = world.program.display().to_string();
-    let log = world.daemon.log();
+    let fixture = Fixture::new(&format!("metrics: {{listen: inet:{metrics}}}\n"));
+    let mut kept = fixture.client();
+    let missing = fixture.program.display().to_string();
+    let log = fixture.daemon.log();
     let fails = |number: u32, words: &[&str]| {
-        world.daemon.signal(Signal::SIGUSR2);
+        fixture.daemon.signal(Signal::SIGUSR2);
         log.wait_for(&[&["no handover, this process goes on: "], words].concat());
-        world.new_client_meets(1);
+        fixture.new_client_meets(1);
         wait_until("it is counted", || {
             handovers(metrics, "failure") == number.to_string()
         });
     };
-    world.configure_with("mode: perhaps\n");
-    let file = world.daemon.config_file().display().to_string();
+    fixture.configure_with("mode: perhaps\n");
+    let file = fixture.daemon.config_file().display().to_string();
     fails(1, &[&format!("{file}:2: mode: \"perhaps\"")]);
-    let taken = UnixListener::bind(world.daemon.directory().join("taken")).expect("a socket");
+    let taken = UnixListener::bind(fixture.daemon.directory().join("taken")).expect("a socket");
     let taken = taken.local_addr().expect("an address");
     let taken = taken.as_pathname().expect("a path").display().to_string();
     let other = configuration(9, "").replace("dns:", "#");
     let listen = format!("listen: [unix:{taken}]\n{other}");
     fs::write(&file, listen).expect("the configuration can be written");
     fails(2, &[&taken, "another process serves it"]);
-    world.configure(9);
-    world.install("echo worse >&2; exit 3");
+    fixture.configure(9);
+    fixture.install("echo worse >&2; exit 3");
     fails(3, &["ended before it was ready", "exit status: 3"]);
     log.wait_for(&["worse"]);
-    world.install("kill -SEGV $$");
+    fixture.install("kill -SEGV $$");
     fails(4, &["ended before it was ready", "signal: 11"]);
-    world.install("exit 0");
+    fixture.install("exit 0");
     fails(5, &["ended before it was ready", "exit status: 0"]);
-    fs::remove_file(&world.program).expect("the program");
+    fs::remove_file(&fixture.program).expect("the program");
     fails(6, &["can't start", &missing, "No such file"]);
-    fs::write(&world.program, "no program").expect("a file");
+    fs::write(&fixture.program, "no program").expect("a file");
     fails(7, &["can't start", &missing, "Permission denied"]);
     assert_eq!(handovers(metrics, "success"), "0");
 
-    world.reinstall();
-    world.configure(2);
-    let _new = world.daemon.hand_over();
-    world.new_client_meets(2);
+    fixture.reinstall();
+    fixture.configure(2);
+    let _new = fixture.daemon.hand_over();
+    fixture.new_client_meets(2);
     meets(&mut kept, 1);
     assert_eq!(handovers(metrics, "success"), "1");
 }
@@ -351,78 +356,78 @@ fn a_new_process_that_does_not_become_ready_changes_nothing() {
 #[test]
 #[ignore = "takes a minute"]
 fn a_new_process_that_hangs_is_killed_after_a_minute() {
-    let world = World::new("");
-    let pid = world.daemon.directory().join("pid");
-    world.install(&format!("echo $$ >{}; exec sleep 1000", pid.display()));
-    world.daemon.signal(Signal::SIGUSR2);
+    let fixture = Fixture::new("");
+    let pid = fixture.daemon.directory().join("pid");
+    fixture.install(&format!("echo $$ >{}; exec sleep 1000", pid.display()));
+    fixture.daemon.signal(Signal::SIGUSR2);
     let pid = Successor::of(pid_in(&pid));
     let start = Instant::now();
     while pid.is_running() {
-        world.new_client_meets(1);
+        fixture.new_client_meets(1);
         assert!(start.elapsed() < Duration::from_secs(70));
         thread::sleep(Duration::from_millis(100));
     }
     assert!(start.elapsed() > Duration::from_secs(58));
-    let log = world.daemon.log();
+    let log = fixture.daemon.log();
     log.wait_for(&["no handover", "was not ready after 60 s and was killed"]);
 }
 
 #[test]
 fn signals_while_the_new_process_starts() {
-    let world = World::new("");
-    let log = world.daemon.log();
-    let pid = world.daemon.directory().join("pid");
+    let fixture = Fixture::new("");
+    let log = fixture.daemon.log();
+    let pid = fixture.daemon.directory().join("pid");
     let hangs = format!("echo $$ >{}; exec sleep 1000", pid.display());
     let begin = || {
         let _ = fs::remove_file(&pid);
-        world.daemon.signal(Signal::SIGUSR2);
+        fixture.daemon.signal(Signal::SIGUSR2);
         Successor::of(pid_in(&pid))
     };
-    world.install(&hangs);
+    fixture.install(&hangs);
     let killed = begin();
-    world.daemon.signal(Signal::SIGUSR2);
+    fixture.daemon.signal(Signal::SIGUSR2);
     log.wait_for(&["SIGUSR2 is ignored: a handover is in progress"]);
-    world.configure(2);
-    world.daemon.signal(Signal::SIGHUP);
+    fixture.configure(2);
+    fixture.daemon.signal(Signal::SIGHUP);
     killed.signal(Signal::SIGKILL);
     log.wait_for(&["ended before it was ready", "signal: 9"]);
     // Once it is clear which process it is for.
-    world.daemon.wait_for_notification("RELOADING=1");
-    world.daemon.wait_for_notification("READY=1");
-    world.new_client_meets(2);
+    fixture.daemon.wait_for_notification("RELOADING=1");
+    fixture.daemon.wait_for_notification("READY=1");
+    fixture.new_client_meets(2);
 
-    let mut in_transaction = world.client();
+    let mut in_transaction = fixture.client();
     assert_eq!(in_transaction.mail(&["<a@good.example>"]), Reply::Continue);
     let abandoned = begin();
-    world.daemon.signal(Signal::SIGTERM);
+    fixture.daemon.signal(Signal::SIGTERM);
     abandoned.wait();
     recipient_meets(&mut in_transaction, 2);
     in_transaction.abort();
     told_421(&mut in_transaction);
     assert!(in_transaction.quit());
-    let socket = world.daemon.socket();
-    assert!(world.daemon.wait_for_end().success());
+    let socket = fixture.daemon.socket();
+    assert!(fixture.daemon.wait_for_end().success());
     assert!(!socket.exists());
 }
 
 #[test]
 fn signals_to_the_old_process_after_a_handover() {
-    let mut world = World::new("");
-    let log = world.daemon.log();
-    let mut kept = world.client();
-    let mut in_transaction = world.client();
-    let new = world.daemon.hand_over();
-    world.configure(2);
-    world.daemon.signal(Signal::SIGHUP);
-    world.daemon.wait_for_notification("RELOADING=1");
-    world.daemon.wait_for_notification("READY=1");
-    world.new_client_meets(2);
+    let mut fixture = Fixture::new("");
+    let log = fixture.daemon.log();
+    let mut kept = fixture.client();
+    let mut in_transaction = fixture.client();
+    let new = fixture.daemon.hand_over();
+    fixture.configure(2);
+    fixture.daemon.signal(Signal::SIGHUP);
+    fixture.daemon.wait_for_notification("RELOADING=1");
+    fixture.daemon.wait_for_notification("READY=1");
+    fixture.new_client_meets(2);
     meets(&mut kept, 1);
-    world.daemon.signal(Signal::SIGUSR2);
+    fixture.daemon.signal(Signal::SIGUSR2);
     log.wait_for(&["SIGUSR2 is ignored", "has taken over"]);
 
     assert_eq!(in_transaction.mail(&["<a@good.example>"]), Reply::Continue);
-    world.daemon.signal(Signal::SIGTERM);
+    fixture.daemon.signal(Signal::SIGTERM);
     log.wait_for(&["stopping"]);
     told_421(&mut kept);
     recipient_meets(&mut in_transaction, 1);
@@ -430,11 +435,11 @@ fn signals_to_the_old_process_after_a_handover() {
     told_421(&mut in_transaction);
     assert!(kept.quit());
     assert!(in_transaction.quit());
-    assert!(world.daemon.wait().success());
+    assert!(fixture.daemon.wait().success());
     assert!(new.is_running());
-    world.new_client_meets(2);
+    fixture.new_client_meets(2);
     // The service does not stop.
-    let notified = world.daemon.pending_notifications();
+    let notified = fixture.daemon.pending_notifications();
     assert!(
         !notified.iter().any(|line| line == "STOPPING=1"),
         "{notified:?}"
@@ -443,104 +448,104 @@ fn signals_to_the_old_process_after_a_handover() {
 
 #[test]
 fn the_old_process_drains_when_the_handover_timeout_is_over() {
-    let mut world = World::new("limits: {handover_timeout: 1s, drain_grace: 1m}\n");
-    let mut idle = world.client();
-    let mut in_transaction = world.client();
+    let mut fixture = Fixture::new("limits: {handover_timeout: 1s, drain_grace: 1m}\n");
+    let mut idle = fixture.client();
+    let mut in_transaction = fixture.client();
     assert_eq!(in_transaction.mail(&["<a@good.example>"]), Reply::Continue);
-    let _new = world.daemon.hand_over();
+    let _new = fixture.daemon.hand_over();
     let start = Instant::now();
     meets(&mut idle, 1);
-    world
+    fixture
         .daemon
         .log()
         .wait_for(&["limits.handover_timeout is over"]);
     assert!(start.elapsed() > Duration::from_millis(900));
     // Logged when the drain has started.
-    world.daemon.log().wait_for(&["stopping"]);
+    fixture.daemon.log().wait_for(&["stopping"]);
     told_421(&mut idle);
     assert!(idle.quit());
     recipient_meets(&mut in_transaction, 1);
     in_transaction.abort();
     told_421(&mut in_transaction);
     assert!(in_transaction.quit());
-    assert!(world.daemon.wait().success());
-    world.daemon.log().wait_for(&["told_421=2"]);
-    world.new_client_meets(1);
+    assert!(fixture.daemon.wait().success());
+    fixture.daemon.log().wait_for(&["told_421=2"]);
+    fixture.new_client_meets(1);
 }
 
 #[test]
 fn if_the_new_process_crashes_the_old_one_accepts_again() {
     let metrics = lasting_address();
-    let world = World::new(&format!("metrics: {{listen: inet:{metrics}}}\n"));
-    let mut kept = world.client();
-    world.configure(2);
-    let new = world.daemon.hand_over();
-    let mut lost = world.client();
+    let fixture = Fixture::new(&format!("metrics: {{listen: inet:{metrics}}}\n"));
+    let mut kept = fixture.client();
+    fixture.configure(2);
+    let new = fixture.daemon.hand_over();
+    let mut lost = fixture.client();
     meets(&mut lost, 2);
     new.signal(Signal::SIGKILL);
-    let main_pid = world.daemon.wait_for_notification_of("MAINPID=");
-    assert_eq!(main_pid, format!("MAINPID={}", world.daemon.pid()));
-    let log = world.daemon.log();
+    let main_pid = fixture.daemon.wait_for_notification_of("MAINPID=");
+    assert_eq!(main_pid, format!("MAINPID={}", fixture.daemon.pid()));
+    let log = fixture.daemon.log();
     log.wait_for(&["has crashed (signal: 9", "accepts connections again"]);
     assert_eq!(lost.receive_frame(), None);
     meets(&mut kept, 1);
-    world.new_client_meets(1);
+    fixture.new_client_meets(1);
     assert_eq!(handovers(metrics, "failure"), "1");
 
-    let next = world.daemon.hand_over();
-    world.new_client_meets(2);
+    let next = fixture.daemon.hand_over();
+    fixture.new_client_meets(2);
     meets(&mut kept, 1);
     next.signal(Signal::SIGTERM);
     next.wait();
     // It has ended in order.
-    assert!(!world.daemon.socket().exists());
+    assert!(!fixture.daemon.socket().exists());
     meets(&mut kept, 1);
     assert!(kept.quit());
-    assert!(world.daemon.stop().success());
+    assert!(fixture.daemon.stop().success());
 }
 
 #[test]
-fn if_the_old_process_is_killed_the_new_one_goes_on() {
-    let mut world = World::new("");
-    let mut lost = world.client();
-    let go = world.daemon.directory().join("go");
-    let pid = world.daemon.directory().join("pid");
-    world.configure(2);
-    world.install(&format!(
+fn if_the_old_process_is_killed_the_new_one_keeps_serving() {
+    let mut fixture = Fixture::new("");
+    let mut lost = fixture.client();
+    let go = fixture.daemon.directory().join("go");
+    let pid = fixture.daemon.directory().join("pid");
+    fixture.configure(2);
+    fixture.install(&format!(
         "echo $$ >{}; until [ -e {} ]; do sleep 0.01; done; exec {} \"$@\"",
         pid.display(),
         go.display(),
         env!("CARGO_BIN_EXE_sixgate")
     ));
-    world.daemon.signal(Signal::SIGUSR2);
+    fixture.daemon.signal(Signal::SIGUSR2);
     let new = Successor::of(pid_in(&pid));
-    world.daemon.kill();
+    fixture.daemon.kill();
     assert_eq!(lost.receive_frame(), None);
     fs::write(go, "").expect("a file");
     // What has connected meanwhile waits for it.
-    world.new_client_meets(2);
+    fixture.new_client_meets(2);
 
     new.signal(Signal::SIGUSR2);
-    let mut kept = world.client();
-    let third = world.daemon.wait_for_successor();
+    let mut kept = fixture.client();
+    let third = fixture.daemon.wait_for_successor();
     new.signal(Signal::SIGKILL);
     new.wait();
     drop(kept.receive_frame());
     assert!(third.is_running());
-    world.new_client_meets(2);
+    fixture.new_client_meets(2);
 }
 
 #[test]
 fn a_handover_of_a_handover() {
-    let mut world = World::new("");
-    let mut first = world.client();
-    world.configure(2);
-    let second_process = world.daemon.hand_over();
-    let mut second = world.client();
-    world.configure(3);
+    let mut fixture = Fixture::new("");
+    let mut first = fixture.client();
+    fixture.configure(2);
+    let second_process = fixture.daemon.hand_over();
+    let mut second = fixture.client();
+    fixture.configure(3);
     second_process.signal(Signal::SIGUSR2);
-    let third_process = world.daemon.wait_for_successor();
-    let mut third = world.client();
+    let third_process = fixture.daemon.wait_for_successor();
+    let mut third = fixture.client();
     for _ in 0..3 {
         meets(&mut first, 1);
         meets(&mut second, 2);
@@ -548,25 +553,25 @@ fn a_handover_of_a_handover() {
     }
     // Of those that still run, the one that has handed over to it goes on.
     third_process.signal(Signal::SIGKILL);
-    let main_pid = world.daemon.wait_for_notification_of("MAINPID=");
+    let main_pid = fixture.daemon.wait_for_notification_of("MAINPID=");
     assert_eq!(main_pid, format!("MAINPID={}", second_process.pid()));
     for _ in 0..20 {
-        world.new_client_meets(2);
+        fixture.new_client_meets(2);
     }
     meets(&mut first, 1);
     // The crash of a process that has handed over before is none of the first's business.
-    world.configure(4);
+    fixture.configure(4);
     second_process.signal(Signal::SIGUSR2);
-    let _fourth = world.daemon.wait_for_successor();
+    let _fourth = fixture.daemon.wait_for_successor();
     second_process.signal(Signal::SIGKILL);
     second_process.wait();
     for _ in 0..20 {
-        world.new_client_meets(4);
+        fixture.new_client_meets(4);
     }
     meets(&mut first, 1);
     assert!(first.quit());
-    assert!(world.daemon.wait().success());
-    world.new_client_meets(4);
+    assert!(fixture.daemon.wait().success());
+    fixture.new_client_meets(4);
 }
 
 #[test]
@@ -574,19 +579,19 @@ fn only_the_process_that_accepts_feeds_the_watchdog() {
     let pid = std::process::id().to_string();
     // As long as WATCHDOG_PID names another process it is not for this one.
     let environment = [("WATCHDOG_USEC", "100000"), ("WATCHDOG_PID", pid.as_str())];
-    let world = World::with_environment("", &environment);
-    let _kept = world.client();
-    let new = world.daemon.hand_over();
-    world.daemon.wait_for_notification("WATCHDOG=1");
-    world.daemon.wait_for_notification("WATCHDOG=1");
+    let fixture = Fixture::with_environment("", &environment);
+    let _kept = fixture.client();
+    let new = fixture.daemon.hand_over();
+    fixture.daemon.wait_for_notification("WATCHDOG=1");
+    fixture.daemon.wait_for_notification("WATCHDOG=1");
     new.signal(Signal::SIGSTOP);
     thread::sleep(Duration::from_millis(200));
-    world.daemon.pending_notifications();
+    fixture.daemon.pending_notifications();
     thread::sleep(Duration::from_millis(500));
-    assert_eq!(world.daemon.pending_notifications(), [""; 0]);
+    assert_eq!(fixture.daemon.pending_notifications(), [""; 0]);
     new.signal(Signal::SIGKILL);
     // That of the crash.
-    world.daemon.wait_for_notification_of("MAINPID=");
+    fixture.daemon.wait_for_notification_of("MAINPID=");
 }
 
 #[test]

@@ -35,13 +35,13 @@ const MESSAGE: &[u8] = b"From: a@good.example\r\n\r\nbody\r\n";
 const FRAME: usize = 1 << 20;
 
 /// The daemon with its DNS, and the memory it had at first.
-struct World {
+struct Fixture {
     daemon: Daemon,
     memory: u64,
     _dns: DnsServer,
 }
 
-impl World {
+impl Fixture {
     fn new(config: &str) -> Self {
         Self::start(config, Daemon::start)
     }
@@ -52,16 +52,16 @@ impl World {
             "dns: {{servers: [{}], timeout: 1s}}\nopt_in: {{domains: [contoso.com]}}\n{config}",
             dns.address()
         ));
-        let world = Self {
+        let fixture = Self {
             daemon,
             memory: 0,
             _dns: dns,
         };
         // What is allocated once and for all is there after one mail.
-        world.assert_serves();
+        fixture.assert_serves();
         Self {
-            memory: world.daemon.memory(),
-            ..world
+            memory: fixture.daemon.memory(),
+            ..fixture
         }
     }
 
@@ -123,70 +123,76 @@ fn assert_closed(mta: &mut MilterClient, what: &str) {
 }
 
 #[test]
-fn frames_that_are_too_long_end_their_connection_and_are_told() {
-    let world = World::new("");
-    let mut other = world.mta_after_rcpt();
+fn oversized_frames_close_their_connection_and_are_logged() {
+    let fixture = Fixture::new("");
+    let mut other = fixture.mta_after_rcpt();
     for letter in *b"OCHMRLNBEDUTXA" {
         for length in [FRAME as u32 + 1, u32::MAX / 2, u32::MAX] {
-            for mut mta in [world.mta(), world.mta_after_rcpt()] {
+            for mut mta in [fixture.mta(), fixture.mta_after_rcpt()] {
                 mta.send_octets(&frame(length, letter, &[0; 4096]));
                 assert_closed(&mut mta, &format!("{} {length}", char::from(letter)));
             }
         }
     }
-    world.daemon.log().wait_for(&["closed", "more than 1 MiB"]);
+    fixture
+        .daemon
+        .log()
+        .wait_for(&["closed", "more than 1 MiB"]);
     assert_eq!(other.message(MESSAGE, 65535).reply, Reply::Continue);
-    world.assert_serves();
-    world.assert_peak_below(16);
+    fixture.assert_serves();
+    fixture.assert_peak_below(16);
 }
 
 #[test]
-fn a_frame_is_not_paid_for_before_it_comes() {
-    let world = World::new("");
+fn a_frame_takes_no_memory_before_it_arrives() {
+    let fixture = Fixture::new("");
     let holders: Vec<MilterClient> = (0..200)
         .map(|_| {
-            let mut mta = world.mta_with_client();
+            let mut mta = fixture.mta_with_client();
             mta.send_octets(&frame(FRAME as u32, b'B', &[0; 16]));
             mta
         })
         .collect();
-    world.assert_serves();
-    world.assert_peak_below(32);
+    fixture.assert_serves();
+    fixture.assert_peak_below(32);
     drop(holders);
-    world.assert_serves();
+    fixture.assert_serves();
 }
 
 #[test]
-fn unknown_commands_end_their_connection_and_are_told() {
-    let world = World::new("");
-    let mut other = world.mta_after_rcpt();
+fn unknown_commands_close_their_connection_and_are_logged() {
+    let fixture = Fixture::new("");
+    let mut other = fixture.mta_after_rcpt();
     for letter in (0..=255).filter(|letter| !b"ABCDEHKLMNOQRTU".contains(letter)) {
         for length in [0, 1] {
-            let mut mta = world.mta_with_client();
+            let mut mta = fixture.mta_with_client();
             mta.send_octets(&frame(length, letter, &[]));
             assert_closed(&mut mta, &format!("{letter:#x}"));
         }
     }
-    world.daemon.log().wait_for(&["closed", "unknown command"]);
+    fixture
+        .daemon
+        .log()
+        .wait_for(&["closed", "unknown command"]);
     assert_eq!(other.message(MESSAGE, 65535).reply, Reply::Continue);
-    world.assert_serves();
-    world.assert_peak_below(16);
+    fixture.assert_serves();
+    fixture.assert_peak_below(16);
 }
 
 #[test]
-fn frames_without_data_are_no_acceptance() {
-    let world = World::new("");
+fn frames_without_data_accept_nothing() {
+    let fixture = Fixture::new("");
     for letter in *b"CHMRLOU" {
         for length in [0, 1] {
-            let mut mta = world.mta_with_client();
+            let mut mta = fixture.mta_with_client();
             mta.send_octets(&frame(length, letter, &[]));
             mta.send_octets(&honest(b'Q', b""));
             let answer = mta.receive_frame();
             assert!(!accepts(&answer), "{} {answer:?}", char::from(letter));
         }
     }
-    world.assert_serves();
-    world.assert_peak_below(16);
+    fixture.assert_serves();
+    fixture.assert_peak_below(16);
 }
 
 fn accepts(answer: &Option<(u8, Vec<u8>)>) -> bool {
@@ -194,8 +200,8 @@ fn accepts(answer: &Option<(u8, Vec<u8>)>) -> bool {
 }
 
 #[test]
-fn commands_before_negotiation_or_connect_are_no_acceptance() {
-    let world = World::new("");
+fn commands_before_negotiation_or_connect_accept_nothing() {
+    let fixture = Fixture::new("");
     let commands: [(u8, &[u8]); 10] = [
         (b'C', b"x\x006\0\x192001:db8::1\0"),
         (b'H', b"helo\0"),
@@ -208,9 +214,9 @@ fn commands_before_negotiation_or_connect_are_no_acceptance() {
         (b'E', b""),
         (b'A', b""),
     ];
-    let address = world.daemon.address();
+    let address = fixture.daemon.address();
     for (letter, data) in commands {
-        for mut mta in [MilterClient::connect_only(&address), world.mta()] {
+        for mut mta in [MilterClient::connect_only(&address), fixture.mta()] {
             let negotiated = !mta.negotiated().macros.is_empty();
             if negotiated && letter == b'C' {
                 continue;
@@ -222,25 +228,25 @@ fn commands_before_negotiation_or_connect_are_no_acceptance() {
             assert!(!accepts(&answer), "{what} {negotiated} {answer:?}");
         }
     }
-    world.assert_serves();
-    world.assert_peak_below(16);
+    fixture.assert_serves();
+    fixture.assert_peak_below(16);
 }
 
 #[test]
 fn a_reply_in_place_of_a_negotiation_ends_the_connection() {
-    let world = World::new("");
+    let fixture = Fixture::new("");
     for letter in *b"cartdsyp" {
-        let mut mta = MilterClient::connect_only(&world.daemon.address());
+        let mut mta = MilterClient::connect_only(&fixture.daemon.address());
         mta.send_octets(&honest(letter, b""));
         assert_closed(&mut mta, &char::from(letter).to_string());
     }
-    world.assert_serves();
-    world.assert_peak_below(16);
+    fixture.assert_serves();
+    fixture.assert_peak_below(16);
 }
 
 #[test]
-fn connect_in_every_malformed_shape_is_no_acceptance() {
-    let world = World::new("");
+fn malformed_connect_commands_accept_nothing() {
+    let fixture = Fixture::new("");
     let long_name = [[b'a'; 5000].as_slice(), b"\x006\0\x19IPv6:2001:db8::1\0"].concat();
     let table: [&[u8]; 20] = [
         b"",
@@ -265,13 +271,16 @@ fn connect_in_every_malformed_shape_is_no_acceptance() {
         &long_name,
     ];
     for connect in table {
-        let mut mta = world.mta();
+        let mut mta = fixture.mta();
         mta.send_octets(&honest(b'C', connect));
         assert_closed(&mut mta, &connect.escape_ascii().to_string());
     }
-    world.daemon.log().wait_for(&["broke the milter protocol"]);
-    world.assert_serves();
-    world.assert_peak_below(16);
+    fixture
+        .daemon
+        .log()
+        .wait_for(&["broke the milter protocol"]);
+    fixture.assert_serves();
+    fixture.assert_peak_below(16);
 }
 
 #[test]
@@ -286,9 +295,9 @@ fn a_million_macro_packets_take_bounded_memory() {
 }
 
 fn assert_macros_take_bounded_memory(packets: usize) {
-    let world = World::new("");
-    let mut other = world.mta_after_rcpt();
-    let mut mta = world.mta_after_rcpt();
+    let fixture = Fixture::new("");
+    let mut other = fixture.mta_after_rcpt();
+    let mut mta = fixture.mta_after_rcpt();
     let thousand: Vec<u8> = (0..1000)
         .flat_map(|n| honest(b'D', format!("Rname{n}\0value\0").as_bytes()))
         .collect();
@@ -296,15 +305,15 @@ fn assert_macros_take_bounded_memory(packets: usize) {
         mta.send_octets(&thousand);
     }
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
-    world.assert_peak_below(16);
+    fixture.assert_peak_below(16);
     assert_eq!(other.message(MESSAGE, 65535).reply, Reply::Continue);
-    world.assert_serves();
+    fixture.assert_serves();
 }
 
 #[test]
 fn macros_as_large_as_a_frame_take_bounded_memory() {
-    let world = World::new("");
-    let mut mta = world.mta_after_rcpt();
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_after_rcpt();
     // Many small ones cost most: each is two strings in a table.
     let small: Vec<u8> = (0..FRAME / 8)
         .flat_map(|n| format!("{n:05x}\0v\0").into_bytes())
@@ -333,8 +342,8 @@ fn macros_as_large_as_a_frame_take_bounded_memory() {
         }
     }
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
-    world.assert_peak_below(16);
-    world.assert_serves();
+    fixture.assert_peak_below(16);
+    fixture.assert_serves();
 }
 
 #[test]
@@ -349,8 +358,8 @@ fn a_million_recipients_take_no_memory() {
 }
 
 fn assert_recipients_take_no_memory(recipients: usize) {
-    let world = World::new("");
-    let mut mta = world.mta_after_rcpt();
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_after_rcpt();
     for batch in 0..recipients / BATCH {
         let frames: Vec<u8> = (0..BATCH)
             .flat_map(|n| honest(b'R', format!("<b{batch}x{n}@contoso.com>\0").as_bytes()))
@@ -362,9 +371,9 @@ fn assert_recipients_take_no_memory(recipients: usize) {
     }
     let told = format!("nrcpt={}", recipients + 1);
     assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
-    world.daemon.log().wait_for(&["accept:", &told]);
-    world.assert_peak_below(16);
-    world.assert_serves();
+    fixture.daemon.log().wait_for(&["accept:", &told]);
+    fixture.assert_peak_below(16);
+    fixture.assert_serves();
 }
 
 /// So many replies fit into a socket's buffer.
@@ -372,8 +381,8 @@ const BATCH: usize = 1000;
 
 #[test]
 fn a_header_block_over_the_cap_is_not_kept_and_a_signature_in_it_not_believed() {
-    let world = World::new("limits: {header_bytes: 64 KiB}");
-    let mut mta = world.mta_after_rcpt_from("<a@other.example>");
+    let fixture = Fixture::new("limits: {header_bytes: 64 KiB}");
+    let mut mta = fixture.mta_after_rcpt_from("<a@other.example>");
     mta.header("From", " a@other.example");
     let long = "x".repeat(FRAME - 64);
     for _ in 0..64 {
@@ -386,40 +395,40 @@ fn a_header_block_over_the_cap_is_not_kept_and_a_signature_in_it_not_believed() 
         matches!(&reply, Reply::Smtp(text) if text.starts_with("45")),
         "{reply:?}"
     );
-    world.assert_peak_below(32);
-    world.assert_serves();
+    fixture.assert_peak_below(32);
+    fixture.assert_serves();
 }
 
 #[test]
 fn fifty_thousand_signatures_take_bounded_memory() {
-    let world = World::new("");
-    let mut mta = world.mta_after_rcpt_from("<a@other.example>");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_after_rcpt_from("<a@other.example>");
     for _ in 0..50_000 {
         mta.header("DKIM-Signature", " a=");
     }
     mta.eoh();
     let reply = mta.eom().reply;
     assert!(matches!(&reply, Reply::Smtp(text) if text.starts_with("450 4.7.26")));
-    world.assert_peak_below(20);
-    world.assert_serves();
+    fixture.assert_peak_below(20);
+    fixture.assert_serves();
 }
 
 #[test]
 fn a_hundred_thousand_header_fields_take_bounded_memory() {
-    let world = World::new("");
-    let mut mta = world.mta_after_rcpt();
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_after_rcpt();
     for n in 0..100_000 {
         mta.header("X-Field", &format!(" {n}"));
     }
     mta.eoh();
     assert_eq!(mta.eom().reply, Reply::Continue);
-    world.assert_peak_below(16);
-    world.assert_serves();
+    fixture.assert_peak_below(16);
+    fixture.assert_serves();
 }
 
 #[test]
 fn forged_results_by_the_thousand_end_in_a_temporary_failure() {
-    let world = World::new("");
+    let fixture = Fixture::new("");
     // fields, want
     let table = [
         (1000, Reply::Continue),
@@ -427,7 +436,7 @@ fn forged_results_by_the_thousand_end_in_a_temporary_failure() {
         (50_000, smtp(TEMPORARY)),
     ];
     for (fields, want) in table {
-        let mut mta = world.mta_after_rcpt();
+        let mut mta = fixture.mta_after_rcpt();
         for _ in 0..fields {
             mta.header("Authentication-Results", " mx.contoso.com; spf=pass");
         }
@@ -441,34 +450,34 @@ fn forged_results_by_the_thousand_end_in_a_temporary_failure() {
         };
         assert_eq!(end.modifications.len(), changes);
     }
-    world
+    fixture
         .daemon
         .log()
         .wait_for(&["451 4.4.3", "rule=auth-temperror"]);
-    world.assert_peak_below(16);
-    world.assert_serves();
+    fixture.assert_peak_below(16);
+    fixture.assert_serves();
 }
 
 #[test]
-fn who_is_silent_too_long_is_closed_and_told_and_who_is_not_goes_on() {
-    let world = World::new("limits: {idle_timeout: 1s}");
+fn an_idle_peer_is_closed_and_logged_and_an_active_one_is_not() {
+    let fixture = Fixture::new("limits: {idle_timeout: 1s}");
     let whole = honest(b'M', b"<a@good.example>\0");
     let mut silent: Vec<MilterClient> = vec![
-        MilterClient::connect_only(&world.daemon.address()),
-        world.mta(),
-        world.mta_with_client(),
-        world.mta_after_rcpt(),
+        MilterClient::connect_only(&fixture.daemon.address()),
+        fixture.mta(),
+        fixture.mta_with_client(),
+        fixture.mta_after_rcpt(),
     ];
     // A frame that begins, and never ends.
     for end in 1..whole.len() {
-        let mut mta = world.mta_with_client();
+        let mut mta = fixture.mta_with_client();
         mta.send_octets(&whole[..end]);
         silent.push(mta);
     }
     let all_closed = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut busy = world.mta_with_client();
+            let mut busy = fixture.mta_with_client();
             while !all_closed.load(Ordering::SeqCst) {
                 assert_eq!(busy.mail(&["<a@good.example>"]), Reply::Continue);
                 assert_eq!(busy.rcpt(&["<b@contoso.com>"]), Reply::Continue);
@@ -479,73 +488,73 @@ fn who_is_silent_too_long_is_closed_and_told_and_who_is_not_goes_on() {
         all_closed.store(true, Ordering::SeqCst);
         assert!(closed);
     });
-    let told = world
+    let told = fixture
         .daemon
         .log()
         .wait_for(&["closed", "limits.idle_timeout"]);
     assert!(told.contains("WARN"), "{told}");
-    world.assert_serves();
-    world.assert_peak_below(16);
+    fixture.assert_serves();
+    fixture.assert_peak_below(16);
 }
 
 #[test]
-fn who_sends_a_frame_octet_by_octet_has_the_idle_time_for_all_of_it() {
-    let world = World::new("limits: {idle_timeout: 500ms}");
-    let mut mta = world.mta_with_client();
+fn a_frame_sent_byte_by_byte_must_arrive_within_idle_timeout() {
+    let fixture = Fixture::new("limits: {idle_timeout: 500ms}");
+    let mut mta = fixture.mta_with_client();
     let start = Instant::now();
     mta.send_octets(&frame(FRAME as u32, b'B', &[]));
     let mut closed = false;
     while !closed && start.elapsed() < Duration::from_secs(20) {
         // Serving another one is the pause between the octets.
-        world.assert_serves();
+        fixture.assert_serves();
         closed = !mta.try_send_octets(b"x");
     }
     assert!(closed, "an octet now and then keeps a connection open");
-    world.daemon.log().wait_for(&["limits.idle_timeout"]);
-    world.assert_peak_below(16);
+    fixture.daemon.log().wait_for(&["limits.idle_timeout"]);
+    fixture.assert_peak_below(16);
 }
 
 #[test]
-fn who_does_not_read_replies_is_closed_and_told() {
-    let world = World::new("limits: {idle_timeout: 1s}");
-    let mut mta = world.mta_after_rcpt();
+fn a_peer_that_does_not_read_replies_is_closed_and_logged() {
+    let fixture = Fixture::new("limits: {idle_timeout: 1s}");
+    let mut mta = fixture.mta_after_rcpt();
     let recipients: Vec<u8> = (0..1000)
         .flat_map(|_| honest(b'R', b"<b@other.example>\0"))
         .collect();
     // Each is refused with a long line, until the replies fill the socket.
     while mta.try_send_octets(&recipients) {}
-    world
+    fixture
         .daemon
         .log()
         .wait_for(&["closed", "limits.idle_timeout"]);
-    world.assert_serves();
-    world.assert_peak_below(16);
+    fixture.assert_serves();
+    fixture.assert_peak_below(16);
 }
 
 #[test]
 fn no_memory_is_spent_on_huge_pages() {
-    assert!(!World::new("").daemon.may_have_huge_pages());
+    assert!(!Fixture::new("").daemon.may_have_huge_pages());
 }
 
 #[test]
 fn ten_thousand_idle_connections_are_held() {
     let connections = 10_000.min(open_files_of_this_test().saturating_sub(200));
-    let world = World::new("limits: {connections: 10100}");
-    let before = world.daemon.memory();
-    let mut idle: Vec<MilterClient> = (0..connections).map(|_| world.mta()).collect();
-    let per_connection = (world.daemon.memory() - before) as f64 / idle.len() as f64;
+    let fixture = Fixture::new("limits: {connections: 10100}");
+    let before = fixture.daemon.memory();
+    let mut idle: Vec<MilterClient> = (0..connections).map(|_| fixture.mta()).collect();
+    let per_connection = (fixture.daemon.memory() - before) as f64 / idle.len() as f64;
     eprintln!(
         "{} idle connections, {per_connection:.1} KiB each",
         idle.len()
     );
     assert!(per_connection < 8.0, "{per_connection} KiB");
-    world.assert_serves();
+    fixture.assert_serves();
     let last = idle.last_mut().expect("a connection");
     assert_eq!(last.connect_from("[x]", client()), Reply::Continue);
     drop(idle);
-    world.assert_serves();
-    world.daemon.signal(Signal::SIGTERM);
-    assert!(world.daemon.stop().success());
+    fixture.assert_serves();
+    fixture.daemon.signal(Signal::SIGTERM);
+    assert!(fixture.daemon.stop().success());
 }
 
 /// As many as the system gives.
@@ -558,30 +567,30 @@ fn open_files_of_this_test() -> usize {
 #[test]
 fn the_number_of_open_files_is_raised_as_far_as_connections_need_it() {
     let config = "limits: {connections: 1000}";
-    let world = World::start(config, |text| Daemon::start_with_open_files(text, 64, 4096));
-    let limits = fs::read_to_string(format!("/proc/{}/limits", world.daemon.pid()));
+    let fixture = Fixture::start(config, |text| Daemon::start_with_open_files(text, 64, 4096));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", fixture.daemon.pid()));
     let limits = limits.expect("the program runs");
     let line = limits
         .lines()
         .find(|line| line.starts_with("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().nth(3));
     assert_eq!(soft, Some("1512"));
-    assert!(!world.daemon.log().text().contains("open files"));
+    assert!(!fixture.daemon.log().text().contains("open files"));
 }
 
 #[test]
-fn too_few_open_files_are_told_at_the_start_and_when_they_run_out() {
+fn too_few_open_files_are_logged_at_startup_and_when_they_run_out() {
     let config = "limits: {connections: 1000}";
-    let world = World::start(config, |text| Daemon::start_with_open_files(text, 64, 64));
-    let log = world.daemon.log();
+    let fixture = Fixture::start(config, |text| Daemon::start_with_open_files(text, 64, 64));
+    let log = fixture.daemon.log();
     log.wait_for(&["WARN", "allows 64", "LimitNOFILE=1512"]);
-    let address = world.daemon.address();
+    let address = fixture.daemon.address();
     let many: Vec<MilterClient> = (0..80)
         .map(|_| MilterClient::connect_only(&address))
         .collect();
     log.wait_for(&["could not be accepted", "Too many open files"]);
     drop(many);
-    world.assert_serves();
+    fixture.assert_serves();
     let told = log.text().matches("could not be accepted").count();
     assert_eq!(told, 1, "{}", log.text());
 }
@@ -609,8 +618,8 @@ fn logged(log: &str, words: &str) -> (usize, usize) {
 fn broken_connections_by_the_thousand_take_few_lines_that_count_them() {
     const TIMES: usize = 5_000;
     let metrics = http::free_address();
-    let world = World::new(&format!("metrics: {{listen: \"{metrics}\"}}"));
-    let address = world.daemon.address();
+    let fixture = Fixture::new(&format!("metrics: {{listen: \"{metrics}\"}}"));
+    let address = fixture.daemon.address();
     for (letter, data, reason) in BROKEN {
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -624,15 +633,15 @@ fn broken_connections_by_the_thousand_take_few_lines_that_count_them() {
             }
         });
         // Each reason is logged in full, whatever was suppressed before.
-        world.daemon.log().wait_for(&["WARN", "closed", reason]);
+        fixture.daemon.log().wait_for(&["WARN", "closed", reason]);
     }
-    world.assert_serves();
+    fixture.assert_serves();
     let suppressed = (TIMES - 10) * BROKEN.len();
     let metrics = http::get(metrics, "/metrics").body;
     let counted = format!("\nsixgate_log_lines_suppressed_total {suppressed}\n");
     assert!(metrics.contains(&counted), "{metrics}");
-    let log = world.daemon.log();
-    assert!(world.daemon.stop().success());
+    let log = fixture.daemon.log();
+    assert!(fixture.daemon.stop().success());
     let text = log.text();
     for (_, _, reason) in BROKEN {
         assert_eq!(logged(&text, reason), (10, TIMES - 10), "{reason}:\n{text}");
@@ -664,15 +673,15 @@ fn connections_over_the_limit_by_the_thousand_take_few_lines_that_count_them() {
 #[test]
 #[ignore = "takes three minutes"]
 fn a_flood_that_goes_on_is_counted_every_minute_and_a_new_one_is_logged_in_full() {
-    let world = World::new("");
-    let address = world.daemon.address();
+    let fixture = Fixture::new("");
+    let address = fixture.daemon.address();
     let closed = || {
         let mut mta = MilterClient::connect_only(&address);
         mta.send_octets(&honest(b'Z', b""));
         assert_closed(&mut mta, "an unknown command");
     };
     (0..1000).for_each(|_| closed());
-    let log = world.daemon.log();
+    let log = fixture.daemon.log();
     let start = Instant::now();
     let counted = |want: (usize, usize)| {
         while logged(&log.text(), "unknown command 'Z'") != want {

@@ -111,17 +111,17 @@ fn unshare() -> Command {
 }
 
 /// The daemon with the DNS that it asks.
-struct World {
+struct Fixture {
     daemon: Daemon,
     _dns: DnsServer,
 }
 
-impl World {
+impl Fixture {
     fn new(config: &str) -> Self {
         Self::started_by(Command::new(env!("CARGO_BIN_EXE_sixgate")), config)
     }
 
-    /// In a namespace that `script` furnishes before it becomes the daemon.
+    /// In a namespace that `script` prepares before it becomes the daemon.
     fn inside(script: &str, config: &str) -> Self {
         let mut command = unshare();
         let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
@@ -196,14 +196,14 @@ const TEXT_ACCEPTANCE: &str = "4F9D195432C: accept: rule=spf-pass mode=enforce c
      spf_identity=mailfrom spf_domain=good.example spf_term=ip6:2001:db8:1::/64 dkim=none";
 
 fn text_lines() {
-    let world = World::new("");
-    world.refusal();
-    world.acceptance();
+    let fixture = Fixture::new("");
+    fixture.refusal();
+    fixture.acceptance();
     for (rule, want) in [
         ("rule=no-ptr", text_refusal().as_str()),
         ("rule=spf-pass", TEXT_ACCEPTANCE),
     ] {
-        let line = world.daemon.log().wait_for(&[rule]);
+        let line = fixture.daemon.log().wait_for(&[rule]);
         let (time, line) = line.split_once("  INFO ").expect("a level");
         assert_eq!(without_ms(line), want);
         assert_is_time(time);
@@ -220,9 +220,9 @@ fn assert_is_time(text: &str) {
 }
 
 fn json_lines() {
-    let world = World::new("log: {format: json}");
-    world.refusal();
-    world.acceptance();
+    let fixture = Fixture::new("log: {format: json}");
+    fixture.refusal();
+    fixture.acceptance();
     let refusal = json!({
         "level": "info", "event": "decision", "queue_id": null, "action": "defer",
         "refused": true, "stage": "rcpt", "rule": "no-ptr", "mode": "enforce", "reply": NO_PTR,
@@ -245,7 +245,7 @@ fn json_lines() {
         "deferred_for": null, "observed_by": null,
     });
     for (rule, want) in [("no-ptr", refusal), ("spf-pass", acceptance)] {
-        let line = world
+        let line = fixture
             .daemon
             .log()
             .wait_for(&[&format!("\"rule\":\"{rule}\"")]);
@@ -256,7 +256,7 @@ fn json_lines() {
         assert_is_time(time.as_str().expect("a text"));
         assert_eq!(line, want);
     }
-    let ready = world.daemon.log().wait_for(&["\"message\":\"ready\""]);
+    let ready = fixture.daemon.log().wait_for(&["\"message\":\"ready\""]);
     let ready: Value = serde_json::from_str(&ready).expect("JSON");
     assert_eq!(ready["event"], "message");
     assert_eq!(ready["version"], env!("CARGO_PKG_VERSION"));
@@ -264,14 +264,14 @@ fn json_lines() {
 
 fn exempt_mail() {
     for (level, told) in [("debug", true), ("info", false)] {
-        let world = World::new(&format!("log: {{level: {level}}}"));
-        let mut mta = MilterClient::open(&world.daemon.address());
+        let fixture = Fixture::new(&format!("log: {{level: {level}}}"));
+        let mut mta = MilterClient::open(&fixture.daemon.address());
         let v4 = SocketAddr::new([192, 0, 2, 1].into(), 25);
         assert_eq!(mta.connect_from("mail.example", v4), Reply::Accept);
-        world.refusal();
-        world.daemon.log().wait_for(&["rule=no-ptr"]);
+        fixture.refusal();
+        fixture.daemon.log().wait_for(&["rule=no-ptr"]);
         let want = "NOQUEUE: accept: rule=ipv4 client=mail.example[192.0.2.1]";
-        let lines = world.daemon.log().lines();
+        let lines = fixture.daemon.log().lines();
         assert_eq!(
             lines.iter().any(|line| line.ends_with(want)),
             told,
@@ -281,10 +281,10 @@ fn exempt_mail() {
 }
 
 fn silenced() {
-    let world = World::new("log: {level: \"info,sixgate::decision=off\"}");
-    world.refusal();
-    let log = world.daemon.log();
-    assert!(world.daemon.stop().success());
+    let fixture = Fixture::new("log: {level: \"info,sixgate::decision=off\"}");
+    fixture.refusal();
+    let log = fixture.daemon.log();
+    assert!(fixture.daemon.stop().success());
     assert!(
         log.text().contains("ready") && !log.text().contains("rule="),
         "{}",
@@ -293,9 +293,9 @@ fn silenced() {
 }
 
 fn auto_pipe() {
-    let world = World::new("log: {target: auto}");
-    world.refusal();
-    world.daemon.log().wait_for(&["rule=no-ptr"]);
+    let fixture = Fixture::new("log: {target: auto}");
+    fixture.refusal();
+    fixture.daemon.log().wait_for(&["rule=no-ptr"]);
 }
 
 /// A place for sockets, and how to lead /dev/log and the journal's there.
@@ -345,26 +345,26 @@ fn split_syslog(record: &str) -> (String, &str) {
 fn syslog() {
     let sockets = Sockets::new();
     let socket = Datagrams::bind(&sockets.path());
-    let world = World::inside(&sockets.syslog(), "log: {target: syslog}");
-    world.refusal();
+    let fixture = Fixture::inside(&sockets.syslog(), "log: {target: syslog}");
+    fixture.refusal();
     let record = socket.wait_for(&["rule=no-ptr"]);
     let (head, line) = split_syslog(&record);
-    assert_eq!(head, format!("<22>sixgate[{}]", world.daemon.pid()));
+    assert_eq!(head, format!("<22>sixgate[{}]", fixture.daemon.pid()));
     assert_eq!(without_ms(line), text_refusal());
 }
 
 fn syslog_lost() {
     let sockets = Sockets::new();
     let first = Datagrams::bind(&sockets.path());
-    let world = World::inside(&sockets.syslog(), "log: {target: syslog}");
+    let fixture = Fixture::inside(&sockets.syslog(), "log: {target: syslog}");
     first.wait_for(&["ready"]);
     drop(first);
-    world.refusal();
-    world
+    fixture.refusal();
+    fixture
         .daemon
         .log()
         .wait_for(&["/dev/log can't be written", "lines wait for it"]);
-    world.acceptance();
+    fixture.acceptance();
     let second = Datagrams::bind(&sockets.path());
     second.wait_for(&["rule=no-ptr"]);
     second.wait_for(&["rule=spf-pass"]);
@@ -374,8 +374,8 @@ fn syslog_stuck() {
     let sockets = Sockets::new();
     let socket = Datagrams::bind(&sockets.path());
     let config = "log: {target: syslog}\nmode: observe";
-    let world = World::inside(&sockets.syslog(), config);
-    let mut mta = world.mta("2001:db8:1::20");
+    let fixture = Fixture::inside(&sockets.syslog(), config);
+    let mut mta = fixture.mta("2001:db8:1::20");
     mta.helo("mail.good.example");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
     // More than the kernel and the queue hold.
@@ -394,8 +394,8 @@ fn field<'a>(entry: &'a str, name: &str) -> Vec<&'a str> {
 fn journal() {
     let sockets = Sockets::new();
     let socket = Datagrams::bind(&sockets.path());
-    let world = World::inside(&sockets.journal(), "log: {target: journald}");
-    world.acceptance();
+    let fixture = Fixture::inside(&sockets.journal(), "log: {target: journald}");
+    fixture.acceptance();
     let entry = socket.wait_for(&["SIXGATE_RULE=spf-pass"]);
     assert_eq!(without_ms(field(&entry, "MESSAGE")[0]), TEXT_ACCEPTANCE);
     let table: [(&str, &[&str]); 16] = [
@@ -429,15 +429,15 @@ fn auto_journal() {
     let socket = Datagrams::bind(&sockets.path());
     let stream = "export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2)";
     let script = format!("{}; {stream}", sockets.journal());
-    let world = World::inside(&script, "");
-    world.refusal();
+    let fixture = Fixture::inside(&script, "");
+    fixture.refusal();
     socket.wait_for(&["SIXGATE_RULE=no-ptr"]);
 
     // Asked for all the same, it gets the priorities of sd-daemon(3).
     let script = format!("{}; {stream}", sockets.journal());
-    let world = World::inside(&script, "log: {target: stderr}");
-    world.refusal();
-    let line = world.daemon.log().wait_for(&["rule=no-ptr"]);
+    let fixture = Fixture::inside(&script, "log: {target: stderr}");
+    fixture.refusal();
+    let line = fixture.daemon.log().wait_for(&["rule=no-ptr"]);
     assert_eq!(without_ms(&line), format!("<6>{}", text_refusal()));
 }
 
@@ -446,8 +446,8 @@ fn auto_syslog() {
     let socket = Datagrams::bind(&sockets.path());
     // The end of the pipe would be taken for the end of the program.
     let script = format!("exec 3>&2 2> /dev/null; {}", sockets.syslog());
-    let world = World::inside(&script, "");
-    world.refusal();
+    let fixture = Fixture::inside(&script, "");
+    fixture.refusal();
     socket.wait_for(&["rule=no-ptr"]);
 }
 
@@ -473,7 +473,7 @@ fn last_word() {
 /// Says everything that could break or forge a line: short enough to be seen
 /// whole, as long as the daemon takes it, and in 64 KB. One recipient is refused
 /// in each of the first two.
-fn attack(world: &World) {
+fn attack(fixture: &Fixture) {
     let octets = [
         // HELO, MAIL, RCPT
         (1, 1, 1),
@@ -483,7 +483,7 @@ fn attack(world: &World) {
         (1, 1, 65_000),
     ];
     for (helo, mail, rcpt) in octets {
-        let mut mta = MilterClient::open(&world.daemon.address());
+        let mut mta = MilterClient::open(&fixture.daemon.address());
         let ip: IpAddr = "2001:db8:1::20".parse().expect("an address");
         mta.connect_from("h]: x; rule=spf-pass\n", SocketAddr::new(ip, 25));
         mta.helo(&filled(
@@ -498,7 +498,7 @@ fn attack(world: &World) {
         mta.rcpt(&[&format!("<{hostile}@x\"\r,; rule=spf-pass mode=enforce>")]);
     }
     // What comes behind it in the log.
-    world.refusal();
+    fixture.refusal();
 }
 
 /// At least once, and at least so many octets.
@@ -536,10 +536,10 @@ fn assert_is_refusal(line: &str) {
 }
 
 fn no_forgery_on_stderr(format: &str) {
-    let world = World::new(&format!("log: {{format: {format}}}"));
-    attack(&world);
-    world.daemon.log().wait_for(&["no-ptr"]);
-    let lines = world.daemon.log().lines();
+    let fixture = Fixture::new(&format!("log: {{format: {format}}}"));
+    attack(&fixture);
+    fixture.daemon.log().wait_for(&["no-ptr"]);
+    let lines = fixture.daemon.log().lines();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     for line in &lines {
         assert!(
@@ -554,8 +554,8 @@ fn no_forgery_in_syslog(format: &str) {
     let sockets = Sockets::new();
     let socket = Datagrams::bind(&sockets.path());
     let config = format!("log: {{format: {format}, target: syslog}}");
-    let world = World::inside(&sockets.syslog(), &config);
-    attack(&world);
+    let fixture = Fixture::inside(&sockets.syslog(), &config);
+    attack(&fixture);
     socket.wait_for(&["no-ptr"]);
     let records = socket.received();
     let lines: Vec<&str> = records
@@ -569,8 +569,8 @@ fn no_forgery_in_the_journal(format: &str) {
     let sockets = Sockets::new();
     let socket = Datagrams::bind(&sockets.path());
     let config = format!("log: {{format: {format}, target: journald}}");
-    let world = World::inside(&sockets.journal(), &config);
-    attack(&world);
+    let fixture = Fixture::inside(&sockets.journal(), &config);
+    attack(&fixture);
     socket.wait_for(&["SIXGATE_RULE=no-ptr"]);
     let entries = socket.received();
     let decisions: Vec<&String> = entries

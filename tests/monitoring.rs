@@ -18,7 +18,7 @@ use std::{
     time::Instant,
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     dns::{DnsServer, Zone},
     faketime, http,
     milter::{MilterClient, Reply},
@@ -92,10 +92,7 @@ impl World {
     fn wait_for(&self, series: &str, want: f64) {
         let start = Instant::now();
         while self.metrics().get(series) != Some(want) {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "{series} does not become {want}"
-            );
+            assert!(start.elapsed() < TIMEOUT, "{series} does not become {want}");
         }
     }
 }
@@ -336,7 +333,7 @@ fn monitoring_that_misbehaves_is_cut_off_and_stops_no_mail() {
     drop(idle);
     let start = Instant::now();
     while std::panic::catch_unwind(|| http::get(world.address, "/healthz")).is_err() {
-        assert!(start.elapsed() < PATIENCE, "places are not given back");
+        assert!(start.elapsed() < TIMEOUT, "places are not given back");
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 #[cfg(feature = "redis")]
 use support::redis::RedisServer;
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     http,
     name_server::{KEY, Kind, NameServer, empty_zone, write_key},
     output::{stderr, stdout, with_input},
@@ -61,18 +61,18 @@ fn main() -> ExitCode {
         trial(
             "Knot: an opt-out that was interrupted goes on",
             &["knotd"],
-            || an_interrupted_opt_out_goes_on(Kind::Knot),
+            || an_interrupted_opt_out_is_resumed(Kind::Knot),
         ),
         trial(
             "Knot: an update that was interrupted goes on",
             &["knotd"],
-            || an_interrupted_update_goes_on(Kind::Knot),
+            || an_interrupted_update_is_resumed(Kind::Knot),
         ),
         trial("Knot: two runs at once do no harm", &["knotd"], || {
             two_runs_at_once(Kind::Knot)
         }),
         trial("Knot: what a server refuses is said", &["knotd"], || {
-            what_a_server_refuses_is_said(Kind::Knot)
+            server_refusals_are_reported(Kind::Knot)
         }),
         trial(
             "BIND: an opt-out waits until senders have forgotten",
@@ -82,18 +82,18 @@ fn main() -> ExitCode {
         trial(
             "BIND: an opt-out that was interrupted goes on",
             &["named"],
-            || an_interrupted_opt_out_goes_on(Kind::Bind),
+            || an_interrupted_opt_out_is_resumed(Kind::Bind),
         ),
         trial(
             "BIND: an update that was interrupted goes on",
             &["named"],
-            || an_interrupted_update_goes_on(Kind::Bind),
+            || an_interrupted_update_is_resumed(Kind::Bind),
         ),
         trial("BIND: two runs at once do no harm", &["named"], || {
             two_runs_at_once(Kind::Bind)
         }),
         trial("BIND: what a server refuses is said", &["named"], || {
-            what_a_server_refuses_is_said(Kind::Bind)
+            server_refusals_are_reported(Kind::Bind)
         }),
         trial(
             "other sources opt out when they are told to",
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
         trial(
             "an opt-out can be given up",
             &["knotd"],
-            an_opt_out_can_be_given_up,
+            an_opt_out_can_be_cancelled,
         ),
         #[cfg(feature = "redis")]
         trial(
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
             &["knotd", "redis-server"],
             a_list_in_redis_opts_out,
         ),
-        trial("drift is told", &["knotd"], drift_is_told),
+        trial("drift is told", &["knotd"], drift_is_reported),
         trial(
             "keys that are wrong are refused",
             &[],
@@ -125,7 +125,7 @@ fn main() -> ExitCode {
         trial(
             "what is wrong is said in one line",
             &[],
-            what_is_wrong_is_said_in_one_line,
+            errors_take_one_line,
         ),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -292,7 +292,7 @@ fn options_and_keys_agree() {
     assert_eq!(by_keys.printed(&["list", "--format", "mx-zone"], ""), zone);
 }
 
-fn what_is_wrong_is_said_in_one_line() {
+fn errors_take_one_line() {
     let site = Site::new(LIST, "");
     let with = |more: &[&'static str]| [&OPTIONS, more].concat();
     let without = |option: &str| {
@@ -504,7 +504,7 @@ impl Site {
 
 #[track_caller]
 fn wait_until(mut is_so: impl FnMut() -> bool) -> Instant {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(Instant::now() < deadline, "it never comes");
         thread::sleep(Duration::from_millis(20));
@@ -564,7 +564,7 @@ fn an_opt_out_waits(kind: Kind) {
     assert_eq!(said, "!contoso.com: added\nno difference in 1 host names\n");
 }
 
-fn an_interrupted_opt_out_goes_on(kind: Kind) {
+fn an_interrupted_opt_out_is_resumed(kind: Kind) {
     let (server, site) = in_line(kind);
     site.set("grace: 0s", "grace: 3s");
     let mut deny = site.spawn(&["deny", "--sync-dns", "contoso.com"]);
@@ -598,7 +598,7 @@ fn customers(number: usize) -> String {
         .collect()
 }
 
-fn an_interrupted_update_goes_on(kind: Kind) {
+fn an_interrupted_update_is_resumed(kind: Kind) {
     let server = NameServer::start(kind, SUFFIX, &empty_zone(SUFFIX));
     let site = site_with(&server, "customer0.example\n", "");
     let number = 20_000;
@@ -636,7 +636,7 @@ fn two_runs_at_once(kind: Kind) {
     assert_eq!(again, "no difference in 3000 host names\n");
 }
 
-fn what_a_server_refuses_is_said(kind: Kind) {
+fn server_refusals_are_reported(kind: Kind) {
     let mut server = NameServer::new(kind, SUFFIX, &empty_zone(SUFFIX));
     server.allows_transfer = false;
     server.run();
@@ -752,7 +752,7 @@ fn other_sources_opt_out() {
     assert_eq!(site.managed().lines().count(), 1);
 }
 
-fn an_opt_out_can_be_given_up() {
+fn an_opt_out_can_be_cancelled() {
     let (server, site) = in_line(Kind::Knot);
     site.set("grace: 0s", "grace: 1h");
     site.printed(&["deny", "--sync-dns", "--no-wait", "contoso.com"], "");
@@ -830,7 +830,7 @@ fn wrong_keys_are_refused() {
 }
 
 /// Status, metric, log and doctor.
-fn drift_is_told() {
+fn drift_is_reported() {
     let zone = format!(
         "{}contoso-com 1 A 192.0.2.25\nfabrikam-com 1 A 192.0.2.25\n\
          fabrikam-com 1 AAAA 2001:db8::25\nright-example 1 A 192.0.2.25\n\

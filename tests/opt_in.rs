@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     dns::{DnsServer, Zone},
     milter::{Command, MilterClient, Reply},
 };
@@ -27,13 +27,13 @@ const SOON: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_secs(3);
 
 /// The daemon with its lists: `managed.list` and those in the folder `lists`.
-struct World {
+struct Fixture {
     daemon: Daemon,
     folder: TempDir,
     _dns: DnsServer,
 }
 
-impl World {
+impl Fixture {
     /// With files that are there at first, and more of the section `opt_in`.
     fn new(files: &[(&str, &str)], more: &str) -> Self {
         let folder = TempDir::new().expect("a folder");
@@ -90,7 +90,7 @@ impl World {
             .all(|(domain, yes)| mta.has_opted_in(domain) == *yes)
         {
             let log = self.daemon.log();
-            assert!(start.elapsed() < PATIENCE, "not {want:?}:\n{}", log.text());
+            assert!(start.elapsed() < TIMEOUT, "not {want:?}:\n{}", log.text());
             thread::yield_now();
         }
         start.elapsed()
@@ -151,10 +151,10 @@ fn every_kind_of_entry_is_understood_in_every_list() {
         "# a list\r\n\n{}  # the last\n",
         entries.join("  # why\r\n")
     );
-    let worlds = [
-        World::new(&[("managed.list", &in_file)], ""),
-        World::new(&[], &format!("domains: [{in_place}]")),
-        World::new(&[("lists/a.list", &in_file)], ""),
+    let fixtures = [
+        Fixture::new(&[("managed.list", &in_file)], ""),
+        Fixture::new(&[], &format!("domains: [{in_place}]")),
+        Fixture::new(&[("lists/a.list", &in_file)], ""),
     ];
     let table = [
         ("exact.example", true),
@@ -173,20 +173,20 @@ fn every_kind_of_entry_is_understood_in_every_list() {
         ("example", false),
         ("[192.0.2.1]", false),
     ];
-    for (world, source) in worlds.iter().zip(["managed", "domains", "file"]) {
-        let mut mta = world.mta();
+    for (fixture, source) in fixtures.iter().zip(["managed", "domains", "file"]) {
+        let mut mta = fixture.mta();
         for (domain, want) in table {
             assert_eq!(mta.has_opted_in(domain), want, "{source}: {domain}");
         }
         let told = ["NOQUEUE: reject: ", "[out.below.example]"];
-        let line = world.daemon.log().wait_for(&told);
+        let line = fixture.daemon.log().wait_for(&told);
         assert!(line.contains(&format!("opt_in={source} ")), "{line}");
     }
 }
 
 #[test]
 fn the_first_source_that_knows_a_domain_decides() {
-    let world = World::new(
+    let fixture = Fixture::new(
         &[
             ("managed.list", "a.example\n!b.example\n.c.example\n"),
             (
@@ -205,7 +205,7 @@ fn the_first_source_that_knows_a_domain_decides() {
         ("other.example", true),
         ("[192.0.2.1]", false),
     ];
-    let mut mta = world.mta();
+    let mut mta = fixture.mta();
     for (domain, want) in table {
         assert_eq!(mta.has_opted_in(domain), want, "{domain}");
     }
@@ -213,103 +213,103 @@ fn the_first_source_that_knows_a_domain_decides() {
 
 #[test]
 fn lists_that_change_are_in_force_within_two_seconds() {
-    let world = World::new(&[("lists/a.list", "a.example\n")], "");
-    let mut held = world.mta();
+    let fixture = Fixture::new(&[("lists/a.list", "a.example\n")], "");
+    let mut held = fixture.mta();
     assert!(held.has_opted_in("a.example"));
 
-    world.write("lists/a.list", "b.example\n");
-    world.assert_soon(
+    fixture.write("lists/a.list", "b.example\n");
+    fixture.assert_soon(
         "written in place",
         &[("a.example", false), ("b.example", true)],
     );
-    world.replace("lists/a.list", "!b.example\nc.example\n");
-    world.assert_soon("replaced", &[("b.example", false), ("c.example", true)]);
-    world.replace("lists/b.list", "d.example\n");
-    world.assert_soon(
+    fixture.replace("lists/a.list", "!b.example\nc.example\n");
+    fixture.assert_soon("replaced", &[("b.example", false), ("c.example", true)]);
+    fixture.replace("lists/b.list", "d.example\n");
+    fixture.assert_soon(
         "added to the folder",
         &[("c.example", true), ("d.example", true)],
     );
-    fs::rename(world.path("lists/b.list"), world.path("lists/b.off")).expect("a file");
-    world.assert_soon(
+    fs::rename(fixture.path("lists/b.list"), fixture.path("lists/b.off")).expect("a file");
+    fixture.assert_soon(
         "renamed to no list",
         &[("c.example", true), ("d.example", false)],
     );
-    world.remove("lists/a.list");
-    world.assert_soon("removed from the folder", &[("c.example", false)]);
-    world.replace("managed.list", "e.example\n");
-    world.assert_soon("managed", &[("e.example", true)]);
-    world.replace("managed.list", "# Empty\n");
-    world.assert_soon("empty and meant to be", &[("e.example", false)]);
+    fixture.remove("lists/a.list");
+    fixture.assert_soon("removed from the folder", &[("c.example", false)]);
+    fixture.replace("managed.list", "e.example\n");
+    fixture.assert_soon("managed", &[("e.example", true)]);
+    fixture.replace("managed.list", "# Empty\n");
+    fixture.assert_soon("empty and meant to be", &[("e.example", false)]);
 
     // A connection from before all that sees the same.
-    world.replace("managed.list", "f.example\n");
-    world.assert_soon("seen by all", &[("f.example", true)]);
+    fixture.replace("managed.list", "f.example\n");
+    fixture.assert_soon("seen by all", &[("f.example", true)]);
     assert!(held.has_opted_in("f.example"));
     assert!(!held.has_opted_in("a.example"));
 }
 
 #[test]
 fn a_list_that_is_wrong_empty_or_gone_leaves_the_last_good_one_in_force() {
-    let world = World::new(
+    let fixture = Fixture::new(
         &[
             ("managed.list", "m.example\n"),
             ("lists/a.list", "a.example\n"),
         ],
         "",
     );
-    let log = world.daemon.log();
+    let log = fixture.daemon.log();
     let stays = [
         ("m.example", true),
         ("a.example", true),
         ("x.example", false),
     ];
     // How it becomes wrong, and what is said of it.
-    type Harm = fn(&World);
+    type Harm = fn(&Fixture);
     let table: [(Harm, &str); 8] = [
         (
-            |world| world.replace("lists/a.list", "x.example\n\n*.example.org\n"),
+            |fixture| fixture.replace("lists/a.list", "x.example\n\n*.example.org\n"),
             "lists/a.list:3: \"*.example.org\" is no domain",
         ),
         (
-            |world| world.replace("lists/a.list", "x.example\n!x.example\n"),
+            |fixture| fixture.replace("lists/a.list", "x.example\n!x.example\n"),
             "lists/a.list:2: !x.example contradicts x.example of an earlier line",
         ),
         (
-            |world| world.write("lists/a.list", ""),
+            |fixture| fixture.write("lists/a.list", ""),
             "lists/a.list: there is no entry in it",
         ),
         (
-            |world| world.replace("lists/a.list", "x.example\n\u{0}\u{1}\n"),
+            |fixture| fixture.replace("lists/a.list", "x.example\n\u{0}\u{1}\n"),
             "lists/a.list:2: ",
         ),
         (
-            |world| world.replace("managed.list", "# nothing\n"),
+            |fixture| fixture.replace("managed.list", "# nothing\n"),
             "managed.list: there is no entry in it",
         ),
         (
-            |world| world.remove("managed.list"),
+            |fixture| fixture.remove("managed.list"),
             "managed.list: can't be read: No such file",
         ),
         (
-            |world| {
-                world.remove("lists/a.list");
-                world.remove("lists/none.list");
+            |fixture| {
+                fixture.remove("lists/a.list");
+                fixture.remove("lists/none.list");
             },
             "lists: the folder has no *.list in it",
         ),
         (
-            |world| fs::remove_dir(world.path("lists")).expect("a folder"),
+            |fixture| fs::remove_dir(fixture.path("lists")).expect("a folder"),
             "lists: can't be read: No such file",
         ),
     ];
     for (harm, want) in table {
-        harm(&world);
+        harm(&fixture);
         let line = log.wait_for(&[want]);
         assert!(
             line.contains("ERROR") && line.contains("the last good list stays"),
             "{line}"
         );
-        world.wait_until(&stays);
+        fixture.wait_until(&stays);
     }
     // Once for each change, not once for each look.
     let told = log
@@ -319,10 +319,10 @@ fn a_list_that_is_wrong_empty_or_gone_leaves_the_last_good_one_in_force() {
         .count();
     assert_eq!(told, table.len(), "{}", log.text());
 
-    fs::create_dir(world.path("lists")).expect("a folder");
-    world.replace("lists/a.list", "b.example\n");
-    world.replace("managed.list", "n.example\n");
-    world.assert_soon(
+    fs::create_dir(fixture.path("lists")).expect("a folder");
+    fixture.replace("lists/a.list", "b.example\n");
+    fixture.replace("managed.list", "n.example\n");
+    fixture.assert_soon(
         "mended",
         &[
             ("a.example", false),
@@ -335,31 +335,31 @@ fn a_list_that_is_wrong_empty_or_gone_leaves_the_last_good_one_in_force() {
 
 #[test]
 fn a_reload_with_a_wrong_list_changes_nothing() {
-    let world = World::new(&[("lists/a.list", "a.example\n")], "");
-    let log = world.daemon.log();
-    let file = world.daemon.config_file();
+    let fixture = Fixture::new(&[("lists/a.list", "a.example\n")], "");
+    let log = fixture.daemon.log();
+    let file = fixture.daemon.config_file();
     let text = fs::read_to_string(&file).expect("the configuration");
     fs::write(&file, text.replace("/lists]", "/other.list]")).expect("the configuration");
 
-    world.daemon.reload();
+    fixture.daemon.reload();
     log.wait_for(&[
         "not reloaded",
         "other.list: can't be read",
         "(named by opt_in.files)",
     ]);
-    assert!(world.mta().has_opted_in("a.example"));
+    assert!(fixture.mta().has_opted_in("a.example"));
 
-    world.write("other.list", "b.example\nno nsense\n");
-    world.daemon.reload();
+    fixture.write("other.list", "b.example\nno nsense\n");
+    fixture.daemon.reload();
     log.wait_for(&["not reloaded", "other.list:2: "]);
-    assert!(world.mta().has_opted_in("a.example"));
+    assert!(fixture.mta().has_opted_in("a.example"));
 
-    world.write("other.list", "b.example\n");
-    world.daemon.reload();
-    assert!(world.mta().has_opted_in("b.example"));
-    assert!(!world.mta().has_opted_in("a.example"));
-    world.replace("other.list", "c.example\n");
-    world.assert_soon(
+    fixture.write("other.list", "b.example\n");
+    fixture.daemon.reload();
+    assert!(fixture.mta().has_opted_in("b.example"));
+    assert!(!fixture.mta().has_opted_in("a.example"));
+    fixture.replace("other.list", "c.example\n");
+    fixture.assert_soon(
         "followed after a reload",
         &[("b.example", false), ("c.example", true)],
     );
@@ -418,11 +418,11 @@ fn replace_under_load(domains: usize, times: usize) {
     }
     let list = |version: usize| format!("{common}v{version}.example\n.v{version}.example\n");
     // Nobody could hold a line for each answer.
-    let world = World::new(&[], "default: no\nlog: {level: warn}");
+    let fixture = Fixture::new(&[], "default: no\nlog: {level: warn}");
     let put = |version: usize| {
-        fs::write(world.path("new"), list(version)).expect("a file");
-        fs::rename(world.path("new"), world.path("lists/big.list")).expect("a file system");
-        world.wait_until(&[(&format!("v{version}.example"), true)])
+        fs::write(fixture.path("new"), list(version)).expect("a file");
+        fs::rename(fixture.path("new"), fixture.path("lists/big.list")).expect("a file system");
+        fixture.wait_until(&[(&format!("v{version}.example"), true)])
     };
     put(0);
     let is_over = AtomicBool::new(false);
@@ -430,9 +430,9 @@ fn replace_under_load(domains: usize, times: usize) {
     let mut slowest = Duration::ZERO;
     thread::scope(|scope| {
         for worker in 0..4 {
-            let (world, is_over, answers) = (&world, &is_over, &answers);
+            let (fixture, is_over, answers) = (&fixture, &is_over, &answers);
             scope.spawn(move || {
-                let mut mta = world.mta();
+                let mut mta = fixture.mta();
                 let mut n = worker;
                 while !is_over.load(Ordering::Relaxed) {
                     n = (n * 25_214_903 + 11) % domains;
@@ -444,7 +444,7 @@ fn replace_under_load(domains: usize, times: usize) {
         }
         for version in 1..=times {
             slowest = slowest.max(put(version));
-            let mut mta = world.mta();
+            let mut mta = fixture.mta();
             assert!(!mta.has_opted_in(&format!("v{}.example", version - 1)));
             assert!(mta.has_opted_in(&format!("x.v{version}.example")));
         }
@@ -455,8 +455,8 @@ fn replace_under_load(domains: usize, times: usize) {
          in force after {} ms at most; {} KiB resident, {} KiB at most",
         answers.into_inner(),
         slowest.as_millis(),
-        world.daemon.memory(),
-        world.daemon.peak_memory(),
+        fixture.daemon.memory(),
+        fixture.daemon.peak_memory(),
     );
 }
 
@@ -473,15 +473,15 @@ fn a_million_domains_are_replaced_a_hundred_times_without_a_wrong_answer() {
 
 #[test]
 fn a_list_with_one_entry_is_logged_in_the_singular() {
-    let world = World::new(&[], "");
-    let log = world.daemon.log();
-    world.replace("managed.list", "one.example\n");
+    let fixture = Fixture::new(&[], "");
+    let log = fixture.daemon.log();
+    fixture.replace("managed.list", "one.example\n");
     log.wait_for(&["opt_in.managed_file: read again, 1 entry in "]);
-    world.replace("managed.list", "one.example\ntwo.example\n");
+    fixture.replace("managed.list", "one.example\ntwo.example\n");
     log.wait_for(&["opt_in.managed_file: read again, 2 entries in "]);
-    world.replace("managed.list", "one.example\n");
-    world.wait_until(&[("two.example", false)]);
-    world.replace("managed.list", "# nothing\n");
+    fixture.replace("managed.list", "one.example\n");
+    fixture.wait_until(&[("two.example", false)]);
+    fixture.replace("managed.list", "# nothing\n");
     log.wait_for(&[
         "managed.list: there is no entry",
         "stays in force (1 entry)",

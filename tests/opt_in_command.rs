@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     dns::{DnsServer, Zone},
     milter::{MilterClient, Reply},
     output::{stderr, stdout, with_input},
@@ -33,24 +33,24 @@ none.example        MX         0 .\n\
 broken.example      SERVFAIL\n";
 
 /// A configuration with a managed list, a list, and a DNS server.
-struct World {
+struct Fixture {
     folder: TempDir,
     dns: DnsServer,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
-        let world = Self {
+        let fixture = Self {
             folder: TempDir::new().expect("a folder"),
             dns: DnsServer::start(Zone::parse(ZONE).expect("a zone")),
         };
-        world.write(
+        fixture.write(
             "managed.list",
             "# ours\n\nold.example  # 2024-01-01 by hand\n",
         );
-        world.write("a.list", "listed.example  # a customer\n.below.example\n");
-        world.write("milter.yaml", &world.config());
-        world
+        fixture.write("a.list", "listed.example  # a customer\n.below.example\n");
+        fixture.write("milter.yaml", &fixture.config());
+        fixture
     }
 
     fn config(&self) -> String {
@@ -103,9 +103,9 @@ impl World {
 
 #[test]
 fn the_managed_list_keeps_its_comments_its_order_and_its_mode() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let mode = |mode| PermissionsExt::from_mode(mode);
-    fs::set_permissions(world.path("managed.list"), mode(0o640)).expect("our file");
+    fs::set_permissions(fixture.path("managed.list"), mode(0o640)).expect("our file");
     let table: [(&[&str], &str); 7] = [
         (
             &["add", "New.Example.", "!bücher.example"],
@@ -135,9 +135,9 @@ fn the_managed_list_keeps_its_comments_its_order_and_its_mode() {
     ];
     for (arguments, want) in table {
         let arguments = [arguments, &["--no-dns"]].concat();
-        assert_eq!(world.told(&arguments), want, "{arguments:?}");
+        assert_eq!(fixture.told(&arguments), want, "{arguments:?}");
     }
-    let managed = world.managed();
+    let managed = fixture.managed();
     let lines: Vec<&str> = managed.lines().collect();
     let today = lines[2].rsplit(' ').next().unwrap_or_default();
     assert!(today.len() == 10 && today.starts_with("20"), "{managed}");
@@ -146,9 +146,9 @@ fn the_managed_list_keeps_its_comments_its_order_and_its_mode() {
          .new.example  # {today} ticket 7\nlocalhost  # {today}\n"
     );
     assert_eq!(managed, want);
-    let metadata = fs::metadata(world.path("managed.list")).expect("the managed list");
+    let metadata = fs::metadata(fixture.path("managed.list")).expect("the managed list");
     assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
-    let left: Vec<_> = fs::read_dir(world.folder.path())
+    let left: Vec<_> = fs::read_dir(fixture.folder.path())
         .expect("our folder")
         .collect();
     assert_eq!(left.len(), 3, "{left:?}");
@@ -156,36 +156,36 @@ fn the_managed_list_keeps_its_comments_its_order_and_its_mode() {
 
 #[test]
 fn a_list_that_is_not_there_is_made_and_a_link_is_followed() {
-    let world = World::new();
-    fs::remove_file(world.path("managed.list")).expect("a file");
+    let fixture = Fixture::new();
+    fs::remove_file(fixture.path("managed.list")).expect("a file");
     assert_eq!(
-        world.told(&["add", "a.example", "--no-dns"]),
+        fixture.told(&["add", "a.example", "--no-dns"]),
         "a.example: added\n"
     );
     assert!(
-        world
+        fixture
             .managed()
             .starts_with("# Domains that take mail over IPv6.")
     );
 
-    fs::rename(world.path("managed.list"), world.path("real.list")).expect("a file");
-    symlink(world.path("real.list"), world.path("managed.list")).expect("a link");
+    fs::rename(fixture.path("managed.list"), fixture.path("real.list")).expect("a file");
+    symlink(fixture.path("real.list"), fixture.path("managed.list")).expect("a link");
     assert_eq!(
-        world.told(&["remove", "a.example", "--no-dns"]),
+        fixture.told(&["remove", "a.example", "--no-dns"]),
         "a.example: removed\nnow a.example: no (default: no source knows it)\n"
     );
-    assert!(world.path("managed.list").is_symlink());
+    assert!(fixture.path("managed.list").is_symlink());
     assert!(
-        world.managed().ends_with("# empty\n"),
+        fixture.managed().ends_with("# empty\n"),
         "{}",
-        world.managed()
+        fixture.managed()
     );
 }
 
 #[test]
 fn nonsense_is_refused_before_anything_is_written() {
-    let world = World::new();
-    let before = world.managed();
+    let fixture = Fixture::new();
+    let before = fixture.managed();
     let table: [(&[&str], &str); 8] = [
         (
             &["good.example", "192.0.2.1"],
@@ -212,7 +212,7 @@ fn nonsense_is_refused_before_anything_is_written() {
         (&[""], "it is empty"),
     ];
     for (domains, want) in table {
-        let output = world.run(&[&["add", "--no-dns"], domains].concat());
+        let output = fixture.run(&[&["add", "--no-dns"], domains].concat());
         assert!(
             stderr(&output).contains(want),
             "{domains:?}: {}",
@@ -221,25 +221,25 @@ fn nonsense_is_refused_before_anything_is_written() {
         assert_eq!(output.status.code(), Some(64), "{domains:?}");
         assert_eq!(stdout(&output), "", "{domains:?}");
     }
-    let output = world.run_with(&["add", "-"], "good.example\n\nnot good\n");
+    let output = fixture.run_with(&["add", "-"], "good.example\n\nnot good\n");
     assert!(stderr(&output).starts_with("standard input:3: \"not good\" is more than one word"));
     assert_eq!(output.status.code(), Some(64));
-    assert_eq!(world.managed(), before);
+    assert_eq!(fixture.managed(), before);
 
-    world.write("managed.list", "a.example\nnot good\n");
-    let output = world.run(&["add", "--no-dns", "b.example"]);
+    fixture.write("managed.list", "a.example\nnot good\n");
+    let output = fixture.run(&["add", "--no-dns", "b.example"]);
     assert!(
         stderr(&output).contains("managed.list:2: \"not good\""),
         "{}",
         stderr(&output)
     );
     assert_eq!(output.status.code(), Some(78));
-    assert_eq!(world.managed(), "a.example\nnot good\n");
+    assert_eq!(fixture.managed(), "a.example\nnot good\n");
 }
 
 #[test]
 fn a_hundred_thousand_domains_come_by_standard_input() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let domains: String = (0..100_000)
         .map(|n| format!("customer-{n}.example # {n}\n"))
         .collect();
@@ -252,15 +252,15 @@ fn a_hundred_thousand_domains_come_by_standard_input() {
         ("remove", "100000 removed\nnow: 100000 no (default)\n"),
     ] {
         let start = Instant::now();
-        let output = world.run_with(&[verb, "-"], &domains);
+        let output = fixture.run_with(&[verb, "-"], &domains);
         eprintln!("{verb}: {} ms", start.elapsed().as_millis());
         assert_eq!(stdout(&output), want);
         assert_eq!(stderr(&output), "");
-        let lines = world.managed().lines().count();
+        let lines = fixture.managed().lines().count();
         assert_eq!(lines, if verb == "remove" { 3 } else { 100_003 });
     }
     let start = Instant::now();
-    let status = stdout(&world.run_with(&["status", "-"], &domains));
+    let status = stdout(&fixture.run_with(&["status", "-"], &domains));
     eprintln!("status: {} ms", start.elapsed().as_millis());
     assert_eq!(status.lines().count(), 100_000);
     assert!(status.ends_with("customer-99999.example: no (default: no source knows it)\n"));
@@ -268,24 +268,24 @@ fn a_hundred_thousand_domains_come_by_standard_input() {
 
 #[test]
 fn editors_take_turns() {
-    let world = World::new();
+    let fixture = Fixture::new();
     thread::scope(|scope| {
         for n in 0..8 {
-            let world = &world;
+            let fixture = &fixture;
             scope.spawn(move || {
                 for m in 0..4 {
-                    world.told(&["add", "--no-dns", &format!("a{n}-{m}.example")]);
+                    fixture.told(&["add", "--no-dns", &format!("a{n}-{m}.example")]);
                 }
             });
         }
     });
-    let managed = world.managed();
+    let managed = fixture.managed();
     assert_eq!(managed.lines().count(), 3 + 8 * 4, "{managed}");
 }
 
 #[test]
 fn mail_exchangers_that_do_not_fit_are_warned_of() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let table: [(&str, &str, &str); 10] = [
         ("add", "both.example", ""),
         (
@@ -328,22 +328,22 @@ fn mail_exchangers_that_do_not_fit_are_warned_of() {
         ("add", ".four.example", ""),
     ];
     for (verb, domain, want) in table {
-        let output = world.run(&[verb, domain]);
+        let output = fixture.run(&[verb, domain]);
         assert_eq!(stderr(&output), want, "{verb} {domain}");
         assert!(output.status.success(), "{verb} {domain}");
     }
-    world.dns.forget_questions();
+    fixture.dns.forget_questions();
     let many: Vec<String> = (0..21).map(|n| format!("many-{n}.example")).collect();
     let many = many.join("\n");
-    assert_eq!(stderr(&world.run_with(&["add", "-"], &many)), "");
-    assert!(world.dns.questions().is_empty());
-    let warned = stderr(&world.run_with(&["add", "--dns", "-"], &many));
+    assert_eq!(stderr(&fixture.run_with(&["add", "-"], &many)), "");
+    assert!(fixture.dns.questions().is_empty());
+    let warned = stderr(&fixture.run_with(&["add", "--dns", "-"], &many));
     assert_eq!(warned.lines().count(), 21, "{warned}");
 }
 
 #[test]
 fn deny_writes_opt_outs_as_add_writes_opt_ins() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let steps: [(&[&str], &str); 7] = [
         (
             &["deny", "old.example", "Bücher.example.", ".sub.example"],
@@ -372,22 +372,24 @@ fn deny_writes_opt_outs_as_add_writes_opt_ins() {
             "listed.example: no (managed: !listed.example in FILE:6 (DATE ticket 7))\n",
         ),
     ];
-    let file = world.path("managed.list").display().to_string();
+    let file = fixture.path("managed.list").display().to_string();
     for (arguments, want) in steps {
         let no_dns: &[&str] = if arguments[0] == "status" {
             &[]
         } else {
             &["--no-dns"]
         };
-        let told = world.told(&[arguments, no_dns].concat());
-        let want = want.replace("DATE", &today(&world)).replace("FILE", &file);
+        let told = fixture.told(&[arguments, no_dns].concat());
+        let want = want
+            .replace("DATE", &today(&fixture))
+            .replace("FILE", &file);
         assert_eq!(told, want, "{arguments:?}");
     }
     let want = "# ours\n\n!old.example  # DATE\nxn--bcher-kva.example  # DATE\n\
                 !.sub.example  # DATE\n!listed.example  # DATE ticket 7\n";
-    assert_eq!(world.managed(), want.replace("DATE", &today(&world)));
+    assert_eq!(fixture.managed(), want.replace("DATE", &today(&fixture)));
 
-    let output = world.run_with(
+    let output = fixture.run_with(
         &["deny", "--no-dns", "-"],
         "one.example # first\ntwo.example\n",
     );
@@ -395,13 +397,13 @@ fn deny_writes_opt_outs_as_add_writes_opt_ins() {
         stdout(&output),
         "!one.example: added\n!two.example: added\n"
     );
-    let one = format!("!one.example  # {} first\n", today(&world));
-    assert!(world.managed().contains(&one), "{}", world.managed());
+    let one = format!("!one.example  # {} first\n", today(&fixture));
+    assert!(fixture.managed().contains(&one), "{}", fixture.managed());
 }
 
 /// The date of the last line that has one.
-fn today(world: &World) -> String {
-    let managed = world.managed();
+fn today(fixture: &Fixture) -> String {
+    let managed = fixture.managed();
     let mut dates = managed
         .split_whitespace()
         .filter(|word| word.len() == 10 && word.starts_with("20") && word.as_bytes()[4] == b'-');
@@ -409,9 +411,9 @@ fn today(world: &World) -> String {
 }
 
 #[test]
-fn deny_refuses_what_is_no_domain_or_an_opt_out_already() {
-    let world = World::new();
-    let before = world.managed();
+fn deny_rejects_invalid_domains_and_existing_opt_outs() {
+    let fixture = Fixture::new();
+    let before = fixture.managed();
     let table: [(&[&str], &str); 4] = [
         (
             &["good.example", "!a.example"],
@@ -425,7 +427,7 @@ fn deny_refuses_what_is_no_domain_or_an_opt_out_already() {
         (&["*.a.example"], "write .a.example"),
     ];
     for (domains, want) in table {
-        let output = world.run(&[&["deny", "--no-dns"], domains].concat());
+        let output = fixture.run(&[&["deny", "--no-dns"], domains].concat());
         assert!(
             stderr(&output).contains(want),
             "{domains:?}: {}",
@@ -434,14 +436,14 @@ fn deny_refuses_what_is_no_domain_or_an_opt_out_already() {
         assert_eq!(output.status.code(), Some(64), "{domains:?}");
         assert_eq!(stdout(&output), "", "{domains:?}");
     }
-    assert_eq!(world.managed(), before);
+    assert_eq!(fixture.managed(), before);
 }
 
 #[test]
 fn remove_prints_what_applies_then_and_warns_of_domains_that_are_still_opted_in() {
-    let world = World::new();
-    let list = world.path("a.list").display().to_string();
-    let managed = world.path("managed.list").display().to_string();
+    let fixture = Fixture::new();
+    let list = fixture.path("a.list").display().to_string();
+    let managed = fixture.path("managed.list").display().to_string();
     let deny = "to opt out: sixgate opt-in deny";
     let by_list = format!("(file: listed.example in {list}:1 (a customer))");
     let below = format!("(file: .below.example in {list}:2)");
@@ -479,26 +481,26 @@ fn remove_prints_what_applies_then_and_warns_of_domains_that_are_still_opted_in(
         ),
     ];
     for (entry, want, warning) in table {
-        let output = world.run(&["remove", "--no-dns", entry]);
+        let output = fixture.run(&["remove", "--no-dns", entry]);
         assert_eq!(stdout(&output), want, "{entry}");
         assert_eq!(stderr(&output), warning, "{entry}");
         assert!(output.status.success(), "{entry}");
     }
     // On by default: the entry is gone, and the domain is still in.
-    world.write(
+    fixture.write(
         "milter.yaml",
-        &world
+        &fixture
             .config()
             .replace("opt_in: {", "opt_in: {default: yes, "),
     );
-    let output = world.run(&["remove", "--no-dns", "old.example"]);
+    let output = fixture.run(&["remove", "--no-dns", "old.example"]);
     let by_default = "(default: no source knows it, and opt_in.default is yes)";
     let want = format!("old.example: removed\nnow old.example: yes {by_default}\n");
     assert_eq!(stdout(&output), want);
     let want = format!("warning: old.example is still opted in {by_default}; {deny} old.example\n");
     assert_eq!(stderr(&output), want);
     let many: String = (0..30).map(|n| format!("d{n}.example\n")).collect();
-    let output = world.run_with(&["remove", "-"], &many);
+    let output = fixture.run_with(&["remove", "-"], &many);
     assert_eq!(stdout(&output), "30 not listed\nnow: 30 yes (default)\n");
     assert_eq!(
         stderr(&output),
@@ -506,8 +508,8 @@ fn remove_prints_what_applies_then_and_warns_of_domains_that_are_still_opted_in(
          sixgate opt-in deny, to see why: sixgate opt-in status\n"
     );
     // The list has been changed when another one turns out to be unreadable.
-    fs::remove_file(world.path("a.list")).expect("our file");
-    let output = world.run(&["remove", "--no-dns", "gone.example"]);
+    fs::remove_file(fixture.path("a.list")).expect("our file");
+    let output = fixture.run(&["remove", "--no-dns", "gone.example"]);
     assert_eq!(stdout(&output), "gone.example: not listed\n");
     let warning = stderr(&output);
     assert!(
@@ -518,11 +520,11 @@ fn remove_prints_what_applies_then_and_warns_of_domains_that_are_still_opted_in(
 }
 
 #[test]
-fn status_tells_who_decides_and_where_it_stands() {
-    let world = World::new();
-    let (managed, list) = (world.path("managed.list"), world.path("a.list"));
+fn status_names_the_deciding_source_and_line() {
+    let fixture = Fixture::new();
+    let (managed, list) = (fixture.path("managed.list"), fixture.path("a.list"));
     let (managed, list) = (managed.display(), list.display());
-    let told = world.told(&[
+    let told = fixture.told(&[
         "status",
         "Old.Example",
         "x.below.example",
@@ -537,17 +539,17 @@ fn status_tells_who_decides_and_where_it_stands() {
     );
     assert_eq!(told, want);
     let told: Value =
-        serde_json::from_str(&world.told(&["status", "--json", "listed.example"])).expect("JSON");
+        serde_json::from_str(&fixture.told(&["status", "--json", "listed.example"])).expect("JSON");
     let want = json!([{
         "domain": "listed.example", "verdict": "yes", "opt_in": "yes", "source": "file", "entry": "listed.example",
         "file": format!("{list}"), "line": 1, "reason": format!("listed.example in {list}:1 (a customer)"),
     }]);
     assert_eq!(told, want);
-    let output = world.run(&["status", "a@b.example"]);
+    let output = fixture.run(&["status", "a@b.example"]);
     assert_eq!(output.status.code(), Some(64));
 
     let input = "old.example # ours\n\nx.below.example\n";
-    let output = world.run_with(&["status", "--json", "no.example", "-"], input);
+    let output = fixture.run_with(&["status", "--json", "no.example", "-"], input);
     let told: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
     let verdicts = told.as_array().expect("an array").iter();
     let verdicts: Vec<_> = verdicts
@@ -560,7 +562,7 @@ fn status_tells_who_decides_and_where_it_stands() {
         json!(["x.below.example", "yes", "file", ".below.example"]),
     ];
     assert_eq!(verdicts, want);
-    let output = world.run_with(&["status", "-"], "a.example\nnot good\n");
+    let output = fixture.run_with(&["status", "-"], "a.example\nnot good\n");
     let complaint = "standard input:2: \"not good\" is not a valid domain";
     assert!(
         stderr(&output).starts_with(complaint),
@@ -572,44 +574,44 @@ fn status_tells_who_decides_and_where_it_stands() {
 }
 
 #[test]
-fn lists_are_printed_as_one_that_says_the_same() {
-    let world = World::new();
-    world.write("managed.list", "a.example # 2024-01-01\n!.b.example\n");
-    world.write(
+fn lists_are_printed_as_one_equivalent_list() {
+    let fixture = Fixture::new();
+    fixture.write("managed.list", "a.example # 2024-01-01\n!.b.example\n");
+    fixture.write(
         "a.list",
         "!a.example\nx.b.example\n.below.example\n!no.below.example\n",
     );
-    let (managed, list) = (world.path("managed.list"), world.path("a.list"));
+    let (managed, list) = (fixture.path("managed.list"), fixture.path("a.list"));
     let (managed, list) = (managed.display(), list.display());
     let want = format!(
         "# managed: {managed}\na.example  # 2024-01-01\n!.b.example\n# domains\n\
          !.out.below.example\n# file: {list}\n.below.example\n!no.below.example\n"
     );
-    assert_eq!(world.told(&["list"]), want);
-    let managed_alone = world.told(&["list", "--managed"]);
+    assert_eq!(fixture.told(&["list"]), want);
+    let managed_alone = fixture.told(&["list", "--managed"]);
     assert!(want.starts_with(&managed_alone), "{managed_alone}");
     let json: Value =
-        serde_json::from_str(&world.told(&["list", "--format", "json"])).expect("JSON");
+        serde_json::from_str(&fixture.told(&["list", "--format", "json"])).expect("JSON");
     assert_eq!(json.as_array().map(Vec::len), Some(5));
     assert_eq!(json[4]["entry"], "!no.below.example");
     assert_eq!(json[4]["opt_in"], "no");
-    world.write("managed.list", "# empty\n");
-    assert_eq!(world.told(&["list", "--managed"]), "# empty\n");
+    fixture.write("managed.list", "# empty\n");
+    assert_eq!(fixture.told(&["list", "--managed"]), "# empty\n");
     assert_eq!(
-        world.told(&["list", "--managed", "--format", "json"]),
+        fixture.told(&["list", "--managed", "--format", "json"]),
         "[]\n"
     );
 }
 
 #[test]
 fn in_a_zone_every_name_below_a_wildcard_says_what_the_wildcard_does() {
-    let world = World::new();
-    world.write(
+    let fixture = Fixture::new();
+    fixture.write(
         "managed.list",
         "a.example\n!out.example\na.example\n.w.example\n!x.y.w.example\n!.v.w.example\n",
     );
-    world.write("a.list", "# empty\n");
-    let zone = world.told(&[
+    fixture.write("a.list", "# empty\n");
+    let zone = fixture.told(&[
         "list",
         "--managed",
         "--format",
@@ -639,7 +641,7 @@ fn in_a_zone_every_name_below_a_wildcard_says_what_the_wildcard_does() {
         "*.v.w.example A 127.0.0.3",
     ];
     assert_eq!(lines.collect::<Vec<_>>(), want);
-    let rbldnsd = world.told(&["list", "--managed", "--format", "rbldnsd"]);
+    let rbldnsd = fixture.told(&["list", "--managed", "--format", "rbldnsd"]);
     for line in [
         "a.example :127.0.0.2:",
         "*.w.example :127.0.0.2:",
@@ -651,8 +653,8 @@ fn in_a_zone_every_name_below_a_wildcard_says_what_the_wildcard_does() {
 
 #[test]
 fn the_running_daemon_follows() {
-    let world = World::new();
-    let daemon = Daemon::start(&world.config());
+    let fixture = Fixture::new();
+    let daemon = Daemon::start(&fixture.config());
     let steps: [(&[&str], &str, bool); 5] = [
         (&["add", "new.example"], "new.example", true),
         (&["deny", "new.example"], "new.example", false),
@@ -661,12 +663,12 @@ fn the_running_daemon_follows() {
         (&["remove", "!listed.example"], "listed.example", true),
     ];
     for (arguments, domain, want) in steps {
-        world.told(&[arguments, &["--no-dns"]].concat());
+        fixture.told(&[arguments, &["--no-dns"]].concat());
         let start = Instant::now();
         let mut mta = mta(&daemon);
         while has_opted_in(&mut mta, domain) != want {
             assert!(
-                start.elapsed() < PATIENCE,
+                start.elapsed() < TIMEOUT,
                 "{arguments:?}: {}",
                 daemon.log().text()
             );

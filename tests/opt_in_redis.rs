@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     http,
     opt_in::{
         Commands, NO_CACHE,
@@ -364,7 +364,7 @@ fn unreachable_at_the_start() {
     server.run();
     server.fill(&[("a.example", "yes")]);
     // Without mail.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while ready().body.contains("redis: ") {
         assert!(Instant::now() < deadline, "{}", ready().body);
         thread::sleep(Duration::from_millis(100));

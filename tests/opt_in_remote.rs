@@ -70,7 +70,7 @@ fn without_opt_in_zone() -> Zone {
 const NOTHING_KEPT: &str = "cache: {positive: 0s, negative: 0s}";
 
 #[test]
-fn an_address_below_the_zone_is_an_answer_or_no_certainty() {
+fn an_address_below_the_zone_is_an_answer_or_a_temporary_failure() {
     let long = format!("{}.example", ["abcdefg"; 29].join("."));
     let dns = DnsServer::start(zone(
         "yes.example.zone.example           A      127.0.0.2
@@ -207,7 +207,7 @@ fn a_domain_whose_mx_record_has_moved_away_stays_opted_in_for_the_grace_period()
 }
 
 #[test]
-fn replies_of_a_socketmap_server_are_answers_or_no_certainty() {
+fn replies_of_a_socketmap_server_are_answers_or_temporary_failures() {
     let dns = DnsServer::start(zone(""));
     let folder = TempDir::new().expect("a folder");
     let replies = [
@@ -265,7 +265,7 @@ fn a_socketmap_server_that_misbehaves_costs_time_at_most() {
         ("no netstring", Behaviour::Send(b"OK yes\r\n".to_vec())),
         ("too long", Behaviour::Send(long)),
         ("endless", Behaviour::Send(b"9".repeat(1 << 20))),
-        ("mute", Behaviour::Mute),
+        ("mute", Behaviour::Silent),
     ];
     for (n, (what, behaviour)) in table.into_iter().enumerate() {
         server.behave(behaviour);
@@ -450,7 +450,7 @@ impl Source for MapServer {
 }
 
 #[test]
-fn a_zone_that_goes_and_comes_back_is_made_up_for_and_found_at_once() {
+fn while_a_zone_is_down_the_cache_answers_and_its_return_is_noticed_at_once() {
     let address = lasting_address();
     let mut source = ZoneServer {
         address,
@@ -473,7 +473,7 @@ fn mx_records_that_can_not_be_looked_up_for_a_while_are_served_from_the_cache() 
 }
 
 #[test]
-fn a_socketmap_server_that_goes_and_comes_back_is_made_up_for_and_found_at_once() {
+fn while_a_socketmap_server_is_down_the_cache_answers_and_its_return_is_noticed_at_once() {
     let dns = DnsServer::start(zone(""));
     let folder = TempDir::new().expect("a folder");
     let unix = Place::Unix(folder.path().join("map.sock"));
@@ -488,14 +488,14 @@ fn a_socketmap_server_that_goes_and_comes_back_is_made_up_for_and_found_at_once(
 }
 
 #[test]
-fn nobody_waits_for_the_time_outs_of_others_when_the_server_is_mute() {
+fn an_unresponsive_server_delays_each_message_by_its_own_timeout_alone() {
     const ASKERS: usize = 40;
     let dns = DnsServer::start(zone(""));
     let server = SocketmapServer::start(&[("map known.example", "OK yes")]);
     let socketmap = format!("socketmap: \"{}\"", server.table("map"));
     let daemon = daemon(&dns, &format!("{socketmap}, {NOTHING_KEPT}"));
     assert_eq!(opt_in(&daemon, "known.example"), Yes);
-    server.behave(Behaviour::Mute);
+    server.behave(Behaviour::Silent);
     thread::scope(|scope| {
         let askers: Vec<_> = (0..ASKERS)
             .map(|n| format!("new{n}.example"))
@@ -524,7 +524,7 @@ fn nobody_waits_for_the_time_outs_of_others_when_the_server_is_mute() {
 }
 
 #[test]
-fn a_reload_keeps_what_the_same_servers_said() {
+fn a_reload_keeps_the_cached_answers_of_the_same_servers() {
     let dns = DnsServer::start(zone("zone-yes.example.zone.example A 127.0.0.2"));
     let server = SocketmapServer::start(&[("map map-yes.example", "OK yes")]);
     let socketmap = format!("socketmap: \"{}\"", server.table("map"));
@@ -558,7 +558,7 @@ fn a_reload_keeps_what_the_same_servers_said() {
 }
 
 #[test]
-fn people_are_told_which_server_says_so_or_why_it_can_not() {
+fn status_names_the_server_that_answered_or_its_error() {
     let dns = DnsServer::start(zone(
         "zone-yes.example.zone.example  A  127.0.0.2
          wrong.example.zone.example     A  127.0.0.9",
@@ -597,7 +597,7 @@ fn people_are_told_which_server_says_so_or_why_it_can_not() {
     for (domain, want) in table {
         assert_eq!(status(domain), format!("{domain}: {want}\n"));
     }
-    server.behave(Behaviour::Mute);
+    server.behave(Behaviour::Silent);
     let mute = status("mute.example");
     assert_eq!(
         mute,
@@ -644,7 +644,7 @@ fn people_are_told_which_server_says_so_or_why_it_can_not() {
 }
 
 #[test]
-fn monitoring_is_told_how_the_servers_do() {
+fn metrics_show_the_state_of_the_servers() {
     let dns = DnsServer::start(zone(""));
     let server = SocketmapServer::start(&[("map yes.example", "OK yes")]);
     let socketmap = format!("socketmap: \"{}\"", server.table("map"));

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     database::{Database, Engine, PASSWORD, QUERY},
     http,
     opt_in::{
@@ -427,7 +427,7 @@ fn endless(engine: Engine) {
         assert_eq!(opt_in(&daemon, &format!("a{n}.example")), InDoubt);
     }
     // Its threads have given it up, too.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let stat = format!("/proc/{}/stat", daemon.pid());
     let used = || {
         let stat = fs::read_to_string(&stat).expect("it runs");
@@ -552,7 +552,7 @@ fn unreachable_at_the_start(engine: Engine) {
     );
     database.run();
     // Without mail.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while ready().body.contains("sql: ") {
         assert!(Instant::now() < deadline, "{}", ready().body);
         thread::sleep(Duration::from_millis(100));

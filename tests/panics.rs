@@ -142,7 +142,7 @@ impl Log {
 }
 
 #[test]
-fn a_panic_closes_its_own_connection_alone_and_is_told() {
+fn a_panic_closes_only_its_own_connection_and_is_logged() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("milter.sock");
     let sound = snapshot(&socket, |_| {});

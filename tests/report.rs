@@ -61,7 +61,7 @@ fn decisions_are_summed_up_by_rule_domain_and_network() {
 }
 
 #[test]
-fn each_deferred_mail_is_told_with_what_became_of_it() {
+fn each_deferred_message_is_shown_with_its_outcome() {
     let logs = Logs::new();
     logs.write("mail.log", MAIL_LOG);
     let returns = &logs.json("mail.log")["returns"];
@@ -410,7 +410,7 @@ fn logs_without_decisions_give_an_empty_report() {
 }
 
 #[test]
-fn octets_of_other_programs_that_are_no_text_do_no_harm() {
+fn bytes_of_other_programs_that_are_not_text_do_no_harm() {
     let logs = Logs::new();
     let mut octets =
         b"Nov 21 05:59:59 mx postfix/qmgr[1]: 4F9D195432C: from=<\xff@\xfe>, size=1, nrcpt=1\n"
@@ -424,7 +424,7 @@ fn octets_of_other_programs_that_are_no_text_do_no_harm() {
 }
 
 #[test]
-fn observe_mode_is_told_with_what_it_would_have_refused() {
+fn observe_mode_is_shown_with_the_refusals_it_suppressed() {
     let logs = Logs::new();
     let observed = MAIL_LOG
         .replace(": reject: ", ": reject_warning: ")
@@ -447,7 +447,7 @@ fn observe_mode_is_told_with_what_it_would_have_refused() {
 }
 
 #[test]
-fn what_the_gate_writes_is_what_the_report_reads() {
+fn the_report_reads_what_the_daemon_writes() {
     let [text, json] = ["text", "json"].map(report_of_a_gate);
     assert_eq!(text, json);
 }
@@ -523,7 +523,7 @@ fn mail(daemon: &Daemon, client: &str, sender: &str) {
 }
 
 #[test]
-fn a_flood_of_made_up_senders_hides_nobody() {
+fn a_flood_of_invented_senders_hides_no_real_one() {
     let mut lines = String::new();
     for n in 0..40_000 {
         let domain = match n % 10 {
@@ -580,7 +580,7 @@ fn lists_are_as_long_as_asked_for() {
 }
 
 #[test]
-fn what_can_not_be_read_is_told_and_the_rest_is_counted() {
+fn unreadable_files_are_reported_and_the_rest_is_counted() {
     let logs = Logs::new();
     logs.write("mail.log", MAIL_LOG);
     let mut cut_off = gzip(MAIL_LOG.repeat(200).as_bytes());
@@ -613,7 +613,7 @@ fn what_can_not_be_read_is_told_and_the_rest_is_counted() {
 }
 
 #[test]
-fn a_reader_that_goes_is_no_error() {
+fn a_closed_output_pipe_is_not_an_error() {
     let logs = Logs::new();
     logs.write("mail.log", MAIL_LOG);
     let mut program = Command::new(env!("CARGO_BIN_EXE_sixgate"))
@@ -678,7 +678,7 @@ fn the_journal_is_asked_for_both_programs_and_the_period() {
 }
 
 #[test]
-fn a_long_log_is_told_exactly() {
+fn a_long_log_is_traced_exactly() {
     let mut lines = Vec::new();
     let truth = synthetic::write(&mut lines, 4, 12_000_000).expect("room");
     let logs = Logs::new();

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     dns::{DnsServer, Zone},
     http,
     milter::{Command as Stage, MilterClient, Reply},
@@ -199,7 +199,7 @@ fn starts_before() {
     replace("nameserver 127.0.0.1\n");
     log.wait_for(&["the DNS servers are 127.0.0.1:53"]);
     assert_accepted_by(&daemon, &server);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     // What was found is told for some seconds.
     while readiness().0 != 200 {
         assert!(Instant::now() < deadline, "{:?}", readiness());
@@ -240,7 +240,7 @@ fn followed() {
     ];
     for (what, change, server) in changes {
         change();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         server.forget_questions();
         while server.questions().is_empty() {
             assert!(

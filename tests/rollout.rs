@@ -256,7 +256,7 @@ fn the_report_tells_the_reasons_apart_in_both_forms_of_the_log() {
 }
 
 #[test]
-fn trace_says_which_setting_spared_a_message_and_who_was_given_up() {
+fn trace_names_the_setting_that_suppressed_a_refusal_and_the_sender_given_up() {
     let log_section = "log: {format: json}\n";
     let site = Site::new(log_section);
     for (sender, settings) in [
@@ -325,7 +325,7 @@ fn explain(site: &Site, arguments: &[&str]) -> (String, Value) {
 }
 
 #[test]
-fn explain_says_what_spares_a_refusal_and_goes_on_with_the_message() {
+fn explain_names_the_setting_that_suppresses_a_refusal_and_continues() {
     let site = Site::new("observe_rules: [no-ptr]");
     let mail = [
         "--client",

@@ -76,7 +76,7 @@ fn a_socket_that_another_process_serves_is_left_alone() {
 }
 
 #[test]
-fn a_file_that_is_no_socket_is_left_alone() {
+fn a_file_that_is_not_a_socket_is_left_alone() {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("precious");
     fs::write(&path, "data").expect("a file");

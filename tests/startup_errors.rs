@@ -98,7 +98,7 @@ const CASES: [Case; 7] = [
 ];
 
 #[test]
-fn what_the_system_does_not_allow_is_said_in_one_line() {
+fn system_errors_take_one_line() {
     for case in CASES {
         let folder = TempDir::new().expect("a folder");
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");

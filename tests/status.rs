@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 use support::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     dns::{DnsServer, Zone},
     http::{self, Response},
     milter::{self, MilterClient, Reply},
@@ -709,7 +709,7 @@ fn a_client_has_one_check_at_a_time() {
     let start = Instant::now();
     // A request that does not end holds its place, unless a check was in progress.
     let mut slow = loop {
-        assert!(start.elapsed() < PATIENCE, "the place is not taken");
+        assert!(start.elapsed() < TIMEOUT, "the place is not taken");
         let mut slow = http::connect(world.page);
         slow.write_all(head.as_bytes()).expect("it is read");
         if world.get(path).status == 429 && world.get(path).status == 429 {
@@ -725,7 +725,7 @@ fn a_client_has_one_check_at_a_time() {
     slow.shutdown(std::net::Shutdown::Write).expect("closed");
     let _ = slow.read_to_end(&mut Vec::new());
     while world.get(path).status != 200 {
-        assert!(start.elapsed() < PATIENCE, "the place is not free again");
+        assert!(start.elapsed() < TIMEOUT, "the place is not free again");
     }
 }
 
@@ -752,7 +752,7 @@ fn the_overview_tells_how_servers_and_sources_are() {
     world.daemon.reload();
     let start = Instant::now();
     while world.json("/api/v1/status")["configuration"]["reloads"] != 1 {
-        assert!(start.elapsed() < PATIENCE, "it does not reload");
+        assert!(start.elapsed() < TIMEOUT, "it does not reload");
     }
     let reload = &world.json("/api/v1/status")["configuration"]["last_reload"];
     assert_eq!(reload["error"], Value::Null, "{reload}");

@@ -15,13 +15,13 @@ mod namespace;
 mod pages;
 
 mod documents;
-mod furniture;
-mod room;
+mod files;
+mod sandbox;
 mod table;
 
 use documents::{Document, Line, documents};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use room::Room;
+use sandbox::Sandbox;
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -47,7 +47,7 @@ test.opt-in.example.org A  127.0.0.2
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let obstacle = namespace::obstacle().or_else(room::obstacle);
+    let obstacle = namespace::obstacle().or_else(sandbox::obstacle);
     let mut trials = trials_of_the_table();
     match obstacle {
         _ if arguments.list => trials.extend(ignored("")),
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         Some(reason) => trials.extend(ignored(&reason)),
-        None if namespace::is_inside() => trials.extend(trials_of_documents().expect("a room")),
+        None if namespace::is_inside() => trials.extend(trials_of_documents().expect("a sandbox")),
         None => return namespace::run_this_program_inside().expect("a namespace"),
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -156,14 +156,14 @@ fn nothing(found: Vec<String>, what: &str) -> Result<(), Failed> {
 
 /// One for each document, since its commands may build on one another.
 fn trials_of_documents() -> io::Result<Vec<Trial>> {
-    namespace::furnish()?;
+    namespace::prepare()?;
     let servers = Arc::new(name_servers()?);
     let trial = |(index, document): (usize, Document)| {
         let servers = Arc::clone(&servers);
         Trial::test(document.name.clone(), move || {
             let _servers = servers;
-            let room = Room::furnish(&format!("room{index}"))?;
-            run_all(&document, &room)
+            let sandbox = Sandbox::create(&format!("sandbox{index}"))?;
+            run_all(&document, &sandbox)
         })
     };
     let trials = with_commands().into_iter().enumerate().map(trial);
@@ -186,10 +186,10 @@ fn settings_are_of_postfix() -> Result<(), Failed> {
         settings.contains(&"smtpd_milters".to_owned()),
         "{settings:?}"
     );
-    let room = Room::furnish("settings")?;
+    let sandbox = Sandbox::create("settings")?;
     let mut unknown = Vec::new();
     for name in settings {
-        let output = room.run(&format!("postconf -d '{name}'"))?;
+        let output = sandbox.run(&format!("postconf -d '{name}'"))?;
         unknown.extend((!output.stderr.is_empty()).then(|| name.clone()));
     }
     nothing(unknown, "not settings of Postfix")
@@ -207,7 +207,7 @@ fn name_servers() -> io::Result<[DnsServer; 2]> {
     Ok([start(Ipv4Addr::LOCALHOST)?, start(others)?])
 }
 
-fn run_all(document: &Document, room: &Room) -> Result<(), Failed> {
+fn run_all(document: &Document, sandbox: &Sandbox) -> Result<(), Failed> {
     let (table, mut run, mut elsewhere, mut nowhere) = (Table::read(), 0, 0, 0);
     for line in document.lines.iter().filter(|line| !is_mention(line)) {
         let line = line.text.as_str();
@@ -215,8 +215,8 @@ fn run_all(document: &Document, room: &Room) -> Result<(), Failed> {
             Some(How::There(..)) => elsewhere += 1,
             Some(How::Nowhere(_)) => nowhere += 1,
             how => {
-                room.prepare(line)?;
-                check(line, room, how)?;
+                sandbox.prepare(line)?;
+                check(line, sandbox, how)?;
                 run += 1;
             }
         }
@@ -226,17 +226,17 @@ fn run_all(document: &Document, room: &Room) -> Result<(), Failed> {
     Ok(())
 }
 
-fn check(line: &str, room: &Room, how: Option<&How>) -> Result<(), Failed> {
+fn check(line: &str, sandbox: &Sandbox, how: Option<&How>) -> Result<(), Failed> {
     if let Some(How::Makes(file, words)) = how
-        && room.has(file, words)
+        && sandbox.has(file, words)
     {
         return Err(Failed::from(format!("{line}: {file} has {words} before")));
     }
-    let output = room.run(line)?;
+    let output = sandbox.run(line)?;
     let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     let (code, is_there) = match how {
         Some(How::Ends(code, words)) => (*code, said.contains(words)),
-        Some(How::Makes(file, words)) => (0, room.has(file, words)),
+        Some(How::Makes(file, words)) => (0, sandbox.has(file, words)),
         Some(How::There(..) | How::Nowhere(_)) | None => (0, true),
     };
     let is_broken = errors.contains("internal error");

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Longer than an MTA's own deadlines with a milter.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One SMTP connection.
 pub struct SmtpClient {
@@ -64,7 +64,7 @@ impl SmtpClient {
         socket.bind(&SocketAddr::new(from, 0).into())?;
         socket.connect(&to.into())?;
         let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
         Ok(Self {
             reader: BufReader::new(Box::new(stream.try_clone()?)),

@@ -3,12 +3,12 @@
 //! or rewritten by postsrsd.
 
 use super::{
+    fixture::{Fixture, ROLL_OUT},
     messages,
-    namespace::{ROOM, is_installed, run},
+    namespace::{SCRATCH, is_installed, run},
     postfix::{self, SERVICES},
     release::Release,
-    support::{daemon::PATIENCE, port::lasting_address},
-    world::{ROLL_OUT, World},
+    support::{daemon::TIMEOUT, port::lasting_address},
 };
 use std::{
     fs, io,
@@ -63,7 +63,7 @@ impl Forwarder {
 
     /// The line about the delivery that has these words, once there is one.
     fn wait_for(&self, words: &str) -> Result<String, String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             if let Some(line) = log.lines().find(|line| line.contains(words)) {
@@ -128,7 +128,7 @@ impl Srs {
             .args(["-r", &reverse.port().to_string()])
             .stdin(Stdio::null())
             .spawn()?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while std::net::TcpStream::connect(forward).is_err() {
             if Instant::now() > deadline {
                 return Err(io::Error::other("postsrsd does not listen"));
@@ -151,10 +151,10 @@ impl Drop for Srs {
 
 /// Mail that a real Postfix forwards is taken from the known forwarder, with senders as they
 /// are and with rewritten ones, and not from who only claims to be it.
-pub fn are_known_by_proof(world: &World) -> Result<(), String> {
+pub fn are_known_by_proof(world: &Fixture) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
-    let _shared = world.ground.turn.shared();
-    let directory = Path::new(ROOM).join(format!("forwarders-{}", world.kind));
+    let _shared = world.setup.turn.shared();
+    let directory = Path::new(SCRATCH).join(format!("forwarders-{}", world.kind));
     let to = world.address(ROLL_OUT, KNOWN.into());
     let srs = Srs::start(&directory).map_err(text)?;
     // Its name, from where, rewriting, and what happens.
@@ -171,7 +171,7 @@ pub fn are_known_by_proof(world: &World) -> Result<(), String> {
     ];
     for (name, address, srs, rule) in table {
         let token = format!("[forwarder-{name}-{}]", world.kind);
-        let message = messages::message("plain", &token, &world.ground.keys);
+        let message = messages::message("plain", &token, &world.setup.keys);
         let forwarder = Forwarder::start(&directory.join(name), address, to, srs).map_err(text)?;
         let sender = format!("{name}@fail.example");
         forwarder.feed(&sender, &message).map_err(text)?;

@@ -3,13 +3,13 @@
 
 use super::{
     client::{Security, SmtpClient},
+    fixture::{COMMON, Fixture, RELAYED, RELAYED_WITH_ADDRESS, SERVER},
     namespace::{is_required, run},
     proxy_header::ProxyHeader,
     support::{
-        daemon::{Daemon, PATIENCE},
+        daemon::{Daemon, TIMEOUT},
         http,
     },
-    world::{COMMON, RELAYED, RELAYED_WITH_ADDRESS, SERVER, World},
 };
 use serde_json::Value;
 use std::{
@@ -50,12 +50,12 @@ fn docker_proxy() -> PathBuf {
 
 /// Behind docker-proxy nothing is checked, and the daemon notices; behind a proxy
 /// that passes addresses on there is nothing to notice.
-pub fn are_noticed(world: &World) -> Result<(), String> {
-    let _shared = world.ground.turn.shared();
+pub fn are_noticed(world: &Fixture) -> Result<(), String> {
+    let _shared = world.setup.turn.shared();
     prove(world).map_err(|error| error.to_string())
 }
 
-fn prove(world: &World) -> io::Result<()> {
+fn prove(world: &Fixture) -> io::Result<()> {
     let (hidden, metrics) = start_daemon(world, RELAYED)?;
     let (passed_on, other_metrics) = start_daemon(world, RELAYED_WITH_ADDRESS)?;
     let _host = DockerHost::start(world.gate(RELAYED).port)?;
@@ -128,7 +128,7 @@ fn doctor_finds_docker_proxy(daemon: &Daemon) -> io::Result<()> {
 }
 
 /// A daemon at the gate's socket, and where its metrics are.
-fn start_daemon(world: &World, gate: &str) -> io::Result<(Daemon, SocketAddr)> {
+fn start_daemon(world: &Fixture, gate: &str) -> io::Result<(Daemon, SocketAddr)> {
     let metrics = http::free_address();
     let socket = &world.gate(gate).milter;
     let config = format!("{COMMON}metrics: {{listen: \"{metrics}\"}}\n");
@@ -143,7 +143,7 @@ fn wait_for_metric(metrics: SocketAddr, want: &str) -> io::Result<()> {
         if text.lines().any(|found| found == line) {
             return Ok(());
         }
-        expect(start.elapsed() < PATIENCE, format!("no {line}: {text}"))?;
+        expect(start.elapsed() < TIMEOUT, format!("no {line}: {text}"))?;
         thread::sleep(Duration::from_millis(100));
     }
 }
@@ -160,7 +160,7 @@ fn connect_first(to: SocketAddr) -> io::Result<SmtpClient> {
     let start = Instant::now();
     loop {
         match connect(to) {
-            Err(_) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(50)),
+            Err(_) if start.elapsed() < TIMEOUT => thread::sleep(Duration::from_millis(50)),
             connected => return connected,
         }
     }

@@ -5,15 +5,15 @@
 //! names up in a chroot, whose resolv.conf leads to the resolver.
 
 use super::{
+    fixture::{Fixture, HOST_NAMES, SERVER},
     namespace::run,
     postfix::{self, SERVICES},
     release::Release,
     support::{
-        daemon::{Daemon, PATIENCE},
+        daemon::{Daemon, TIMEOUT},
         name_server::{KEY, Kind, NameServer, write_key},
         programs::{Program, command, program},
     },
-    world::{HOST_NAMES, SERVER, World},
 };
 use std::{
     fs,
@@ -44,9 +44,9 @@ pub fn obstacle() -> Option<String> {
     missing.map(|name| format!("there is no {name}"))
 }
 
-pub fn bounce_nothing(world: &World) -> Result<(), String> {
-    let _shared = world.ground.turn.shared();
-    let directory = world.directory().join("host-names");
+pub fn bounce_nothing(fixture: &Fixture) -> Result<(), String> {
+    let _shared = fixture.setup.turn.shared();
+    let directory = fixture.directory().join("host-names");
     fs::create_dir_all(&directory).map_err(text)?;
     let zone = format!(
         "$ORIGIN {SUFFIX}.\n@ 1 SOA ns.example.org. hostmaster.example.org. 1 600 300 2419200 1\n\
@@ -55,8 +55,8 @@ pub fn bounce_nothing(world: &World) -> Result<(), String> {
     let primary = NameServer::start(Kind::Knot, SUFFIX, &zone);
     let _resolver = start_resolver(&directory, &primary)?;
     let site = Site::new(&directory, &primary)?;
-    let daemon = Daemon::start_at(&world.gate(HOST_NAMES).milter, &site.yaml);
-    let port = world.address(HOST_NAMES, IpAddr::V6(SERVER)).port();
+    let daemon = Daemon::start_at(&fixture.gate(HOST_NAMES).milter, &site.yaml);
+    let port = fixture.address(HOST_NAMES, IpAddr::V6(SERVER)).port();
     let sender = Sender::start(&directory.join("sender"), port)?;
 
     // Opted out: no sender tries IPv6.
@@ -82,7 +82,7 @@ pub fn bounce_nothing(world: &World) -> Result<(), String> {
     // The resolver has it still, so this goes to IPv6, and must not be refused.
     sender.send_one()?;
     let after_removal = sender.expect_any(1)?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while deny.try_wait().map_err(text)?.is_none() {
         sender.send_one()?;
         sender.expect_any(1)?;
@@ -101,7 +101,7 @@ pub fn bounce_nothing(world: &World) -> Result<(), String> {
     eprintln!(
         "{}: a host name per domain: {ipv4} messages over IPv4, {ipv6} over IPv6, {bounced} \
          bounced; the first after the AAAA record was gone came over {after_removal:?}",
-        world.kind
+        fixture.kind
     );
     if bounced > 0 || sender.deferred() > 0 {
         return Err(log);
@@ -134,7 +134,7 @@ fn text(error: impl ToString) -> String {
 }
 
 fn wait_until(otherwise: &str, is_so: impl Fn() -> bool) -> Result<(), String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         if Instant::now() > deadline {
             return Err(otherwise.to_owned());

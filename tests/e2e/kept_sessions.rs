@@ -3,11 +3,11 @@
 
 use super::{
     client::{Security, SmtpClient},
+    fixture::{COMMON, Fixture, KEPT_SESSIONS, RESTARTED, recipients},
     messages,
     sender::Sender,
     sink::Delivery,
     support::daemon::{Daemon, Successor},
-    world::{COMMON, KEPT_SESSIONS, RESTARTED, World, recipients},
 };
 use nix::sys::signal::Signal;
 use std::{
@@ -22,15 +22,15 @@ const CLOSING: &str = "421 4.3.2 Service not available, closing transmission cha
 
 /// What both mail servers do with our 421: they pass it on, close the connection,
 /// and answer nothing that the client has sent after it.
-pub fn drain_ends_them(world: &World) -> Result<(), String> {
-    // The other proofs have a daemon at the same socket.
-    let _shared = world.ground.turn.shared();
-    let daemon = start(world)?;
-    let mut plain = session(world, KEPT_SESSIONS, client_address(1))?;
-    let mut pipelining = session(world, KEPT_SESSIONS, client_address(1))?;
-    let mut after_a_message = session(world, KEPT_SESSIONS, client_address(1))?;
-    let mut in_transaction = session(world, KEPT_SESSIONS, client_address(1))?;
-    let mut ipv4 = session(world, KEPT_SESSIONS, [198, 51, 100, 10].into())?;
+pub fn drain_ends_them(fixture: &Fixture) -> Result<(), String> {
+    // The other scenarios have a daemon at the same socket.
+    let _shared = fixture.setup.turn.shared();
+    let daemon = start(fixture)?;
+    let mut plain = session(fixture, KEPT_SESSIONS, client_address(1))?;
+    let mut pipelining = session(fixture, KEPT_SESSIONS, client_address(1))?;
+    let mut after_a_message = session(fixture, KEPT_SESSIONS, client_address(1))?;
+    let mut in_transaction = session(fixture, KEPT_SESSIONS, client_address(1))?;
+    let mut ipv4 = session(fixture, KEPT_SESSIONS, [198, 51, 100, 10].into())?;
     let mail = "MAIL FROM:<a@ip6.example>";
     let rcpt = "RCPT TO:<b@open.example>";
     for client in [&mut after_a_message, &mut in_transaction] {
@@ -71,14 +71,14 @@ const CLIENTS: u8 = 8;
 const RESTARTS: usize = 4;
 
 /// With the listening socket passed on by a service manager.
-pub fn survive_restarts(world: &World) -> Result<(), String> {
-    let _alone = world.ground.turn.alone();
-    let socket = world.gate(RESTARTED).passed_on.as_ref();
+pub fn survive_restarts(fixture: &Fixture) -> Result<(), String> {
+    let _alone = fixture.setup.turn.alone();
+    let socket = fixture.gate(RESTARTED).passed_on.as_ref();
     let socket = socket.ok_or("no socket")?;
     let mut daemon = Daemon::start_with_passed_on(socket, COMMON);
     let load = Load::new("[kept-restarts]", RESTARTED);
     thread::scope(|scope| {
-        load.begin(scope, world);
+        load.begin(scope, fixture);
         let restarted = (0..RESTARTS).try_for_each(|_| {
             load.wait_for_more(100)?;
             daemon.signal(Signal::SIGTERM);
@@ -90,21 +90,21 @@ pub fn survive_restarts(world: &World) -> Result<(), String> {
         load.end();
         rested
     })?;
-    load.judge(world, "SIGTERM restarts", RESTARTS, usize::from(CLIENTS))?;
+    load.judge(fixture, "SIGTERM restarts", RESTARTS, usize::from(CLIENTS))?;
     stop(daemon)
 }
 
 const HANDOVERS: usize = 20;
 
 /// No client notices, neither one that keeps its session nor one that opens others.
-pub fn survive_handovers(world: &World) -> Result<(), String> {
-    let _alone = world.ground.turn.alone();
-    let daemon = start(world)?;
+pub fn survive_handovers(fixture: &Fixture) -> Result<(), String> {
+    let _alone = fixture.setup.turn.alone();
+    let daemon = start(fixture)?;
     let mut load = Load::new("[kept-handovers]", KEPT_SESSIONS);
     load.messages_in_a_session = Some(5);
     let mut processes = Vec::new();
     thread::scope(|scope| {
-        load.begin(scope, world);
+        load.begin(scope, fixture);
         let handed_over = (0..HANDOVERS).try_for_each(|_| {
             load.wait_for_more(50)?;
             let current = processes.last().map_or(daemon.pid(), Successor::pid);
@@ -116,23 +116,23 @@ pub fn survive_handovers(world: &World) -> Result<(), String> {
         load.end();
         rested
     })?;
-    load.judge(world, "handovers", HANDOVERS, 0)
+    load.judge(fixture, "handovers", HANDOVERS, 0)
 }
 
 /// A sending Postfix with its default session cache defers nothing.
-pub fn are_kept_by_postfix_over_handovers(world: &World) -> Result<(), String> {
+pub fn are_kept_by_postfix_over_handovers(fixture: &Fixture) -> Result<(), String> {
     const MESSAGES: usize = 600;
-    let _alone = world.ground.turn.alone();
+    let _alone = fixture.setup.turn.alone();
     let token = "[postfix-handovers]";
-    let daemon = start(world)?;
-    let to = world.address(KEPT_SESSIONS, client_address(0));
-    let sender = Sender::start(&world.directory().join("handover-sender"), to).map_err(text)?;
-    let message = messages::message("plain", token, &world.ground.keys);
+    let daemon = start(fixture)?;
+    let to = fixture.address(KEPT_SESSIONS, client_address(0));
+    let sender = Sender::start(&fixture.directory().join("handover-sender"), to).map_err(text)?;
+    let message = messages::message("plain", token, &fixture.setup.keys);
     let mut processes = Vec::new();
     thread::scope(|scope| {
         let fed = scope.spawn(|| sender.feed(&message, MESSAGES));
         for number in 1..=HANDOVERS {
-            world
+            fixture
                 .sink
                 .wait_for(token, number * MESSAGES / (HANDOVERS + 2));
             let current = processes.last().map_or(daemon.pid(), Successor::pid);
@@ -142,14 +142,14 @@ pub fn are_kept_by_postfix_over_handovers(world: &World) -> Result<(), String> {
         fed.join().map_err(|_| "a panic".to_owned())?.map_err(text)
     })?;
     sender.wait_until_removed(MESSAGES)?;
-    world.wait_until_idle();
-    let deliveries = world.sink.wait_for(token, MESSAGES);
+    fixture.wait_until_idle();
+    let deliveries = fixture.sink.wait_for(token, MESSAGES);
     let unchecked = deliveries.iter().filter(|d| !was_checked(d)).count();
     let (delivered, deferrals) = (recipients(&deliveries).len(), sender.deferrals());
     eprintln!(
         "{}: {HANDOVERS} handovers, a Postfix with its session cache: {MESSAGES} sent, {delivered} \
          delivered, {deferrals} times put off, {unchecked} unchecked",
-        world.kind
+        fixture.kind
     );
     match (delivered, deferrals, unchecked) {
         (MESSAGES, 0, 0) => Ok(()),
@@ -160,12 +160,12 @@ pub fn are_kept_by_postfix_over_handovers(world: &World) -> Result<(), String> {
 }
 
 /// What lasts longer than the handover timeout ends as at a restart.
-pub fn end_after_the_handover_timeout(world: &World) -> Result<(), String> {
-    let _alone = world.ground.turn.alone();
+pub fn end_after_the_handover_timeout(fixture: &Fixture) -> Result<(), String> {
+    let _alone = fixture.setup.turn.alone();
     let more = "limits: {handover_timeout: 1s, drain_grace: 2s}\n";
-    let socket = &world.gate(KEPT_SESSIONS).milter;
+    let socket = &fixture.gate(KEPT_SESSIONS).milter;
     let daemon = Daemon::start_at(socket, &format!("{COMMON}{more}"));
-    let open = || session(world, KEPT_SESSIONS, client_address(1));
+    let open = || session(fixture, KEPT_SESSIONS, client_address(1));
     let (mut in_time, mut within_grace, mut idle) = (open()?, open()?, open()?);
     let mut in_transaction = open()?;
     let mail = "MAIL FROM:<a@ip6.example>";
@@ -206,15 +206,15 @@ const KILLED_AFTER: [u64; 8] = [0, 2, 5, 10, 15, 20, 40, 100];
 
 /// Whichever process is killed and when: the other one goes on, and nothing is delivered
 /// that was not checked.
-pub fn survive_the_death_of_either_process(world: &World) -> Result<(), String> {
-    let _alone = world.ground.turn.alone();
-    let daemon = start(world)?;
+pub fn survive_the_death_of_either_process(fixture: &Fixture) -> Result<(), String> {
+    let _alone = fixture.setup.turn.alone();
+    let daemon = start(fixture)?;
     let mut load = Load::new("[killed-handovers]", KEPT_SESSIONS);
     load.messages_in_a_session = Some(5);
     load.is_rough = true;
     let mut current = Successor::of(daemon.pid());
     thread::scope(|scope| {
-        load.begin(scope, world);
+        load.begin(scope, fixture);
         let killed = KILLED_AFTER.iter().try_for_each(|delay| {
             for is_old_killed in [false, true] {
                 load.wait_for_more(50)?;
@@ -235,7 +235,7 @@ pub fn survive_the_death_of_either_process(world: &World) -> Result<(), String> 
         killed
     })?;
     load.judge(
-        world,
+        fixture,
         "handovers with a process killed",
         2 * KILLED_AFTER.len(),
         0,
@@ -295,10 +295,14 @@ impl Load {
         }
     }
 
-    fn begin<'scope>(&'scope self, scope: &'scope thread::Scope<'scope, '_>, world: &'scope World) {
+    fn begin<'scope>(
+        &'scope self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        fixture: &'scope Fixture,
+    ) {
         for client in 0..CLIENTS {
             scope.spawn(move || {
-                if let Err(error) = self.send_until_ended(world, client) {
+                if let Err(error) = self.send_until_ended(fixture, client) {
                     eprintln!("a client failed: {error}");
                     self.failed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -323,15 +327,15 @@ impl Load {
         Ok(())
     }
 
-    fn send_until_ended(&self, world: &World, client: u8) -> Result<(), String> {
-        let message = messages::message("plain", self.token, &world.ground.keys);
+    fn send_until_ended(&self, fixture: &Fixture, client: u8) -> Result<(), String> {
+        let message = messages::message("plain", self.token, &fixture.setup.keys);
         let message = messages::stuffed(&message);
         let mut connection = None;
         let (mut in_session, mut failures) = (0, 0);
         while !self.ended.load(Ordering::Relaxed) {
             let mut smtp = match connection.take() {
                 Some(smtp) => smtp,
-                None => session(world, self.gate, client_address(client))?,
+                None => session(fixture, self.gate, client_address(client))?,
             };
             let mut reply = Ok(String::new());
             for line in [
@@ -397,21 +401,21 @@ impl Load {
     /// 451, and what was accepted was delivered with our results.
     fn judge(
         &self,
-        world: &World,
+        fixture: &Fixture,
         what: &str,
         times: usize,
         sessions: usize,
     ) -> Result<(), String> {
-        world.wait_until_idle();
+        fixture.wait_until_idle();
         let accepted = self.accepted.load(Ordering::Relaxed);
-        let deliveries = world.sink.wait_for(self.token, accepted);
+        let deliveries = fixture.sink.wait_for(self.token, accepted);
         let unchecked = deliveries.iter().filter(|d| !was_checked(d)).count();
         let delivered = recipients(&deliveries).len();
         let summary = self.summary();
         eprintln!(
             "{}: {times} {what}, {CLIENTS} clients with kept sessions: {summary}; {delivered} delivered, {unchecked} of \
              them unchecked",
-            world.kind
+            fixture.kind
         );
         let told_421 = self.told_421.load(Ordering::Relaxed);
         if self.is_rough {
@@ -440,8 +444,8 @@ fn was_checked(delivery: &Delivery) -> bool {
 }
 
 /// A daemon with a socket of its own.
-fn start(world: &World) -> Result<Daemon, String> {
-    let socket = &world.gate(KEPT_SESSIONS).milter;
+fn start(fixture: &Fixture) -> Result<Daemon, String> {
+    let socket = &fixture.gate(KEPT_SESSIONS).milter;
     Ok(Daemon::start_at(socket, COMMON))
 }
 
@@ -458,8 +462,8 @@ fn client_address(_client: u8) -> IpAddr {
 }
 
 /// A client that has said EHLO.
-fn session(world: &World, gate: &str, from: IpAddr) -> Result<SmtpClient, String> {
-    let to = world.address(gate, from);
+fn session(fixture: &Fixture, gate: &str, from: IpAddr) -> Result<SmtpClient, String> {
+    let to = fixture.address(gate, from);
     let mut client = SmtpClient::connect(from, to, &Security::Plain).map_err(text)?;
     client.reply().map_err(text)?;
     say(&mut client, "EHLO mail.sender.example").map_err(text)?;

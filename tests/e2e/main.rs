@@ -17,6 +17,7 @@ mod client;
 mod credentials;
 mod demo;
 mod dialogue;
+mod fixture;
 mod forwarder;
 mod hidden_clients;
 mod host_names;
@@ -28,16 +29,15 @@ mod namespace;
 mod other_milter;
 mod play;
 mod postfix;
-mod proofs;
 mod proxy_header;
 mod release;
 mod restarts;
+mod scenarios;
 mod sender;
 mod sendmail;
 mod signer;
 mod sink;
 mod tap;
-mod world;
 
 use dialogue::Dialogue;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -45,7 +45,7 @@ use mta::{Kind, Program};
 use release::Release;
 use std::{env, process::ExitCode, sync::Arc};
 
-use world::{Ground, World};
+use fixture::{Fixture, SharedSetup};
 
 /// Files of dialogues, by what they are about.
 const DIALOGUES: [(&str, &str); 11] = [
@@ -96,21 +96,21 @@ fn obstacle() -> Option<String> {
 }
 
 fn test(arguments: &Arguments) -> ExitCode {
-    namespace::furnish().expect("the namespace can be furnished");
-    let ground = Ground::prepare(ZONE).expect("the DNS server starts");
+    namespace::prepare().expect("the namespace can be prepared");
+    let setup = SharedSetup::prepare(ZONE).expect("the DNS server starts");
     let present = Kind::ALL
         .into_iter()
         .filter(|kind| kind.obstacle().is_none());
     for release in Release::ALL.into_iter().filter(|r| r.obstacle().is_none()) {
-        release.furnish().expect("the root can be furnished");
+        release.prepare().expect("the root can be prepared");
     }
-    let worlds: Vec<_> = present
-        .map(|kind| Arc::new(World::start(kind, &ground).expect("everything starts")))
+    let fixtures: Vec<_> = present
+        .map(|kind| Arc::new(Fixture::start(kind, &setup).expect("everything starts")))
         .collect();
-    let mut conclusion = libtest_mimic::run(arguments, trials(&worlds));
-    for world in worlds {
-        for difference in world.unlike_what_was_accepted() {
-            eprintln!("{}: delivered unlike accepted: {difference}", world.kind);
+    let mut conclusion = libtest_mimic::run(arguments, trials(&fixtures));
+    for fixture in fixtures {
+        for difference in fixture.unlike_what_was_accepted() {
+            eprintln!("{}: delivered unlike accepted: {difference}", fixture.kind);
             conclusion.num_failed += 1;
         }
     }
@@ -128,20 +128,20 @@ fn demonstrate() -> ExitCode {
     }
 }
 
-fn trials(worlds: &[Arc<World>]) -> Vec<Trial> {
+fn trials(fixtures: &[Arc<Fixture>]) -> Vec<Trial> {
     let trials = Kind::ALL.into_iter().map(|kind| {
         match (
-            worlds.iter().find(|world| world.kind == kind),
+            fixtures.iter().find(|fixture| fixture.kind == kind),
             kind.obstacle(),
         ) {
-            (Some(world), _) => trials_with(world),
+            (Some(fixture), _) => trials_with(fixture),
             (None, reason) => ignored_with(kind, &reason.unwrap_or_default()),
         }
     });
-    let worlds = worlds.to_vec();
-    let documented = Trial::ignorable_test(DOCUMENTED, move || match worlds.len() {
+    let fixtures = fixtures.to_vec();
+    let documented = Trial::ignorable_test(DOCUMENTED, move || match fixtures.len() {
         count if count == Kind::ALL.len() => {
-            versions_are_documented(&worlds)?;
+            versions_are_documented(&fixtures)?;
             Ok(Completion::Completed)
         }
         _ => Ok(Completion::ignored_with("needs all mail servers")),
@@ -153,7 +153,7 @@ const DOCUMENTED: &str = "the documentation names the versions that are tested";
 
 /// The documentation names the versions that the dialogues are held with, no more
 /// and no fewer. Only where all mail servers are present.
-fn versions_are_documented(worlds: &[Arc<World>]) -> Result<(), Failed> {
+fn versions_are_documented(fixtures: &[Arc<Fixture>]) -> Result<(), Failed> {
     let dialogues = dialogues();
     let documents = [
         (Program::Postfix, include_str!("../../docs/postfix.md")),
@@ -161,10 +161,13 @@ fn versions_are_documented(worlds: &[Arc<World>]) -> Result<(), Failed> {
     ];
     for (program, document) in documents {
         let mut tested = Vec::new();
-        for world in worlds.iter().filter(|world| world.kind.program == program) {
-            let (version, release) = (world.mta.version()?, world.kind.release.title()?);
+        for fixture in fixtures
+            .iter()
+            .filter(|fixture| fixture.kind.program == program)
+        {
+            let (version, release) = (fixture.mta.version()?, fixture.kind.release.title()?);
             let held =
-                |(_, dialogue): &&(_, Dialogue)| can_not_be_held(dialogue, world.kind).is_none();
+                |(_, dialogue): &&(_, Dialogue)| can_not_be_held(dialogue, fixture.kind).is_none();
             let (held, all) = (dialogues.iter().filter(held).count(), dialogues.len());
             eprintln!("{program} {version} ({release}): {held} of {all} dialogues");
             let numbers: Vec<&str> = version.split('.').take(2).collect();
@@ -178,33 +181,33 @@ fn versions_are_documented(worlds: &[Arc<World>]) -> Result<(), Failed> {
     Ok(())
 }
 
-fn trials_with(world: &Arc<World>) -> Vec<Trial> {
+fn trials_with(fixture: &Arc<Fixture>) -> Vec<Trial> {
     let dialogues = (1..).zip(dialogues()).map(|(number, (file, dialogue))| {
-        let world = Arc::clone(world);
-        let name = format!("{} / {}", world.kind, dialogue.name);
-        let hold = move || match can_not_be_held(&dialogue, world.kind) {
+        let fixture = Arc::clone(fixture);
+        let name = format!("{} / {}", fixture.kind, dialogue.name);
+        let hold = move || match can_not_be_held(&dialogue, fixture.kind) {
             Some(reason) => Ok(Completion::ignored_with(reason)),
             None => {
-                let _shared = world.ground.turn.shared();
-                play::play(number, &dialogue, &world)?;
+                let _shared = fixture.setup.turn.shared();
+                play::play(number, &dialogue, &fixture)?;
                 Ok(Completion::Completed)
             }
         };
         Trial::ignorable_test(name, hold).with_kind(file)
     });
-    let proofs = proofs::of(world.kind).map(|(name, proof)| {
-        let world = Arc::clone(world);
-        let name_here = format!("{} / {name}", world.kind);
-        let prove = move || match proofs::obstacle(name) {
+    let scenarios = scenarios::of(fixture.kind).map(|(name, scenario)| {
+        let fixture = Arc::clone(fixture);
+        let name_here = format!("{} / {name}", fixture.kind);
+        let run = move || match scenarios::obstacle(name) {
             Some(reason) => Ok(Completion::ignored_with(reason)),
             None => {
-                proof(&world)?;
+                scenario(&fixture)?;
                 Ok(Completion::Completed)
             }
         };
-        Trial::ignorable_test(name_here, prove).with_kind("proofs")
+        Trial::ignorable_test(name_here, run).with_kind("scenarios")
     });
-    dialogues.chain(proofs).collect()
+    dialogues.chain(scenarios).collect()
 }
 
 fn can_not_be_held(dialogue: &Dialogue, kind: Kind) -> Option<String> {
@@ -223,8 +226,8 @@ fn ignored(reason: &str) -> Vec<Trial> {
 
 fn ignored_with(kind: Kind, reason: &str) -> Vec<Trial> {
     let dialogues = dialogues().into_iter().map(|(file, d)| (file, d.name));
-    let proofs = proofs::of(kind).map(|(name, _)| ("proofs", name.into()));
-    let all = dialogues.chain(proofs);
+    let scenarios = scenarios::of(kind).map(|(name, _)| ("scenarios", name.into()));
+    let all = dialogues.chain(scenarios);
     all.map(|(file, name)| {
         let reason = reason.to_owned();
         let ignored = move || Ok(Completion::ignored_with(reason));

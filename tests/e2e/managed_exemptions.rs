@@ -3,9 +3,9 @@
 
 use super::{
     client::{Security, SmtpClient},
+    fixture::{Fixture, MANAGED_EXEMPTIONS},
     messages,
-    support::daemon::PATIENCE,
-    world::{MANAGED_EXEMPTIONS, World},
+    support::daemon::TIMEOUT,
 };
 use std::{
     io,
@@ -26,14 +26,14 @@ const LASTS: i64 = 15;
 const TOKEN: &str = "[managed exemption]";
 const RECIPIENT: &str = "b@closed.example";
 
-pub fn are_added_used_and_end(world: &World) -> Result<(), String> {
-    let _shared = world.ground.turn.shared();
-    prove(world).map_err(|error| error.to_string())
+pub fn are_added_used_and_end(fixture: &Fixture) -> Result<(), String> {
+    let _shared = fixture.setup.turn.shared();
+    run(fixture).map_err(|error| error.to_string())
 }
 
-fn prove(world: &World) -> io::Result<()> {
-    let config = world.gate(MANAGED_EXEMPTIONS).daemon().config_file();
-    let before = try_recipient(world)?;
+fn run(fixture: &Fixture) -> io::Result<()> {
+    let config = fixture.gate(MANAGED_EXEMPTIONS).daemon().config_file();
+    let before = try_recipient(fixture)?;
     expect(before.starts_with("550 5.2.1 "), &before)?;
 
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(LASTS);
@@ -51,11 +51,15 @@ fn prove(world: &World) -> io::Result<()> {
         &config,
     )?;
     expect(added.contains(": added, until "), &added)?;
-    let in_force = wait_for(world, "250 ")?;
-    eprintln!("{}: in force after {} ms", world.kind, in_force.as_millis());
+    let in_force = wait_for(fixture, "250 ")?;
+    eprintln!(
+        "{}: in force after {} ms",
+        fixture.kind,
+        in_force.as_millis()
+    );
     expect(in_force < Duration::from_secs(5), "late")?;
-    send_message(world)?;
-    let line = world
+    send_message(fixture)?;
+    let line = fixture
         .gate(MANAGED_EXEMPTIONS)
         .log_line(&["exempt_entry=2001:db8:7::/48 exempt_comment=ticket\\x204711"]);
     let line = line.ok_or_else(|| io::Error::other("no log line names the entry"))?;
@@ -74,11 +78,11 @@ fn prove(world: &World) -> io::Result<()> {
     )?;
     expect(status.contains("2001:db8:8::25: not exempt"), &status)?;
 
-    wait_for(world, "550 5.2.1 ")?;
+    wait_for(fixture, "550 5.2.1 ")?;
     let late = jiff::Timestamp::now().duration_since(end);
     eprintln!(
         "{}: refused again {:.1} s after the end",
-        world.kind,
+        fixture.kind,
         late.as_secs_f64()
     );
     // The list has whole seconds.
@@ -88,14 +92,14 @@ fn prove(world: &World) -> io::Result<()> {
         list.contains("2001:db8:7::/48") && list.contains("  ended "),
         &list,
     )?;
-    let log = world.gate(MANAGED_EXEMPTIONS).daemon().log().text();
+    let log = fixture.gate(MANAGED_EXEMPTIONS).daemon().log().text();
     expect(!log.contains("configuration reloaded"), &log)?;
     Ok(())
 }
 
-fn session(world: &World) -> io::Result<SmtpClient> {
+fn session(fixture: &Fixture) -> io::Result<SmtpClient> {
     let client: IpAddr = CLIENT.parse().map_err(io::Error::other)?;
-    let to = world.address(MANAGED_EXEMPTIONS, client);
+    let to = fixture.address(MANAGED_EXEMPTIONS, client);
     let mut session = SmtpClient::connect(client, to, &Security::Plain)?;
     session.reply()?;
     say(&mut session, "EHLO mail.fabrikam.example")?;
@@ -104,37 +108,37 @@ fn session(world: &World) -> io::Result<SmtpClient> {
 }
 
 /// What a recipient of a new session is answered.
-fn try_recipient(world: &World) -> io::Result<String> {
-    let mut session = session(world)?;
+fn try_recipient(fixture: &Fixture) -> io::Result<String> {
+    let mut session = session(fixture)?;
     let reply = say(&mut session, &format!("RCPT TO:<{RECIPIENT}>"))?;
     say(&mut session, "QUIT")?;
     Ok(reply)
 }
 
-fn wait_for(world: &World, wanted: &str) -> io::Result<Duration> {
+fn wait_for(fixture: &Fixture, wanted: &str) -> io::Result<Duration> {
     let start = Instant::now();
     loop {
-        let reply = try_recipient(world)?;
+        let reply = try_recipient(fixture)?;
         if reply.starts_with(wanted) {
             return Ok(start.elapsed());
         }
-        expect(start.elapsed() < PATIENCE, &reply)?;
+        expect(start.elapsed() < TIMEOUT, &reply)?;
         thread::sleep(Duration::from_millis(50));
     }
 }
 
 /// Delivered unchecked: SPF fails and nothing is signed.
-fn send_message(world: &World) -> io::Result<()> {
-    let mut session = session(world)?;
+fn send_message(fixture: &Fixture) -> io::Result<()> {
+    let mut session = session(fixture)?;
     let reply = say(&mut session, &format!("RCPT TO:<{RECIPIENT}>"))?;
     expect(reply.starts_with("250 "), &reply)?;
     let reply = say(&mut session, "DATA")?;
     expect(reply.starts_with("354 "), &reply)?;
-    let message = messages::message("plain", TOKEN, &world.ground.keys);
+    let message = messages::message("plain", TOKEN, &fixture.setup.keys);
     session.send(message.as_bytes())?;
     let reply = say(&mut session, ".")?;
     expect(reply.starts_with("250 "), &reply)?;
-    world.remember(TOKEN, &[RECIPIENT.to_owned()]);
+    fixture.remember(TOKEN, &[RECIPIENT.to_owned()]);
     say(&mut session, "QUIT").map(drop)
 }
 

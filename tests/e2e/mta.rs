@@ -1,6 +1,6 @@
 //! The mail servers that the dialogues are held with, and in what they differ.
 
-use super::{postfix::Postfix, release::Release, sendmail::Sendmail, world::Gate};
+use super::{fixture::Gate, postfix::Postfix, release::Release, sendmail::Sendmail};
 use std::{fmt, io, net::SocketAddr, path::Path};
 
 /// What dialogues need to know of a mail server.

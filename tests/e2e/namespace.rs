@@ -2,7 +2,7 @@
 //! else sees, and that are gone when the test is, even if it is killed.
 //!
 //! In it all of 2001:db8::/32, 64:ff9b::/96, 192.0.2.0/24 and 198.51.100.0/24 is local, port
-//! 25 and port 53 are free, [`ROOM`] is an empty file system in memory, and the
+//! 25 and port 53 are free, [`SCRATCH`] is an empty file system in memory, and the
 //! resolver is 127.0.0.1. Nothing outside is changed.
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Where files may be made inside.
-pub const ROOM: &str = "/srv";
+pub const SCRATCH: &str = "/srv";
 
 const INSIDE: &str = "SIXGATE_E2E_INSIDE";
 
@@ -93,7 +93,7 @@ fn unshare(program: &OsStr) -> Command {
         command.args(["-n", "env"]);
     }
     command.arg(format!("{INSIDE}=1"));
-    command.arg(format!("TMPDIR={ROOM}/tmp"));
+    command.arg(format!("TMPDIR={SCRATCH}/tmp"));
     // sudo would take the death signal away, so it stands before this.
     command.args(["setpriv", "--pdeathsig", "KILL"]);
     command.args(["unshare", "--net", "--mount", "--uts", "--pid"]);
@@ -103,9 +103,12 @@ fn unshare(program: &OsStr) -> Command {
 }
 
 /// Furnishes the namespace; to be called once, inside.
-pub fn furnish() -> io::Result<()> {
-    run("mount", &["-t", "tmpfs", "-o", "mode=755", "tmpfs", ROOM])?;
-    fs::create_dir(Path::new(ROOM).join("tmp"))?;
+pub fn prepare() -> io::Result<()> {
+    run(
+        "mount",
+        &["-t", "tmpfs", "-o", "mode=755", "tmpfs", SCRATCH],
+    )?;
+    fs::create_dir(Path::new(SCRATCH).join("tmp"))?;
     run("ip", &["link", "set", "lo", "up"])?;
     let ipv6 = ["2001:db8::/32", "64:ff9b::/96"];
     for network in ["192.0.2.0/24", "198.51.100.0/24"].into_iter().chain(ipv6) {
@@ -132,7 +135,7 @@ pub fn furnish() -> io::Result<()> {
 /// Another text in place of a file, in here alone.
 pub fn put_over(file: &str, text: &str) -> io::Result<()> {
     let name = Path::new(file).file_name().unwrap_or_default();
-    let ours: PathBuf = Path::new(ROOM).join(name);
+    let ours: PathBuf = Path::new(SCRATCH).join(name);
     fs::write(&ours, text)?;
     run("mount", &["--bind", &ours.to_string_lossy(), file])
 }

@@ -3,10 +3,10 @@
 use super::{
     client::SmtpClient,
     dialogue::{Dialogue, Exchange, Step},
+    fixture::{Fixture, plain_address, recipients},
     messages::{self, AUTHSERV_ID},
     mta::Mta,
     sink::Delivery,
-    world::{World, plain_address, recipients},
 };
 use std::{collections::VecDeque, io};
 
@@ -14,8 +14,8 @@ use std::{collections::VecDeque, io};
 pub type Transcript = String;
 
 /// Plays it; the error says what was not as written, and has the transcript.
-pub fn play(number: usize, dialogue: &Dialogue, world: &World) -> Result<Transcript, String> {
-    let mut play = match Play::start(number, dialogue, world) {
+pub fn play(number: usize, dialogue: &Dialogue, fixture: &Fixture) -> Result<Transcript, String> {
+    let mut play = match Play::start(number, dialogue, fixture) {
         Ok(play) => play,
         Err(error) => return Err(format!("no connection: {error}")),
     };
@@ -27,7 +27,7 @@ pub fn play(number: usize, dialogue: &Dialogue, world: &World) -> Result<Transcr
 
 struct Play<'a> {
     dialogue: &'a Dialogue,
-    world: &'a World,
+    fixture: &'a Fixture,
     client: SmtpClient,
     helo: String,
     /// Commands said whose replies were not read yet.
@@ -43,16 +43,16 @@ struct Play<'a> {
 }
 
 impl<'a> Play<'a> {
-    fn start(number: usize, dialogue: &'a Dialogue, world: &'a World) -> io::Result<Self> {
-        let address = world.address(&dialogue.gate, dialogue.from);
-        let security = world.security(dialogue);
+    fn start(number: usize, dialogue: &'a Dialogue, fixture: &'a Fixture) -> io::Result<Self> {
+        let address = fixture.address(&dialogue.gate, dialogue.from);
+        let security = fixture.security(dialogue);
         let mut client = SmtpClient::connect(dialogue.from, address, &security)?;
         if let Some(header) = &dialogue.proxy_header {
             client.send(&header.bytes())?;
         }
         Ok(Self {
             dialogue,
-            world,
+            fixture,
             client,
             helo: format!("dialogue-{number}.example"),
             pending: VecDeque::new(),
@@ -131,7 +131,7 @@ impl<'a> Play<'a> {
         wanted.reply = exchange
             .reply
             .as_ref()
-            .map(|reply| self.world.mta.passes_on(&exchange.said, reply));
+            .map(|reply| self.fixture.mta.passes_on(&exchange.said, reply));
         if wanted.is_answered_by(reply) {
             return Ok(());
         }
@@ -162,7 +162,7 @@ impl<'a> Play<'a> {
     fn send(&mut self, exchange: &Exchange) -> Result<(), String> {
         self.check_results_once()?;
         let token = self.next_token();
-        let message = messages::message(&exchange.said, &token, &self.world.ground.keys);
+        let message = messages::message(&exchange.said, &token, &self.fixture.setup.keys);
         let begins = self.begin_data()?;
         if !begins.starts_with("354") {
             return self.judge(exchange, &begins);
@@ -186,7 +186,7 @@ impl<'a> Play<'a> {
         message: &str,
     ) -> Result<(), String> {
         let is_accepted = reply.starts_with('2');
-        self.world
+        self.fixture
             .remember(token, if is_accepted { recipients } else { &[] });
         self.judge(exchange, reply)?;
         match is_accepted {
@@ -200,7 +200,7 @@ impl<'a> Play<'a> {
     fn send_chunks(&mut self, exchange: &Exchange, size: usize) -> Result<(), String> {
         self.check_results_once()?;
         let token = self.next_token();
-        let message = messages::message(&exchange.said, &token, &self.world.ground.keys);
+        let message = messages::message(&exchange.said, &token, &self.fixture.setup.keys);
         let commands = chunk_commands(message.as_bytes(), size);
         let mut replies = Vec::new();
         if self.dialogue.pipelined {
@@ -252,12 +252,12 @@ impl<'a> Play<'a> {
 
     fn hang_up(&mut self, name: &str) -> Result<(), String> {
         let token = self.next_token();
-        let message = messages::message(name, &token, &self.world.ground.keys);
+        let message = messages::message(name, &token, &self.fixture.setup.keys);
         self.begin_data()?;
         let half = &message.as_bytes()[..message.len() / 2];
         self.client.send(half).map_err(not_sent)?;
         self.note("C", &format!("[half of \"{name}\", and hangs up]"));
-        self.world.remember(&token, &[]);
+        self.fixture.remember(&token, &[]);
         self.client.hang_up();
         Ok(())
     }
@@ -274,7 +274,7 @@ impl<'a> Play<'a> {
         wanted: &[String],
         message: &str,
     ) -> Result<(), String> {
-        let deliveries = self.world.sink.wait_for(token, wanted.len());
+        let deliveries = self.fixture.sink.wait_for(token, wanted.len());
         let mut wanted = wanted.to_vec();
         wanted.sort();
         let arrived = recipients(&deliveries);
@@ -298,7 +298,7 @@ impl<'a> Play<'a> {
     fn check_results(&mut self, wanted: &[String]) -> Result<(), String> {
         self.results_checked = true;
         let (sent, delivery) = self.delivered.as_ref().ok_or("nothing was delivered")?;
-        let mta = self.world.mta.as_ref();
+        let mta = self.fixture.mta.as_ref();
         if wanted.is_empty() {
             return check_untouched(sent, delivery, mta);
         }
@@ -352,7 +352,7 @@ impl<'a> Play<'a> {
         if self.dialogue.says_ehlo && !is_exemption {
             words.push(&helo);
         }
-        let line = self.world.gate(&self.dialogue.gate).log_line(&words);
+        let line = self.fixture.gate(&self.dialogue.gate).log_line(&words);
         let line = line.ok_or_else(|| format!("no line in the log with {words:?}"))?;
         self.note("logged", &line);
         Ok(())

@@ -3,13 +3,13 @@
 
 use super::{
     credentials::{make_account, make_certificates},
-    mta::Mta,
-    other_milter,
-    release::Release,
-    world::{
+    fixture::{
         Gate, IPV4_APART, IPV4_APART_TIMEOUT, NOT_DELAYED, OTHER_MILTER_FIRST, OTHER_MILTER_LAST,
         POSTSCREEN, POSTSCREEN_PROXIED, PROXIED, RELAYED, RELAYED_WITH_ADDRESS,
     },
+    mta::Mta,
+    other_milter,
+    release::Release,
 };
 use std::{
     fs, io,

@@ -1,7 +1,7 @@
 //! The Debian that a mail server is of: this machine's, or a newer one in a folder
 //! that `tests/make-mail-servers.sh` has made, where its programs run in a chroot.
 
-use super::namespace::{ROOM, run_to_end};
+use super::namespace::{SCRATCH, run_to_end};
 use std::{
     env, fmt, io,
     path::{Path, PathBuf},
@@ -41,8 +41,8 @@ impl Release {
     }
 
     /// Gives its programs the files of the test, the devices and the processes.
-    /// Only for the inside of a furnished namespace, once.
-    pub fn furnish(self) -> io::Result<()> {
+    /// Only for the inside of a prepared namespace, once.
+    pub fn prepare(self) -> io::Result<()> {
         if self == Self::Own {
             return Ok(());
         }
@@ -52,7 +52,7 @@ impl Release {
             let mut mount = Command::new("mount");
             run_to_end(mount.args(options).arg(from).arg(to))
         };
-        mount(ROOM, &["--rbind"])?;
+        mount(SCRATCH, &["--rbind"])?;
         mount("/dev", &["--rbind"])?;
         mount("/proc", &["--rbind"])?;
         for file in ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf"] {

@@ -2,11 +2,11 @@
 //! manager passes it on. Whoever gets a 4xx comes back, as mail servers do.
 
 use super::{
+    fixture::{COMMON, Fixture, RESTARTED, recipients},
     messages,
     sender::Sender,
     sink::Delivery,
     support::daemon::Daemon,
-    world::{COMMON, RESTARTED, World, recipients},
 };
 use std::{io, net::IpAddr, thread};
 
@@ -16,44 +16,44 @@ const TOKEN: &str = "[restarts]";
 
 /// Every message is delivered once, and with our results, whatever happened to
 /// the daemon meanwhile.
-pub fn lose_nothing(world: &World) -> Result<(), String> {
-    let _alone = world.ground.turn.alone();
-    let sender = start_sender(world).map_err(|error| error.to_string())?;
-    let message = messages::message("plain", TOKEN, &world.ground.keys);
+pub fn lose_nothing(fixture: &Fixture) -> Result<(), String> {
+    let _alone = fixture.setup.turn.alone();
+    let sender = start_sender(fixture).map_err(|error| error.to_string())?;
+    let message = messages::message("plain", TOKEN, &fixture.setup.keys);
     thread::scope(|scope| {
         let fed = scope.spawn(|| sender.feed(&message, MESSAGES));
-        restart_while_mail_comes(world).map_err(io::Error::other)?;
+        restart_while_mail_comes(fixture).map_err(io::Error::other)?;
         fed.join()
             .unwrap_or_else(|_| Err(io::Error::other("panic")))
     })
     .map_err(|error| error.to_string())?;
     sender.wait_until_removed(MESSAGES)?;
-    world.wait_until_idle();
+    fixture.wait_until_idle();
     let deferrals = sender.deferrals();
     eprintln!("{RESTARTS} restarts: {deferrals} times a message was put off and came back");
-    let deliveries = world.sink.with_token(TOKEN);
+    let deliveries = fixture.sink.with_token(TOKEN);
     arrived_once(&deliveries)?;
     deliveries.iter().try_for_each(was_checked)
 }
 
-fn start_sender(world: &World) -> io::Result<Sender> {
+fn start_sender(fixture: &Fixture) -> io::Result<Sender> {
     let from: IpAddr = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10].into();
-    let to = world.address(RESTARTED, from);
-    Sender::start(&world.directory().join("sender"), to)
+    let to = fixture.address(RESTARTED, from);
+    Sender::start(&fixture.directory().join("sender"), to)
 }
 
 /// Another daemon as soon as one has accepted a message, while it has others in
 /// hand. As with `systemctl restart`, there is none for a while, and
 /// connections wait.
-fn restart_while_mail_comes(world: &World) -> Result<(), String> {
+fn restart_while_mail_comes(fixture: &Fixture) -> Result<(), String> {
     for _ in 0..RESTARTS {
-        let daemon = start(world)?;
+        let daemon = start(fixture)?;
         let accepted = daemon.log().find(&["accept: "]);
         accepted.ok_or("no mail came before a restart")?;
         stop(daemon)?;
     }
-    let daemon = start(world)?;
-    let arrived = world.sink.wait_for(TOKEN, MESSAGES).len();
+    let daemon = start(fixture)?;
+    let arrived = fixture.sink.wait_for(TOKEN, MESSAGES).len();
     stop(daemon)?;
     match arrived {
         MESSAGES.. => Ok(()),
@@ -61,8 +61,8 @@ fn restart_while_mail_comes(world: &World) -> Result<(), String> {
     }
 }
 
-fn start(world: &World) -> Result<Daemon, String> {
-    let socket = world.gate(RESTARTED).passed_on.as_ref();
+fn start(fixture: &Fixture) -> Result<Daemon, String> {
+    let socket = fixture.gate(RESTARTED).passed_on.as_ref();
     let socket = socket.ok_or("no socket")?;
     Ok(Daemon::start_with_passed_on(socket, COMMON))
 }

@@ -1,4 +1,4 @@
-//! A sending mail server as there are many in the world: a Postfix with a queue
+//! A sending mail server as there are many in the fixture: a Postfix with a queue
 //! of its own that keeps SMTP sessions for further messages, as it does by default,
 //! and comes back after a 4xx. `smtp-source` feeds it.
 //!
@@ -9,7 +9,7 @@ use super::{
     namespace::run,
     postfix::{self, SERVICES},
     release::Release,
-    support::daemon::PATIENCE,
+    support::daemon::TIMEOUT,
 };
 use std::{
     fs, io,
@@ -50,7 +50,7 @@ impl Sender {
 
     /// Waits until that many messages are off its hands.
     pub fn wait_until_removed(&self, count: usize) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.count_logged(": removed") < count {
             if Instant::now() > deadline {
                 return Err(format!("the sender keeps mail: {}", self.log()));

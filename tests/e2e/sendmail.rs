@@ -6,12 +6,14 @@
 
 use super::{
     credentials::{make_account, make_certificates},
+    fixture::{
+        Gate, IPV4_APART, IPV4_APART_TIMEOUT, OTHER_MILTER_FIRST, OTHER_MILTER_LAST, SERVER,
+    },
     mta::Mta,
     namespace::{put_over, run},
     other_milter,
     release::Release,
-    support::daemon::PATIENCE,
-    world::{Gate, IPV4_APART, IPV4_APART_TIMEOUT, OTHER_MILTER_FIRST, OTHER_MILTER_LAST, SERVER},
+    support::daemon::TIMEOUT,
 };
 use std::{
     env, fs,
@@ -216,7 +218,7 @@ fn run_daemon(release: Release, cf: &Path) -> io::Result<Child> {
 }
 
 fn wait_until_listening(gates: &[Gate]) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     for gate in gates {
         let address = (SERVER, gate.port);
         while let Err(error) = TcpStream::connect(address) {

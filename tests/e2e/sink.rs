@@ -12,7 +12,7 @@ use std::{
 /// Longer messages are kept in part.
 const KEPT: usize = 256 * 1024;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A message that arrived.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Sink {
         let inbox = &self.inbox;
         let wait = inbox
             .arrived
-            .wait_timeout_while(inbox.lock(), PATIENCE, incomplete);
+            .wait_timeout_while(inbox.lock(), TIMEOUT, incomplete);
         let (arrived, _) = wait.unwrap_or_else(PoisonError::into_inner);
         matching(&arrived, token)
     }

@@ -3,11 +3,11 @@
 
 use super::{
     debian::{Debian, Release},
-    life::{
-        CONFIGURATION, Proof, accepts_a_message, expect, on_a_booted_system, prepare_postfix,
+    lifecycle::{
+        CONFIGURATION, Outcome, accepts_a_message, expect, on_a_booted_system, prepare_postfix,
         refuses,
     },
-    namespace::ROOM,
+    namespace::SCRATCH,
 };
 use std::{
     fs, io,
@@ -27,7 +27,7 @@ struct Container {
 
 impl Container {
     fn new() -> io::Result<Self> {
-        let configuration = Path::new(ROOM).join("container");
+        let configuration = Path::new(SCRATCH).join("container");
         fs::create_dir_all(&configuration)?;
         let created = text(buildah(&["from", "sixgate"]).output()?)?;
         Ok(Self {
@@ -93,11 +93,11 @@ fn text(output: Output) -> io::Result<String> {
     }
 }
 
-pub fn life_of_an_image(release: Release) -> Proof {
+pub fn lifecycle_of_an_image(release: Release) -> Outcome {
     on_a_booted_system(release, live)
 }
 
-fn live(system: &Debian) -> Proof {
+fn live(system: &Debian) -> Outcome {
     prepare_postfix(system)?;
     system.run(
         "postconf -e smtpd_milters=inet:127.0.0.1:8894 milter_default_action=tempfail && \
@@ -122,7 +122,7 @@ fn live(system: &Debian) -> Proof {
     expect(said.contains("not ready: listen: "), "not ready", &said)
 }
 
-fn says_what_is_missing(container: &Container) -> Proof {
+fn says_what_is_missing(container: &Container) -> Outcome {
     let missing = container.command(&["serve"]).output()?;
     let said = String::from_utf8_lossy(&missing.stderr).into_owned();
     let first = said.lines().next().unwrap_or_default();
@@ -134,14 +134,14 @@ fn says_what_is_missing(container: &Container) -> Proof {
     )
 }
 
-fn runs_without_rights() -> Proof {
+fn runs_without_rights() -> Outcome {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon()?))?;
     let is_unprivileged = ["Uid:\t8894\t8894", "CapEff:\t0000000000000000"];
     let holds = is_unprivileged.iter().all(|line| status.contains(line));
     expect(holds, "user 8894 without capabilities", &status)
 }
 
-fn ends_at_sigterm(serving: &mut Child) -> Proof {
+fn ends_at_sigterm(serving: &mut Child) -> Outcome {
     Command::new("kill").arg(daemon()?).status()?;
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {

@@ -1,6 +1,6 @@
 //! A booted Debian 12 or 13 of its own.
 
-use super::namespace::{self, ROOM, run};
+use super::namespace::{self, SCRATCH, run};
 use nix::{
     sys::signal::{Signal::SIGKILL, kill},
     unistd::Pid,
@@ -83,10 +83,10 @@ pub struct Debian {
 static TURN: Mutex<()> = Mutex::new(());
 
 impl Debian {
-    /// Boots a copy in memory. Only for the inside of a furnished namespace.
+    /// Boots a copy in memory. Only for the inside of a prepared namespace.
     pub fn boot(release: Release) -> io::Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let root = furnish(release)?;
+        let root = prepare(release)?;
         let container = Command::new("systemd-nspawn")
             .args(["--quiet", "--boot", "--register=no", "--keep-unit"])
             .args(["--resolv-conf=off", "--timezone=off", "--link-journal=no"])
@@ -195,10 +195,10 @@ impl Drop for Debian {
 }
 
 /// The system's files, with what is changed kept in memory.
-fn furnish(release: Release) -> io::Result<PathBuf> {
+fn prepare(release: Release) -> io::Result<PathBuf> {
     static BOOTS: AtomicUsize = AtomicUsize::new(0);
     let boot = BOOTS.fetch_add(1, Ordering::Relaxed);
-    let room = Path::new(ROOM).join(format!("system-{boot}"));
+    let room = Path::new(SCRATCH).join(format!("system-{boot}"));
     let [root, upper, work] = ["root", "upper", "work"].map(|folder| room.join(folder));
     for folder in [&root, &upper, &work] {
         fs::create_dir_all(folder)?;

@@ -3,7 +3,7 @@
 use super::{
     client::SmtpClient,
     debian::Debian,
-    life::{Proof, accepts_a_message, expect, greeted, runs_in_its_sandbox, say},
+    lifecycle::{Outcome, accepts_a_message, expect, greeted, runs_in_its_sandbox, say},
 };
 use std::{
     io, thread,
@@ -16,7 +16,7 @@ const CLIENT: &str = "2001:db8::10";
 const HAND_OVER: &str = "systemctl kill --kill-whom=main -s USR2 sixgate";
 
 /// Leaves the service running.
-pub fn works_under_systemd(system: &Debian) -> Proof {
+pub fn works_under_systemd(system: &Debian) -> Outcome {
     let first = main_pid(system)?;
     let mut kept = greeted(CLIENT)?;
     send(&mut kept)?;
@@ -85,7 +85,7 @@ fn wait_for_other_main_pid(system: &Debian, old: &str) -> io::Result<String> {
     Ok(pid)
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> Proof {
+fn wait_until(what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> Outcome {
     let deadline = Instant::now() + Duration::from_secs(40);
     while !holds()? {
         if Instant::now() > deadline {
@@ -97,7 +97,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> Proof 
 }
 
 /// A message in a session that is kept.
-fn send(client: &mut SmtpClient) -> Proof {
+fn send(client: &mut SmtpClient) -> Outcome {
     for command in [
         "MAIL FROM:<a@sender.example>",
         "RCPT TO:<b@open.example>",

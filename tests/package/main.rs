@@ -23,7 +23,7 @@ mod namespace;
 mod container;
 mod debian;
 mod handover;
-mod life;
+mod lifecycle;
 mod piuparts;
 mod repository;
 mod restart;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         return libtest_mimic::run(&arguments, ignored("")).exit_code();
     }
     if namespace::is_inside() {
-        namespace::furnish().expect("a furnished namespace");
+        namespace::prepare().expect("a prepared namespace");
         return libtest_mimic::run(&arguments, trials()).exit_code();
     }
     match namespace::obstacle().or_else(debian::obstacle) {
@@ -55,16 +55,16 @@ fn main() -> ExitCode {
 }
 
 /// A name without the release, and the test.
-type Test = (&'static str, fn(Release) -> life::Proof);
+type Test = (&'static str, fn(Release) -> lifecycle::Outcome);
 
 const TESTS: [Test; 3] = [
     (
         "a_package_is_installed_attached_upgraded_removed_and_purged_with_postfix",
-        life::with_postfix,
+        lifecycle::with_postfix,
     ),
     (
         "a_package_is_installed_attached_upgraded_and_purged_with_sendmail",
-        sendmail::life_with_sendmail,
+        sendmail::lifecycle_with_sendmail,
     ),
     (
         "piuparts_finds_nothing_left_behind",
@@ -88,7 +88,7 @@ fn trials() -> Vec<Trial> {
     let releases = Release::ALL.into_iter();
     let trials = releases.flat_map(|release| TESTS.map(|test| trial(release, test)));
     let image = Trial::test(IMAGE, || {
-        Ok(container::life_of_an_image(Release::Thirteen)?)
+        Ok(container::lifecycle_of_an_image(Release::Thirteen)?)
     });
     let repositories = Release::ALL.map(|release| trial(release, REPOSITORY));
     let extended = repositories.into_iter().chain([image]);

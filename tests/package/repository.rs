@@ -2,8 +2,8 @@
 
 use super::{
     debian::{Debian, Release, package},
-    life::{Proof, expect, on_a_booted_system, prepare_postfix, repack},
-    namespace::ROOM,
+    lifecycle::{Outcome, expect, on_a_booted_system, prepare_postfix, repack},
+    namespace::SCRATCH,
 };
 use std::{
     fs, io,
@@ -14,11 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub fn serves_installations_and_upgrades(release: Release) -> Proof {
+pub fn serves_installations_and_upgrades(release: Release) -> Outcome {
     on_a_booted_system(release, |system| live(system, release))
 }
 
-fn live(system: &Debian, release: Release) -> Proof {
+fn live(system: &Debian, release: Release) -> Outcome {
     prepare_postfix(system)?;
     let repository = Repository::new()?;
     repository.add(&repack("in-repository", "~earlier", "true")?)?;
@@ -76,7 +76,7 @@ impl Repository {
     fn new() -> io::Result<Self> {
         let place = tempfile::Builder::new()
             .prefix("repository")
-            .tempdir_in(ROOM)?
+            .tempdir_in(SCRATCH)?
             .keep();
         let repository = Self {
             folder: place.join("repository"),
@@ -109,7 +109,7 @@ impl Repository {
         command
     }
 
-    fn add(&self, package: &Path) -> Proof {
+    fn add(&self, package: &Path) -> Outcome {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/apt-repository.sh");
         let mut command = Command::new(script);
         command.env("GNUPGHOME", &self.keys);
@@ -144,7 +144,7 @@ impl Drop for Server {
     }
 }
 
-fn run(command: &mut Command) -> Proof {
+fn run(command: &mut Command) -> Outcome {
     let output = command.stdin(Stdio::null()).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     expect(output.status.success(), &format!("{command:?}"), &said)

@@ -4,7 +4,7 @@
 
 use super::{
     debian::Debian,
-    life::{Proof, expect, greeted, say},
+    lifecycle::{Outcome, expect, greeted, say},
 };
 use std::{
     fmt, fs,
@@ -25,11 +25,11 @@ const MILTER: &str = "127.0.0.1:8894";
 const NEGOTIATION: &[u8] = b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
 
 /// How long Postfix waits for a milter (`milter_connect_timeout`).
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// As the package has it, no connection is refused or reset during a restart; after a stop,
 /// and if the service does not start, each is refused at once.
-pub fn keeps_sockets(system: &Debian) -> Proof {
+pub fn keeps_sockets(system: &Debian) -> Outcome {
     let kept = measure(system, "sockets kept over a restart (the package)")?;
     expect(
         kept.restart.refused == 0 && kept.restart.broken == 0 && kept.restart.answered > 0,
@@ -39,7 +39,7 @@ pub fn keeps_sockets(system: &Debian) -> Proof {
     for (what, seen) in [("stopped", &kept.stopped), ("not started", &kept.failed)] {
         let is_refused = seen.refused == seen.connections() && seen.refused > 0;
         expect(
-            is_refused && seen.longest < PATIENCE / 10,
+            is_refused && seen.longest < TIMEOUT / 10,
             what,
             &seen.to_string(),
         )?;
@@ -123,7 +123,7 @@ fn sleep_a_second() -> io::Result<String> {
 struct Seen {
     answered: usize,
     refused: usize,
-    /// Closed or not answered within [`PATIENCE`].
+    /// Closed or not answered within [`TIMEOUT`].
     broken: usize,
     /// How long one has waited.
     longest: Duration,
@@ -183,7 +183,7 @@ fn meanwhile<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<Seen> {
 
 fn negotiate() -> io::Result<()> {
     let mut milter = TcpStream::connect(MILTER)?;
-    milter.set_read_timeout(Some(PATIENCE))?;
+    milter.set_read_timeout(Some(TIMEOUT))?;
     milter.write_all(NEGOTIATION)?;
     milter.read_exact(&mut [0; 5])
 }

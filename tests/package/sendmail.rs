@@ -3,18 +3,18 @@
 use super::{
     debian::{Debian, Release, package},
     handover::main_pid,
-    life::{
-        Proof, accepts_a_message, enforce, expect, on_a_booted_system, recipient_reply, refuses,
+    lifecycle::{
+        Outcome, accepts_a_message, enforce, expect, on_a_booted_system, recipient_reply, refuses,
         repack,
     },
 };
 use std::{fs, io};
 
-pub fn life_with_sendmail(release: Release) -> Proof {
+pub fn lifecycle_with_sendmail(release: Release) -> Outcome {
     on_a_booted_system(release, live)
 }
 
-fn live(system: &Debian) -> Proof {
+fn live(system: &Debian) -> Outcome {
     replace_postfix(system)?;
     let this = package().ok_or_else(|| io::Error::other("no package"))?;
     fs::copy(this, system.root().join("srv/this.deb"))?;
@@ -41,7 +41,7 @@ fn live(system: &Debian) -> Proof {
 }
 
 /// The packages of the two exclude each other.
-fn replace_postfix(system: &Debian) -> Proof {
+fn replace_postfix(system: &Debian) -> Outcome {
     system.run(
         "systemctl stop postfix && dpkg --purge --force-depends postfix 2>&1 && dpkg -i /srv/sendmail/*.deb 2>&1 && \
          echo open.example >>/etc/mail/local-host-names && \
@@ -60,7 +60,7 @@ define(`confTO_IDENT', `0')dnl
 DAEMON_OPTIONS(`Family=inet6, Name=MTA-v6, Port=smtp, Addr=2001:db8::25')dnl
 ";
 
-fn attach(system: &Debian) -> Proof {
+fn attach(system: &Debian) -> Outcome {
     let file = system.root().join("etc/mail/sendmail.mc");
     let text = fs::read_to_string(&file)?;
     let lines = text
@@ -83,7 +83,7 @@ fn attach(system: &Debian) -> Proof {
 }
 
 /// While Sendmail runs, by a handover.
-fn upgrades(system: &Debian) -> Proof {
+fn upgrades(system: &Debian) -> Outcome {
     let newer = repack("sendmail-newer", "~f1", "true")?;
     fs::copy(newer, system.root().join("srv/newer.deb"))?;
     let old = main_pid(system)?;

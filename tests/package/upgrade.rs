@@ -4,7 +4,7 @@
 use super::{
     debian::Debian,
     handover::main_pid,
-    life::{Proof, expect, greeted, repack, say},
+    lifecycle::{Outcome, expect, greeted, repack, say},
 };
 use std::{
     fmt, fs, io,
@@ -20,7 +20,7 @@ const UNIT: &str = "[ -d usr/lib/systemd ] && lib=usr/lib || lib=lib; \
                     echo '# another word' >>$lib/systemd/system/sixgate.service";
 
 /// To a version with the same unit, and to one with another unit.
-pub fn hands_over_or_restarts(system: &Debian) -> Proof {
+pub fn hands_over_or_restarts(system: &Debian) -> Outcome {
     let by_handover = upgrade(system, "~f1", "true", "has taken over")?;
     expect(
         by_handover.told_421 == 0 && by_handover.is_whole(),
@@ -32,7 +32,7 @@ pub fn hands_over_or_restarts(system: &Debian) -> Proof {
 }
 
 /// To a version that does not start, and from one that can't hand over.
-pub fn leaves_the_old_version_or_restarts(system: &Debian) -> Proof {
+pub fn leaves_the_old_version_or_restarts(system: &Debian) -> Outcome {
     // A new version that does not start leaves the old one as it is.
     let broken = "printf '#!/bin/sh\\necho broken >&2; exit 1\\n' >usr/sbin/sixgate";
     let broken = format!("{UNIT}; {broken}");

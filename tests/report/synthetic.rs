@@ -57,7 +57,7 @@ impl Mail {
 
 /// Writes whole mail transactions until there are `octets` of log.
 pub(crate) fn write(out: &mut impl Write, seed: u64, octets: u64) -> io::Result<Truth> {
-    let mut world = World {
+    let mut fixture = Fixture {
         random: seed,
         time: BEGIN,
         text: String::new(),
@@ -65,18 +65,18 @@ pub(crate) fn write(out: &mut impl Write, seed: u64, octets: u64) -> io::Result<
         retries: BinaryHeap::new(),
         sequence: 0,
     };
-    while world.truth.octets < octets {
-        world.text.clear();
+    while fixture.truth.octets < octets {
+        fixture.text.clear();
         // Formatting into a string can't fail.
-        world.step().map_err(io::Error::other)?;
-        world.truth.octets += world.text.len() as u64;
-        world.truth.end = world.time;
-        out.write_all(world.text.as_bytes())?;
+        fixture.step().map_err(io::Error::other)?;
+        fixture.truth.octets += fixture.text.len() as u64;
+        fixture.truth.end = fixture.time;
+        out.write_all(fixture.text.as_bytes())?;
     }
-    Ok(world.truth)
+    Ok(fixture.truth)
 }
 
-struct World {
+struct Fixture {
     random: u64,
     time: i64,
     text: String,
@@ -95,7 +95,7 @@ enum Plan {
     Ipv6InVain(usize, u32),
 }
 
-impl World {
+impl Fixture {
     /// xorshift64*
     fn below(&mut self, n: u64) -> u64 {
         self.random ^= self.random >> 12;

@@ -28,7 +28,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long anything that ought to happen at once may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `sixgate serve`, ready. Dropping it kills it.
 pub struct Daemon {
@@ -248,7 +248,7 @@ impl Daemon {
 
     /// Waits until it has ended by itself.
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("a status") {
                 return status;
@@ -282,7 +282,7 @@ impl Daemon {
     }
 
     fn find_notification(&self, wanted: &str, is_wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut buffer = [0; 4096];
         while Instant::now() < deadline {
             // Short, so that a program that has ended is noticed soon.
@@ -342,7 +342,7 @@ impl Successor {
 
     /// Waits until it has ended by itself.
     pub fn wait(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.is_running() {
             assert!(
                 Instant::now() < deadline,
@@ -441,7 +441,7 @@ impl Log {
     ) -> MutexGuard<'_, Written> {
         let wait = self
             .changed
-            .wait_timeout_while(self.lock(), PATIENCE, &mut condition);
+            .wait_timeout_while(self.lock(), TIMEOUT, &mut condition);
         wait.unwrap_or_else(PoisonError::into_inner).0
     }
 }

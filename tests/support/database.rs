@@ -18,7 +18,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long a server may take to start on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The password of the user `sixgate`, which no output may have.
 pub const PASSWORD: &str = "hunter2 'ä\"\\@/";
@@ -259,7 +259,7 @@ impl Database {
             .stdout(Stdio::null())
             .stderr(log);
         self.running = Some(server.process_group(0).spawn().expect("the server starts"));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let database = match self.engine {
             Engine::Postgres => "postgres",
             Engine::MariaDb | Engine::Sqlite => "mysql",

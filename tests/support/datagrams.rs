@@ -1,6 +1,6 @@
 //! A unix socket at which a log daemon would receive.
 
-use super::daemon::PATIENCE;
+use super::daemon::TIMEOUT;
 use std::{
     cell::RefCell,
     fs,
@@ -33,7 +33,7 @@ impl Datagrams {
 
     /// The first datagram that has all the words in it, as soon as there is one.
     pub fn wait_for(&self, words: &[&str]) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let has_all = |text: &&String| words.iter().all(|word| text.contains(word));
         let mut seen = 0;
         while Instant::now() < deadline {

@@ -5,7 +5,7 @@
 //! long for UDP are truncated. Names can be made to fail. It knows no zone cuts,
 //! no wildcards but those of [`Zone::add_below`], and no DNSSEC.
 
-use super::daemon::PATIENCE;
+use super::daemon::TIMEOUT;
 use hickory_proto::{
     op::{Edns, Message, Query, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata},
@@ -101,7 +101,7 @@ impl DnsServer {
         let (questions, result) = self
             .shared
             .asked
-            .wait_timeout_while(questions, PATIENCE, |questions| !are_enough(questions))
+            .wait_timeout_while(questions, TIMEOUT, |questions| !are_enough(questions))
             .unwrap_or_else(PoisonError::into_inner);
         assert!(!result.timed_out(), "only these came: {questions:?}");
     }

@@ -43,7 +43,7 @@ pub fn request(address: SocketAddr, request: &str) -> Response {
 /// Connects without a word.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("somebody listens");
-    let patience = Some(Duration::from_secs(30));
-    stream.set_read_timeout(patience).expect("a time-out");
+    let timeout = Some(Duration::from_secs(30));
+    stream.set_read_timeout(timeout).expect("a time-out");
     stream
 }

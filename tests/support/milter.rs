@@ -579,17 +579,17 @@ pub fn split_message(message: &[u8]) -> (Vec<(String, String)>, &[u8]) {
 
 fn connect_stream(address: &Address) -> io::Result<Box<dyn Stream>> {
     // Longer than any deadline of the daemon's own.
-    let patience = Some(Duration::from_secs(30));
+    let timeout = Some(Duration::from_secs(30));
     match address {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(patience)?;
+            stream.set_read_timeout(timeout)?;
             Ok(Box::new(stream))
         }
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(patience)?;
+            stream.set_read_timeout(timeout)?;
             Ok(Box::new(stream))
         }
     }

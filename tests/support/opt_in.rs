@@ -2,7 +2,7 @@
 //! same.
 
 use super::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     milter::{MilterClient, Reply},
     output::with_input,
     port::lasting_address,
@@ -95,7 +95,7 @@ pub fn daemon(section: &str) -> Daemon {
 /// Waits for an answer that a busy machine may have late.
 #[track_caller]
 pub fn wait_for(daemon: &Daemon, domain: &str, want: OptIn) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let got = opt_in(daemon, domain);
         if got == want {

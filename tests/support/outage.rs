@@ -2,7 +2,7 @@
 //! same story for every kind of source, told as a table.
 
 use super::{
-    daemon::{Daemon, PATIENCE},
+    daemon::{Daemon, TIMEOUT},
     opt_in::{
         OptIn::{self, InDoubt, No, Yes},
         ask, opt_in, wait_for,
@@ -84,7 +84,7 @@ fn assert_answers(daemon: &Daemon, when: &str, known: [OptIn; 3], new: (&'static
 /// While it is there, the first mail has this answer, unless the machine is so
 /// busy that the server takes longer than a mail waits for it.
 fn answers(daemon: &Daemon, when: &str, known: [OptIn; 3], new: (&'static str, OptIn)) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     for (domain, want) in rows((known, new)) {
         while tell(daemon, when, &domain) != want {
             assert!(Instant::now() < deadline, "{when}: {domain}");

@@ -18,7 +18,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long a server may take to start on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The password of the user `sixgate`, which no output may have.
 pub const PASSWORD: &str = "hunter2-äöü:@/#";
@@ -79,7 +79,7 @@ impl RedisServer {
 
     /// Waits until a replica is in sync.
     pub fn wait_for_primary(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let link = || self.command(&["INFO", "replication"]);
         while !link().contains("master_link_status:up") {
             assert!(Instant::now() < deadline, "the replica is never in sync");
@@ -211,7 +211,7 @@ impl RedisServer {
             .stderr(Stdio::null())
             .stdout(log);
         self.running = Some(server.spawn().expect("redis-server starts"));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.try_command(&["PING"]).as_deref() != Ok("PONG") {
             let log = fs::read_to_string(self.path("server.log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "{log}");
@@ -343,7 +343,7 @@ impl RedisCluster {
 
     /// Waits until each node knows that all slots are served.
     pub fn wait_until_well(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let is_well = |node: &RedisServer| {
             node.command(&["CLUSTER", "INFO"])
                 .contains("cluster_state:ok")

@@ -49,7 +49,7 @@ pub enum Behaviour {
     /// Does so and closes the connection.
     AnswerOnce,
     /// Sends nothing.
-    Mute,
+    Silent,
     /// Sends these octets and closes the connection.
     Send(Vec<u8>),
 }
@@ -216,7 +216,7 @@ impl Shared {
             let behaviour = lock(&self.behaviour).clone();
             let octets = match &behaviour {
                 Behaviour::Answer | Behaviour::AnswerOnce => self.reply(&request),
-                Behaviour::Mute => continue,
+                Behaviour::Silent => continue,
                 Behaviour::Send(octets) => octets.clone(),
             };
             connection.write(&octets).ok()?;

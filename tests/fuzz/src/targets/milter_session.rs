@@ -5,12 +5,12 @@
 //! of which are frames as an MTA sends them. What is judged are the octets sent
 //! and the octets that came back, read by a codec of its own.
 
-mod judge;
+mod oracle;
 mod script;
 
 use super::Target;
 use crate::{message::runtime, random::Random, zone::Zone};
-use judge::judge;
+use oracle::check_answers;
 use sixgate::{
     config::Config,
     exempt::Exemptions,
@@ -62,13 +62,13 @@ const ALL: [Knowledge; 4] = [
 /// If the connection hangs, a mail transaction is left behind, or an answer is
 /// one that the policy does not give.
 pub fn check(input: &[u8]) {
-    let [world, cut, steps @ ..] = input else {
+    let [fixture, cut, steps @ ..] = input else {
         return;
     };
-    let knowledge = ALL[usize::from(*world) % ALL.len()];
+    let knowledge = ALL[usize::from(*fixture) % ALL.len()];
     let sent = script::octets(steps);
     let answered = runtime().block_on(play(knowledge, &sent, *cut));
-    judge(knowledge, &sent, &answered);
+    check_answers(knowledge, &sent, &answered);
 }
 
 /// Sends the octets in pieces, waiting for no answer, and returns what came back.
@@ -77,7 +77,7 @@ async fn play(knowledge: Knowledge, sent: &[u8], cut: u8) -> Vec<u8> {
     let (_end, end) = oneshot::channel();
     let drain = Arc::<Drain>::default();
     let idle = Duration::from_secs(60);
-    let connection = Connection::new(ours, idle, end, world(knowledge), Arc::clone(&drain));
+    let connection = Connection::new(ours, idle, end, fixture(knowledge), Arc::clone(&drain));
     let (reader, writer) = tokio::io::split(mta);
     let dialogue = async {
         let (served, (), answered) =
@@ -119,11 +119,11 @@ async fn read(mut stream: tokio::io::ReadHalf<DuplexStream>) -> Vec<u8> {
     answered
 }
 
-fn world(knowledge: Knowledge) -> watch::Receiver<Arc<Snapshot<Zone>>> {
+fn fixture(knowledge: Knowledge) -> watch::Receiver<Arc<Snapshot<Zone>>> {
     static WORLDS: OnceLock<[watch::Sender<Arc<Snapshot<Zone>>>; 4]> = OnceLock::new();
-    let worlds =
+    let fixtures =
         WORLDS.get_or_init(|| ALL.map(|knowledge| watch::Sender::new(snapshot(knowledge))));
-    worlds[knowledge as usize].subscribe()
+    fixtures[knowledge as usize].subscribe()
 }
 
 fn snapshot(knowledge: Knowledge) -> Arc<Snapshot<Zone>> {

@@ -27,7 +27,7 @@ pub(super) const DICTIONARY: &[&str] = &[
     "{auth_authen}",
 ];
 
-/// Dialogues to begin with: the world, the cut, and steps.
+/// Dialogues to begin with: the fixture, the cut, and steps.
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     let dialogues: [&[u8]; 6] = [
         // negotiate, CONNECT, HELO, MAIL, RCPT, From, end of headers, body, end
@@ -48,10 +48,10 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         // steps left out
         &[0, 3, 0, 5, 0, 6, 0, 10, 5, 0, 8, 10, 5, 0, 6, 0, 9, 3, 10],
     ];
-    let worlds = dialogues
+    let fixtures = dialogues
         .iter()
-        .flat_map(|steps| (0..4).map(move |world| [&[world, world * 60], *steps].concat()));
-    worlds.collect()
+        .flat_map(|steps| (0..4).map(move |fixture| [&[fixture, fixture * 60], *steps].concat()));
+    fixtures.collect()
 }
 
 /// The octets that an MTA sends.

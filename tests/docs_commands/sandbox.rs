@@ -2,8 +2,8 @@
 //! to be run as they are written. Only for the inside of a namespace.
 
 use super::{
-    furniture::{FILES, STAND_INS, shown_files},
-    namespace::{self, ROOM},
+    files::{FILES, STUBS, shown_files},
+    namespace::{self, SCRATCH},
 };
 use std::{
     fs, io,
@@ -29,11 +29,11 @@ const TOOLS: [&str; 8] = [
     "systemd-analyze",
 ];
 
-pub struct Room {
+pub struct Sandbox {
     root: PathBuf,
 }
 
-/// What is missing to furnish one.
+/// What is missing to prepare one.
 pub fn obstacle() -> Option<String> {
     let files = [promtool(), target("sendmail/complete")];
     let is_missing = files.iter().any(|file| !file.exists()) || !TOOLS.iter().all(is_installed);
@@ -58,16 +58,16 @@ fn target(below: &str) -> PathBuf {
     source().join("target").join(below)
 }
 
-impl Room {
-    /// A room that has nothing in common with the others.
-    pub fn furnish(name: &str) -> io::Result<Self> {
-        let place = Path::new(ROOM).join(name);
+impl Sandbox {
+    /// A sandbox that has nothing in common with the others.
+    pub fn create(name: &str) -> io::Result<Self> {
+        let place = Path::new(SCRATCH).join(name);
         let root = place.join("root");
-        let room = Self { root };
-        room.mount(&place)?;
-        room.add_files()?;
-        room.add_programs()?;
-        room.say(include_str!("furnish.sh")).map(|()| room)
+        let sandbox = Self { root };
+        sandbox.mount(&place)?;
+        sandbox.add_files()?;
+        sandbox.add_programs()?;
+        sandbox.say(include_str!("prepare.sh")).map(|()| sandbox)
     }
 
     fn mount(&self, place: &Path) -> io::Result<()> {
@@ -123,7 +123,7 @@ impl Room {
     }
 
     fn add_programs(&self) -> io::Result<()> {
-        for (name, text) in STAND_INS {
+        for (name, text) in STUBS {
             let program = self.root.join("usr/local/sbin").join(name);
             fs::write(&program, text)?;
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
@@ -149,7 +149,7 @@ impl Room {
     fn add_sendmail(&self) -> io::Result<()> {
         self.copy(&target("sendmail/etc/mail"), "etc")?;
         self.copy(&target("sendmail/usr"), "")?;
-        self.say(include_str!("furnish-sendmail.sh"))
+        self.say(include_str!("prepare-sendmail.sh"))
     }
 
     /// Whether a file has these words.

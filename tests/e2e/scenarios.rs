@@ -3,16 +3,16 @@
 use super::{
     client::{Security, SmtpClient},
     dialogue::Dialogue,
+    fixture::{
+        Fixture, IPV4_APART, IPV4_APART_TIMEOUT, KILLABLE, MEASURED, POSTSCREEN, ROLL_OUT, TAPPED,
+    },
     forwarder, hidden_clients, host_names, kept_sessions, managed_exemptions, messages,
     mta::{Kind, Program},
     play::play,
     release::Release,
     restarts, sendmail,
-    support::daemon::{Daemon, PATIENCE},
+    support::daemon::{Daemon, TIMEOUT},
     tap::Frame,
-    world::{
-        IPV4_APART, IPV4_APART_TIMEOUT, MEASURED, MORTAL, POSTSCREEN, ROLL_OUT, TAPPED, World,
-    },
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -27,10 +27,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-type Proof = fn(&World) -> Result<(), String>;
+type Scenario = fn(&Fixture) -> Result<(), String>;
 
 /// Those of a mail server.
-pub fn of(kind: Kind) -> impl Iterator<Item = (&'static str, Proof)> {
+pub fn of(kind: Kind) -> impl Iterator<Item = (&'static str, Scenario)> {
     let more: &[_] = match (kind.program, kind.release) {
         (Program::Postfix, Release::Own) => &OF_POSTFIX,
         (Program::Sendmail, Release::Own) => &OF_SENDMAIL,
@@ -44,7 +44,7 @@ pub fn of(kind: Kind) -> impl Iterator<Item = (&'static str, Proof)> {
 }
 
 /// Sendmail's log goes to the machine's syslog, and there is none here.
-const OF_POSTFIX: [(&str, Proof); 4] = [
+const OF_POSTFIX: [(&str, Scenario); 4] = [
     (
         "report_and_trace_show_who_came_back_over_ipv4",
         logs_show_returns,
@@ -62,7 +62,7 @@ const HIDDEN_CLIENTS: &str =
 
 const HOST_NAMES: &str = "a_host_name_per_domain_makes_a_sending_postfix_bounce_nothing";
 
-/// Why a proof can't be had here.
+/// Why a scenario can't be had here.
 pub fn obstacle(name: &str) -> Option<String> {
     match name {
         HIDDEN_CLIENTS => hidden_clients::obstacle(),
@@ -72,7 +72,7 @@ pub fn obstacle(name: &str) -> Option<String> {
     }
 }
 
-const OF_SENDMAIL: [(&str, Proof); 1] = [(
+const OF_SENDMAIL: [(&str, Scenario); 1] = [(
     "the_m4_feature_adds_the_filter_with_the_socket_given",
     m4_feature,
 )];
@@ -80,7 +80,7 @@ const OF_SENDMAIL: [(&str, Proof); 1] = [(
 const FORWARDING: &str =
     "mail_that_a_postfix_forwards_is_known_by_proof_with_and_without_srs_and_an_impostors_is_not";
 
-const OF_ALL: [(&str, Proof); 8] = [
+const OF_ALL: [(&str, Scenario); 8] = [
     (FORWARDING, forwarder::are_known_by_proof),
     (
         "who_never_falls_back_to_ipv4_is_given_up_and_nobody_else",
@@ -107,7 +107,7 @@ const OF_ALL: [(&str, Proof); 8] = [
 ];
 
 /// About the daemon more than about the mail server: with one release.
-const HEAVY: [(&str, Proof); 6] = [
+const HEAVY: [(&str, Scenario); 6] = [
     (
         "twenty_signed_messages_of_30_megabytes_at_once_leave_the_daemon_below_40_megabytes",
         small_with_large_messages,
@@ -135,10 +135,10 @@ const HEAVY: [(&str, Proof); 6] = [
 ];
 
 /// The same message again and again from a host without reverse DNS, and others beside it.
-fn given_up(world: &World) -> Result<(), String> {
-    let _shared = world.ground.turn.shared();
+fn given_up(fixture: &Fixture) -> Result<(), String> {
+    let _shared = fixture.setup.turn.shared();
     let attempt = |client: &str, sender: &str| {
-        let reply = recipient_reply(world, client, sender);
+        let reply = recipient_reply(fixture, client, sender);
         reply.map_err(|error| format!("{client} {sender}: {error}"))
     };
     let start = Instant::now();
@@ -149,7 +149,7 @@ fn given_up(world: &World) -> Result<(), String> {
         }
         // Sendmail puts the recipient in front of the text.
         let is_deferred = reply.starts_with("450 4.7.25 ") && reply.contains("must have reverse");
-        if !is_deferred || start.elapsed() > PATIENCE {
+        if !is_deferred || start.elapsed() > TIMEOUT {
             return Err(reply);
         }
         thread::sleep(Duration::from_millis(300));
@@ -176,14 +176,14 @@ fn given_up(world: &World) -> Result<(), String> {
         "rule=no-ptr",
         "deferred_for=",
     ];
-    let line = world.gate(ROLL_OUT).log_line(&words);
+    let line = fixture.gate(ROLL_OUT).log_line(&words);
     line.map(|_| ()).ok_or("no decision line".to_owned())
 }
 
 /// What a recipient is answered.
-fn recipient_reply(world: &World, client: &str, sender: &str) -> io::Result<String> {
+fn recipient_reply(fixture: &Fixture, client: &str, sender: &str) -> io::Result<String> {
     let from: IpAddr = client.parse().map_err(io::Error::other)?;
-    let to = world.address(ROLL_OUT, from);
+    let to = fixture.address(ROLL_OUT, from);
     let mut smtp = SmtpClient::connect(from, to, &Security::Plain)?;
     smtp.reply()?;
     let mut last = String::new();
@@ -198,10 +198,10 @@ fn recipient_reply(world: &World, client: &str, sender: &str) -> io::Result<Stri
     Ok(last)
 }
 
-fn one_accept(world: &World) -> Result<(), String> {
-    let _shared = world.ground.turn.shared();
+fn one_accept(fixture: &Fixture) -> Result<(), String> {
+    let _shared = fixture.setup.turn.shared();
     play_text(
-        world,
+        fixture,
         "from 198.51.100.10
 C: MAIL FROM:<a@fail.example>
 C: RCPT TO:<b@closed.example>
@@ -210,7 +210,7 @@ R: none
 C: QUIT",
         TAPPED,
     )?;
-    let tap = world.gate(TAPPED).tap.as_ref().ok_or("no tap")?;
+    let tap = fixture.gate(TAPPED).tap.as_ref().ok_or("no tap")?;
     let frames = tap.frames("198.51.100.10").ok_or("no milter connection")?;
     let commands: String = frames.iter().filter_map(command).collect();
     let answers: String = frames.iter().filter_map(answer).collect();
@@ -224,16 +224,17 @@ C: QUIT",
 
 /// postscreen answers a client itself that talks before the greeting; one that waits
 /// meets sixgate.
-fn rejected_by_postscreen(world: &World) -> Result<(), String> {
-    let _shared = world.ground.turn.shared();
+fn rejected_by_postscreen(fixture: &Fixture) -> Result<(), String> {
+    let _shared = fixture.setup.turn.shared();
     // Whether it waits, what the recipient is answered, and whether sixgate saw it.
     let table = [
         ("2001:db8:5c::1", false, "550 5.5.1 Protocol error", false),
         ("2001:db8:5c::2", true, "550 5.2.1 ", true),
     ];
     for (client, waits, wanted, is_seen) in table {
-        let reply = talk_to_postscreen(world, client, waits).map_err(|error| error.to_string())?;
-        let tap = world.gate(POSTSCREEN).tap.as_ref().ok_or("no tap")?;
+        let reply =
+            talk_to_postscreen(fixture, client, waits).map_err(|error| error.to_string())?;
+        let tap = fixture.gate(POSTSCREEN).tap.as_ref().ok_or("no tap")?;
         let was_seen = tap.frames(client).is_some();
         if !reply.starts_with(wanted) || was_seen != is_seen {
             return Err(format!("{client}: {reply}, seen: {was_seen}"));
@@ -243,9 +244,9 @@ fn rejected_by_postscreen(world: &World) -> Result<(), String> {
 }
 
 /// The first reply that is not positive: to a recipient that has not opted in.
-fn talk_to_postscreen(world: &World, client: &str, waits: bool) -> io::Result<String> {
+fn talk_to_postscreen(fixture: &Fixture, client: &str, waits: bool) -> io::Result<String> {
     let from: IpAddr = client.parse().map_err(io::Error::other)?;
-    let to = world.address(POSTSCREEN, from);
+    let to = fixture.address(POSTSCREEN, from);
     let mut smtp = SmtpClient::connect(from, to, &Security::Plain)?;
     if !waits {
         smtp.send(b"NOOP\r\n")?;
@@ -283,13 +284,13 @@ fn answer(frame: &Frame) -> Option<char> {
 
 /// The sender's SPF record refuses everybody, so that the signature decides and
 /// the whole body has to be hashed.
-fn small_with_large_messages(world: &World) -> Result<(), String> {
-    let _alone = world.ground.turn.alone();
-    let message = messages::message("rsa-30-megabytes", "[huge]", &world.ground.keys);
+fn small_with_large_messages(fixture: &Fixture) -> Result<(), String> {
+    let _alone = fixture.setup.turn.alone();
+    let message = messages::message("rsa-30-megabytes", "[huge]", &fixture.setup.keys);
     let message = messages::stuffed(&message);
-    let before = world.gate(MEASURED).daemon().peak_memory();
+    let before = fixture.gate(MEASURED).daemon().peak_memory();
     let replies: Vec<Result<String, String>> = thread::scope(|scope| {
-        let send = || scope.spawn(|| send_large(world, &message));
+        let send = || scope.spawn(|| send_large(fixture, &message));
         let threads: Vec<_> = (0..20).map(|_| send()).collect();
         let results = threads.into_iter().map(|thread| thread.join());
         results
@@ -302,8 +303,8 @@ fn small_with_large_messages(world: &World) -> Result<(), String> {
             return Err(reply);
         }
     }
-    let peak = world.gate(MEASURED).daemon().peak_memory();
-    let deliveries = world.sink.wait_for("[huge]", 20);
+    let peak = fixture.gate(MEASURED).daemon().peak_memory();
+    let deliveries = fixture.sink.wait_for("[huge]", 20);
     if deliveries.len() != 20 || deliveries.iter().any(|d| d.octets < message.len()) {
         return Err(format!("{} of 20 arrived whole", deliveries.len()));
     }
@@ -314,9 +315,9 @@ fn small_with_large_messages(world: &World) -> Result<(), String> {
     }
 }
 
-fn send_large(world: &World, message: &str) -> Result<String, String> {
+fn send_large(fixture: &Fixture, message: &str) -> Result<String, String> {
     let from: IpAddr = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11].into();
-    let to = world.address(MEASURED, from);
+    let to = fixture.address(MEASURED, from);
     let mut client = SmtpClient::connect(from, to, &Security::Plain).map_err(|e| e.to_string())?;
     let mut reply = client.reply().map_err(|e| e.to_string())?;
     let commands = [
@@ -336,25 +337,25 @@ fn send_large(world: &World, message: &str) -> Result<String, String> {
     Ok(reply)
 }
 
-fn logs_show_returns(world: &World) -> Result<(), String> {
-    let _shared = world.ground.turn.shared();
+fn logs_show_returns(fixture: &Fixture) -> Result<(), String> {
+    let _shared = fixture.setup.turn.shared();
     let mail = "C: MAIL FROM:<a@returning.example>\nC: RCPT TO:<b@open.example>\n";
     let refused = "S: 450 4.7.25 Service unavailable, sending IPv6 address [2001:db8::20] must have \
                    reverse DNS record.";
     play_text(
-        world,
+        fixture,
         &format!("from 2001:db8::20\n{mail}{refused}"),
         TAPPED,
     )?;
     play_text(
-        world,
+        fixture,
         &format!("from 198.51.100.20\n{mail}M: plain\nR: none"),
         TAPPED,
     )?;
-    let theirs = world.directory().join("log");
+    let theirs = fixture.directory().join("log");
     wait_for_delivery(&theirs, "a@returning.example")?;
-    let ours = world.directory().join("sixgate.log");
-    let log = world.gate(TAPPED).daemon().log().text();
+    let ours = fixture.directory().join("sixgate.log");
+    let log = fixture.gate(TAPPED).daemon().log().text();
     fs::write(&ours, log).map_err(|e| e.to_string())?;
     let ask = |arguments: &[&str]| -> Result<Value, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_sixgate"))
@@ -394,7 +395,7 @@ fn came_back_and_was_delivered(traced: &Value) -> Result<(), String> {
 
 /// Postfix tells who gets a mail when it has handed it on.
 fn wait_for_delivery(log: &Path, from: &str) -> Result<(), String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         let log = fs::read(log).map_err(|e| e.to_string())?;
         let log = String::from_utf8_lossy(&log);
@@ -411,17 +412,17 @@ fn wait_for_delivery(log: &Path, from: &str) -> Result<(), String> {
 }
 
 /// The mail server's own reply, by `milter_default_action` or `F=T`.
-fn dead_daemon_defers(world: &World) -> Result<(), String> {
-    let _shared = world.ground.turn.shared();
-    world.gate(MORTAL).daemon().kill();
-    is_deferred(world, MORTAL)
+fn dead_daemon_defers(fixture: &Fixture) -> Result<(), String> {
+    let _shared = fixture.setup.turn.shared();
+    fixture.gate(KILLABLE).daemon().kill();
+    is_deferred(fixture, KILLABLE)
 }
 
 /// A client over IPv6 gets the mail server's own temporary failure before it can
 /// name a recipient.
-fn is_deferred(world: &World, gate: &str) -> Result<(), String> {
+fn is_deferred(fixture: &Fixture, gate: &str) -> Result<(), String> {
     let from = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10]);
-    let to = world.address(gate, from);
+    let to = fixture.address(gate, from);
     let mut client = SmtpClient::connect(from, to, &Security::Plain).map_err(|e| e.to_string())?;
     let mut reply = client.reply().map_err(|e| e.to_string())?;
     for command in ["EHLO mail.example\r\n", "MAIL FROM:<a@ip6.example>\r\n"] {
@@ -431,7 +432,11 @@ fn is_deferred(world: &World, gate: &str) -> Result<(), String> {
         client.send(command.as_bytes()).map_err(|e| e.to_string())?;
         reply = client.reply().map_err(|e| e.to_string())?;
     }
-    match world.mta.replies_without_milter().contains(&reply.as_str()) {
+    match fixture
+        .mta
+        .replies_without_milter()
+        .contains(&reply.as_str())
+    {
         true => Ok(()),
         false => Err(format!("answered {reply}")),
     }
@@ -439,9 +444,9 @@ fn is_deferred(world: &World, gate: &str) -> Result<(), String> {
 
 /// As the documentation attaches sixgate: the mail server does not ask it about
 /// IPv4 clients.
-fn ipv4_mail_is_independent(world: &World) -> Result<(), String> {
-    let _shared = world.ground.turn.shared();
-    let socket = &world.gate(IPV4_APART).milter;
+fn ipv4_mail_is_independent(fixture: &Fixture) -> Result<(), String> {
+    let _shared = fixture.setup.turn.shared();
+    let socket = &fixture.gate(IPV4_APART).milter;
     let listen = format!("unix:{}", socket.display());
     let over_ipv6 = "C: MAIL FROM:<a@ip6.example>\nC: RCPT TO:<b@open.example>\n";
     for (state, end) in ENDS {
@@ -451,12 +456,12 @@ fn ipv4_mail_is_independent(world: &World) -> Result<(), String> {
         // Nothing has opted in.
         let checked = "S: 550 5.2.1 Service unavailable, [open.example] does not accept email over \
                        IPv6.";
-        play_text(world, &format!("{over_ipv6}{checked}"), IPV4_APART)?;
+        play_text(fixture, &format!("{over_ipv6}{checked}"), IPV4_APART)?;
         // A process that has ended, but whose directory is still there.
         let _daemon = end(daemon);
         let began = Instant::now();
         play_text(
-            world,
+            fixture,
             "from 198.51.100.10
 C: MAIL FROM:<a@fail.example>
 C: RCPT TO:<b@closed.example>
@@ -468,12 +473,12 @@ R: none",
         let took = began.elapsed();
         eprintln!(
             "{}: {state}: IPv4 mail was delivered in {took:?}",
-            world.kind
+            fixture.kind
         );
         if took > IPV4_APART_TIMEOUT / 2 {
             return Err(format!("{state}: IPv4 mail took {took:?}"));
         }
-        is_deferred(world, IPV4_APART).map_err(|error| format!("{state}: {error}"))?;
+        is_deferred(fixture, IPV4_APART).map_err(|error| format!("{state}: {error}"))?;
     }
     Ok(())
 }
@@ -495,7 +500,7 @@ const ENDS: [(&str, End); 3] = [
     }),
 ];
 
-fn m4_feature(world: &World) -> Result<(), String> {
+fn m4_feature(fixture: &Fixture) -> Result<(), String> {
     let table = [
         // sendmail.mc, want: filters, the line of ours
         (
@@ -516,7 +521,7 @@ fn m4_feature(world: &World) -> Result<(), String> {
     ];
     for (mc, filters, line) in table {
         let mc = format!("OSTYPE(`linux')\n{mc}\nMAILER(`smtp')\n");
-        let cf = sendmail::configuration(world.kind.release, &world.directory(), &mc)
+        let cf = sendmail::configuration(fixture.kind.release, &fixture.directory(), &mc)
             .map_err(|e| e.to_string())?;
         for want in [
             format!("O InputMailFilters={filters}"),
@@ -530,13 +535,13 @@ fn m4_feature(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-fn play_text(world: &World, text: &str, gate: &str) -> Result<(), String> {
+fn play_text(fixture: &Fixture, text: &str, gate: &str) -> Result<(), String> {
     // Deliveries are told apart by the dialogue's name.
     static PLAYED: AtomicUsize = AtomicUsize::new(0);
     let number = PLAYED.fetch_add(1, Ordering::Relaxed);
     let text = format!("== {gate}-{number}\nat {gate}\n{text}");
     for dialogue in Dialogue::parse(&text)? {
-        play(0, &dialogue, world)?;
+        play(0, &dialogue, fixture)?;
     }
     Ok(())
 }

@@ -6,11 +6,11 @@ use super::{
     dialogue::{Dialogue, Tls},
     messages::Keys,
     mta::{Kind, Mta, Program},
-    namespace::ROOM,
+    namespace::SCRATCH,
     other_milter,
     sink::{Delivery, Sink},
     support::{
-        daemon::{Daemon, PATIENCE},
+        daemon::{Daemon, TIMEOUT},
         dns::{DnsServer, Zone},
     },
     tap::Tap,
@@ -50,7 +50,7 @@ const GATES: &[(&str, &str)] = &[
     ("no-exemptions", "exempt: {tls: none, authenticated: false}"),
     (
         MANAGED_EXEMPTIONS,
-        "exempt: {networks: [\"2001:db8::20/128\"], managed_file: ROOM/exempt.list}\nauthentication_results: {add: false}",
+        "exempt: {networks: [\"2001:db8::20/128\"], managed_file: SCRATCH/exempt.list}\nauthentication_results: {add: false}",
     ),
     (
         "translated",
@@ -77,7 +77,7 @@ const GATES: &[(&str, &str)] = &[
     ),
     (TAPPED, ""),
     (MEASURED, ""),
-    (MORTAL, ""),
+    (KILLABLE, ""),
     (RESTARTED, ""),
     (IPV4_APART, ""),
     (KEPT_SESSIONS, ""),
@@ -114,7 +114,7 @@ pub const MANAGED_EXEMPTIONS: &str = "own-network";
 pub const MEASURED: &str = "measured";
 
 /// The gate whose daemon is killed.
-pub const MORTAL: &str = "mortal";
+pub const KILLABLE: &str = "killable";
 
 /// The gate whose socket outlives its daemons, as with a service manager that
 /// passes it on.
@@ -179,19 +179,19 @@ pub struct Gate {
     daemon: Mutex<Daemon>,
     /// At [`TAPPED`] and [`POSTSCREEN`] alone.
     pub tap: Option<Tap>,
-    /// At [`RESTARTED`] alone: its socket, which the proof has served.
+    /// At [`RESTARTED`] alone: its socket, which the scenario has served.
     pub passed_on: Option<UnixListener>,
 }
 
 /// What all mail servers share.
-pub struct Ground {
+pub struct SharedSetup {
     pub keys: Keys,
     pub turn: Turn,
     _dns: DnsServer,
 }
 
-impl Ground {
-    /// Only for the inside of a furnished namespace.
+impl SharedSetup {
+    /// Only for the inside of a prepared namespace.
     pub fn prepare(zone: &str) -> io::Result<Arc<Self>> {
         let keys = Keys::generate();
         Ok(Arc::new(Self {
@@ -203,8 +203,8 @@ impl Ground {
 }
 
 /// One mail server and what it talks to.
-pub struct World {
-    pub ground: Arc<Ground>,
+pub struct Fixture {
+    pub setup: Arc<SharedSetup>,
     pub kind: Kind,
     pub mta: Box<dyn Mta>,
     pub sink: Sink,
@@ -213,9 +213,9 @@ pub struct World {
     sent: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
-impl World {
+impl Fixture {
     /// Starts everything of one mail server.
-    pub fn start(kind: Kind, ground: &Arc<Ground>) -> io::Result<Self> {
+    pub fn start(kind: Kind, setup: &Arc<SharedSetup>) -> io::Result<Self> {
         let directory = directory(kind);
         fs::create_dir_all(&directory)?;
         let sink = Sink::start()?;
@@ -226,7 +226,7 @@ impl World {
             .map(|(index, gate)| start_gate(kind, index, gate));
         let gates = gates.collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
-            ground: Arc::clone(ground),
+            setup: Arc::clone(setup),
             kind,
             mta: kind.start(&directory, &gates, sink.address())?,
             sink,
@@ -280,7 +280,7 @@ impl World {
 
     /// Waits until the MTA has handed everything on; not for ever.
     pub fn wait_until_idle(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !self.mta.is_idle() && Instant::now() < deadline {
             thread::yield_now();
         }
@@ -326,7 +326,7 @@ impl Gate {
 }
 
 fn directory(kind: Kind) -> PathBuf {
-    Path::new(ROOM).join(kind.to_string())
+    Path::new(SCRATCH).join(kind.to_string())
 }
 
 fn start_dns(zone: &str, keys: &Keys) -> io::Result<DnsServer> {
@@ -340,7 +340,7 @@ fn start_dns(zone: &str, keys: &Keys) -> io::Result<DnsServer> {
 fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> io::Result<Gate> {
     let room = directory(kind);
     fs::write(room.join("exempt.list"), "# empty\n")?;
-    let config = config.replace("ROOM", &room.to_string_lossy());
+    let config = config.replace("SCRATCH", &room.to_string_lossy());
     let daemon = Daemon::start(&format!("{COMMON}{config}\n"));
     let mut gate = Gate {
         name,

@@ -29,14 +29,14 @@ const NO_PTR: &str = "450 4.7.25 Service unavailable, sending IPv6 address [2001
 /// As an administrator would write it.
 pub const CONFIGURATION: &str = "# ours\nopt_in: {domains: [open.example]}\n";
 
-pub type Proof = io::Result<()>;
+pub type Outcome = io::Result<()>;
 
-pub fn with_postfix(release: Release) -> Proof {
+pub fn with_postfix(release: Release) -> Outcome {
     on_a_booted_system(release, live)
 }
 
 /// Runs a test with a DNS server of its own, and adds the logs to its error.
-pub fn on_a_booted_system(release: Release, test: impl FnOnce(&Debian) -> Proof) -> Proof {
+pub fn on_a_booted_system(release: Release, test: impl FnOnce(&Debian) -> Outcome) -> Outcome {
     let system = Debian::boot(release)?;
     let zone = Zone::parse(ZONE).map_err(io::Error::other)?;
     let _dns = DnsServer::start_at(zone, ([127, 0, 0, 1], 53).into())?;
@@ -49,7 +49,7 @@ pub fn on_a_booted_system(release: Release, test: impl FnOnce(&Debian) -> Proof)
     })
 }
 
-fn live(system: &Debian) -> Proof {
+fn live(system: &Debian) -> Outcome {
     prepare_postfix(system)?;
     let before = system.inventory()?;
     keeps_enforcing_when_upgraded_from_0_1(system)?;
@@ -78,7 +78,7 @@ fn live(system: &Debian) -> Proof {
 }
 
 /// Debian's own configuration, with its chroot.
-pub fn prepare_postfix(system: &Debian) -> Proof {
+pub fn prepare_postfix(system: &Debian) -> Outcome {
     system.run(
         "cp /usr/share/postfix/main.cf.debian /etc/postfix/main.cf && newaliases && \
          postconf -e myhostname=mx.sixgate.test mydestination=open.example,shut.example \
@@ -90,7 +90,7 @@ pub fn prepare_postfix(system: &Debian) -> Proof {
     Ok(())
 }
 
-fn install_and_attach(system: &Debian) -> Proof {
+fn install_and_attach(system: &Debian) -> Outcome {
     fs::copy(older_package()?, system.root().join("srv/older.deb"))?;
     let said = system.run("dpkg -i /srv/older.deb 2>&1")?;
     let attach: Vec<_> = said
@@ -111,7 +111,7 @@ fn install_and_attach(system: &Debian) -> Proof {
 }
 
 /// And there it is `observe` instead of `enforce`.
-fn its_configuration_is_the_example_but_for_the_mode(system: &Debian) -> Proof {
+fn its_configuration_is_the_example_but_for_the_mode(system: &Debian) -> Outcome {
     let example = include_str!("../../milter.yaml.example");
     let want = example.replacen("\nmode: enforce\n", "\nmode: observe\n", 1);
     expect(want != example, "a mode in the example", example)?;
@@ -121,7 +121,7 @@ fn its_configuration_is_the_example_but_for_the_mode(system: &Debian) -> Proof {
 }
 
 /// As installed, it decides and logs.
-fn refuses_nothing_before_it_is_told_to(system: &Debian) -> Proof {
+fn refuses_nothing_before_it_is_told_to(system: &Debian) -> Outcome {
     let no_ptr = recipient_reply("2001:db8::20", "b@open.example")?;
     expect(no_ptr.starts_with("250 "), "an acceptance", &no_ptr)?;
     let log = system.run("journalctl --sync; journalctl -u sixgate --no-pager")?;
@@ -133,14 +133,14 @@ fn refuses_nothing_before_it_is_told_to(system: &Debian) -> Proof {
 }
 
 /// As an administrator who has read what would have been refused.
-pub fn enforce(system: &Debian) -> Proof {
+pub fn enforce(system: &Debian) -> Outcome {
     fs::write(system.root().join("etc/sixgate/milter.yaml"), CONFIGURATION)?;
     system.run("systemctl reload sixgate")?;
     Ok(())
 }
 
 /// 0.1.0 enforced as installed, and dpkg replaces a configuration that nobody changed.
-fn keeps_enforcing_when_upgraded_from_0_1(system: &Debian) -> Proof {
+fn keeps_enforcing_when_upgraded_from_0_1(system: &Debian) -> Outcome {
     let as_in_0_1 = "sed -i 's/^Version: .*/Version: 0.1.0/' DEBIAN/control
         sed -i 's/^mode: observe/mode: enforce/' etc/sixgate/milter.yaml
         if [ -d usr/lib/systemd ]; then mkdir lib; mv usr/lib/systemd lib/systemd; fi";
@@ -169,7 +169,7 @@ fn keeps_enforcing_when_upgraded_from_0_1(system: &Debian) -> Proof {
 }
 
 /// What dpkg complains about.
-pub fn warns_of_nothing(said: &str) -> Proof {
+pub fn warns_of_nothing(said: &str) -> Outcome {
     let warns = said.lines().any(|line| line.contains("warning"));
     expect(!warns, "no warning of dpkg's", said)
 }
@@ -187,7 +187,7 @@ fn older_package() -> io::Result<PathBuf> {
 /// The package of this tree with that after its version, changed by commands.
 pub fn repack(name: &str, version: &str, change: &str) -> io::Result<PathBuf> {
     let package = package().ok_or_else(|| io::Error::other("no package"))?;
-    let folder = Path::new(namespace::ROOM).join(name);
+    let folder = Path::new(namespace::SCRATCH).join(name);
     let file = folder.with_extension("deb");
     let script = r#"
         rm -rf "$2"
@@ -207,7 +207,7 @@ pub fn repack(name: &str, version: &str, change: &str) -> io::Result<PathBuf> {
     }
 }
 
-fn refuses_and_accepts(system: &Debian) -> Proof {
+fn refuses_and_accepts(system: &Debian) -> Outcome {
     refuses()?;
     accepts_a_message("2001:db8::10")?;
     let log = system.run("journalctl --sync; journalctl -u sixgate -o short-iso --no-pager")?;
@@ -219,7 +219,7 @@ fn refuses_and_accepts(system: &Debian) -> Proof {
 }
 
 /// A client without reverse DNS, and a domain that has not opted in.
-pub fn refuses() -> Proof {
+pub fn refuses() -> Outcome {
     let refused = recipient_reply("2001:db8::20", "b@open.example")?;
     // Sendmail names the recipient.
     let reply = refused.replace("<b@open.example>... ", "");
@@ -229,7 +229,7 @@ pub fn refuses() -> Proof {
 }
 
 /// In a session of its own.
-pub fn accepts_a_message(from: &str) -> Proof {
+pub fn accepts_a_message(from: &str) -> Outcome {
     let reply = message_reply(from, "a@sender.example", "b@open.example")?;
     expect(reply.starts_with("250 2.0.0 "), "an acceptance", &reply)
 }
@@ -269,7 +269,7 @@ pub fn say(client: &mut SmtpClient, line: &str) -> io::Result<String> {
     Ok(client.reply()?.trim_end().to_owned())
 }
 
-pub fn runs_in_its_sandbox(system: &Debian) -> Proof {
+pub fn runs_in_its_sandbox(system: &Debian) -> Outcome {
     let status = system.run(
         "pid=$(systemctl show -P MainPID sixgate); cat /proc/$pid/status; \
          stat -c 'user %U' /proc/$pid; \
@@ -295,7 +295,7 @@ pub fn runs_in_its_sandbox(system: &Debian) -> Proof {
     expect(watchdog.trim() != "0", "a word for the watchdog", &watchdog)
 }
 
-fn its_log_is_understood(system: &Debian) -> Proof {
+fn its_log_is_understood(system: &Debian) -> Outcome {
     system.run("journalctl --sync; journalctl -u sixgate -o short --no-pager | grep -v systemd >/run/sixgate.log")?;
     let unknown = system.run(
         "grep -E -v -f /etc/logcheck/ignore.d.server/sixgate /run/sixgate.log | \
@@ -314,7 +314,7 @@ fn its_log_is_understood(system: &Debian) -> Proof {
     )
 }
 
-fn serves_a_chrooted_postfix_through_a_unix_socket(system: &Debian) -> Proof {
+fn serves_a_chrooted_postfix_through_a_unix_socket(system: &Debian) -> Outcome {
     let configuration = format!("{CONFIGURATION}listen: systemd:milter\n");
     fs::write(system.root().join("etc/sixgate/milter.yaml"), configuration)?;
     system.run("systemctl stop sixgate && systemctl enable --now sixgate.socket && systemctl start sixgate")?;
@@ -325,7 +325,7 @@ fn serves_a_chrooted_postfix_through_a_unix_socket(system: &Debian) -> Proof {
     expect(refused == NO_PTR, "a refusal", &refused)
 }
 
-fn keeps_what_the_administrator_made_when_upgraded(system: &Debian) -> Proof {
+fn keeps_what_the_administrator_made_when_upgraded(system: &Debian) -> Outcome {
     let files = [
         "etc/sixgate/milter.yaml",
         "etc/sixgate/opt-in.d/ours.list",
@@ -346,7 +346,7 @@ fn keeps_what_the_administrator_made_when_upgraded(system: &Debian) -> Proof {
     expect(refused == NO_PTR, "a refusal", &refused)
 }
 
-fn stops_when_removed(system: &Debian) -> Proof {
+fn stops_when_removed(system: &Debian) -> Outcome {
     system.run("dpkg --remove sixgate")?;
     let left = system
         .run("pgrep -x sixgate || systemctl is-active sixgate.service sixgate.socket || true")?;
@@ -373,7 +373,7 @@ fn stops_when_removed(system: &Debian) -> Proof {
 fn leaves_nothing_when_purged(
     system: &Debian,
     before: &std::collections::BTreeSet<String>,
-) -> Proof {
+) -> Outcome {
     let said = system.run("dpkg --purge sixgate 2>&1")?;
     // These two are the administrator's own.
     let own = |line: &&str| line.contains("directory") && line.contains("not empty");
@@ -395,7 +395,7 @@ fn leaves_nothing_when_purged(
     expect(gone.is_empty(), "nothing else gone", &gone.join("\n"))
 }
 
-pub fn expect(holds: bool, what: &str, seen: &str) -> Proof {
+pub fn expect(holds: bool, what: &str, seen: &str) -> Outcome {
     match holds {
         true => Ok(()),
         false => Err(io::Error::other(format!("expected {what}, saw:\n{seen}"))),

@@ -1,4 +1,4 @@
-//! What is in a room besides the machine's own files.
+//! What is in a sandbox besides the machine's own files.
 
 use std::{fs, io, path::Path};
 
@@ -43,7 +43,7 @@ const JSON_LOG: &str = "{\"event\":\"message\",\"message\":\"ready\"}\n\
     {\"event\":\"decision\",\"refused\":false,\"rule\":\"spf-pass\"}\n";
 
 /// Programs in place of what no test can have.
-pub const STAND_INS: [(&str, &str); 2] = [
+pub const STUBS: [(&str, &str); 2] = [
     ("psql", "#!/bin/sh\nprintf 'contoso.com\\nexample.org\\n'\n"),
     // Another host is this one.
     ("ssh", "#!/bin/sh\nshift\nexec \"$@\"\n"),

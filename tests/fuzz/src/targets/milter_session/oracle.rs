@@ -22,7 +22,7 @@ struct Transaction {
 ///
 /// # Panics
 /// If there is one that must not be.
-pub(super) fn judge(knowledge: Knowledge, sent: &[u8], answered: &[u8]) {
+pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) {
     let mut answers = frames(answered).into_iter();
     let mut transaction = Transaction::default();
     let mut macros = Macros::default();
