@@ -12,13 +12,13 @@ const ONLY_THEIRS: &[(&str, &str)] = &[
     ("only in part (l=)", "8.2: l= is not accepted"),
     (
         "only tests DKIM",
-        "3.6.1: t=y is to be treated as not signed",
+        "3.6.1: t=y counts as not signed",
     ),
     ("top-level domain", "6.1.1: d= is a top-level domain"),
     ("more than one From", "8.15: more than one From field"),
     (
         "no Ed25519 key of 32 octets",
-        "RFC 8463 4.2: viadkim takes an Ed25519 key wrapped as RSA keys are",
+        "RFC 8463 4.2: viadkim accepts an Ed25519 key in the structure of RSA keys",
     ),
 ];
 
@@ -41,10 +41,10 @@ pub(super) fn only_ours(case: &Case, error: &VerificationError) -> Option<&'stat
             | DkimSignatureErrorKind::InvalidTimestamp
                 if has_long_number(case) =>
             {
-                Some("3.5: more than 12 digits in t= or x= may be taken for infinite")
+                Some("3.5: more than 12 digits in t= or x= may count as infinite")
             }
             DkimSignatureErrorKind::InvalidIdentity => {
-                Some("3.5: the local part of i= is of no use and not checked")
+                Some("3.5: the local part of i= is not used and not checked")
             }
             _ => None,
         },
@@ -52,13 +52,13 @@ pub(super) fn only_ours(case: &Case, error: &VerificationError) -> Option<&'stat
             DkimKeyRecordError::InvalidBase64 => Some(PADDING),
             DkimKeyRecordError::TagListFormat if has_blank_end(records(case)) => Some(BLANK_END),
             DkimKeyRecordError::RecordFormat => {
-                Some("RFC 8616 5: that a key record is UTF-8 is not looked at")
+                Some("RFC 8616 5: a key record is not checked for UTF-8")
             }
             DkimKeyRecordError::TagListFormat if has_line_break(records(case)) => {
-                Some("2.8: a bare CR or LF in a key record is white space like any other")
+                Some("2.8: a bare CR or LF in a key record is white space")
             }
             DkimKeyRecordError::InvalidFlag if has_empty_flags(records(case)) => {
-                Some("3.6.1: t= with nothing in it is taken for no flags")
+                Some("3.6.1: an empty t= counts as no flags")
             }
             DkimKeyRecordError::InvalidQuotedPrintable => {
                 Some("3.6.1: n= is not interpreted by any program")
@@ -66,7 +66,7 @@ pub(super) fn only_ours(case: &Case, error: &VerificationError) -> Option<&'stat
             _ => None,
         },
         VerificationError::VerificationFailure(viadkim::crypto::VerificationError::InvalidKey) => {
-            Some("3.6.1: the algorithm identifier around an RSA key is not looked at")
+            Some("3.6.1: the algorithm identifier around an RSA key is not checked")
         }
         _ => None,
     }
@@ -128,7 +128,7 @@ pub(super) fn by_number_of_records(
     match our.result {
         DkimResult::Pass => Some("6.1.2: viadkim tries three TXT records, key records or not"),
         _ if our.reason.contains("(3 key records tried)") => {
-            Some("6.1.2: of more than three key records others are tried")
+            Some("6.1.2: of more than three key records, sixgate tries different ones")
         }
         _ => None,
     }
@@ -141,7 +141,7 @@ pub(super) fn untaken(case: &Case) -> Option<&'static str> {
         return Some("RFC 5322 4.5: white space before the colon");
     }
     if any(|(_, value)| has_control(value)) {
-        return Some("RFC 5322 4.1: control octets are text like any other");
+        return Some("RFC 5322 4.1: control characters are text");
     }
     if any(|(_, value)| has_blank_line(value)) {
         return Some("RFC 5322 4.2: a line of a folded field may be blank");

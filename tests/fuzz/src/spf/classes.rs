@@ -21,30 +21,30 @@ type Class = (&'static str, fn(&Difference<'_>) -> bool);
 /// In this order; the first that fits is counted.
 const CLASSES: &[Class] = &[
     (
-        "4.6.4: %{p} counts as a look-up term here, not in viaspf",
+        "4.6.4: %{p} counts as a lookup term in sixgate, not in viaspf",
         |d| d.reason("more than 10 terms") && d.expands("%{p"),
     ),
     (
-        "4.6.4: more than 10 mail exchangers are an error before the first is asked for",
+        "4.6.4: more than 10 mail exchangers are an error before the first lookup",
         |d| d.ours.result == SpfResult::PermError && d.has_more_than_10_exchangers(),
     ),
     (
-        "7.2: %{c}, %{r} and %{t} outside explanations are syntax errors here",
+        "7.2: %{c}, %{r} and %{t} outside explanations are syntax errors in sixgate",
         |d| d.reason("macro that is for explanations alone"),
     ),
     (
-        "4.8: include of what is no domain name is a permerror here, no match in viaspf",
+        "4.8: include of an invalid domain name is a permerror in sixgate, no match in viaspf",
         |d| d.reason("leads to no domain name"),
     ),
-    ("5: viaspf takes the prefix /0 for the longest", |d| {
+    ("5: viaspf treats the prefix /0 as the longest", |d| {
         d.matches_by_zero_prefix()
     }),
     (
-        "4.6.4: a host with addresses of the other family only is void in viaspf",
+        "4.6.4: a host with addresses of only the other family is void in viaspf",
         |d| d.their_error(ErrorCause::VoidLookupLimitExceeded) && d.has_recounted(),
     ),
     (
-        "4.6.4: whether a host has addresses of the other family could not be looked up here",
+        "4.6.4: in sixgate, the lookup of the other family failed",
         |d| {
             d.their_error(ErrorCause::VoidLookupLimitExceeded)
                 && d.ours.result == SpfResult::TempError
@@ -54,25 +54,25 @@ const CLASSES: &[Class] = &[
         },
     ),
     (
-        "4.6.4: viaspf counts the PTR look-ups of one client again each time",
+        "4.6.4: viaspf counts the PTR lookups of one client again each time",
         |d| d.their_error(ErrorCause::VoidLookupLimitExceeded) && d.their_ptr_lookups() > 1,
     ),
-    ("7.3: viaspf takes delimiters in a row for one", |d| {
+    ("7.3: viaspf treats consecutive delimiters as one", |d| {
         d.expands_to_empty_label()
     }),
     (
-        "12: viaspf does not take a macro that keeps more than 255 parts",
+        "12: viaspf rejects a macro that keeps more than 255 parts",
         |d| d.they_cannot_parse().is_some_and(keeps_more_than_255),
     ),
     (
-        "6: viaspf does not take a modifier whose name begins like a mechanism",
+        "6: viaspf rejects a modifier whose name begins like a mechanism",
         |d| {
             d.they_cannot_parse()
                 .is_some_and(has_modifier_like_mechanism)
         },
     ),
     (
-        "4.8: viaspf does not ask for labels that begin or end with a hyphen",
+        "4.8: viaspf does not look up labels that begin or end with a hyphen",
         |d| d.their_names_are_invalid() && d.names_hyphen_at_label_end(),
     ),
 ];
