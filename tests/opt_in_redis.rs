@@ -797,7 +797,7 @@ fn block(words: &str) -> &'static str {
 
 fn examples_of_the_manual() {
     // The rights are those that the other tests have.
-    let rights = block("The user of sixgate needs these rights");
+    let rights = block("The user of sixgate needs these permissions");
     let words = |text: &str| {
         text.split_whitespace()
             .map(str::to_owned)
@@ -811,7 +811,7 @@ fn examples_of_the_manual() {
     let mut primary = RedisServer::new().with_password(RIGHTS);
     primary.add_user(replicas_user);
     primary.run();
-    let of_replica = block("The `redis.conf` of each MX has:").replace(
+    let of_replica = block("`redis.conf` of each MX has:").replace(
         "redis.example.net 6379",
         &format!("127.0.0.1 {}", primary.port),
     );
@@ -880,7 +880,7 @@ fn examples_of_the_manual() {
 
     let list = primary.path("opt-in.list");
     fs::write(&list, "fine.example  # a customer\n!out.example\n").expect("our file");
-    let moved = block("To move the entries of a managed file there")
+    let moved = block("To import the entries of a managed file")
         .replace("/var/lib/sixgate/opt-in.list", &list.display().to_string());
     assert_eq!(
         stdout(&shell(&moved)),
@@ -897,14 +897,14 @@ fn examples_of_the_manual() {
     let published = shell(block("with names or with `*` for all:"));
     assert!(published.status.success(), "{}", stderr(&published));
     wait_for(&daemon, "fabrikam.com", Yes);
-    let notify = block("or let each server announce every change of the key");
+    let notify = block("Or let each server announce every change of the key");
     let words: Vec<&str> = notify.split_whitespace().skip(1).collect();
     replica.command(&words);
     primary.command(&["HSET", KEY, "hand.example", "yes"]);
     wait_for(&daemon, "hand.example", Yes);
     replica.command(&["CONFIG", "SET", "notify-keyspace-events", ""]);
 
-    let fill = block("the braces keep both on one node of a cluster:");
+    let fill = block("braces keep both on one node of a cluster:");
     fs::write(
         folder.join("domains.txt"),
         "filled.example\n.filled.example\n",
@@ -923,7 +923,7 @@ fn examples_of_the_manual() {
     shell(fill);
     assert_eq!(primary.command(&["HLEN", KEY]), "2");
     let marked = shell(block(
-        "Who fills a hash that may have no domain adds it, too:",
+        "If you fill a hash that may have no domain, add this field too:",
     ));
     assert!(marked.status.success(), "{}", stderr(&marked));
     primary.command(&["HDEL", KEY, "filled.example", ".filled.example"]);

@@ -590,9 +590,9 @@ fn subdomains(engine: Engine) {
     let database = Database::start(engine);
     database.execute(&block("### Subdomains in SQL", "sql"));
     let heading = match engine {
-        Engine::Postgres => "PostgreSQL asks for subdomains with",
-        Engine::MariaDb => "MySQL and MariaDB with",
-        Engine::Sqlite => "SQLite with",
+        Engine::Postgres => "For PostgreSQL:",
+        Engine::MariaDb => "For MySQL and MariaDB:",
+        Engine::Sqlite => "For SQLite:",
     };
     let commands = Commands::new(&database.section(&on_one_line(&block(heading, "sql"))));
     let table = [
@@ -719,7 +719,7 @@ fn query_of_panel(panel: &Panel) {
     let database = Database::start(panel.engine);
     database.execute(panel.tables);
     // The table of exceptions is the same for all.
-    database.execute(&block("a table of your own:", "sql"));
+    database.execute(&block("has no such table yet, create one:", "sql"));
     let query = on_one_line(&block(&format!("#### {}", panel.name), "sql"));
     let commands = Commands::new(&database.section(&query));
     let checked = commands.run(&["check-config"], "");
