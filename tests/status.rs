@@ -510,6 +510,56 @@ fn the_newest_decisions_are_kept_and_none_with_zero() {
     assert_eq!(sum(&hour["accept"]), 1);
 }
 
+/// The figure of docs/status.md, with mail of which everything is as long as it can be.
+#[test]
+fn a_decision_takes_a_kibibyte_at_most() {
+    const KEPT: u64 = 4000;
+    let long = "x".repeat(1000);
+    let memory = |history: u64| {
+        let world = World::new(&format!(", history: {history}"));
+        let mut mta = MilterClient::open(&world.daemon.address());
+        let from = SocketAddr::new("2001:db8:1::10".parse().expect("an address"), 25252);
+        mta.connect_from(&long, from);
+        mta.helo(&long);
+        assert_eq!(
+            mta.mail(&[&format!("<{long}@bad.example>")]),
+            Reply::Continue
+        );
+        // The queue has room for 4096.
+        for _ in 0..KEPT + 500 {
+            let reply = mta.rcpt(&[&format!("<{long}@{}.example>", &long[..60])]);
+            assert!(matches!(reply, Reply::Smtp(_)));
+        }
+        let kept = &world.json("/api/v1/status")["history"]["kept"];
+        assert_eq!(kept, history);
+        1024 * world.daemon.memory()
+    };
+    let taken = memory(KEPT).saturating_sub(memory(10)) / (KEPT - 10);
+    println!("{taken} bytes for each decision");
+    // The daemon's memory differs by up to a MiB from run to run, a quarter of this.
+    assert!(taken > 300 && taken < 1280, "{taken} bytes each");
+}
+
+/// Every URL that docs/status.md shows is answered.
+#[test]
+fn examples_of_the_manual_are_answered() {
+    const MANUAL: &str = include_str!("../docs/status.md");
+    let world = World::new("");
+    world.send(&GOOD);
+    let urls = MANUAL.split("http://localhost:9895").skip(1);
+    let paths: Vec<&str> = urls
+        .map(|behind| behind.split(['\'', '"', '>', '\n']).next().expect("a path"))
+        .collect();
+    assert!(paths.len() >= 6, "{paths:?}");
+    for path in paths {
+        let response = world.get(path);
+        assert_eq!(response.status, 200, "{path}: {}", response.body);
+    }
+    let (_, problem) = MANUAL.split_once("    {\"detail\"").expect("a problem");
+    let problem = format!("{{\"detail\"{}", problem.lines().next().expect("a line"));
+    assert_eq!(world.get("/api/v1/decisions?rule=spf").body, problem);
+}
+
 fn sum(counts: &Value) -> u64 {
     let counts = counts.as_array().expect("a list").iter();
     counts.map(|count| count.as_u64().expect("a number")).sum()

@@ -13,9 +13,15 @@ pub(super) const PATH: &str = "/replies";
 /// Where sections are cut.
 const HEADINGS: [&str; 2] = ["<h2", "<h3"];
 
-/// The whole text for senders, without what is around it in the file.
+/// Its title.
+pub(super) const TITLE: &str = "Why was my mail refused?";
+
+/// The whole text for senders below its title.
 pub(super) fn page() -> &'static str {
-    static PAGE: LazyLock<String> = LazyLock::new(|| adapted(main(), ""));
+    static PAGE: LazyLock<String> = LazyLock::new(|| {
+        let (_, behind_title) = main().split_once("</h1>").unwrap_or_default();
+        adapted(behind_title, "")
+    });
     &PAGE
 }
 
@@ -80,8 +86,9 @@ mod tests {
     #[test]
     fn the_page_is_whole_and_needs_no_style_or_script() {
         let page = page();
-        assert!(page.contains("<h1") && page.contains("The stop-gap"));
-        for tag in ["<style", "<script", "style=", "<main", "</main"] {
+        assert!(main().contains(&format!(">{TITLE}</h1>")));
+        assert!(page.contains("<h2") && page.contains("The stop-gap"));
+        for tag in ["<style", "<script", "style=", "<main", "</main", "<h1"] {
             assert!(!page.contains(tag), "{tag}");
         }
     }

@@ -129,9 +129,7 @@ async fn replies(visitor: Visitor) -> Markup {
     let content = html! {
         div.replies { (PreEscaped(advice::page())) }
     };
-    // The text has a title of its own.
-    let page = layout(&visitor, "", "Replies", &content).into_string();
-    PreEscaped(page.replacen("<h1>Replies</h1>", "", 1))
+    layout(&visitor, "", advice::TITLE, &content)
 }
 
 /// A text that is missing is shown as a dash, which a screen reader says as a word.

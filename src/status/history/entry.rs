@@ -21,7 +21,7 @@ use std::{cell::RefCell, fmt::Display, net::Ipv6Addr, sync::Arc};
 pub const MAX_ENTRY_BYTES: usize = 1024;
 
 /// All texts of an entry together. What is longer is cut off.
-const MAX_TEXTS: usize = 768;
+const MAX_TEXTS: usize = 640;
 
 /// Names of a list.
 const MAX_NAMES: usize = 4;
@@ -58,8 +58,9 @@ impl Text {
     const fn max(self) -> usize {
         match self {
             Self::QueueId => 40,
-            Self::Recipient | Self::RecipientDomains | Self::Sender | Self::SenderDomain => 130,
-            Self::ClientName | Self::Helo | Self::SpfDomain | Self::SpfTerm => 100,
+            Self::Recipient | Self::Sender => 120,
+            Self::RecipientDomains | Self::SenderDomain => 80,
+            Self::ClientName | Self::Helo | Self::SpfDomain | Self::SpfTerm => 80,
             Self::Reply => 250,
             Self::Forwarder | Self::PtrNames | Self::Certificate => 150,
             Self::SpfReason | Self::ExemptNetwork | Self::ExemptComment => 150,
@@ -124,11 +125,11 @@ struct Texts {
     sender_has_domain: bool,
 }
 
-// The ring has a pointer of 8 bytes for an entry, and up to twice that while it grows; an
-// Arc adds two counters; mimalloc rounds both allocations up by an eighth at most.
+// The ring has a pointer for an entry, and an Arc adds two counters. mimalloc rounds up by an
+// eighth at most, and by another eighth because threads free what others have allocated.
 const _: () = {
-    let counted = size_of::<Entry>() + 2 * size_of::<usize>();
-    assert!(16 + counted + counted / 8 + MAX_TEXTS <= MAX_ENTRY_BYTES);
+    let counted = 3 * size_of::<usize>() + size_of::<Entry>() + MAX_TEXTS;
+    assert!(counted + counted / 4 <= MAX_ENTRY_BYTES);
 };
 
 /// A DKIM signature as it is kept.

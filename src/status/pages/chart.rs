@@ -7,8 +7,8 @@ use maud::{Markup, html};
 const WIDTH: usize = 720;
 const HEIGHT: usize = 160;
 /// Room for the labels of the axes.
-const LEFT: usize = 48;
-const BELOW: usize = 20;
+const LEFT: usize = 64;
+const BELOW: usize = 26;
 const ABOVE: usize = 14;
 
 /// A chart with its title. `id` is a prefix of the ids in it.

@@ -237,7 +237,7 @@ fn result(report: &Report, parameters: &Parameters, has_message: bool) -> Markup
         @for rule in refusals {
             @if let Some(section) = advice::section(rule) {
                 section.replies aria-label={ "What the sender should do: " (rule) } {
-                    p.notice { "For the sender: what follows is the page " a href=(advice::PATH) { "Why was my mail refused?" } }
+                    p.notice { "For the sender: what follows is the page " a href=(advice::PATH) { (advice::TITLE) } }
                     (PreEscaped(section))
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::{bad_request, error, layout, or_dash, overview::time};
 use crate::{
-    policy::{Ptr, Rule},
+    policy::{Ptr, Rule, Stage},
     status::{
         State, Visitor, advice,
         history::{Entry, Page},
@@ -162,12 +162,17 @@ fn client(entry: &Entry) -> Markup {
 
 fn sender(entry: &Entry) -> Markup {
     html! {
-        @match (entry.sender(), entry.recipients) {
-            ("", 0) => (or_dash(None)),
-            ("", _) => "<>",
+        @match (entry.sender(), has_envelope(entry)) {
+            ("", false) => (or_dash(None)),
+            ("", true) => "<>",
             (sender, _) => (sender),
         }
     }
+}
+
+/// Whether sender and recipients are known: not of mail that is not checked.
+fn has_envelope(entry: &Entry) -> bool {
+    entry.recipients > 0 || entry.recipient().is_some()
 }
 
 fn recipients(entry: &Entry) -> Markup {
@@ -231,7 +236,7 @@ pub(super) async fn detail(
                 @if let Some(domain) = entry.sender_domain() {
                     li { a href=(link(PATH, &[("sender_domain", domain)])) { "Decisions about mail from " (domain) } }
                 }
-                @if entry.client.ip().is_some() && entry.recipients + u32::from(entry.recipient().is_some()) > 0 {
+                @if entry.client.ip().is_some() && has_envelope(&entry) {
                     li { a href=(check_link(&entry)) { "Check this sender now" } }
                 }
                 @for domain in entry.recipient_domains() {
@@ -243,7 +248,7 @@ pub(super) async fn detail(
         @if entry.action != Action::Accept {
             @if let Some(section) = advice::section(entry.rule) {
                 section.replies aria-label="What the sender should do" {
-                    p.notice { "For the sender: what follows is the page " a href=(advice::PATH) { "Why was my mail refused?" } }
+                    p.notice { "For the sender: what follows is the page " a href=(advice::PATH) { (advice::TITLE) } }
                     (PreEscaped(section))
                 }
             }
@@ -256,8 +261,8 @@ pub(super) async fn detail(
 fn summary(entry: &Entry) -> Markup {
     let what = match entry.recipient() {
         Some(_) => "The recipient",
-        None if entry.recipients > 0 => "The message",
-        None => "The connection",
+        None if entry.stage == Stage::Connect => "The connection",
+        None => "The message",
     };
     let outcome = match (entry.action, entry.is_refused) {
         (Action::Accept, _) => "was accepted",

@@ -118,7 +118,7 @@ fn sources(overview: &Overview) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="Opt-in sources" {
             table {
-                caption { "In the order in which they are asked" }
+                caption { "In the order in which they are asked; when each was read or has answered last" }
                 thead {
                     tr {
                         th scope="col" { "Source" }
@@ -134,8 +134,9 @@ fn sources(overview: &Overview) -> Markup {
                             td {
                                 @match (&source.error, source.age_seconds) {
                                     (Some(error), _) => span.problem { (visible(error)) },
-                                    (None, Some(age)) => { span.ok { "ok" } ", " (duration(age)) " old" },
-                                    (None, None) => span.faint { "nothing to report" },
+                                    (None, Some(age)) => { span.ok { "ok" } ", " (duration(age)) " ago" },
+                                    (None, None) if source.source == "domains" => "in the configuration",
+                                    (None, None) => span.faint { "not asked yet" },
                                 }
                             }
                         }

@@ -93,14 +93,6 @@ impl DecisionCounts {
         self.0[rule as usize][action as usize]
     }
 
-    /// The number of one action, by all rules.
-    pub fn by_action(&self, action: Action) -> u64 {
-        Rule::ALL
-            .into_iter()
-            .map(|rule| self.get(rule, action))
-            .sum()
-    }
-
     /// Adds what came between two other counts.
     pub fn add_difference(&mut self, later: &Self, earlier: &Self) {
         for rule in 0..Rule::ALL.len() {
