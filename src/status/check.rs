@@ -19,7 +19,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 pub(super) use super::access::MAX_MESSAGE;
 
-/// The longest value of a parameter, in bytes.
+/// The longest value of a parameter, in characters.
 pub(super) const MAX_VALUE: usize = 1000;
 
 /// How many recipients one check may have.
@@ -95,9 +95,12 @@ impl Question {
             ));
         };
         for name in PARAMETERS {
-            if parameters.all(name).any(|value| value.len() > MAX_VALUE) {
+            if parameters
+                .all(name)
+                .any(|value| value.chars().count() > MAX_VALUE)
+            {
                 return Err(BadRequest(format!(
-                    "{name} has more than {MAX_VALUE} bytes"
+                    "{name} has more than {MAX_VALUE} characters"
                 )));
             }
         }
@@ -215,7 +218,10 @@ mod tests {
                 &[("client", "mail.example.org")],
                 "client: it is not an IP address such as 2001:db8::25",
             ),
-            (&[client, ("from", &long)], "from has more than 1000 bytes"),
+            (
+                &[client, ("from", &long)],
+                "from has more than 1000 characters",
+            ),
             (
                 &[client, ("authenticated", "1")],
                 "authenticated: it is neither yes nor no",
