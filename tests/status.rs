@@ -555,7 +555,7 @@ fn examples_of_the_manual_are_answered() {
         let response = world.get(path);
         assert_eq!(response.status, 200, "{path}: {}", response.body);
     }
-    let (_, problem) = MANUAL.split_once("    {\"detail\"").expect("a problem");
+    let (_, problem) = MANUAL.split_once("{\"detail\"").expect("a problem");
     let problem = format!("{{\"detail\"{}", problem.lines().next().expect("a line"));
     assert_eq!(world.get("/api/v1/decisions?rule=spf").body, problem);
 }
