@@ -104,13 +104,12 @@ impl Kind for HostName {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "status"))]
 mod tests {
     use super::*;
     use crate::config::Config;
 
     #[test]
-    #[cfg(feature = "status")]
     fn other_addresses_than_loopback_need_a_token() {
         let table = [
             ("127.0.0.1:9895", true),
