@@ -4,7 +4,7 @@
 use crate::{
     address::Domain,
     config::{DnsServer, option},
-    logs::when,
+    logs::time,
     trace::{ClientPattern, Mailbox},
 };
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -472,11 +472,11 @@ pub struct ExemptStatus {
 }
 
 fn time_from_now(text: &str) -> Result<SignedDuration, String> {
-    when::duration(text)
+    time::duration(text)
 }
 
 fn future_time(text: &str) -> Result<Timestamp, String> {
-    when::end(text, &Zoned::now())
+    time::end(text, &Zoned::now())
 }
 
 /// The arguments of `report`.
@@ -564,13 +564,13 @@ pub struct Trace {
 }
 
 fn point_in_time(text: &str) -> Result<Timestamp, String> {
-    when::parse(text, &Zoned::now())
+    time::parse(text, &Zoned::now())
 }
 
 /// A log has nothing since a time in the future.
 fn past_time(text: &str) -> Result<Timestamp, String> {
     let now = Zoned::now();
-    let time = when::parse(text, &now)?;
+    let time = time::parse(text, &now)?;
     match time > now.timestamp() {
         true => Err(format!("{time} is in the future")),
         false => Ok(time),

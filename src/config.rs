@@ -7,6 +7,7 @@
 
 mod addresses;
 mod certificates;
+mod choices;
 mod dns_server;
 mod enforcement;
 mod error;
@@ -14,24 +15,23 @@ mod forwarders;
 mod host;
 mod host_pattern;
 mod lists;
-mod nearest;
+mod numbers;
 mod opt_in;
 mod opt_in_mx;
 mod opt_in_mx_zone;
 mod opt_in_servers;
 mod prefixes;
-mod quantities;
 mod raw;
 mod redis;
+mod replies;
 mod section;
 mod sockets;
 mod sql;
 mod status;
+mod suggestion;
 mod syntax;
-mod texts;
 mod value;
 mod warnings;
-mod words;
 
 pub use dns_server::DnsServer;
 pub use error::ConfigError;
@@ -46,9 +46,11 @@ pub use sql::{Sql, SqlEngine, SqlUrl};
 pub use status::Status;
 
 use crate::{enforcement::EnforceShare, opt_in::entry::Entry, policy, reply::Replies};
+use choices::{Word, YesNo};
 use dns_server::DnsServerAddress;
 use ipnet::IpNet;
-use quantities::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
+use numbers::{Number, RsaBits, Size, StageTimeout, Timeout, Wait};
+use replies::{AuthservId, LogFilter};
 use serde::{Deserialize, Serialize};
 use sockets::HttpAddress;
 use std::{
@@ -57,9 +59,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use texts::{AuthservId, LogFilter};
 use value::{List, Optional, Scalar};
-use words::{Word, YesNo};
 
 /// Everything that milter.yaml says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,12 +4,12 @@
 //! An entry that ends is compared with the clock at each connection, so it ends
 //! without anything being done, whichever way the clock is set.
 
+pub mod display;
 pub mod entry;
 pub mod managed;
 pub mod redis;
 pub mod table;
 mod usage;
-pub mod words;
 
 pub use table::{Listed, Table};
 pub use usage::Record;

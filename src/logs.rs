@@ -12,8 +12,8 @@ mod journal;
 mod line;
 pub(crate) mod mta_line;
 mod retries;
+pub mod time;
 mod timestamp;
-pub mod when;
 
 pub use decision::Action;
 pub(crate) use decision::Decision;

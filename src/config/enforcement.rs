@@ -1,6 +1,6 @@
 //! `observe_rules`, `enforce_share` and `enforce_share_key`.
 
-use super::{nearest::nearest, value::Kind};
+use super::{suggestion::nearest, value::Kind};
 use crate::{
     enforcement::{Percent, refusing_rules},
     policy::Rule,

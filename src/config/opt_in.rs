@@ -2,12 +2,12 @@
 
 use super::{
     MxZone, OptInMx, Redis, Sql,
+    choices::YesNo,
     lists::{ListEntry, ListPath},
+    numbers::Wait,
     opt_in_servers::{SocketmapTable, ZoneName},
-    quantities::Wait,
     section,
     value::{List, Optional, Scalar},
-    words::YesNo,
 };
 use crate::{address::Domain, opt_in::entry::Entry};
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use super::{
     host_pattern::HostPattern,
-    quantities::Wait,
+    numbers::Wait,
     value::{Kind, List, Scalar},
 };
 use serde::{Deserialize, Serialize};

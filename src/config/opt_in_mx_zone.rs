@@ -3,7 +3,7 @@
 use super::{
     DnsServer,
     dns_server::DnsServerAddress,
-    quantities::Wait,
+    numbers::Wait,
     value::{Kind, List, Optional, Scalar},
 };
 use crate::address::Domain;

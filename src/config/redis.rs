@@ -3,10 +3,10 @@
 mod url;
 
 use super::{
-    quantities::Timeout,
+    choices::YesNo,
+    numbers::Timeout,
     sql::PasswordFile,
     value::{Kind, List, Optional, Scalar},
-    words::YesNo,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf, time::Duration};

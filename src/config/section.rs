@@ -5,7 +5,7 @@
 //! is read, so that the error has the key's line. Values pass through as they
 //! are.
 
-use super::nearest::nearest;
+use super::suggestion::nearest;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{DeserializeSeed, Error, IntoDeserializer, MapAccess, Visitor},

@@ -4,7 +4,7 @@ mod placeholder;
 mod url;
 
 use super::{
-    quantities::Timeout,
+    numbers::Timeout,
     value::{Kind, List, Optional, Scalar},
 };
 use crate::address::Domain;

@@ -2,7 +2,7 @@
 
 use super::{
     HttpSocket,
-    quantities::Number,
+    numbers::Number,
     sockets::StatusAddress,
     sql::PasswordFile,
     value::{Kind, List, Optional, Scalar},

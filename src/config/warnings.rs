@@ -1,8 +1,7 @@
 //! What a valid configuration may not be meant to say.
 
 use super::{
-    Config, Families, HostPattern, HttpSocket, Mode, Socket, SqlEngine, quantities::Size,
-    value::Kind,
+    Config, Families, HostPattern, HttpSocket, Mode, Socket, SqlEngine, numbers::Size, value::Kind,
 };
 use crate::{
     enforcement::refusing_rules,

@@ -6,7 +6,7 @@ use super::finding::{Check, Finding};
 use crate::{
     address::canonical,
     config::Config,
-    exempt::{Exemptions, Found, Source, State, entry::show, words},
+    exempt::{Exemptions, Found, Source, State, display, entry::show},
 };
 use ipnet::{IpNet, Ipv6Net};
 use jiff::{SignedDuration, Zoned};
@@ -45,7 +45,7 @@ pub(super) fn check_entries(exemptions: &Exemptions) -> Vec<Finding> {
     entries.sort_by_cached_key(|found| Reverse(found.listed.usage.record().used));
     let used = |found: &Found| {
         let network = show(&found.listed.entry.network);
-        let last = words::last_use(&found.listed.usage.record(), &now);
+        let last = display::last_use(&found.listed.usage.record(), &now);
         format!("{network} {last}")
     };
     let all = Finding::ok(
@@ -69,7 +69,7 @@ fn ending(entries: &[Found], now: &Zoned) -> Option<Finding> {
     let ending: Vec<Found> = ending.filter(is_used).cloned().collect();
     let entry = |found: &Found| {
         let network = show(&found.listed.entry.network);
-        format!("{network} {}", words::ends(&found.listed.entry, now))
+        format!("{network} {}", display::ends(&found.listed.entry, now))
     };
     (!ending.is_empty()).then(|| {
         Finding::warning(

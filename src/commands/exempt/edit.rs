@@ -10,10 +10,10 @@ use crate::{
     },
     config::Config,
     exempt::{
+        display::{ended, ends},
         entry::{Entry, show},
         managed::{self, Addition, Removal},
         redis,
-        words::{ended, ends},
     },
     exit::Failure,
 };

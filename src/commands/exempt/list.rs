@@ -3,7 +3,7 @@
 use crate::{
     cli::{ExemptFormat, ExemptList},
     config::Config,
-    exempt::{Exemptions, Found, Source, State, entry::show, words},
+    exempt::{Exemptions, Found, Source, State, display, entry::show},
     exit::{Exit, Failure},
     list_file::EMPTY,
 };
@@ -70,10 +70,10 @@ fn row(found: &Found, now: &Zoned) -> [String; 4] {
     let listed = &found.listed;
     [
         show(&listed.entry.network),
-        words::last_use(&listed.usage.record(), now),
+        display::last_use(&listed.usage.record(), now),
         match listed.entry.until {
-            Some(time) if listed.state(now.timestamp()) != State::Ended => words::end(time, now),
-            Some(time) => words::ended(time, now),
+            Some(time) if listed.state(now.timestamp()) != State::Ended => display::end(time, now),
+            Some(time) => display::ended(time, now),
             None => "none".to_owned(),
         },
         match found.source {

@@ -5,7 +5,7 @@ use super::{list::Object, requests};
 use crate::{
     cli::ExemptStatus,
     config::Config,
-    exempt::{Exemptions, Found, words},
+    exempt::{Exemptions, Found, display},
     exit::{Exit, Failure},
     policy::{Facts, Rule, Stage, Step, Verdict, decide},
 };
@@ -82,7 +82,7 @@ impl Status {
             (Some(_), Some(found), _) => {
                 format!(
                     "exempt, by {}",
-                    words::describe(found, exemptions.file(), now)
+                    display::describe(found, exemptions.file(), now)
                 )
             }
             (Some(_), None, _) => {
@@ -100,14 +100,14 @@ impl fmt::Display for Text<'_> {
         let Self(status, exemptions, now) = *self;
         writeln!(f, "{}: {}", status.address, status.verdict(exemptions, now))?;
         if let Some(found) = &status.by {
-            let used = words::last_use(&found.listed.usage.record(), now);
+            let used = display::last_use(&found.listed.usage.record(), now);
             writeln!(f, "    last used: {used}")?;
         }
         for other in &status.others {
             writeln!(
                 f,
                 "    also {}",
-                words::describe(other, exemptions.file(), now)
+                display::describe(other, exemptions.file(), now)
             )?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use crate::{
     address::ClientAddr,
     commands::outcomes::FEW,
     config::Config,
-    exempt::{Exemptions, Found, Source, entry::show, words},
+    exempt::{Exemptions, Found, Source, display, entry::show},
     exit::Failure,
     policy::{Facts, Stage, Step, Verdict, decide},
 };
@@ -37,7 +37,7 @@ pub(super) fn print_still_exempt(config: &Config, networks: &[Ipv6Net]) -> Resul
         }));
         let wider: Vec<Found> = wider.collect();
         let wider = wider.last()?;
-        let by = words::describe(wider, exemptions.file(), &now);
+        let by = display::describe(wider, exemptions.file(), &now);
         Some(format!("{}: it is still exempt, by {by}", show(network)))
     };
     warn(
@@ -79,7 +79,7 @@ fn overlap(
         ));
     }
     if let Some(wider) = wider(exemptions, network, now).last() {
-        let by = words::describe(wider, file, now);
+        let by = display::describe(wider, file, now);
         return Some(format!("{name}: its clients are exempt already, by {by}"));
     }
     let managed = exemptions.managed();

@@ -8,7 +8,7 @@ use crate::{
     cli::Explain,
     config::{Config, Mode},
     dkim, dns,
-    exempt::{entry::show, words},
+    exempt::{display, entry::show},
     forwarder::{Identified, Proof},
     policy::{Confirmation, OptIn, Ptr},
     snapshot::Enforcement,
@@ -210,7 +210,7 @@ impl ExemptReport {
             state: found.listed.state(now.timestamp()).word(),
             until: found.listed.entry.until,
             comment: found.listed.comment.to_string(),
-            text: words::describe(found, &exemption.file, &now),
+            text: display::describe(found, &exemption.file, &now),
         })
     }
 }

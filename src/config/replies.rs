@@ -1,7 +1,7 @@
 //! Values that are texts of some standard: replies, an authserv-id, a
 //! log filter.
 
-use super::{nearest::nearest, value::Kind};
+use super::{suggestion::nearest, value::Kind};
 use crate::reply::{Template, Url};
 use tracing_subscriber::EnvFilter;
 

@@ -1,6 +1,6 @@
 //! Values that are one word of a few: switches and choices.
 
-use super::{Families, LogFormat, LogTarget, Mode, nearest::nearest, value::Kind};
+use super::{Families, LogFormat, LogTarget, Mode, suggestion::nearest, value::Kind};
 use crate::{
     policy::{ExemptTls, OnDnsFailure, ReverseDns},
     reply::Preset,
