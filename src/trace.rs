@@ -11,6 +11,7 @@ use crate::logs::decision::raw_domain;
 
 mod advice;
 mod collection;
+mod events;
 mod mails;
 mod message;
 mod query;
@@ -18,7 +19,8 @@ mod search;
 pub mod text;
 
 pub use collection::Collection;
-pub use message::{Event, Message, Trace};
+pub use events::Event;
+pub use message::{Message, Trace};
 pub use query::{ClientPattern, Mailbox, Query, QueueIds};
 pub use search::Search;
 

@@ -1,6 +1,9 @@
 //! What to do about a message: one line for whoever answers the phone.
 
-use super::message::{Decided, Ending, Event, Message};
+use super::{
+    events::{Decided, Event},
+    message::{Ending, Message},
+};
 use crate::{
     logs::{Action, Fate, Outcome, escape::readable},
     policy::Rule,

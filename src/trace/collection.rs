@@ -3,8 +3,9 @@
 
 use super::{
     Key, Query, Search, Trace,
+    events::{Decided, Delivered, Exempt, Received, Refused},
     mails::{self, Mail, Mails},
-    message::{self, Decided, Delivered, Exempt, Received, Refused},
+    message,
     query::comparable_address,
 };
 use crate::logs::{

@@ -1,6 +1,6 @@
 //! The messages that the MTA accepted, put together from its lines by queue ID.
 
-use super::{message::timestamp, query::comparable_address};
+use super::{events::timestamp, query::comparable_address};
 use crate::{
     logs::{
         MtaEvent, MtaLine,

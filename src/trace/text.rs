@@ -3,7 +3,8 @@
 
 use super::{
     Event, Message, Trace,
-    message::{Decided, Delivered, Ending, Received, Refused},
+    events::{Decided, Delivered, Received, Refused},
+    message::Ending,
 };
 use crate::{
     logs::{Action, Fate, Outcome, escape::readable},

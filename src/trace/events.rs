@@ -1,0 +1,326 @@
+//! What the logs say about a message: events, each with its time.
+
+use super::mails::Mail;
+use crate::{
+    enforcement::ObservedBy,
+    logs::{
+        Action, Decision, SAME_ATTEMPT,
+        escape::{escape, readable},
+        mta_line::Outcome,
+    },
+    policy::Rule,
+};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use std::{collections::BTreeSet, net::IpAddr};
+
+/// Queue IDs are used again after a while: what is logged more than this many
+/// seconds apart is not the same transaction.
+const SAME_TRANSACTION: i64 = 3600;
+
+/// Something that was logged about a message. Values are printable; those of
+/// decisions are escaped as decision lines have them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// sixgate decided.
+    Decision(Decided),
+    /// The MTA accepted the message.
+    Received(Received),
+    /// The MTA or another milter refused it.
+    Refused(Refused),
+    /// The MTA delivered it, or tried to.
+    Delivery(Delivered),
+}
+
+/// A decision of sixgate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Decided {
+    /// In seconds since 1970.
+    #[serde(serialize_with = "timestamp")]
+    pub time: i64,
+    /// `accept`, `defer` or `reject`.
+    #[serde(serialize_with = "action")]
+    pub action: Action,
+    /// False for a refusal in observe mode.
+    pub enforced: bool,
+    /// `None` for a rule that this version does not know.
+    #[serde(serialize_with = "rule")]
+    pub rule: Option<Rule>,
+    /// The first line of the reply; empty for an acceptance.
+    pub reply: Box<str>,
+    /// `NOQUEUE` before the MTA had given it one.
+    pub queue_id: Box<str>,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// The client's host name; empty if it has none.
+    pub client_name: Box<str>,
+    /// The recipients of a decision about recipients.
+    pub recipients: Vec<Box<str>>,
+    /// SPF result, empty if SPF was not evaluated.
+    pub spf: Box<str>,
+    /// The domain whose SPF record was evaluated.
+    pub spf_domain: Box<str>,
+    /// The term of that record which decided.
+    pub spf_term: Box<str>,
+    /// DKIM result, empty if it was not known yet.
+    pub dkim: Box<str>,
+    /// `domain:selector:result` for each signature, separated by commas.
+    pub dkim_signatures: Box<str>,
+    /// The entry of `exempt.forwarders` that let the message pass; empty if none did.
+    pub forwarder: Box<str>,
+    /// The setting that spared a refusal; only in lines of 0.2.0 and later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_by: Option<&'static str>,
+    /// How long the sender had been deferred when it was given up, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deferred_for: Option<u64>,
+    #[serde(skip)]
+    pub(super) is_match: bool,
+}
+
+/// A message that the MTA accepted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Received {
+    #[serde(flatten)]
+    pub(super) mail: Mail,
+    /// The entry that exempts its client; null if it does not.
+    pub exempt: Option<Exempt>,
+    #[serde(skip)]
+    pub(super) deliveries: Vec<Delivered>,
+    #[serde(skip)]
+    pub(super) is_match: bool,
+}
+
+/// The entry of `sixgate exempt` or `exempt.networks` that exempts a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exempt {
+    /// The network.
+    pub entry: Box<str>,
+    /// Its comment.
+    pub comment: Box<str>,
+}
+
+/// A refusal of the MTA, or of another milter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Refused {
+    /// In seconds since 1970.
+    #[serde(serialize_with = "timestamp")]
+    pub time: i64,
+    /// Whether a milter refused it.
+    pub by_milter: bool,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The client's host name; empty if it has none.
+    pub client_name: Box<str>,
+    /// The recipient.
+    pub recipient: Box<str>,
+    /// The reply.
+    pub reply: Box<str>,
+    #[serde(skip)]
+    pub(super) is_ipv4: bool,
+    #[serde(skip)]
+    pub(super) is_match: bool,
+}
+
+/// An attempt of the MTA to deliver a message.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Delivered {
+    /// In seconds since 1970.
+    #[serde(serialize_with = "timestamp")]
+    pub time: i64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The recipients; none for all.
+    pub recipients: Vec<Box<str>>,
+    /// The next hop; empty if there was none.
+    pub relay: Box<str>,
+    /// What the next hop or the MTA said.
+    pub said: Box<str>,
+    #[serde(skip)]
+    pub(super) domains: Vec<Box<str>>,
+}
+
+impl Decided {
+    pub(super) fn new(decision: &Decision<'_>, time: i64, is_match: bool) -> Self {
+        let recipients = match decision.to.as_ref() {
+            "" => Vec::new(),
+            to => vec![short(to)],
+        };
+        Self {
+            time,
+            action: decision.action,
+            enforced: decision.carried_out,
+            rule: decision.rule,
+            reply: short(&readable(&escape(&decision.reply))),
+            queue_id: short(&decision.queue_id),
+            client: decision.client,
+            client_name: short(decision.client_label()),
+            recipients,
+            spf: short(&decision.spf),
+            spf_domain: short(&decision.spf_domain),
+            spf_term: short(&decision.spf_term),
+            dkim: short(&decision.dkim),
+            dkim_signatures: short(&decision.dkim_signatures),
+            forwarder: match decision.rule {
+                Some(Rule::KnownForwarder) => short(&decision.forwarder),
+                Some(_) | None => Box::default(),
+            },
+            observed_by: decision.observed_by.map(ObservedBy::setting),
+            deferred_for: decision.deferred_for,
+            is_match,
+        }
+    }
+
+    /// Whether this is about other recipients of the same attempt.
+    pub(super) fn is_same_attempt(&self, next: &Self) -> bool {
+        self.rule == next.rule
+            && self.reply == next.reply
+            && self.client == next.client
+            && self.enforced == next.enforced
+            && next.time - self.time < SAME_ATTEMPT
+            && !next.recipients.is_empty()
+            && next
+                .recipients
+                .iter()
+                .all(|recipient| !self.recipients.contains(recipient))
+    }
+}
+
+impl Exempt {
+    /// What a decision about an exempt connection names.
+    pub(super) fn of(decision: &Decision<'_>) -> Option<Self> {
+        match decision.exempt_entry.as_ref() {
+            "" => None,
+            entry => Some(Self {
+                entry: short(entry),
+                comment: short(&decision.exempt_comment),
+            }),
+        }
+    }
+}
+
+impl Received {
+    /// Finds the connection of the client in which the message may have come: the last
+    /// one that began before it.
+    pub(super) fn find_exempt(&mut self, connections: &[(i64, Exempt)]) {
+        let arrived = self.mail.arrived;
+        let before = connections
+            .iter()
+            .filter(|(time, _)| (-SAME_ATTEMPT..=SAME_TRANSACTION).contains(&(arrived - time)));
+        let last = before.max_by_key(|(time, _)| *time);
+        self.exempt = last.map(|(_, exempt)| exempt.clone());
+    }
+
+    pub(super) fn new(mail: Mail, is_match: bool) -> Self {
+        Self {
+            mail,
+            exempt: None,
+            deliveries: Vec::new(),
+            is_match,
+        }
+    }
+
+    /// Adds a delivery attempt, and returns how many more there are now. Of more than
+    /// `limit` the last takes the place of the one before it.
+    pub(super) fn add(&mut self, delivered: Delivered, limit: usize) -> usize {
+        let before = self.deliveries.len();
+        self.deliveries.truncate(limit - 1);
+        self.deliveries.push(delivered);
+        self.deliveries.len() - before
+    }
+
+    /// How many delivery attempts there are.
+    pub(super) fn deliveries(&self) -> usize {
+        self.deliveries.len()
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.deliveries.sort_by_key(|delivered| delivered.time);
+    }
+
+    /// The domains of its recipients, each once.
+    pub(super) fn domains(&self) -> BTreeSet<&str> {
+        let domains = self
+            .deliveries
+            .iter()
+            .flat_map(|delivered| &delivered.domains);
+        domains.map(AsRef::as_ref).collect()
+    }
+
+    /// The decision about this message: with the same queue ID, or, as a recipient has
+    /// none yet in Postfix, one of observe mode about the same client shortly before.
+    pub(super) fn decision(&self, decisions: &[Decided]) -> Option<usize> {
+        let arrived = self.mail.arrived;
+        let by_id = decisions.iter().rposition(|decided| {
+            decided.queue_id == self.mail.queue_id
+                && decided.time.abs_diff(arrived) <= SAME_TRANSACTION.unsigned_abs()
+        });
+        by_id.or_else(|| {
+            decisions.iter().rposition(|decided| {
+                !decided.enforced
+                    && decided.client == Some(self.mail.client)
+                    && (-SAME_ATTEMPT..=SAME_ATTEMPT).contains(&(arrived - decided.time))
+            })
+        })
+    }
+}
+
+impl Delivered {
+    /// Postfix gave up.
+    pub(super) fn expired(time: i64) -> Self {
+        Self {
+            time,
+            outcome: Outcome::Bounced,
+            recipients: Vec::new(),
+            relay: Box::default(),
+            said: "expired, returned to the sender".into(),
+            domains: Vec::new(),
+        }
+    }
+
+    /// The queue ID that the next hop gave it: `250 2.0.0 Ok: queued as 4F9D195432C`,
+    /// perhaps in parentheses, or Sendmail's `(4F9D195432C Message accepted for
+    /// delivery)`.
+    pub(super) fn queued_as(&self) -> Option<&str> {
+        let id = match self.said.rsplit_once("queued as ") {
+            Some((_, id)) => id,
+            None => self
+                .said
+                .split_once(" Message accepted")?
+                .0
+                .rsplit(['(', ' '])
+                .next()?,
+        };
+        let end = id
+            .find(|c: char| !c.is_ascii_alphanumeric())
+            .unwrap_or(id.len());
+        Some(&id[..end])
+    }
+}
+
+/// A value without its end if it is too long: the log may be of something else.
+fn short(value: &str) -> Box<str> {
+    const MAX_VALUE: usize = 4096;
+    match value.char_indices().nth(MAX_VALUE) {
+        Some((end, _)) => value[..end].into(),
+        None => value.into(),
+    }
+}
+
+/// A time in RFC 3339.
+pub(super) fn timestamp<S: Serializer>(time: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    Timestamp::from_second(*time).ok().serialize(serializer)
+}
+
+fn action<S: Serializer>(action: &Action, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match action {
+        Action::Accept => "accept",
+        Action::Defer => "defer",
+        Action::Reject => "reject",
+    })
+}
+
+fn rule<S: Serializer>(rule: &Option<Rule>, serializer: S) -> Result<S::Ok, S::Error> {
+    rule.map(Rule::name).serialize(serializer)
+}
