@@ -1,10 +1,10 @@
-//! The decision table: what to do with a mail over IPv6, given what is known.
+//! The decision table: what to do with a message over IPv6, given the known facts.
 //!
-//! [`decide`] takes facts and settings and says either what has to be found out
-//! next or what is decided. It owns the order of the rules and with it which
-//! look-ups a mail costs. It does no I/O, reads no clock and keeps no state.
+//! [`decide`] takes facts and settings and returns either the check to run next or the
+//! decision. It defines the order of the rules, and thereby which lookups a message
+//! costs. It does no I/O, reads no clock and keeps no state.
 //!
-//! The table in docs/policy.md is the same in prose, and a test runs it.
+//! docs/policy.md holds the same table in prose; a test runs it.
 
 use crate::{
     address::ClientAddr,
@@ -36,8 +36,7 @@ pub struct Settings {
     pub known_forwarders: bool,
     /// What counts as reverse DNS. The default is [`ReverseDns::Exists`].
     pub reverse_dns: ReverseDns,
-    /// What to do when a DNS answer can't be had. The default is
-    /// [`OnDnsFailure::Tempfail`].
+    /// What to do when a DNS lookup fails. The default is [`OnDnsFailure::Tempfail`].
     pub on_dns_failure: OnDnsFailure,
 }
 
@@ -57,18 +56,18 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The IPv4 client that a translator shows as this IPv6 client.
+    /// Returns the IPv4 client that a translator presents as this IPv6 client.
     pub fn translated(&self, client: ClientAddr) -> Option<Translated> {
         Translated::find(&self.ipv4_prefixes, client.ip()?)
     }
 
-    /// Whether rule 5 can match at all. If not, the MTA need not say anything about
-    /// TLS.
+    /// Returns whether rule 5 can match at all. If not, sixgate does not ask the MTA for
+    /// its TLS macros.
     pub fn exempts_by_tls(&self) -> bool {
         self.exempt_tls != ExemptTls::None || !self.exempt_certificates.is_empty()
     }
 
-    /// The entry of `exempt.certificates` for the name of a certificate.
+    /// Returns the entry of `exempt.certificates` that matches the name of a certificate.
     pub fn certificate_pattern(&self, name: &str) -> Option<&CertificatePattern> {
         let mut patterns = self.exempt_certificates.iter();
         patterns.find(|pattern| pattern.matches(name))
@@ -91,20 +90,20 @@ pub enum ExemptTls {
 pub enum ReverseDns {
     /// A PTR record exists.
     Exists,
-    /// A name it gives leads back to the address.
+    /// A PTR record exists, and one of its names resolves back to the address (FCrDNS).
     Confirmed,
 }
 
-/// What to do with mail that can't be judged because DNS does not answer.
+/// What to do with mail when the DNS lookups it depends on fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDnsFailure {
-    /// Refuse it with a 4xx: it comes back.
+    /// Refuse it with a 4xx reply, so that the sender retries.
     Tempfail,
-    /// Go on as if the check had passed.
+    /// Continue as if the check had passed.
     Accept,
 }
 
-/// How far the SMTP session is.
+/// A stage of the SMTP session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// A client connected.
@@ -131,38 +130,39 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What is known of one mail to one recipient. What is `None` was not asked.
+/// The known facts about one message to one recipient; `None` for a check that has not
+/// run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Who connected.
     pub client: ClientAddr,
-    /// Whether the list of `sixgate exempt` has the client.
+    /// Whether the client is in the list that `sixgate exempt` manages.
     pub exempt: bool,
     /// Whether the client authenticated by SASL (RFC 4954).
     pub authenticated: bool,
     /// How the client uses TLS.
     pub tls: Tls,
-    /// Whether `exempt.certificates` has the name of the client's certificate. Only
-    /// a verified certificate has a name that counts.
+    /// Whether the name of the client's certificate is in `exempt.certificates`. Only the
+    /// name of a verified certificate counts.
     pub certificate_named: bool,
-    /// Whether the recipient's domain takes mail over IPv6.
+    /// Whether the recipient's domain accepts mail over IPv6.
     pub opt_in: Option<OptIn>,
     /// Whether the client's address has a PTR record.
     pub ptr: Option<Ptr>,
-    /// Whether one of its names leads back to the address.
+    /// Whether one of the client's names resolves back to its address.
     pub confirmation: Option<Confirmation>,
-    /// What SPF says of the MAIL FROM identity.
+    /// The SPF result for the MAIL FROM identity.
     pub spf: Option<Authentication>,
     /// Whether the client is a known forwarder.
     pub forwarder: Option<Forwarder>,
     /// Whether the message has a DKIM-Signature field.
     pub signed: bool,
-    /// What the best DKIM signature says.
+    /// The result of the best DKIM signature.
     pub dkim: Option<Authentication>,
 }
 
 impl Facts {
-    /// All that is known when a client connects.
+    /// Creates the facts that are known when a client connects.
     pub fn new(client: ClientAddr) -> Self {
         Self {
             client,
@@ -197,31 +197,31 @@ pub enum Tls {
 pub enum OptIn {
     /// It opted in.
     Yes,
-    /// It did not, or can't.
+    /// It did not opt in, or it cannot.
     No,
-    /// Its source is down and nothing is known from before.
+    /// The opt-in source is down and the cache has no answer.
     Temperror,
 }
 
-/// The outcome of the reverse look-up of an address.
+/// The outcome of the reverse lookup of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ptr {
     /// There is a PTR record.
     Found,
     /// NXDOMAIN or NODATA.
     None,
-    /// SERVFAIL, REFUSED, time-out, malformed.
+    /// SERVFAIL, REFUSED, a timeout or a malformed answer.
     Temperror,
 }
 
-/// Whether the names of an address lead back to it.
+/// Whether the names of an address resolve back to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmation {
-    /// One does.
+    /// At least one name does.
     Confirmed,
-    /// None does.
+    /// No name does.
     Unconfirmed,
-    /// None was found to, and at least one could not be looked up.
+    /// No name was found to, and at least one lookup failed.
     Temperror,
 }
 
@@ -232,26 +232,26 @@ pub enum Forwarder {
     Known,
     /// It is not.
     Unknown,
-    /// It was not found to be, and a lookup failed.
+    /// No match was found, and a lookup failed.
     Temperror,
 }
 
-/// What an authentication method says, as far as the policy cares.
+/// The result of SPF or DKIM, reduced to what the policy distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
     /// It passes.
     Pass,
-    /// It does not, definitely: for SPF all of fail, softfail, neutral, none
-    /// and permerror.
+    /// It definitively does not pass. For SPF: fail, softfail, neutral, none and
+    /// permerror.
     NoPass,
-    /// It can't be known now.
+    /// Unknown, because of a temporary failure.
     Temperror,
     /// It can't be known, whatever the DNS says: the message did not come here as it
     /// was sent. Of DKIM alone.
     Unverifiable,
 }
 
-/// A rule of the decision table that settled something.
+/// The rule of the decision table that made a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// 1: not an Internet client.
@@ -267,13 +267,13 @@ pub enum Rule {
     ExemptTls,
     /// 6: the recipient's domain did not opt in.
     NotOptedIn,
-    /// 7: whether it did can't be known.
+    /// 7: the opt-in is unknown because of a temporary failure.
     OptInTemperror,
     /// 8: the client has no PTR record.
     NoPtr,
-    /// 9: whether it has one can't be known.
+    /// 9: the PTR lookup failed.
     PtrTemperror,
-    /// 10: it has, but no name leads back.
+    /// 10: the client has a PTR record, but no name resolves back to its address.
     PtrUnconfirmed,
     /// 11: SPF passes.
     SpfPass,
@@ -281,7 +281,7 @@ pub enum Rule {
     KnownForwarder,
     /// 13: a DKIM signature passes.
     DkimPass,
-    /// 14: neither passes, and one of them can't be known.
+    /// 14: neither passes, and at least one of them had a temporary failure.
     AuthTemperror,
     /// 12 and 15: neither passes.
     Unauthenticated,
@@ -307,7 +307,7 @@ impl Rule {
         Self::Unauthenticated,
     ];
 
-    /// The name in logs and metrics.
+    /// Returns the name used in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -330,7 +330,8 @@ impl Rule {
 }
 
 impl Rule {
-    /// Whether it refuses for what the sender has to correct: rules 8, 10, 12 and 15.
+    /// Returns whether the sender has to fix the cause of the refusal: rules 8, 10, 12
+    /// and 15.
     pub fn is_the_senders(self) -> bool {
         matches!(
             self,
@@ -338,7 +339,7 @@ impl Rule {
         )
     }
 
-    /// Whether it can refuse a recipient or a message.
+    /// Returns whether the rule can refuse a recipient or a message.
     pub fn can_refuse(self) -> bool {
         match self {
             Self::NotOptedIn
@@ -366,7 +367,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Which of the configured replies refuses.
+/// The configured reply to refuse with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// `replies.not_opted_in`
@@ -379,14 +380,14 @@ pub enum Refusal {
     Temporary,
 }
 
-/// Something that costs a look-up.
+/// A check that costs a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Check {
     /// Ask the opt-in sources for the recipient's domain.
     OptIn,
-    /// Ask for the client's PTR record.
+    /// Look up the client's PTR record.
     Ptr,
-    /// Ask for the addresses of its names.
+    /// Look up the addresses of the client's names.
     Confirmation,
     /// Evaluate SPF.
     Spf,
@@ -400,17 +401,17 @@ pub enum Check {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Step {
-    /// Find this out and ask again.
+    /// Run this check, then call [`decide`] again.
     Need(Check),
     /// Nothing more is needed at this stage.
     Done(Verdict),
 }
 
-/// What is decided at a stage.
+/// The decision at one stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
-    /// No rule of this stage settles it: go on to the next stage.
+    /// No rule of this stage matches; continue with the next stage.
     Continue,
     /// The connection (at connect), the mail transaction (at MAIL) or the
     /// message (later) needs no more checks.
@@ -419,7 +420,7 @@ pub enum Verdict {
     Refuse(Rule, Refusal),
 }
 
-/// Decides at `stage`, or says what must be known first.
+/// Decides at `stage`, or returns the check that has to run first.
 pub fn decide(stage: Stage, settings: &Settings, facts: &Facts) -> Step {
     match stage {
         Stage::Connect => Step::Done(at_connect(settings, facts)),
@@ -430,7 +431,7 @@ pub fn decide(stage: Stage, settings: &Settings, facts: &Facts) -> Step {
     }
 }
 
-/// Rules 1 to 3.
+/// Applies rules 1 to 3.
 fn at_connect(settings: &Settings, facts: &Facts) -> Verdict {
     match facts.client {
         ClientAddr::Local => Verdict::Accept(Rule::Local),
@@ -452,7 +453,7 @@ fn is_exempt(settings: &Settings, ip: Ipv6Addr) -> bool {
         || networks.any(|network| network.contains(&IpAddr::V6(ip)))
 }
 
-/// Rules 4 and 5.
+/// Applies rules 4 and 5.
 fn at_mail(settings: &Settings, facts: &Facts) -> Verdict {
     let tls_exempts = match settings.exempt_tls {
         ExemptTls::None => false,
@@ -469,7 +470,7 @@ fn at_mail(settings: &Settings, facts: &Facts) -> Verdict {
     }
 }
 
-/// Rules 6 to 10.
+/// Applies rules 6 to 10.
 fn at_rcpt(settings: &Settings, facts: &Facts) -> Step {
     match facts.opt_in {
         None => Step::Need(Check::OptIn),
@@ -479,7 +480,7 @@ fn at_rcpt(settings: &Settings, facts: &Facts) -> Step {
     }
 }
 
-/// Rules 8 to 10.
+/// Applies rules 8 to 10.
 fn reverse_dns(settings: &Settings, facts: &Facts) -> Step {
     match (facts.ptr, settings.reverse_dns) {
         (None, _) => Step::Need(Check::Ptr),
@@ -490,7 +491,7 @@ fn reverse_dns(settings: &Settings, facts: &Facts) -> Step {
     }
 }
 
-/// Rules 9 and 10 for an address that has names.
+/// Applies rules 9 and 10 to an address that has names.
 fn confirmation(settings: &Settings, facts: &Facts) -> Step {
     match facts.confirmation {
         None => Step::Need(Check::Confirmation),
@@ -500,7 +501,8 @@ fn confirmation(settings: &Settings, facts: &Facts) -> Step {
     }
 }
 
-/// Rule 9: acceptance is no verdict on the message, so the recipient goes on.
+/// Applies rule 9. `on_dns_failure: accept` does not accept the message, so the later
+/// rules still apply to the recipient.
 fn ptr_temperror(settings: &Settings) -> Step {
     match settings.on_dns_failure {
         OnDnsFailure::Tempfail => refuse(Rule::PtrTemperror, Refusal::Temporary),
@@ -508,7 +510,7 @@ fn ptr_temperror(settings: &Settings) -> Step {
     }
 }
 
-/// Rules 11, 11a, 12 and, without a signature, 14.
+/// Applies rules 11, 11a, 12 and, for a message without a signature, 14.
 fn at_end_of_headers(settings: &Settings, facts: &Facts) -> Step {
     match spf_or_forwarder(settings, facts) {
         Ok(_) if facts.signed => Step::Done(Verdict::Continue),
@@ -518,7 +520,7 @@ fn at_end_of_headers(settings: &Settings, facts: &Facts) -> Step {
     }
 }
 
-/// Rules 11, 11a and 13 to 15.
+/// Applies rules 11, 11a and 13 to 15.
 fn at_end_of_message(settings: &Settings, facts: &Facts) -> Step {
     use Authentication::{NoPass, Pass, Temperror, Unverifiable};
     let certainty = match spf_or_forwarder(settings, facts) {
@@ -537,14 +539,15 @@ fn at_end_of_message(settings: &Settings, facts: &Facts) -> Step {
     }
 }
 
-/// How sure it is that a message passes neither rule 11 nor rule 11a.
+/// How certain it is that a message passes neither rule 11 nor rule 11a.
 enum Certainty {
     Sure,
     /// A lookup failed.
     Doubt,
 }
 
-/// Rules 11 and 11a: what they settle, or still need to know, is the error.
+/// Applies rules 11 and 11a; a decision, or a check that has to run first, is the `Err`
+/// value.
 fn spf_or_forwarder(settings: &Settings, facts: &Facts) -> Result<Certainty, Step> {
     use Authentication::{NoPass, Pass, Temperror, Unverifiable};
     let spf = match facts.spf {
@@ -564,7 +567,7 @@ fn spf_or_forwarder(settings: &Settings, facts: &Facts) -> Result<Certainty, Ste
     })
 }
 
-/// Rule 14.
+/// Applies rule 14.
 fn auth_temperror(settings: &Settings) -> Step {
     match settings.on_dns_failure {
         OnDnsFailure::Tempfail => refuse(Rule::AuthTemperror, Refusal::Temporary),
@@ -572,7 +575,7 @@ fn auth_temperror(settings: &Settings) -> Step {
     }
 }
 
-/// Rules 12 and 15.
+/// Applies rules 12 and 15.
 fn unauthenticated() -> Step {
     refuse(Rule::Unauthenticated, Refusal::Unauthenticated)
 }

@@ -1,7 +1,7 @@
-//! Reverse DNS of the client: whether its address has names, and whether one of
-//! them leads back to it (iprev, RFC 8601 section 3).
+//! Reverse DNS of the client: whether its address has names, and whether one of them
+//! resolves back to it (iprev, RFC 8601 section 3).
 //!
-//! Only asks and reports; what follows from it is the policy's business.
+//! Gathers facts only; the policy decides what follows from them.
 
 use crate::{
     dns::{Answer, Name, Resolve},
@@ -9,18 +9,17 @@ use crate::{
 };
 use std::net::IpAddr;
 
-/// Names that are kept and tried for confirmation; an address with more is not worth the
-/// questions (RFC 8601 section 3 suggests a limit, RFC 7208 section 4.6.4 has
-/// this one).
+/// The maximum number of names kept and tried for confirmation. RFC 8601 section 3
+/// suggests a limit; this is the one of RFC 7208 section 4.6.4.
 pub const MAX_NAMES: usize = 10;
 
-/// What the reverse look-up of an address brought.
+/// The result of the reverse lookup of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reverse {
     /// Whether there is a PTR record that names a host.
     pub result: Ptr,
-    /// The first [`MAX_NAMES`] host names, in the order received. Without one, the
-    /// first names that no host can have, if there are any.
+    /// The first [`MAX_NAMES`] host names, in the order received. If there is none, the
+    /// first names that are not valid host names.
     pub names: Vec<Name>,
     /// NXDOMAIN, NODATA, names that are not host names, or the failure, for logs;
     /// empty if found.
@@ -28,7 +27,7 @@ pub struct Reverse {
 }
 
 impl Reverse {
-    /// The names if they count as reverse DNS.
+    /// Returns the names if they count as reverse DNS, otherwise none.
     pub fn host_names(&self) -> &[Name] {
         match self.result {
             Ptr::Found => &self.names,
@@ -36,7 +35,7 @@ impl Reverse {
         }
     }
 
-    /// What is known when the deadline ran out.
+    /// Returns the result for a lookup that ran into its deadline.
     pub fn timed_out() -> Self {
         Self {
             result: Ptr::Temperror,
@@ -46,7 +45,7 @@ impl Reverse {
     }
 }
 
-/// Asks for the PTR records of an address.
+/// Looks up the PTR records of an address.
 pub async fn look_up<R: Resolve>(resolver: &R, ip: IpAddr) -> Reverse {
     let (result, names, reason) = match resolver.ptr(ip).await {
         Answer::Found(found) => return host_names(found.records),
@@ -60,7 +59,7 @@ pub async fn look_up<R: Resolve>(resolver: &R, ip: IpAddr) -> Reverse {
     }
 }
 
-/// Names that no host can have, such as the root, do not count.
+/// Drops names that are not valid host names, such as the root.
 fn host_names(mut names: Vec<Name>) -> Reverse {
     if !names.iter().any(Name::is_host_name) {
         let list: Vec<String> = names.iter().take(3).map(Name::to_string).collect();
@@ -78,14 +77,14 @@ fn host_names(mut names: Vec<Name>) -> Reverse {
     }
 }
 
-/// A connection keeps them, and a zone may have thousands.
+/// Limits the names that a connection keeps in memory; a zone may have thousands.
 fn kept(mut names: Vec<Name>) -> Vec<Name> {
     names.truncate(MAX_NAMES);
     names.shrink_to_fit();
     names
 }
 
-/// Asks the first [`MAX_NAMES`] of `names` for the address, until one has it.
+/// Looks up the first [`MAX_NAMES`] of `names` until one resolves to the address.
 pub async fn confirm<R: Resolve>(resolver: &R, ip: IpAddr, names: &[Name]) -> Confirmation {
     let mut confirmation = Confirmation::Unconfirmed;
     for name in names.iter().take(MAX_NAMES) {
