@@ -1,10 +1,9 @@
-//! SPF (RFC 7208): whether the domain of the sender lets the client send.
+//! SPF (RFC 7208): whether the sender's domain authorizes the client.
 //!
-//! [`evaluate`] takes what an SMTP session shows and asks the DNS through
-//! [`dns::Resolve`]; [`explain`] does the same and tells each step. Both are to
-//! the letter of the RFC and in doubt never pass. Neither has a clock for its
-//! look-ups: the caller sets the time limit, and reports
-//! [`Outcome::timed_out`] when it is over.
+//! [`evaluate`] takes the facts of the SMTP session and does lookups through
+//! [`dns::Resolve`]; [`explain`] also records each step. Both follow the RFC strictly and
+//! never pass in case of doubt. Neither limits the time of its lookups: the caller sets
+//! the deadline and reports [`Outcome::timed_out`] when it expires.
 
 mod evaluate;
 mod macros;
@@ -23,7 +22,7 @@ use evaluate::Evaluation;
 use sender::Sender;
 use std::{fmt, net::IpAddr};
 
-/// Who sends, as the SMTP session shows it.
+/// The identities and addresses that the SMTP session provides.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The address of the client. An IPv4-mapped one counts as IPv4 (RFC 7208
@@ -37,23 +36,23 @@ pub struct Request<'a> {
     pub receiver: &'a str,
 }
 
-/// What SPF says of a sender.
+/// The outcome of an SPF evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The result.
     pub result: SpfResult,
     /// Which identity was checked.
     pub identity: Identity,
-    /// The domain of that identity in A-labels, as asked for in the DNS; `None`
-    /// when there is none that could be.
+    /// The domain of that identity in A-labels, as looked up in the DNS; `None` if there
+    /// is no valid one.
     pub domain: Option<String>,
     /// The mechanism that matched, with its qualifier unless that is `+`; `None`
     /// when none did.
     pub term: Option<String>,
-    /// The term that decided, or what is wrong: one line of printable ASCII.
+    /// The term that decided, or the error: one line of printable ASCII.
     pub reason: String,
-    /// What the domain says of a fail (`exp=`, RFC 7208 section 6.2); only
-    /// [`explain`] asks for it.
+    /// The domain's explanation of a fail (`exp=`, RFC 7208 section 6.2); only
+    /// [`explain`] looks it up.
     pub explanation: Option<String>,
 }
 
@@ -66,11 +65,11 @@ pub enum SpfResult {
     Fail,
     /// The client is probably not authorized.
     SoftFail,
-    /// The domain says nothing of the client.
+    /// The domain makes no statement about the client.
     Neutral,
-    /// There is no domain to ask, or it has no SPF record.
+    /// There is no domain to check, or it has no SPF record.
     None,
-    /// It can't be known now: the DNS did not answer, or not in time.
+    /// A temporary DNS failure, or a timeout.
     TempError,
     /// The domain's records are in error.
     PermError,
@@ -81,13 +80,12 @@ pub enum SpfResult {
 pub enum Identity {
     /// The domain of the reverse-path.
     MailFrom,
-    /// The HELO name, which stands in for the null reverse-path and for nothing
-    /// else.
+    /// The HELO name, used for the null reverse-path only.
     Helo,
 }
 
 impl fmt::Display for SpfResult {
-    /// In lower case, as RFC 8601 section 2.7.2 has it.
+    /// Writes the result in lower case (RFC 8601 section 2.7.2).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pass => "pass",
@@ -110,7 +108,7 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Checks the sender. Does not ask for the explanation of a fail.
+/// Checks the sender without looking up the explanation of a fail.
 pub async fn evaluate<R: dns::Resolve>(
     resolver: &R,
     request: &Request<'_>,
@@ -122,9 +120,8 @@ pub async fn evaluate<R: dns::Resolve>(
         .await
 }
 
-/// Checks the sender, tells each step in `trace` and asks for the explanation of
-/// a fail. What happened until then is in `trace` even if the caller stops
-/// waiting.
+/// Checks the sender, records each step in `trace` and looks up the explanation of a
+/// fail. If the caller cancels it, `trace` holds the steps so far.
 pub async fn explain<R: dns::Resolve>(
     resolver: &R,
     request: &Request<'_>,
@@ -138,14 +135,15 @@ pub async fn explain<R: dns::Resolve>(
 }
 
 impl Outcome {
-    /// What to report when the time limit is over (RFC 7208 section 4.6.4).
+    /// Returns the outcome for an evaluation that exceeded its time limit (RFC 7208
+    /// section 4.6.4).
     pub fn timed_out(request: &Request<'_>) -> Self {
         let sender = Sender::of(request);
         let reason = "no result within the time limit".to_owned();
         Self::new(&sender, SpfResult::TempError, reason)
     }
 
-    /// What the policy makes of it: only `pass` passes.
+    /// Returns the result as the policy sees it: only `pass` passes.
     pub fn authentication(&self) -> Authentication {
         match self.result {
             SpfResult::Pass => Authentication::Pass,
@@ -170,8 +168,8 @@ impl Outcome {
     }
 }
 
-/// Printable ASCII of bounded length: texts of records and of resolvers end up
-/// in logs and header fields.
+/// Reduces a text to printable ASCII of bounded length: texts from records and resolvers
+/// appear in logs and header fields.
 fn one_line(text: &str) -> String {
     const MAX: usize = 300;
     let printable = |c: char| if matches!(c, ' '..='~') { c } else { '?' };

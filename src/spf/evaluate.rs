@@ -1,8 +1,7 @@
 //! check_host(): the evaluation of RFC 7208, in the order of its sections.
 //!
-//! Input is a [`Sender`] and the DNS. Errors of records and of the DNS end the
-//! whole evaluation at once, from whatever depth, as [`Stop`]; they can't be
-//! mistaken for "does not match".
+//! The input is a [`Sender`] and the DNS. Errors of records and of the DNS end the whole
+//! evaluation at any depth, as [`Stop`], so they are never mistaken for "does not match".
 
 use super::{
     Outcome, SpfResult,
@@ -24,32 +23,33 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Names of one `mx` or `ptr` whose addresses are looked up (section 4.6.4).
+/// The maximum number of names of one `mx` or `ptr` whose addresses are looked up
+/// (section 4.6.4).
 const MAX_HOSTS: usize = 10;
-/// Includes and redirects inside one another. `spf.max_lookups` bounds them too,
-/// but may be set to a number that no stack can hold.
+/// The maximum nesting of includes and redirects. `spf.max_lookups` bounds it too, but
+/// can be set so high that the stack would overflow.
 const MAX_DEPTH: usize = 20;
-/// The longest SPF record that is evaluated, in octets: 16 times the 512 that
-/// section 3.4 recommends. DNS can carry 64 KiB, and ten such records for each
-/// message would cost an attacker less than they cost us.
+/// The maximum size of an SPF record in bytes: 16 times the 512 that section 3.4
+/// recommends. DNS can carry 64 KiB, and evaluating ten such records per message would
+/// cost us more than the attacker.
 const MAX_RECORD: usize = 8192;
 
-/// One evaluation: where it is, and what it has used up of the limits.
+/// The state of one evaluation, with the limits used so far.
 pub(super) struct Evaluation<'a, R, O> {
     resolver: &'a R,
     sender: &'a Sender<'a>,
     limits: config::Spf,
     observer: &'a mut O,
     lookups: usize,
-    /// Lookups known to be void.
+    /// The number of lookups known to be void.
     void_lookups: usize,
     /// Names without an address of the family that was looked up, and that
     /// family. Such a lookup is void only if the name has none of the other
     /// family either.
     one_family: VecDeque<(Name, Family)>,
     depth: usize,
-    /// The validated names of the client, once they are known: neither `ptr` nor
-    /// `%{p}` looks them up twice.
+    /// The validated names of the client once they are known, so that `ptr` and `%{p}`
+    /// look them up only once.
     validated: Option<Vec<Name>>,
 }
 
@@ -60,11 +60,11 @@ enum Family {
     Aaaa,
 }
 
-/// What the record of one domain says.
+/// The result of one domain's record.
 enum Finding {
-    /// There is no record, and why.
+    /// There is no record; the text is the reason.
     NoRecord(String),
-    /// A mechanism matched, or none did.
+    /// There is a result: a mechanism matched, or none did.
     Settled(Settled),
 }
 
@@ -76,7 +76,7 @@ struct Settled {
     explanation: Option<Explanation>,
 }
 
-/// `exp=`, and the domain whose record has it.
+/// The `exp=` modifier and the domain whose record contains it.
 struct Explanation {
     spec: DomainSpec,
     domain: Name,
@@ -85,16 +85,16 @@ struct Explanation {
 /// Why the whole evaluation ends early.
 enum Stop {
     TempError(String),
-    /// A temperror that no term may ignore: the DNS failed when it was asked
+    /// A temperror that `ptr` must not ignore either: a DNS failure left it unknown
     /// whether the limit of void lookups is exceeded.
     LimitUnknown(String),
     PermError(String),
 }
 
-/// What a `domain-spec` expands to.
+/// The expansion of a `domain-spec`.
 enum Target {
     Name(Name),
-    /// Nothing that DNS can carry.
+    /// Not a valid DNS name.
     Malformed,
     /// RFC 8616 section 4: a term with `%{s}` or `%{l}` matches nothing if the
     /// local part is not ASCII.
@@ -151,13 +151,14 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         let mut outcome = Outcome::new(sender, settled.qualifier.into(), settled.reason);
         outcome.term = settled.term;
         if let Some(explanation) = settled.explanation {
-            // Rare, and larger than all the rest.
+            // Boxed because it is rare and would make every future larger.
             outcome.explanation = Box::pin(self.explain(&explanation)).await;
         }
         outcome
     }
 
-    /// Section 4. Boxed, because include and redirect come back to it.
+    /// Evaluates the record of a domain (section 4). Boxed, because include and redirect
+    /// recurse.
     fn check_host<'s>(&'s mut self, domain: &'s Name) -> Checking<'s> {
         Box::pin(async move {
             // Section 4.3: "or is not a multi-label domain name".
@@ -172,7 +173,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         })
     }
 
-    /// Section 4.4.
+    /// Looks up the SPF record (section 4.4).
     async fn look_up_record(&mut self, domain: &Name) -> Result<Option<Record>, Stop> {
         match self.resolver.txt(domain, Purpose::Spf).await {
             Answer::Found(found) => self.select_record(domain, &found.records),
@@ -189,8 +190,8 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         }
     }
 
-    /// Section 4.5: exactly one of the TXT records may be an SPF record, be it
-    /// well-formed or not.
+    /// Selects the SPF record among the TXT records (section 4.5): exactly one may be an
+    /// SPF record, whether well-formed or not.
     fn select_record(&mut self, domain: &Name, texts: &[Vec<u8>]) -> Result<Option<Record>, Stop> {
         let texts: Vec<&Vec<u8>> = texts.iter().filter(|text| is_spf(text)).collect();
         for text in &texts {
@@ -216,7 +217,8 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         }
     }
 
-    /// Section 4.6: mechanisms from left to right; the first match decides.
+    /// Evaluates the mechanisms from left to right (section 4.6); the first match
+    /// decides.
     async fn evaluate_record(&mut self, record: &Record, domain: &Name) -> Result<Finding, Stop> {
         for directive in record.directives() {
             if self.try_directive(directive, domain).await? {
@@ -250,7 +252,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         Ok(matched)
     }
 
-    /// Section 4.6.4: a term that causes lookups counts before it is evaluated.
+    /// Counts a term that causes lookups before it is evaluated (section 4.6.4).
     fn begin_term(&mut self, term: impl Display, asks_dns: bool) -> Result<(), Stop> {
         let counted = asks_dns.then(|| self.count_lookup()).transpose();
         self.note(|| Step::Term {
@@ -280,11 +282,10 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         }
     }
 
-    /// Section 4.6.4, when the limit of void lookups is exceeded: looks up the
-    /// other address family of names that have none of the first, oldest first,
-    /// until the limit is kept. A name with an address is not void, whatever the
-    /// family of the client; otherwise every IPv6 client would fail on records
-    /// whose hosts are IPv4-only.
+    /// Recounts the void lookups when the limit is exceeded (section 4.6.4): looks up the
+    /// other address family of names without an address of the first, oldest first, until
+    /// the count is within the limit. A name with an address of any family is not void;
+    /// otherwise every IPv6 client would fail on records whose hosts are IPv4-only.
     async fn recount_void_lookups(&mut self) -> Result<(), Stop> {
         let limit = self.limits.max_void_lookups;
         while self.void_count().used > limit {
@@ -322,9 +323,9 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         Ok(found > 0)
     }
 
-    /// Section 4.8: the name a term is about, or `None` if the DNS can't be
-    /// asked for it. What then happens is left open by the RFC; the mechanism
-    /// does not match, as for a name that does not exist.
+    /// Returns the name a term is about, or `None` if it is not a valid DNS name (section
+    /// 4.8). The RFC leaves open what happens then; the mechanism does not match, as for
+    /// a name that does not exist.
     async fn host(
         &mut self,
         spec: Option<&DomainSpec>,
@@ -382,7 +383,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         }
     }
 
-    /// Section 5.
+    /// Returns whether a mechanism matches (section 5).
     async fn matches(&mut self, mechanism: &Mechanism, domain: &Name) -> Result<bool, Stop> {
         let client = self.sender.client;
         match mechanism {
@@ -401,7 +402,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         }
     }
 
-    /// Section 5.2.
+    /// Evaluates `include` (section 5.2).
     async fn include(&mut self, spec: &DomainSpec, domain: &Name) -> Result<bool, Stop> {
         let included = match self.target(spec, domain).await? {
             Target::Name(included) => included,
@@ -429,7 +430,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         Ok(finding)
     }
 
-    /// Section 5.3.
+    /// Evaluates `a` (section 5.3).
     async fn a(&mut self, hosts: &Hosts, domain: &Name) -> Result<bool, Stop> {
         match self.host(hosts.domain.as_ref(), domain).await? {
             Some(name) => self.host_matches(&name, hosts).await,
@@ -443,7 +444,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         Ok(addresses.iter().any(|&host| hosts.cover(host, client)))
     }
 
-    /// Section 5.4.
+    /// Evaluates `mx` (section 5.4).
     async fn mx(&mut self, hosts: &Hosts, domain: &Name) -> Result<bool, Stop> {
         let Some(name) = self.host(hosts.domain.as_ref(), domain).await? else {
             return Ok(false);
@@ -451,14 +452,14 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         let answer = self.resolver.mx(&name).await;
         let describe = |mx: &dns::Mx| format!("{} {}", mx.preference, mx.exchange);
         let exchanges = self.settle("MX", &name, answer, describe).await?;
-        // Section 4.6.4. Told before any of them is asked for, so that the
-        // result does not depend on the order in which the DNS names them.
+        // Section 4.6.4. Checked before any address lookup, so that the result does not
+        // depend on the order of the records.
         if exchanges.len() > MAX_HOSTS {
             let why = format!("{name} has more than {MAX_HOSTS} mail exchangers");
             return Err(Stop::PermError(why));
         }
         for mx in exchanges {
-            // A null MX (RFC 7505) is no host.
+            // A null MX (RFC 7505) does not name a host.
             let is_host = mx.exchange.labels().next().is_some();
             if is_host && self.host_matches(&mx.exchange, hosts).await? {
                 return Ok(true);
@@ -467,7 +468,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         Ok(false)
     }
 
-    /// Section 5.5.
+    /// Evaluates `ptr` (section 5.5).
     async fn ptr(&mut self, spec: Option<&DomainSpec>, domain: &Name) -> Result<bool, Stop> {
         let Some(target) = self.host(spec, domain).await? else {
             return Ok(false);
@@ -505,8 +506,8 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         Ok(validated)
     }
 
-    /// Section 5.7: "The lookup type is A even when the connection type is
-    /// IPv6."
+    /// Evaluates `exists` (section 5.7): "The lookup type is A even when the connection
+    /// type is IPv6."
     async fn exists(&mut self, spec: &DomainSpec, domain: &Name) -> Result<bool, Stop> {
         let Some(name) = self.host(Some(spec), domain).await? else {
             return Ok(false);
@@ -516,7 +517,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         Ok(!found.is_empty())
     }
 
-    /// Section 6.1.
+    /// Evaluates `redirect` (section 6.1).
     async fn redirect(&mut self, spec: &DomainSpec, domain: &Name) -> Result<Finding, Stop> {
         let term = format!("redirect={spec}");
         self.begin_term(&term, true)?;
@@ -535,7 +536,8 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         }
     }
 
-    /// Section 6.2. Whatever goes wrong, the fail stays a fail.
+    /// Looks up the explanation of a fail (section 6.2). An error does not change the
+    /// result.
     async fn explain(&mut self, explanation: &Explanation) -> Option<String> {
         // Section 4.6.4: this lookup happens after the evaluation and does not
         // count.
@@ -566,14 +568,14 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         text.expand(&self.values(&domain.to_octets(), &validated))
     }
 
-    /// Section 4.6.4 counts the PTR lookup of `%{p}` among those of the terms.
+    /// Counts the PTR lookup of `%{p}` like those of the terms (section 4.6.4).
     async fn count_validated_name(&mut self, domain: &Name) -> Result<Vec<u8>, Stop> {
         self.count_lookup()?;
         self.validated_name(domain).await
     }
 
-    /// `%{p}` (section 7.3): the domain itself if it is among the validated
-    /// names, else a subdomain of it, else any.
+    /// Returns the value of `%{p}` (section 7.3): the domain itself if it is among the
+    /// validated names, else a subdomain of it, else any validated name.
     async fn validated_name(&mut self, domain: &Name) -> Result<Vec<u8>, Stop> {
         let names = self.validated_names().await?;
         let exact = names.iter().find(|&name| name == domain);
@@ -582,7 +584,8 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         Ok(name.map_or_else(|| b"unknown".to_vec(), Name::to_octets))
     }
 
-    /// Section 5: A records for an IPv4 client, AAAA records for an IPv6 client.
+    /// Looks up A records for an IPv4 client and AAAA records for an IPv6 client (section
+    /// 5).
     async fn addresses(&mut self, name: &Name) -> Result<Vec<IpAddr>, Stop> {
         match self.sender.client {
             IpAddr::V4(_) => {
@@ -598,7 +601,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         }
     }
 
-    /// The addresses of a lookup that may turn out to be void.
+    /// Returns the addresses of a lookup that may turn out to be void.
     async fn settle_family<T: ToString + Send>(
         &mut self,
         family: Family,
@@ -615,7 +618,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
             .await
     }
 
-    /// The records of a lookup. Section 4.6.4 allows only a few without any.
+    /// Returns the records of a lookup and counts void lookups (section 4.6.4).
     async fn settle<T>(
         &mut self,
         rtype: &'static str,
@@ -646,14 +649,14 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
             void: (!is_exceeded).then_some(count),
         });
         match is_exceeded {
-            // Rare, and larger than all the rest.
+            // Boxed because it is rare and would make every future larger.
             true => Box::pin(self.recount_void_lookups()).await,
             false => Ok(()),
         }
     }
 
-    /// Section 5: an error of the DNS ends the evaluation; "no such name" is an
-    /// answer without records.
+    /// Converts an answer to records (section 5): a DNS error ends the evaluation; a name
+    /// that does not exist has no records.
     fn records<T>(
         &mut self,
         rtype: &'static str,
@@ -691,7 +694,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
     }
 }
 
-/// What to look up if the match is a fail and somebody wants to hear why.
+/// Returns what to look up if the match is a fail and the caller wants the explanation.
 fn explanation<O: Observer>(
     directive: &Directive,
     record: &Record,
@@ -705,8 +708,8 @@ fn explanation<O: Observer>(
     })
 }
 
-/// Section 4.3 would give "none" for such a domain, which sections 5.2 and 6.1
-/// turn into a permerror.
+/// Returns the permerror for a malformed domain: section 4.3 gives "none", which sections
+/// 5.2 and 6.1 turn into a permerror.
 fn malformed(term: &str, spec: &DomainSpec) -> Stop {
     Stop::PermError(format!("{term} of {spec} leads to no domain name"))
 }
@@ -733,7 +736,7 @@ impl Family {
 }
 
 impl Stop {
-    /// Marks a DNS failure met while recounting void lookups.
+    /// Marks a DNS failure during the recount of void lookups.
     fn of_recount(self, limit: usize) -> Self {
         match self {
             Self::TempError(why) => {
@@ -752,9 +755,9 @@ impl Stop {
         }
     }
 
-    /// For `ptr` (section 5.5), where an error is as good as no answer. A limit
-    /// that was exceeded, or may have been, ends the evaluation all the same:
-    /// otherwise a DNS failure could turn a permerror into a pass.
+    /// Treats a DNS error like an empty answer, for `ptr` (section 5.5). A limit that was
+    /// or may have been exceeded still ends the evaluation: otherwise a DNS failure could
+    /// turn a permerror into a pass.
     fn ignore_dns_error<T: Default>(self) -> Result<T, Self> {
         match self {
             Self::TempError(_) => Ok(T::default()),

@@ -1,16 +1,15 @@
-//! Macros (RFC 7208 section 7): the texts of SPF records in which `%{d}` and
-//! its like stand for facts about the mail.
+//! Macros (RFC 7208 section 7): `%{d}` and the like in SPF records, which stand for facts
+//! about the message.
 //!
-//! [`DomainSpec`] and [`ExplainString`] can only be had by parsing, so a value
-//! is always well-formed. Expansion takes every fact from [`Values`], asks no
-//! DNS itself and yields raw octets, of which it never makes more than a name or
-//! an explanation can use.
+//! [`DomainSpec`] and [`ExplainString`] are created by parsing only, so a value is always
+//! well-formed. Expansion takes every fact from [`Values`], does no lookups and yields
+//! raw bytes, never more than a name or an explanation can use.
 
 use std::{borrow::Cow, fmt, net::IpAddr, num::NonZeroU8};
 
 /// The longest name in its dotted form (RFC 7208 section 7.3).
 const MAX_NAME: usize = 253;
-/// The longest explanation we pass on. The RFC sets no limit.
+/// The maximum length of an explanation in bytes. The RFC sets no limit.
 const MAX_EXPLANATION: usize = 4096;
 
 /// A `domain-spec`: the name that a mechanism or modifier is about.
@@ -21,14 +20,14 @@ pub struct DomainSpec(Vec<Part>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainString(Vec<Part>);
 
-/// Why a text is no `macro-string`, `domain-spec` or `explain-string`.
+/// Why a text is not a valid `macro-string`, `domain-spec` or `explain-string`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacroError {
-    /// An octet that is not visible ASCII (nor a space, in an explanation).
+    /// A byte that is not visible ASCII (nor a space, in an explanation).
     Octet,
-    /// A `%` that none of `{`, `%`, `-` and `_` follows.
+    /// A `%` that is not followed by `{`, `%`, `-` or `_`.
     Percent,
-    /// `%{` without `}`, or with something unknown between.
+    /// `%{` without `}`, or with unknown content in between.
     Syntax,
     /// A macro letter that does not exist.
     Letter,
@@ -36,7 +35,7 @@ pub enum MacroError {
     ExplanationOnly,
     /// A digit transformer of zero (section 7.3).
     Zero,
-    /// No `domain-spec` at all.
+    /// An empty `domain-spec`.
     Empty,
     /// A `domain-spec` that ends in neither a macro nor a dot and a top label.
     DomainEnd,
@@ -59,7 +58,7 @@ impl fmt::Display for MacroError {
 
 impl std::error::Error for MacroError {}
 
-/// What the macro letters stand for (RFC 7208 section 7.2).
+/// The values of the macro letters (RFC 7208 section 7.2).
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a> {
     /// `%{i}`, `%{v}` and `%{c}`: the client, never as an IPv4-mapped address.
@@ -84,7 +83,7 @@ impl DomainSpec {
     /// Parses what follows the colon or equals sign of a term.
     ///
     /// # Errors
-    /// As [`MacroError`] says.
+    /// Fails with a [`MacroError`] if the text is not well-formed.
     pub fn parse(text: &[u8]) -> Result<Self, MacroError> {
         let parts = parse_parts(text, Letters::NotForExplanations)?;
         match parts.last() {
@@ -94,12 +93,12 @@ impl DomainSpec {
         }
     }
 
-    /// The name in its dotted form, octets as they are; it may still be no
-    /// valid domain name.
+    /// Returns the name in its dotted form as raw bytes, which may not be a valid domain
+    /// name.
     ///
-    /// A name of more than 253 octets loses labels on its left until it fits
-    /// (section 7.3). It is built from its right end, so that no record can make
-    /// us hold more than that.
+    /// A name of more than 253 bytes loses labels on its left until it fits (section
+    /// 7.3). It is built from its right end, so that a record cannot make us use more
+    /// memory than that.
     pub fn expand(&self, values: &Values<'_>) -> Vec<u8> {
         let mut pieces = Vec::new();
         let mut length = 0;
@@ -107,7 +106,7 @@ impl DomainSpec {
             let piece = part.expand(values);
             length += piece.len();
             pieces.push(piece);
-            // One more for the final dot, and one to see that a label is cut.
+            // One byte more for the final dot, and one to detect that a label is cut.
             if length > MAX_NAME + 1 {
                 break;
             }
@@ -116,19 +115,19 @@ impl DomainSpec {
         truncate_left(&pieces.concat()).to_vec()
     }
 
-    /// Whether there is a macro, so that the name is not the text itself.
+    /// Returns whether there is a macro, so that the name differs from the text.
     pub fn has_macros(&self) -> bool {
         let literal = |part: &Part| matches!(part, Part::Literal(_));
         !self.0.iter().all(literal)
     }
 
-    /// Whether the expansion needs the validated name of the client (`%{p}`),
-    /// which costs look-ups.
+    /// Returns whether the expansion needs the validated name of the client (`%{p}`),
+    /// which costs lookups.
     pub fn needs_validated_name(&self) -> bool {
         uses(&self.0, &[Letter::ValidatedName])
     }
 
-    /// Whether the local part of the sender is in the expansion.
+    /// Returns whether the local part of the sender is in the expansion.
     pub fn uses_local_part(&self) -> bool {
         uses(&self.0, &[Letter::Sender, Letter::LocalPart])
     }
@@ -138,13 +137,13 @@ impl ExplainString {
     /// Parses the text of a TXT record that `exp=` names.
     ///
     /// # Errors
-    /// As [`MacroError`] says.
+    /// Fails with a [`MacroError`] if the text is not well-formed.
     pub fn parse(text: &[u8]) -> Result<Self, MacroError> {
         parse_parts(text, Letters::AllAndSpaces).map(Self)
     }
 
-    /// The text for the sender, or `None` when it is not printable ASCII on one
-    /// line of reasonable length: macros may bring in what a peer wrote.
+    /// Returns the text for the sender, or `None` if it is not a single line of printable
+    /// ASCII of limited length: macros may insert text that the peer chose.
     pub fn expand(&self, values: &Values<'_>) -> Option<String> {
         let mut text = Vec::new();
         for part in &self.0 {
@@ -158,20 +157,20 @@ impl ExplainString {
         text.bytes().all(printable).then_some(text)
     }
 
-    /// Whether the expansion needs the validated name of the client (`%{p}`),
-    /// which costs look-ups.
+    /// Returns whether the expansion needs the validated name of the client (`%{p}`),
+    /// which costs lookups.
     pub fn needs_validated_name(&self) -> bool {
         uses(&self.0, &[Letter::ValidatedName])
     }
 }
 
-/// Checks the value of a modifier that we do not know: it is ignored, but has
-/// to be a `macro-string` (RFC 7208 section 6).
+/// Checks the value of an unknown modifier, which is ignored but has to be a
+/// `macro-string` (RFC 7208 section 6).
 ///
 /// # Errors
-/// As [`MacroError`] says.
+/// Fails with a [`MacroError`] if the text is not well-formed.
 pub(super) fn check_macro_string(text: &[u8]) -> Result<(), MacroError> {
-    // The grammar allows every letter here; terms hold no space.
+    // The grammar allows every letter here; terms cannot contain spaces.
     parse_parts(text, Letters::AllAndSpaces).map(|_| ())
 }
 
@@ -192,8 +191,7 @@ fn truncate_left(name: &[u8]) -> &[u8] {
     name
 }
 
-/// `macro-string` and its pieces, one variant for each alternative of the
-/// grammar.
+/// A piece of a `macro-string`, one variant for each alternative of the grammar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     /// Visible ASCII without `%`; spaces too in an `explain-string`.
@@ -213,8 +211,8 @@ struct Macro {
     letter: Letter,
     /// The letter was written in upper case: the value gets URL-escaped.
     escape: bool,
-    /// How many parts to keep, from the right; `None` keeps all. No name has
-    /// more than 127 labels, so larger numbers are stored as 255.
+    /// How many parts to keep, from the right; `None` keeps all. A name has at most 127
+    /// labels, so larger numbers are stored as 255.
     keep: Option<NonZeroU8>,
     reverse: bool,
     delimiters: Delimiters,
@@ -235,7 +233,7 @@ enum Letter {
     Version,
 }
 
-/// The letters and octets that a text may have.
+/// The macro letters and bytes that a text may contain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Letters {
     NotForExplanations,
@@ -291,7 +289,7 @@ fn parse_macro_expand(text: &[u8], letters: Letters) -> Result<(Part, &[u8]), Ma
 }
 
 impl Macro {
-    /// Parses what stands between the braces.
+    /// Parses the text between the braces.
     fn parse(text: &[u8], letters: Letters) -> Result<Self, MacroError> {
         let (&letter, rest) = text.split_first().ok_or(MacroError::Syntax)?;
         let (keep, rest) = parse_keep(rest)?;
@@ -429,9 +427,9 @@ impl Macro {
         value
     }
 
-    /// Section 7.3: split, reverse, keep parts on the right, join with dots. Looks
-    /// at no more of the value than is kept: a record can have a thousand macros
-    /// that each keep nothing of a long local part.
+    /// Section 7.3: split, reverse, keep parts on the right, join with dots. Reads no
+    /// more of the value than it keeps: a record can have a thousand macros that each
+    /// keep nothing of a long local part.
     fn transform<'a>(&self, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
         if self.keep.is_none() && !self.reverse && self.delimiters.0 == 0 {
             return value;
@@ -469,9 +467,8 @@ impl Letter {
     }
 }
 
-/// `%{i}`: for IPv6 the 32 nibbles, separated by dots. DNS does not care for
-/// their case; they are in upper case because the RFC 7208 test suite, which
-/// shows them in an explanation, has them so.
+/// `%{i}`: for IPv6 the 32 nibbles, separated by dots. DNS ignores their case; they are
+/// in upper case because the RFC 7208 test suite shows them so in an explanation.
 fn dotted(client: IpAddr) -> String {
     match client {
         IpAddr::V4(ip) => ip.to_string(),
@@ -503,7 +500,7 @@ fn url_escape(value: &[u8]) -> Vec<u8> {
 }
 
 impl fmt::Display for DomainSpec {
-    /// As it could stand in a record.
+    /// Writes the text as in a record.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|part| part.fmt(f))
     }
@@ -712,11 +709,11 @@ mod tests {
         let long = format!("{label}.{label}.{label}.{label}.example.com");
         let want = format!("{label}.{label}.{label}.example.com");
         assert_eq!(expand(&long, "192.0.2.3"), want);
-        // Exactly 253 octets fit, with or without the final dot.
+        // Exactly 253 bytes fit, with or without the final dot.
         let fits = format!("{}.{label}.{label}.{label}", "b".repeat(61));
         assert_eq!(expand(&format!("{fits}."), "192.0.2.3"), fits);
         assert_eq!(expand(&format!("x{fits}"), "192.0.2.3"), fits[62..]);
-        // A last label that is longer leaves nothing.
+        // If the last label is too long, nothing is left.
         let endless = format!("a.{}", "b".repeat(254));
         assert_eq!(expand(&endless, "192.0.2.3"), "");
     }

@@ -1,9 +1,8 @@
-//! SPF records: the grammar of RFC 7208 section 12, to the letter.
+//! SPF records: a strict parser for the grammar of RFC 7208 section 12.
 //!
-//! Input is the text of one TXT record. A [`Record`] can only be had by parsing
-//! and every part of it is valid, so evaluation can't meet a syntax error: one
-//! anywhere in a record is found before any of its mechanisms is evaluated
-//! (section 4.6). Nothing here asks DNS.
+//! The input is the text of one TXT record. A [`Record`] is created by parsing only and
+//! every part of it is valid: a syntax error anywhere in a record is found before any of
+//! its mechanisms is evaluated (section 4.6). This module does no lookups.
 
 use super::macros::{self, DomainSpec, MacroError};
 use std::{
@@ -21,12 +20,12 @@ pub struct Record {
     explanation: Option<DomainSpec>,
 }
 
-/// A mechanism and what it means when it matches.
+/// A mechanism and the result it gives when it matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directive {
     /// The result of a match.
     pub qualifier: Qualifier,
-    /// What has to match.
+    /// The condition.
     pub mechanism: Mechanism,
 }
 
@@ -43,12 +42,12 @@ pub enum Qualifier {
     Neutral,
 }
 
-/// What a client has to fulfil (section 5).
+/// The condition that a client has to meet (section 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mechanism {
     /// `all`: every client.
     All,
-    /// `include`: another domain's record gives pass.
+    /// `include`: the record of another domain gives pass.
     Include(DomainSpec),
     /// `a`: one of the name's addresses.
     A(Hosts),
@@ -69,9 +68,9 @@ pub enum Mechanism {
 pub struct Hosts {
     /// The name; `None` stands for the domain whose record this is.
     pub domain: Option<DomainSpec>,
-    /// How much of an A record's address counts. The default is all of it.
+    /// The prefix length for A records. The default is 32 bits.
     pub prefix4: Prefix<32>,
-    /// How much of an AAAA record's address counts. The default is all of it.
+    /// The prefix length for AAAA records. The default is 128 bits.
     pub prefix6: Prefix<128>,
 }
 
@@ -82,7 +81,7 @@ pub struct Prefix<const MAX: u8>(u8);
 /// What is wrong with a record, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// The term at fault, in printable ASCII and shortened.
+    /// The invalid term, in printable ASCII and shortened.
     pub term: String,
     /// What is wrong with it.
     pub problem: Problem,
@@ -91,7 +90,7 @@ pub struct SyntaxError {
 /// What is wrong with a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// An octet that is not visible ASCII; terms are separated by spaces alone.
+    /// A byte that is not visible ASCII; only spaces separate terms.
     Octet,
     /// Neither a mechanism of section 5 nor `name=value`.
     Unknown,
@@ -105,9 +104,9 @@ pub enum Problem {
     Ip4Network,
     /// Not an IPv6 address.
     Ip6Network,
-    /// `redirect=` or `exp=` for the second time (section 6).
+    /// A second `redirect=` or `exp=` (section 6).
     Twice,
-    /// An address where a domain belongs: a common mistake for `ip4` or `ip6`.
+    /// An address in place of a domain, often written by mistake for `ip4` or `ip6`.
     Address,
     /// A domain or macro that is not well-formed.
     Macro(MacroError),
@@ -144,8 +143,8 @@ impl From<MacroError> for Problem {
     }
 }
 
-/// Whether a TXT record is an SPF record at all, well-formed or not: it begins
-/// with `v=spf1`, and a space or nothing follows (section 4.5).
+/// Returns whether a TXT record is an SPF record, well-formed or not: it begins with
+/// `v=spf1`, and a space or nothing follows (section 4.5).
 pub fn is_spf(text: &[u8]) -> bool {
     terms_of(text).is_some()
 }
@@ -160,7 +159,7 @@ impl Record {
     /// Parses a text for which [`is_spf`] holds.
     ///
     /// # Errors
-    /// With the first term that is at fault.
+    /// Fails with the first invalid term.
     pub fn parse(text: &[u8]) -> Result<Self, SyntaxError> {
         let terms = terms_of(text).ok_or_else(|| SyntaxError::new(text, Problem::Unknown))?;
         let mut record = Self {
@@ -176,17 +175,17 @@ impl Record {
         Ok(record)
     }
 
-    /// The mechanisms with their qualifiers, from left to right.
+    /// Returns the mechanisms with their qualifiers, from left to right.
     pub fn directives(&self) -> &[Directive] {
         &self.directives
     }
 
-    /// The domain whose record counts when no mechanism matches (section 6.1).
+    /// Returns the domain whose record applies when no mechanism matches (section 6.1).
     pub fn redirect(&self) -> Option<&DomainSpec> {
         self.redirect.as_ref()
     }
 
-    /// Where the explanation of a fail is (section 6.2).
+    /// Returns the name of the TXT record that explains a fail (section 6.2).
     pub fn explanation(&self) -> Option<&DomainSpec> {
         self.explanation.as_ref()
     }
@@ -218,8 +217,8 @@ impl Record {
     }
 }
 
-/// `name "="`: a modifier is told from a mechanism by an equals sign right after
-/// the name, before any colon or slash (section 4.6.1).
+/// `name "="`: a modifier differs from a mechanism by an equals sign right after the
+/// name, before any colon or slash (section 4.6.1).
 fn split_modifier(term: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = term.iter().position(|&b| b == b'=')?;
     let (name, value) = (&term[..end], &term[end + 1..]);
@@ -264,8 +263,7 @@ impl Mechanism {
 }
 
 impl Mechanism {
-    /// Whether it counts as one of the terms that cause look-ups (section
-    /// 4.6.4).
+    /// Returns whether it counts as one of the terms that cause lookups (section 4.6.4).
     pub fn asks_dns(&self) -> bool {
         match self {
             Self::Include(_) | Self::A(_) | Self::Mx(_) | Self::Ptr(_) | Self::Exists(_) => true,
@@ -302,8 +300,8 @@ fn after_colon(argument: &[u8]) -> Result<&[u8], Problem> {
 impl Hosts {
     /// `[ ":" domain-spec ] [ dual-cidr-length ]`
     ///
-    /// Slashes may be part of the domain too. But no domain ends in a slash and
-    /// digits, so what ends so is always a prefix length.
+    /// The domain may contain slashes too, but cannot end in a slash and digits, so these
+    /// are always a prefix length.
     fn parse(argument: &[u8]) -> Result<Self, Problem> {
         let (rest, prefix6) = split_prefix(argument, b"//")?;
         let (rest, prefix4) = split_prefix(rest, b"/")?;
@@ -316,7 +314,7 @@ impl Hosts {
 }
 
 impl Hosts {
-    /// Whether `client` is in the network that an address record of such a host
+    /// Returns whether `client` is in the network that an address record of such a host
     /// stands for. Addresses of different families never match.
     pub fn cover(&self, host: IpAddr, client: IpAddr) -> bool {
         match (host, client) {
@@ -365,7 +363,7 @@ fn parse_ascii<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
 }
 
 impl<const MAX: u8> Prefix<MAX> {
-    /// All bits: what a term without a prefix length means.
+    /// All bits, the default for a term without a prefix length.
     const ALL: Self = Self(MAX);
 
     /// `"0" / %x31-39 *DIGIT`: no leading zeros, at most `MAX`.
@@ -381,16 +379,16 @@ impl<const MAX: u8> Prefix<MAX> {
 }
 
 impl Prefix<32> {
-    /// Whether the addresses agree in the bits that count.
+    /// Returns whether the addresses have the same prefix.
     pub fn covers(self, a: Ipv4Addr, b: Ipv4Addr) -> bool {
         let differing = a.to_bits() ^ b.to_bits();
-        // A shift by the full width is what `/0` needs; nothing differs then.
+        // `/0` shifts by the full width, which leaves no bits that differ.
         differing.checked_shr(32 - u32::from(self.0)).unwrap_or(0) == 0
     }
 }
 
 impl Prefix<128> {
-    /// Whether the addresses agree in the bits that count.
+    /// Returns whether the addresses have the same prefix.
     pub fn covers(self, a: Ipv6Addr, b: Ipv6Addr) -> bool {
         let differing = a.to_bits() ^ b.to_bits();
         differing.checked_shr(128 - u32::from(self.0)).unwrap_or(0) == 0
@@ -410,7 +408,7 @@ impl SyntaxError {
 }
 
 impl fmt::Display for Directive {
-    /// As it could stand in a record.
+    /// Writes the term as in a record.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.qualifier {
             Qualifier::Pass => "",
@@ -449,7 +447,7 @@ impl fmt::Display for Hosts {
 }
 
 impl<const MAX: u8> Prefix<MAX> {
-    /// The prefix length behind its slashes, or nothing if all bits count.
+    /// Returns the prefix length with its slashes, or nothing if it is the default.
     fn after(self, slashes: &str) -> String {
         match self.0 {
             bits if bits == MAX => String::new(),

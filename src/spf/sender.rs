@@ -1,5 +1,5 @@
-//! Whose record to look up: the initial processing of RFC 7208 (sections 2.4 and
-//! 4.3), before anything is asked.
+//! The initial processing of RFC 7208 (sections 2.4 and 4.3): which domain's record to
+//! look up.
 
 use super::{Identity, Request};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use std::net::IpAddr;
 
-/// The sender, as an evaluation sees it from beginning to end.
+/// The sender; it stays the same during a whole evaluation.
 #[derive(Debug)]
 pub(super) struct Sender<'a> {
     /// Never an IPv4-mapped address.
@@ -17,9 +17,9 @@ pub(super) struct Sender<'a> {
     pub(super) local_part: &'a str,
     /// The domain to check, or why there is none.
     pub(super) domain: Result<Name, String>,
-    /// The same in dotted form, for `%{o}`; empty if there is none.
+    /// The domain in dotted form, for `%{o}`; empty if there is none.
     pub(super) domain_octets: Vec<u8>,
-    /// For `%{h}`, whatever it is; `unknown` if there was none.
+    /// The HELO argument for `%{h}`, not validated; `unknown` if there was none.
     pub(super) helo: String,
     pub(super) receiver: &'a str,
 }
@@ -52,7 +52,7 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// RFC 8616 section 4: U-labels are converted here too.
+/// Converts U-labels of the HELO name too (RFC 8616 section 4).
 fn helo_text(helo: Option<&str>) -> String {
     let helo = helo.unwrap_or("unknown");
     to_a_labels(helo).unwrap_or_else(|_| helo.to_owned())
@@ -69,7 +69,7 @@ fn mailbox_domain(mailbox: &Mailbox) -> Result<Name, String> {
     full_domain(domain).map_err(|why| format!("the domain of the reverse-path {why}"))
 }
 
-/// Section 4.3: a domain that is malformed or has but one label gives `none`.
+/// Parses the domain. A malformed or single-label domain gives `none` (section 4.3).
 fn full_domain(text: &str) -> Result<Name, String> {
     if text.starts_with('[') {
         return Err("is an address literal".to_owned());
@@ -85,8 +85,8 @@ fn full_domain(text: &str) -> Result<Name, String> {
     }
 }
 
-/// "Internationalized domain names MUST be encoded as A-labels" (section 4.3).
-/// What is ASCII already stays as it is.
+/// Converts a domain to A-labels: "Internationalized domain names MUST be encoded as
+/// A-labels" (section 4.3). ASCII text stays as it is.
 fn to_a_labels(text: &str) -> Result<String, String> {
     if text.is_ascii() {
         return Ok(text.to_owned());

@@ -1,17 +1,17 @@
-//! What an evaluation did, step by step, for `sixgate explain`.
+//! The steps of an evaluation, for `sixgate explain`.
 //!
-//! An evaluation tells each step to an [`Observer`]. That of the milter is `()`:
-//! it is compiled away, and no step is even composed.
+//! An evaluation reports each step to an [`Observer`]. The milter uses `()`, which the
+//! compiler removes together with the code that builds the steps.
 
 use super::SpfResult;
 use std::fmt;
 
-/// Hears of each step of an evaluation.
+/// Receives each step of an evaluation.
 pub(super) trait Observer: Send {
     /// Whether to look up the explanation of a fail, which no decision needs.
     const WANTS_EXPLANATION: bool;
 
-    /// `depth` counts the records that include or redirect led through.
+    /// Records a step; `depth` is the number of includes and redirects around it.
     fn note(&mut self, depth: usize, step: impl FnOnce() -> Step);
 }
 
@@ -21,15 +21,15 @@ impl Observer for () {
     fn note(&mut self, _depth: usize, _step: impl FnOnce() -> Step) {}
 }
 
-/// The steps of one evaluation, in order. Displayed, it is one line a step,
-/// indented by depth.
+/// The steps of one evaluation, in order. `Display` writes one line per step, indented by
+/// depth.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
     steps: Vec<(usize, Step)>,
 }
 
 impl Trace {
-    /// Each step and how many includes and redirects deep it is.
+    /// Returns the steps, each with its depth in includes and redirects.
     pub fn steps(&self) -> &[(usize, Step)] {
         &self.steps
     }
@@ -65,21 +65,21 @@ pub enum Step {
     Expanded {
         /// The text with macros.
         spec: String,
-        /// The name that came out.
+        /// The resulting name.
         name: String,
     },
-    /// A question was put to the DNS.
+    /// A DNS lookup.
     Question {
         /// The record type.
         rtype: &'static str,
-        /// The name asked for.
+        /// The name looked up.
         name: String,
         /// The records, or why there are none.
         outcome: String,
         /// Which of the void lookups it is, if it was one that counts.
         void: Option<Count>,
     },
-    /// Something worth knowing, which leads to the next step.
+    /// A remark that explains the next step.
     Note(String),
     /// The mechanism matched: its qualifier is the result of the record.
     Matched(SpfResult),
@@ -97,9 +97,9 @@ pub enum Step {
 /// How much of a limit is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
-    /// From 1 on.
+    /// The number used, counted from 1.
     pub used: usize,
-    /// The most there may be.
+    /// The limit.
     pub limit: usize,
 }
 
@@ -114,8 +114,8 @@ impl fmt::Display for Trace {
 }
 
 impl Step {
-    /// What belongs to a record stands below it, and what belongs to a term
-    /// below the term.
+    /// Returns the indentation: terms are shown below their record, lookups below their
+    /// term.
     fn indent(&self) -> usize {
         match self {
             Self::Record { .. } | Self::Decided { .. } => 0,
