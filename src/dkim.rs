@@ -1,18 +1,18 @@
 //! DKIM verification (RFC 6376, 8301 and 8463) of a message as it streams by.
 //!
-//! The header block is kept, the body is hashed chunk by chunk and forgotten.
-//! In the order of a message:
+//! The header block is stored, the body is hashed chunk by chunk and not stored. In the
+//! order of a message:
 //!
 //! 1. [`HeaderBlock`] takes the fields.
 //! 2. [`Verification::new`] parses the signatures at the end of the headers and
 //!    chooses those worth verifying.
-//! 3. [`fetch_keys`] asks for their keys while [`BodyHasher`] takes the body.
-//! 4. [`Verification::verify_header`] does what the body has no part in, at any time
-//!    after there are keys.
-//! 5. [`Verification::verify`] puts it together at the end of the message.
+//! 3. [`fetch_keys`] looks up their keys while [`BodyHasher`] hashes the body.
+//! 4. [`Verification::verify_header`] verifies everything but the body hash, at any time
+//! once the keys are known.
+//! 5. [`Verification::verify`] combines the results at the end of the message.
 //!
-//! In doubt a signature does not pass: whatever different programs could read
-//! differently is refused before anything is computed.
+//! In case of doubt a signature does not pass: anything that programs may interpret
+//! differently is refused before verification.
 
 mod base64;
 mod body_hash;
@@ -36,14 +36,14 @@ use outcome::{Claims, Refusal};
 use signature::{Canonicalization, Signature, is_within};
 use std::{collections::BTreeMap, time::SystemTime};
 
-/// What a verification depends on besides the message.
+/// The settings of a verification.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How many signatures of a message are verified at most. The default is 8.
+    /// The maximum number of signatures verified per message. The default is 8.
     pub max_signatures: usize,
-    /// The shortest RSA key that counts, in bits. The default is 1024.
+    /// The minimum length of an RSA key in bits. The default is 1024.
     pub min_rsa_bits: usize,
-    /// The time by which signatures expire.
+    /// The current time, to check `t=` and `x=`.
     pub now: SystemTime,
 }
 
@@ -53,11 +53,12 @@ pub struct Verification {
     headers: HeaderBlock,
     /// From top to bottom.
     signatures: Vec<SignatureField>,
-    /// Places in `signatures`, best first.
+    /// Indices into `signatures`, best first.
     candidates: Vec<usize>,
     min_rsa_bits: usize,
     damage: Damage,
-    /// Those of the candidates, by place in `signatures`, once there were keys.
+    /// The results of the candidates, by index into `signatures`, once the keys were
+    /// known.
     header_results: Option<BTreeMap<usize, HeaderResult>>,
 }
 
@@ -74,15 +75,15 @@ pub struct Damage {
 /// A DKIM-Signature field.
 #[derive(Debug)]
 struct SignatureField {
-    /// Its place in the header.
+    /// Its index in the header.
     place: usize,
     claims: Claims,
-    /// Boxed, because of those by the thousand few can be read.
+    /// Boxed, because a message may have thousands of fields of which few can be parsed.
     parsed: Result<Box<Signature>, Refusal>,
 }
 
-/// What became of a signature but for the hash of the body: with which key it
-/// verified, or why not.
+/// The result of a signature apart from the body hash: a description of the key that
+/// verified it, or the refusal.
 type HeaderResult = Result<String, Refusal>;
 
 impl Verification {
@@ -112,13 +113,13 @@ impl Verification {
         self.damage = damage;
     }
 
-    /// Whether a body that begins like this has the header in it: its first line is
-    /// the first header field, or any field if no header came.
+    /// Returns whether a body that begins like this has the header in it: its first line
+    /// is the first header field, or any field if no header came.
     pub fn is_in_body(&self, start: &[u8]) -> bool {
         self.headers.is_at(start)
     }
 
-    /// The names of the key records to fetch, each once; no more than
+    /// Returns the names of the key records to fetch, each once, at most
     /// [`Settings::max_signatures`].
     pub fn key_names(&self) -> Vec<Name> {
         let mut names = Vec::new();
@@ -130,7 +131,7 @@ impl Verification {
         names
     }
 
-    /// A hasher for the body of this message.
+    /// Creates a hasher for the body of this message.
     pub fn body_hasher(&self) -> BodyHasher {
         BodyHasher::new(
             self.chosen()
@@ -138,8 +139,8 @@ impl Verification {
         )
     }
 
-    /// Verifies what is signed of the header: all but the hash of the body. A pure
-    /// computation; what `keys` lacks is a temperror. The first call counts.
+    /// Verifies everything but the body hash, a pure computation. A key missing in `keys`
+    /// is a temperror. Only the first call has an effect.
     pub fn verify_header(&mut self, keys: &Keys) {
         if self.header_results.is_none() {
             self.header_results = Some(self.header_results(keys));
@@ -162,8 +163,8 @@ impl Verification {
         self.chosen().map(verified).collect()
     }
 
-    /// Verifies the signatures. Unless [`Self::verify_header`] was called before, it is
-    /// now, with these keys.
+    /// Verifies the signatures. Calls [`Self::verify_header`] with these keys unless it
+    /// was called before.
     pub fn verify(mut self, body: &BodyHashes, keys: &Keys) -> Outcome {
         self.verify_header(keys);
         let mut header_results = self.header_results.unwrap_or_default();
@@ -179,7 +180,7 @@ impl Verification {
         Outcome { signatures }
     }
 
-    /// The candidates, with their places in `signatures`.
+    /// Returns the candidates with their indices into `signatures`.
     fn chosen(&self) -> impl Iterator<Item = (usize, &Signature)> {
         let candidates = self.candidates.iter();
         candidates.filter_map(|&n| Some((n, self.signatures[n].parsed.as_deref().ok()?)))
@@ -215,7 +216,7 @@ fn parse_domain(text: &str) -> Option<Domain> {
     Domain::parse(text).ok()
 }
 
-/// The places of the best signatures. Those left out are refused.
+/// Returns the indices of the best signatures, and refuses the others.
 fn choose(
     signatures: &mut [SignatureField],
     preferred: &[Option<Domain>],
@@ -231,8 +232,8 @@ fn choose(
     places
 }
 
-/// The place of the first preferred domain that the signature is for: the
-/// domain itself, one above or one below.
+/// Returns the index of the first preferred domain that matches the signing domain: the
+/// same, a parent or a subdomain.
 fn rank(field: &SignatureField, preferred: &[Option<Domain>]) -> usize {
     let Ok(signature) = &field.parsed else {
         return usize::MAX;
@@ -269,8 +270,8 @@ impl SignatureField {
     }
 }
 
-/// A body that was changed is told first: it can never pass, whatever became of the
-/// key.
+/// Combines the results of header and body. A changed body is reported first: such a
+/// signature can never pass, whatever the key.
 fn verified(
     signature: &Signature,
     header: Option<HeaderResult>,
@@ -309,7 +310,7 @@ fn check_body(signature: &Signature, body: &BodyHashes) -> Result<(), Refusal> {
     }
 }
 
-/// What signed header fields are verified with.
+/// The inputs for verifying signed header fields.
 struct Evaluation<'a> {
     header: Index<'a>,
     keys: &'a Keys,
@@ -332,7 +333,7 @@ impl Evaluation<'_> {
         Err(most_telling(refusals))
     }
 
-    /// `signed` is made at most once.
+    /// Verifies with one key; `signed` is computed at most once.
     fn verify_with(
         &self,
         record: &Record,
@@ -355,7 +356,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// The refusal of the key record that came closest to verifying the signature.
+/// Returns the refusal of the key record that came closest to verifying the signature.
 fn most_telling(mut refusals: Vec<Refusal>) -> Refusal {
     let tried = refusals.len();
     refusals.sort_by_key(|refusal| match refusal.result {

@@ -4,8 +4,8 @@ use super::tag_list::{is_white_space, trim};
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// Decodes `base64string`: white space is allowed anywhere, padding may be
-/// missing, anything else that is not Base64 makes it `None`.
+/// Decodes `base64string`: white space is allowed anywhere, padding may be missing,
+/// returns `None` for anything else that is not Base64.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut rest = without_padding(text);
     let mut octets = Vec::with_capacity(rest.len() * 3 / 4);
@@ -16,7 +16,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(octets)
 }
 
-/// The bits of the next four digits, or of as many as there are, and their number.
+/// Returns the bits of the next up to four digits, and the number of digits.
 fn next_group(rest: &mut &[u8]) -> Option<(u32, usize)> {
     // Most groups have no white space in them.
     match whole_group(rest) {
@@ -50,7 +50,8 @@ fn scattered_group(rest: &mut &[u8]) -> Option<(u32, usize)> {
     Some((bits, digits))
 }
 
-/// Two or three digits make one or two octets; one alone is not enough for any.
+/// Appends the one or two bytes that two or three digits encode; a single digit is an
+/// error.
 fn push_octets(octets: &mut Vec<u8>, bits: u32, digits: usize) -> Option<()> {
     match digits {
         4 => octets.extend_from_slice(&bits.to_be_bytes()[1..]),
@@ -61,7 +62,7 @@ fn push_octets(octets: &mut Vec<u8>, bits: u32, digits: usize) -> Option<()> {
     Some(())
 }
 
-/// The text as one word.
+/// Returns the text without its white space.
 pub(super) fn without_white_space(text: &[u8]) -> impl Iterator<Item = u8> {
     text.iter().copied().filter(|&octet| !is_white_space(octet))
 }
@@ -84,7 +85,7 @@ const VALUES: [Option<u8>; 256] = {
     values
 };
 
-/// For the tests of the modules beside this one.
+/// Encodes bytes, for the tests of this and the neighboring modules.
 #[cfg(test)]
 pub(super) fn encode(octets: &[u8]) -> String {
     let mut text = String::new();

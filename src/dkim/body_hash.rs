@@ -1,14 +1,14 @@
-//! The hash of the body, computed while it comes: canonicalization (RFC 6376
-//! section 3.4) and SHA-256.
+//! The body hash, computed while the body arrives: canonicalization (RFC 6376 section
+//! 3.4) and SHA-256.
 //!
-//! The body comes in chunks split anywhere; nothing of it is kept but the white
-//! space and the line breaks, as counts, that may turn out to be its end.
+//! Chunks may be split anywhere. Nothing is buffered except, as counts, the white space
+//! and line breaks that may turn out to end the body.
 
 use super::signature::Canonicalization;
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt;
 
-/// Hashes a body by each canonicalization that a signature of it names.
+/// Hashes a body in each canonicalization that its signatures use.
 pub struct BodyHasher {
     simple: Option<Simple>,
     relaxed: Option<Relaxed>,
@@ -36,14 +36,12 @@ impl BodyHasher {
         hasher
     }
 
-    /// Whether any signature depends on the body. If none does, it need not be
-    /// fed.
+    /// Returns whether any signature depends on the body. If not, the caller may skip it.
     pub fn is_needed(&self) -> bool {
         self.simple.is_some() || self.relaxed.is_some()
     }
 
-    /// Takes the next part of the body, with the line breaks it had on the
-    /// wire.
+    /// Hashes the next part of the body, with its line breaks as transmitted.
     pub fn update(&mut self, chunk: &[u8]) {
         if let Some(simple) = &mut self.simple {
             simple.update(chunk);
@@ -53,7 +51,7 @@ impl BodyHasher {
         }
     }
 
-    /// Ends the body.
+    /// Finishes the hashes at the end of the body.
     pub fn finish(self) -> BodyHashes {
         BodyHashes {
             simple: self.simple.map(Simple::finish),
@@ -80,7 +78,8 @@ impl BodyHashes {
     }
 }
 
-/// RFC 6376 section 3.4.3: the body as it is, ending in exactly one CRLF.
+/// Simple canonicalization (RFC 6376 section 3.4.3): the body as it is, ending in exactly
+/// one CRLF.
 struct Simple {
     line_breaks: u64,
     cr: bool,
@@ -109,8 +108,8 @@ impl Simple {
         }
     }
 
-    /// A CR or LF that may be part of the last line breaks. Without its other
-    /// half it is content like any octet.
+    /// Handles a CR or LF that may be part of the line breaks at the end. A lone CR or LF
+    /// is ordinary content.
     fn update_break(&mut self, c: u8) {
         match (self.cr, c) {
             (true, b'\n') => {
@@ -146,8 +145,9 @@ impl Simple {
     }
 }
 
-/// RFC 6376 section 3.4.4: no white space at the end of a line, runs of it as
-/// one space, no empty lines at the end; nothing at all for an empty body.
+/// Relaxed canonicalization (RFC 6376 section 3.4.4): no white space at the end of a
+/// line, each run of white space as one space, no empty lines at the end; an empty body
+/// stays empty.
 struct Relaxed {
     line_breaks: u64,
     space: bool,
@@ -200,7 +200,7 @@ impl Relaxed {
         self.line_breaks += 1;
     }
 
-    /// Writes all up to the next octet that may have to be changed.
+    /// Writes everything up to the next byte that may have to change.
     fn update_content<'a>(&mut self, rest: &'a [u8]) -> &'a [u8] {
         let (content, rest) = rest.split_at(unchanged(rest));
         self.write_pending();
@@ -231,9 +231,8 @@ impl Relaxed {
     }
 }
 
-/// How many octets, of which the first is content, go through as they are. One
-/// space between words does, and a line break between lines; the last two octets
-/// have to wait for what follows.
+/// Returns how many bytes, starting with content, pass unchanged. A single space between
+/// words and a line break between lines do; the last two bytes depend on the next chunk.
 fn unchanged(content: &[u8]) -> usize {
     let mut start = 0;
     while let Some(block) = content[start..].first_chunk() {
@@ -249,11 +248,11 @@ fn unchanged(content: &[u8]) -> usize {
     start + change.unwrap_or_else(|| up_to_last_blank(rest))
 }
 
-/// Octets that are looked at together, for which processors have instructions.
+/// The number of bytes examined at once with SIMD instructions.
 const BLOCK: usize = 32;
 
-/// The first octet of a block that may have to be changed. The last two are looked at
-/// for the sake of those before them.
+/// Returns the first byte of a block that may have to change. The last two bytes are only
+/// context for those before them.
 fn first_change(block: &[u8; BLOCK + 2]) -> Option<usize> {
     let may_be_changed = |n: usize| may_be_changed(block[n], block[n + 1]);
     if !(0..BLOCK).fold(false, |any, n| any | may_be_changed(n)) {
@@ -266,7 +265,7 @@ fn first_change(block: &[u8; BLOCK + 2]) -> Option<usize> {
     first_one(&changes)
 }
 
-/// The first octet that is not zero, found eight at a time.
+/// Returns the index of the first nonzero byte, examining eight at a time.
 fn first_one(octets: &[u8; BLOCK]) -> Option<usize> {
     let (words, _) = octets.as_chunks();
     let words = words.iter().map(|word| u64::from_le_bytes(*word));
@@ -274,20 +273,20 @@ fn first_one(octets: &[u8; BLOCK]) -> Option<usize> {
     Some(8 * place + word.trailing_zeros() as usize / 8)
 }
 
-/// Whether an octet may have to be changed, by the two that follow. Without
-/// branches, for the sake of [`first_change`].
+/// Returns whether a byte may have to change, given the two that follow. Has no branches,
+/// so that [`first_change`] is vectorized.
 fn is_changed(octet: u8, next: u8, after_next: u8) -> bool {
     let is_break = (octet == b'\r') & (next == b'\n') & !is_space(after_next);
     may_be_changed(octet, next) & !is_break
 }
 
-/// The same if the octet after the next one is not known.
+/// Returns the same as [`is_changed`] if only the next byte is known.
 fn may_be_changed(octet: u8, next: u8) -> bool {
     (octet == b'\t') | (octet == b'\r') | (octet == b' ') & is_space(next)
 }
 
-/// White space, or another octet that is as rare and is found at the same time: to
-/// stop too often costs time and no more.
+/// Returns whether a byte is white space, or another byte that is as rare and tested at
+/// the same time: stopping too often only costs time.
 fn is_space(octet: u8) -> bool {
     octet <= b' '
 }
@@ -302,8 +301,7 @@ fn up_to_last_blank(rest: &[u8]) -> usize {
     blank.map_or(rest.len(), |n| last + n)
 }
 
-/// SHA-256 behind a buffer: words and line breaks are too short to hash one by
-/// one.
+/// SHA-256 with a buffer, because words and line breaks are too short to hash one by one.
 struct Sink {
     context: Context,
     buffer: Vec<u8>,
@@ -373,7 +371,7 @@ mod tests {
         ("a\r\n \t\r\n \r\n", "a\r\n \t\r\n \r\n", "a\r\n"),
         ("a\r\n \r\nb", "a\r\n \r\nb\r\n", "a\r\n\r\nb\r\n"),
         ("a\t \tb \r\n c", "a\t \tb \r\n c\r\n", "a b\r\n c\r\n"),
-        // A CR or LF without the other is no line break.
+        // A lone CR or LF is not a line break.
         ("a\rb\nc\r\n", "a\rb\nc\r\n", "a\rb\nc\r\n"),
         ("a\r", "a\r\r\n", "a\r\r\n"),
         ("\r", "\r\r\n", "\r\r\n"),
@@ -381,7 +379,7 @@ mod tests {
         ("a\r\r\n\r\n", "a\r\r\n", "a\r\r\n"),
         ("a \r b\r\n", "a \r b\r\n", "a \r b\r\n"),
         ("\r\n\n\r\n", "\r\n\n\r\n", "\r\n\n\r\n"),
-        // Form feed and NUL are octets like any other.
+        // Form feed and NUL are bytes like any other.
         ("a\u{c} \0\r\n", "a\u{c} \0\r\n", "a\u{c} \0\r\n"),
     ];
 
@@ -421,7 +419,7 @@ mod tests {
         }
     }
 
-    /// Alone, an octet is never part of a block.
+    /// Compares with byte-by-byte input, which never forms a block.
     #[test]
     fn where_blocks_begin_and_end_makes_no_difference() {
         for (body, ..) in BODIES {

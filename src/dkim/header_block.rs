@@ -1,8 +1,7 @@
-//! The header block of one message, kept octet for octet and capped.
+//! The header block of one message, stored byte for byte up to a limit.
 //!
-//! Fields come as a milter gets them. Nothing is judged while they come; once
-//! all are there, [`HeaderBlock::defect`] says whether the block can be
-//! verified at all.
+//! Fields are added as a milter receives them. After the last one,
+//! [`HeaderBlock::defect`] returns whether the block can be verified at all.
 
 use super::outcome::{DkimResult, Refusal};
 use std::{cmp::Ordering, collections::BTreeMap};
@@ -17,21 +16,21 @@ pub struct HeaderBlock {
     signed: bool,
 }
 
-/// Where a field's name (the colon) and the field end. It begins where the one
-/// before ends.
+/// The end positions of a field's name (its colon) and of the field, which begins where
+/// the previous one ends.
 #[derive(Clone, Copy, Debug)]
 struct FieldEnds {
     colon: u32,
     end: u32,
 }
 
-/// Room for an ordinary header, so that it is allocated once.
+/// The initial buffer size in bytes, enough for an ordinary header.
 const USUAL_LENGTH: usize = 4096;
 const USUAL_FIELDS: usize = 32;
 
 impl HeaderBlock {
-    /// Starts an empty block that keeps no more than `limit` octets, line
-    /// breaks included. No block is longer than 4 GiB.
+    /// Creates an empty block that stores at most `limit` bytes, line breaks included,
+    /// and never more than 4 GiB.
     pub fn new(limit: usize) -> Self {
         Self {
             octets: Vec::new(),
@@ -42,23 +41,23 @@ impl HeaderBlock {
         }
     }
 
-    /// Appends a field as a milter gets it: the name without its colon, and the
-    /// value exactly as it follows the colon, with folds of LF alone.
+    /// Appends a field as a milter receives it: the name without its colon, and the value
+    /// exactly as it follows the colon, with folds of LF alone.
     ///
-    /// Beyond the limit nothing more is kept.
+    /// Beyond the limit, nothing more is stored.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         self.push_field(name, value, extend_with_crlf);
     }
 
-    /// Appends a field as it was transmitted: the same, but a fold has the CRLF
-    /// it has on the wire, and an LF without CR is not taken for one.
+    /// Appends a field as it was transmitted: as [`Self::push`], but folds have their
+    /// CRLF, and an LF without CR is not a line break.
     pub fn push_transmitted(&mut self, name: &[u8], value: &[u8]) {
         self.push_field(name, value, Vec::extend_from_slice);
     }
 
     fn push_field(&mut self, name: &[u8], value: &[u8], extend: impl Fn(&mut Vec<u8>, &[u8])) {
         self.signed |= is_named(name, b"DKIM-Signature");
-        // What does not fit without its CRs does not fit with them either.
+        // A field that does not fit without its CRs does not fit with them either.
         if self.truncated || !self.has_room_for(name, value) {
             self.truncated = true;
             return;
@@ -87,23 +86,24 @@ impl HeaderBlock {
         self.octets.len() + field <= self.limit
     }
 
-    /// Whether a DKIM-Signature field has come, kept or not.
+    /// Returns whether a DKIM-Signature field was added, stored or not.
     pub fn is_signed(&self) -> bool {
         self.signed
     }
 
-    /// Whether the block was longer than its limit. No signature of such a
-    /// message is verified.
+    /// Returns whether the block exceeded its limit. Signatures of such a message are not
+    /// verified.
     pub fn is_truncated(&self) -> bool {
         self.truncated
     }
 
-    /// Whether no field has come.
+    /// Returns whether no field has come.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty() && !self.truncated
     }
 
-    /// Whether a text begins with the first of the fields; if there is none, with any.
+    /// Returns whether a text begins with the first of the fields; if there is none, with
+    /// any.
     pub(super) fn is_at(&self, text: &[u8]) -> bool {
         let mut parts = text.splitn(2, |&c| c == b':');
         let (Some(name), Some(_)) = (parts.next(), parts.next()) else {
@@ -117,12 +117,12 @@ impl HeaderBlock {
         }
     }
 
-    /// The fields from top to bottom.
+    /// Returns the fields from top to bottom.
     pub(super) fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         (0..self.ends.len()).map(|index| self.field(index))
     }
 
-    /// One field by its place from the top.
+    /// Returns one field by its index from the top.
     pub(super) fn field(&self, index: usize) -> Field<'_> {
         let start = match index.checked_sub(1) {
             Some(previous) => self.ends[previous].end as usize,
@@ -135,7 +135,7 @@ impl HeaderBlock {
         }
     }
 
-    /// Why no signature of this message can count, if that is so.
+    /// Returns the reason why no signature of this message can pass, if there is one.
     pub(super) fn defect(&self) -> Option<Refusal> {
         if self.truncated {
             let reason = "the header is longer than limits.header_bytes allows";
@@ -145,8 +145,8 @@ impl HeaderBlock {
         malformed.or_else(|| self.author_defect())
     }
 
-    /// What a reader takes for the author must be what was signed, so there
-    /// must not be a second From to show (RFC 6376 section 8.15).
+    /// Returns an error if the author is ambiguous: a mail program must not show another
+    /// From field than the one that is signed (RFC 6376 section 8.15).
     fn author_defect(&self) -> Option<Refusal> {
         match self.fields().filter(|f| f.is_named(b"From")).count() {
             0 => Some(Refusal::new(
@@ -161,7 +161,7 @@ impl HeaderBlock {
         }
     }
 
-    /// Looks the fields of these names up, all in one pass.
+    /// Finds the fields with these names in one pass.
     pub(super) fn index<'a>(&'a self, names: impl Iterator<Item = &'a [u8]>) -> Index<'a> {
         let mut names: Vec<FieldName> = names.map(FieldName).collect();
         names.sort_unstable();
@@ -180,7 +180,7 @@ impl HeaderBlock {
     }
 }
 
-/// Appends a value with the line breaks that RFC 6376 signs: those of the wire.
+/// Appends a value with CRLF line breaks, as transmitted and signed (RFC 6376).
 fn extend_with_crlf(octets: &mut Vec<u8>, value: &[u8]) {
     let mut rest = value;
     while let Some(end) = memchr::memchr(b'\n', rest) {
@@ -214,13 +214,13 @@ impl<'a> Field<'a> {
         is_named(self.name, wanted)
     }
 
-    /// The name without white space before the colon.
+    /// Returns the name without white space before the colon.
     pub(super) fn bare_name(&self) -> &'a [u8] {
         self.name.trim_ascii_end()
     }
 
-    /// Octets that programs understand differently: what was signed would not
-    /// be what is read.
+    /// Returns an error for bytes that programs interpret differently: what was signed
+    /// would not be what is read.
     fn defect(&self) -> Option<Refusal> {
         let name = self.bare_name();
         let printable = |c: &u8| matches!(c, b'!'..=b'~') && *c != b':';
@@ -235,7 +235,8 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The only line breaks of a value are those of folds and the last one.
+/// Returns an error unless the only line breaks of a value are those of folds and the
+/// last one.
 fn value_defect(value: &[u8]) -> Option<&'static str> {
     let text = value.strip_suffix(b"\r\n").unwrap_or(value);
     for place in memchr::memchr3_iter(0, b'\r', b'\n', text) {
@@ -257,26 +258,26 @@ fn is_wsp(c: u8) -> bool {
     matches!(c, b' ' | b'\t')
 }
 
-/// The places of the fields with certain names.
+/// The positions of the fields with certain names.
 #[derive(Debug)]
 pub(super) struct Index<'a> {
     headers: &'a HeaderBlock,
     /// Sorted, each once.
     names: Vec<FieldName<'a>>,
-    /// The number of a name among them, and the place of a field that has it; sorted.
+    /// The index of a name, and the position of a field with that name; sorted.
     places: Vec<(usize, usize)>,
 }
 
 impl<'a> Index<'a> {
-    /// One field by its place from the top.
+    /// Returns one field by its index from the top.
     pub(super) fn field(&self, place: usize) -> Field<'a> {
         self.headers.field(place)
     }
 
-    /// The fields that `names` stand for (RFC 6376 section 5.4.2): each name
-    /// takes the lowest field that no name before it took; a name that has none
-    /// left stands for nothing. The field at `own` is the signature itself,
-    /// which was not there when the fields were signed.
+    /// Returns the fields that `names` select (RFC 6376 section 5.4.2): each name selects
+    /// the lowest field that no earlier name selected, or nothing if none is left. The
+    /// field at `own` is the signature itself, which did not exist when the fields were
+    /// signed.
     pub(super) fn select<'n>(
         &self,
         names: impl Iterator<Item = &'n [u8]>,
@@ -294,7 +295,7 @@ impl<'a> Index<'a> {
         names.filter_map(take).collect()
     }
 
-    /// The places of the fields with the name of this number.
+    /// Returns the positions of the fields with the name at this index.
     fn places(&self, number: usize) -> &[(usize, usize)] {
         let start = self.places.partition_point(|&(n, _)| n < number);
         let end = self.places.partition_point(|&(n, _)| n <= number);
@@ -313,7 +314,7 @@ struct FieldName<'a>(&'a [u8]);
 impl Ord for FieldName<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         let octets = |name: &Self| name.0.iter().map(u8::to_ascii_lowercase);
-        // Most names differ in length, which is told at once.
+        // Most names differ in length, which is fast to compare.
         let by_length = self.0.len().cmp(&other.0.len());
         by_length.then_with(|| octets(self).cmp(octets(other)))
     }
@@ -418,7 +419,7 @@ mod tests {
             ("A", "4"),
         ]);
         let table: [(&[&str], usize, &[&str]); 9] = [
-            // names, the signature's own place, want
+            // names, position of the signature itself, expected result
             (&["a"], 0, &["4"]),
             (&["a", "B", "A"], 0, &["4", "2", "3"]),
             (&["a", "a", "a", "a", "a"], 0, &["4", "3", "1"]),

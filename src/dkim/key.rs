@@ -1,9 +1,9 @@
-//! One key record (RFC 6376 section 3.6.1), parsed into a key that may verify
-//! signatures, and what it says about their use.
+//! One key record (RFC 6376 section 3.6.1), parsed into a key and the restrictions on its
+//! use.
 //!
-//! Input is the text of a TXT record. mail-auth reads keys and checks signatures,
-//! those of RSA its library, with the key read once; nothing else of mail-auth is
-//! used.
+//! The input is the text of a TXT record. mail-auth reads the keys and verifies Ed25519
+//! signatures. RSA signatures are verified by the library below mail-auth, so that the
+//! key is read only once.
 
 use super::{
     base64,
@@ -19,8 +19,8 @@ use mail_auth::common::{
 };
 use std::fmt;
 
-/// The longest RSA key that counts, in bits. The time to verify grows with the
-/// square of the length, and RFC 8301 section 3.2 asks for no more than 4096.
+/// The maximum length of an RSA key in bits. The time to verify grows with the square of
+/// the length; RFC 8301 section 3.2 requires support up to 4096.
 const MAX_RSA_BITS: usize = 8192;
 
 /// A public key.
@@ -29,12 +29,12 @@ pub(super) struct Key {
     verifier: Verifier,
     /// `t=y`: the domain tests DKIM.
     testing: bool,
-    /// `t=s`: no identity below the signing domain.
+    /// `t=s`: the identity (`i=`) must not be in a subdomain of the signing domain.
     strict: bool,
 }
 
 enum Verifier {
-    /// mail-auth would read it anew for each signature.
+    /// Kept here because mail-auth would parse the key again for each signature.
     Rsa(ParsedPublicKey),
     Other(Box<dyn VerifyingKey + Send + Sync>),
 }
@@ -51,9 +51,9 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Whether a TXT record is a key record at all, working or not: a tag list with
-/// a key (`p=`), and of no version but DKIM1. SPF records and the tokens that
-/// services ask for to verify a domain are not.
+/// Returns whether a TXT record is a key record, valid or not: a tag list with a key
+/// (`p=`) and no other version than DKIM1. SPF records and domain verification tokens are
+/// not.
 pub(super) fn is_key_record(record: &[u8]) -> bool {
     TagList::parse(record).is_ok_and(|tags| {
         tags.get("p").is_some() && tags.get("v").is_none_or(|version| version == b"DKIM1")
@@ -61,7 +61,7 @@ pub(super) fn is_key_record(record: &[u8]) -> bool {
 }
 
 impl Key {
-    /// Parses a record, whatever signature it is for.
+    /// Parses a record independently of the signature it is for.
     pub(super) fn parse(record: &[u8]) -> Result<Self, Refusal> {
         let tags = TagList::parse(record).map_err(|error| error.refusal(DkimResult::Permerror))?;
         version(&tags)?;
@@ -78,7 +78,7 @@ impl Key {
         })
     }
 
-    /// Whether this key may verify this signature at all.
+    /// Checks whether this key may be used for this signature.
     pub(super) fn permits(
         &self,
         signature: &Signature,
@@ -128,7 +128,7 @@ impl Key {
         }
     }
 
-    /// Whether `signature` was made over `signed` with the private half.
+    /// Returns whether `signature` is a valid signature of `signed`.
     pub(super) fn verify(&self, signed: &[u8], signature: &[u8]) -> bool {
         let algorithm = match self.kind {
             Kind::Rsa { .. } => crypto::Algorithm::RsaSha256,
@@ -150,7 +150,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// `v=`: the first tag if it is there at all.
+/// Checks `v=`, which has to be the first tag if it is present.
 fn version(tags: &TagList<'_>) -> Result<(), Refusal> {
     match tags.get("v") {
         None => Ok(()),
@@ -162,7 +162,7 @@ fn version(tags: &TagList<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// `h=`: the default is all algorithms.
+/// Checks `h=`. The default is all algorithms.
 fn hash_algorithms(tags: &TagList<'_>) -> Result<(), Refusal> {
     match list(tags, "h")? {
         Some(hashes) if !hashes.iter().any(|hash| is(hash, "sha256")) => {
@@ -172,7 +172,7 @@ fn hash_algorithms(tags: &TagList<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// `s=`: the default is all services.
+/// Checks `s=`. The default is all services.
 fn service_types(tags: &TagList<'_>) -> Result<(), Refusal> {
     let for_mail = |service: &[u8]| service == b"*" || is(service, "email");
     match list(tags, "s")? {
@@ -183,9 +183,9 @@ fn service_types(tags: &TagList<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// A list with colons, if it is there. RFC 6376 section 3.6.1 has no empty items
-/// in any of them, and section 6.1.2 step 4 no use for a record that has. Nothing
-/// at all is taken for no items: domains do publish `t=;`.
+/// Returns the items of a colon-separated list, if the tag is present. RFC 6376 section
+/// 3.6.1 does not allow empty items, and section 6.1.2 step 4 rejects a record that has
+/// them. An empty value counts as an empty list: real domains publish `t=;`.
 fn list<'a>(tags: &TagList<'a>, name: &str) -> Result<Option<Vec<&'a [u8]>>, Refusal> {
     let list = match tags.get(name) {
         None => return Ok(None),
@@ -200,7 +200,7 @@ fn list<'a>(tags: &TagList<'a>, name: &str) -> Result<Option<Vec<&'a [u8]>>, Ref
     }
 }
 
-/// `k=` and `p=`.
+/// Parses the key from `k=` and `p=`.
 fn public_key(tags: &TagList<'_>) -> Result<(Kind, Verifier), Refusal> {
     let text = tags
         .get("p")
@@ -225,7 +225,7 @@ fn rsa(text: &[u8], octets: &[u8]) -> Result<(Kind, Verifier), Refusal> {
         0 => return Err(permerror("the key (p=) in the key record is no RSA key")),
         bits => Kind::Rsa { bits },
     };
-    // The algorithm that mail-auth has for it.
+    // The same algorithm that mail-auth uses.
     let algorithm = &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY;
     Ok(match ParsedPublicKey::new(algorithm, octets) {
         Ok(key) => (kind, Verifier::Rsa(key)),
@@ -233,7 +233,8 @@ fn rsa(text: &[u8], octets: &[u8]) -> Result<(Kind, Verifier), Refusal> {
     })
 }
 
-/// RFC 8463 section 4.2: 32 octets, without the wrapping that RSA keys have.
+/// Parses an Ed25519 key: 32 bytes without the ASN.1 structure of RSA keys (RFC 8463
+/// section 4.2).
 fn ed25519(text: &[u8], length: usize) -> Result<(Kind, Verifier), Refusal> {
     match length {
         32 => Ok((Kind::Ed25519, Verifier::Other(verifier("ed25519", text)?))),
@@ -243,7 +244,7 @@ fn ed25519(text: &[u8], length: usize) -> Result<(Kind, Verifier), Refusal> {
     }
 }
 
-/// Hands mail-auth a record that has nothing to interpret in it.
+/// Passes mail-auth a minimal record, so that it has nothing else to interpret.
 fn verifier(kind: &str, text: &[u8]) -> Result<Box<dyn VerifyingKey + Send + Sync>, Refusal> {
     let mut record = format!("k={kind}; p=").into_bytes();
     record.extend(base64::without_white_space(text));
@@ -264,7 +265,7 @@ mod tests {
     /// The key of RFC 8463 appendix A.2.
     const ED25519: &str = "k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
 
-    /// A record with a modulus of so many bits, 512 at least, made up.
+    /// Returns a record with an invented modulus of `bits` bits, at least 512.
     fn rsa(bits: usize) -> String {
         let mut modulus = vec![0, 0x80];
         modulus.resize(bits / 8 + 1, 1);

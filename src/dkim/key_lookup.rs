@@ -1,6 +1,6 @@
-//! Fetches keys from DNS, all of a message at once, and keeps them parsed.
+//! Looks up the keys of a message concurrently, and caches them parsed.
 //!
-//! What could not be fetched in time is a temperror, never an absence.
+//! A key that could not be fetched in time is a temperror, never an absent key.
 
 use super::{
     key::{Key, is_key_record},
@@ -14,19 +14,18 @@ use tokio::{
     time,
 };
 
-/// What the key records of a message say, by name: no more than there are signatures
-/// to verify.
+/// The key records for a message, by name; at most one name per signature to verify.
 #[derive(Clone, Debug, Default)]
 pub struct Keys(Vec<(Name, Found)>);
 
-/// The key records at a name in the order in which they are tried, never empty
-/// and no more than [`MAX_RECORDS`]; or why there is none.
+/// The key records at a name in the order in which they are tried, never empty and no
+/// more than [`MAX_RECORDS`]; or the reason why there is none.
 type Found = Result<Arc<[Record]>, Refusal>;
 
-/// A key, or what is wrong with its record.
+/// A key, or the error in its record.
 pub(super) type Record = Result<Key, Refusal>;
 
-/// The most key records at one name that a signature is verified with.
+/// The maximum number of key records at one name that are tried.
 const MAX_RECORDS: usize = 3;
 
 impl Keys {
@@ -37,9 +36,8 @@ impl Keys {
     }
 }
 
-/// Asks for the key records at `names`, all at the same time, and returns when
-/// the last answer is there or the deadline has come. What `cache` has is not
-/// asked for.
+/// Looks up the key records at `names` concurrently, except those in `cache`. Returns
+/// when all answers have arrived or at the deadline.
 pub async fn fetch_keys<R: Resolve>(
     resolver: &Arc<R>,
     cache: &KeyCache,
@@ -55,8 +53,7 @@ pub async fn fetch_keys<R: Resolve>(
         questions.spawn(ask(Arc::clone(resolver), name.clone()));
     }
     let collected = collect(&mut questions, cache, &mut keys);
-    // What is not there by then counts as a temperror, so the time-out itself
-    // says nothing more.
+    // A missing key counts as a temperror, so the timeout needs no handling of its own.
     let _ = time::timeout_at(deadline.into(), collected).await;
     keys
 }
@@ -77,15 +74,16 @@ async fn collect(
                 let found = read(answer, &name, cache);
                 keys.0.push((name, found));
             }
-            // A defect is no DNS failure, which may be accepted by configuration.
+            // A panic must not become a temperror, which `on_dns_failure: accept` would
+            // accept.
             Err(Ok(panic)) => resume_unwind(panic),
-            // The runtime is being shut down, and with it who waits.
+            // The runtime is shutting down, together with this task.
             Err(Err(_cancelled)) => {}
         }
     }
 }
 
-/// RFC 6376 section 6.1.2, steps 1 to 4.
+/// Reads and caches an answer (RFC 6376 section 6.1.2, steps 1 to 4).
 fn read(answer: Answer<Vec<u8>>, name: &Name, cache: &KeyCache) -> Found {
     match answer {
         Answer::Found(records) => {
@@ -107,13 +105,13 @@ fn read(answer: Answer<Vec<u8>>, name: &Name, cache: &KeyCache) -> Found {
     }
 }
 
-/// Chooses the key records among the TXT records of a name. With several, RFC
-/// 6376 section 3.6.2.2 has "undefined" results and section 6.1.2 step 4 lets
-/// them be tried one after the other; what is not a key record is ignored. They
-/// are put in order, because DNS servers rotate them.
+/// Selects the key records among the TXT records of a name. If there are several, results
+/// are "undefined" (RFC 6376 section 3.6.2.2), and section 6.1.2 step 4 allows trying
+/// them in turn. They are sorted, because DNS servers rotate them.
 fn key_records(records: &Records<Vec<u8>>) -> Found {
     let mut texts: Vec<&Vec<u8>> = match records.records.as_slice() {
-        // Tried whatever it is, for its error to say what is wrong with it.
+        // Kept even if it is not a key record, so that the error describes what is wrong
+        // with it.
         [only] => vec![only],
         several => several.iter().filter(|text| is_key_record(text)).collect(),
     };
@@ -136,8 +134,7 @@ fn temperror(reason: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(DkimResult::Temperror, reason)
 }
 
-/// The keys that the latest messages needed, parsed, each for no longer than
-/// its record may be kept.
+/// A cache of recently used keys, parsed, each until the TTL of its record expires.
 pub struct KeyCache(sync::Cache<Name, Cached, Bytes>);
 
 #[derive(Clone)]
@@ -173,19 +170,20 @@ impl fmt::Debug for KeyCache {
 }
 
 impl KeyCache {
-    /// Memory of all keys. An RSA key and its name take about 1 KiB, and a busy
-    /// host sees some hundred selectors an hour. A key that was evicted costs a
-    /// lookup that DNS has cached and some microseconds.
+    /// The memory limit for all keys, in bytes. An RSA key and its name take about 1 KiB,
+    /// and a busy host sees a few hundred selectors an hour. An evicted key costs a
+    /// lookup in the DNS cache and some microseconds.
     pub const MAX_BYTES: usize = 4 << 20;
 
-    /// The longest answer whose keys are cached. A key of 4096 bits takes a fifth.
+    /// The maximum size in bytes of an answer whose keys are cached. A 4096-bit key takes
+    /// a fifth.
     const MAX_ANSWER_BYTES: usize = 4096;
 
-    /// What an entry takes whose record is short: the parsed key with its tables,
-    /// the name, and the cache's own links.
+    /// The memory of an entry besides its record, in bytes: the parsed key with its
+    /// tables, the name, and the links of the cache.
     const ENTRY_BYTES: usize = 768;
 
-    /// What is kept of `names`, and those of which nothing is.
+    /// Returns the cached keys of `names`, and the names that are not in the cache.
     fn at_hand<'a>(&self, names: &'a [Name]) -> (Keys, Vec<&'a Name>) {
         let now = Instant::now();
         let (mut keys, mut missing) = (Keys::default(), Vec::new());
@@ -203,7 +201,7 @@ impl KeyCache {
         (now < cached.valid_until).then_some(cached.found)
     }
 
-    /// Keeps what was found in `octets` of TXT records.
+    /// Caches what was found in TXT records of `octets` bytes in total.
     fn insert(&self, name: Name, found: Found, octets: usize, valid_until: Instant) {
         if octets > Self::MAX_ANSWER_BYTES {
             return;

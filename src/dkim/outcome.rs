@@ -1,9 +1,9 @@
-//! What a verification found, in the words of RFC 8601 section 2.7.1.
+//! The outcome of a verification, in the terms of RFC 8601 section 2.7.1.
 
 use crate::policy::Authentication;
 use std::{borrow::Cow, fmt};
 
-/// What became of the signatures of a message.
+/// The results of all signatures of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// One result for each DKIM-Signature field, from top to bottom. Empty for
@@ -12,8 +12,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What the policy needs to know: one signature that passes is enough, and
-    /// without one a signature that could not be judged leaves it open.
+    /// Returns the result as the policy sees it: pass if one signature passes; otherwise
+    /// temperror if one signature could not be verified for now.
     pub fn authentication(&self) -> Authentication {
         let any = |result| self.signatures.iter().any(|s| s.result == result);
         if any(DkimResult::Pass) {
@@ -27,13 +27,13 @@ impl Outcome {
         }
     }
 
-    /// Those worth telling: what passes, then what could not be judged, then
-    /// the rest; no more than [`MAX_TOLD`], of however many a peer sent.
+    /// Returns the results to report, at most [`MAX_TOLD`]: first those that pass, then
+    /// temperrors, then the rest.
     pub fn best(&self) -> impl Iterator<Item = &SignatureResult> {
         self.best_of(MAX_TOLD)
     }
 
-    /// The same, no more than `max`.
+    /// Returns the results to report as [`Self::best`] does, at most `max`.
     pub fn best_of(&self, max: usize) -> impl Iterator<Item = &SignatureResult> {
         let rank = |signature: &&SignatureResult| match signature.result {
             DkimResult::Pass => 0,
@@ -48,27 +48,28 @@ impl Outcome {
     }
 }
 
-/// How many signatures logs tell of, and header fields unless they have to be complete.
+/// The maximum number of signatures reported in logs, and in header fields unless these
+/// have to be complete.
 pub const MAX_TOLD: usize = 10;
 
-/// What became of one signature.
+/// The result of one signature.
 ///
-/// All texts are printable ASCII without white space, but for the reason.
+/// All texts except the reason are printable ASCII without white space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureResult {
     /// The result.
     pub result: DkimResult,
-    /// The signing domain (`d=`) as A-label in lower case, if it is one.
+    /// The signing domain (`d=`) in A-labels and lower case, if it is valid.
     pub domain: Option<String>,
-    /// The selector (`s=`) in lower case, if it is one.
+    /// The selector (`s=`) in lower case, if it is valid.
     pub selector: Option<String>,
-    /// The algorithm (`a=`) as it stands there, known or not.
+    /// The algorithm (`a=`) as written, known or not.
     pub algorithm: Option<String>,
-    /// The first eight characters of `b=`, which tell signatures of one domain
-    /// apart (`header.b`, RFC 6008).
+    /// The first eight characters of `b=`, which distinguish signatures of one domain
+    /// (`header.b`, RFC 6008).
     pub header_b: Option<String>,
-    /// What was found and, if it did not pass, how to mend it: one line of
-    /// ASCII for logs and people.
+    /// What was found and, if it did not pass, how to fix it: one line of ASCII for logs
+    /// and people.
     pub reason: String,
 }
 
@@ -76,27 +77,26 @@ pub struct SignatureResult {
 /// a message without a signature has no results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DkimResult {
-    /// It is valid, and so is the way it was made.
+    /// The signature is valid and meets our requirements.
     Pass,
-    /// The body or the header was changed, or the key is not the one.
+    /// The body or the header was changed, or the key is a different one.
     Fail,
-    /// It may be valid by RFC 6376, but not for us: `l=`, rsa-sha1, a short
-    /// key, expired, beyond a limit.
+    /// It may be valid by RFC 6376, but does not meet our requirements: `l=`, rsa-sha1, a
+    /// short key, expired, or over a limit.
     Policy,
     /// It has a syntax error, or the domain only tests DKIM (`t=y`).
     Neutral,
-    /// Its key could not be fetched now.
+    /// A temporary failure prevented fetching its key.
     Temperror,
     /// It does not verify, and may be valid: the MTA did not hand the message over as
     /// it was signed. RFC 8601 has no word of its own for it.
     Unverifiable,
-    /// It can't be verified and never will be: no key, a broken or revoked
-    /// key, no From field.
+    /// It can never be verified: no key, an invalid or revoked key, or no From field.
     Permerror,
 }
 
 impl DkimResult {
-    /// The word of RFC 8601.
+    /// Returns the keyword of RFC 8601.
     pub fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -132,8 +132,8 @@ impl Refusal {
     }
 }
 
-/// What a signature says of itself, as far as it can be read: the part of a
-/// result that does not depend on whether it passes.
+/// The readable tags of a signature: the part of a result that does not depend on whether
+/// it passes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Claims {
     pub(super) domain: Option<String>,

@@ -1,8 +1,8 @@
-//! One DKIM-Signature field, parsed into a value that RFC 6376 allows and that
-//! our policy does not refuse whatever the key may be.
+//! One DKIM-Signature field, parsed into a value that is valid by RFC 6376 and that our
+//! policy may accept, depending on the key.
 //!
-//! Input is the field's value as it stands in the header. Nothing is looked up
-//! and no clock is read.
+//! The input is the field's value as in the header. This module does no lookups and reads
+//! no clock.
 
 use super::{
     base64,
@@ -15,17 +15,17 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The most names that `h=` may have. Signers use some 30; looking names up
-/// costs time that a sender must not be able to spend at will.
+/// The maximum number of names in `h=`. Signers use about 30; each costs time to find,
+/// which a sender must not control without a limit.
 const MAX_SIGNED_FIELDS: usize = 256;
 
-/// The longest signature in octets: that of an RSA key of 8192 bits.
+/// The maximum length of a signature in bytes: that of an 8192-bit RSA key.
 const MAX_SIGNATURE: usize = 1024;
 
-/// How far in the future a signature may be made: clocks are not all right.
+/// The tolerated clock skew: how far in the future `t=` may be.
 const CLOCK_SKEW: Duration = Duration::from_hours(24);
 
-/// A signature that is worth fetching its key.
+/// A signature that may pass, so that its key is worth fetching.
 #[derive(Debug)]
 pub(super) struct Signature {
     pub(super) algorithm: Algorithm,
@@ -33,9 +33,9 @@ pub(super) struct Signature {
     pub(super) body_canonicalization: Canonicalization,
     /// `d=`, with at least two labels.
     pub(super) domain: Domain,
-    /// Whether the domain of `i=` is `d=` and not one below it.
+    /// Whether the domain of `i=` is `d=` itself and not a subdomain.
     pub(super) identity_in_domain_itself: bool,
-    /// Where the key record is: `s=`, `_domainkey`, `d=`.
+    /// The name of the key record: `s=`, `_domainkey`, `d=`.
     pub(super) key_name: Name,
     /// `h=` without white space.
     signed_fields: Vec<u8>,
@@ -43,7 +43,7 @@ pub(super) struct Signature {
     pub(super) body_hash: [u8; 32],
     /// `b=`.
     pub(super) octets: Vec<u8>,
-    /// Where the value of `b=` stands in the field's value.
+    /// The position of the value of `b=` in the field's value.
     pub(super) octets_span: Range<usize>,
 }
 
@@ -56,18 +56,19 @@ pub(super) enum Algorithm {
     Ed25519Sha256,
 }
 
-/// What changes in transit a signature survives (RFC 6376 section 3.4).
+/// A canonicalization algorithm, which determines the changes in transit that a signature
+/// tolerates (RFC 6376 section 3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Canonicalization {
-    /// None.
+    /// Tolerates no changes.
     Simple,
-    /// Those of white space and line folding.
+    /// Tolerates changes of white space and line folding.
     Relaxed,
 }
 
 impl Signature {
-    /// Parses the value of a DKIM-Signature field as far as `Claims` and, if it
-    /// is acceptable, wholly.
+    /// Parses the value of a DKIM-Signature field: always the `Claims`, and the whole
+    /// signature if it is acceptable.
     pub(super) fn parse(value: &[u8], now: SystemTime) -> (Claims, Result<Self, Refusal>) {
         match TagList::parse(value) {
             Ok(tags) => (claims(&tags), signature(&tags, now)),
@@ -75,7 +76,7 @@ impl Signature {
         }
     }
 
-    /// The names of `h=`.
+    /// Returns the names of `h=`.
     pub(super) fn signed_fields(&self) -> impl Iterator<Item = &[u8]> {
         items(&self.signed_fields)
     }
@@ -94,14 +95,15 @@ fn claims(tags: &TagList<'_>) -> Claims {
     }
 }
 
-/// A hyphenated word that can stand in a header field of ours.
+/// Returns the algorithm name if it is a hyphenated word that is safe in a header field.
 fn algorithm_name(text: &[u8]) -> Option<String> {
     let hyphenated = |c: &u8| c.is_ascii_alphanumeric() || *c == b'-';
     let fits = (1..=32).contains(&text.len()) && text.iter().all(hyphenated);
     fits.then(|| String::from_utf8_lossy(text).into_owned())
 }
 
-/// RFC 6008 section 4: the first eight characters are enough.
+/// Returns the first eight characters of `b=`, which are enough to identify it (RFC 6008
+/// section 4).
 fn beginning(text: &[u8]) -> Option<String> {
     let base64 = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=');
     let start: Vec<u8> = base64::without_white_space(text).take(8).collect();
@@ -109,7 +111,7 @@ fn beginning(text: &[u8]) -> Option<String> {
     fits.then(|| String::from_utf8_lossy(&start).into_owned())
 }
 
-/// RFC 6376 section 6.1.1, in the order of the tags in section 3.5.
+/// Validates the tags (RFC 6376 section 6.1.1) in the order of section 3.5.
 fn signature(tags: &TagList<'_>, now: SystemTime) -> Result<Signature, Refusal> {
     version(tags)?;
     let algorithm = algorithm(required(tags, "a")?)?;
@@ -208,8 +210,7 @@ fn signing_domain(text: &[u8]) -> Result<Domain, Refusal> {
     }
 }
 
-/// `sub-domain *("." sub-domain)` in A-labels or, as RFC 8616 section 5 has it,
-/// U-labels.
+/// Parses `sub-domain *("." sub-domain)` in A-labels or U-labels (RFC 8616 section 5).
 fn host_name(text: &[u8]) -> Result<Domain, ()> {
     let name = selector_name(text)?;
     match name.as_str().contains('_') {
@@ -218,16 +219,16 @@ fn host_name(text: &[u8]) -> Result<Domain, ()> {
     }
 }
 
-/// The same, and underscores: RFC 6376 section 3.1 has none in a selector, but
-/// signers use them (`default_1807`, `_dkim`). A selector only chooses among the
-/// names below `_domainkey` of the signing domain, so that nothing is gained by
-/// refusing it.
+/// Parses a selector, a host name that may also contain underscores. RFC 6376 section 3.1
+/// does not allow them, but signers use them (`default_1807`, `_dkim`). A selector only
+/// chooses among the names below `_domainkey` of the signing domain, so refusing them
+/// would not add security.
 fn selector_name(text: &[u8]) -> Result<Domain, ()> {
     let text = std::str::from_utf8(text).map_err(|_| ())?;
     let name = Domain::parse(text).map_err(|_| ())?;
     let is_label = |label: &str| {
-        // Which key a name like a._domainkey.b._domainkey.example is for would
-        // depend on who reads it.
+        // Parsers would disagree about which domain a name like
+        // a._domainkey.b._domainkey.example belongs to.
         !label.starts_with('-') && !label.ends_with('-') && label != "_domainkey"
     };
     let fits = !text.ends_with('.') && name.as_str().split('.').all(is_label);
@@ -251,8 +252,8 @@ fn signed_fields(text: &[u8]) -> Result<Vec<u8>, Refusal> {
     Ok(items(text).collect::<Vec<_>>().join(&b':'))
 }
 
-/// Whether `i=` is in the signing domain itself; below it is allowed as well,
-/// unless the key says otherwise. The default of `i=` is `@` and `d=`.
+/// Returns whether `i=` is in the signing domain itself. A subdomain is allowed too,
+/// unless the key forbids it. The default of `i=` is `@` and `d=`.
 fn identity(tags: &TagList<'_>, domain: &Domain) -> Result<bool, Refusal> {
     let Some(text) = tags.get("i") else {
         return Ok(true);
@@ -266,14 +267,15 @@ fn identity(tags: &TagList<'_>, domain: &Domain) -> Result<bool, Refusal> {
     Ok(identity == *domain)
 }
 
-/// `[ Local-part ] "@" domain-name`, in quoted-printable.
+/// Parses the domain of `[ Local-part ] "@" domain-name` in quoted-printable.
 fn identity_domain(text: &[u8]) -> Option<Domain> {
     let text = quoted_printable(text)?;
     let at = text.iter().rposition(|&c| c == b'@')?;
     host_name(&text[at + 1..]).ok()
 }
 
-/// RFC 6376 section 2.11: `=` and two hexadecimal digits stand for an octet.
+/// Decodes quoted-printable: `=` and two hexadecimal digits stand for a byte (RFC 6376
+/// section 2.11).
 fn quoted_printable(text: &[u8]) -> Option<Vec<u8>> {
     let mut octets = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -298,13 +300,14 @@ fn hex(digit: u8) -> Option<u8> {
     u8::try_from(value).ok()
 }
 
-/// Whether a domain is another one or below it.
+/// Returns whether a domain is `ancestor` or a subdomain of it.
 pub(super) fn is_within(domain: &Domain, ancestor: &Domain) -> bool {
     let above = domain.as_str().strip_suffix(ancestor.as_str());
     above.is_some_and(|labels| labels.is_empty() || labels.ends_with('.'))
 }
 
-/// A body that is signed in part can be added to (RFC 6376 section 8.2).
+/// Refuses `l=`: anyone can append to a body that is only partly signed (RFC 6376 section
+/// 8.2).
 fn body_length(tags: &TagList<'_>) -> Result<(), Refusal> {
     match tags.get("l") {
         None => Ok(()),
@@ -316,7 +319,7 @@ fn body_length(tags: &TagList<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// `q=`: DNS TXT records are the only way to fetch keys. The default is
+/// Checks `q=`: DNS TXT records are the only method to fetch keys. The default is
 /// `dns/txt`.
 fn query_methods(tags: &TagList<'_>) -> Result<(), Refusal> {
     let methods = tags.get("q").unwrap_or(b"dns/txt");
@@ -333,7 +336,7 @@ fn key_name(selector: &[u8], domain: &Domain) -> Result<Name, Refusal> {
     Name::parse(name).map_err(|_| neutral("selector and domain make a name too long for DNS"))
 }
 
-/// `t=` and `x=`, in seconds since 1970.
+/// Checks `t=` and `x=`, in seconds since 1970.
 fn times(tags: &TagList<'_>, now: SystemTime) -> Result<(), Refusal> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let made = seconds(tags, "t")?;
@@ -351,7 +354,8 @@ fn times(tags: &TagList<'_>, now: SystemTime) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// RFC 6376 section 3.5: values too large to hold may be taken for infinite.
+/// Parses a time in seconds. Values too large to represent count as infinite (RFC 6376
+/// section 3.5).
 fn seconds(tags: &TagList<'_>, name: &'static str) -> Result<Option<Duration>, Refusal> {
     let Some(digits) = tags.get(name) else {
         return Ok(None);
@@ -380,8 +384,8 @@ fn permerror(reason: &'static str) -> Refusal {
     Refusal::new(DkimResult::Permerror, reason)
 }
 
-/// The domain of a From field, for ranking signatures and nothing else: what
-/// stands after the last `@`.
+/// Returns the domain of a From field, the text after the last `@`. Use it for ranking
+/// signatures only.
 pub(super) fn author_domain(value: &[u8]) -> Option<Domain> {
     let at = value.iter().rposition(|&c| c == b'@')?;
     let rest = trim(&value[at + 1..]);
@@ -394,8 +398,8 @@ pub(super) fn author_domain(value: &[u8]) -> Option<Domain> {
 mod tests {
     use super::*;
 
-    /// The tags of a good signature, one replaced; an empty replacement leaves
-    /// it out, and a nameless one is added.
+    /// Returns the tags of a good signature, one replaced; an empty replacement removes
+    /// it, and one without a name is added.
     fn with(name: &str, replacement: &str) -> String {
         let good = [
             ("v", "v=1"),

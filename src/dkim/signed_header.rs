@@ -1,16 +1,15 @@
-//! The octets that a signature signs: the chosen header fields and the
-//! signature's own field without its signature, canonicalized (RFC 6376
-//! sections 3.4 and 3.7).
+//! The input of the header hash: the signed header fields and the DKIM-Signature field
+//! without its signature, canonicalized (RFC 6376 sections 3.4 and 3.7).
 
 use super::{
     header_block::{Field, Index},
     signature::{Canonicalization, Signature},
 };
 
-/// Room for what an ordinary signature is made over, so that it is allocated once.
+/// The initial buffer size in bytes, enough for an ordinary message.
 const USUAL_LENGTH: usize = 1000;
 
-/// What the signature in the field at `own` was made over.
+/// Returns the bytes that the signature in the field at `own` signs.
 pub(super) fn signed_octets(index: &Index<'_>, signature: &Signature, own: usize) -> Vec<u8> {
     let canonicalization = signature.header_canonicalization;
     let mut octets = Vec::with_capacity(USUAL_LENGTH);
@@ -21,9 +20,9 @@ pub(super) fn signed_octets(index: &Index<'_>, signature: &Signature, own: usize
     octets
 }
 
-/// RFC 6376 section 3.7: the field itself comes last, "with the value of the
-/// "b=" tag (including all surrounding whitespace) deleted", and without the
-/// CRLF at its end.
+/// Writes the DKIM-Signature field itself, which comes last, "with the value of the "b="
+/// tag (including all surrounding whitespace) deleted" and without the CRLF at its end
+/// (RFC 6376 section 3.7).
 fn write_own_field(field: Field<'_>, signature: &Signature, octets: &mut Vec<u8>) {
     let span = &signature.octets_span;
     let unsigned = [&field.value[..span.start], &field.value[span.end..]].concat();
@@ -47,9 +46,9 @@ fn write_field(field: Field<'_>, canonicalization: Canonicalization, octets: &mu
     }
 }
 
-/// RFC 6376 section 3.4.2: unfolded, runs of white space as one space, none at
-/// the ends. A fold has white space after it, so its CRLF can be taken for
-/// white space too; form feed and the like are none.
+/// Writes a value in relaxed form (RFC 6376 section 3.4.2): unfolded, each run of white
+/// space as one space, none at the ends. White space follows the CRLF of a fold, so the
+/// CRLF counts as white space too; form feed and similar characters do not.
 fn write_relaxed_value(value: &[u8], octets: &mut Vec<u8>) {
     let white = |c: &u8| matches!(c, b' ' | b'\t' | b'\r' | b'\n');
     let words = value.split(white).filter(|word| !word.is_empty());
@@ -70,7 +69,7 @@ mod tests {
     use crate::dkim::HeaderBlock;
     use std::time::SystemTime;
 
-    /// What the signature in the first field signs.
+    /// Returns what the signature in the first field signs.
     fn signed(fields: &[(&str, &str)]) -> String {
         let mut headers = HeaderBlock::new(10_000);
         for (name, value) in fields {
@@ -82,7 +81,7 @@ mod tests {
         String::from_utf8(signed_octets(&index, &signature, 0)).unwrap()
     }
 
-    /// A signature of no field but the author's, with `b=` among what is given.
+    /// Returns a signature of no field but the author's, with `b=` among what is given.
     fn signature(before: &str, after: &str) -> String {
         let hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
         format!("{before}; v=1; a=rsa-sha256; d=example.org; s=s; bh={hash}{after}")
@@ -111,7 +110,7 @@ mod tests {
     #[test]
     fn the_value_of_b_is_taken_out_and_nothing_else() {
         let table = [
-            // before and after the other tags, and what is left of it
+            // before and after the other tags, and the expected result
             ("h=from;b=AAAA", "", "h=from;b=", ""),
             (
                 "h=from; b =\n A\n\tA ;bb=b=A",

@@ -1,11 +1,11 @@
-//! The `tag=value; tag=value` lists of signatures and key records, read as
-//! strictly as RFC 6376 section 3.2 asks: a list with a duplicate, nameless or
-//! malformed tag is no list at all.
+//! The `tag=value; tag=value` lists of signatures and key records, parsed as strictly as
+//! RFC 6376 section 3.2 requires: a duplicate, nameless or malformed tag makes the whole
+//! list invalid.
 
 use super::outcome::{DkimResult, Refusal};
 use std::ops::Range;
 
-/// A tag list that obeys the grammar. No name is in it twice.
+/// A valid tag list; each name occurs once.
 #[derive(Debug)]
 pub(super) struct TagList<'a> {
     text: &'a [u8],
@@ -15,11 +15,11 @@ pub(super) struct TagList<'a> {
 #[derive(Debug)]
 struct Tag<'a> {
     name: &'a [u8],
-    /// All that is between `=` and `;`, white space included.
+    /// The text between `=` and `;`, including white space.
     span: Range<usize>,
 }
 
-/// Why a text is no tag list.
+/// Why a text is not a valid tag list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TagListError {
     /// Nothing between two semicolons, or nothing at all.
@@ -28,7 +28,7 @@ pub(super) enum TagListError {
     NoValue,
     /// A name that is not a letter followed by letters, digits and underscores.
     Name,
-    /// A value with a control octet in it.
+    /// A value that contains a control character.
     Value,
     /// A name used twice.
     Duplicate,
@@ -45,7 +45,7 @@ impl TagListError {
         }
     }
 
-    /// The refusal of whatever consists of the list.
+    /// Returns the refusal of the signature or key that consists of the list.
     pub(super) fn refusal(self, result: DkimResult) -> Refusal {
         Refusal::new(result, self.reason())
     }
@@ -68,32 +68,32 @@ impl<'a> TagList<'a> {
         Ok(Self { text, tags })
     }
 
-    /// The value of a tag without the white space around it.
+    /// Returns the value of a tag without surrounding white space.
     pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.span(name).map(|span| trim(&self.text[span]))
     }
 
-    /// Where a tag's value stands in the text, white space around it included.
+    /// Returns the position of a tag's value in the text, including surrounding white
+    /// space.
     pub(super) fn span(&self, name: &str) -> Option<Range<usize>> {
         let mut tags = self.tags.iter();
         let tag = tags.find(|tag| tag.name == name.as_bytes())?;
         Some(tag.span.clone())
     }
 
-    /// The name of the first tag.
+    /// Returns the name of the first tag.
     pub(super) fn first(&self) -> Option<&'a [u8]> {
         self.tags.first().map(|tag| tag.name)
     }
 }
 
-/// The items of a value that is a list with colons, without the white space
-/// around them.
+/// Returns the items of a colon-separated value, without surrounding white space.
 pub(super) fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&c| c == b':').map(trim)
 }
 
-/// Takes `[FWS]` away at both ends. That a line break is one of a fold was
-/// made sure of before.
+/// Removes `[FWS]` at both ends. The caller has checked that each line break belongs to a
+/// fold.
 pub(super) fn trim(text: &[u8]) -> &[u8] {
     let is_content = |&c: &u8| !is_white_space(c);
     let start = text.iter().position(is_content).unwrap_or(text.len());
@@ -101,7 +101,7 @@ pub(super) fn trim(text: &[u8]) -> &[u8] {
     &text[start..end]
 }
 
-/// Whether an octet may be part of `FWS`.
+/// Returns whether a byte may be part of `FWS`.
 pub(super) fn is_white_space(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
@@ -116,7 +116,7 @@ fn parse_tag(text: &[u8], spec: Range<usize>) -> Result<Tag<'_>, TagListError> {
     if !is_tag_name(name) {
         return Err(TagListError::Name);
     }
-    // To the end in any case: without a branch it is done by many at a time.
+    // No early exit: without a branch the compiler vectorizes the loop.
     let are_value_octets = |all, octet| all & is_value_octet(octet);
     if !text[span.clone()].iter().fold(true, are_value_octets) {
         return Err(TagListError::Value);
@@ -130,7 +130,7 @@ fn is_tag_name(name: &[u8]) -> bool {
     name.first().is_some_and(u8::is_ascii_alphabetic) && name.iter().all(punctuated)
 }
 
-/// `VALCHAR` and white space, with UTF-8 as RFC 8616 allows.
+/// Returns whether a byte is `VALCHAR`, white space, or UTF-8, which RFC 8616 allows.
 fn is_value_octet(c: &u8) -> bool {
     matches!(c, b'\t' | b'\r' | b'\n' | b' '..=b'~' | 0x80..)
 }
@@ -148,8 +148,8 @@ fn position(text: &[u8], octet: u8) -> Option<usize> {
     memchr::memchr(octet, text)
 }
 
-/// Whether this is a keyword: a literal of ABNF, which has no case (RFC 5234 section
-/// 2.3).
+/// Returns whether the text is this keyword, an ABNF literal, which is case-insensitive
+/// (RFC 5234 section 2.3).
 pub(super) fn is(text: &[u8], keyword: &str) -> bool {
     text.eq_ignore_ascii_case(keyword.as_bytes())
 }
