@@ -1,10 +1,8 @@
-//! The one port to the DNS: a question has records, has none, or can't be
-//! answered now.
+//! The interface to the DNS: a lookup finds records, finds that there are none, or fails.
 //!
-//! Everything above asks through [`Resolve`], so that an evaluation can be run
-//! over zones in memory. [`Dns`] is the live resolver; it does not validate
-//! DNSSEC (the configured server does), does not consult a hosts file and never
-//! appends a search domain.
+//! Everything above uses [`Resolve`], so that an evaluation can run over zones in memory.
+//! [`Dns`] is the live resolver; it does not validate DNSSEC (the configured server
+//! does), does not read a hosts file and never appends a search domain.
 
 mod cache;
 mod live;
@@ -27,31 +25,29 @@ use std::{
     time::Instant,
 };
 
-/// Asks the five kinds of questions that PTR, SPF and DKIM have.
+/// The DNS lookups that PTR, SPF and DKIM need.
 ///
-/// Aliases (CNAME) are followed. Names are asked as they are: no search list,
-/// no case folding.
+/// Lookups follow aliases (CNAME). Names are looked up as they are: no search list, no
+/// case folding.
 pub trait Resolve: Send + Sync + 'static {
-    /// TXT records, each with its strings joined without a separator (RFC 7208
-    /// section 3.3, RFC 6376 section 3.6.2.2).
-    /// An answer from the cache has only records that can serve the purpose, or an
-    /// empty one in place of those that can not.
+    /// Looks up TXT records, each with its strings joined without a separator (RFC 7208
+    /// section 3.3, RFC 6376 section 3.6.2.2). An answer from the cache has only records
+    /// that can serve the purpose, or one empty record if there is none of these.
     fn txt(&self, name: &Name, purpose: Purpose) -> impl Future<Output = Answer<Vec<u8>>> + Send;
-    /// IPv4 addresses.
+    /// Looks up IPv4 addresses.
     fn a(&self, name: &Name) -> impl Future<Output = Answer<Ipv4Addr>> + Send;
-    /// IPv6 addresses.
+    /// Looks up IPv6 addresses.
     fn aaaa(&self, name: &Name) -> impl Future<Output = Answer<Ipv6Addr>> + Send;
-    /// Mail exchangers, in the order received.
+    /// Looks up mail exchangers, in the order received.
     fn mx(&self, name: &Name) -> impl Future<Output = Answer<Mx>> + Send;
-    /// Names of an address, from `in-addr.arpa` or `ip6.arpa`.
+    /// Looks up the names of an address, below `in-addr.arpa` or `ip6.arpa`.
     fn ptr(&self, ip: IpAddr) -> impl Future<Output = Answer<Name>> + Send;
-    /// Whether a zone above says that a name does not exist: NXDOMAIN with the
-    /// SOA record of that zone, which RFC 2308 section 3 demands. Without the
-    /// record nothing is proven.
+    /// Returns whether a parent zone denies that a name exists: NXDOMAIN with the SOA
+    /// record of that zone (RFC 2308 section 3). Without this record, nothing is proven.
     fn is_denied(&self, name: &Name) -> impl Future<Output = Result<bool, Failure>> + Send;
 }
 
-/// What TXT records are asked for, which decides which of them are cached.
+/// The purpose of a TXT lookup, which decides which records are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// The SPF record of a domain.
@@ -63,8 +59,8 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Whether a record can serve the purpose. True in case of doubt: whether it
-    /// does is decided by SPF and DKIM.
+    /// Returns whether a record can serve the purpose; true in case of doubt, as SPF and
+    /// DKIM check it.
     fn may_use(self, record: &[u8]) -> bool {
         const SPF: &[u8] = b"v=spf1";
         match self {
@@ -91,14 +87,14 @@ pub struct Mx {
     pub exchange: Name,
 }
 
-/// What became of a question.
+/// The outcome of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<T> {
     /// At least one record of the type asked for.
     Found(Records<T>),
-    /// There is none, and the server is sure.
+    /// A definite answer that there is no record.
     Absent(Absence),
-    /// It can't be known now.
+    /// A temporary failure.
     Temperror(Failure),
 }
 
@@ -107,7 +103,7 @@ pub enum Answer<T> {
 pub struct Records<T> {
     /// In the order received.
     pub records: Vec<T>,
-    /// When the shortest of their TTLs runs out.
+    /// When the shortest of their TTLs expires.
     pub valid_until: Instant,
 }
 
@@ -120,7 +116,7 @@ pub enum Absence {
     NoData,
 }
 
-/// Why a question can't be answered now.
+/// Why a lookup failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// No server answered in time.
@@ -128,10 +124,10 @@ pub enum Failure {
     /// The server failed (SERVFAIL), for example because DNSSEC validation or
     /// the domain's own servers did.
     ServFail,
-    /// The server does not want to answer us.
+    /// The server refuses to answer this client (REFUSED).
     Refused,
-    /// Anything else: a broken answer, another response code, a socket error.
-    /// The text is for logs.
+    /// Anything else: an invalid answer, another response code, a socket error. The text
+    /// is for logs.
     Other(String),
 }
 
@@ -156,8 +152,7 @@ impl fmt::Display for Failure {
 }
 
 impl<T> Answer<T> {
-    /// For people: the records, each described and separated by commas, or why
-    /// there are none.
+    /// Describes the records, separated by commas, or why there are none.
     pub fn describe(&self, describe: impl Fn(&T) -> String) -> String {
         match self {
             Self::Found(found) => {
@@ -169,8 +164,8 @@ impl<T> Answer<T> {
         }
     }
 
-    /// The same answer with its records converted; those that `convert` drops
-    /// are gone, and with the last of them the answer is NODATA.
+    /// Returns the answer with its records converted, without those for which `convert`
+    /// returns `None`. If none is left, the answer is NODATA.
     fn filter_map<U>(self, convert: impl FnMut(T) -> Option<U>) -> Answer<U> {
         let found = match self {
             Self::Found(found) => found,

@@ -1,13 +1,11 @@
-//! A cache of DNS answers, bounded in bytes: records for as long as their TTL
-//! says, and negative answers for as long as the zone does (RFC 2308). A failed
-//! lookup is never cached.
+//! A cache of DNS answers, bounded in bytes: records for their TTL, and negative answers
+//! for the negative TTL of the zone (RFC 2308). A failed lookup is never cached.
 //!
-//! All record types share one budget. Answers are stored as they are used;
-//! hickory's own cache holds whole messages, ten times as large, and takes each
-//! apart on every hit. What an attacker puts into a zone of its own must not
-//! fill memory or evict what others use: an answer longer than
-//! [`MAX_ANSWER_BYTES`] is not cached, and entries without a hit are evicted
-//! first.
+//! All record types share one memory limit. Answers are stored in the form in which they
+//! are used; hickory's own cache stores whole messages, ten times as large, and decodes
+//! them on every hit. A zone that an attacker controls must not fill the memory or evict
+//! what others use: an answer longer than [`MAX_ANSWER_BYTES`] is not cached, and entries
+//! without a hit are evicted first.
 
 use super::{Answer, Mx, Name, Purpose, Records};
 use crate::telemetry::metrics;
@@ -19,29 +17,30 @@ use std::{
     time::Instant,
 };
 
-/// The longest answer that is cached. SPF and key records take a tenth of it; a
-/// longer answer costs a question each time, which the DNS server has cached.
+/// The maximum size in bytes of a cached answer. SPF and key records take a tenth of it;
+/// a longer answer costs a query each time, which the DNS server answers from its own
+/// cache.
 const MAX_ANSWER_BYTES: usize = 4096;
 
-/// What an entry takes beside its key and value: links of the eviction queues,
-/// its part of the hash table, and the allocator's rounding.
+/// The memory of an entry besides its key and value, in bytes: links of the eviction
+/// queues, its part of the hash table, and the allocator's rounding.
 const OVERHEAD: usize = 96;
 
-/// An ordinary entry. It decides how many keys of evicted entries are
-/// remembered, and nothing else.
+/// The size of an ordinary entry in bytes. It only determines how many keys of evicted
+/// entries the cache remembers.
 const TYPICAL_ENTRY_BYTES: usize = 1024;
 
 /// Answers by question.
 pub(super) struct Cache(sync::Cache<Key, Entry, Bytes>);
 
-/// An answer, and until when it may be kept; `None` if it may not.
+/// An answer and its expiry; `None` if it must not be cached.
 #[derive(Clone, Debug)]
 pub(super) struct Timed<T> {
     pub(super) answer: Answer<T>,
     pub(super) keep_until: Option<Instant>,
 }
 
-/// What is asked, borrowed for a lookup.
+/// A borrowed key, for a lookup in the cache.
 #[derive(Clone, Copy, Hash)]
 pub(super) enum Question<'a> {
     Name(Kind, &'a Name),
@@ -58,14 +57,14 @@ pub(super) enum Kind {
     Soa,
 }
 
-/// The same as [`Question`], with the same hash.
+/// An owned [`Question`] with the same hash.
 #[derive(Clone, Hash, PartialEq, Eq)]
 enum Key {
     Name(Kind, Name),
     Address(IpAddr),
 }
 
-/// An answer and what it takes in memory.
+/// An answer and its memory usage.
 #[derive(Clone)]
 struct Entry {
     bytes: usize,
@@ -74,7 +73,7 @@ struct Entry {
 
 /// A record type that can be cached.
 pub(super) trait Record: Clone {
-    /// Memory that a record takes outside of itself.
+    /// Returns the memory of a record outside of the value itself, in bytes.
     fn heap_bytes(&self) -> usize;
     fn store(answer: Timed<Self>) -> Stored;
     fn load(stored: Stored) -> Option<Timed<Self>>;
@@ -157,7 +156,7 @@ impl Key {
 }
 
 impl Cache {
-    /// Starts empty and never takes more than `bytes`; 0 caches nothing.
+    /// Creates an empty cache that uses at most `bytes` of memory; 0 disables it.
     pub(super) fn new(bytes: usize) -> Self {
         Self(sync::Cache::with_weighter(
             bytes / TYPICAL_ENTRY_BYTES,
@@ -166,8 +165,8 @@ impl Cache {
         ))
     }
 
-    /// The cached answer, or what `ask` brings. `trim` makes of a new answer what
-    /// is cached.
+    /// Returns the cached answer, or the answer of `ask`. `trim` reduces a new answer to
+    /// what is cached.
     pub(super) async fn get_or_ask<T: Record>(
         &self,
         question: Question<'_>,
@@ -211,7 +210,7 @@ impl fmt::Debug for Cache {
 }
 
 impl<T> Timed<T> {
-    /// An answer that may not be kept.
+    /// Wraps an answer that must not be cached.
     pub(super) fn unkept(answer: Answer<T>) -> Self {
         Self {
             answer,
@@ -219,7 +218,7 @@ impl<T> Timed<T> {
         }
     }
 
-    /// As [`Answer::filter_map`].
+    /// Converts the records as [`Answer::filter_map`] does.
     pub(super) fn filter_map<U>(self, convert: impl FnMut(T) -> Option<U>) -> Timed<U> {
         Timed {
             answer: self.answer.filter_map(convert),
@@ -245,9 +244,9 @@ impl<T: Record> Timed<T> {
 }
 
 impl Timed<Vec<u8>> {
-    /// The same with only those TXT records that can serve the purpose. When there
-    /// are none, an empty record stands for the others, since "no record at all"
-    /// is another answer.
+    /// Returns the answer with only those TXT records that can serve the purpose. If
+    /// there are none, one empty record replaces them, to distinguish the answer from an
+    /// absent one.
     pub(super) fn trimmed(&self, purpose: Purpose) -> Self {
         let answer = match &self.answer {
             Answer::Found(found) => {
@@ -289,7 +288,7 @@ mod tests {
         })
     }
 
-    /// Whether the answer is served from the cache the second time.
+    /// Returns whether the second lookup is answered from the cache.
     async fn is_cached(cache: &Cache, answer: &Answer<Vec<u8>>, keep: Option<Instant>) -> bool {
         let name = name(1);
         let question = Question::Name(Kind::Txt(Purpose::Other), &name);

@@ -1,9 +1,8 @@
 //! The live resolver: several servers with a failover of our own, behind a cache.
 //!
-//! hickory does not ask a second server when the first says SERVFAIL or
-//! REFUSED, and takes the first answer of several even if it is one of these.
-//! So each server has a resolver of its own, and a temporary result moves on to
-//! the next server.
+//! hickory does not query a second server when the first returns SERVFAIL or REFUSED, and
+//! takes the first answer of several even if it is one of these. So each server has its
+//! own resolver, and a temporary failure continues with the next server.
 
 use super::{
     Absence, Answer, Failure, Mx, Name, Purpose, Resolve,
@@ -30,15 +29,14 @@ use tokio::{
     time::sleep,
 };
 
-/// How often `/etc/resolv.conf` is looked at. A change counts once it was seen
-/// unchanged twice, so that the file is not read while it is being written.
+/// The polling interval for `/etc/resolv.conf`. A change takes effect once two polls saw
+/// the same file, so that it is not read while it is being written.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How often it is logged that `/etc/resolv.conf` names no server, while it does
-/// not.
+/// The interval at which a missing server in `/etc/resolv.conf` is logged again.
 const REMINDER: Duration = Duration::from_secs(3600);
 
-/// Resolves names through the configured servers, or those of the system.
+/// A resolver for the configured servers, or those of the system.
 pub struct Dns {
     shared: Arc<Shared>,
     cache: Cache,
@@ -66,14 +64,14 @@ struct Shared {
     servers: RwLock<Arc<Servers>>,
 }
 
-/// The servers at one time.
+/// The servers that are in use together.
 struct Servers {
     servers: Vec<Server>,
     /// Why there is none.
     problem: Option<NoServer>,
     attempts: usize,
-    /// Index of the server to ask first: the last one that gave a definite
-    /// answer, so that a dead server costs its timeout once and not each time.
+    /// The index of the server to query first: the last one that gave a definite answer,
+    /// so that an unresponsive server costs its timeout only once.
     preferred: AtomicUsize,
 }
 
@@ -99,11 +97,11 @@ impl From<NetError> for NoServer {
 }
 
 impl Dns {
-    /// Makes a resolver. No packet is sent.
+    /// Creates a resolver. Sends no packet.
     ///
     /// # Errors
-    /// When the system's servers are wanted and it names none, or hickory can't
-    /// be set up.
+    /// Fails if the system's servers are to be used and there are none, or if hickory
+    /// can't be set up.
     pub fn new(config: &config::Dns) -> Result<Self, NoServer> {
         let dns = Self::waiting_for_servers(config)?;
         match &dns.servers().problem {
@@ -112,11 +110,11 @@ impl Dns {
         }
     }
 
-    /// Makes a resolver for a program that [follows](Self::follow) the servers of
-    /// the system. While it names none, questions fail.
+    /// Creates a resolver for a program that [follows](Self::follow) the servers of the
+    /// system. While there are none, lookups fail.
     ///
     /// # Errors
-    /// When hickory can't be set up.
+    /// Fails if hickory can't be set up.
     pub fn waiting_for_servers(config: &config::Dns) -> Result<Self, NoServer> {
         let servers = match config.servers.as_slice() {
             [] => system_servers(),
@@ -138,8 +136,7 @@ impl Dns {
         })
     }
 
-    /// Goes on with the servers of the system that another resolver had, if it
-    /// names none now.
+    /// Takes over the servers of the previous resolver if the system lists none now.
     #[must_use]
     pub fn succeeding(self, old: &Self) -> Self {
         let is_lost = self.servers().problem.is_some() && self.shared.config.servers.is_empty();
@@ -149,15 +146,15 @@ impl Dns {
         self
     }
 
-    /// Follows `/etc/resolv.conf` from now on, until the resolver is dropped. Does
-    /// nothing when servers are configured. Needs a runtime.
+    /// Follows `/etc/resolv.conf` in the background until the resolver is dropped. Does
+    /// nothing if servers are configured. Must be called in a tokio runtime.
     pub fn follow(&self) {
         if self.shared.config.servers.is_empty() {
             tokio::spawn(follow(Arc::downgrade(&self.shared)));
         }
     }
 
-    /// The servers that have refused EDNS within the last hour.
+    /// Returns the servers that refused EDNS within the last hour.
     pub fn servers_without_edns(&self) -> Vec<DnsServer> {
         let servers = self.servers();
         let refusing = servers.servers.iter().filter(|s| s.refuses_edns());
@@ -203,7 +200,7 @@ impl Dns {
         self.shared.servers()
     }
 
-    /// The records of a name that are cached, or those that the servers have.
+    /// Returns the records of a name, from the cache or the servers.
     async fn records<T: Record>(
         &self,
         kind: Kind,
@@ -219,7 +216,8 @@ impl Dns {
 
     async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let servers = self.servers();
-        // Kilobytes that are no part of the future that finds an answer cached.
+        // Boxed, so that a lookup answered from the cache does not reserve kilobytes for
+        // it.
         Box::pin(async move { servers.ask(name, rtype).await }).await
     }
 }
@@ -233,7 +231,7 @@ impl Shared {
         *self.servers.write().unwrap_or_else(PoisonError::into_inner) = servers;
     }
 
-    /// Takes the servers that `/etc/resolv.conf` names now.
+    /// Switches to the servers that `/etc/resolv.conf` now lists.
     fn take(&self, servers: &[DnsServer], was_failing: bool) {
         let old = self.servers();
         let is_same = old.servers.iter().map(Server::address).eq(servers);
@@ -273,7 +271,7 @@ async fn follow(shared: Weak<Shared>) {
             return;
         };
         let Ok((looked, found)) = look.await else {
-            // A defect, which the panic hook has logged.
+            // The task panicked; the panic hook has logged it.
             file = ResolvConf::unread();
             continue;
         };
@@ -320,7 +318,7 @@ impl Servers {
             let timed = self.ask_each(name, rtype).await;
             match timed.answer {
                 Answer::Temperror(Failure::Timeout) => {}
-                // All servers had their say: asking again would only repeat it.
+                // All servers have been queried: asking again would only repeat it.
                 Answer::Temperror(said) => {
                     failure = said;
                     break;
@@ -331,8 +329,8 @@ impl Servers {
         Timed::unkept(Answer::Temperror(failure))
     }
 
-    /// The first definite answer; else what the servers said, where a word is
-    /// preferred to silence.
+    /// Returns the first definite answer; if there is none, the failure of a server that
+    /// answered is preferred to a timeout.
     async fn ask_each(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let first = self.preferred.load(Ordering::Relaxed);
         let mut failure = Failure::Timeout;
@@ -416,7 +414,7 @@ impl Resolve for Dns {
         let timed = self.cache.get_or_ask(question, Timed::clone, ask).await;
         match timed.answer {
             Answer::Found(_) | Answer::Absent(Absence::NoData) => Ok(false),
-            // How long it may be kept is told by the record alone.
+            // An expiry is known only if the answer has the SOA record.
             Answer::Absent(Absence::NxDomain) => Ok(timed.keep_until.is_some()),
             Answer::Temperror(failure) => Err(failure),
         }

@@ -1,23 +1,23 @@
-//! Domain names made of raw octets, as SPF macros and PTR records bring them.
+//! Domain names made of raw bytes, as SPF macros and PTR records yield them.
 
 use hickory_resolver::proto::rr;
 use std::{fmt, net::IpAddr};
 
 /// A fully qualified domain name, compared without regard to ASCII case.
 ///
-/// Labels hold any octets: what a macro expands to is asked as it is, never
-/// reinterpreted as an escape or a U-label.
+/// Labels hold any bytes: the expansion of a macro is looked up as it is, never
+/// interpreted as an escape or a U-label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(rr::Name);
 
-/// Why octets are not a domain name.
+/// Why bytes are not a domain name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
     /// Two dots in a row, or one in front.
     EmptyLabel,
-    /// A label of more than 63 octets (RFC 1035 section 2.3.4).
+    /// A label of more than 63 bytes (RFC 1035 section 2.3.4).
     LabelTooLong,
-    /// More than 253 octets in the dotted form.
+    /// More than 253 bytes in the dotted form.
     TooLong,
 }
 
@@ -34,11 +34,11 @@ impl fmt::Display for NameError {
 impl std::error::Error for NameError {}
 
 impl Name {
-    /// Splits a dotted name at its dots alone; one trailing dot is allowed, and
-    /// nothing at all is the root.
+    /// Parses a dotted name, split only at its dots. One trailing dot is allowed; the
+    /// empty text is the root.
     ///
     /// # Errors
-    /// As [`NameError`] says.
+    /// Fails with a [`NameError`] if the name is not valid.
     pub fn parse(dotted: impl AsRef<[u8]>) -> Result<Self, NameError> {
         let dotted = dotted.as_ref();
         let dotted = dotted.strip_suffix(b".").unwrap_or(dotted);
@@ -68,24 +68,25 @@ impl Name {
         Ok(Self(name))
     }
 
-    /// The name below `in-addr.arpa` or `ip6.arpa` whose PTR records name `ip`.
+    /// Returns the name below `in-addr.arpa` or `ip6.arpa` that has the PTR records of
+    /// `ip`.
     pub fn reverse(ip: IpAddr) -> Self {
         Self(rr::Name::from(ip))
     }
 
-    /// The labels from left to right, without the root.
+    /// Returns the labels from left to right, without the root.
     pub fn labels(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.iter()
     }
 
-    /// Whether this name is `ancestor` or a subdomain of it.
+    /// Returns whether this name is `ancestor` or a subdomain of it.
     pub fn is_within(&self, ancestor: &Self) -> bool {
         ancestor.0.zone_of(&self.0)
     }
 
-    /// Whether a host can have this name (RFC 1123 section 2.1), by the rules of
-    /// Postfix: labels of letters, digits, hyphens and underscores without a
-    /// hyphen at either end, and not digits alone.
+    /// Returns whether this is a valid host name (RFC 1123 section 2.1) by the rules of
+    /// Postfix: labels of letters, digits, hyphens and underscores without a hyphen at
+    /// either end, and not digits alone.
     pub fn is_host_name(&self) -> bool {
         let is_allowed = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
         let is_label = |label: &[u8]| {
@@ -95,13 +96,13 @@ impl Name {
         self.labels().all(is_label) && !self.labels().all(is_number)
     }
 
-    /// The dotted form without the trailing dot, octets as they are.
+    /// Returns the dotted form without the trailing dot, as raw bytes.
     pub fn to_octets(&self) -> Vec<u8> {
         self.labels().collect::<Vec<_>>().join(&b'.')
     }
 
-    /// Memory outside of the value itself: labels over 32 octets, and where each
-    /// of more than 24 ends, in buffers that grow by doubling.
+    /// Returns the memory outside of the value itself in bytes: names over 32 bytes, and
+    /// label ends beyond 24, in buffers that grow by doubling.
     pub(super) fn heap_bytes(&self) -> usize {
         let (octets, labels) = self.labels().fold((0, 0), |(octets, labels), label| {
             (octets + label.len(), labels + 1)
@@ -122,7 +123,7 @@ impl Name {
 }
 
 impl fmt::Display for Name {
-    /// The dotted form without the trailing dot, and a dot for the root; octets
+    /// Writes the dotted form without the trailing dot, and a dot for the root; bytes
     /// that are not printable ASCII are written as `\DDD` (RFC 4343 section 2.1).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_root() {

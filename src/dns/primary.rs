@@ -1,8 +1,8 @@
-//! The primary server of a zone: reads host names from it, and changes them by signed
-//! dynamic updates (RFC 2136, RFC 8945).
+//! The primary server of a zone: reads host names and changes them by signed dynamic
+//! updates (RFC 2136, RFC 8945).
 //!
-//! Knows A and AAAA records of names that are one label below a suffix. All other
-//! records of the zone are left alone.
+//! Handles A and AAAA records of names that are one label below a suffix. Never changes
+//! other records of the zone.
 
 mod connection;
 mod transfer;
@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-/// The server, the zone and the key to use there.
+/// The server, the zone and the TSIG key.
 #[derive(Clone, Debug)]
 pub struct Primary {
     server: DnsServer,
@@ -37,20 +37,20 @@ pub struct Primary {
 /// The records of one type at a host name; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RrSet {
-    /// In seconds.
+    /// The TTL in seconds.
     pub ttl: u32,
-    /// In ascending order.
+    /// The addresses in ascending order.
     pub addresses: Vec<IpAddr>,
 }
 
-/// What there is at a host name.
+/// The records at a host name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostRecords {
     /// Its A records.
     pub a: Option<RrSet>,
     /// Its AAAA records.
     pub aaaa: Option<RrSet>,
-    /// Whether it has a CNAME record, and so can't have others.
+    /// Whether it has a CNAME record and therefore no others.
     pub is_alias: bool,
 }
 
@@ -68,26 +68,26 @@ pub enum Family {
 pub struct Change {
     /// The label of the host name.
     pub label: String,
-    /// Which type.
+    /// The record type.
     pub family: Family,
-    /// What there has to be for the change to be made.
+    /// The records that have to exist for the change to be applied.
     pub before: Option<RrSet>,
-    /// What is to be there.
+    /// The new records.
     pub after: Option<RrSet>,
 }
 
-/// Why the server could not be used. Shown as half a line.
+/// Why a request failed. `Display` writes a part of a line.
 #[derive(Debug)]
 pub enum PrimaryError {
-    /// It can't be reached, or stopped to answer.
+    /// The server can't be reached, or stopped answering.
     Unreachable(String),
-    /// It knows another key or another time.
+    /// The server has another key, or its clock differs.
     Key(String),
-    /// It does not do this for us.
+    /// The server refuses the request.
     Refused(String),
-    /// The zone is no longer what the change was made for.
+    /// The zone has changed in the meantime.
     Changed,
-    /// The answer makes no sense, or is not signed.
+    /// The answer is invalid, or not signed.
     Broken(String),
 }
 
@@ -121,10 +121,10 @@ impl From<hickory_proto::ProtoError> for PrimaryError {
 }
 
 impl Primary {
-    /// Both names are domains, so they are valid names.
+    /// Creates the description of a primary server. Both names are valid domains already.
     ///
     /// # Errors
-    /// When a name is too long for the DNS.
+    /// Fails if a name is too long for the DNS.
     pub fn new(
         server: DnsServer,
         zone: &Domain,
@@ -141,17 +141,17 @@ impl Primary {
         })
     }
 
-    /// The server, for people.
+    /// Returns the server, for messages.
     pub fn server(&self) -> &DnsServer {
         &self.server
     }
 
-    /// The zone, for people and programs.
+    /// Returns the zone, for messages and output.
     pub fn zone(&self) -> String {
         self.zone.to_string()
     }
 
-    /// The host name with this label, with a trailing dot.
+    /// Returns the host name of this label, with a trailing dot.
     pub fn host_name(&self, label: &str) -> String {
         format!("{label}.{}", self.suffix)
     }
@@ -162,7 +162,7 @@ impl Primary {
         name.map_err(|error| PrimaryError::Broken(format!("{label}: {error}")))
     }
 
-    /// The label of a name that is one label below the suffix.
+    /// Returns the label of a name that is one label below the suffix.
     fn label_of(&self, name: &Name) -> Option<String> {
         let is_below = name.num_labels() == self.suffix.num_labels() + 1;
         if !is_below || !self.suffix.zone_of(name) {
@@ -179,7 +179,7 @@ fn absolute(name: &str) -> Result<Name, PrimaryError> {
 }
 
 impl Family {
-    /// As zone files have it.
+    /// Returns the record type as in zone files.
     pub fn name(self) -> &'static str {
         match self {
             Self::V4 => "A",
@@ -196,7 +196,7 @@ impl Family {
 }
 
 impl RrSet {
-    /// Of these addresses; `None` without any.
+    /// Creates the record set of these addresses; `None` without any.
     pub fn new(ttl: u32, addresses: impl IntoIterator<Item = IpAddr>) -> Option<Self> {
         let mut addresses: Vec<IpAddr> = addresses.into_iter().collect();
         addresses.sort_unstable();
@@ -219,7 +219,7 @@ impl HostRecords {
         RrSet::add(&mut self.aaaa, ttl, address.into());
     }
 
-    /// Those of one type.
+    /// Returns the records of one type.
     pub fn of(&self, family: Family) -> Option<&RrSet> {
         match family {
             Family::V4 => self.a.as_ref(),
@@ -228,13 +228,13 @@ impl HostRecords {
     }
 }
 
-/// What an answer says of the key, or that the request was refused.
+/// Checks an answer for TSIG errors and refusals.
 fn check(answer: &Message, key: &TsigKey, tried: &str) -> Result<(), PrimaryError> {
     let name = key.name();
     let name = name.trim_end_matches('.');
     let of_key = answer.signature().and_then(|tsig| tsig.data.error);
     let complaint = match of_key {
-        // Knot says so, too, when the key is not for this.
+        // Knot also sends BADKEY if the key is not permitted for this.
         Some(TsigError::BadKey) => {
             return Err(PrimaryError::Refused(format!(
                 "it refuses {tried}: it does not know the key {name}, or the key is not allowed \

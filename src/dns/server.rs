@@ -26,13 +26,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest that the absence of a record is believed (RFC 2308 section 5).
+/// The maximum time for which a negative answer is cached (RFC 2308 section 5).
 const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a server that refuses EDNS is asked without it.
+/// How long queries to a server that refused EDNS omit it.
 const WITHOUT_EDNS: Duration = Duration::from_secs(3600);
 
-/// A DNS server and what is known of it.
+/// A DNS server and its known limitations.
 pub(super) struct Server {
     address: DnsServer,
     with_edns: Resolver<Sockets>,
@@ -40,7 +40,7 @@ pub(super) struct Server {
     last_error: LastError,
     timeout: Duration,
     start: Instant,
-    /// Seconds after `start` until when it is asked without EDNS.
+    /// The end of the time without EDNS, in seconds after `start`.
     plain_until: AtomicU64,
 }
 
@@ -74,12 +74,12 @@ impl Server {
         &self.address
     }
 
-    /// Whether it has refused EDNS within the last hour.
+    /// Returns whether the server refused EDNS within the last hour.
     pub(super) fn refuses_edns(&self) -> bool {
         self.start.elapsed().as_secs() < self.plain_until.load(Ordering::Relaxed)
     }
 
-    /// Asks it, for no longer than `dns.timeout` even if both UDP and TCP or both
+    /// Queries the server. Takes at most `dns.timeout`, even if both UDP and TCP or both
     /// kinds of queries are needed.
     pub(super) async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let answer = async {
@@ -108,8 +108,9 @@ impl Server {
         resolver.lookup(name.as_record().clone(), rtype).await
     }
 
-    /// The server is remembered only if this helps: a resolver may also pass on
-    /// what the servers of one domain say.
+    /// Repeats a query without EDNS, and remembers the server if this helps. If it does
+    /// not, the error may come from the servers of one domain, and the resolver only
+    /// forwarded it.
     async fn ask_without_edns(
         &self,
         name: &Name,
@@ -120,7 +121,7 @@ impl Server {
         if answer.is_ok() || answer.as_ref().is_err_and(NetError::is_no_records_found) {
             let until = self.start.elapsed() + WITHOUT_EDNS;
             let plain_until = self.plain_until.swap(until.as_secs(), Ordering::Relaxed);
-            // Of many questions in progress the first one is enough for the log.
+            // Logs only once if many queries are in progress.
             if plain_until <= self.start.elapsed().as_secs() {
                 tracing::warn!(
                     "DNS server {} refuses EDNS ({}); it is asked without for an hour",
@@ -142,7 +143,7 @@ impl Server {
             NetError::Dns(DnsError::ResponseCode(code)) => return failure(response_code(*code)),
             NetError::Timeout => return failure(Failure::Timeout),
             NetError::Io(error) => return failure(socket::failure(error)),
-            // hickory drops the socket's error, since it has no server left.
+            // hickory discards the socket's error when no server is left.
             NetError::NoConnections => {
                 let error = self.last_error.get();
                 return failure(error.unwrap_or(Failure::Other("no connection".to_owned())));
@@ -157,7 +158,7 @@ impl Server {
     }
 }
 
-/// The response codes of servers that do not know EDNS, or not its version 0.
+/// Returns the response code if it means that the server does not support EDNS version 0.
 fn refusal_of_edns(answer: &Result<Lookup, NetError>) -> Option<ResponseCode> {
     match answer {
         Err(NetError::Dns(DnsError::ResponseCode(code))) => match u16::from(*code) {
@@ -170,11 +171,11 @@ fn refusal_of_edns(answer: &Result<Lookup, NetError>) -> Option<ResponseCode> {
 
 const FORMERR: u16 = 1;
 const NOTIMP: u16 = 4;
-/// Also BADSIG, which only TSIG uses (RFC 6891 section 9).
+/// The same code as BADSIG, which only TSIG uses (RFC 6891 section 9).
 const BADVERS: u16 = 16;
 
-/// For a resolver that never speaks TLS; by default it reads the certificates of
-/// all authorities that the system trusts, each time one is made.
+/// Returns an empty TLS configuration, as the resolver never uses TLS. The default one
+/// would read all CA certificates of the system for each resolver.
 fn no_certificates() -> Result<ClientConfig, NetError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -190,14 +191,14 @@ fn resolver_opts(config: &config::Dns, edns: bool) -> ResolverOpts {
     opts.attempts = 0;
     opts.num_concurrent_reqs = 1;
     opts.edns0 = edns;
-    // We have a cache of our own.
+    // Disabled in favor of our own cache.
     opts.cache_size = 0;
     opts.use_hosts_file = ResolveHosts::Never;
     opts
 }
 
 fn records(lookup: &Lookup, rtype: RecordType) -> Timed<RData> {
-    // The answer section also has the aliases on the way.
+    // The answer section also contains the aliases (CNAME).
     let of_type = lookup.answers().iter().filter(|r| r.record_type() == rtype);
     let records: Vec<RData> = of_type.map(|record| record.data.clone()).collect();
     let valid_until = lookup.valid_until();
@@ -217,7 +218,7 @@ fn failure(failure: Failure) -> Timed<RData> {
     Timed::unkept(Answer::Temperror(failure))
 }
 
-/// By the names of the DNS parameters registry.
+/// Names the response code as in the IANA registry of DNS parameters.
 fn response_code(code: ResponseCode) -> Failure {
     match code {
         ResponseCode::ServFail => Failure::ServFail,

@@ -1,9 +1,9 @@
-//! The sockets that lead to one DNS server.
+//! Sockets connected to one DNS server.
 //!
-//! hickory sends from unconnected UDP sockets, which never hear that a port is
-//! closed, drops the scope of a link-local address, and reports any socket error
-//! as "no connections available". These sockets are connected, to the address
-//! with its scope, and remember the last error.
+//! hickory sends from unconnected UDP sockets, which do not report a closed port, drops
+//! the scope of a link-local address, and reports any socket error as "no connections
+//! available". These sockets are connected to the address with its scope, and remember
+//! the last error.
 
 use super::Failure;
 use crate::config::DnsServer;
@@ -25,7 +25,7 @@ use tokio::{
     net::UdpSocket,
 };
 
-/// Makes sockets that lead to one server, whatever address hickory names.
+/// Creates sockets connected to one server, whatever address hickory passes.
 #[derive(Clone)]
 pub(super) struct Sockets {
     server: Arc<DnsServer>,
@@ -76,8 +76,8 @@ impl LastError {
     }
 }
 
-/// Describes an error of the operating system by its kind, which is the text
-/// without its number: "network unreachable".
+/// Describes an error of the operating system by its kind, without its number: "network
+/// unreachable".
 pub(super) fn failure(error: &io::Error) -> Failure {
     match (error.kind(), error.raw_os_error()) {
         (io::ErrorKind::ConnectionRefused, _) => Failure::Other("port closed".to_owned()),
@@ -131,8 +131,8 @@ impl RuntimeProvider for Sockets {
 impl DnsUdpSocket for ConnectedUdp {
     type Time = TokioTime;
 
-    /// A closed port makes a socket neither readable nor writable, but an error,
-    /// which tokio does not wake readers for.
+    /// Also waits for the error state: a closed port makes a socket neither readable nor
+    /// writable, so tokio would not wake a reader.
     async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         loop {
             let ready = self.socket.ready(Interest::READABLE | Interest::ERROR);

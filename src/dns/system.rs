@@ -1,5 +1,4 @@
-//! The DNS servers of the system, from resolv.conf(5), and how a running program
-//! follows them.
+//! The DNS servers of the system from resolv.conf(5), and following its changes.
 
 use super::NoServer;
 use crate::{config::DnsServer, list_file::Fingerprint};
@@ -9,13 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the system names its servers.
+/// The file that lists the DNS servers of the system.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// The servers of `/etc/resolv.conf`, in its order.
+/// Returns the servers of `/etc/resolv.conf`, in its order.
 ///
 /// # Errors
-/// When the file can't be read or names none.
+/// Fails if the file can't be read or lists no server.
 pub fn system_servers() -> Result<Vec<DnsServer>, NoServer> {
     read(Path::new(RESOLV_CONF))
 }
@@ -29,7 +28,7 @@ fn read(file: &Path) -> Result<Vec<DnsServer>, NoServer> {
         io::ErrorKind::NotFound => complain("no such file"),
         _ => complain(&error.to_string()),
     })?;
-    // Lines that it does not know are no errors to resolv.conf(5) either.
+    // resolv.conf(5) ignores unknown lines too.
     let (parsed, _) = resolv_conf::Config::parse_with_errors(&text);
     let servers: Vec<DnsServer> = parsed.nameservers.iter().map(server).collect();
     match servers.is_empty() {
@@ -46,17 +45,17 @@ fn server(address: &ScopedIp) -> DnsServer {
     DnsServer::new(address.into(), scope)
 }
 
-/// `/etc/resolv.conf` as it is looked at again and again.
+/// Polls `/etc/resolv.conf`.
 pub(super) struct ResolvConf {
     paths: [PathBuf; 1],
-    /// At the last look.
+    /// The fingerprint at the last poll.
     seen: Fingerprint,
-    /// When it was read last.
+    /// The fingerprint when the file was last read.
     read: Option<Fingerprint>,
 }
 
 impl ResolvConf {
-    /// Takes what the file is now as not yet read.
+    /// Treats the current file as not yet read.
     pub(super) fn unread() -> Self {
         let paths = [PathBuf::from(RESOLV_CONF)];
         Self {
@@ -66,7 +65,7 @@ impl ResolvConf {
         }
     }
 
-    /// What the file says, if it has changed and was so at the last look already.
+    /// Returns the servers if the file has changed and two polls saw the same file.
     pub(super) fn look(&mut self) -> Option<Result<Vec<DnsServer>, NoServer>> {
         let now = Fingerprint::take(&self.paths);
         let is_settled = self.seen == now;
@@ -87,7 +86,7 @@ impl ResolvConf {
 mod tests {
     use super::*;
 
-    /// What the file has, and the servers or a part of the error.
+    /// The content of the file, and the expected servers or a part of the error.
     type Row = (&'static str, Result<&'static [&'static str], &'static str>);
 
     #[test]

@@ -1,4 +1,4 @@
-//! A resolver that remembers what was asked, for `sixgate explain`.
+//! A resolver that records its lookups, for `sixgate explain`.
 
 use super::{Absence, Answer, Failure, Mx, Name, Purpose, Resolve};
 use std::{
@@ -8,28 +8,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Passes every question on to another resolver and keeps a record of it.
+/// Forwards every lookup to another resolver and records it.
 #[derive(Debug)]
 pub struct Traced<R> {
     resolver: R,
     questions: Mutex<Vec<Question>>,
 }
 
-/// One question and what became of it.
+/// One lookup and its outcome.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// The name asked for, in its printable form.
+    /// The name looked up, in its printable form.
     pub name: String,
     /// The record type: `TXT`, `A`, `AAAA`, `MX`, `PTR` or `SOA`.
     pub rtype: &'static str,
     /// The records, or `NXDOMAIN`, `NODATA` or the failure.
     pub outcome: String,
-    /// From asking to the answer; near zero when it was cached.
+    /// The time until the answer; near zero for a cached answer.
     pub elapsed: Duration,
 }
 
 impl<R> Traced<R> {
-    /// Starts with no question asked.
+    /// Wraps a resolver, with an empty record.
     pub fn new(resolver: R) -> Self {
         Self {
             resolver,
@@ -37,13 +37,14 @@ impl<R> Traced<R> {
         }
     }
 
-    /// Everything asked so far, in the order of the answers.
+    /// Returns all lookups so far, in the order of their answers.
     pub fn questions(&self) -> Vec<Question> {
         self.lock().clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Question>> {
-        // A list of finished entries is whole even if a holder panicked.
+        // The list only ever holds complete entries, so it is usable even if a thread
+        // panicked.
         self.questions
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! A TCP connection to the primary server: messages, their signatures and those of the
+//! A TCP connection to the primary server: sends signed messages and verifies the
 //! answers.
 
 use super::{Primary, PrimaryError, TsigKey, check};
@@ -16,18 +16,19 @@ pub struct Connection {
     stream: BufReader<TcpStream>,
 }
 
-/// RFC 8945 section 5.3.1 allows 99 messages without a signature.
+/// The maximum number of consecutive messages without a signature (RFC 8945 section
+/// 5.3.1).
 const MAX_UNSIGNED: usize = 99;
 
 impl Primary {
     /// Connects to the server.
     ///
     /// # Errors
-    /// When it can't be reached in time.
+    /// Fails if the server can't be reached within the timeout.
     pub async fn connect(&self) -> Result<Connection, PrimaryError> {
         let address = self.server.socket_addr()?;
         let stream = within(self.timeout, TcpStream::connect(address)).await?;
-        // Each request is one write, and is waited for.
+        // Each request is one write, followed by waiting for the answer.
         stream.set_nodelay(true)?;
         Ok(Connection {
             primary: self.clone(),
@@ -51,7 +52,7 @@ async fn within<T>(
 }
 
 impl Connection {
-    /// Sends messages at once.
+    /// Sends several messages in one write.
     pub(super) async fn send(&mut self, messages: &[Message]) -> Result<(), PrimaryError> {
         let mut octets = Vec::new();
         for message in messages {
@@ -65,7 +66,7 @@ impl Connection {
         within(self.primary.timeout, self.stream.write_all(&octets)).await
     }
 
-    /// Signs a message and sends it. What it returns verifies the answer.
+    /// Signs and sends a message. Returns the state for verifying the answer.
     pub(super) async fn send_signed(
         &mut self,
         mut message: Message,
@@ -97,8 +98,8 @@ impl Connection {
         within(self.primary.timeout, read).await
     }
 
-    /// Receives an answer and verifies it. One that is signed later is only as good as
-    /// the signature that follows ([`Verification::is_complete`]).
+    /// Receives an answer and verifies it. An unsigned message counts only once a later
+    /// signature covers it ([`Verification::is_complete`]).
     pub(super) async fn receive_signed(
         &mut self,
         verification: &mut Verification,
@@ -109,7 +110,7 @@ impl Connection {
         if message.id != verification.id {
             return Err(PrimaryError::Broken("the answer has another ID".into()));
         }
-        // What refuses us may be unsigned, and harms nobody.
+        // A refusal may be unsigned; believing it does no harm.
         check(&message, &self.primary.key, tried)?;
         verification.verify(&octets, &message)?;
         Ok(message)
@@ -121,7 +122,7 @@ pub(super) fn parse(octets: &[u8]) -> Result<Message, PrimaryError> {
         .map_err(|error| PrimaryError::Broken(format!("the answer can't be read: {error}")))
 }
 
-/// The signatures of the answers to a request (RFC 8945 section 5.3.1).
+/// Verifies the signatures of the answers to a request (RFC 8945 section 5.3.1).
 pub(super) struct Verification {
     id: u16,
     key: TsigKey,
@@ -133,7 +134,7 @@ pub(super) struct Verification {
 }
 
 impl Verification {
-    /// Whether all that was received is signed.
+    /// Returns whether a signature covers everything received.
     pub(super) fn is_complete(&self) -> bool {
         !self.is_first && self.unsigned.is_empty()
     }

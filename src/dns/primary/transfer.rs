@@ -1,4 +1,4 @@
-//! What the zone has: by a zone transfer (RFC 5936), or by a question for each name.
+//! Reads the zone: by a zone transfer (RFC 5936), or by a query for each name.
 
 use super::{Connection, Family, HostRecords, PrimaryError, connection::parse};
 use hickory_proto::{
@@ -7,14 +7,14 @@ use hickory_proto::{
 };
 use std::collections::HashMap;
 
-/// How many questions are sent before their answers are read.
+/// The number of queries sent before reading their answers.
 const AT_ONCE: usize = 256;
 
 impl Connection {
-    /// All names that are one label below the suffix.
+    /// Transfers the zone and returns all host names that are one label below the suffix.
     ///
     /// # Errors
-    /// [`PrimaryError::Refused`] if the server does not give the zone to us.
+    /// [`PrimaryError::Refused`] if the server refuses the transfer.
     pub async fn transfer(&mut self) -> Result<HashMap<String, HostRecords>, PrimaryError> {
         let zone = self.primary.zone.clone();
         let request = question(&zone, RecordType::AXFR, None);
@@ -27,7 +27,7 @@ impl Connection {
                 .receive_signed(&mut verification, "a transfer of the zone")
                 .await;
             let answer = match answer {
-                // That of a question for a name that does not exist.
+                // The answer to a query for a name that does not exist.
                 Err(PrimaryError::Changed) => {
                     let complaint = format!("it has no zone {zone}");
                     return Err(PrimaryError::Refused(complaint));
@@ -60,11 +60,11 @@ impl Connection {
         }
     }
 
-    /// The host names of these labels, by unsigned questions. Labels without records
-    /// are left out.
+    /// Looks up the host names of these labels with unsigned queries. Omits labels
+    /// without records.
     ///
     /// # Errors
-    /// When a question is not answered.
+    /// Fails if a query is not answered.
     pub async fn look_up<'a>(
         &mut self,
         labels: impl Iterator<Item = &'a str>,

@@ -5,13 +5,13 @@ use data_encoding::BASE64;
 use hickory_proto::rr::{Name, TSigner, rdata::tsig::TsigAlgorithm};
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 
-/// How much the clocks may differ, in seconds (RFC 8945 section 10).
+/// The tolerated clock difference in seconds (RFC 8945 section 10).
 const FUDGE: u16 = 300;
 
-/// The longest file that is read.
+/// The maximum size of the file in bytes.
 const MAX_BYTES: u64 = 64 << 10;
 
-/// A key and how to use it. Does not show the secret.
+/// A TSIG key. `Debug` does not show the secret.
 #[derive(Clone)]
 pub struct TsigKey {
     pub(super) signer: TSigner,
@@ -19,12 +19,12 @@ pub struct TsigKey {
     pub is_world_readable: bool,
 }
 
-/// Why a file has no key. Shown as one line, without the secret.
+/// Why a key file is invalid. `Display` writes one line, without the secret.
 #[derive(Debug)]
 pub enum KeyError {
-    /// It can't be read.
+    /// The file can't be read.
     Unreadable(io::Error),
-    /// This line is wrong.
+    /// A line is invalid.
     Invalid {
         /// Counted from 1.
         line: usize,
@@ -56,7 +56,7 @@ impl TsigKey {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it can't be read or has not exactly one key.
+    /// Fails if the file can't be read or does not contain exactly one key.
     pub fn read(file: &Path) -> Result<Self, KeyError> {
         let found = fs::metadata(file).map_err(KeyError::Unreadable)?;
         if !found.is_file() || found.len() > MAX_BYTES {
@@ -69,7 +69,7 @@ impl TsigKey {
         })
     }
 
-    /// Its name.
+    /// Returns the name of the key.
     pub fn name(&self) -> String {
         self.signer.signer_name().to_string()
     }
@@ -174,14 +174,15 @@ fn signer(
 
 #[derive(Debug, PartialEq, Eq)]
 enum Token {
-    /// With or without quotes.
+    /// A word, with or without quotes.
     Word(String),
     Open,
     Close,
     Semicolon,
 }
 
-/// Words and punctuation with their lines. Comments are those of named.conf.
+/// Splits the text into words and punctuation with their line numbers. Skips comments as
+/// in named.conf.
 fn tokens(text: &str) -> Result<Vec<(usize, Token)>, KeyError> {
     let mut tokens = Vec::new();
     let mut line = 1;

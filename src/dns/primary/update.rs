@@ -1,5 +1,5 @@
-//! Dynamic updates (RFC 2136): the records of some host names are replaced if they are
-//! still what they were.
+//! Dynamic updates (RFC 2136): replaces the records of host names if they have not
+//! changed in the meantime.
 
 use super::{Change, Connection, Primary, PrimaryError, RrSet};
 use hickory_proto::{
@@ -8,18 +8,19 @@ use hickory_proto::{
 };
 use std::net::IpAddr;
 
-/// How many octets one update may have. A server handles an update as a whole, so it is
-/// not to be too large, either.
+/// The maximum size of one update in bytes. A server applies an update as a whole, so it
+/// should not be too large.
 const MAX_OCTETS: usize = 32 << 10;
 
-/// What a record takes besides its data: a pointer or label, type, class, TTL, length.
+/// The size of a record besides its data, in bytes: a pointer or label, type, class, TTL,
+/// length.
 const RECORD_OCTETS: usize = 14;
 
 impl Connection {
-    /// Makes all of these changes or none.
+    /// Applies all of these changes or none.
     ///
     /// # Errors
-    /// [`PrimaryError::Changed`] if one of the records is not what it was.
+    /// Fails with [`PrimaryError::Changed`] if a record is not as in `before`.
     pub async fn update(&mut self, changes: &[Change]) -> Result<(), PrimaryError> {
         let message = message(&self.primary, changes)?;
         let mut verification = self.send_signed(message).await?;
@@ -47,10 +48,11 @@ pub fn batches(changes: &[Change]) -> Vec<&[Change]> {
     batches
 }
 
-/// At most; a name is repeated where the encoder can't point to it.
+/// Returns an upper bound for the size of a change: a name is repeated where the encoder
+/// can't compress it.
 fn size(change: &Change) -> usize {
     let of = |set: &Option<RrSet>| set.as_ref().map_or(1, |set| set.addresses.len());
-    // The condition, the removal and what is added.
+    // The prerequisite, the removal and the new records.
     let records = of(&change.before) + 1 + of(&change.after);
     records * (RECORD_OCTETS + change.label.len() + 16)
 }
@@ -66,7 +68,7 @@ fn message(primary: &Primary, changes: &[Change]) -> Result<Message, PrimaryErro
     for change in changes {
         let name = primary.host(&change.label)?;
         let rtype = change.family.record_type();
-        // Prerequisites stand in the answer section, updates in the authority section.
+        // Prerequisites are in the answer section, updates in the authority section.
         match &change.before {
             None => message.answers.push(empty(&name, rtype, DNSClass::NONE)),
             Some(before) => {
