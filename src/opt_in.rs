@@ -1,8 +1,8 @@
-//! Which recipient domains take mail over IPv6.
+//! The opt-in sources: which recipient domains accept mail over IPv6.
 //!
-//! Sources are asked in a fixed order and the first definite answer wins; the
-//! default speaks for a domain that no source knows. A source that can't answer
-//! now ends the search: one that comes later must not overrule what it may say.
+//! Sources are queried in a fixed order and the first definite answer wins; the default
+//! applies to a domain that no source knows. A temporary failure of a source ends the
+//! search, because a later source must not override its possible answer.
 
 pub mod entry;
 pub mod files;
@@ -36,7 +36,7 @@ use sql::Sql;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// The sources of one configuration. A copy is the same sources.
+/// The sources of one configuration. Clones share the sources.
 #[derive(Clone, Debug)]
 pub struct Sources {
     lists: Lists,
@@ -48,66 +48,66 @@ pub struct Sources {
     default: bool,
 }
 
-/// What the sources say of a domain.
+/// The answer of the sources for a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Whether it opted in.
+    /// Whether the domain opted in.
     pub opt_in: policy::OptIn,
-    /// Who says so.
+    /// The source of the answer.
     pub source: Source,
 }
 
-/// How a server does that is asked over the network.
+/// The status of a source that is queried over the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerStatus {
-    /// Which one it is.
+    /// The source.
     pub source: Source,
-    /// Of how many domains the last answer is remembered.
+    /// The number of domains with a cached answer.
     pub domains: usize,
-    /// How long ago it last gave a definite answer; `None` if it never did.
+    /// The time since the last definite answer; `None` if there was none.
     pub age: Option<Duration>,
-    /// Why it can't tell; `None` while it is well or was never asked.
+    /// The current failure; `None` while it answers or was never queried.
     pub error: Option<String>,
 }
 
-/// What a check of one server found.
+/// The result of checking one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCheck {
-    /// Whose server it is.
+    /// The source that the server belongs to.
     pub source: Source,
-    /// Which one it is, without parameters.
+    /// The URL of the server, without parameters.
     pub url: String,
-    /// What was found.
+    /// The finding.
     pub finding: ServerFinding,
 }
 
-/// What a check of a server found.
+/// The finding of a server check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerFinding {
-    /// It answers.
+    /// The server answers.
     Ok,
-    /// It can't be asked now, for this reason.
+    /// The server is unreachable, for this reason.
     Unreachable(String),
-    /// It answers, and knows no domain, which leaves all of them unknown.
+    /// The server answers but has no entries, so all domains are unknown.
     Empty(String),
-    /// It can be asked, and the query or the key is wrong.
+    /// The server can be reached, but the query or the key is wrong.
     Wrong(String),
 }
 
-/// What one source knows of a domain.
+/// The answer of one source for a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Known {
     /// It opted in.
     Yes,
     /// It opted out.
     No,
-    /// The source has no entry for it: the next one is asked.
+    /// The source has no entry for the domain: continue with the next one.
     Nothing,
-    /// The source can't tell now.
+    /// The source has a temporary failure.
     Temperror,
 }
 
-/// Who decided about a domain.
+/// The source that decided about a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The file that `sixgate opt-in` edits, `opt_in.managed_file`.
@@ -133,13 +133,13 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether it is a list in memory.
+    /// Returns whether the source is a list in memory.
     pub fn is_list(self) -> bool {
         matches!(self, Self::Managed | Self::Domains | Self::File)
     }
 
-    /// Whether it is asked at the start already, until it answers once. If it does not,
-    /// no mail over IPv6 can be judged.
+    /// Returns whether the source is queried at the start until it has answered once.
+    /// Without an answer, no mail over IPv6 can be decided.
     pub fn is_asked_at_start(self) -> bool {
         matches!(self, Self::Sql | Self::Redis)
     }
@@ -163,12 +163,12 @@ impl fmt::Display for Source {
 }
 
 impl Sources {
-    /// Reads the lists that a configuration names. What `previous` has under the
-    /// same name is read again and shared with it, so that connections which
-    /// began before a reload see later changes, too. Takes its time.
+    /// Reads the lists that a configuration names. A list that `previous` has under the
+    /// same name is read again and shared with it, so that connections from before a
+    /// reload see later changes too. Blocks while it reads files.
     ///
     /// # Errors
-    /// When a list can't be read, is empty without saying so, or is wrong.
+    /// Fails if a list can't be read, is invalid, or is empty without the line `# empty`.
     pub fn open(config: &config::OptIn, previous: Option<&Self>) -> Result<Self, ListError> {
         Ok(Self {
             lists: Lists::open(config, previous.map(|old| &old.lists))?,
@@ -199,14 +199,14 @@ impl Sources {
         })
     }
 
-    /// What is to be warned of: that nobody takes mail over IPv6.
+    /// Returns a warning if no domain accepts mail over IPv6.
     pub fn warning(&self) -> Option<&'static str> {
         (!self.may_opt_in()).then_some(
             "opt_in: no domain has opted in, so \"mode: enforce\" refuses all mail over IPv6",
         )
     }
 
-    /// Whether a domain has opted in, or a server may say that one has.
+    /// Returns whether any domain has opted in, or a server may answer so.
     pub fn may_opt_in(&self) -> bool {
         let has_server = self.mx.is_some()
             || self.sql.is_some()
@@ -216,12 +216,12 @@ impl Sources {
         self.default || has_server || !self.lists.are_empty()
     }
 
-    /// How the lists are, in the order in which they are asked.
+    /// Returns the status of the lists, in the order in which they are searched.
     pub fn list_status(&self) -> Vec<ListStatus> {
         self.lists.status()
     }
 
-    /// How the servers do, in the order in which they are asked.
+    /// Returns the status of the servers, in the order in which they are queried.
     pub fn server_status(&self) -> Vec<ServerStatus> {
         let managed = self.managed_redis().map(Redis::status);
         let mx = self.mx.as_ref().map(MxRecords::status);
@@ -233,7 +233,7 @@ impl Sources {
         servers.into_iter().flatten().collect()
     }
 
-    /// The hash in place of the managed file.
+    /// Returns the Redis hash that replaces the managed file, if it does.
     fn managed_redis(&self) -> Option<&Redis> {
         self.redis.as_ref().filter(|redis| redis.is_managed())
     }
@@ -242,8 +242,8 @@ impl Sources {
         self.redis.as_ref().filter(|redis| !redis.is_managed())
     }
 
-    /// Follows the lists from now on, and asks the databases until they have answered
-    /// once. Needs a runtime.
+    /// Follows the lists in the background, and queries the servers until they have
+    /// answered once. Must be called in a tokio runtime.
     pub fn follow(&self) {
         self.lists.follow();
         if let Some(sql) = &self.sql {
@@ -267,9 +267,9 @@ impl Sources {
         checks
     }
 
-    /// Asks for a domain; `None` is a recipient without one, which can't opt in
-    /// whatever the default is. A source that has not answered by `deadline`
-    /// can't tell. While the sources are lists, nothing is waited for.
+    /// Looks up a domain. `None` is a recipient without a domain, which can't opt in even
+    /// if the default is yes. A source that has not answered by `deadline` counts as a
+    /// temporary failure. Lists answer without waiting.
     pub async fn ask<R: Resolve>(
         &self,
         resolver: &Arc<R>,
@@ -294,18 +294,18 @@ impl Sources {
         Answer::definite(self.default(), Source::Default)
     }
 
-    /// The entry of a list that decides about a domain, if one does. Reads its
-    /// file, for people.
+    /// Returns the list entry that decides about a domain, if there is one. Reads the
+    /// file for its location; for commands only.
     pub fn listed(&self, domain: &Domain) -> Option<Listed> {
         self.listed_each(std::slice::from_ref(domain)).pop()?
     }
 
-    /// As [`Sources::listed`] for many domains; reads each file once.
+    /// Looks up many domains as [`Sources::listed`] does; reads each file once.
     pub fn listed_each(&self, domains: &[Domain]) -> Vec<Option<Listed>> {
         self.lists.listed(domains)
     }
 
-    /// Why an answer was given, for people.
+    /// Describes the reason for an answer.
     pub fn reason(&self, answer: Answer, listed: Option<&Listed>) -> String {
         match (answer.source, answer.opt_in, listed) {
             (Source::Managed | Source::Domains | Source::File, _, Some(listed)) => {
@@ -343,7 +343,7 @@ impl Sources {
         }
     }
 
-    /// The lists, in the order in which they are asked.
+    /// Returns the lists, in the order in which they are searched.
     pub fn lists(&self) -> [SourceList<'_>; 3] {
         self.lists.each()
     }
@@ -392,7 +392,7 @@ impl Sources {
 }
 
 impl Answer {
-    /// What a source says; `None` if the next one is to be asked.
+    /// Converts the answer of a source; `None` to continue with the next one.
     fn of(known: Known, source: Source) -> Option<Self> {
         let opt_in = match known {
             Known::Yes => policy::OptIn::Yes,

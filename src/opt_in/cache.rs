@@ -1,9 +1,8 @@
-//! What the servers among the sources said before: answers for a while, last
-//! known answers while a server fails, and one question at a time for a domain.
+//! The cache for the opt-in sources that are servers: it caches answers, serves stale
+//! answers while a server fails, and runs one query per domain at a time.
 //!
-//! In the manner of RFC 8767: an answer that is no longer fresh is asked for
-//! anew, and serves on when nothing better comes. It never turns a failure into
-//! an answer: without a last known one the domain is in doubt.
+//! As in RFC 8767, a stale answer is refreshed, and still used if the refresh fails. A
+//! failure never becomes an answer: without a stale answer, the opt-in is unknown.
 
 mod health;
 
@@ -23,51 +22,51 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-/// How many domains of one server are remembered at most, which take 97 MiB if
-/// their names are as long as can be, and 38 MiB with names of up to 32 octets;
-/// half of it are remembered in any case. It is not `dns.cache_bytes`: who
-/// keeps no DNS answers still wants to be made up for while a server fails.
+/// The maximum number of cached domains per server; at least half as many are kept. They
+/// take 97 MiB with names of maximum length, and 38 MiB with names of up to 32 bytes.
+/// `dns.cache_bytes` does not apply: stale answers are needed even if DNS answers are not
+/// cached.
 const CAPACITY: usize = 1 << 18;
 
-/// How long a mail that could have the last known answer waits for a new one.
-/// RFC 8767 section 5 recommends 1.8 s.
+/// How long a message waits for a new answer if there is a stale one. RFC 8767 section 5
+/// recommends 1.8 s.
 const PATIENCE: Duration = Duration::from_millis(1800);
 
-/// The same while the server is known to fail: time enough for one that is back
-/// to say so to the very first mail.
+/// The same while the server is failing: long enough for a server that works again to
+/// answer the first message.
 const PATIENCE_WHILE_FAILING: Duration = Duration::from_millis(50);
 
-/// A question ends at its deadline; so much later at most has been noted why.
+/// The time after the deadline of a query by which its failure is recorded.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
-/// While the server is known to fail, so many questions are under way at most
-/// before mails with a last known answer stop adding to them.
+/// While the server is failing, the number of pending queries above which messages with a
+/// stale answer start no more.
 const PROBES: usize = 16;
 
-/// How often an unreachable server is asked at the start, until it answers.
+/// The interval at which an unreachable server is queried at the start, until it answers.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A domain that nobody has (RFC 6761 section 6.4), for questions without a mail.
+/// A domain that cannot exist (RFC 6761 section 6.4), for queries without a message.
 pub(super) const NOBODY: &str = "sixgate-probe.invalid";
 
-/// The answers of one server.
+/// The cache of one server.
 #[derive(Clone, Debug)]
 pub(super) struct Cache {
     lifetimes: config::OptInCache,
     shared: Arc<Shared>,
 }
 
-/// What a server says when it is asked.
+/// The reply of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// It is sure, until then if it says how long.
+    /// A definite answer, with its expiry if the server sends one.
     Definite(Says, Option<Instant>),
-    /// It can't tell now. The text is for the log.
+    /// A temporary failure. The text is for the log.
     Failed(String),
 }
 
 impl From<Failure> for Reply {
-    /// The DNS did not answer. Its text may quote what a server sent.
+    /// Converts a DNS failure, whose text may quote server output.
     fn from(failure: Failure) -> Self {
         Self::Failed(failure.to_string().escape_default().to_string())
     }
@@ -89,11 +88,11 @@ struct Shared {
     answers: Mutex<Recent<Domain, Entry>>,
     under_way: Mutex<HashMap<Domain, Pending>>,
     health: Mutex<Health>,
-    /// Grows when all answers are to be asked for anew.
+    /// Incremented to make all answers stale.
     generation: AtomicU64,
 }
 
-/// A question under way: `None` until it has an answer.
+/// A pending query: `None` until it has an answer.
 type Pending = watch::Receiver<Option<Known>>;
 
 #[derive(Clone, Copy, Debug)]
@@ -101,14 +100,14 @@ struct Entry {
     says: Says,
     since: Instant,
     valid_until: Option<Instant>,
-    /// That of the cache when the question was asked.
+    /// The generation of the cache when the query started.
     generation: u64,
 }
 
-/// The generation of an answer that is to be asked for anew.
+/// The generation of an answer that was marked as stale.
 const EXPIRED: u64 = u64::MAX;
 
-/// What is remembered of a domain.
+/// The cached answer for a domain.
 enum Last {
     Fresh(Says),
     Stale(Says),
@@ -116,7 +115,7 @@ enum Last {
 }
 
 impl Cache {
-    /// Remembers nothing yet. `server` is its name in the log.
+    /// Creates an empty cache. `server` is the name of the server in the log.
     pub(super) fn new(server: String, lifetimes: config::OptInCache) -> Self {
         Self {
             lifetimes,
@@ -129,8 +128,7 @@ impl Cache {
         }
     }
 
-    /// Goes on with what another cache of the same server remembers. The
-    /// lifetimes are its own.
+    /// Takes over the answers of another cache of the same server, but not its lifetimes.
     pub(super) fn succeeding(self, old: &Self) -> Self {
         Self {
             shared: Arc::clone(&old.shared),
@@ -138,8 +136,8 @@ impl Cache {
         }
     }
 
-    /// The answer for a domain while it is fresh, for callers whose questions take an
-    /// effort to prepare.
+    /// Returns the answer for a domain if it is fresh, for callers whose queries are
+    /// expensive to prepare.
     pub(super) fn fresh(&self, domain: &Domain) -> Option<Known> {
         match self.last(domain) {
             Last::Fresh(says) => Some(says.into()),
@@ -147,8 +145,8 @@ impl Cache {
         }
     }
 
-    /// The answer for a domain. `question` is asked if need be; when it has no
-    /// reply by `deadline`, it has failed.
+    /// Returns the answer for a domain. Runs `question` if needed, which fails at
+    /// `deadline`.
     pub(super) async fn get<Q>(
         &self,
         domain: &Domain,
@@ -173,9 +171,9 @@ impl Cache {
         }
     }
 
-    /// Asks the server, which has `timeout` for a question, until it has answered once, so
-    /// that one that is unreachable at the start is reported before mail comes. Ends when
-    /// nobody else has the source. Needs a runtime.
+    /// Queries the server in the background, with `timeout` per query, until it has
+    /// answered once, so that an unreachable server is reported at the start. Stops when
+    /// the source is dropped. Must be called in a tokio runtime.
     pub(super) fn probe<S, Q>(
         &self,
         source: &Arc<S>,
@@ -202,7 +200,7 @@ impl Cache {
         });
     }
 
-    /// How the server does.
+    /// Returns the status of the server.
     pub(super) fn status(&self, source: Source) -> ServerStatus {
         let domains = lock(&self.shared.answers).len();
         let health = lock(&self.shared.health);
@@ -214,10 +212,10 @@ impl Cache {
         }
     }
 
-    /// Has the next mail for a domain ask anew. The last answer serves only if nothing
-    /// better comes.
+    /// Marks the answer for a domain as stale, so that the next message triggers a new
+    /// query.
     pub(super) fn expire(&self, domain: &Domain) {
-        // A question that is pending may have been answered before the change.
+        // A pending query may have been answered before the change.
         if lock(&self.shared.under_way).contains_key(domain) {
             self.expire_all();
             return;
@@ -232,7 +230,7 @@ impl Cache {
         }
     }
 
-    /// The same for all domains.
+    /// Marks all answers as stale.
     pub(super) fn expire_all(&self) {
         self.shared.generation.fetch_add(1, Ordering::Relaxed);
     }
@@ -270,8 +268,8 @@ impl Shared {
         lock(&self.health).is_failing() && lock(&self.under_way).len() >= PROBES
     }
 
-    /// Asks, or joins those who wait for the same domain. The question goes on
-    /// without them, so that the next mail has its answer.
+    /// Starts a query, or joins a pending one for the same domain. The query continues
+    /// when its callers stop waiting, so that the next message has the answer.
     fn ask<Q>(
         self: &Arc<Self>,
         domain: &Domain,
@@ -302,7 +300,7 @@ impl Shared {
         pending
     }
 
-    /// A new answer if there is one soon, else the last known one.
+    /// Returns a new answer if it arrives soon, else the stale one.
     async fn better_than(&self, last: Says, answer: Pending, deadline: Instant) -> Known {
         let patience = last.patience(lock(&self.health).is_failing());
         let until = patience.map_or(deadline, |patience| deadline.min(Instant::now() + patience));
@@ -318,9 +316,9 @@ impl Shared {
 }
 
 impl Says {
-    /// How long a mail waits for a new answer that could have this one; `None`
-    /// is as long as it can. What may refuse for good a domain that has opted in
-    /// since is worth waiting for.
+    /// Returns how long a message waits for a new answer instead of this stale one;
+    /// `None` is until its deadline. A stale negative answer may permanently reject mail
+    /// of a domain that has opted in since, so it waits longer.
     fn patience(self, is_failing: bool) -> Option<Duration> {
         match (self, is_failing) {
             (Self::Yes, true) => Some(PATIENCE_WHILE_FAILING),
@@ -330,18 +328,18 @@ impl Says {
     }
 }
 
-/// The answer, if it comes by then.
+/// Waits for the answer until `until`.
 async fn in_time(answer: Pending, until: Instant) -> Option<Known> {
     let mut answer = answer;
     match timeout_at(until, answer.wait_for(Option::is_some)).await {
         Ok(Ok(known)) => *known,
-        // The question ended without a reply: a defect, which proves nothing.
+        // The query task panicked, which proves nothing.
         Ok(Err(_)) => Some(Known::Temperror),
         Err(_elapsed) => None,
     }
 }
 
-/// The right to ask for a domain, given back whatever becomes of the question.
+/// The registration of a pending query, removed on drop even if the query panics.
 struct Turn {
     shared: Arc<Shared>,
     domain: Domain,
@@ -388,7 +386,7 @@ impl From<Says> for Known {
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each holder leaves it whole, even one that panicked.
+    // The data stays consistent even if a holder panics.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

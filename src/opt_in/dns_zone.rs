@@ -1,8 +1,6 @@
-//! The source `opt_in.dns_zone`: `DOMAIN.ZONE` type A, in the manner of
-//! RFC 5782.
+//! The source `opt_in.dns_zone`: `DOMAIN.ZONE` type A, as in RFC 5782.
 //!
-//! What subdomains have is up to the zone: its wildcards are the server's
-//! business, and no parent is asked for here.
+//! Parent domains are not looked up; a zone can cover subdomains with wildcards.
 
 use super::{
     Known, ServerStatus, Source,
@@ -16,12 +14,12 @@ use crate::{
 use std::{net::Ipv4Addr, sync::Arc};
 use tokio::time::Instant;
 
-/// What an entry has that opted in, by convention (RFC 5782 section 2.1).
+/// The address of a domain that opted in, by the convention of RFC 5782 section 2.1.
 pub const OPTED_IN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-/// What one has that opted out.
+/// The address of a domain that opted out.
 const OPTED_OUT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
-/// A zone and what it said before.
+/// A zone with a cache.
 #[derive(Clone, Debug)]
 pub(super) struct DnsZone {
     zone: Domain,
@@ -29,7 +27,7 @@ pub(super) struct DnsZone {
 }
 
 impl DnsZone {
-    /// Goes on with what `old` remembers, if it is the same zone.
+    /// Creates the source. Takes over the cache of `old` if it is the same zone.
     pub(super) fn new(zone: &Domain, lifetimes: config::OptInCache, old: Option<&Self>) -> Self {
         let cache = Cache::new(format!("opt_in.dns_zone {zone}"), lifetimes);
         Self {
@@ -56,7 +54,7 @@ impl DnsZone {
         }
         let name = match Name::parse(format!("{domain}.{}", self.zone)) {
             Ok(name) => name,
-            // A name that DNS can't carry is in no zone.
+            // An invalid DNS name is in no zone.
             Err(NameError::TooLong | NameError::LabelTooLong | NameError::EmptyLabel) => {
                 return Known::Nothing;
             }
@@ -75,9 +73,9 @@ async fn look_up<R: Resolve>(resolver: Arc<R>, name: Name, zone: Domain) -> Repl
     }
 }
 
-/// Where the zone itself does not exist, because its delegation has gone or its
-/// name is misspelt, no name below it does (RFC 8020). That says nothing about
-/// the domains, and must not refuse the mail of all of them for good.
+/// Handles a domain without an entry. If the zone itself does not exist, because its
+/// delegation is gone or its name is misspelled, no name below it exists (RFC 8020). That
+/// says nothing about the domains, and must not permanently reject their mail.
 async fn not_listed<R: Resolve>(resolver: &R, zone: &Domain) -> Reply {
     let Ok(apex) = Name::parse(zone.as_str()) else {
         return Reply::Definite(Says::Nothing, None);
@@ -89,9 +87,9 @@ async fn not_listed<R: Resolve>(resolver: &R, zone: &Domain) -> Reply {
     }
 }
 
-/// What else than one answer comes of it is no list of ours: a resolver that
-/// leads lost names to its advertisements, a zone that has lapsed, a list that
-/// refuses to answer. None of these may refuse mail for good or let it in.
+/// Reads the addresses. Anything but one known address does not come from an opt-in list:
+/// a resolver that redirects nonexistent names to advertisements, a lapsed zone, a list
+/// that refuses to answer. None of these may permanently reject mail or accept it.
 fn read(name: &Name, found: &Records<Ipv4Addr>) -> Reply {
     let all = |wanted| found.records.iter().all(|address| *address == wanted);
     let says = match found.records.as_slice() {
@@ -120,7 +118,7 @@ fn misconfigured(name: &Name, addresses: &[Ipv4Addr]) -> String {
 mod tests {
     use super::*;
 
-    /// What is made of the addresses, or words of the complaint.
+    /// The addresses, and the expected answer or words of the error.
     type Row = (&'static [[u8; 4]], Result<Says, &'static str>);
 
     #[test]

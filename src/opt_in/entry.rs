@@ -3,18 +3,18 @@
 use crate::address::{Domain, DomainError};
 use std::{fmt, str::FromStr};
 
-/// What is known of a domain or of its subdomains.
+/// An entry: the opt-in or opt-out of a domain or of its subdomains.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
-    /// The domain that is named.
+    /// The domain of the entry.
     pub domain: Domain,
-    /// Whether it speaks of the domain or of what is below.
+    /// Whether the entry is about the domain or its subdomains.
     pub scope: Scope,
-    /// `false` where the entry begins with `!`.
+    /// `false` if the entry begins with `!`.
     pub opted_in: bool,
 }
 
-/// What an entry speaks of.
+/// The scope of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// `example.org`: the domain alone.
@@ -23,7 +23,8 @@ pub enum Scope {
     Subdomains,
 }
 
-/// Why a text is no entry. Shown as half a line that says what to write.
+/// Why a text is not a valid entry. `Display` writes a part of a line that says what to
+/// write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryError {
     text: String,
@@ -40,7 +41,7 @@ enum Why {
 impl FromStr for Entry {
     type Err = EntryError;
 
-    /// Upper case, U-labels and a trailing dot are understood.
+    /// Parses an entry. Accepts upper case, U-labels and a trailing dot.
     fn from_str(text: &str) -> Result<Self, EntryError> {
         Self::parse(text).map_err(|why| EntryError {
             text: text.to_owned(),
@@ -50,7 +51,7 @@ impl FromStr for Entry {
 }
 
 impl Entry {
-    /// The entry for a domain that has opted in.
+    /// Creates the entry of a domain that has opted in.
     pub fn opt_in(domain: Domain) -> Self {
         Self {
             domain,
@@ -59,7 +60,7 @@ impl Entry {
         }
     }
 
-    /// The entry that says the contrary.
+    /// Returns the opposite entry.
     pub fn contrary(&self) -> Self {
         Self {
             opted_in: !self.opted_in,
@@ -111,7 +112,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// What an entry may look like, for messages.
+/// The forms of an entry, for messages.
 const FORMS: &str = "example.org, .example.org for its subdomains, \
                      or !example.org and !.example.org for what has opted out";
 
@@ -133,7 +134,7 @@ impl fmt::Display for EntryError {
 impl std::error::Error for EntryError {}
 
 impl EntryError {
-    /// What an address, a wildcard or a URL is likely to mean.
+    /// Returns the entry that was probably meant by an address, a wildcard or a URL.
     fn meant(&self) -> Option<Entry> {
         let text = self.text.rsplit_once('@').map_or(&*self.text, |(_, d)| d);
         let text = text.replacen("*.", ".", 1).replacen("..", ".", 1);

@@ -1,4 +1,4 @@
-//! What stands in opt-in lists.
+//! Reads opt-in lists from files.
 
 use super::{
     entry::{Entry, EntryError},
@@ -10,11 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Reads the lists of files and of folders (their `*.list`) as one list.
+/// Reads files, and the `*.list` files of directories, as one list.
 ///
 /// # Errors
-/// At the first thing that is wrong: a file that can't be read or has no entry,
-/// a line that is no entry or says the contrary of an earlier one.
+/// Fails at the first file that can't be read or has no entry, and at the first line that
+/// is invalid or contradicts an earlier one.
 pub fn read(paths: &[PathBuf]) -> Result<List, ListError> {
     let mut list = List::default();
     for file in list_file::expand(paths)? {
@@ -24,10 +24,10 @@ pub fn read(paths: &[PathBuf]) -> Result<List, ListError> {
     Ok(list)
 }
 
-/// Finds the first line of each entry that is a key of `wanted`. Reads each file
-/// once, however many entries are wanted.
+/// Finds the first line of each entry that is a key of `wanted`. Reads each file only
+/// once.
 pub fn locate(paths: &[PathBuf], wanted: &mut HashMap<Entry, Option<Location>>) {
-    // A list that has become unreadable since has no locations.
+    // A list that can't be read any more has no locations.
     for file in list_file::expand(paths).unwrap_or_default() {
         let _ = each_entry(&file, |line| {
             if let Some(location @ None) = wanted.get_mut(&line.entry) {
@@ -42,21 +42,21 @@ pub fn locate(paths: &[PathBuf], wanted: &mut HashMap<Entry, Option<Location>>) 
     }
 }
 
-/// A line that has an entry.
+/// A line with an entry.
 #[derive(Debug)]
 pub struct Line<'a> {
-    /// Counted from 1.
+    /// The line number, counted from 1.
     pub number: usize,
-    /// What it says.
+    /// The entry.
     pub entry: Entry,
-    /// What stands behind the `#`; empty if there is none.
+    /// The text after the `#`; empty if there is none.
     pub comment: &'a str,
 }
 
-/// Hands the entries of one file over in their order.
+/// Calls `visit` for each entry of one file, in order.
 ///
 /// # Errors
-/// As for [`read`], and whatever `visit` complains of.
+/// Fails as [`read`] does, and with the errors of `visit`.
 pub fn each_entry(
     file: &Path,
     mut visit: impl FnMut(Line<'_>) -> Result<(), String>,
@@ -76,10 +76,10 @@ pub fn each_entry(
     })
 }
 
-/// The entry and the comment of a line; both may be missing.
+/// Parses a line into its entry and comment; both may be missing.
 ///
 /// # Errors
-/// When there is something that is no entry: half a line for people.
+/// Fails with a part of a line for people if the entry is invalid.
 pub fn parse_line(line: &str) -> Result<(Option<Entry>, &str), String> {
     let (text, comment) = list_file::split(line);
     Ok((parse_text(text)?, comment))

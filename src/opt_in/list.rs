@@ -1,8 +1,8 @@
 //! The entries of one source in memory, for lists of millions of domains.
 //!
-//! All names lie in one piece of memory, one after the other, and a hash table
-//! holds where each begins: two allocations whatever the number of domains, and
-//! about ten octets a domain besides its name. Looking up allocates nothing.
+//! All names are in one buffer, and a hash table holds their positions: two allocations
+//! for any number of domains, and about ten bytes per domain besides its name. A lookup
+//! allocates nothing.
 
 use super::{
     Known,
@@ -15,34 +15,34 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-/// The entries of one source. The most specific one that fits a domain decides:
-/// the domain itself before its parents, a near parent before a far one.
+/// The entries of one source. The most specific entry for a domain decides: the domain
+/// itself before its parents, a near parent before a far one.
 #[derive(Clone, Default)]
 pub struct List {
-    /// For each name its length, its [`Marks`] and its octets.
+    /// For each name its length, its [`Marks`] and its bytes.
     names: Vec<u8>,
-    /// Where each name begins in `names`.
+    /// The position of each name in `names`.
     places: HashTable<u32>,
     hasher: RandomState,
     entries: usize,
-    /// Whether parents have to be looked at.
+    /// Whether parents have to be looked up.
     has_subdomain_entries: bool,
 }
 
-/// What became of an entry that was to be added.
+/// The outcome of adding an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Insertion {
-    /// It is new.
+    /// The entry is new.
     Added,
-    /// It was there already.
+    /// The entry exists already.
     Duplicate,
-    /// The list says the contrary, and goes on saying so.
+    /// The list has the opposite entry, which stays.
     Contradiction,
-    /// The names fill 4 GiB; some 200 million of them do.
+    /// The names fill 4 GiB, about 200 million names.
     Full,
 }
 
-/// What entries say of one name: two bits for each [`Scope`].
+/// The entries for one name: two bits for each [`Scope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Marks(u8);
 
@@ -79,17 +79,18 @@ struct Hit<'a> {
 }
 
 impl List {
-    /// The entries of a configuration, none of which contradicts another.
+    /// Creates a list of the entries of a configuration, which do not contradict each
+    /// other.
     pub fn of(entries: &[Entry]) -> Self {
         let mut list = Self::default();
         for entry in entries {
-            // If one did, the first would hold.
+            // If one did, the first would win.
             let _ = list.insert(entry);
         }
         list
     }
 
-    /// Looks a domain up.
+    /// Looks up a domain.
     pub fn ask(&self, domain: &Domain) -> Known {
         match self.find(domain.as_str()) {
             Some(hit) if hit.opted_in => Known::Yes,
@@ -98,13 +99,13 @@ impl List {
         }
     }
 
-    /// The entry that decides about a domain.
+    /// Returns the entry that decides about a domain.
     pub fn entry_for(&self, domain: &Domain) -> Option<Entry> {
         self.find(domain.as_str())?.entry(domain)
     }
 
-    /// The entry that decides about those subdomains of a domain of which
-    /// nothing below it speaks.
+    /// Returns the entry for those subdomains of a domain that no more specific entry
+    /// covers.
     pub fn entry_for_subdomains(&self, domain: &Domain) -> Option<Entry> {
         let name = domain.as_str();
         let own = self.look_up(name, Scope::Subdomains);
@@ -128,22 +129,22 @@ impl List {
         Insertion::Added
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.entries
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
-    /// Makes room for names of so many octets.
+    /// Reserves memory for names of this many bytes.
     pub fn reserve(&mut self, octets: usize) {
         self.names.reserve(octets);
     }
 
-    /// Gives back what was reserved in vain.
+    /// Releases unused reserved memory.
     pub fn shrink_to_fit(&mut self) {
         self.names.shrink_to_fit();
     }
@@ -153,7 +154,7 @@ impl List {
         own.or_else(|| self.find_above(name))
     }
 
-    /// What is said of the subdomains of its nearest parent.
+    /// Finds the entry of the nearest parent that covers its subdomains.
     fn find_above<'a>(&self, name: &'a str) -> Option<Hit<'a>> {
         if !self.has_subdomain_entries {
             return None;
@@ -180,7 +181,7 @@ impl List {
         })
     }
 
-    /// `None` when there is no room.
+    /// Returns the position of a name, appended if it is new; `None` if there is no room.
     fn place_or_append(&mut self, name: &str) -> Option<u32> {
         let Self {
             names,
@@ -207,7 +208,7 @@ impl List {
     }
 }
 
-/// The octets before a name: its length and its marks.
+/// The number of bytes before a name: its length and its marks.
 const HEAD: usize = 2;
 
 fn name_at(names: &[u8], place: u32) -> &[u8] {
@@ -227,7 +228,7 @@ impl Hit<'_> {
 }
 
 impl fmt::Debug for List {
-    /// Millions of names would help nobody.
+    /// Writes only a summary: the list may have millions of names.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("List")
             .field("entries", &self.entries)
@@ -261,7 +262,7 @@ mod tests {
             "!.example",
         ];
         let table = [
-            // domain, the entry that decides
+            // domain, deciding entry
             ("example.org", Some("example.org")),
             ("mail.example.org", Some("!mail.example.org")),
             ("x.mail.example.org", Some(".example.org")),

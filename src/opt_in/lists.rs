@@ -1,5 +1,5 @@
-//! The sources that are lists, which are in memory: the managed file,
-//! `opt_in.domains` and `opt_in.files`, asked in this order.
+//! The opt-in sources that are lists in memory, in the order in which they are searched:
+//! the managed file, `opt_in.domains` and `opt_in.files`.
 
 use super::{Answer, Source, entry::Entry, files, list::List};
 use crate::{
@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-/// The lists of one configuration. A copy is the same lists.
+/// The lists of one configuration. Clones share the lists.
 #[derive(Clone, Debug)]
 pub(super) struct Lists {
     managed: Arc<LiveList<List>>,
@@ -26,16 +26,16 @@ pub(super) struct Lists {
     files: Arc<LiveList<List>>,
 }
 
-/// How a list is.
+/// The status of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListStatus {
-    /// Which one it is.
+    /// The source of the list.
     pub source: Source,
-    /// How many entries it has.
+    /// The number of entries.
     pub entries: usize,
-    /// How long ago it was read; `None` for what stands in the configuration.
+    /// The time since it was read; `None` for a list in the configuration.
     pub age: Option<Duration>,
-    /// Why it is not what its files say: the last good list is in force.
+    /// Why the last valid list is in use instead of the current files, if it is.
     pub error: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct ListStatus {
 pub struct Listed {
     /// The entry.
     pub entry: Entry,
-    /// Where it stands; `None` for the configuration.
+    /// Where the entry is; `None` for the configuration.
     pub location: Option<Location>,
 }
 
@@ -70,11 +70,11 @@ impl fmt::Display for Listed {
 /// The list of one source.
 #[derive(Clone, Debug)]
 pub struct SourceList<'a> {
-    /// Which one it is.
+    /// The source of the list.
     pub source: Source,
-    /// What it says now.
+    /// The current entries.
     pub entries: Arc<List>,
-    /// The files and folders that it is read from; none for the configuration.
+    /// The files and directories of the list; none for the configuration.
     pub paths: &'a [PathBuf],
 }
 
@@ -89,11 +89,11 @@ impl<'a> SourceList<'a> {
 }
 
 impl Lists {
-    /// Reads them; what `previous` has under the same name is read again and
+    /// Reads the lists. A list that `previous` has under the same name is read again and
     /// shared with it.
     pub(super) fn open(config: &config::OptIn, previous: Option<&Self>) -> Result<Self, ListError> {
         let managed = match config.redis.managed {
-            // The hash is in its place.
+            // The Redis hash replaces it.
             true => Vec::new(),
             false => vec![config.managed_file.clone()],
         };
@@ -111,12 +111,12 @@ impl Lists {
         })
     }
 
-    /// Whether none of them has an entry.
+    /// Returns whether all lists are empty.
     pub(super) fn are_empty(&self) -> bool {
         self.each().iter().all(|list| list.entries.is_empty())
     }
 
-    /// How they are, in the order in which they are asked.
+    /// Returns the status of each list, in the order in which they are searched.
     pub(super) fn status(&self) -> Vec<ListStatus> {
         let domains = ListStatus {
             source: Source::Domains,
@@ -128,21 +128,21 @@ impl Lists {
         vec![managed, domains, ListStatus::of(Source::File, &self.files)]
     }
 
-    /// Follows their files from now on. Needs a runtime.
+    /// Follows the files in the background. Must be called in a tokio runtime.
     pub(super) fn follow(&self) {
         self.managed.follow();
         self.files.follow();
     }
 
-    /// What the first one says that knows the domain.
+    /// Returns the answer of the first list that has an entry for the domain.
     pub(super) fn ask(&self, domain: &Domain) -> Option<Answer> {
         Answer::of(self.managed.in_force().ask(domain), Source::Managed)
             .or_else(|| Answer::of(self.domains.ask(domain), Source::Domains))
             .or_else(|| Answer::of(self.files.in_force().ask(domain), Source::File))
     }
 
-    /// For each domain the entry that decides about it, if one does. Reads each
-    /// file once, to say where the entries are.
+    /// Returns for each domain the entry that decides about it, if there is one. Reads
+    /// each file once, to find the positions of the entries.
     pub(super) fn listed(&self, domains: &[Domain]) -> Vec<Option<Listed>> {
         let lists = self.each();
         let deciding = |domain: &Domain| {
@@ -170,7 +170,7 @@ impl Lists {
             .collect()
     }
 
-    /// Each, in the order in which they are asked.
+    /// Returns the lists, in the order in which they are searched.
     pub(super) fn each(&self) -> [SourceList<'_>; 3] {
         let domains = SourceList {
             source: Source::Domains,
@@ -195,7 +195,7 @@ impl Contents for List {
     }
 }
 
-/// Opens a list for the first time. It may be missing if its path is the default one.
+/// Opens a list for the first time. The file may be missing if its path is the default.
 fn open(
     key: &'static str,
     paths: Vec<PathBuf>,

@@ -10,43 +10,42 @@ use crate::{
 };
 use std::path::Path;
 
-/// The list while nobody else edits it.
+/// The managed list, locked for editing.
 #[derive(Debug)]
 pub struct Managed {
     lines: Lines<Key>,
     today: String,
 }
 
-/// What an entry is about. There can be one entry about it, or its contrary.
+/// The key of an entry; an entry and its opposite have the same key.
 type Key = (Domain, Scope);
 
-/// What became of an entry that was to be added.
+/// The outcome of adding an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addition {
-    /// It is new.
+    /// The entry is new.
     Added,
-    /// It was there already, with this comment.
+    /// The entry exists already, with this comment.
     AlreadyThere(String),
-    /// It took the place of its contrary.
+    /// The entry replaced its opposite.
     Turned,
 }
 
-/// What became of an entry that was to be removed.
+/// The outcome of removing an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// It is gone.
+    /// The entry was removed.
     Removed,
-    /// It was not there.
+    /// There was no such entry.
     NotThere,
-    /// It was not there, but its contrary is.
+    /// There was no such entry, but its opposite exists.
     ContraryIsThere,
 }
 
-/// Changes the list; a file that does not exist is created. Nothing is written
-/// unless something has changed.
+/// Edits the list. Creates a missing file, and writes only if something has changed.
 ///
 /// # Errors
-/// As [`EditError`] says; the file is as it was.
+/// Fails with an [`EditError`] and leaves the file unchanged.
 pub fn edit<T>(file: &Path, change: impl FnOnce(&mut Managed) -> T) -> Result<T, EditError> {
     edit::edit(file, change)
 }
@@ -91,7 +90,7 @@ impl Managed {
         addition
     }
 
-    /// Removes an entry wherever it stands.
+    /// Removes all lines of an entry.
     pub fn remove(&mut self, entry: &Entry) -> Removal {
         match self.lines.get(&key(entry)).map(parsed) {
             None => Removal::NotThere,
@@ -108,7 +107,7 @@ fn key(entry: &Entry) -> Key {
     (entry.domain.clone(), entry.scope)
 }
 
-/// The entry and the comment of a line that was parsed before.
+/// Returns the entry and the comment of a line that was validated before.
 fn parsed(line: &str) -> (Option<Entry>, &str) {
     files::parse_line(line).unwrap_or_default()
 }

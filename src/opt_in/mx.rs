@@ -1,7 +1,7 @@
 //! The source `opt_in.mx`: a domain opts in by its own MX record.
 //!
-//! It says yes or nothing. Whoever can change the MX record of a domain decides
-//! where its mail goes, so this needs no list and no administrator.
+//! The answer is yes or unknown, never no. Whoever can change the MX record of a domain
+//! decides where its mail goes, so this needs no list and no administrator.
 
 use super::{
     Known, ServerStatus, Source,
@@ -19,11 +19,11 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How many domains are remembered that had such a record, for the grace period:
-/// 90 MiB at most. Half of it are remembered in any case.
+/// The maximum number of domains remembered for the grace period, up to 90 MiB; at least
+/// half as many are kept.
 const CAPACITY: usize = 1 << 18;
 
-/// The exchangers that mean yes, and what the domains' records were before.
+/// The mail exchangers that mean yes, and the cache.
 #[derive(Clone, Debug)]
 pub(super) struct MxRecords {
     hosts: Arc<[HostPattern]>,
@@ -33,8 +33,8 @@ pub(super) struct MxRecords {
 }
 
 impl MxRecords {
-    /// Takes over what `old` remembers if the hosts are the same; `None` if there are
-    /// no hosts.
+    /// Creates the source; `None` if there are no hosts. Takes over the cache of `old` if
+    /// the hosts are the same.
     pub(super) fn new(
         mx: &config::OptInMx,
         lifetimes: config::OptInCache,
@@ -104,9 +104,9 @@ impl MxRecords {
         lock(&self.last_yes).insert(domain, Instant::now());
     }
 
-    /// What holds for a domain without such a record: senders use the old one for as
-    /// long as its TTL, and their queues for longer, so that it stays opted in for
-    /// the grace period.
+    /// Returns the answer for a domain without such a record. Senders use the old record
+    /// until its TTL expires, and their queues use it for longer, so the domain stays
+    /// opted in for the grace period.
     fn after_grace(&self, domain: &Domain, valid_until: Option<Instant>) -> Reply {
         let grace_ends = lock(&self.last_yes)
             .get(domain)

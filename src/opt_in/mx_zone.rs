@@ -1,5 +1,5 @@
-//! The zone of host names for mail exchangers: each domain has a name of its own with
-//! A records, and with AAAA records only if it has opted in. So senders do not try
+//! The zone of host names for mail exchangers: each domain has its own host name with A
+//! records, and with AAAA records only if it has opted in, so that senders do not try
 //! IPv6 where it would be refused.
 
 mod domains;
@@ -17,10 +17,10 @@ use std::{
     time::Duration,
 };
 
-/// What all host names have in common.
+/// The settings that all host names share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MxZone {
-    /// The host names are one label below it.
+    /// The domain that the host names are one label below of.
     pub suffix: Domain,
     /// The addresses of every host name.
     pub a: Vec<Ipv4Addr>,
@@ -31,7 +31,7 @@ pub struct MxZone {
 }
 
 impl MxZone {
-    /// `None` if the section is not used.
+    /// Creates the settings; `None` if the section is not used.
     pub fn new(config: &config::MxZone) -> Option<Self> {
         Some(Self {
             suffix: config.suffix.clone()?,
@@ -41,7 +41,7 @@ impl MxZone {
         })
     }
 
-    /// The host name of a domain, without a trailing dot.
+    /// Returns the host name of a domain, without a trailing dot.
     pub fn host(&self, domain: &Domain) -> String {
         format!("{}.{}", label(domain), self.suffix)
     }

@@ -1,9 +1,9 @@
-//! Opt-outs that wait until senders have forgotten an AAAA record, in a file beside the
-//! managed list.
+//! Pending opt-outs, which wait until an AAAA record has expired from the caches of
+//! senders, in a file next to the managed list.
 //!
-//! While a domain is pending, `sixgate opt-in sync-dns` gives its host name no AAAA
-//! record, though the domain is still opted in. So an opt-out that was interrupted goes
-//! on where it was, and no other run undoes it.
+//! While a domain is pending, `sixgate opt-in sync-dns` does not add an AAAA record to
+//! its host name, although the domain is still opted in. So an interrupted opt-out can be
+//! continued, and another run does not undo it.
 
 use crate::{
     address::Domain,
@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What to do with the managed list at the end.
+/// The change to the managed list at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Write `!DOMAIN`.
@@ -27,18 +27,18 @@ pub enum Action {
     Hold,
 }
 
-/// One opt-out.
+/// A pending opt-out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// What is done at the end.
+    /// The change at the end.
     pub action: Action,
-    /// When that is; `None` until the AAAA record was seen to be gone.
+    /// When the opt-out takes effect; `None` until the AAAA record was seen to be gone.
     pub until: Option<Timestamp>,
     /// The comment for the managed list.
     pub comment: String,
 }
 
-/// All of them.
+/// All pending opt-outs.
 pub type OptOuts = BTreeMap<Domain, Pending>;
 
 impl Action {
@@ -57,19 +57,19 @@ impl fmt::Display for Action {
     }
 }
 
-/// Where the opt-outs of a managed list are.
+/// Returns the path of the file with the pending opt-outs of a managed list.
 pub fn file(managed: &Path) -> PathBuf {
-    // Beside the list itself, not beside a symbolic link to it.
+    // Next to the list itself, not next to a symbolic link to it.
     let managed = fs::canonicalize(managed).unwrap_or_else(|_| managed.to_owned());
     let mut name = managed.into_os_string();
     name.push(".pending");
     PathBuf::from(name)
 }
 
-/// Those in progress.
+/// Reads the pending opt-outs.
 ///
 /// # Errors
-/// When the file can't be read or is wrong.
+/// Fails if the file can't be read or is invalid.
 pub fn read(managed: &Path) -> Result<OptOuts, EditError> {
     let file = file(managed);
     let text = match fs::read_to_string(&file) {
@@ -80,20 +80,21 @@ pub fn read(managed: &Path) -> Result<OptOuts, EditError> {
             return Err(EditError::Io { file, tried, error });
         }
     };
-    // Checks every line.
+    // Validates every line.
     edit::parse::<Editor>(&file, &text)?;
     Ok(text.lines().filter_map(|line| parse(line).ok()?).collect())
 }
 
-/// Changes them, while nobody else edits the managed list or this file.
+/// Edits the pending opt-outs, while holding the lock of the managed list and of this
+/// file.
 ///
 /// # Errors
-/// As [`EditError`] says; the file is as it was.
+/// Fails with an [`EditError`] and leaves the file unchanged.
 pub fn edit<T>(managed: &Path, change: impl FnOnce(&mut Editor) -> T) -> Result<T, EditError> {
     edit::edit(&file(managed), change)
 }
 
-/// The opt-outs while nobody else edits them.
+/// The pending opt-outs, locked for editing.
 #[derive(Debug)]
 pub struct Editor(Lines<Domain>);
 
@@ -116,14 +117,14 @@ impl Edited for Editor {
 }
 
 impl Editor {
-    /// The opt-out of a domain, if it is in progress.
+    /// Returns the pending opt-out of a domain.
     pub fn get(&self, domain: &Domain) -> Option<Pending> {
-        // It was parsed before.
+        // The line was validated before.
         let (_, pending) = parse(self.0.get(domain)?).ok()??;
         Some(pending)
     }
 
-    /// Begins an opt-out, or takes the place of the one in progress.
+    /// Adds an opt-out, or replaces the pending one of the domain.
     pub fn set(&mut self, domain: &Domain, pending: &Pending) {
         let until = pending.until.map_or("-".to_owned(), |at| at.to_string());
         let comment = pending.comment.replace(char::is_control, " ");
@@ -132,13 +133,13 @@ impl Editor {
         self.0.set(domain.clone(), line);
     }
 
-    /// Ends an opt-out.
+    /// Removes an opt-out.
     pub fn remove(&mut self, domain: &Domain) {
         self.0.remove(domain);
     }
 }
 
-/// `None` for a line without one.
+/// Parses a line; returns `None` for a line without an opt-out.
 fn parse(line: &str) -> Result<Option<(Domain, Pending)>, String> {
     let (words, comment) = line.split_once('#').unwrap_or((line, ""));
     let words: Vec<&str> = words.split_whitespace().collect();

@@ -1,9 +1,9 @@
 //! The source `opt_in.redis`: a hash whose fields are domains and whose values are `yes`
 //! or `no`.
 //!
-//! One HMGET asks for the domain and for its parents. A hash without fields does not
-//! exist in Redis, so one that was deleted, or is on another server, is noticed: nobody's
-//! entry counts as missing then.
+//! One HMGET looks up the domain and its parents. A hash without fields does not exist in
+//! Redis, so a deleted hash, or one on another server, is detected: missing entries do
+//! not count then.
 
 pub mod edit;
 
@@ -24,10 +24,10 @@ use std::{
 };
 use tokio::{task::AbortHandle, time::Instant};
 
-/// How often it is logged at most that changes are not announced.
+/// The minimum interval between log lines about missing change notifications.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A hash and what it said before.
+/// A hash with a cache.
 #[derive(Clone, Debug)]
 pub(super) struct Redis {
     shared: Arc<Shared>,
@@ -38,7 +38,7 @@ pub(super) struct Redis {
 struct Shared {
     config: config::Redis,
     client: RedisClient,
-    /// The task that follows the hash, as long as it is used.
+    /// The task that follows the hash while it is in use.
     follower: Mutex<Option<AbortHandle>>,
 }
 
@@ -51,8 +51,8 @@ impl Drop for Shared {
 }
 
 impl Redis {
-    /// Continues with the connections and the memory of `old`, if it has the same
-    /// configuration. `None` if the source is not used.
+    /// Creates the source. Takes over the connections and the cache of `old` if its
+    /// configuration is the same. `None` if the source is not used.
     pub(super) fn new(
         config: &config::Redis,
         lifetimes: config::OptInCache,
@@ -76,7 +76,7 @@ impl Redis {
         })
     }
 
-    /// Whether it takes the place of the managed file.
+    /// Returns whether the hash replaces the managed file.
     pub(super) fn is_managed(&self) -> bool {
         self.shared.config.managed
     }
@@ -90,9 +90,9 @@ impl Redis {
         self.cache.get(domain, deadline, question).await
     }
 
-    /// Asks the server until it has answered once, so that one that is unreachable at the
-    /// start is reported before mail comes; and has answers asked for anew when the hash
-    /// changes. Needs a runtime.
+    /// Queries the server in the background until it has answered once, so that an
+    /// unreachable server is reported at the start. Also marks answers as stale when the
+    /// hash changes. Must be called in a tokio runtime.
     pub(super) fn follow(&self) {
         let timeout = self.shared.config.timeout;
         self.cache.probe(&self.shared, timeout, look_up);
@@ -130,7 +130,7 @@ async fn follow(client: RedisClient, key: String, cache: Cache) {
     let mut is_lost = false;
     while let Some(notice) = notices.next().await {
         match notice {
-            // What changed before was not announced to us.
+            // Earlier changes may have been missed.
             Notice::Subscribed => {
                 if std::mem::take(&mut is_lost) {
                     tracing::info!("opt_in.redis: changes of {key} are announced again");
@@ -139,7 +139,7 @@ async fn follow(client: RedisClient, key: String, cache: Cache) {
             }
             Notice::Changed(fields) => {
                 for field in fields {
-                    // An entry for subdomains may be about any number of them.
+                    // An entry for subdomains may affect any number of domains.
                     match Domain::parse(&field) {
                         Ok(domain) if !field.starts_with('.') => cache.expire(&domain),
                         Ok(_) | Err(_) => cache.expire_all(),
@@ -170,7 +170,8 @@ async fn look_up(shared: Arc<Shared>, domain: Domain) -> Reply {
     }
 }
 
-/// `a.example.org`, `.example.org`, `.org`: the most specific first.
+/// Returns the entries that apply to a domain, the most specific first: `a.example.org`,
+/// `.example.org`, `.org`.
 fn entries(domain: &Domain) -> impl Iterator<Item = Entry> {
     let parents = domain.ancestors().map(|domain| Entry {
         domain,
@@ -180,7 +181,7 @@ fn entries(domain: &Domain) -> impl Iterator<Item = Entry> {
     once(Entry::opt_in(domain.clone())).chain(parents)
 }
 
-/// The field of an entry.
+/// Returns the field of an entry.
 fn field(entry: &Entry) -> String {
     match entry.scope {
         Scope::Itself => entry.domain.to_string(),
@@ -188,7 +189,7 @@ fn field(entry: &Entry) -> String {
     }
 }
 
-/// The most specific entry wins.
+/// Reads the answer; the most specific entry wins.
 fn read(key: &str, fields: &[String], found: &Fields) -> Reply {
     let mut values = fields.iter().zip(&found.values);
     let first = values.find_map(|(field, value)| Some((field, value.as_deref()?)));
@@ -211,7 +212,7 @@ fn read(key: &str, fields: &[String], found: &Fields) -> Reply {
     }
 }
 
-/// What a value says, and its comment. `None` if it says neither yes nor no.
+/// Parses a value and its comment. `None` if it is neither yes nor no.
 fn opted_in(value: &str) -> Option<(bool, &str)> {
     let (word, comment) = value.split_once('#').unwrap_or((value, ""));
     match word.trim().to_ascii_lowercase().as_str() {
@@ -225,7 +226,7 @@ fn missing(key: &str) -> String {
     format!("there is no hash {key}, or it is empty")
 }
 
-/// Redis does not name the key in this error.
+/// Adds the key to an error, as Redis does not name it.
 fn explained(key: &str, reason: &str) -> String {
     match reason.contains("WRONGTYPE") {
         true => format!("{key} is not a hash but a key of another type"),

@@ -1,11 +1,11 @@
 //! The source `opt_in.socketmap`: a server of Postfix's socketmap protocol
 //! (socketmap_table(5)), behind which LDAP, SQL and Redis may be.
 //!
-//! The keys are those of Postfix's transport(5): the domain, then `.parent` for
-//! each of its parents. Postfix asks a socketmap for whole keys alone; here a
-//! plain table can have subdomains too, and who has none says NOTFOUND. One
-//! connection is kept; while it is busy others are opened. Nothing here limits
-//! the time of a question: the cache in front of it does.
+//! The keys are those of Postfix's transport(5): the domain, then `.parent` for each
+//! parent. Postfix queries a socketmap for whole keys only; here a plain table can list
+//! subdomains too, and servers that do not support this return NOTFOUND. One connection
+//! is kept; while it is busy, others are opened. The cache in front of this source sets
+//! the deadline of a query.
 
 mod wire;
 
@@ -22,11 +22,11 @@ use std::{
 use tokio::{sync::Semaphore, time::Instant};
 use wire::{Connection, Response};
 
-/// Questions at a time. Each has a connection of its own, so that a slow one
-/// does not hold the others up.
+/// The maximum number of concurrent queries. Each has its own connection, so that a slow
+/// one does not delay the others.
 const CONNECTIONS: usize = 8;
 
-/// A socketmap server and what it said before.
+/// A socketmap server with a cache.
 #[derive(Clone, Debug)]
 pub(super) struct Socketmap {
     table: Arc<Table>,
@@ -34,8 +34,8 @@ pub(super) struct Socketmap {
 }
 
 impl Socketmap {
-    /// Goes on with the connection and the memory of `old`, if it is the same
-    /// map of the same server.
+    /// Creates the source. Takes over the connection and the cache of `old` if it is the
+    /// same map of the same server.
     pub(super) fn new(
         config: &config::Socketmap,
         lifetimes: config::OptInCache,
@@ -64,7 +64,7 @@ impl Socketmap {
     }
 }
 
-/// The most specific entry wins.
+/// Looks up a domain; the most specific entry wins.
 async fn look_up(table: Arc<Table>, domain: Domain) -> Reply {
     for key in keys(domain.as_str()) {
         match table.ask(&key).await {
@@ -77,7 +77,7 @@ async fn look_up(table: Arc<Table>, domain: Domain) -> Reply {
     Reply::Definite(Says::Nothing, None)
 }
 
-/// `a.example.org`, `.example.org`, `.org`.
+/// Returns the keys of a domain: `a.example.org`, `.example.org`, `.org`.
 fn keys(domain: &str) -> impl Iterator<Item = String> {
     let parents = successors(parent(domain), |name| parent(name));
     once(domain.to_owned()).chain(parents.map(|parent| format!(".{parent}")))
@@ -87,7 +87,7 @@ fn parent(domain: &str) -> Option<&str> {
     domain.split_once('.').map(|(_, parent)| parent)
 }
 
-/// What databases make of a truth value, and words of access(5).
+/// Converts data to an answer: the truth values of databases and the words of access(5).
 fn read(key: &str, data: &[u8]) -> Reply {
     let word = data.trim_ascii().to_ascii_lowercase();
     match word.as_slice() {
@@ -100,7 +100,7 @@ fn read(key: &str, data: &[u8]) -> Reply {
     }
 }
 
-/// A map of a server, with the connection that is kept.
+/// A map of a server, and its idle connection.
 #[derive(Debug)]
 struct Table {
     config: config::Socketmap,
@@ -122,8 +122,8 @@ impl Table {
         let request = format!("{} {key}", self.config.map);
         let idle = self.idle().take();
         if let Some(idle) = idle {
-            // Between two questions the server may have closed it, or been
-            // started anew: that is no failure yet.
+            // The server may have closed the connection since the last query, or have
+            // been restarted: retry on a new one.
             if let Ok(response) = self.ask_over(idle, &request).await {
                 return Ok(response);
             }
@@ -132,8 +132,8 @@ impl Table {
         self.ask_over(connection, &request).await
     }
 
-    /// A connection that failed, or was given up over a question, is closed: a
-    /// late reply would be taken for one to the next.
+    /// Sends a request on a connection. A connection that failed, or whose query was
+    /// canceled, is closed: a late reply would be taken for the next one.
     async fn ask_over(&self, connection: Connection, request: &str) -> io::Result<Response> {
         let mut connection = connection;
         let response = connection.ask(request).await?;

@@ -1,8 +1,8 @@
 //! The source `opt_in.sql`: a query to PostgreSQL, MySQL, MariaDB or SQLite.
 //!
-//! No row, or NULL, says nothing about the domain. Parents are not asked for: the
-//! query can match them. A table that is suddenly empty says nothing about anybody,
-//! so a missing row counts only while other domains have theirs.
+//! No row, or NULL, means that the source does not know the domain. Parent domains are
+//! not looked up: the query can match them. A table that is suddenly empty must not opt
+//! out everybody, so a missing row counts only while other domains still have a row.
 
 mod database;
 mod truth;
@@ -21,13 +21,13 @@ use std::{
 use tokio::time::Instant;
 use truth::Row;
 
-/// How many domains that had a row are remembered.
+/// The number of domains with a row to remember.
 const WITNESSES: usize = 16;
 
-/// How long a row that was seen is evidence that the table has rows.
+/// How long a remembered row is used as a witness that the table has rows.
 const WITNESS_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A database and what it said before.
+/// A database with a cache.
 #[derive(Clone, Debug)]
 pub(super) struct Sql {
     shared: Arc<Shared>,
@@ -38,13 +38,13 @@ pub(super) struct Sql {
 struct Shared {
     config: config::Sql,
     database: Database,
-    /// Domains that had a row, the newest first.
+    /// Domains that had a row, newest first.
     witnesses: Mutex<VecDeque<(Domain, Instant)>>,
 }
 
 impl Sql {
-    /// Continues with the connections and the memory of `old`, if it has the same
-    /// configuration. `None` if the source is not used.
+    /// Creates the source. Takes over the connections and the cache of `old` if its
+    /// configuration is the same. `None` if the source is not used.
     pub(super) fn new(
         config: &config::Sql,
         lifetimes: config::OptInCache,
@@ -77,8 +77,8 @@ impl Sql {
         self.cache.get(domain, deadline, question).await
     }
 
-    /// Asks the database until it has answered once, so that one that is unreachable
-    /// at the start is reported before mail comes. Needs a runtime.
+    /// Queries the database in the background until it has answered once, so that an
+    /// unreachable database is reported at the start. Must be called in a tokio runtime.
     pub(super) fn probe(&self) {
         let timeout = self.shared.config.timeout;
         self.cache.probe(&self.shared, timeout, look_up);
@@ -106,8 +106,8 @@ async fn look_up(shared: Arc<Shared>, domain: Domain) -> Reply {
 }
 
 impl Shared {
-    /// There is no row for a domain. Were a table that was emptied taken at its word,
-    /// the mail for every domain would be refused for good.
+    /// Handles a missing row. If it were taken literally after a table was emptied, all
+    /// mail over IPv6 would be rejected permanently.
     async fn missing(&self, domain: &Domain) -> Reply {
         if let Some(sentinel) = &self.config.sentinel {
             return match self.database.ask(sentinel.as_str()).await {
@@ -129,7 +129,7 @@ impl Shared {
             match self.database.ask(witness.as_str()).await {
                 Ok(Row::Missing) => without_row.push(witness),
                 Ok(_) => {
-                    // Those were removed, and the table is not empty.
+                    // These domains were removed, but the table is not empty.
                     self.lock()
                         .retain(|(known, _)| !without_row.contains(&known));
                     return Reply::Definite(Says::Nothing, None);
@@ -138,7 +138,7 @@ impl Shared {
             }
         }
         match without_row.len() {
-            // Nothing speaks against it.
+            // There is no witness to contradict it.
             0 => Reply::Definite(Says::Nothing, None),
             known => Reply::Failed(format!(
                 "there is no row for {domain}, and none for the domains that had one before \

@@ -1,12 +1,12 @@
-//! Whether a server answers, and what the log says of it.
+//! The health of a server, and when it is logged.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A server that fails is told of so often at most.
+/// The minimum interval between log lines about a failing server.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is known of a server from its last replies.
+/// The health of a server according to its last replies.
 #[derive(Debug)]
 pub(super) struct Health {
     server: String,
@@ -33,7 +33,7 @@ impl Health {
         }
     }
 
-    /// Whether it is not to be waited for.
+    /// Returns whether the server is failing, so that mail should not wait for it.
     pub(super) fn is_failing(&self) -> bool {
         self.failing
     }
@@ -63,12 +63,13 @@ impl Health {
         });
     }
 
-    /// It has not answered yet, which is no failure so far.
+    /// Treats a slow server as failing, so that mail does not wait for it, without
+    /// reporting a failure.
     pub(super) fn is_slow(&mut self) {
         self.failing = true;
     }
 
-    /// Whether it was time to say so again.
+    /// Logs a failure; returns whether the interval allowed it.
     fn warn(&mut self, reason: &str) -> bool {
         let now = Instant::now();
         let due = self.last_warning.is_none_or(|at| now - at >= LOG_INTERVAL);

@@ -1,5 +1,4 @@
-//! The memory of a server on a clock that stands still until it is told. No server is
-//! asked here.
+//! Tests of the cache with a paused clock and without a server.
 
 use super::*;
 use std::{
@@ -35,7 +34,7 @@ fn broken() -> Reply {
     Reply::Failed("out of order".to_owned())
 }
 
-/// Asks for a domain, and says how long that took.
+/// Looks up a domain; also returns the time this took.
 async fn get<Q>(cache: &Cache, name: &str, question: impl FnOnce() -> Q) -> (Known, Duration)
 where
     Q: Future<Output = Reply> + Send + 'static,
@@ -45,7 +44,7 @@ where
     (known, start.elapsed())
 }
 
-/// A question that must not be asked.
+/// Returns a query that must not be sent.
 fn unasked() -> std::future::Ready<Reply> {
     panic!("the server is asked")
 }
@@ -57,7 +56,7 @@ fn seconds(number: u64) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_fresh_for_its_lifetime_or_its_ttl() {
     let table = [
-        // says, TTL, fresh for
+        // answer, TTL, fresh for
         (Says::Yes, None, 300_u64),
         (Says::No, None, 300),
         (Says::Nothing, None, 60),
@@ -112,7 +111,7 @@ async fn a_mute_server_is_waited_for_briefly_where_an_answer_is_known() {
     get(&cache, "b.example", || ready(definite(Says::Yes))).await;
     advance(LIFETIMES.positive).await;
     let table = [
-        // domain, want, after
+        // domain, expected answer, after
         ("a.example", Known::Yes, PATIENCE),
         ("a.example", Known::Yes, PATIENCE_WHILE_FAILING),
         ("b.example", Known::Yes, PATIENCE_WHILE_FAILING),
@@ -123,7 +122,7 @@ async fn a_mute_server_is_waited_for_briefly_where_an_answer_is_known() {
     for (name, want, after) in table {
         let (known, elapsed) = get(&cache, name, pending).await;
         assert_eq!(known, want, "{name}");
-        // The clock of the tests counts milliseconds.
+        // The paused clock has a resolution of one millisecond.
         let late = elapsed.checked_sub(after).expect("not before");
         assert!(late <= Duration::from_millis(2), "{name}: {elapsed:?}");
     }
@@ -139,7 +138,7 @@ async fn a_slow_answer_is_waited_for_longer_before_the_last_one_refuses() {
         advance(LIFETIMES.positive).await;
         let now_yes = || slowly(definite(Says::Yes));
         let table = [
-            // what the server does, want, after
+            // behavior of the server, expected answer, after
             (get(&cache, "a.example", pending).await, last.into(), STAGE),
             (
                 get(&cache, "b.example", now_yes).await,
@@ -232,7 +231,7 @@ async fn a_failing_server_is_not_heaped_with_questions() {
         };
         assert_eq!(get(&cache, name, question).await.0, Known::Yes);
     }
-    // Those under way give up after a stage, and make room for others.
+    // Pending queries time out and make room for others.
     let most = PROBES * names.len() * 50 / 8000 + 2 * PROBES;
     assert!(asked.load(Ordering::Relaxed) <= most);
 }

@@ -1,5 +1,5 @@
-//! The domains that need a host name of their own: those of the opt-in lists, opted in
-//! or not, and those of files that name all domains of a site.
+//! The domains that need a host name of their own: the domains in opt-in lists, opted in
+//! or not, and those in files that list all domains of a site.
 
 use crate::{
     address::Domain,
@@ -21,9 +21,9 @@ use std::{
 /// Why a file of domains could not be read.
 #[derive(Debug)]
 pub enum DomainsError {
-    /// It can't be opened.
+    /// The file can't be opened.
     Unreadable(String),
-    /// It has a line that is not a domain, or none that is.
+    /// The file has a line that is not a domain, or no domain at all.
     Invalid(String),
 }
 
@@ -37,31 +37,31 @@ impl std::fmt::Display for DomainsError {
 
 impl std::error::Error for DomainsError {}
 
-/// Domains, and what names none.
+/// The collected domains.
 #[derive(Clone, Debug, Default)]
 pub struct Domains {
     /// In alphabetical order.
     pub domains: BTreeSet<Domain>,
-    /// How many entries for subdomains there are, which name no domain.
+    /// The number of skipped entries for subdomains, which name no domain.
     pub patterns: usize,
 }
 
 impl Domains {
-    /// Adds those of a file with one domain a line.
+    /// Adds the domains of a file, one per line.
     ///
     /// # Errors
-    /// When a line is wrong, or there is no domain: an export that failed would look
-    /// like a site without domains.
+    /// Fails if a line is invalid or there is no domain: a failed export would otherwise
+    /// look like a site without domains.
     pub fn add_file(&mut self, file: &Path) -> Result<(), DomainsError> {
         let name = file.display();
         let opened = File::open(file).map_err(|error| unreadable(&name.to_string(), &error))?;
         self.add_lines(&name.to_string(), BufReader::new(opened))
     }
 
-    /// As [`Domains::add_file`] for what is open already.
+    /// Adds domains as [`Domains::add_file`] does, from an open file.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Domains::add_file`].
     pub fn add_lines(&mut self, name: &str, reader: impl BufRead) -> Result<(), DomainsError> {
         let mut is_empty = true;
         for (line, number) in reader.lines().zip(1..) {
@@ -84,10 +84,10 @@ impl Domains {
         }
     }
 
-    /// Adds those of the opt-in lists.
+    /// Adds the domains of the opt-in lists.
     ///
     /// # Errors
-    /// When a list can't be read.
+    /// Fails if a list can't be read.
     pub fn add_lists(
         &mut self,
         config: &config::OptIn,
@@ -95,7 +95,7 @@ impl Domains {
     ) -> Result<(), ListError> {
         config.domains.iter().for_each(|entry| self.add(entry));
         for list in sources.lists() {
-            // A managed file that is not there yet has no entry.
+            // A managed file that does not exist yet has no entries.
             if list.entries.is_empty() {
                 continue;
             }
@@ -112,7 +112,7 @@ impl Domains {
     /// Adds the domain that an entry names.
     pub fn add(&mut self, entry: &Entry) {
         match entry.scope {
-            // What has no dot is not a mail domain.
+            // A name without a dot is not a mail domain.
             Scope::Itself if entry.domain.parent().is_none() => {}
             Scope::Itself => {
                 self.domains.insert(entry.domain.clone());

@@ -1,4 +1,4 @@
-//! Whether AAAA records go together with opt-ins, by what the DNS says of host names.
+//! Compares the AAAA records of host names in the DNS with the opt-ins.
 
 use super::MxZone;
 use crate::{
@@ -8,25 +8,25 @@ use crate::{
 };
 use std::{fmt, net::Ipv6Addr};
 
-/// How the AAAA records of a host name go together with the opt-in of its domain.
+/// Whether the AAAA records of a host name match the opt-in of its domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Drift {
-    /// They agree.
+    /// They match.
     None,
-    /// The domain has opted in, and its host name has no AAAA record: no mail comes
+    /// The domain has opted in, but its host name has no AAAA record: it receives no mail
     /// over IPv6.
     MissingAaaa,
-    /// The domain has not opted in, and its host name has an AAAA record: mail over
-    /// IPv6 is bounced.
+    /// The domain has not opted in, but its host name has an AAAA record: mail over IPv6
+    /// bounces.
     UnexpectedAaaa,
-    /// There is no such host name. Mail is lost if an MX record names it.
+    /// The host name does not exist. If an MX record points to it, mail is lost.
     NoHost,
-    /// The DNS or the opt-in source does not answer.
+    /// The DNS lookup or the opt-in source failed.
     Unknown,
 }
 
 impl Drift {
-    /// Every kind.
+    /// All variants.
     pub const ALL: [Self; 5] = [
         Self::None,
         Self::MissingAaaa,
@@ -35,8 +35,8 @@ impl Drift {
         Self::Unknown,
     ];
 
-    /// Compares the AAAA records with an opt-in. While an opt-out is in progress, there
-    /// must be none, though the domain is still opted in.
+    /// Compares the AAAA records with an opt-in. While an opt-out is pending, there must
+    /// be no AAAA records, although the domain is still opted in.
     pub fn new(opt_in: OptIn, is_pending: bool, aaaa: &Answer<Ipv6Addr>) -> Self {
         match (opt_in, aaaa) {
             (OptIn::Temperror, _) | (_, Answer::Temperror(_)) => Self::Unknown,
@@ -48,7 +48,7 @@ impl Drift {
         }
     }
 
-    /// For scripts and metrics.
+    /// Returns the name in output for scripts and in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -67,11 +67,12 @@ impl fmt::Display for Drift {
 }
 
 impl MxZone {
-    /// The AAAA records of a domain's host name, as senders see them.
+    /// Looks up the AAAA records of a domain's host name, as senders see them.
     pub async fn look_up<R: Resolve>(&self, resolver: &R, domain: &Domain) -> Answer<Ipv6Addr> {
         match Name::parse(self.host(domain)) {
             Ok(host) => resolver.aaaa(&host).await,
-            // Not reached: a suffix leaves room for every label.
+            // Unreachable: the configuration ensures that the suffix leaves room for
+            // every label.
             Err(_) => Answer::Absent(Absence::NxDomain),
         }
     }

@@ -1,34 +1,35 @@
-//! The label that stands for a domain: no two domains have the same, and every label
-//! is one of a host name (RFC 1123 section 2.1).
+//! The label of a domain. It is unique per domain, and a valid label of a host name (RFC
+//! 1123 section 2.1).
 //!
 //! Dots become hyphens and hyphens are doubled: `contoso.com` is `contoso-com`, and
-//! `a-b.example` is `a--b-example`. Neither begins or ends a label of a host name, so
-//! in the result one hyphen is a dot, and an even number of hyphens in a row is half
-//! as many. Three in a row come from no domain; they separate what is added:
+//! `a-b.example` is `a--b-example`. A label of a host name neither begins nor ends with a
+//! hyphen, so in the result a single hyphen stands for a dot, and an even number of
+//! hyphens stands for half as many. Three hyphens cannot result from a domain; they
+//! separate additions:
 //!
-//! - `dom---` in front, where the third and fourth characters would be hyphens. IDNA
-//!   reserves such labels (RFC 5890 section 2.3.1), and software that knows `xn--`
-//!   refuses those that are not valid.
-//! - a hash behind what is too long for a label, or no host name.
+//! - the prefix `dom---` if the third and fourth characters would be hyphens. IDNA
+//!   reserves such labels (RFC 5890 section 2.3.1), and software that checks `xn--`
+//!   labels rejects invalid ones.
+//! - a hash at the end if the domain is too long for a label, or not a host name.
 
 use crate::address::Domain;
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::BASE32_NOPAD;
 
-/// The longest label (RFC 1035 section 2.3.4).
+/// The maximum length of a label in bytes (RFC 1035 section 2.3.4).
 const MAX_LENGTH: usize = 63;
 
-/// In front of what would be reserved.
+/// The prefix of labels that would otherwise be reserved.
 const PREFIX: &str = "dom---";
 
-/// In front of a hash.
+/// The separator before a hash.
 const SEPARATOR: &str = "---";
 
-/// Characters of the hash, 5 bits each: a domain with the label of another one can't
-/// be found by trying.
+/// The length of the hash in characters of 5 bits each, so that finding a domain with the
+/// same label by brute force is infeasible.
 const HASH_LENGTH: usize = 16;
 
-/// The label for a domain.
+/// Returns the label of a domain.
 pub fn label(domain: &Domain) -> String {
     let plain = domain.as_str().replace('-', "--").replace('.', "-");
     let plain = unreserved(plain);
@@ -45,14 +46,15 @@ fn unreserved(label: String) -> String {
     }
 }
 
-/// Whether hyphens are inside of labels only, and there are no underscores.
+/// Returns whether no label begins or ends with a hyphen and there are no underscores.
 fn is_host_name(domain: &Domain) -> bool {
     let is_label =
         |label: &str| !label.starts_with('-') && !label.ends_with('-') && !label.contains('_');
     domain.as_str().split('.').all(is_label)
 }
 
-/// The beginning is for people; the hash alone tells domains apart.
+/// Returns the label with a hash. The beginning makes it readable; the hash makes it
+/// unique.
 fn hashed(domain: &Domain, plain: &str) -> String {
     let beginning: String = plain
         .trim_start_matches(['-', '_'])
@@ -68,7 +70,7 @@ fn hashed(domain: &Domain, plain: &str) -> String {
     format!("{beginning}{SEPARATOR}{}", hash(domain))
 }
 
-/// The first 80 bits of SHA-256, in the Base32 of RFC 4648 section 6 in lower case.
+/// Returns the first 80 bits of SHA-256, in lower-case Base32 (RFC 4648 section 6).
 fn hash(domain: &Domain) -> String {
     let digest = digest(&SHA256, domain.as_str().as_bytes());
     let octets = &digest.as_ref()[..HASH_LENGTH * 5 / 8];
@@ -135,7 +137,7 @@ mod tests {
                 domains.extend(Domain::parse(&["a-".repeat(length), "a".into()].concat()));
             }
         }
-        // Texts with and without a dot at the end are the same domain.
+        // Names with and without a trailing dot are the same domain.
         domains.sort();
         domains.dedup();
         assert!(domains.len() > 30_000, "{}", domains.len());

@@ -1,6 +1,6 @@
-//! What has to change in the zone, and in which order: first what bounces mail now,
-//! AAAA records of domains that have not opted in; then what every host name has; last
-//! new AAAA records, which need an opt-in that every daemon knows.
+//! The changes to the zone, in their order: first the removal of what bounces mail now,
+//! AAAA records of domains that have not opted in; then the corrections; last new AAAA
+//! records, which need an opt-in that every daemon knows.
 
 use super::MxZone;
 use crate::{
@@ -12,33 +12,32 @@ use std::{
     net::IpAddr,
 };
 
-/// A host name that there has to be.
+/// A host name that has to exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Its label.
+    /// The label of the host name.
     pub label: String,
-    /// Whether its domain has opted in; AAAA records stay as they are while this is
-    /// unknown.
+    /// The opt-in of its domain; AAAA records stay unchanged while it is unknown.
     pub opt_in: OptIn,
 }
 
-/// Changes, by what has to be waited for.
+/// The changes, grouped by their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// AAAA records that go.
+    /// AAAA records to remove.
     pub removals: Vec<Change>,
-    /// A records, and AAAA records with other addresses or another TTL.
+    /// A records to change, and AAAA records whose addresses or TTL are wrong.
     pub corrections: Vec<Change>,
-    /// AAAA records where there were none.
+    /// AAAA records to add where there are none.
     pub additions: Vec<Change>,
-    /// Labels of wanted host names that are aliases, which are left alone.
+    /// Labels of required host names that are aliases, which are not changed.
     pub aliases: Vec<String>,
-    /// Labels below the suffix that look like ours and stand for no domain.
+    /// Labels below the suffix that have our form but belong to no domain.
     pub strangers: Vec<String>,
 }
 
 impl Plan {
-    /// Compares what is wanted with what there is.
+    /// Compares the required host names with the existing ones.
     pub fn new(zone: &MxZone, wanted: &[Wanted], existing: &HashMap<String, HostRecords>) -> Self {
         let mut plan = Self::default();
         let ttl = u32::try_from(zone.ttl.as_secs()).unwrap_or(u32::MAX);
@@ -72,7 +71,7 @@ impl Plan {
         plan
     }
 
-    /// Removes the host names that stand for no domain.
+    /// Adds the removal of the host names that belong to no domain.
     pub fn prune(&mut self, existing: &HashMap<String, HostRecords>) {
         for label in &self.strangers {
             let Some(there) = existing.get(label) else {
@@ -86,7 +85,7 @@ impl Plan {
         }
     }
 
-    /// Whether nothing has to change.
+    /// Returns whether there are no changes.
     pub fn is_empty(&self) -> bool {
         self.removals.is_empty() && self.corrections.is_empty() && self.additions.is_empty()
     }
@@ -101,8 +100,9 @@ fn change(label: &str, family: Family, there: &HostRecords, after: &Option<RrSet
     }
 }
 
-/// Every label of a domain has a hyphen, and its host name has the addresses of the
-/// mail servers. What is otherwise is not ours.
+/// Finds labels that have our form but belong to no domain. The form is a label with a
+/// hyphen whose host name has the addresses of the mail servers; other host names are not
+/// ours.
 fn strangers(
     wanted: &[Wanted],
     existing: &HashMap<String, HostRecords>,

@@ -1,5 +1,5 @@
-//! Edits the hash of `opt_in.redis` in place of the managed file, with its comments and
-//! dates: the value of an entry is what stands behind the domain in a list.
+//! Edits the hash of `opt_in.redis`, which replaces the managed file. It keeps comments
+//! and dates: the value of an entry is the text that follows the domain in a list file.
 
 use super::{field, opted_in};
 use crate::{
@@ -13,16 +13,15 @@ use crate::{
 };
 use std::{collections::HashMap, time::Duration};
 
-/// How long an edit may take, and how much longer for each entry: each server has the
-/// time.
+/// The timeout of an edit for each server, and the additional time per entry.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT_PER_ENTRY: Duration = Duration::from_micros(200);
 
-/// Adds entries with their dates and comments, which may be empty. Those that are there
-/// already stay as they are. Returns whether the hash is new, too.
+/// Adds entries with their dates and comments, which may be empty. Existing entries are
+/// not changed. Also returns whether the hash is new.
 ///
 /// # Errors
-/// When no server takes the edit.
+/// Fails if no server accepts the edit.
 pub async fn add(
     config: &config::Redis,
     entries: &[(&Entry, &str)],
@@ -53,7 +52,7 @@ pub async fn add(
 /// Removes entries.
 ///
 /// # Errors
-/// When no server takes the edit.
+/// Fails if no server accepts the edit.
 pub async fn remove(
     config: &config::Redis,
     entries: &[(&Entry, &str)],
@@ -72,11 +71,11 @@ pub async fn remove(
     Ok(edited.await?.outcomes(entries, again))
 }
 
-/// The entries of the hash with their comments, sorted by domain, and what is wrong with
-/// the others, in a line each. `None` if there is no such hash.
+/// Returns the entries of the hash with their comments, sorted by domain, and one line
+/// about each invalid field. `None` if there is no such hash.
 ///
 /// # Errors
-/// When no server answers.
+/// Fails if no server answers.
 pub async fn list(config: &config::Redis) -> Result<Option<Listing>, RedisFailure> {
     let client = RedisClient::new(config).with_timeout(TIMEOUT * 6);
     let Some(fields) = client.hash(&config.key).await? else {
@@ -88,7 +87,7 @@ pub async fn list(config: &config::Redis) -> Result<Option<Listing>, RedisFailur
         match (entry, opted_in(&value)) {
             (Ok(entry), Some((opted_in, comment))) if entry.opted_in => {
                 let entry = Entry { opted_in, ..entry };
-                // Mail is asked for by the usual spelling.
+                // The daemon only looks up the canonical spelling.
                 match super::field(&entry) == field {
                     true => listing.entries.push((entry, comment.to_owned())),
                     false => listing.wrong.push(format!(
@@ -113,12 +112,12 @@ pub async fn list(config: &config::Redis) -> Result<Option<Listing>, RedisFailur
     Ok(Some(listing))
 }
 
-/// What a hash has.
+/// The content of a hash.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// With their comments.
+    /// The entries with their comments.
     pub entries: Vec<(Entry, String)>,
-    /// What is wrong with other fields, in a line each.
+    /// One line about each invalid field.
     pub wrong: Vec<String>,
 }
 
@@ -133,7 +132,7 @@ fn in_one_line(comment: &str) -> String {
     comment.trim().to_owned()
 }
 
-/// What became of the entries that are in it, each named once.
+/// The outcomes for the entries, each once.
 struct Edited<T> {
     is_new: bool,
     by_field: HashMap<String, usize>,
@@ -141,7 +140,8 @@ struct Edited<T> {
 }
 
 impl<T: Clone> Edited<T> {
-    /// For each entry what became of it; one that is named again has what `again` says.
+    /// Returns the outcome for each entry; a repeated entry has the outcome that `again`
+    /// returns.
     fn outcomes<E>(self, entries: &[(&Entry, E)], again: impl Fn(&(&Entry, E), &T) -> T) -> Vec<T> {
         let mut seen = vec![false; self.outcomes.len()];
         let outcome = |named: &(&Entry, E)| {

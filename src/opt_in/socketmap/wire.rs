@@ -1,5 +1,5 @@
-//! The socketmap protocol on the wire: a netstring with `MAP KEY` there, a
-//! netstring with a status and, after a space, its data back.
+//! The socketmap protocol on the wire: the request is a netstring with `MAP KEY`, the
+//! reply a netstring with a status and, after a space, data.
 
 use crate::config::SocketmapServer;
 use std::{fmt, io};
@@ -8,26 +8,25 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-/// As much as Postfix accepts (socketmap_table(5)).
+/// The maximum size of a reply in bytes, as in Postfix (socketmap_table(5)).
 const LONGEST_REPLY: usize = 100_000;
 
-/// How much of a text of the server's goes to the log.
+/// The maximum length of quoted server text in the log, in characters.
 const LONGEST_QUOTE: usize = 200;
 
-/// What a server says of a key.
+/// The reply of a server for a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Response {
     /// `OK`, with the data.
     Found(Vec<u8>),
     /// `NOTFOUND`
     NotFound,
-    /// `TEMP`, `TIMEOUT`, `PERM`: the server has trouble. The text is for the
-    /// log. PERM is no more certain than the others: it speaks of the table,
-    /// not of the domain.
+    /// `TEMP`, `TIMEOUT`, `PERM`: the lookup failed. The text is for the log. PERM counts
+    /// as temporary too: it is about the table, not about the domain.
     Failed(String),
 }
 
-/// An open connection on which nothing is under way.
+/// An open connection without a pending request.
 pub(super) struct Connection(BufReader<Box<dyn Stream>>);
 
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -53,8 +52,8 @@ impl Connection {
     }
 
     /// # Errors
-    /// When the connection fails or the reply is none of the protocol. It can't
-    /// be used any more then.
+    /// Fails if the connection fails or the reply is malformed. The connection can't be
+    /// used afterwards.
     pub(super) async fn ask(&mut self, request: &str) -> io::Result<Response> {
         let response = self.exchange(request).await;
         response.map_err(|error| match error.kind() {
@@ -71,7 +70,7 @@ impl Connection {
         let mut reply = vec![0; length];
         self.0.read_exact(&mut reply).await?;
         match self.0.read_u8().await? {
-            // It would be taken for the reply to the next question.
+            // It would be taken for the reply to the next request.
             b',' if !self.0.buffer().is_empty() => Err(broken("a reply has another behind it")),
             b',' => parse(&reply),
             _ => Err(broken("a reply does not end with a comma")),
@@ -111,7 +110,7 @@ fn broken(complaint: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, complaint)
 }
 
-/// A text of the server's, made fit for one line of a log.
+/// Reduces text from the server to one printable line for the log.
 pub(super) fn printable(octets: &[u8]) -> String {
     let start = &octets[..octets.len().min(LONGEST_QUOTE)];
     start.trim_ascii().escape_ascii().to_string()
@@ -121,7 +120,7 @@ pub(super) fn printable(octets: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// Asks a server that sends this, whatever it is asked.
+    /// Queries a server that sends `reply` to any request.
     async fn answer_of(reply: &[u8]) -> Result<Response, String> {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         theirs.write_all(reply).await.unwrap();

@@ -1,16 +1,16 @@
-//! The source `opt_in.sql` in a program that was built without the cargo feature
-//! `sql`: no configuration has it.
+//! The source `opt_in.sql` in a build without the cargo feature `sql`, where no
+//! configuration can use it.
 
 use super::{Known, ServerCheck, ServerStatus};
 use crate::{address::Domain, config};
 use tokio::time::Instant;
 
-/// Never made.
+/// Never created.
 #[derive(Clone, Debug)]
 pub(super) enum Sql {}
 
 impl Sql {
-    /// `None`: a configuration with a URL is refused.
+    /// Returns `None`; a configuration with a URL is rejected.
     pub(super) fn new(
         _config: &config::Sql,
         _lifetimes: config::OptInCache,

@@ -1,9 +1,9 @@
-//! Connections to the databases of `opt_in.sql`, and the query over them.
+//! Connections to the databases of `opt_in.sql`, and running the query.
 //!
-//! A few connections are kept for each database, and each question has one to
-//! itself. sqlx's own pool is not used: it lends a connection again whose question
-//! was given up, and pings each before use. Here such a connection is closed, and
-//! one that fails after it was idle is replaced.
+//! Keeps a few connections per database; each query has a connection to itself. sqlx's
+//! own pool is not used: it reuses a connection whose query was canceled, and pings each
+//! connection before use. Here such a connection is closed, and one that fails after an
+//! idle time is replaced.
 
 use super::truth::{self, Decode, Row, Rows};
 use crate::{
@@ -32,21 +32,22 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Questions at a time, each with a connection of its own, which is kept. The one that
-/// was used last is used first, so that those of a peak become too old.
+/// The maximum number of concurrent queries, each with a connection of its own, which is
+/// kept. The most recently used connection is used first, so that connections opened
+/// during a peak expire.
 const CONNECTIONS: usize = 8;
 
-/// A connection that was idle for longer is not used again: firewalls forget it
-/// without a word, and the question would wait for the timeout.
+/// The maximum idle time of a connection. Firewalls silently drop connections that are
+/// idle for longer, and the query would run into the timeout.
 const MAX_IDLE: Duration = Duration::from_secs(300);
 
-/// How long a database that failed is asked after the others only.
+/// How long a failed database is tried only after the others.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// How many rows of one answer are read.
+/// The maximum number of rows read per query.
 const MAX_ROWS: usize = 16;
 
-/// How many instructions of SQLite pass between two looks at the clock.
+/// The number of SQLite instructions between two checks of the deadline.
 const SQLITE_STEPS: i32 = 10_000;
 
 /// The databases of one configuration, in the order in which they are tried.
@@ -75,13 +76,13 @@ enum Connection {
     Sqlite(Box<SqliteConnection>, SqliteFile),
 }
 
-/// What a connection to SQLite has besides.
+/// The additional state of a SQLite connection.
 #[derive(Debug)]
 struct SqliteFile {
-    /// When its thread gives a query up.
+    /// When the thread of the connection aborts the query.
     deadline: Arc<Mutex<Instant>>,
     path: PathBuf,
-    /// Which file was opened: device and number.
+    /// The device and inode number of the opened file.
     opened: Option<(u64, u64)>,
 }
 
@@ -91,17 +92,18 @@ impl SqliteFile {
         Some((found.dev(), found.ino()))
     }
 
-    /// Whether another file has taken its place. What is open would stay readable.
+    /// Returns whether the file was replaced, in which case the open one would still be
+    /// readable.
     fn is_replaced(&self) -> bool {
         self.opened.is_none() || self.opened != Self::identity(&self.path)
     }
 }
 
-/// Why there is no answer.
+/// Why a query failed.
 enum Problem {
-    /// The database can't be reached, or does not let us in.
+    /// The database can't be reached, or refuses the login.
     Unreachable(String),
-    /// It refuses the query, or the answer can't be read.
+    /// The database rejects the query, or the result can't be converted.
     Query(String),
 }
 
@@ -126,7 +128,7 @@ impl From<sqlx::Error> for Problem {
     }
 }
 
-/// On one line of limited length: databases quote what they were sent.
+/// Describes an error in one line of limited length: databases quote their input.
 fn describe(error: &sqlx::Error) -> String {
     let text = match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
@@ -141,7 +143,7 @@ fn describe(error: &sqlx::Error) -> String {
 }
 
 impl Database {
-    /// Connects to nothing yet.
+    /// Creates the client without connecting.
     pub(super) fn new(config: &config::Sql) -> Self {
         let server = |url: &SqlUrl| {
             let (query, parameters) = config.query_for(url.engine).unwrap_or_default();
@@ -162,7 +164,7 @@ impl Database {
         }
     }
 
-    /// Asks the databases in their order until one answers.
+    /// Queries the databases in their order until one answers.
     pub(super) async fn ask(&self, domain: &str) -> Result<Row, String> {
         let _turn = self.turns.acquire().await;
         let mut problems = Vec::new();
@@ -215,8 +217,8 @@ impl Server {
 
     async fn ask(&self, domain: &str) -> Result<Row, Problem> {
         if let Some(connection) = self.take_idle() {
-            // Between two questions the database may have closed it, have been
-            // restarted, or have got another table: that is not a failure yet.
+            // The database may have closed the connection since the last query, have been
+            // restarted, or the table may have been replaced: retry on a new connection.
             if let Ok(row) = self.ask_over(connection, domain).await {
                 return Ok(row);
             }
@@ -236,8 +238,8 @@ impl Server {
         idle.pop().map(|(connection, _)| connection)
     }
 
-    /// A connection that failed, or whose question was given up, is closed: the rest
-    /// of an answer would be taken for one to the next question.
+    /// Runs the query on a connection. A connection that failed, or whose query was
+    /// canceled, is closed: the rest of a result would be taken for the next one.
     async fn ask_over(&self, connection: Connection, domain: &str) -> Result<Row, Problem> {
         let mut connection = connection;
         let row = match &mut connection {
@@ -263,7 +265,7 @@ impl Server {
     }
 
     async fn connect(&self) -> Result<Connection, Problem> {
-        // Whatever fails here, it is not the query.
+        // An error here is not caused by the query.
         let unreachable = |error: sqlx::Error| Problem::Unreachable(describe(&error));
         let password = match &self.password_file {
             Some(file) => Some(
@@ -300,7 +302,7 @@ impl Server {
                 let mut connection = connected.map_err(unreachable)?;
                 let deadline = Arc::new(Mutex::new(Instant::now()));
                 let clock = Arc::clone(&deadline);
-                // Its thread would go on with a query that was given up.
+                // Otherwise its thread would continue with a canceled query.
                 connection
                     .lock_handle()
                     .await
@@ -337,7 +339,7 @@ impl Server {
             }
         }
         .map_err(Problem::Query)?;
-        // Whether the user may read the table shows only now.
+        // Missing permission to read the table shows only when the query runs.
         self.ask_over(connection, domain).await.map(drop)
     }
 }

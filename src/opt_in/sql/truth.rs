@@ -1,4 +1,4 @@
-//! What a row says: a truth value of any type that databases have for one.
+//! Converts a row to an answer: a truth value of any type that databases use for one.
 
 use sqlx::{
     Column as _, Row as _, TypeInfo as _, ValueRef as _,
@@ -7,7 +7,7 @@ use sqlx::{
     sqlite::SqliteRow,
 };
 
-/// What the query returns for a domain.
+/// The result of the query for a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Row {
     /// No row.
@@ -25,7 +25,7 @@ pub(super) enum Row {
 pub(super) struct Rows(Option<Row>);
 
 impl Rows {
-    /// Adds a row. Several rows have to agree; NULL agrees with everything.
+    /// Adds a row. Fails if two rows contradict each other; NULL contradicts nothing.
     pub(super) fn add(&mut self, row: Row) -> Result<(), String> {
         match (self.0, row) {
             (Some(Row::Yes | Row::No), Row::Null) => {}
@@ -42,9 +42,9 @@ impl Rows {
     }
 }
 
-/// A row as a driver has it.
+/// A row of a database driver.
 pub(super) trait Decode {
-    /// What it says.
+    /// Converts the row.
     fn decode(&self) -> Result<Row, String>;
 }
 
@@ -59,9 +59,9 @@ impl Decode for PgRow {
         let bytes = value.as_bytes().map_err(|error| error.to_string())?;
         match (postgres_kind(&kind), bytes) {
             (Some(Kind::Number), bytes) => Ok(truth(bytes.iter().any(|byte| *byte != 0))),
-            // The number of digits comes first, and zero has none.
+            // The value begins with the number of digits, which is 0 for zero.
             (Some(Kind::Numeric), bytes) => Ok(truth(!bytes.starts_with(&[0, 0]))),
-            // The number of bits comes first.
+            // The value begins with the number of bits.
             (Some(Kind::Bits), bytes) => Ok(truth(bytes.iter().skip(4).any(|byte| *byte != 0))),
             (Some(Kind::Text), bytes) => word(&String::from_utf8_lossy(bytes)),
             (None, _) => Err(wrong_type(kind.name())),
@@ -101,7 +101,7 @@ impl Decode for MySqlRow {
 }
 
 impl Decode for SqliteRow {
-    /// Types belong to values here.
+    /// In SQLite the type belongs to the value, not to the column.
     fn decode(&self) -> Result<Row, String> {
         check_columns(self.len())?;
         let value = self.try_get_raw(0).map_err(|error| error.to_string())?;
@@ -158,7 +158,7 @@ fn mysql_kind(name: &str) -> Option<Kind> {
     }
 }
 
-/// Checks the columns that a prepared query will return.
+/// Checks the result columns of a prepared query.
 pub(super) fn check_postgres(columns: &[sqlx::postgres::PgColumn]) -> Result<(), String> {
     check_columns(columns.len())?;
     match columns
@@ -170,7 +170,7 @@ pub(super) fn check_postgres(columns: &[sqlx::postgres::PgColumn]) -> Result<(),
     }
 }
 
-/// Checks the columns that a prepared query will return.
+/// Checks the result columns of a prepared query.
 pub(super) fn check_mysql(columns: &[sqlx::mysql::MySqlColumn]) -> Result<(), String> {
     check_columns(columns.len())?;
     match columns
@@ -182,7 +182,7 @@ pub(super) fn check_mysql(columns: &[sqlx::mysql::MySqlColumn]) -> Result<(), St
     }
 }
 
-/// Checks how many columns a query returns.
+/// Checks the number of columns that a query returns.
 pub(super) fn check_columns(count: usize) -> Result<(), String> {
     match count {
         1 => Ok(()),
@@ -207,7 +207,7 @@ fn truth(is_true: bool) -> Row {
     }
 }
 
-/// The words that databases and people have for truth values.
+/// Converts the words that databases and people use for truth values.
 fn word(text: &str) -> Result<Row, String> {
     let word = text.trim().to_ascii_lowercase();
     match word.as_str() {
