@@ -1,8 +1,8 @@
 //! Exempt networks: `exempt.networks` of the configuration, and the list that
 //! `sixgate exempt` manages, whose entries may end.
 //!
-//! An entry that ends is compared with the clock at each connection, so it ends
-//! without anything being done, whichever way the clock is set.
+//! The end of an entry is compared with the clock at each connection, so it needs no
+//! timer and follows changes of the clock.
 
 pub mod display;
 pub mod entry;
@@ -37,16 +37,16 @@ use std::{
 };
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 
-/// How long after the start, and how often after that, uses are recorded.
+/// The delay of the first record of uses after the start, and the interval after that.
 const FIRST_RECORD: Duration = Duration::from_secs(10);
 const EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// The exempt networks of one configuration. A copy is the same ones.
+/// The exempt networks of one configuration. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Exemptions {
     networks: Arc<Table>,
     managed: ManagedList,
-    /// `exempt.managed_file`, beside which uses are recorded.
+    /// `exempt.managed_file`; uses are recorded in a file next to it.
     file: PathBuf,
 }
 
@@ -54,7 +54,7 @@ pub struct Exemptions {
 #[derive(Clone, Debug)]
 enum ManagedList {
     File(Arc<LiveList<Table>>),
-    /// With `opt_in.redis.managed`.
+    /// The list is in Redis (`opt_in.redis.managed`).
     Redis(Arc<RedisList>),
 }
 
@@ -71,7 +71,7 @@ impl ManagedList {
     }
 }
 
-/// Where an entry is listed.
+/// The list that contains an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `exempt.managed_file`, which `sixgate exempt` edits.
@@ -92,19 +92,20 @@ impl fmt::Display for Source {
 /// The entry that exempts a client.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Where it is listed.
+    /// The list that contains the entry.
     pub source: Source,
     /// The entry.
     pub listed: Listed,
 }
 
 impl Exemptions {
-    /// Reads the list that a configuration names, and when its entries were used. What
+    /// Reads the list of a configuration and the last uses of its entries. A list that
     /// `previous` has under the same name is read again and shared with it. A list in
     /// Redis is empty until [`Exemptions::load`] or [`Exemptions::follow`].
     ///
     /// # Errors
-    /// When the list can't be read, is empty without saying so, or is wrong.
+    /// Fails if the list can't be read, is invalid, or is empty without the line `#
+    /// empty`.
     pub fn open(config: &Config, previous: Option<&Self>) -> Result<Self, ListError> {
         let paths = vec![config.exempt_file.clone()];
         let presence = match config.exempt_file == Path::new(EXEMPT_FILE) {
@@ -139,7 +140,7 @@ impl Exemptions {
         Ok(exemptions)
     }
 
-    /// Follows the managed list from now on. Needs a runtime.
+    /// Follows the managed list in the background. Must be called in a tokio runtime.
     pub fn follow(&self) {
         match &self.managed {
             ManagedList::File(list) => list.follow(),
@@ -147,10 +148,10 @@ impl Exemptions {
         }
     }
 
-    /// Reads a list that is in Redis; one in a file was read when it was opened.
+    /// Reads a list in Redis. A list in a file was read by [`Exemptions::open`].
     ///
     /// # Errors
-    /// When Redis does not answer, or the list is wrong.
+    /// Fails if Redis does not answer, or the list is invalid.
     pub async fn load(&self) -> Result<(), String> {
         match &self.managed {
             ManagedList::File(_) => return Ok(()),
@@ -163,12 +164,12 @@ impl Exemptions {
         Ok(())
     }
 
-    /// Whether the list is in Redis.
+    /// Returns whether the list is in Redis.
     pub fn is_in_redis(&self) -> bool {
         matches!(self.managed, ManagedList::Redis(_))
     }
 
-    /// Whether the managed list exempts a client now.
+    /// Returns whether the managed list exempts a client now.
     pub fn has_managed(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V6(ip) => self.managed.in_force().find(ip).is_some(),
@@ -176,8 +177,8 @@ impl Exemptions {
         }
     }
 
-    /// The entry with the longest prefix that exempts a client now, which the managed
-    /// list has rather than the configuration.
+    /// Returns the entry with the longest prefix that exempts a client now; the managed
+    /// list is preferred to the configuration.
     pub fn find(&self, ip: IpAddr) -> Option<Found> {
         let IpAddr::V6(ip) = ip else {
             return None;
@@ -195,8 +196,8 @@ impl Exemptions {
         }
     }
 
-    /// All entries that contain an address, the shortest prefix first, also those
-    /// that have ended.
+    /// Returns all entries that contain an address, the shortest prefix first, including
+    /// ended ones.
     pub fn covering(&self, ip: Ipv6Addr) -> Vec<Found> {
         let host = Ipv6Net::from(ip);
         let managed = self.managed.list();
@@ -210,7 +211,7 @@ impl Exemptions {
         covering
     }
 
-    /// Whether the managed list exempts a whole network without an end.
+    /// Returns whether the managed list exempts a whole network without an end.
     pub fn has_for_good(&self, network: &Ipv6Net) -> bool {
         let managed = self.managed.in_force();
         managed
@@ -218,17 +219,17 @@ impl Exemptions {
             .any(|listed| listed.entry.until.is_none())
     }
 
-    /// The managed list.
+    /// Returns the managed list.
     pub fn managed(&self) -> Arc<Table> {
         self.managed.list()
     }
 
-    /// `exempt.networks`
+    /// Returns the networks of `exempt.networks`.
     pub fn networks(&self) -> &Table {
         &self.networks
     }
 
-    /// The managed file; with Redis, the name of the hash.
+    /// Returns the path of the managed file; with Redis, the name of the hash.
     pub fn file(&self) -> &Path {
         match &self.managed {
             ManagedList::File(_) => &self.file,
@@ -236,7 +237,7 @@ impl Exemptions {
         }
     }
 
-    /// Why the managed list in force is not what its file says.
+    /// Returns why the managed list in use differs from its file.
     pub fn error(&self) -> Option<String> {
         match &self.managed {
             ManagedList::File(list) => list.error().map(|error| error.to_string()),
@@ -244,7 +245,7 @@ impl Exemptions {
         }
     }
 
-    /// All entries, first those of the managed list.
+    /// Returns all entries, first those of the managed list.
     pub fn each(&self) -> impl Iterator<Item = Found> {
         let found = |source| {
             move |listed: &Listed| Found {
@@ -259,7 +260,7 @@ impl Exemptions {
         managed.into_iter().chain(networks.collect::<Vec<_>>())
     }
 
-    /// Sets the gauges.
+    /// Updates the gauges.
     pub fn set_metrics(&self, metrics: &metrics::Exempt) {
         let now = Timestamp::now();
         let [mut in_force, mut ending, mut ended, mut unused] = [0; 4];
@@ -296,15 +297,15 @@ impl Exemptions {
         }
     }
 
-    /// Records when entries were used last, for the next process and for people.
+    /// Records the last uses of entries, for the next process and for commands.
     ///
     /// # Errors
-    /// When the file can't be written.
+    /// Fails if the file can't be written.
     pub fn record_uses(&self) -> Result<(), EditError> {
         let mut records = usage::Records::new();
         for Found { listed, .. } in self.each() {
             let record = listed.usage.record();
-            // An entry that says when it was added needs no record before its first use.
+            // An entry with a date in its comment needs no record before its first use.
             if record.used.is_some() || listed.added.is_none() {
                 let known = records.entry(listed.entry.network).or_insert(record);
                 known.used = known.used.max(record.used);
@@ -323,7 +324,7 @@ impl Found {
         self.listed.usage.count();
     }
 
-    /// Whether it is the same entry of the same list.
+    /// Returns whether both are the same entry of the same list.
     pub fn is_same(&self, other: &Self) -> bool {
         let network = |found: &Self| found.listed.entry.network;
         self.source == other.source && network(self) == network(other)
@@ -334,7 +335,7 @@ impl Found {
     }
 }
 
-/// Records uses from time to time, as long as the program runs.
+/// Records uses periodically while the program runs.
 pub async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
     let mut pause = FIRST_RECORD;
     let mut is_warned = false;
@@ -349,7 +350,7 @@ pub async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
         if let Ok(Err(error)) = spawn_blocking(move || exemptions.record_uses()).await
             && !is_warned
         {
-            // Without the package, the default folder may not exist.
+            // Logged only once: without the package, the default directory may not exist.
             is_warned = true;
             let file = file.display();
             tracing::info!("{file}: when its entries were used can't be recorded: {error}");
@@ -357,10 +358,10 @@ pub async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
     }
 }
 
-/// How an entry is at some time.
+/// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// It exempts, and will for more than a week.
+    /// It exempts for more than another week.
     InForce,
     /// It exempts, and ends within a week.
     Ending,
@@ -369,7 +370,7 @@ pub enum State {
 }
 
 impl State {
-    /// The name in metrics and JSON.
+    /// Returns the name in metrics and JSON.
     pub fn word(self) -> &'static str {
         match self {
             Self::InForce => "in-force",
@@ -379,14 +380,14 @@ impl State {
     }
 }
 
-/// An entry that ends so soon deserves a look.
+/// The remaining time below which an entry is reported as ending.
 pub const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 
-/// An entry that was not used for so long may not be needed.
+/// The time without a use after which an entry is reported as unused.
 pub const UNUSED: jiff::SignedDuration = jiff::SignedDuration::from_hours(90 * 24);
 
 impl Listed {
-    /// How the entry is.
+    /// Returns the state of the entry.
     pub fn state(&self, now: Timestamp) -> State {
         match self.entry.until {
             Some(until) if until <= now => State::Ended,
@@ -395,7 +396,7 @@ impl Listed {
         }
     }
 
-    /// Whether it exempts, and nobody has used it for a long time.
+    /// Returns whether the entry is in force but was not used for [`UNUSED`].
     pub fn is_unused(&self, now: Timestamp) -> bool {
         let record = self.usage.record();
         let last = record.used.unwrap_or(record.since);

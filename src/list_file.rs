@@ -1,10 +1,10 @@
-//! Lists as files and folders: which files there are, whether they have changed,
-//! and their lines. [`live`] follows them while the program runs, [`edit`] changes
-//! those that commands manage.
+//! List files and directories of them: finding the files, detecting changes, and reading
+//! lines. [`live`] follows them while the program runs, [`edit`] changes those that
+//! commands manage.
 //!
-//! A list is taken as a whole or not at all. One without an entry is an error
-//! unless it says that this is meant, because a file that was cut off or not
-//! written would otherwise look like a list of which all entries were removed.
+//! A list is used only if all of it is valid. One without an entry is an error unless it
+//! has the line `# empty`, because a truncated file or failed export would otherwise look
+//! like a list from which all entries were removed.
 
 pub mod edit;
 pub(crate) mod live;
@@ -17,22 +17,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The comment by which a file says that it means to have no entry.
+/// The comment that marks a list as intentionally empty.
 pub const EMPTY: &str = "# empty";
 
-/// The longest line that is read. Domains are shorter; what is longer is no list.
+/// The maximum length of a line in bytes. A file with longer lines is not a list.
 const MAX_LINE: u64 = 4096;
 
-/// What is wrong with a list, and where. Shown as one line.
+/// An error in a list, with its location. `Display` writes one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListError {
-    /// The file or folder.
+    /// The file or directory.
     pub file: PathBuf,
-    /// Counted from 1; `None` when no single line is at fault.
+    /// The line number, counted from 1; `None` if the error is not in a single line.
     pub line: Option<usize>,
     /// What is wrong and what to write.
     pub complaint: String,
-    /// Whether it may be gone without a change of the file.
+    /// Whether the error may disappear without a change of the file.
     pub is_passing: bool,
 }
 
@@ -49,8 +49,8 @@ impl fmt::Display for ListError {
 impl std::error::Error for ListError {}
 
 impl ListError {
-    /// The same with the key of the configuration that names the file, for
-    /// whoever looks for the file in vain.
+    /// Adds the configuration key that names the file, which helps when the file does not
+    /// exist.
     pub(crate) fn named_by(mut self, key: &str) -> Self {
         if self.line.is_none() {
             self.complaint = format!("{} (named by {key})", self.complaint);
@@ -58,7 +58,7 @@ impl ListError {
         self
     }
 
-    /// Files that change whenever they are read.
+    /// Returns the error for files that change whenever they are read.
     pub(crate) fn restless(paths: &[PathBuf]) -> Self {
         let file = paths.first().cloned().unwrap_or_default();
         at_file(
@@ -68,32 +68,32 @@ impl ListError {
     }
 }
 
-/// Where an entry stands.
+/// The location of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     /// The file.
     pub file: PathBuf,
-    /// Counted from 1.
+    /// The line number, counted from 1.
     pub line: usize,
-    /// What stands behind the `#`, if there is one.
+    /// The text after the `#`, if there is one.
     pub comment: String,
 }
 
 /// A line of a list.
 #[derive(Clone, Copy, Debug)]
 pub struct RawLine<'a> {
-    /// Counted from 1.
+    /// The line number, counted from 1.
     pub number: usize,
-    /// What stands before the `#`; empty if there is nothing.
+    /// The text before the `#`; may be empty.
     pub text: &'a str,
-    /// What stands behind the `#`; empty if there is none.
+    /// The text after the `#`; empty if there is none.
     pub comment: &'a str,
 }
 
-/// Calls `visit` for each line of one file, also for those without an entry.
+/// Calls `visit` for each line of one file, including those without an entry.
 ///
 /// # Errors
-/// When the file can't be read or has no entry, and whatever `visit` complains of.
+/// Fails if the file can't be read or has no entry, and with the errors of `visit`.
 pub fn each_line(
     file: &Path,
     mut visit: impl FnMut(RawLine<'_>) -> Result<(), String>,
@@ -121,19 +121,19 @@ pub fn each_line(
     }
 }
 
-/// What stands before the `#` of a line, and what behind it.
+/// Splits a line at the `#` into its text and its comment.
 pub fn split(line: &str) -> (&str, &str) {
     let (text, comment) = line.split_once('#').unwrap_or((line, ""));
     (text.trim(), comment.trim())
 }
 
-/// Whether a line says that the list is meant to have no entry.
+/// Returns whether a line marks the list as intentionally empty.
 pub(crate) fn says_empty(line: &str) -> bool {
     line.trim().eq_ignore_ascii_case(EMPTY)
 }
 
 fn open(file: &Path) -> Result<BufReader<File>, ListError> {
-    // Opening a pipe would wait for somebody to write into it.
+    // Opening a pipe would block until somebody writes to it.
     match fs::metadata(file) {
         Ok(found) if found.is_file() => {}
         Ok(_) => return Err(at_file(file, "this is not a regular file".to_owned())),
@@ -143,7 +143,7 @@ fn open(file: &Path) -> Result<BufReader<File>, ListError> {
     Ok(BufReader::with_capacity(1 << 16, opened))
 }
 
-/// Reads a line with its line break. `false` at the end of the file.
+/// Reads a line with its line break. Returns `false` at the end of the file.
 fn next_line(reader: &mut impl BufRead, octets: &mut Vec<u8>) -> io::Result<bool> {
     octets.clear();
     let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', octets)?;
@@ -163,10 +163,11 @@ fn text_of(octets: &[u8], number: usize) -> Result<&str, String> {
     })
 }
 
-/// The files, in the order of the configuration and in a folder by name.
+/// Returns the files in the order of the configuration, those of a directory sorted by
+/// name.
 ///
 /// # Errors
-/// When a folder can't be read or has no list in it.
+/// Fails if a directory can't be read or contains no list.
 pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ListError> {
     let mut files = Vec::new();
     for path in paths {
@@ -184,7 +185,8 @@ pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ListError> {
     Ok(files)
 }
 
-/// Hidden files are what editors and copying programs have not finished.
+/// Returns the lists in a directory. Skips hidden files, which editors and copying
+/// programs use for unfinished ones.
 fn lists_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut lists = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -198,8 +200,7 @@ fn lists_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(lists)
 }
 
-/// What can be seen of files without reading them: whatever changes them
-/// changes this.
+/// The metadata of files, which changes whenever they are changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(Vec<(PathBuf, Stamp)>);
 
@@ -215,7 +216,7 @@ enum Stamp {
 }
 
 impl Fingerprint {
-    /// Looks at files and folders.
+    /// Takes the fingerprint of files and directories.
     pub fn take(paths: &[PathBuf]) -> Self {
         let mut stamps = Vec::new();
         for path in paths {
@@ -231,7 +232,7 @@ impl Fingerprint {
         Self(stamps)
     }
 
-    /// Whether none of the files is there.
+    /// Returns whether none of the files exists.
     pub fn is_nothing(&self) -> bool {
         let missing = |stamp: &Stamp| *stamp == Stamp::Missing(io::ErrorKind::NotFound);
         self.0.iter().all(|(_, stamp)| missing(stamp))
@@ -275,7 +276,7 @@ fn at_file(file: &Path, complaint: String) -> ListError {
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> ListError {
-    // That a file is missing or not ours to read shows in its fingerprint.
+    // A missing or unreadable file changes the fingerprint when it is fixed.
     let shows = matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied

@@ -1,10 +1,11 @@
-//! Ends and uses of exempt networks in words, for commands and reports.
+//! Describes the ends and uses of exempt networks, for commands and reports.
 
 use super::{Found, Record, Source, entry::Entry, entry::show};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use std::path::Path;
 
-/// `until 2026-12-12 10:00 CET (in 14 days)`, or `without an end`.
+/// Formats the end of an entry: `until 2026-12-12 10:00 CET (in 14 days)`, or `without an
+/// end`.
 pub fn ends(entry: &Entry, now: &Zoned) -> String {
     match entry.until {
         Some(time) if time > now.timestamp() => format!("until {}", end(time, now)),
@@ -13,19 +14,20 @@ pub fn ends(entry: &Entry, now: &Zoned) -> String {
     }
 }
 
-/// `2026-12-12 10:00 CET (in 14 days)`
+/// Formats a future end: `2026-12-12 10:00 CET (in 14 days)`.
 pub fn end(time: Timestamp, now: &Zoned) -> String {
     let left = time.duration_since(now.timestamp());
     format!("{} (in {})", moment(time, now), span(left))
 }
 
-/// `ended 2026-11-12 10:00 CET (16 days ago)`
+/// Formats a past end: `ended 2026-11-12 10:00 CET (16 days ago)`.
 pub fn ended(time: Timestamp, now: &Zoned) -> String {
     let ago = now.timestamp().duration_since(time);
     format!("ended {} ({} ago)", moment(time, now), span(ago))
 }
 
-/// `2026-11-28 (2 hours ago)`, or `never`; `never since 2026-05-01` if that is known.
+/// Formats the last use: `2026-11-28 (2 hours ago)`, or `never since 2026-05-01`, the
+/// date when recording began.
 pub fn last_use(record: &Record, now: &Zoned) -> String {
     let day = |time: Timestamp| time.to_zoned(now.time_zone().clone()).strftime("%F");
     match record.used {
@@ -40,7 +42,7 @@ pub fn last_use(record: &Record, now: &Zoned) -> String {
     }
 }
 
-/// The entry and where it is: `2001:db8::/32 in /var/lib/sixgate/exempt.list:4`.
+/// Formats an entry and its location: `2001:db8::/32 in /var/lib/sixgate/exempt.list:4`.
 pub fn place(found: &Found, file: &Path) -> String {
     let network = show(&found.listed.entry.network);
     match found.source {
@@ -52,7 +54,7 @@ pub fn place(found: &Found, file: &Path) -> String {
     }
 }
 
-/// The same with its end and its comment.
+/// Formats an entry as [`place`] does, with its end and its comment.
 pub fn describe(found: &Found, file: &Path, now: &Zoned) -> String {
     let mut text = place(found, file);
     if found.listed.entry.until.is_some() {
@@ -69,7 +71,7 @@ fn moment(time: Timestamp, now: &Zoned) -> String {
     local.strftime("%F %H:%M %Z").to_string()
 }
 
-/// In the largest unit that fits twice, rounded.
+/// Formats a duration in the largest unit of which it has at least two, rounded.
 pub fn span(time: SignedDuration) -> String {
     let seconds = time.as_secs().max(0);
     let units = [(24 * 60 * 60, "day"), (60 * 60, "hour"), (60, "minute")];

@@ -9,27 +9,27 @@ use std::{
     str::FromStr,
 };
 
-/// A network that is exempt, perhaps until some time: `2001:db8::/32` or
-/// `2001:db8::/32 until=2026-12-12T00:00:00Z`.
+/// An exempt network with an optional end: `2001:db8::/32` or `2001:db8::/32
+/// until=2026-12-12T00:00:00Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The network; of a single address, the network of it alone.
+    /// The network; a single address is a /128.
     pub network: Ipv6Net,
-    /// When it ends; `None` if it does not.
+    /// The end of the exemption; `None` for no end.
     pub until: Option<Timestamp>,
 }
 
-/// What stands behind the `#` of an entry.
+/// The comment of an entry, the text after the `#`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Comment<'a> {
-    /// When the entry was added, if it begins with a date.
+    /// The date when the entry was added, if the comment begins with one.
     pub added: Option<Date>,
-    /// The rest.
+    /// The rest of the comment.
     pub text: &'a str,
 }
 
 impl Entry {
-    /// Whether the clients of its network are exempt at `now`.
+    /// Returns whether the clients of the network are exempt at `now`.
     pub fn is_in_force(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
@@ -38,7 +38,7 @@ impl Entry {
 impl FromStr for Entry {
     type Err = String;
 
-    /// The error is half a line for people.
+    /// Parses an entry. The error is a part of a line for people.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = text.split_whitespace();
         let network = words.next().unwrap_or_default();
@@ -66,7 +66,7 @@ impl FromStr for Entry {
 
 const EXAMPLE_TIME: &str = "2026-12-12T00:00:00Z";
 
-/// A date alone includes that day, in UTC.
+/// Parses the end. A date without a time includes that day, in UTC.
 fn parse_until(text: &str) -> Result<Timestamp, String> {
     let wrong = || format!("{text:?} is not a time; write until={EXAMPLE_TIME}, or a date");
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -78,7 +78,7 @@ fn parse_until(text: &str) -> Result<Timestamp, String> {
     Ok(midnight.timestamp())
 }
 
-/// Parses a date alone. The library also takes one with a time and drops that.
+/// Parses a date without a time. The library would also accept a time and drop it.
 pub(crate) fn parse_date(text: &str) -> Option<Date> {
     match text.len() == "2026-12-12".len() {
         true => text.parse().ok(),
@@ -96,10 +96,10 @@ impl fmt::Display for Entry {
     }
 }
 
-/// The entry and the comment of a line; the entry may be missing.
+/// Parses a line into its entry and comment; the entry may be missing.
 ///
 /// # Errors
-/// When there is something that is not an entry: half a line for people.
+/// Fails with a part of a line for people if the entry is invalid.
 pub fn parse_line(line: &str) -> Result<(Option<Entry>, Comment<'_>), String> {
     let (text, comment) = list_file::split(line);
     let entry = match text {
@@ -110,7 +110,7 @@ pub fn parse_line(line: &str) -> Result<(Option<Entry>, Comment<'_>), String> {
 }
 
 impl<'a> Comment<'a> {
-    /// Takes the date off the text.
+    /// Splits a leading date from the text.
     pub fn parse(comment: &'a str) -> Self {
         let (first, rest) = comment.split_once(' ').unwrap_or((comment, ""));
         match parse_date(first) {
@@ -126,7 +126,7 @@ impl<'a> Comment<'a> {
     }
 }
 
-/// Writes a network of one address as the address.
+/// Formats a network; a /128 is shown as an address.
 pub fn show(network: &Ipv6Net) -> String {
     match network.prefix_len() {
         128 => network.addr().to_string(),
@@ -134,24 +134,24 @@ pub fn show(network: &Ipv6Net) -> String {
     }
 }
 
-/// Why a text is not a network that can be exempt. Shown as half a line that says
-/// what to write.
+/// Why a text is not a network that can be exempt. `Display` writes a part of a line that
+/// says what to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkError {
-    /// Anything else, and what it may mean.
+    /// Anything else, and the network that was probably meant.
     NotANetwork(String, Option<Ipv6Net>),
     /// An IPv4 network or address.
     Ipv4(String),
-    /// Bits that the prefix does not cover.
+    /// There are host bits set; the value is the network without them.
     HostBits(Ipv6Net),
-    /// No client can have such an address.
+    /// No client can have an address of this network.
     NoClients(Ipv6Net),
 }
 
-/// Parses an IPv6 network, or an address as the network of it alone.
+/// Parses an IPv6 network; an address is a /128.
 ///
 /// # Errors
-/// As [`NetworkError`] says.
+/// Fails with a [`NetworkError`] if the network can't be exempt.
 pub fn parse_network(text: &str) -> Result<Ipv6Net, NetworkError> {
     let parsed = text
         .parse::<IpAddr>()
@@ -173,7 +173,7 @@ pub fn parse_network(text: &str) -> Result<Ipv6Net, NetworkError> {
     }
 }
 
-/// Postfix writes `[2001:db8::]/32`.
+/// Returns the network that was probably meant. Postfix writes `[2001:db8::]/32`.
 fn meant(text: &str) -> Option<Ipv6Net> {
     match text.contains(['[', ']']) {
         true => parse_network(&text.replace(['[', ']'], "")).ok(),

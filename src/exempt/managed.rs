@@ -1,4 +1,4 @@
-//! Edits the list behind `sixgate exempt`.
+//! Edits the list that `sixgate exempt` manages.
 
 use super::entry::{Comment, Entry, parse_line, show};
 use crate::list_file::edit::{self, EditError, Edited, Lines};
@@ -6,11 +6,11 @@ use ipnet::Ipv6Net;
 use jiff::{SignedDuration, Timestamp};
 use std::path::Path;
 
-/// How long an entry that has ended stays in the list, so that people see that it
-/// has. The next edit after that drops it.
+/// How long an ended entry stays in the list, so that it remains visible. The next edit
+/// after that removes it.
 pub const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// The list while nobody else edits it.
+/// The managed list, locked for editing.
 #[derive(Debug)]
 pub struct Managed {
     lines: Lines<Ipv6Net>,
@@ -21,30 +21,29 @@ pub struct Managed {
 /// The outcome of adding an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addition {
-    /// It is new.
+    /// The entry is new.
     Added,
-    /// It was there already with the same end, and this comment.
+    /// The entry exists already with the same end, and this comment.
     AlreadyThere(String),
-    /// It was there with another end or comment.
+    /// The entry had another end or comment.
     Changed(Entry),
-    /// It was there and had ended.
+    /// The entry had ended.
     Renewed(Entry),
 }
 
 /// The outcome of removing an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// It is gone.
+    /// The entry was removed.
     Removed,
-    /// It was not there.
+    /// There was no such entry.
     NotThere,
 }
 
-/// Changes the list; a file that does not exist is created. Nothing is written
-/// unless something has changed.
+/// Edits the list. Creates a missing file, and writes only if something has changed.
 ///
 /// # Errors
-/// As [`EditError`] says; the file is as it was.
+/// Fails with an [`EditError`] and leaves the file unchanged.
 pub fn edit<T>(file: &Path, change: impl FnOnce(&mut Managed) -> T) -> Result<T, EditError> {
     edit::edit(file, change)
 }
@@ -83,8 +82,8 @@ impl Edited for Managed {
 }
 
 impl Managed {
-    /// Sets an entry with its date. Without a comment, an entry that is there keeps
-    /// its own.
+    /// Adds or changes an entry, with its date. Without a comment, an existing entry
+    /// keeps its own.
     pub fn add(&mut self, entry: &Entry, comment: Option<&str>) -> Addition {
         let listed = self.lines.get(&entry.network).map(parsed);
         let listed = listed.and_then(|(listed, comment)| Some((listed?, comment)));
@@ -97,7 +96,7 @@ impl Managed {
         addition
     }
 
-    /// Removes an entry wherever it stands.
+    /// Removes all lines of an entry.
     pub fn remove(&mut self, network: &Ipv6Net) -> Removal {
         match self.lines.get(network) {
             Some(_) => {
@@ -108,7 +107,7 @@ impl Managed {
         }
     }
 
-    /// Drops what has ended long ago.
+    /// Removes entries that ended long ago.
     fn drop_ended(&mut self) {
         let is_old = |network: &&Ipv6Net| {
             let (entry, _) = self.lines.get(network).map(parsed).unwrap_or_default();
@@ -122,7 +121,7 @@ impl Managed {
     }
 }
 
-/// The outcome of setting an entry where `listed` is, and the comment that it gets.
+/// Returns the outcome of setting an entry in place of `listed`, and its new comment.
 pub(super) fn set(
     listed: Option<(Entry, Comment<'_>)>,
     entry: &Entry,
@@ -143,7 +142,7 @@ pub(super) fn set(
     (addition, comment.unwrap_or(before.text).to_owned())
 }
 
-/// The entry and the comment of a line that was parsed before.
+/// Returns the entry and the comment of a line that was validated before.
 fn parsed(line: &str) -> (Option<Entry>, Comment<'_>) {
     parse_line(line).unwrap_or_default()
 }

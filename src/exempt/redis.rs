@@ -1,10 +1,10 @@
-//! The list of `sixgate exempt` in Redis, so that one command serves a fleet: a hash
-//! beside that of `opt_in.redis`, whose fields are networks and whose values are `yes`,
-//! perhaps with an end and a comment.
+//! The list of `sixgate exempt` in Redis, so that one command serves a fleet: a hash next
+//! to that of `opt_in.redis`, whose fields are networks and whose values are `yes` with
+//! an optional end and comment.
 //!
-//! The whole hash is in memory, so that a connection costs no question. While Redis is
-//! unreachable the last known list is in force; at the start that is an empty one, so
-//! that mail is checked as usual.
+//! The whole hash is in memory, so that a connection needs no query. While Redis is
+//! unreachable, the last known list is used; at the start it is empty, so that mail is
+//! checked as usual.
 
 use super::{
     entry::{Comment, Entry, show},
@@ -25,19 +25,19 @@ use std::{
 };
 use tokio::{task::AbortHandle, time::timeout};
 
-/// How often the hash is read again without a notice of a change.
+/// The interval at which the hash is read without a change notification.
 const REFRESH: Duration = Duration::from_secs(60);
 
-/// The same while that fails.
+/// The interval after a failure.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Edits that follow each other within this time are read at once.
+/// Changes within this time are read together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
-/// How long reading a whole list may take.
+/// The timeout for reading the whole list.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often it is logged at most that Redis can't be read.
+/// The minimum interval between log lines about a failure to read Redis.
 const LOG_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// The list of one configuration.
@@ -66,7 +66,7 @@ impl Drop for RedisList {
 }
 
 impl RedisList {
-    /// Asks nobody yet.
+    /// Creates an empty list without connecting.
     pub(super) fn new(config: &config::Redis) -> Self {
         Self {
             config: config.clone(),
@@ -77,22 +77,22 @@ impl RedisList {
         }
     }
 
-    /// Whether it is the list of this configuration.
+    /// Returns whether this is the list of a configuration.
     pub(super) fn is_of(&self, config: &config::Redis) -> bool {
         self.config == *config
     }
 
-    /// The key of the hash.
+    /// Returns the key of the hash.
     pub(super) fn key(&self) -> &str {
         &self.key
     }
 
-    /// The list in force, which is not replaced meanwhile.
+    /// Returns the current list, locked against replacement.
     pub(super) fn in_force(&self) -> RwLockReadGuard<'_, Arc<Table>> {
         self.list.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the list in force is not what Redis has.
+    /// Returns why the list in use may differ from the one in Redis.
     pub(super) fn error(&self) -> Option<String> {
         self.state().error.clone()
     }
@@ -105,7 +105,7 @@ impl RedisList {
         let fields = hash.map_err(|failure| failure.to_string())?;
         let table = match fields {
             Some(fields) => parse(&fields, &old)?,
-            // Nobody has exempted anything yet, unless we know better.
+            // The hash does not exist yet, unless there was one before.
             None if old.is_empty() => Table::default(),
             None => return Err("there is no such hash any more".to_owned()),
         };
@@ -114,7 +114,7 @@ impl RedisList {
         Ok(())
     }
 
-    /// Follows the hash from now on. Needs a runtime.
+    /// Follows the hash in the background. Must be called in a tokio runtime.
     pub(super) fn follow(self: &Arc<Self>) {
         let mut state = self.state();
         if state.follower.is_none() {
@@ -190,7 +190,7 @@ fn parse(fields: &[(String, String)], old: &Table) -> Result<Table, String> {
     Ok(table)
 }
 
-/// The entry of a field. Its value is `yes`, an end and a comment.
+/// Parses a field into an entry. The value is `yes`, an optional end and a comment.
 fn entry<'a>(field: &str, value: &'a str) -> Result<(Entry, Comment<'a>), String> {
     let (text, comment) = list_file::split(value);
     let rest = match text.split_once(char::is_whitespace) {
@@ -206,16 +206,16 @@ fn entry<'a>(field: &str, value: &'a str) -> Result<(Entry, Comment<'a>), String
     Ok((entry, Comment::parse(comment)))
 }
 
-/// The value of an entry.
+/// Returns the value of an entry.
 fn value(entry: &Entry, today: &str, comment: &str) -> String {
     let until = entry.until.map(|until| format!("  until={until:.0}"));
     edit::with_comment(format!("yes{}", until.unwrap_or_default()), today, comment)
 }
 
-/// Sets entries, as [`super::managed::Managed::add`] does.
+/// Adds or changes entries as [`super::managed::Managed::add`] does.
 ///
 /// # Errors
-/// When no server can do it.
+/// Fails if no server accepts the edit.
 pub async fn add(
     config: &config::Redis,
     entries: &[(Entry, Option<&str>)],
@@ -223,11 +223,11 @@ pub async fn add(
     let client = RedisClient::new(config).with_timeout(READ_TIMEOUT);
     let (now, today) = (Timestamp::now(), edit::today());
     let fields: Vec<String> = entries.iter().map(|(e, _)| show(&e.network)).collect();
-    // One that is named twice is set once.
+    // A repeated entry is set only once.
     let mut additions = vec![Addition::AlreadyThere(String::new()); entries.len()];
     let decide = |index: usize, old: Option<&str>| {
         let (new, comment) = &entries[index];
-        // What can't be understood is replaced.
+        // An invalid value is replaced.
         let listed = old.and_then(|old| entry(&fields[index], old).ok());
         let (addition, comment) = set(listed, new, *comment, now);
         let is_there = matches!(addition, Addition::AlreadyThere(_));
@@ -245,7 +245,7 @@ pub async fn add(
 /// Removes entries.
 ///
 /// # Errors
-/// When no server can do it.
+/// Fails if no server accepts the edit.
 pub async fn remove(
     config: &config::Redis,
     networks: &[Ipv6Net],
@@ -265,7 +265,7 @@ pub async fn remove(
     Ok(removals)
 }
 
-/// Drops what has ended long ago.
+/// Removes entries that ended long ago.
 async fn drop_ended(
     client: &RedisClient,
     config: &config::Redis,
@@ -283,7 +283,7 @@ async fn drop_ended(
     if old.is_empty() {
         return Ok(());
     }
-    // It may have been renewed meanwhile.
+    // The entry may have been renewed in the meantime.
     let decide = |index: usize, value: Option<&str>| match value {
         Some(value) if is_old(&old[index], value) => Change::Remove,
         Some(_) | None => Change::Keep,

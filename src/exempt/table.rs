@@ -1,5 +1,5 @@
-//! Exempt networks in memory: the one with the longest prefix that contains an
-//! address and has not ended.
+//! Exempt networks in memory. The longest prefix that contains an address and has not
+//! ended wins.
 
 use super::{
     entry::{Comment, Entry, parse_line, show},
@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-/// How much of a comment is kept in memory, in octets.
+/// The maximum length of a comment in memory, in bytes.
 const MAX_COMMENT: usize = 200;
 
 /// Exempt networks, each once.
@@ -25,23 +25,23 @@ pub struct Table {
     entries: PrefixMap<Ipv6Net, Listed>,
 }
 
-/// An entry with what is known about it.
+/// An entry with its comment and use.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// The entry.
     pub entry: Entry,
     /// The line of the file, counted from 1; 0 for the configuration.
     pub line: usize,
-    /// When it was added, if its comment says so.
+    /// The date when it was added, if its comment has one.
     pub added: Option<Date>,
     /// The comment without that date.
     pub comment: Arc<str>,
-    /// How it is used.
+    /// The use of the entry.
     pub usage: Arc<Use>,
 }
 
 impl Table {
-    /// Networks without an end. `old` is the table that this one replaces.
+    /// Creates a table of networks without an end. `old` is the table that it replaces.
     pub fn of(networks: impl Iterator<Item = Ipv6Net>, old: &Self) -> Self {
         let mut table = Self::default();
         for network in networks {
@@ -49,15 +49,15 @@ impl Table {
                 network,
                 until: None,
             };
-            // The same network twice is one entry.
+            // A repeated network is one entry.
             let _ = table.insert(entry, Comment::default(), 0, old);
         }
         table
     }
 
-    /// The entry with the longest prefix that exempts an address now.
+    /// Returns the entry with the longest prefix that exempts an address now.
     pub fn find(&self, ip: Ipv6Addr) -> Option<&Listed> {
-        // The clock is read only for a client that some entry is about.
+        // Reads the clock only if an entry contains the client.
         if self.is_empty() {
             return None;
         }
@@ -68,28 +68,28 @@ impl Table {
         covering.filter(|l| l.entry.is_in_force(now)).last()
     }
 
-    /// All entries that contain a network, the shortest prefix first, also those
-    /// that have ended.
+    /// Returns all entries that contain a network, the shortest prefix first, including
+    /// ended ones.
     pub fn covering<'a>(&'a self, network: &'a Ipv6Net) -> impl Iterator<Item = &'a Listed> {
         self.entries.cover_values(network)
     }
 
-    /// The entries within a network, also those that have ended.
+    /// Returns the entries within a network, including ended ones.
     pub fn within<'a>(&'a self, network: &Ipv6Net) -> impl Iterator<Item = &'a Listed> {
         self.entries.children(network).map(|(_, listed)| listed)
     }
 
-    /// The entry for exactly this network.
+    /// Returns the entry for exactly this network.
     pub fn get(&self, network: &Ipv6Net) -> Option<&Listed> {
         self.entries.get(network)
     }
 
-    /// The entries in the order of their networks.
+    /// Returns the entries in the order of their networks.
     pub fn iter(&self) -> impl Iterator<Item = &Listed> {
         self.entries.values()
     }
 
-    /// Whether there is no entry.
+    /// Returns whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -97,7 +97,7 @@ impl Table {
     /// Adds an entry.
     ///
     /// # Errors
-    /// When the network is listed with another end.
+    /// Fails if the network is listed with another end.
     pub(super) fn insert(
         &mut self,
         entry: Entry,
@@ -161,7 +161,7 @@ fn read_file(file: &Path, table: &mut Table, old: &Table) -> Result<(), ListErro
 /// Parses the text of a list.
 ///
 /// # Errors
-/// At the first line that is wrong: its number and half a line for people.
+/// Fails at the first invalid line, with its number and a part of a line for people.
 pub fn parse(text: &str) -> Result<Table, (usize, String)> {
     let mut table = Table::default();
     for (line, number) in text.lines().zip(1..) {
@@ -175,7 +175,7 @@ pub fn parse(text: &str) -> Result<Table, (usize, String)> {
 }
 
 impl fmt::Debug for Table {
-    /// Many thousands of networks would help nobody.
+    /// Writes only a summary: the table may have many thousands of networks.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table")
             .field("entries", &self.entries.len())

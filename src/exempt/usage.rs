@@ -1,8 +1,8 @@
-//! How exemptions are used: a counter per entry for `/metrics`, and the time of the
-//! last use, which outlives the process in a file beside the managed list.
+//! The use of exemptions: a counter per entry for `/metrics`, and the time of the last
+//! use, which is stored in a file next to the managed list.
 //!
-//! Where mail passes, a use is two atomic operations. The file is written rarely,
-//! by a task of its own.
+//! For a connection, recording a use is two atomic operations. A task of its own writes
+//! the file rarely.
 
 use super::entry::{parse_network, show};
 use crate::{
@@ -22,42 +22,41 @@ use std::{
     },
 };
 
-/// What the name of the managed file is followed by in the name of the file with the
-/// uses.
+/// The suffix of the file with the uses.
 const SUFFIX: &str = ".used";
 
-/// What the file with the uses begins with.
+/// The first line of the file with the uses.
 const HEADER: &str = "# When exempt networks were used last. sixgate writes this file.\n";
 
-/// How much the clock may be behind what is recorded. What was written while the
-/// clock was wrong is forgotten.
+/// How far in the future a recorded time may be. Later times were written while the clock
+/// was wrong, and are ignored.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
-/// Stands for "never" in [`Use::last`].
+/// The value for "never" in [`Use::last`].
 const NEVER: i64 = i64::MIN;
 
-/// How one entry is used.
+/// The use of one entry.
 #[derive(Debug)]
 pub struct Use {
     network: Ipv6Net,
     /// Seconds since 1970.
     since: AtomicI64,
     last: AtomicI64,
-    /// Made at the first use: most entries of a long list have none.
+    /// Created at the first use: most entries of a long list are never used.
     series: OnceLock<ExemptSeries>,
 }
 
-/// What is known about the use of an entry.
+/// The recorded use of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Since when uses are noticed.
+    /// When recording began.
     pub since: Timestamp,
-    /// The last one.
+    /// The last use.
     pub used: Option<Timestamp>,
 }
 
 impl Use {
-    /// Never used, and added on a day, or now if that is not known.
+    /// Creates an unused entry, added on `added`, or now if that is unknown.
     pub(super) fn new(network: Ipv6Net, added: Option<Date>) -> Self {
         let added = added.and_then(|date| date.to_zoned(TimeZone::UTC).ok());
         let since = added.map_or_else(Timestamp::now, |added| added.timestamp());
@@ -79,7 +78,7 @@ impl Use {
         series.inc();
     }
 
-    /// What is known now.
+    /// Returns the current record.
     pub fn record(&self) -> Record {
         let time = |second| Timestamp::from_second(second).unwrap_or_default();
         let last = self.last.load(Ordering::Relaxed);
@@ -89,7 +88,7 @@ impl Use {
         }
     }
 
-    /// Adds what was known before.
+    /// Merges an earlier record.
     pub(super) fn restore(&self, before: &Record) {
         let since = before.since.as_second();
         self.since.fetch_min(since, Ordering::Relaxed);
@@ -102,15 +101,15 @@ impl Use {
 /// The uses of all entries, by network.
 pub(super) type Records = BTreeMap<Ipv6Net, Record>;
 
-/// The file with the uses, beside the managed list.
+/// Returns the path of the file with the uses, next to the managed list.
 pub(super) fn file_beside(managed_file: &Path) -> PathBuf {
     let mut name = managed_file.as_os_str().to_owned();
     name.push(SUFFIX);
     name.into()
 }
 
-/// Reads what was recorded. A file that is damaged loses its bad lines alone: mail
-/// does not depend on it.
+/// Reads the recorded uses. Skips invalid lines, because mail does not depend on this
+/// file.
 pub(super) fn read(file: &Path) -> Records {
     let text = fs::read_to_string(file).unwrap_or_default();
     let latest = Timestamp::now() + AHEAD;
@@ -120,7 +119,7 @@ pub(super) fn read(file: &Path) -> Records {
         .collect()
 }
 
-/// `2001:db8::/32 since=TIME used=TIME`
+/// Parses `2001:db8::/32 since=TIME used=TIME`.
 fn parse(line: &str) -> Option<(Ipv6Net, Record)> {
     let mut words = line.split(' ');
     let network = parse_network(words.next()?).ok()?;
@@ -134,11 +133,11 @@ fn parse(line: &str) -> Option<(Ipv6Net, Record)> {
     Some((network, record))
 }
 
-/// Writes the uses, unless the file says the same. What another process has
-/// recorded meanwhile stays if it is later.
+/// Writes the uses if they differ from the file. Keeps later uses that another process
+/// has recorded.
 ///
 /// # Errors
-/// When the folder or the file can't be written.
+/// Fails if the directory or the file can't be written.
 pub(super) fn write(file: &Path, mut records: Records) -> Result<(), EditError> {
     for (network, recorded) in read(file) {
         if let Some(record) = records.get_mut(&network) {
@@ -186,7 +185,7 @@ mod tests {
         write(&file, records.clone()).unwrap();
         assert_eq!(read(&file), records);
 
-        // Another process has seen more; an entry is gone.
+        // Another process has recorded a later use; an entry was removed.
         records.remove(&network("2001:db8::1"));
         let other = Records::from([(network("2001:db8::/32"), record(early, Some(late)))]);
         write(&file, other.clone()).unwrap();

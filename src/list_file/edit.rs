@@ -1,8 +1,8 @@
-//! Edits a list that a command manages.
+//! Edits a list file that a command manages.
 //!
-//! Editors take turns (flock on the folder), comments and order are kept, and
-//! the file is replaced as a whole, so that neither a reader nor a crash ever
-//! sees half of it. Does not notify the daemon, which follows the file.
+//! A lock (flock on the directory) serializes editors. Comments and order are preserved,
+//! and the file is replaced atomically, so that neither a reader nor a crash sees a
+//! partial file. The daemon follows the file, so it needs no notification.
 
 use super::{EMPTY, ListError, at_line, says_empty};
 use jiff::Timestamp;
@@ -16,40 +16,40 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A list that is edited.
+/// A list that can be edited.
 pub(crate) trait Edited: Sized {
-    /// What a new file begins with: a comment.
+    /// The comment at the beginning of a new file.
     const HEADER: &'static str;
 
-    /// What identifies an entry: it should be there once.
+    /// The type that identifies an entry; each key should occur once.
     type Key: Hash + Eq;
 
-    /// Parses an entry, `None` for a line without one, and makes sure that it fits
-    /// the lines before it.
+    /// Parses the entry of a line, `None` if there is none, and checks it against the
+    /// lines before it.
     ///
     /// # Errors
-    /// When the line is wrong: half a line that says what to write.
+    /// Fails with a part of a line that says what to write if the line is invalid.
     fn key(line: &str, before: &Lines<Self::Key>) -> Result<Option<Self::Key>, String>;
 
-    /// Takes the lines of the file.
+    /// Creates the list from the lines of the file.
     fn new(lines: Lines<Self::Key>) -> Self;
 
-    /// The lines as they are now.
+    /// Returns the current lines.
     fn lines(&self) -> &Lines<Self::Key>;
 }
 
-/// Why the list could not be edited. Shown as one line.
+/// Why the list could not be edited. `Display` writes one line.
 #[derive(Debug)]
 pub enum EditError {
-    /// It has a line that is wrong.
+    /// The list has an invalid line.
     List(ListError),
-    /// A file or folder could not be read or written.
+    /// A file or directory could not be read or written.
     Io {
-        /// Which one.
+        /// The file or directory.
         file: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         tried: &'static str,
-        /// What the system says.
+        /// The error of the operating system.
         error: io::Error,
     },
 }
@@ -67,19 +67,18 @@ impl fmt::Display for EditError {
 
 impl std::error::Error for EditError {}
 
-/// Changes the list; a file that does not exist is created. Nothing is written
-/// unless something has changed.
+/// Edits the list. Creates a missing file, and writes only if something has changed.
 ///
 /// # Errors
-/// As [`EditError`] says; the file is as it was.
+/// Fails with an [`EditError`] and leaves the file unchanged.
 pub(crate) fn edit<L: Edited, T>(
     file: &Path,
     change: impl FnOnce(&mut L) -> T,
 ) -> Result<T, EditError> {
-    // What a symbolic link leads to is replaced, not the link.
+    // Replaces the target of a symbolic link, not the link.
     let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let folder = file.parent().unwrap_or(Path::new("/"));
-    // Held until the folder is closed.
+    // The lock is held until the directory is closed.
     let folder = Folder::lock(folder)?;
     let mut list: L = read(&file)?;
     let outcome = change(&mut list);
@@ -89,10 +88,10 @@ pub(crate) fn edit<L: Edited, T>(
     Ok(outcome)
 }
 
-/// Replaces a file as a whole, in turn with editors of its folder.
+/// Replaces a file atomically, while holding the lock of its directory.
 ///
 /// # Errors
-/// When the file or its folder can't be written.
+/// Fails if the file or its directory can't be written.
 pub(crate) fn replace(file: &Path, text: &str) -> Result<(), EditError> {
     let folder = Folder::lock(file.parent().unwrap_or(Path::new("/")))?;
     folder.replace(file, text)
@@ -121,9 +120,9 @@ pub(crate) fn parse<L: Edited>(file: &Path, text: &str) -> Result<L, EditError> 
 /// The lines of a list, with the places of its entries.
 #[derive(Debug)]
 pub(crate) struct Lines<K> {
-    /// `None` where one was removed.
+    /// The lines; `None` for a removed line.
     lines: Vec<Option<String>>,
-    /// The lines of each entry.
+    /// The line numbers of each entry.
     index: HashMap<K, Vec<usize>>,
     is_changed: bool,
 }
@@ -144,13 +143,13 @@ impl<K: Hash + Eq> Lines<K> {
         self.lines.push(Some(line));
     }
 
-    /// The first line of an entry.
+    /// Returns the first line of an entry.
     pub(crate) fn get(&self, key: &K) -> Option<&str> {
         let place = *self.index.get(key)?.first()?;
         self.lines[place].as_deref()
     }
 
-    /// Sets the line of an entry, where its first one is or else at the end.
+    /// Replaces the first line of an entry, or appends one.
     pub(crate) fn set(&mut self, key: K, line: String) {
         self.is_changed = true;
         match self.index.get_mut(&key) {
@@ -172,17 +171,17 @@ impl<K: Hash + Eq> Lines<K> {
         }
     }
 
-    /// The entries, in any order.
+    /// Returns the keys of the entries, in any order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
         self.index.keys()
     }
 
-    /// Whether anything differs from the file.
+    /// Returns whether the lines differ from the file.
     pub(crate) fn is_changed(&self) -> bool {
         self.is_changed
     }
 
-    /// The text of the file.
+    /// Returns the text of the file.
     pub(crate) fn text(&self) -> String {
         let lines = self.lines.iter().flatten().filter(|line| !says_empty(line));
         let mut text: String = lines.flat_map(|line| [line.as_str(), "\n"]).collect();
@@ -201,7 +200,7 @@ pub(crate) fn with_comment(entry: impl fmt::Display, date: &str, comment: &str) 
     line.trim_end().to_owned()
 }
 
-/// The folder of the list, locked.
+/// The directory of the list, locked.
 struct Folder {
     path: PathBuf,
     locked: File,
@@ -210,7 +209,7 @@ struct Folder {
 impl Folder {
     fn lock(path: &Path) -> Result<Self, EditError> {
         let locked = File::open(path).map_err(failed(path, "open the folder"))?;
-        // The list itself is no good to lock: it is replaced.
+        // The list itself can't serve as the lock, because it is replaced.
         locked.lock().map_err(failed(path, "lock the folder"))?;
         Ok(Self {
             path: path.to_owned(),
@@ -223,14 +222,15 @@ impl Folder {
         let new = self.path.join(format!(".{}.new", name.display()));
         let written = self.write(file, &new, text);
         if written.is_err() {
-            // Not there at all, perhaps.
+            // The file may not exist.
             let _ = fs::remove_file(&new);
         }
         written
     }
 
     fn write(&self, file: &Path, new: &Path, text: &str) -> Result<(), EditError> {
-        // One that a crash has left is nobody's while we have the lock.
+        // Removes a file left over from a crash; nobody else uses it while we hold the
+        // lock.
         let _ = fs::remove_file(new);
         let mut options = OpenOptions::new();
         let options = options.write(true).create_new(true).mode(0o600);
@@ -247,8 +247,8 @@ impl Folder {
             .map_err(failed(&self.path, "write the folder"))
     }
 
-    /// Those of the list, or for a new one the owner of the folder, whom it is
-    /// for: the daemon must be able to read it when root has made it.
+    /// Copies the owner and mode of the list. A new list gets the owner of the directory,
+    /// so that the daemon can read a list that root has created.
     fn keep_owner_and_mode(&self, file: &Path, new: &File) -> io::Result<()> {
         let (like, mode) = match fs::metadata(file) {
             Ok(old) => (old.uid_and_gid(), old.mode()),
@@ -272,7 +272,7 @@ impl Owned for fs::Metadata {
     }
 }
 
-/// In UTC, as RFC 3339 writes it.
+/// Returns the current date in UTC, as in RFC 3339.
 pub(crate) fn today() -> String {
     Timestamp::now().strftime("%F").to_string()
 }

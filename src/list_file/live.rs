@@ -1,9 +1,9 @@
 //! A list that follows its files while the program runs.
 //!
-//! The files are looked at twice a second and read when they have changed and
-//! are settled. A new list takes the place of the old one as a whole; one that
-//! is wrong, emptied or gone leaves the last good one in force and is told in
-//! the log. Looking a domain up reads memory alone.
+//! The files are polled twice a second, and read when they have changed and are stable. A
+//! new list replaces the old one atomically; if the files become invalid, empty or
+//! missing, the last valid list stays in use and the error is logged. Lookups only read
+//! memory.
 
 use super::{Fingerprint, ListError};
 use std::{
@@ -17,30 +17,29 @@ use std::{
 };
 use tokio::{task::spawn_blocking, time::sleep};
 
-/// How often files are looked at. A change counts once it was seen unchanged
-/// twice, so that a file is not read while it is being written: it is in force
-/// after at most two looks and the time that reading takes.
+/// The polling interval. A change takes effect once two polls saw the same files, so that
+/// a file is not read while it is being written.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How often an error that lasts is told again.
+/// The interval at which a persistent error is logged again.
 const REMINDER: Duration = Duration::from_secs(60 * 60);
 
-/// What is read from the files of a list.
+/// The content of a list.
 pub(crate) trait Contents: Default + fmt::Debug + Send + Sync + 'static {
-    /// Reads files and folders. `old` is what the new contents will replace.
+    /// Reads files and directories. `old` is the content to be replaced.
     ///
     /// # Errors
-    /// At the first thing that is wrong.
+    /// Fails at the first error.
     fn read(paths: &[PathBuf], old: &Self) -> Result<Self, ListError>;
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     fn len(&self) -> usize;
 }
 
-/// A list, the files that it is read from, and how that went.
+/// A list, its files, and the outcome of reading them.
 #[derive(Debug)]
 pub(crate) struct LiveList<L> {
-    /// The key of the configuration that names the files.
+    /// The configuration key that names the files.
     key: &'static str,
     paths: Vec<PathBuf>,
     list: RwLock<Arc<L>>,
@@ -50,33 +49,33 @@ pub(crate) struct LiveList<L> {
 
 #[derive(Debug)]
 struct State {
-    /// Whether the files must be there.
+    /// Whether the files have to exist.
     presence: Presence,
-    /// At the last look.
+    /// The fingerprint at the last poll.
     seen: Fingerprint,
-    /// Of what the list in force was read.
+    /// The fingerprint of the list in use.
     good: Fingerprint,
-    /// When that was.
+    /// When the list in use was read.
     read: Instant,
     failure: Option<Failure>,
 }
 
-/// Why the list in force is not what the files say.
+/// Why the list in use differs from the files.
 #[derive(Debug)]
 struct Failure {
-    /// Of what was wrong.
+    /// The fingerprint of the invalid files.
     bad: Fingerprint,
     error: ListError,
-    /// When it was told last.
+    /// When the error was last logged.
     told: Instant,
 }
 
-/// Whether files must be there.
+/// Whether files have to exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// They must.
+    /// They have to exist.
     Required,
-    /// As long as they have never been there, the list is empty.
+    /// The list is empty until they exist for the first time.
     NotYet,
 }
 
@@ -105,7 +104,7 @@ impl<L: Contents> LiveList<L> {
         })
     }
 
-    /// Reads the files again, changed or not. On an error nothing changes.
+    /// Reads the files again even if unchanged. An error leaves the list unchanged.
     pub(crate) fn read_again(&self) -> Result<(), ListError> {
         let read = read_at_rest(&self.paths, self.presence(), &*self.list());
         let (good, list) = read.map_err(|error| error.named_by(self.key))?;
@@ -113,30 +112,30 @@ impl<L: Contents> LiveList<L> {
         Ok(())
     }
 
-    /// The files that it is read from.
+    /// Returns the files of the list.
     pub(crate) fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// The list in force.
+    /// Returns the list in use.
     pub(crate) fn list(&self) -> Arc<L> {
         Arc::clone(&self.in_force())
     }
 
-    /// How long ago the list in force was read.
+    /// Returns the time since the list in use was read.
     pub(crate) fn age(&self) -> Duration {
         self.state().read.elapsed()
     }
 
-    /// Why the list in force is not what the files say.
+    /// Returns why the list in use differs from the files.
     pub(crate) fn error(&self) -> Option<ListError> {
         let state = self.state();
         let failure = state.failure.as_ref();
         failure.map(|failure| failure.error.clone())
     }
 
-    /// Follows the files from now on, until nobody has the list any more. Needs
-    /// a runtime.
+    /// Follows the files in the background until the list is dropped. Must be called in a
+    /// tokio runtime.
     pub(crate) fn follow(self: &Arc<Self>) {
         if self.paths.is_empty() {
             return;
@@ -154,7 +153,7 @@ impl<L: Contents> LiveList<L> {
         }
     }
 
-    /// Whether the files have changed and were so at the last look already.
+    /// Returns whether the files have changed and two polls saw the same files.
     fn is_to_be_read(&self, now: &Fingerprint) -> bool {
         let mut state = self.state();
         let is_settled = state.seen == *now;
@@ -170,7 +169,7 @@ impl<L: Contents> LiveList<L> {
         let start = Instant::now();
         let read = read(&self.paths, self.presence(), &now, &*self.list());
         if Fingerprint::take(&self.paths) != now {
-            // Still being written: the next looks will see it settled.
+            // Still being written: a later poll will read it.
             return;
         }
         match read {
@@ -189,7 +188,7 @@ impl<L: Contents> LiveList<L> {
             let mut in_force = self.list.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *in_force, Arc::new(list))
         };
-        // Freeing millions of names takes a while, which nobody should wait for.
+        // Freeing millions of names takes a while, so it happens without the lock.
         drop(old);
         let mut state = self.state();
         state.presence = state.presence.after(&good);
@@ -229,7 +228,7 @@ impl<L: Contents> LiveList<L> {
         self.state().presence
     }
 
-    /// The list in force, which is not replaced meanwhile.
+    /// Returns the list in use, locked against replacement.
     pub(crate) fn in_force(&self) -> RwLockReadGuard<'_, Arc<L>> {
         self.list.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,7 +239,7 @@ impl<L: Contents> LiveList<L> {
 }
 
 impl Presence {
-    /// Once files were there, they must not vanish.
+    /// Requires the files once they have existed.
     fn after(self, read: &Fingerprint) -> Self {
         match read.is_nothing() {
             true => self,
@@ -249,7 +248,7 @@ impl Presence {
     }
 }
 
-/// Reads files that nobody writes meanwhile.
+/// Reads files, again if they change meanwhile.
 fn read_at_rest<L: Contents>(
     paths: &[PathBuf],
     presence: Presence,
@@ -267,7 +266,7 @@ fn read_at_rest<L: Contents>(
     Err(ListError::restless(paths))
 }
 
-/// How often reading is tried while files change.
+/// The maximum number of attempts while files change.
 const ATTEMPTS: usize = 10;
 
 fn read<L: Contents>(
@@ -286,12 +285,12 @@ async fn follow<L: Contents>(list: Weak<LiveList<L>>) {
     loop {
         sleep(EVERY).await;
         let Some(list) = list.upgrade() else { return };
-        // A defect is told by the panic hook; the next look may do better.
+        // The panic hook logs a panic; the next poll tries again.
         let _ = spawn_blocking(move || list.look()).await;
     }
 }
 
-/// The number of entries, as a text.
+/// Formats the number of entries.
 fn entries(count: usize) -> String {
     match count {
         1 => "1 entry".to_owned(),
