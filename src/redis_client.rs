@@ -1,9 +1,8 @@
 //! Hashes in Redis: read with a deadline, edited atomically, and followed.
 //!
-//! One connection is kept for each server, and all questions share it. A list of servers
-//! is tried in its order; one that fails is asked after the others for a while. A call
-//! takes no longer than the timeout for each server, whatever the servers do. No error has
-//! a password in it.
+//! All queries share one connection per server. A list of servers is tried in its order;
+//! a failed one is tried only after the others for a while. A call takes at most the
+//! timeout for each server. Errors never contain a password.
 
 mod connection;
 mod edit;
@@ -20,7 +19,7 @@ use tokio::time::timeout;
 pub use follow::Notices;
 pub use types::{Change, Fields, Notice, RedisFailure};
 
-/// The servers of one configuration. A copy shares their connections.
+/// The servers of one configuration. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct RedisClient {
     servers: Arc<[Server]>,
@@ -28,7 +27,7 @@ pub struct RedisClient {
 }
 
 impl Fields {
-    /// Of an answer with [`MARKER`] at its end.
+    /// Converts an answer that ends with the value of [`MARKER`].
     fn new(found: Vec<Option<Vec<u8>>>, exists: bool, number: usize) -> Result<Self, RedisFailure> {
         let mut values = found;
         if values.len() != number + 1 {
@@ -39,9 +38,8 @@ impl Fields {
     }
 }
 
-/// A field that edits keep in a hash. It exists by that when it has no entries, and a
-/// hash that was deleted can be told from an empty one. Fields that begin with `#` are
-/// no entries.
+/// A field that edits keep in a hash, so that it exists without entries and a deleted
+/// hash differs from an empty one. Fields that begin with `#` are not entries.
 pub const MARKER: &str = "#";
 
 impl RedisFailure {
@@ -84,7 +82,7 @@ impl From<redis::RedisError> for RedisFailure {
     }
 }
 
-/// On one line of limited length: servers quote what they were sent.
+/// Describes an error in one line of limited length: servers quote their input.
 fn describe(error: &redis::RedisError) -> String {
     let text = match (error.kind(), error.code(), error.detail()) {
         (ErrorKind::Server(ServerErrorKind::Moved), ..) => {
@@ -105,7 +103,7 @@ fn describe(error: &redis::RedisError) -> String {
 }
 
 impl RedisClient {
-    /// Connects to nothing yet.
+    /// Creates a client without connecting.
     pub fn new(config: &config::Redis) -> Self {
         let servers = match config.cluster {
             true => vec![Server::cluster(config)],
@@ -117,7 +115,7 @@ impl RedisClient {
         }
     }
 
-    /// The same servers, with another timeout for each.
+    /// Returns a client for the same servers with another timeout per server.
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self {
             servers: Arc::clone(&self.servers),
@@ -125,12 +123,12 @@ impl RedisClient {
         }
     }
 
-    /// Reads fields of a hash, all at one moment, with one HMGET. If it finds none, not
-    /// even [`MARKER`], another one asks in the same transaction whether the hash exists.
-    /// Where it does not, the next server is asked: a replica may have lost its data.
+    /// Reads fields of a hash atomically with one HMGET. If none exists, not even
+    /// [`MARKER`], a transaction repeats it and checks whether the hash exists. If it
+    /// does not, tries the next server: a replica may have lost its data.
     ///
     /// # Errors
-    /// When no server answers, or the key is not a hash.
+    /// Fails if no server answers, or the key is not a hash.
     pub async fn fields<'a>(
         &'a self,
         key: &'a str,
@@ -155,12 +153,12 @@ impl RedisClient {
         self.on_any_that(ask, |found| found.exists).await
     }
 
-    /// Reads a whole hash in parts, so that the server is not held up by a large one.
-    /// What is in it all the time is returned once; what changes meanwhile may be
+    /// Reads a whole hash in parts, so that a large one does not block the server. Fields
+    /// that exist during the whole time are returned once; fields that change may be
     /// missing. Sorted by field; `None` if there is no such hash.
     ///
     /// # Errors
-    /// When no server answers, or the key is not a hash.
+    /// Fails if no server answers, or the key is not a hash.
     pub async fn hash<'a>(
         &'a self,
         key: &'a str,
@@ -169,8 +167,9 @@ impl RedisClient {
         self.on_any_that(scan, Option::is_some).await
     }
 
-    /// Whether each server can be reached and has a hash of this name: its URL without
-    /// parameters, and what it says. In a cluster the nodes answer together.
+    /// Checks whether each server can be reached and has the hash. Returns the URL of
+    /// each without parameters, and the number of fields or the failure. A cluster is one
+    /// server.
     pub async fn check(&self, key: &str) -> Vec<(String, Result<u64, RedisFailure>)> {
         let mut checks = Vec::with_capacity(self.servers.len());
         for server in self.servers.iter() {
@@ -190,7 +189,7 @@ impl RedisClient {
         RedisFailure::unreachable(format!("no answer within {:?}", self.timeout))
     }
 
-    /// Asks the servers in their order until one answers.
+    /// Queries the servers in their order until one answers.
     async fn on_any<'a, T>(
         &'a self,
         ask: &(dyn Fn(&'a Server) -> BoxFuture<'a, Result<T, RedisFailure>> + Sync),
@@ -198,8 +197,8 @@ impl RedisClient {
         self.on_any_that(ask, |_| true).await
     }
 
-    /// Asks the servers in their order until one has what is looked for. If none has it,
-    /// the answer of one that can be asked counts.
+    /// Queries the servers in their order until one has a result that `is_found` accepts.
+    /// If none has, returns the answer of a reachable one.
     async fn on_any_that<'a, T>(
         &'a self,
         ask: &(dyn Fn(&'a Server) -> BoxFuture<'a, Result<T, RedisFailure>> + Sync),

@@ -1,5 +1,5 @@
-//! Redis in a program that was built without the cargo feature `redis`: no configuration
-//! has a server of it.
+//! The Redis client in a build without the cargo feature `redis`, where no configuration
+//! can use it.
 
 mod types;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use types::{Change, Fields, Notice, RedisFailure};
 
-/// Never used: a configuration with a URL is refused.
+/// Never used, because a configuration with a URL is rejected.
 #[derive(Clone, Debug)]
 pub struct RedisClient;
 
@@ -17,42 +17,42 @@ pub struct RedisClient;
 pub struct Notices;
 
 impl Notices {
-    /// None ever comes.
+    /// Returns `None`.
     pub async fn next(&mut self) -> Option<Notice> {
         None
     }
 }
 
 impl RedisClient {
-    /// Does nothing, and so do the others.
+    /// Does nothing.
     pub fn new(_config: &config::Redis) -> Self {
         Self
     }
 
-    /// The same.
+    /// Does nothing.
     pub fn with_timeout(&self, _timeout: Duration) -> Self {
         Self
     }
 
     /// # Errors
-    /// Always.
+    /// Always fails.
     pub async fn fields(&self, _key: &str, _fields: &[String]) -> Result<Fields, RedisFailure> {
         Err(missing())
     }
 
     /// # Errors
-    /// Always.
+    /// Always fails.
     pub async fn hash(&self, _key: &str) -> Result<Option<Vec<(String, String)>>, RedisFailure> {
         Err(missing())
     }
 
-    /// Nothing to check.
+    /// Returns an empty list.
     pub async fn check(&self, _key: &str) -> Vec<(String, Result<u64, RedisFailure>)> {
         Vec::new()
     }
 
     /// # Errors
-    /// Always.
+    /// Always fails.
     pub async fn edit(
         &self,
         _key: &str,
@@ -62,7 +62,7 @@ impl RedisClient {
         Err(missing())
     }
 
-    /// No notice ever comes.
+    /// Returns a stream without notices.
     pub fn follow(&self, _key: &str) -> Notices {
         Notices
     }

@@ -1,4 +1,4 @@
-//! A server of Redis, or a cluster, and the connection to it.
+//! A Redis server or cluster, and the connection to it.
 
 use super::RedisFailure;
 use crate::{
@@ -21,25 +21,26 @@ use std::{
 };
 use tokio::{task::spawn_blocking, time::Instant};
 
-/// How long a server that failed is asked after the others only.
+/// How long a failed server is tried only after the others.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// A connection that was idle for longer is not used again: firewalls forget it without a
-/// word, and the question would wait for the timeout.
+/// The maximum idle time of a connection. Firewalls silently drop connections that are
+/// idle for longer, and the query would run into the timeout.
 const MAX_IDLE: Duration = Duration::from_secs(300);
 
-/// The crate's own limits on waiting. Each call has a timeout of its own.
+/// The timeouts of the crate, which do not matter: each call has its own.
 const LONG: Duration = Duration::from_secs(120);
 
 /// One server, or the nodes of one cluster.
 pub(super) struct Server {
-    /// One, or the nodes to begin with.
+    /// One URL, or the initial nodes of a cluster.
     urls: Vec<RedisUrl>,
     is_cluster: bool,
     name: String,
     password_file: Option<PathBuf>,
     open: Mutex<Option<Open>>,
-    /// One task connects, the others wait for it. Has when and why that failed last.
+    /// Lets one task connect while the others wait. Holds the time and reason of the last
+    /// failure.
     connecting: tokio::sync::Mutex<Option<(Instant, RedisFailure)>>,
     failed: Mutex<Option<Instant>>,
 }
@@ -49,15 +50,15 @@ struct Open {
     used: Instant,
 }
 
-/// Many questions at a time go over one connection, and replies come in their order. The
-/// reply to a question that was given up is dropped.
+/// A connection, shared by concurrent queries. Replies come in their order; the reply to
+/// a canceled query is dropped.
 #[derive(Clone)]
 enum Connection {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
-/// What a connection is asked.
+/// A command or pipeline to send.
 #[derive(Clone, Copy)]
 enum Question<'a> {
     Command(&'a Cmd),
@@ -80,14 +81,14 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Each server of a list.
+    /// Returns each server of a list.
     pub(super) fn each(config: &config::Redis) -> Vec<Self> {
         let urls = config.url.iter();
         urls.map(|url| Self::new(config, vec![url.clone()], false))
             .collect()
     }
 
-    /// The cluster whose nodes the list names, some of them at least.
+    /// Returns the cluster that has the nodes of the list.
     pub(super) fn cluster(config: &config::Redis) -> Self {
         Self::new(config, config.url.clone(), true)
     }
@@ -108,7 +109,7 @@ impl Server {
         }
     }
 
-    /// For people.
+    /// Returns the name for messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -117,8 +118,8 @@ impl Server {
         lock(&self.failed).is_some_and(|at| at.elapsed() < RETRY_AFTER)
     }
 
-    /// Remembers how a question ended. After one without an answer the connection is not
-    /// used again.
+    /// Records the outcome of a query. After a query without an answer, the connection is
+    /// not used again.
     pub(super) fn note(&self, failure: Option<&RedisFailure>) {
         *lock(&self.failed) = failure.map(|_| Instant::now());
         if failure.is_some_and(|failure| failure.is_unreachable) {
@@ -136,7 +137,7 @@ impl Server {
         Ok(T::from_redis_value(reply.extract_error()?).map_err(redis::RedisError::from)?)
     }
 
-    /// Sends several commands at once.
+    /// Sends a pipeline of commands.
     pub(super) async fn query_pipeline<T: FromRedisValue>(
         &self,
         pipeline: &Pipeline,
@@ -148,8 +149,8 @@ impl Server {
     async fn ask(&self, question: Question<'_>) -> Result<Value, RedisFailure> {
         if let Some(connection) = self.kept() {
             match connection.ask(question).await {
-                // Between two questions the server may have closed it, or have been
-                // restarted: that is not a failure yet.
+                // The server may have closed the connection since the last query, or have
+                // been restarted: retry on a new one.
                 Err(error) if error.is_unrecoverable_error() => self.disconnect(),
                 answered => return Ok(answered?),
             }
@@ -177,7 +178,8 @@ impl Server {
         if let Some(connection) = self.kept() {
             return Ok(connection);
         }
-        // Those who have waited for an attempt that failed don't each make another one.
+        // Tasks that waited for a failed attempt share its failure instead of each trying
+        // again.
         if let Some((at, failure)) = &*last_failure
             && *at > asked
         {
@@ -221,8 +223,8 @@ impl Server {
         Ok(Connection::Cluster(connection.map_err(not_connected)?))
     }
 
-    /// Opens a connection that receives what is published, to the first node that can be
-    /// reached: in a cluster each one receives everything.
+    /// Opens a Pub/Sub connection to the first reachable node; in a cluster every node
+    /// receives all messages.
     pub(super) async fn subscriber(&self, limit: Duration) -> Result<PubSub, RedisFailure> {
         let password = self.password().await?;
         let mut failure = RedisFailure::unreachable("no server");
@@ -239,7 +241,7 @@ impl Server {
         Err(failure)
     }
 
-    /// Where the server itself announces changes of a key.
+    /// Returns the channel of the keyspace notifications for a key.
     pub(super) fn keyspace(&self, key: &str) -> String {
         let database = self.urls.first().map_or(0, |url| url.database);
         format!("__keyspace@{database}__:{key}")
@@ -270,7 +272,7 @@ impl Connection {
     }
 }
 
-/// Whatever fails here, no command was refused.
+/// Converts an error of connecting, before any command was sent.
 fn not_connected(error: redis::RedisError) -> RedisFailure {
     RedisFailure {
         is_unreachable: true,
@@ -298,13 +300,13 @@ fn info(url: &RedisUrl, password: Option<&str>) -> RedisResult<ConnectionInfo> {
             tls_params: None,
         },
     };
-    // One command less that a user of few rights would need.
+    // Avoids a command for which the user may lack the permission.
     let mut login = RedisConnectionInfo::default()
         .set_db(i64::from(url.database))
         .set_skip_set_lib_name();
     if let Some(password) = password {
         login = login.set_password(password);
-        // The server has a default user.
+        // Otherwise the default user of the server applies.
         if let Some(user) = &url.user {
             login = login.set_username(user);
         }

@@ -1,5 +1,5 @@
-//! Edits of a hash, each of them atomic: fields are read, the caller decides, and a script
-//! writes unless a field has changed meanwhile.
+//! Atomic edits of a hash: reads fields, lets the caller decide, and writes with a script
+//! unless a field has changed in the meantime.
 
 use super::{Change, MARKER, RedisClient, RedisFailure, connection::Server};
 use futures_util::FutureExt as _;
@@ -8,25 +8,26 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// How many fields are edited as one. Redis answers nobody else meanwhile.
+/// The maximum number of fields per atomic edit, during which Redis is blocked.
 const AT_ONCE: usize = 100_000;
 
-/// How often an edit is tried while others change the same fields.
+/// The maximum number of attempts while others change the same fields.
 const ATTEMPTS: usize = 50;
 
-/// How many fields a notice names. More of them are all fields.
+/// The maximum number of fields that a notice names; more are reported as [`ALL`].
 const NAMED: usize = 100;
 
-/// How many fields are read at a time.
+/// The number of fields read at a time.
 const COUNT: usize = 5000;
 
-/// What a notice says instead of the names of fields.
+/// The notice for a change of many fields.
 pub(super) const ALL: &str = "*";
 
-/// Writes if each field still has the value that was read, and returns 0 if one has not,
-/// 1 if it has written, and 2 if it has also made the hash. ARGV: the channel, the notice,
-/// and for each field its name, what was read and what it gets, where `-` is nothing and
-/// `+` begins a value. Lua passes some thousand arguments on at a time.
+/// A script that writes if each field still has the value that was read. Returns 0 if a
+/// field has changed, 1 after writing, and 2 if it also created the hash. ARGV: the
+/// channel, the notice, and for each field its name, the value read and the new value,
+/// where `-` is no value and `+` precedes a value. Lua can pass only some thousand
+/// arguments to a command.
 const SCRIPT: &str = "\
 local exists = redis.call('EXISTS', KEYS[1])
 local count = (#ARGV - 2) / 3
@@ -62,14 +63,14 @@ return 2 - exists
 ";
 
 impl RedisClient {
-    /// Edits fields of a hash. `decide` sees the number of a field and its value, and may
-    /// be asked again if others edit the hash at the same time. Up to 100,000 fields are
-    /// changed as one; of more than that, each such part. Followers are sent the names of
-    /// the fields that have changed. A field that is named twice is decided upon once, by
-    /// its first number. Returns whether the hash is new.
+    /// Edits fields of a hash. `decide` gets the index of a field and its value, and may
+    /// be called again if others edit the hash concurrently. Up to 100,000 fields are
+    /// changed atomically; more are changed in parts. Followers receive the names of the
+    /// changed fields. A repeated field is decided once, with its first index. Returns
+    /// whether the hash is new.
     ///
     /// # Errors
-    /// When no server can do it. What was done before that stays done.
+    /// Fails if no server accepts the edit. Completed parts are kept.
     pub async fn edit(
         &self,
         key: &str,
@@ -153,12 +154,12 @@ fn marked(value: Option<impl AsRef<[u8]>>) -> Vec<u8> {
     }
 }
 
-/// Where changes of a hash are published.
+/// Returns the channel on which changes of a hash are published.
 pub(super) fn channel(key: &str) -> String {
     format!("{key}:changed")
 }
 
-/// The names of the fields, or [`ALL`] for many.
+/// Returns the names of the fields, or [`ALL`] for many.
 fn notice<'a>(fields: impl ExactSizeIterator<Item = &'a str>) -> String {
     match fields.len() <= NAMED {
         true => fields.collect::<Vec<_>>().join("\n"),
@@ -166,7 +167,7 @@ fn notice<'a>(fields: impl ExactSizeIterator<Item = &'a str>) -> String {
     }
 }
 
-/// Reads a hash part by part. Redis may hand a field over more than once.
+/// Reads a hash in parts. Redis may return a field more than once.
 pub(super) async fn scan(
     server: &Server,
     key: &str,

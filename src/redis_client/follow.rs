@@ -1,5 +1,5 @@
-//! Follows the changes of a hash: those that [`RedisClient::edit`] publishes, and those
-//! that the server itself announces if `notify-keyspace-events` is set.
+//! Follows the changes of a hash: those that [`RedisClient::edit`] publishes, and the
+//! keyspace notifications of the server if `notify-keyspace-events` is set.
 
 use super::{
     Notice, RedisClient, RedisFailure,
@@ -14,16 +14,16 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a lost subscription waits before the next attempt.
+/// The delay before a lost subscription is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The same where a server refuses it, for example because of the user's rights.
+/// The delay if the server refuses the subscription, for example for lack of permissions.
 const RETRY_REFUSED: Duration = Duration::from_secs(30);
 
-/// How often the server is asked whether it is still there, and how long it may take.
+/// The interval of pings to the server, and their timeout.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many notices wait for whoever follows. While it is behind, the server waits.
+/// The capacity of the notice queue. While it is full, the connection is not read.
 const WAITING: usize = 64;
 
 /// The notices of one hash. Dropping it ends the subscription.
@@ -33,15 +33,15 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// The next one. `None` when the runtime ends.
+    /// Returns the next notice, or `None` when the runtime shuts down.
     pub async fn next(&mut self) -> Option<Notice> {
         self.receiver.recv().await
     }
 }
 
 impl RedisClient {
-    /// Follows a hash over a connection of its own, which is opened again when it is
-    /// lost. Needs a runtime.
+    /// Follows a hash over a connection of its own, and reconnects when it is lost. Must
+    /// be called in a tokio runtime.
     pub fn follow(&self, key: &str) -> Notices {
         let (sender, receiver) = mpsc::channel(WAITING);
         let (client, key) = (self.clone(), key.to_owned());
@@ -92,13 +92,13 @@ impl RedisClient {
         let no_answer = |_elapsed| self.no_answer();
         let subscribed = timeout(self.timeout, subscriber.subscribe(channel(key))).await;
         subscribed.map_err(no_answer)?.map_err(RedisFailure::from)?;
-        // A user of few rights may not see these.
+        // The user may lack the permission for keyspace notifications.
         let subscribed = timeout(self.timeout, subscriber.subscribe(server.keyspace(key))).await;
         let _ = subscribed.map_err(no_answer)?;
         Ok(subscriber)
     }
 
-    /// Hands notices over until the connection is lost; returns why.
+    /// Forwards notices until the connection is lost; returns the reason.
     async fn receive(&self, subscriber: PubSub, to: &mpsc::Sender<Notice>) -> String {
         let (mut commands, mut messages) = subscriber.split();
         loop {

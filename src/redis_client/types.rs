@@ -1,31 +1,31 @@
-//! What a Redis client says about a hash, with and without the cargo feature `redis`.
+//! The types of the Redis client, with and without the cargo feature `redis`.
 
 use std::fmt;
 
-/// What a hash has in some of its fields.
+/// The values of some fields of a hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields {
-    /// In the order in which they were asked for; `None` where there is no such field.
+    /// The values in the requested order; `None` if there is no such field.
     pub values: Vec<Option<Vec<u8>>>,
-    /// Whether there is a hash of this name. One without fields does not exist.
+    /// Whether the hash exists. In Redis, a hash without fields does not exist.
     pub exists: bool,
 }
 
-/// What is to happen to a field.
+/// The change of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It stays as it is, or stays away.
+    /// The field is unchanged, or still missing.
     Keep,
-    /// It gets this value.
+    /// The field gets this value.
     Set(String),
-    /// It goes away.
+    /// The field is removed.
     Remove,
 }
 
-/// What is known of a hash that is followed.
+/// A notice about a followed hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Changes are received from now on. What changed before may have been missed.
+    /// Changes are received from now on. Earlier ones may have been missed.
     Subscribed,
     /// These fields have changed.
     Changed(Vec<String>),
@@ -35,12 +35,13 @@ pub enum Notice {
     Lost(String),
 }
 
-/// Why a server did not do what it was asked for.
+/// Why a server did not execute a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisFailure {
-    /// One line of limited length.
+    /// The reason, in one line of limited length.
     pub reason: String,
-    /// Whether it could not be reached or did not answer, rather than refuse.
+    /// Whether it could not be reached or did not answer, as opposed to refusing the
+    /// command.
     pub is_unreachable: bool,
 }
 
