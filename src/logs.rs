@@ -1,10 +1,9 @@
-//! Lines of logs read back: sixgate's decision lines, and what Postfix and
-//! Sendmail log about a message.
+//! Parses logs: sixgate's decision lines, and the lines of Postfix and Sendmail about
+//! messages.
 //!
-//! [`Log::for_each`] finds them among the lines of other programs. `report` and
-//! `trace` are built on it. No file is opened here and no clock is read, and
-//! nothing of a line that a peer could have chosen is taken for more than a
-//! value.
+//! [`Log::for_each`] finds them among the lines of other programs. `report` and `trace`
+//! are built on it. This module opens no files and reads no clock. Text that a peer can
+//! choose is never interpreted as anything but a value.
 
 pub(crate) mod decision;
 pub(crate) mod escape;
@@ -26,7 +25,7 @@ pub(crate) use retries::{GIVES_UP_AFTER, Retries, SAME_ATTEMPT};
 use journal::Record;
 use line::Origin;
 
-/// A line of interest.
+/// A relevant line.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
     /// Seconds since 1970, if this line or one before it has a time.
@@ -34,7 +33,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) content: Content<'a>,
 }
 
-/// What a line of interest says.
+/// The content of a relevant line.
 #[derive(Debug)]
 #[allow(
     clippy::large_enum_variant,
@@ -50,9 +49,9 @@ pub(crate) enum Content<'a> {
 /// A span of time in seconds since 1970. The default is all time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// The first second; the default is the beginning.
+    /// The first second in it; the default is unbounded.
     pub since: Option<i64>,
-    /// The first second that is not in it; the default is the end.
+    /// The first second after it; the default is unbounded.
     pub until: Option<i64>,
 }
 
@@ -67,8 +66,8 @@ impl Window {
 }
 
 impl Log {
-    /// Calls `entry` for each line of interest in a piece of this log, which
-    /// ends where a line ends. Returns the number of lines of any program.
+    /// Calls `entry` for each relevant line in a chunk of this log, which has to end at
+    /// the end of a line. Returns the number of lines of any program.
     pub(crate) fn for_each(&mut self, piece: &[u8], mut entry: impl FnMut(Entry<'_>)) -> u64 {
         let mut lines = 0;
         let mut begin = 0;

@@ -1,9 +1,8 @@
-//! What a log says about the gate: decision lines summed up.
+//! Summarizes decisions from mail logs.
 //!
-//! [`Tally`] takes the octets of logs and counts what [`crate::logs`] finds in
-//! them; [`Summary`] is what it has counted, and `text`, `html` and its JSON form
-//! are ways to print it. Memory is bounded whatever the logs hold. No file is
-//! opened here and no clock is read.
+//! [`Tally`] counts the lines that [`crate::logs`] finds; [`Summary`] is the result,
+//! which `text`, `html` and its JSON form print. Memory is bounded for any log. This
+//! module opens no files and reads no clock.
 
 mod counts;
 pub mod html;

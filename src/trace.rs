@@ -1,11 +1,10 @@
-//! The messages of one sender or recipient, followed through the logs.
+//! Traces the messages of one sender or recipient through the logs.
 //!
-//! The logs are read twice, so that memory does not depend on their size: a
-//! [`Search`] finds the senders and recipient domains of what matches a [`Query`],
-//! a [`Collection`] takes everything that the logs say about these. From that,
-//! [`Trace`] makes a timeline of each message. A message is recognized by the rules
-//! of [`crate::logs`], which `report` follows too. No file is opened here and no
-//! clock is read.
+//! The logs are read twice, so that memory does not depend on their size: a [`Search`]
+//! finds the senders and recipient domains of the attempts that match a [`Query`], and a
+//! [`Collection`] collects all lines about these. [`Trace`] builds a timeline of each
+//! message from them. Attempts are assigned to messages by the rules of [`crate::logs`],
+//! as in `report`. This module opens no files and reads no clock.
 
 use crate::logs::decision::raw_domain;
 
@@ -24,18 +23,17 @@ pub use message::{Message, Trace};
 pub use query::{ClientPattern, Mailbox, Query, QueueIds};
 pub use search::Search;
 
-/// What identifies a message: a retry has the same.
+/// The identity of a message, which a retry shares.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
-    /// The envelope sender, in the form in which addresses compare equal. Empty for
-    /// the null reverse-path.
+    /// The envelope sender in comparable form; empty for the null reverse-path.
     sender: String,
-    /// The recipient's domain, in the form in which domains compare equal.
+    /// The recipient's domain in comparable form.
     domain: String,
 }
 
 impl Key {
-    /// That of a recipient whose address the MTA logged.
+    /// Returns the key for a recipient address that the MTA logged.
     fn of_recipient(sender: &str, address: &[u8]) -> Self {
         Self {
             sender: sender.to_owned(),

@@ -1,9 +1,7 @@
-//! A decision line read back: the text form and the JSON form give the same
-//! value.
+//! Parses decision lines. The text form and the JSON form give the same value.
 //!
-//! In the text form every value is escaped but the reply's text, which may quote
-//! a recipient. So the fields begin at the last `; rule=`, which no escaped
-//! value can hold.
+//! In the text form every value is escaped except the reply, which may quote a recipient.
+//! So the fields begin at the last `; rule=`, which no escaped value can contain.
 
 use super::{
     escape::{escape, printable, unescape},
@@ -13,46 +11,46 @@ use crate::{address::Domain, enforcement::ObservedBy, policy::Rule};
 use serde::Deserialize;
 use std::{borrow::Cow, net::IpAddr};
 
-/// What was decided.
+/// The action of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Let through.
+    /// Accepted.
     Accept,
-    /// 4xx.
+    /// Refused with 4xx.
     Defer,
-    /// 5xx.
+    /// Refused with 5xx.
     Reject,
 }
 
-/// What a decision line says. Every text but the reply is printable ASCII without
-/// spaces, and empty if the line has none.
+/// A decision line. Every text except the reply is printable ASCII without spaces, and
+/// empty if the line does not have it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decision<'a> {
-    /// Seconds since 1970, where the line has a time of its own.
+    /// Seconds since 1970, if the line itself contains a time.
     pub(crate) time: Option<i64>,
-    /// `NOQUEUE` before the MTA has given it one.
+    /// The queue ID, `NOQUEUE` if the MTA has not assigned one yet.
     pub(crate) queue_id: Cow<'a, str>,
     pub(crate) action: Action,
-    /// False for a refusal in observe mode.
+    /// `false` for a refusal in observe mode.
     pub(crate) carried_out: bool,
-    /// `None` for a rule that this version does not know.
+    /// The rule; `None` if this version does not know it.
     pub(crate) rule: Option<Rule>,
     /// The first line of the reply, which may quote a recipient.
     pub(crate) reply: Cow<'a, str>,
     pub(crate) client_name: Cow<'a, str>,
     pub(crate) client: Option<IpAddr>,
-    /// Empty for the null reverse-path.
+    /// The envelope sender; empty for the null reverse-path.
     pub(crate) from: Cow<'a, str>,
-    /// The recipient, of a decision about one.
+    /// The recipient, if the decision is about one.
     pub(crate) to: Cow<'a, str>,
     /// The recipients' domains, separated by commas.
     pub(crate) domains: Cow<'a, str>,
-    /// The first name that the PTR records give.
+    /// The first name of the PTR records.
     pub(crate) ptr_name: Cow<'a, str>,
     pub(crate) spf: Cow<'a, str>,
     /// The domain whose SPF record was evaluated.
     pub(crate) spf_domain: Cow<'a, str>,
-    /// The term of the record that decided.
+    /// The term of this record that decided.
     pub(crate) spf_term: Cow<'a, str>,
     pub(crate) dkim: Cow<'a, str>,
     /// `domain:selector:result` for each signature, separated by commas.
@@ -60,18 +58,18 @@ pub(crate) struct Decision<'a> {
     /// The entry that exempts the client's network.
     pub(crate) exempt_entry: Cow<'a, str>,
     pub(crate) exempt_comment: Cow<'a, str>,
-    /// What `exempt.forwarders` says of the client: an entry, `none` or `temperror`.
+    /// The result of `exempt.forwarders`: an entry, `none` or `temperror`.
     pub(crate) forwarder: Cow<'a, str>,
-    /// How long the sender had been deferred when it was given up, in seconds.
+    /// For `replies.give_up_after`: how long the sender had been deferred, in seconds.
     pub(crate) deferred_for: Option<u64>,
-    /// Why a refusal was not carried out; `None` also in lines of version 0.1.
+    /// Why a refusal was not enforced; always `None` in lines of version 0.1.
     pub(crate) observed_by: Option<ObservedBy>,
-    /// Milliseconds that the MTA waited.
+    /// How long the MTA waited, in milliseconds.
     pub(crate) waited: u64,
 }
 
 impl<'a> Decision<'a> {
-    /// Reads what sixgate said; `None` if that is no decision.
+    /// Parses the text of a log line of sixgate; `None` if it is not a decision.
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         match text {
             [b'{', ..] => Json::parse(text)?.decision(),
@@ -79,15 +77,14 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// The domains of the recipients, in the form in which domains compare
-    /// equal.
+    /// Returns the domains of the recipients, in comparable form.
     pub(crate) fn recipient_domains(&self) -> impl Iterator<Item = Cow<'_, str>> {
         (self.domains.split(','))
             .filter(|domain| !domain.is_empty() && *domain != "...")
             .map(comparable_domain)
     }
 
-    /// The domain of the sender; `None` for the null reverse-path.
+    /// Returns the domain of the sender; `None` for the null reverse-path.
     pub(crate) fn sender_domain(&self) -> Option<Cow<'_, str>> {
         match self.from.is_empty() {
             true => None,
@@ -95,8 +92,7 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// The /64 of an IPv6 client: a site of its own as a rule, whatever host of
-    /// it sends.
+    /// Returns the /64 of an IPv6 client, which usually belongs to a single site.
     pub(crate) fn network(&self) -> Option<u64> {
         match self.client? {
             IpAddr::V6(ip) => Some((ip.to_bits() >> 64) as u64),
@@ -104,12 +100,12 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// The name that the client's PTR records give, as far as the line tells;
-    /// empty if it does not.
+    /// Returns the client's host name by its PTR records; empty if the line does not have
+    /// it.
     pub(crate) fn client_label(&self) -> &str {
         match (self.ptr_name.as_ref(), self.client_name.as_ref()) {
             ("", "unknown") => "",
-            // An MTA that found no name puts the address in its place.
+            // If there is no name, the MTA logs the address in its place.
             ("", name) if name.starts_with("\\x5b") => "",
             ("", name) => name,
             (name, _) => name,
@@ -145,14 +141,15 @@ impl<'a> Decision<'a> {
     }
 }
 
-/// What follows the last `@`; all of it if there is none.
+/// Returns the text after the last `@`, or all of it if there is none.
 pub(crate) fn domain_of(address: &str) -> &str {
     address
         .rsplit_once('@')
         .map_or(address, |(_, domain)| domain)
 }
 
-/// In lower case, as A-labels, and no longer than a domain can be.
+/// Returns a domain in comparable form: A-labels in lower case, limited to the length of
+/// a domain.
 pub(crate) fn comparable_domain(escaped: &str) -> Cow<'_, str> {
     const LONGEST: usize = 255;
     let cut = &escaped[..escaped.len().min(LONGEST)];
@@ -168,8 +165,7 @@ pub(crate) fn comparable_domain(escaped: &str) -> Cow<'_, str> {
     }
 }
 
-/// The domain of an address as an MTA logs it, in the form in which domains
-/// compare equal.
+/// Returns the domain of an address that an MTA logged, in comparable form.
 pub(crate) fn raw_domain(address: &[u8]) -> String {
     let address = String::from_utf8_lossy(address);
     comparable_domain(&escape(domain_of(&address))).into_owned()
@@ -185,7 +181,8 @@ fn rule(name: &str) -> Option<Rule> {
     Rule::ALL.into_iter().find(|rule| rule.name() == name)
 }
 
-/// `QUEUEID: accept: FIELDS`, `QUEUEID: reject: STAGE from CLIENT: REPLY; FIELDS`
+/// Parses `QUEUEID: accept: FIELDS` and `QUEUEID: reject: STAGE from CLIENT: REPLY;
+/// FIELDS`.
 fn parse_text(text: &str) -> Option<Decision<'_>> {
     let (queue_id, text) = text.split_once(": ")?;
     let (verb, text) = text.split_once(": ")?;
@@ -216,12 +213,12 @@ fn parse_text(text: &str) -> Option<Decision<'_>> {
     Some(decision)
 }
 
-/// What follows `RCPT from name[2001:db8::1]: `.
+/// Returns the text after `RCPT from name[2001:db8::1]: `.
 fn reply(text: &str) -> Option<&str> {
     text.split_once("]: ").map(|(_, reply)| reply)
 }
 
-/// The part before the fields.
+/// Parses the part before the fields.
 fn refusal(text: &str, carried_out: bool) -> Option<Decision<'_>> {
     let (_stage, text) = text.split_once(" from ")?;
     let (peer, reply) = text.split_once("]: ")?;
@@ -261,7 +258,7 @@ fn set_field<'a>(decision: &mut Decision<'a>, key: &str, value: &'a str) {
     }
 }
 
-/// `NAME[ADDR`
+/// Sets the client from `NAME[ADDR`.
 fn set_client<'a>(decision: &mut Decision<'a>, peer: &'a str) {
     if let Some((name, address)) = peer.rsplit_once('[') {
         decision.client_name = printable(name);
@@ -278,7 +275,7 @@ fn first_name(names: &str) -> &str {
     names.split(',').next().unwrap_or(names)
 }
 
-/// The JSON form. What is missing or null counts as not told.
+/// The JSON form. A null value counts as missing.
 #[derive(Debug, Deserialize)]
 struct Json<'a> {
     #[serde(borrow)]
@@ -324,7 +321,7 @@ struct JsonSignature {
 }
 
 impl JsonSignature {
-    /// As the text form has it.
+    /// Returns the value as in the text form.
     fn text(&self) -> String {
         let word = |word: &Option<String>| escape(word.as_deref().unwrap_or("?")).into_owned();
         let (domain, selector) = (word(&self.domain), word(&self.selector));
@@ -332,7 +329,7 @@ impl JsonSignature {
     }
 }
 
-/// The time of a JSON line, whatever it tells.
+/// Returns the time of any JSON line.
 pub(crate) fn json_time(line: &[u8]) -> Option<i64> {
     #[derive(Deserialize)]
     struct Timed<'a> {

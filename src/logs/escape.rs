@@ -1,20 +1,20 @@
-//! Values as the page holds them: printable ASCII without spaces, so that none
-//! can move a cursor, break a line or look like two.
+//! Escapes values to printable ASCII without spaces, so that none can move a cursor,
+//! break a line or look like two values.
 //!
-//! Decision lines in text have their values so already; those in JSON, and those
-//! of an MTA, are brought to the same form, so that equal values stay equal.
+//! Text decision lines contain escaped values already; values of JSON lines and of MTA
+//! lines are escaped in the same way, so that equal values compare equal.
 
 use crate::telemetry::escape::Style;
 use std::{borrow::Cow, fmt::Write};
 
-/// A value as a peer chose it, in the form of the text decision line: what is
-/// not printable ASCII, and what delimits fields, as `\xHH` per octet.
+/// Escapes a value as in a text decision line: bytes that are not printable ASCII, and
+/// field delimiters, become `\xHH`.
 pub(crate) fn escape(raw: &str) -> Cow<'_, str> {
     escape_where(raw, |octet| !Style::Field.keeps(octet))
 }
 
-/// A value that was escaped when it was written. A log that something else
-/// wrote may hold anything, so what is not printable is still escaped.
+/// Returns a value that should be escaped already. The log may come from another program,
+/// so unprintable bytes are still escaped.
 pub(crate) fn printable(escaped: &str) -> Cow<'_, str> {
     escape_where(escaped, |octet| !octet.is_ascii_graphic())
 }
@@ -25,7 +25,7 @@ fn escape_where(text: &str, needs_escape: impl Fn(u8) -> bool) -> Cow<'_, str> {
     }
     let mut escaped = String::with_capacity(text.len() * 2);
     for octet in text.bytes() {
-        // Writing to a string can't fail.
+        // Writing to a `String` can't fail.
         let _ = match needs_escape(octet) {
             true => write!(escaped, "\\x{octet:02x}"),
             false => escaped.write_char(char::from(octet)),
@@ -34,7 +34,7 @@ fn escape_where(text: &str, needs_escape: impl Fn(u8) -> bool) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// What was there before it was escaped, if it was UTF-8.
+/// Reverses the escaping; `None` if the result is not UTF-8.
 pub(crate) fn unescape(escaped: &str) -> Option<String> {
     let mut octets = Vec::with_capacity(escaped.len());
     let mut pieces = escaped.split("\\x");
@@ -47,9 +47,9 @@ pub(crate) fn unescape(escaped: &str) -> Option<String> {
     String::from_utf8(octets).ok()
 }
 
-/// A value for people: `[192.0.2.1]` and `bücher` in place of their escapes. What is
-/// neither printable ASCII nor a letter or digit stays escaped, so that it can
-/// neither move a cursor nor reverse a line, and so does the backslash.
+/// Makes a value readable: `[192.0.2.1]` and `bücher` in place of their escapes. The
+/// backslash and anything that is neither printable ASCII nor a letter or digit stay
+/// escaped, so that a value can neither move a cursor nor reverse a line.
 pub(crate) fn readable(escaped: &str) -> Cow<'_, str> {
     let raw = match escaped.contains("\\x") {
         true => unescape(escaped),
@@ -65,7 +65,7 @@ pub(crate) fn readable(escaped: &str) -> Cow<'_, str> {
             c if !c.is_ascii() && c.is_alphanumeric() => text.push(c),
             c => {
                 for octet in c.encode_utf8(&mut [0; 4]).bytes() {
-                    // Writing to a string can't fail.
+                    // Writing to a `String` can't fail.
                     let _ = write!(text, "\\x{octet:02x}");
                 }
             }

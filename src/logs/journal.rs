@@ -1,17 +1,17 @@
-//! A record of the journal, as `journalctl -o json` prints it: one object a
+//! Records of the systemd journal as printed by `journalctl -o json`: one object per
 //! line.
 
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// What is needed of a record.
+/// The fields of a record that are used.
 #[derive(Debug, Deserialize)]
 pub(super) struct Record<'a> {
     /// The program, as syslog's tag.
     #[serde(rename = "SYSLOG_IDENTIFIER", borrow, default)]
     pub(super) identifier: Cow<'a, str>,
-    /// What it said. A text that is not UTF-8 comes as a list of octets, and no
-    /// line of interest has one.
+    /// The message. A message that is not UTF-8 is a list of bytes, which no relevant
+    /// line has.
     #[serde(rename = "MESSAGE", borrow)]
     pub(super) message: Cow<'a, str>,
     #[serde(rename = "__REALTIME_TIMESTAMP", borrow, default)]
@@ -19,14 +19,14 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// `None` if the line is something else.
+    /// Parses a line; `None` if it is not such a record.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
-        // Our own JSON lines are looked at once only.
+        // Avoids parsing sixgate's own JSON lines twice.
         memchr::memmem::find(line, b"\"MESSAGE\"")?;
         serde_json::from_slice(line).ok()
     }
 
-    /// Seconds since 1970.
+    /// Returns the time in seconds since 1970.
     pub(super) fn time(&self) -> Option<i64> {
         let microseconds: i64 = self.microseconds.parse().ok()?;
         Some(microseconds / 1_000_000)

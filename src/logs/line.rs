@@ -1,22 +1,22 @@
 //! Splits a log line into time, program and text.
 //!
-//! The program is read from the head that the log daemon wrote, never from the
-//! text: what a peer got into another program's line stays that program's.
+//! The program is taken from the header that the log daemon wrote, never from the text,
+//! so that a peer cannot forge lines through another program.
 
 use super::{decision, journal::Record, timestamp::Timestamps};
 use jiff::{Timestamp, tz::TimeZone};
 
-/// One log being read: what its lines depend on besides themselves.
+/// The state of reading one log.
 #[derive(Clone, Debug)]
 pub struct Log {
     timestamps: Timestamps,
-    /// The time of the line before, which also holds for one that has none.
+    /// The time of the previous line, which also applies to lines without a time.
     last: Option<i64>,
 }
 
 impl Log {
-    /// A log whose times without a zone are of `zone`, and which was last
-    /// written at `written`, from which the year of RFC 3164 times follows.
+    /// Creates the state for a log. Times without a zone are in `zone`. `written` is when
+    /// the log was last written, which determines the year of RFC 3164 times.
     pub fn new(zone: TimeZone, written: Timestamp) -> Self {
         Self {
             timestamps: Timestamps::new(zone, written),
@@ -24,8 +24,7 @@ impl Log {
         }
     }
 
-    /// The time of the first line in `text` that has one, in seconds since
-    /// 1970.
+    /// Returns the time of the first line in `text` that has one, in seconds since 1970.
     pub fn first_time(&mut self, text: &[u8]) -> Option<i64> {
         text.split(|&octet| octet == b'\n')
             .find_map(|line| self.time(line))
@@ -41,7 +40,7 @@ impl Log {
         }
     }
 
-    /// Splits a line; `None` if no program of interest wrote it.
+    /// Splits a line; `None` if it is not from a relevant program.
     pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<LogLine<'a>> {
         let (time, origin) = match self.timestamps.read(line) {
             Some((time, rest)) => (Some(time), after_time(rest)?),
@@ -54,14 +53,14 @@ impl Log {
         })
     }
 
-    /// For a record that has a time of its own.
+    /// Sets the time from a record that contains one.
     pub(super) fn at(&mut self, time: Option<i64>) -> Option<i64> {
         self.last = time.or(self.last);
         self.last
     }
 }
 
-/// A line of a program of interest.
+/// A line of a relevant program.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LogLine<'a> {
     /// Seconds since 1970, if this line or one before it has a time.
@@ -69,7 +68,7 @@ pub(super) struct LogLine<'a> {
     pub(super) origin: Origin<'a>,
 }
 
-/// The program that wrote a line, with the text that it wrote.
+/// The program that wrote a line, with its text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Origin<'a> {
     Sixgate(&'a [u8]),
@@ -78,7 +77,7 @@ pub(super) enum Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// `None` for any other program.
+    /// Recognizes the program by its tag; `None` for any other program.
     pub(super) fn of(tag: &[u8], text: &'a [u8]) -> Option<Self> {
         match tag {
             b"sixgate" => Some(Self::Sixgate(without_level(text))),
@@ -88,7 +87,7 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// Standard error has a level where syslog has host and tag.
+/// Parses the text after the time. Standard error has a level in place of host and tag.
 fn after_time(rest: &[u8]) -> Option<Origin<'_>> {
     match strip_level(rest) {
         Some(text) => Some(Origin::Sixgate(text)),
@@ -96,7 +95,7 @@ fn after_time(rest: &[u8]) -> Option<Origin<'_>> {
     }
 }
 
-/// ` host tag[pid]: text`
+/// Parses ` host tag[pid]: text`.
 fn after_host(rest: &[u8]) -> Option<Origin<'_>> {
     let rest = rest.strip_prefix(b" ")?;
     let tag = &rest[memchr::memchr(b' ', rest)? + 1..];
@@ -109,8 +108,9 @@ fn after_host(rest: &[u8]) -> Option<Origin<'_>> {
     Origin::of(tag, rest.strip_prefix(b": ")?)
 }
 
-/// What `journalctl -o cat` or a standard error without times shows. Log
-/// daemons put a head before every line, so this is no line of another program.
+/// Parses a line without a header, from `journalctl -o cat` or standard error without
+/// times. Log daemons write a header before every line, so this cannot be a line of
+/// another program.
 fn without_head(line: &[u8]) -> Option<Origin<'_>> {
     let text = without_level(line);
     let queue_id = &text[..memchr::memchr(b':', text)?];
@@ -118,8 +118,8 @@ fn without_head(line: &[u8]) -> Option<Origin<'_>> {
     is_bare.then_some(Origin::Sixgate(text))
 }
 
-/// The programs of Postfix that say who sent what to whom, under any
-/// `syslog_name`, and Sendmail under its usual names.
+/// Returns whether a tag is one of the Postfix programs that log senders, recipients and
+/// deliveries, under any `syslog_name`, or Sendmail under its usual names.
 fn is_mta(tag: &[u8]) -> bool {
     match memchr::memrchr(b'/', tag) {
         Some(slash) => matches!(
@@ -144,8 +144,8 @@ fn without_level(text: &[u8]) -> &[u8] {
     strip_level(text).unwrap_or(text)
 }
 
-/// As tracing writes it to standard error: `  INFO text`, perhaps with the
-/// target before the text.
+/// Removes the level that tracing writes to standard error: ` INFO text`, optionally with
+/// the target before the text.
 fn strip_level(text: &[u8]) -> Option<&[u8]> {
     let text = text.trim_ascii_start();
     let levels: [&[u8]; 5] = [b"INFO ", b"DEBUG ", b"WARN ", b"ERROR ", b"TRACE "];

@@ -1,8 +1,8 @@
-//! What Postfix and Sendmail log about a message: where it came from, who sent
-//! it, who gets it, and how its delivery went.
+//! Parses the log lines of Postfix and Sendmail about a message: where it came from, its
+//! sender, its recipients, and its delivery.
 //!
-//! Input is the text after the syslog tag. Addresses and replies in these lines
-//! are what peers sent.
+//! The input is the text after the syslog tag. Peers choose the addresses and replies in
+//! these lines.
 
 use serde::Serialize;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,21 +10,21 @@ use std::net::{IpAddr, Ipv6Addr};
 /// A line about one message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MtaLine<'a> {
-    /// `NOQUEUE` before Postfix has given it one.
+    /// The queue ID; `NOQUEUE` if Postfix has not assigned one yet.
     pub(crate) queue_id: &'a [u8],
     pub(crate) event: MtaEvent<'a>,
 }
 
-/// What happened to the message.
+/// An event in the life of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum MtaEvent<'a> {
-    /// Postfix: a client began it.
+    /// Postfix: the client that began the message.
     Client(Peer<'a>),
     /// Postfix: its Message-ID, without angle brackets.
     MessageId(&'a [u8]),
     /// Postfix: its sender.
     Sender { from: &'a [u8] },
-    /// Postfix: it gave up and returned the message to this sender.
+    /// Postfix: the message expired and was returned to this sender.
     Expired { from: &'a [u8] },
     /// Sendmail: its client, sender and Message-ID.
     Received {
@@ -32,7 +32,7 @@ pub(crate) enum MtaEvent<'a> {
         from: &'a [u8],
         message_id: &'a [u8],
     },
-    /// Both: an attempt to deliver it.
+    /// Both: a delivery attempt.
     Delivery(Delivery<'a>),
     /// Postfix: refused by a rule of its own, or by a milter.
     Refused {
@@ -40,7 +40,7 @@ pub(crate) enum MtaEvent<'a> {
         peer: Peer<'a>,
         reply: &'a [u8],
         from: &'a [u8],
-        /// Starts at `to=<`; empty if the command had no recipient.
+        /// The text from `to=<` on; empty if the command had no recipient.
         to: &'a [u8],
     },
 }
@@ -48,7 +48,7 @@ pub(crate) enum MtaEvent<'a> {
 /// An SMTP client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer<'a> {
-    /// Its host name, as the MTA found it.
+    /// Its host name, as determined by the MTA.
     pub(crate) name: &'a [u8],
     pub(crate) address: IpAddr,
     /// Whether it authenticated by SASL.
@@ -58,24 +58,24 @@ pub(crate) struct Peer<'a> {
 /// The recipients of a delivery attempt, and its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Delivery<'a> {
-    /// Starts at `to=<`.
+    /// The text from `to=<` on.
     pub(crate) text: &'a [u8],
 }
 
-/// How a delivery attempt ended.
+/// The outcome of a delivery attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Delivered, or handed to the next mail server.
+    /// Delivered, or accepted by the next mail server.
     Sent,
-    /// Not now: the MTA tries again.
+    /// Failed temporarily: the MTA retries.
     Deferred,
-    /// Refused for good: the sender gets a bounce.
+    /// Failed permanently: the sender gets a bounce.
     Bounced,
 }
 
 impl<'a> MtaLine<'a> {
-    /// `None` if the line says nothing of interest about a message.
+    /// Parses a line; `None` if it is not a relevant line about a message.
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         let colon = memchr::memchr(b':', text)?;
         let (queue_id, rest) = text.split_at(colon);
@@ -93,7 +93,7 @@ impl<'a> MtaLine<'a> {
     }
 }
 
-/// `name[192.0.2.1], sasl_method=PLAIN, sasl_username=u`
+/// Parses `name[192.0.2.1], sasl_method=PLAIN, sasl_username=u`.
 fn client(peer: &[u8]) -> Option<MtaEvent<'_>> {
     Some(MtaEvent::Client(Peer {
         is_login: memchr::memmem::find(peer, b", sasl_username=").is_some(),
@@ -101,13 +101,13 @@ fn client(peer: &[u8]) -> Option<MtaEvent<'_>> {
     }))
 }
 
-/// `<a@b>`, or what stands in its place.
+/// Parses a Message-ID, usually in angle brackets: `<a@b>`.
 fn message_id(text: &[u8]) -> MtaEvent<'_> {
     MtaEvent::MessageId(without_brackets(text))
 }
 
-/// Postfix: `a@b>, size=1, nrcpt=1 (queue active)` or `a@b>, status=expired,
-/// returned to sender`; Sendmail: `a@b>, size=1, class=0, nrcpts=1,
+/// Parses a sender. Postfix: `a@b>, size=1, nrcpt=1 (queue active)` or `a@b>,
+/// status=expired, returned to sender`; Sendmail: `a@b>, size=1, class=0, nrcpts=1,
 /// msgid=<...>, proto=ESMTP, daemon=MTA, relay=name [192.0.2.1]`.
 fn sender(rest: &[u8]) -> Option<MtaEvent<'_>> {
     let end = memchr::memmem::find(rest, b">, ")?;
@@ -129,8 +129,8 @@ fn sender(rest: &[u8]) -> Option<MtaEvent<'_>> {
     })
 }
 
-/// `RCPT from name[192.0.2.1]: 450 4.7.1 text; from=<a@b> to=<c@d> proto=ESMTP
-/// helo=<e>`
+/// Parses `RCPT from name[192.0.2.1]: 450 4.7.1 text; from=<a@b> to=<c@d> proto=ESMTP
+/// helo=<e>`.
 fn refused(rest: &[u8], by_milter: bool) -> Option<MtaEvent<'_>> {
     let peer = after(rest, b" from ")?;
     let reply = after(peer, b"]: ")?;
@@ -156,7 +156,8 @@ fn without_brackets(text: &[u8]) -> &[u8] {
 }
 
 impl<'a> Peer<'a> {
-    /// `name[192.0.2.1]` (Postfix), `name [IPv6:2001:db8:0:0:0:0:0:1]` (Sendmail).
+    /// Parses `name[192.0.2.1]` (Postfix) or `name [IPv6:2001:db8:0:0:0:0:0:1]`
+    /// (Sendmail).
     fn parse(text: &'a [u8]) -> Option<Self> {
         let open = memchr::memchr(b'[', text)?;
         let (name, rest) = (&text[..open], &text[open + 1..]);
@@ -172,21 +173,21 @@ impl<'a> Peer<'a> {
         })
     }
 
-    /// Whether a sender's mail server connected over IPv4: no user who logged
-    /// in, and no content filter on this host.
+    /// Returns whether this is a sender's mail server over IPv4, as opposed to an
+    /// authenticated user or a content filter on this host.
     pub(crate) fn is_ipv4_sender(&self) -> bool {
         self.address.is_ipv4() && !self.address.is_loopback() && !self.is_login
     }
 }
 
 impl<'a> Delivery<'a> {
-    /// The addresses of `to=<a@b>,<c@d>, orig_to=<e@f>, relay=...`: those that
-    /// the MTA delivers to, and the one that was given at RCPT.
+    /// Returns the addresses of `to=<a@b>,<c@d>, orig_to=<e@f>, relay=...`: the ones the
+    /// MTA delivers to, and the one given at RCPT.
     pub(crate) fn recipients(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         recipients(self.text)
     }
 
-    /// How it ended, and what the next hop or the MTA said; `None` for a line
+    /// Returns the outcome with the text of the next hop or the MTA; `None` for a line
     /// without an outcome.
     pub(crate) fn outcome(&self) -> Option<(Outcome, &'a [u8])> {
         let fields = self.fields();
@@ -203,13 +204,13 @@ impl<'a> Delivery<'a> {
         Some((outcome, text))
     }
 
-    /// The next hop; empty if the line has none.
+    /// Returns the next hop; empty if the line has none.
     pub(crate) fn relay(&self) -> &'a [u8] {
         let relay = after(self.fields(), b", relay=").unwrap_or_default();
         relay.split(|&octet| octet == b',').next().unwrap_or(relay)
     }
 
-    /// What follows the recipients' addresses.
+    /// Returns the text after the recipients' addresses.
     fn fields(&self) -> &'a [u8] {
         let mut addresses = Addresses { rest: self.text };
         while addresses.next().is_some() {}
@@ -217,7 +218,7 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// `sent (250 2.0.0 Ok: queued as 4F9D195432C)`
+/// Parses `sent (250 2.0.0 Ok: queued as 4F9D195432C)`.
 fn postfix_outcome(status: &[u8]) -> Option<(Outcome, &[u8])> {
     let (word, text) = match memchr::memchr(b' ', status) {
         Some(space) => (&status[..space], &status[space + 1..]),
@@ -233,7 +234,7 @@ fn postfix_outcome(status: &[u8]) -> Option<(Outcome, &[u8])> {
     Some((outcome, text.strip_suffix(b")").unwrap_or(text)))
 }
 
-/// The addresses of `to=<a@b>,<c@d>, orig_to=<e@f>, relay=...`.
+/// Returns the addresses of `to=<a@b>,<c@d>, orig_to=<e@f>, relay=...`.
 pub(crate) fn recipients(to: &[u8]) -> impl Iterator<Item = &[u8]> {
     Addresses { rest: to }
 }

@@ -1,43 +1,43 @@
-//! Whether a deferred message came back, and how.
+//! The rules that decide whether a deferred message was retried, and with which outcome.
 //!
-//! A message is known by its sender's address and the recipient's domain; a
-//! retry has the same. `report` and `trace` follow messages by these rules.
+//! A message is identified by its sender's address and the recipient's domain, which a
+//! retry shares. `report` and `trace` use these rules.
 
 use serde::Serialize;
 
-/// Postfix and Sendmail give up after five days by default. In seconds.
+/// The time until Postfix and Sendmail bounce a message by default, in seconds.
 pub(crate) const GIVES_UP_AFTER: i64 = 5 * 86400;
 
-/// A mail deferred so shortly before the end of the log may still come back:
-/// Postfix retries after 4000 s at the latest by default, Sendmail mostly each
+/// The time before the end of the log, in seconds, during which a deferred message may
+/// still be retried: Postfix retries within 4000 s by default, Sendmail usually every
 /// hour; some wait longer.
 const MAY_COME_BACK: i64 = 4 * 3600;
 
-/// A client that tries the next MX, or the next recipient, is still at the same
-/// attempt.
+/// Decisions within this many seconds belong to the same attempt: a client may try the
+/// next MX or the next recipient.
 pub(crate) const SAME_ATTEMPT: i64 = 60;
 
 /// What happened to a deferred message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
-    /// The MTA took it over IPv4.
+    /// The MTA accepted it over IPv4.
     Ipv4,
-    /// It came over IPv4, and a rule of the MTA's own refused it there.
+    /// It was retried over IPv4, where the MTA refused it by a rule of its own.
     Ipv4Refused,
-    /// It passed over IPv6 later.
+    /// It passed over IPv6 in a later attempt.
     Ipv6,
-    /// It was tried again, over IPv6 alone, and never passed: the sender is a
-    /// real mail server and its mail does not arrive.
+    /// It was retried over IPv6 only, and never passed: the sender is a real mail server
+    /// and its mail does not arrive.
     Retrying,
-    /// It was never seen again.
+    /// It was never retried.
     Gone,
     /// It was first deferred within the last four hours of the log.
     Waiting,
 }
 
 impl Fate {
-    /// Every fate.
+    /// All fates.
     pub const ALL: [Self; 6] = [
         Self::Ipv4,
         Self::Ipv4Refused,
@@ -48,7 +48,7 @@ impl Fate {
     ];
 }
 
-/// The attempts of a message that was deferred, so far.
+/// The attempts so far of a deferred message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retries {
     first: i64,
@@ -58,7 +58,7 @@ pub(crate) struct Retries {
 }
 
 impl Retries {
-    /// A message that was deferred for the first time.
+    /// Creates the record of a message that was deferred for the first time.
     pub(crate) fn new(time: i64) -> Self {
         Self {
             first: time,
@@ -76,29 +76,30 @@ impl Retries {
         self.attempts
     }
 
-    /// It was deferred again.
+    /// Records another deferral.
     pub(crate) fn deferred(&mut self, time: i64) {
         self.attempts += u32::from(time - self.last >= SAME_ATTEMPT);
         self.last = self.last.max(time);
     }
 
-    /// The MTA refused it over IPv4. It may still take it, as greylisting does.
+    /// Records that the MTA refused it over IPv4. It may still be accepted later, as with
+    /// greylisting.
     pub(crate) fn refused_over_ipv4(&mut self, time: i64) {
         self.refused_over_ipv4 |= self.first <= time;
     }
 
-    /// Whether its sender still tries at `time`, so that what is deferred then is
-    /// this message.
+    /// Returns whether its sender may still retry at `time`, so that a deferral then is
+    /// of this message.
     pub(crate) fn may_be_tried(&self, time: i64) -> bool {
         time - self.first <= GIVES_UP_AFTER
     }
 
-    /// Whether what the MTA takes at `time` is this message.
+    /// Returns whether a message that the MTA accepts at `time` may be this one.
     pub(crate) fn may_come_back(&self, time: i64) -> bool {
         self.first <= time && self.may_be_tried(time)
     }
 
-    /// The fate of a message that has not come back by `end`.
+    /// Returns the fate of a message that was not accepted by `end`.
     pub(crate) fn fate(&self, end: i64) -> Fate {
         if self.refused_over_ipv4 {
             Fate::Ipv4Refused

@@ -1,12 +1,12 @@
-//! Points in time as people name them: `yesterday`, `7d`, `2026-11-14`,
-//! `2026-11-14T10:00`; and how long something is to last.
+//! Parses times and durations in command line arguments: `yesterday`, `7d`, `2026-11-14`,
+//! `2026-11-14T10:00`.
 
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned, civil};
 
-/// Reads a point in time; what has no zone is in that of `now`.
+/// Parses a time. A time without a zone is in the zone of `now`.
 ///
 /// # Errors
-/// When it is none, with the spellings that are.
+/// Fails if it is not a time, and lists the valid forms.
 pub fn parse(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     named(text, now)
         .or_else(|| ago(text, now))
@@ -18,10 +18,10 @@ pub fn parse(text: &str, now: &Zoned) -> Result<Timestamp, String> {
         })
 }
 
-/// Reads how long something is to last: `12h`, `14d`, `2w`.
+/// Parses a duration: `12h`, `14d`, `2w`.
 ///
 /// # Errors
-/// When it is not a duration, with the spellings that are.
+/// Fails if it is not a duration, and lists the valid forms.
 pub fn duration(text: &str) -> Result<SignedDuration, String> {
     let wrong = || "write a number and m, h, d or w, such as 12h, 14d or 2w".to_owned();
     let cut = text.len().checked_sub(1).ok_or_else(wrong)?;
@@ -41,11 +41,11 @@ pub fn duration(text: &str) -> Result<SignedDuration, String> {
     }
 }
 
-/// Reads when something is to end; what has no zone is in that of `now`. A date
-/// alone includes that day.
+/// Parses an end time. A time without a zone is in the zone of `now`; a date without a
+/// time includes that day.
 ///
 /// # Errors
-/// When it is not a time in the future, with the spellings that are.
+/// Fails if it is not a time in the future, and lists the valid forms.
 pub fn end(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     let is_date = text.len() == "2026-12-12".len();
     let end = match text.parse::<civil::Date>() {
@@ -73,7 +73,7 @@ fn named(text: &str, now: &Zoned) -> Option<Timestamp> {
     begin_of(date.into(), now)
 }
 
-/// `7d`: so long before now.
+/// Parses a duration before now, such as `7d`.
 fn ago(text: &str, now: &Zoned) -> Option<Timestamp> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: i64 = number.parse().ok().filter(|n| (0..5000).contains(n))?;

@@ -1,6 +1,6 @@
-//! The time at the beginning of a log line: RFC 3164 (`Nov 21 06:33:30`, local
-//! time, no year) or RFC 3339 (`2026-11-21T06:33:30.123456+01:00`, and the
-//! spellings of journalctl and tracing).
+//! Parses the time at the beginning of a log line: RFC 3164 (`Nov 21 06:33:30`, local
+//! time, no year) or RFC 3339 (`2026-11-21T06:33:30.123456+01:00`, and the spellings of
+//! journalctl and tracing).
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 
@@ -10,17 +10,18 @@ const MONTHS: [&[u8; 3]; 12] = [
 
 const DAY: i64 = 86400;
 
-/// February 29 comes back after eight years at most.
+/// How many years to search for a date: the gap between two February 29ths is at most
+/// eight years.
 const YEARS_BACK: i16 = 8;
 
-/// Reads the times of one log.
+/// Parses the times of one log.
 #[derive(Clone, Debug)]
 pub(super) struct Timestamps {
     zone: TimeZone,
-    /// When the log was written last: no line is younger.
+    /// When the log was last written: no line is newer.
     written: Timestamp,
-    /// `Nov 21 06` of the line before, and when that hour began. Calendar
-    /// arithmetic once an hour is enough.
+    /// `Nov 21 06` of the previous line, and when that hour began. Caches the calendar
+    /// arithmetic for an hour.
     hour: ([u8; 9], Option<i64>),
 }
 
@@ -34,7 +35,7 @@ impl Timestamps {
         }
     }
 
-    /// Seconds since 1970, and what follows the time.
+    /// Parses a time. Returns the seconds since 1970 and the text after the time.
     pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Option<(i64, &'a [u8])> {
         match line.first()? {
             b'0'..=b'9' => rfc3339(line),
@@ -56,8 +57,8 @@ impl Timestamps {
         Some((self.hour.1? + seconds, skip_fraction(rest)))
     }
 
-    /// The year is the latest that does not put the line a day after the log
-    /// was written: clocks differ, but not by that much.
+    /// Returns the begin of the hour. The year is the latest that does not put the line
+    /// more than a day after the log was written, which allows for clock differences.
     fn begin_of_hour(&self, [a, b, c, _, d1, d2, _, h1, h2]: [u8; 9]) -> Option<i64> {
         let month = MONTHS.iter().position(|name| **name == [a, b, c])?;
         let month = i8::try_from(month + 1).ok()?;
@@ -107,7 +108,7 @@ pub(super) fn rfc3339(line: &[u8]) -> Option<(i64, &[u8])> {
     Some((seconds - offset, rest))
 }
 
-/// `Z`, `+01:00` or `+0100`, in seconds.
+/// Parses the offset `Z`, `+01:00` or `+0100` to seconds.
 fn offset(text: &[u8]) -> Option<(i64, &[u8])> {
     let (sign, digits) = match text {
         [b'Z', rest @ ..] => return Some((0, rest)),
@@ -139,7 +140,7 @@ fn two(tens: u8, ones: u8) -> Option<i8> {
         .filter(|_| digits)
 }
 
-/// Years begin in March here, so that a leap day is the last of its year.
+/// Counts days. Years begin in March here, so that a leap day is the last day of a year.
 fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;

@@ -1,27 +1,26 @@
-//! How many decisions of each kind.
+//! Numbers of decisions by action.
 
 use crate::logs::{Action, Decision};
 use crate::policy::Rule;
 use serde::Serialize;
 
-/// Decisions by what was done. One recipient refused is one, and so is one
-/// message.
+/// Decisions by action. Refusing one recipient or one message is one decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Let through.
+    /// Accepted.
     pub accepted: u64,
-    /// Refused with 4xx: the sender tries again.
+    /// Refused with 4xx: the sender retries.
     pub deferred: u64,
     /// Refused with 5xx: the sender gives up.
     pub rejected: u64,
-    /// What observe mode would have refused with 4xx.
+    /// Accepted by observe mode instead of refused with 4xx.
     pub would_defer: u64,
-    /// What observe mode would have refused with 5xx.
+    /// Accepted by observe mode instead of refused with 5xx.
     pub would_reject: u64,
 }
 
 impl Counts {
-    /// Where a rule stands in a table of all rules; unknown ones come last.
+    /// Returns the index of a rule in a table of all rules; unknown rules are last.
     pub(super) fn row(rule: Option<Rule>) -> usize {
         let found = Rule::ALL.iter().position(|known| Some(*known) == rule);
         found.unwrap_or(Rule::ALL.len())
@@ -46,17 +45,17 @@ impl Counts {
         self.would_reject += other.would_reject;
     }
 
-    /// All of them.
+    /// Returns the number of all decisions.
     pub fn total(&self) -> u64 {
         self.accepted + self.refused() + self.would_refuse()
     }
 
-    /// Those that were refused.
+    /// Returns the number of enforced refusals.
     pub fn refused(&self) -> u64 {
         self.deferred + self.rejected
     }
 
-    /// Those that observe mode would have refused.
+    /// Returns the number of refusals that observe mode did not enforce.
     pub fn would_refuse(&self) -> u64 {
         self.would_defer + self.would_reject
     }

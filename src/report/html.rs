@@ -1,7 +1,7 @@
-//! The page as HTML: one file that needs nothing from elsewhere, runs no script,
-//! and says so to the browser.
+//! Renders the page as HTML: one self-contained file without scripts, with a content
+//! security policy that says so.
 //!
-//! Values are what peers sent: each goes through [`Escaped`].
+//! Peers choose the values, so each goes through [`Escaped`].
 
 mod chart;
 
@@ -14,7 +14,7 @@ use std::fmt::{self, Display, Write};
 
 const HEAD: &str = include_str!("html/head.html");
 
-/// The page, with times in `zone`.
+/// Renders the page, with times in `zone`.
 pub fn render(summary: &Summary, zone: &TimeZone) -> String {
     let mut out = String::from(HEAD);
     // Writing to a string can't fail.
@@ -42,7 +42,7 @@ fn body(out: &mut String, summary: &Summary, zone: &TimeZone) -> fmt::Result {
     writeln!(out, "</main>\n</html>")
 }
 
-/// The totals, large.
+/// Renders the totals as large tiles.
 fn tiles(out: &mut String, totals: &Table) -> fmt::Result {
     writeln!(out, "<ul class=\"tiles\">")?;
     for row in &totals.rows {
@@ -102,7 +102,7 @@ fn row<'a>(
     writeln!(out, "</tr>")
 }
 
-/// A text that can end neither an element nor an attribute.
+/// A text, escaped for elements and attributes.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {

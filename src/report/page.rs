@@ -1,6 +1,5 @@
-//! The page that a postmaster reads: what the numbers of a [`Summary`] mean, in
-//! the order in which they deserve a look. Both the text and the HTML form are
-//! made of it.
+//! The content of the report page: the interpretation of a [`Summary`], most important
+//! items first. The text and the HTML form both render it.
 
 use super::{
     counts::Counts,
@@ -11,35 +10,35 @@ use super::{
 use crate::logs::escape::{escape, readable};
 use jiff::{Timestamp, tz::TimeZone};
 
-/// Everything on the page but the charts.
+/// Everything on the page except the charts.
 pub(super) struct Page {
     /// The period.
     pub(super) title: String,
-    /// What was read.
+    /// The amount of data read.
     pub(super) subtitle: String,
     /// The totals.
     pub(super) totals: Table,
-    /// How long the MTA waited.
+    /// The time the MTA waited for replies.
     pub(super) waited: Option<String>,
-    /// What deserves a look, most urgent first.
+    /// Items that need attention, most urgent first.
     pub(super) look: Vec<Item>,
-    /// What does not.
+    /// Items that need none.
     pub(super) fine: Vec<Item>,
-    /// The sums.
+    /// The detailed counts.
     pub(super) sums: Vec<Item>,
 }
 
-/// One statement, with what it is based on.
+/// One statement with its evidence.
 pub(super) struct Item {
     pub(super) headline: String,
-    /// What it means and what to do; empty if that is plain.
+    /// What it means and what to do; empty if that is obvious.
     pub(super) advice: &'static str,
     pub(super) table: Option<Table>,
 }
 
-/// Rows of cells; the columns that hold numbers are told by `numbers`.
+/// Rows of cells; `numbers` marks the columns with numbers.
 pub(super) struct Table {
-    /// Empty for a table whose rows speak for themselves.
+    /// The column titles; empty if the rows need none.
     pub(super) head: Vec<&'static str>,
     pub(super) numbers: Vec<bool>,
     pub(super) rows: Vec<Vec<String>>,
@@ -78,7 +77,7 @@ impl Page {
     }
 }
 
-/// Half of a long list is enough of what is fine.
+/// Shortens a list to half: enough for an item that needs no attention.
 fn halved(mut item: Item) -> Item {
     if let Some(table) = &mut item.table {
         table.rows.truncate(table.rows.len().div_ceil(2).max(5));
@@ -99,7 +98,7 @@ fn title(summary: &Summary, zone: &TimeZone) -> String {
     format!("{} to {} ({span})", local(first, zone), local(last, zone))
 }
 
-/// To the minute.
+/// Formats a local time to the minute.
 pub(super) fn local(time: Timestamp, zone: &TimeZone) -> String {
     let zoned = time.to_zoned(zone.clone());
     zoned.strftime("%Y-%m-%d %H:%M").to_string()
@@ -325,7 +324,8 @@ fn exempt_uses(uses: &[ExemptUse], zone: &TimeZone) -> Table {
     }
 }
 
-/// Nothing can be said of what came back over IPv4.
+/// Returns a warning if the log has no MTA lines, so that mail retried over IPv4 can't be
+/// detected.
 fn blind(summary: &Summary) -> Option<Item> {
     let blind = summary.read.mta_lines == 0 && summary.returns.total.mails > 0;
     blind.then(|| Item {
@@ -387,7 +387,7 @@ fn gone(summary: &Summary) -> Option<Item> {
     })
 }
 
-/// `None` if there were too many to count.
+/// Formats a number of domains; `None` if there were too many to count.
 fn of_domains(domains: Option<usize>) -> String {
     match domains {
         Some(domains) => {
@@ -476,7 +476,7 @@ fn sums(summary: &Summary, zone: &TimeZone) -> Vec<Item> {
     sums
 }
 
-/// How much of what the rules refuse is refused, and what spares the rest.
+/// Describes the share of refusals that are enforced, and what prevents the rest.
 fn roll_out(summary: &Summary) -> Item {
     let roll_out = &summary.roll_out;
     let row = |rule: &RollOutOfRule| {
@@ -616,7 +616,7 @@ fn causes(list: &[Cause], cells: impl Fn(&Cause) -> Vec<String>) -> Table {
     }
 }
 
-/// The null reverse-path is written as in SMTP.
+/// Formats a sender domain; the null reverse-path as `<>`.
 fn sender(domain: &str) -> String {
     match domain {
         "" => "<>".to_owned(),
@@ -635,7 +635,7 @@ fn some(count: u64) -> Option<u64> {
     (count > 0).then_some(count)
 }
 
-/// `12,345`, with a plus sign where some may have been missed.
+/// Formats a count as `12,345`, with a plus sign if some may have been missed.
 fn counted(count: u64, missed: u64) -> String {
     match missed {
         0 => grouped(count),
@@ -643,7 +643,7 @@ fn counted(count: u64, missed: u64) -> String {
     }
 }
 
-/// `12,345`
+/// Formats a number as `12,345`.
 pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);

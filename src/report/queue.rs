@@ -1,19 +1,19 @@
-//! The MTA's mails that came in over IPv4, by queue id: who began them, until
-//! it is told who gets them.
+//! Messages over IPv4 by queue ID. The MTA logs client, sender and recipients on separate
+//! lines.
 
 use super::retries::Sender;
 use crate::recent::Recent;
 use std::{collections::hash_map::RandomState, hash::BuildHasher};
 
-/// How many are remembered. The three lines of a mail stand close together.
+/// The maximum number of messages. The three lines of a message are close together.
 const CAPACITY: usize = 1 << 16;
 
-/// A mail on its way in.
+/// An incoming message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mail {
-    /// When its client began it.
+    /// When its client began the message.
     pub(super) arrived: i64,
-    /// `None` until the MTA has told.
+    /// The sender; `None` until the MTA has logged it.
     pub(super) sender: Option<Sender>,
 }
 
@@ -31,13 +31,13 @@ impl Queue {
         }
     }
 
-    /// A client over IPv4 began a mail. Queue ids come back after a while, so
-    /// the one before is forgotten.
+    /// Adds a message from a client over IPv4. Queue IDs are reused after a while, so it
+    /// replaces an earlier message.
     pub(super) fn begin(&mut self, queue_id: &[u8], mail: Mail) {
         self.mails.insert(self.hasher.hash_one(queue_id), mail);
     }
 
-    /// The MTA tells who sent it.
+    /// Sets the sender of a message.
     pub(super) fn name(&mut self, queue_id: &[u8], sender: impl FnOnce() -> Sender) {
         let id = self.hasher.hash_one(queue_id);
         if let Some(mail) = self.mails.get(&id) {
@@ -46,7 +46,7 @@ impl Queue {
         }
     }
 
-    /// `None` for mail that did not come over IPv4.
+    /// Returns a message; `None` if it did not arrive over IPv4.
     pub(super) fn get(&mut self, queue_id: &[u8]) -> Option<Mail> {
         self.mails.get(&self.hasher.hash_one(queue_id))
     }

@@ -1,12 +1,12 @@
-//! What became of deferred mail: whether it came back, and how.
+//! The outcome of deferred mail: whether messages were retried, and how.
 //!
-//! A mail is known by its sender's address and the recipient's domain; a retry
-//! has the same. It is followed from the first 4xx until it comes back, within
-//! the time that MTAs usually try. Followed are at most [`CAPACITY`] at once:
-//! when more come, the oldest are judged early.
+//! A message is identified by its sender's address and the recipient's domain, which a
+//! retry shares. It is followed from the first 4xx until it is accepted, for as long as
+//! MTAs usually retry. At most [`CAPACITY`] messages are followed at once; beyond that,
+//! the oldest get their outcome early.
 //!
-//! The MTA may have a log of its own, read before or after ours, so times
-//! decide what came back, not the order of lines.
+//! The MTA may have a separate log, read before or after sixgate's, so times decide which
+//! message is a retry, not the order of lines.
 
 use super::{counts::Counts, top_k::TopK};
 use crate::{
@@ -20,32 +20,31 @@ use std::{
     hash::BuildHasher,
 };
 
-/// How many mails are followed at once.
+/// The maximum number of messages followed at once.
 const CAPACITY: usize = 1 << 17;
 
-/// How many mails that came over IPv4 are remembered, in case their deferral is
-/// read later.
+/// The maximum number of remembered messages over IPv4 whose deferral may be read later.
 const ARRIVALS: usize = 1 << 18;
 
-/// How many sender domains are counted for each fate.
+/// The maximum number of sender domains counted for each fate.
 const DOMAINS: usize = 1 << 15;
 
-/// A sender's address, good for comparing only.
+/// A hash of a sender's address, for comparison only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sender(u64);
 
-/// Mails of one sender domain that had the same fate.
+/// Messages of one sender domain with the same fate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mails {
     pub(super) mails: u64,
     pub(super) attempts: u64,
-    /// Of the one judged last.
+    /// The rule of the message counted last.
     pub(super) rule: Option<Rule>,
     pub(super) network: Option<u64>,
     pub(super) name: String,
 }
 
-/// A mail that is being followed.
+/// A message that is being followed.
 #[derive(Debug)]
 struct Followed {
     retries: Retries,
@@ -58,12 +57,12 @@ struct Followed {
 #[derive(Debug)]
 pub(super) struct Returns {
     followed: HashMap<u64, Followed>,
-    /// In the order of lines; those that came back stay in it.
+    /// Keys in the order of lines, including messages that were accepted since.
     order: VecDeque<(i64, u64)>,
-    /// When a mail last came over IPv4 that was not followed.
+    /// When a message that was not followed last arrived over IPv4.
     arrivals: Recent<u64, i64>,
     hasher: RandomState,
-    /// By rule, then by fate. The last row is for unknown rules.
+    /// Counts by rule and fate. The last row is for unknown rules.
     pub(super) fates: [[u64; Fate::ALL.len()]; Rule::ALL.len() + 1],
     pub(super) domains: [TopK<String, Mails>; Fate::ALL.len()],
 }
@@ -82,7 +81,7 @@ impl Default for Returns {
 }
 
 impl Returns {
-    /// A recipient or a message was deferred over IPv6.
+    /// Records that a recipient or a message was deferred over IPv6.
     pub(super) fn deferred(&mut self, decision: &Decision<'_>, time: i64) {
         let sender = self.sender(&decision.from);
         for domain in decision.recipient_domains() {
@@ -95,7 +94,7 @@ impl Returns {
         self.make_room(time);
     }
 
-    /// A message passed over IPv6.
+    /// Records that a message passed over IPv6.
     pub(super) fn passed(&mut self, decision: &Decision<'_>, time: i64) {
         // Most messages come from senders that were never deferred.
         if self.followed.is_empty() {
@@ -107,7 +106,7 @@ impl Returns {
         }
     }
 
-    /// The MTA took a mail over IPv4 that `arrived` then.
+    /// Records that the MTA accepted a message over IPv4 that arrived at `arrived`.
     pub(super) fn arrived_over_ipv4(&mut self, sender: Sender, domain: &str, arrived: i64) {
         let key = self.key(sender, domain);
         if !self.came_back(key, arrived, Fate::Ipv4) {
@@ -115,8 +114,8 @@ impl Returns {
         }
     }
 
-    /// The MTA refused a mail over IPv4. It may still take it, as greylisting
-    /// does.
+    /// Records that the MTA refused a message over IPv4. It may still be accepted later,
+    /// as with greylisting.
     pub(super) fn refused_over_ipv4(&mut self, sender: Sender, domain: &str, time: i64) {
         let key = self.key(sender, domain);
         if let Some(mail) = self.followed.get_mut(&key) {
@@ -124,14 +123,14 @@ impl Returns {
         }
     }
 
-    /// Judges what is left when the log ends.
+    /// Sets the outcome of the remaining messages at the end of the log.
     pub(super) fn finish(&mut self, end: i64) {
         while let Some((first, key)) = self.order.pop_front() {
             self.judge_if_same(key, first, end);
         }
     }
 
-    /// An address as it was escaped in a decision line.
+    /// Converts an escaped address of a decision line.
     pub(super) fn sender(&self, escaped: &str) -> Sender {
         let upper = escaped.bytes().any(|octet| octet.is_ascii_uppercase());
         let lower = match upper {
@@ -141,7 +140,7 @@ impl Returns {
         Sender(self.hasher.hash_one(lower.as_ref()))
     }
 
-    /// An address as an MTA logs it.
+    /// Converts an address that an MTA logged.
     pub(super) fn raw_sender(&self, raw: &[u8]) -> Sender {
         self.sender(&escape(&String::from_utf8_lossy(raw)))
     }
@@ -173,7 +172,7 @@ impl Returns {
         }
     }
 
-    /// False if it is not one of those that are followed.
+    /// Sets the outcome of a message; returns `false` if it is not followed.
     fn came_back(&mut self, key: u64, time: i64, fate: Fate) -> bool {
         let is_return = |mail: &Followed| mail.retries.may_come_back(time);
         if self.followed.get(&key).is_some_and(is_return)
@@ -185,7 +184,7 @@ impl Returns {
         false
     }
 
-    /// Judges the oldest when there are too many.
+    /// Sets the outcome of the oldest messages if there are too many.
     fn make_room(&mut self, now: i64) {
         while self.order.len() > CAPACITY
             && let Some((first, key)) = self.order.pop_front()

@@ -1,5 +1,5 @@
-//! What was counted, ready to be printed. Its JSON form is what `--json` prints
-//! and docs/report.md describes.
+//! The result of counting, ready for output. `--json` prints its JSON form;
+//! docs/report.md describes it.
 
 use super::{
     counts::Counts,
@@ -12,86 +12,86 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::net::Ipv6Addr;
 
-/// The whole report. Every list has its heaviest entry first.
+/// The whole report. Lists are sorted by weight, heaviest entry first.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// What time it is about.
+    /// The period covered.
     pub period: Period,
-    /// What was read.
+    /// The amount of data read.
     pub read: Read,
     /// All decisions about checked mail.
     pub totals: Counts,
-    /// Lines about connections and mail that is not checked (rules 1 to 5).
-    /// Only the debug level writes them.
+    /// Lines about connections and mail that is not checked (rules 1 to 5). They are
+    /// logged at debug level only.
     pub not_checked: u64,
-    /// How long the MTA waited for an answer.
+    /// How long the MTA waited for replies.
     pub waited: Waited,
-    /// By rule, in the order of the decision table, those that decided anything.
+    /// Rules with at least one decision, in the order of the decision table.
     pub rules: Vec<RuleCounts>,
-    /// By recipient domain.
+    /// Decisions by recipient domain.
     pub recipient_domains: Vec<Named>,
-    /// By sender domain; the null reverse-path has an empty name.
+    /// Decisions by sender domain; the null reverse-path has an empty name.
     pub sender_domains: Vec<Named>,
-    /// By client /64.
+    /// Decisions by client /64.
     pub clients: Vec<Client>,
     /// Recipients rejected because their domain has not opted in, by domain.
     pub not_opted_in: Vec<Cause>,
-    /// Refusals for good of senders that were deferred for long
+    /// Permanent refusals of senders that were deferred for long
     /// (`replies.give_up_after`), by sender domain.
     pub given_up: Vec<Cause>,
     /// Exempt networks.
     pub exempt: Exempt,
     /// Messages of known forwarders, by the entry of `exempt.forwarders`.
     pub forwarders: Vec<Named>,
-    /// Look-ups that failed for the time being.
+    /// Temporary lookup failures.
     pub temporary_failures: Failures,
-    /// What observe mode would have refused.
+    /// Messages that observe mode would have refused.
     pub observed: Observed,
-    /// How far the roll-out is.
+    /// The progress of the rollout.
     pub roll_out: RollOut,
-    /// What became of deferred mail.
+    /// The outcome of deferred mail.
     pub returns: Returns,
-    /// By hour, those in which anything was decided.
+    /// Hours with at least one decision.
     pub hours: Vec<Hour>,
 }
 
-/// From when until when.
+/// The period of the report.
 #[derive(Debug, Serialize)]
 pub struct Period {
     /// `--since`, if given.
     pub since: Option<Timestamp>,
     /// `--until`, if given.
     pub until: Option<Timestamp>,
-    /// The first line of interest; null if no line has a time.
+    /// The first relevant line; null if no line has a time.
     pub first: Option<Timestamp>,
-    /// The last line of interest.
+    /// The last relevant line.
     pub last: Option<Timestamp>,
 }
 
-/// How much was read.
+/// The amount of data read.
 #[derive(Debug, Serialize)]
 pub struct Read {
-    /// Octets, unpacked.
+    /// Bytes after decompression.
     pub octets: u64,
     /// Lines of any program.
     pub lines: u64,
     /// Decision lines within the period.
     pub decisions: u64,
-    /// Decision lines left out because nothing tells when they were written.
+    /// Decision lines skipped because their time is unknown.
     pub untimed: u64,
-    /// Lines of Postfix or Sendmail about a mail's way in. Without any it can't
-    /// be told what came back over IPv4.
+    /// Lines of Postfix or Sendmail about incoming messages. Without them, retries over
+    /// IPv4 can't be detected.
     pub mta_lines: u64,
 }
 
-/// How long the MTA waited for an answer, in milliseconds.
+/// How long the MTA waited for replies, in milliseconds.
 #[derive(Debug, Serialize)]
 pub struct Waited {
-    /// Half of the decisions took no longer.
+    /// The median.
     pub median_ms: u64,
-    /// 99 of 100 took no longer.
+    /// The 99th percentile.
     pub p99_ms: u64,
-    /// The longest.
+    /// The maximum.
     pub longest_ms: u64,
 }
 
@@ -100,7 +100,7 @@ pub struct Waited {
 pub struct RuleCounts {
     /// Its name; `other` for rules that this version does not know.
     pub rule: &'static str,
-    /// What was decided.
+    /// The number of decisions by action.
     #[serde(flatten)]
     pub counts: Counts,
 }
@@ -110,11 +110,11 @@ pub struct RuleCounts {
 pub struct Named {
     /// The domain.
     pub name: String,
-    /// What was decided.
+    /// The number of decisions by action.
     #[serde(flatten)]
     pub counts: Counts,
-    /// At most so many more before it was counted; 0 unless there were too many
-    /// domains to count each.
+    /// The maximum number of decisions missed before it was counted; 0 unless there were
+    /// too many domains to count each.
     pub missed: u64,
 }
 
@@ -123,9 +123,9 @@ pub struct Named {
 pub struct Client {
     /// The /64.
     pub network: String,
-    /// The host name seen last, by PTR; empty if none is told.
+    /// The last host name seen, by PTR; empty if none is logged.
     pub name: String,
-    /// What was decided.
+    /// The number of decisions by action.
     #[serde(flatten)]
     pub counts: Counts,
     /// As in [`Named`].
@@ -135,26 +135,26 @@ pub struct Client {
 /// Exempt networks, by `sixgate exempt` and `exempt.networks`.
 #[derive(Debug, Serialize)]
 pub struct Exempt {
-    /// Those that the log has, the one that was used last first. Those of
-    /// `exempt.networks` are logged at debug only.
+    /// Entries used in the log, most recently used first. Entries of `exempt.networks`
+    /// are logged at debug level only.
     pub used: Vec<ExemptUse>,
-    /// Entries of the lists that end within a week, the next one first; null if the
-    /// configuration was not read.
+    /// Entries that end within a week, the next one first; null if the configuration was
+    /// not read.
     pub ending: Option<Vec<ExemptEntry>>,
-    /// Entries of the lists that nobody has used for 90 days.
+    /// Entries unused for 90 days.
     pub unused: Option<Vec<ExemptEntry>>,
 }
 
-/// How an entry of exempt networks was used.
+/// The use of an entry of exempt networks.
 #[derive(Debug, Serialize)]
 pub struct ExemptUse {
     /// The network.
     pub entry: String,
-    /// What was logged as its comment.
+    /// The logged comment.
     pub comment: String,
     /// Connections of clients that it exempts.
     pub connections: u64,
-    /// The last one; null if the lines have no time.
+    /// The time of the last connection; null if the lines have no time.
     pub last: Option<Timestamp>,
     /// As in [`Named`].
     pub missed: u64,
@@ -174,141 +174,141 @@ pub struct ExemptEntry {
     /// Whether it ends within a week.
     #[serde(skip)]
     pub is_ending: bool,
-    /// Whether nobody has used it for 90 days.
+    /// Whether it was not used for 90 days.
     #[serde(skip)]
     pub is_unused: bool,
 }
 
-/// How often one thing was the reason.
+/// The number of times that a domain or network was the reason.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cause {
     /// What was looked up: `opt-in`, `ptr`, `spf` or `dkim`.
     pub check: String,
-    /// For which domain or network.
+    /// The domain or network.
     pub name: String,
-    /// How often.
+    /// The number of occurrences.
     pub count: u64,
     /// As in [`Named`].
     pub missed: u64,
 }
 
-/// Look-ups that failed for the time being and decided a recipient or a
-/// message, by check.
+/// Temporary lookup failures that decided a recipient or a message, by check.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Failures {
-    /// Asking whether a domain has opted in.
+    /// Opt-in lookups.
     pub opt_in: u64,
     /// The client's PTR record, or the addresses of its names.
     pub ptr: u64,
     /// SPF.
     pub spf: u64,
-    /// Keys of DKIM signatures, where SPF was settled.
+    /// Keys of DKIM signatures, if SPF did not fail temporarily.
     pub dkim: u64,
-    /// Of what they failed most often.
+    /// The most frequent names of failed lookups.
     pub names: Vec<Cause>,
 }
 
-/// What observe mode would have refused.
+/// Messages that observe mode would have refused.
 #[derive(Debug, Serialize)]
 pub struct Observed {
-    /// By recipient domain.
+    /// Decisions by recipient domain.
     pub recipient_domains: Vec<Named>,
-    /// By sender domain.
+    /// Decisions by sender domain.
     pub sender_domains: Vec<Named>,
 }
 
-/// Refusals that were carried out, and those that were only logged.
+/// Refusals that were enforced, and those that were only logged.
 #[derive(Debug, Serialize)]
 pub struct RollOut {
-    /// By rule, those of which a refusal was only logged.
+    /// Rules with refusals that were only logged.
     pub rules: Vec<RollOutOfRule>,
-    /// How many /64 networks were refused anything; null if there were too many networks
+    /// The number of /64 networks with an enforced refusal; null if there were too many
     /// to count.
     pub networks_refused: Option<usize>,
-    /// How many had a refusal spared by `enforce_share`.
+    /// The number of /64 networks with a refusal that `enforce_share` did not enforce.
     pub networks_spared: Option<usize>,
 }
 
-/// The roll-out of one rule.
+/// The rollout of one rule.
 #[derive(Debug, Serialize)]
 pub struct RollOutOfRule {
     /// Its name; `other` for rules that this version does not know.
     pub rule: &'static str,
-    /// Refusals that were carried out.
+    /// Enforced refusals.
     pub refused: u64,
-    /// Those that were not, because of `mode: observe`.
+    /// Refusals not enforced because of `mode: observe`.
     pub mode: u64,
-    /// Because of `observe_domains`.
+    /// Refusals not enforced because of `observe_domains`.
     pub observe_domains: u64,
-    /// Because of `observe_rules`.
+    /// Refusals not enforced because of `observe_rules`.
     pub observe_rules: u64,
-    /// Because of `enforce_share`.
+    /// Refusals not enforced because of `enforce_share`.
     pub enforce_share: u64,
 }
 
-/// What became of deferred mail. A mail is a sender's address and a recipient
-/// domain.
+/// The outcome of deferred mail. A message is identified by its sender's address and a
+/// recipient domain.
 #[derive(Debug, Serialize)]
 pub struct Returns {
-    /// All of it.
+    /// All deferred messages.
     pub total: Fates,
-    /// By the rule that deferred it first.
+    /// Deferred messages by the rule of the first deferral.
     pub rules: Vec<Fates>,
-    /// Sender domains of mail with [`Fate::Ipv4`].
+    /// Sender domains of messages with [`Fate::Ipv4`].
     pub ipv4: Vec<Returned>,
-    /// Of [`Fate::Ipv4Refused`].
+    /// Sender domains of messages with [`Fate::Ipv4Refused`].
     pub ipv4_refused: Vec<Returned>,
-    /// Of [`Fate::Ipv6`].
+    /// Sender domains of messages with [`Fate::Ipv6`].
     pub ipv6: Vec<Returned>,
-    /// Of [`Fate::Retrying`].
+    /// Sender domains of messages with [`Fate::Retrying`].
     pub retrying: Vec<Returned>,
-    /// Of [`Fate::Gone`].
+    /// Sender domains of messages with [`Fate::Gone`].
     pub gone: Vec<Returned>,
-    /// Of [`Fate::Waiting`].
+    /// Sender domains of messages with [`Fate::Waiting`].
     pub waiting: Vec<Returned>,
-    /// How many sender domains have mail with [`Fate::Ipv4`]; null if there were
-    /// too many to count.
+    /// The number of sender domains with [`Fate::Ipv4`]; null if there were too many to
+    /// count.
     pub ipv4_domains: Option<usize>,
-    /// The same for [`Fate::Gone`].
+    /// The number of sender domains with [`Fate::Gone`]; null if there were too many to
+    /// count.
     pub gone_domains: Option<usize>,
 }
 
-/// Deferred mails by what became of them.
+/// Deferred messages by their outcome.
 #[derive(Debug, Serialize)]
 pub struct Fates {
     /// The rule; `all` in the total, `other` for rules that this version does
     /// not know.
     pub rule: &'static str,
-    /// All of them.
+    /// All messages.
     pub mails: u64,
-    /// [`Fate::Ipv4`].
+    /// Messages with [`Fate::Ipv4`].
     pub ipv4: u64,
-    /// [`Fate::Ipv4Refused`].
+    /// Messages with [`Fate::Ipv4Refused`].
     pub ipv4_refused: u64,
-    /// [`Fate::Ipv6`].
+    /// Messages with [`Fate::Ipv6`].
     pub ipv6: u64,
-    /// [`Fate::Retrying`].
+    /// Messages with [`Fate::Retrying`].
     pub retrying: u64,
-    /// [`Fate::Gone`].
+    /// Messages with [`Fate::Gone`].
     pub gone: u64,
-    /// [`Fate::Waiting`].
+    /// Messages with [`Fate::Waiting`].
     pub waiting: u64,
 }
 
-/// Deferred mails of one sender domain that had the same fate.
+/// Deferred messages of one sender domain with the same fate.
 #[derive(Debug, Serialize)]
 pub struct Returned {
     /// The sender domain; empty for the null reverse-path.
     pub name: String,
-    /// How many mails.
+    /// The number of messages.
     pub mails: u64,
-    /// How often they were tried over IPv6.
+    /// The number of attempts over IPv6.
     pub attempts: u64,
-    /// The rule that deferred the last of them.
+    /// The rule of the last deferral.
     pub rule: &'static str,
-    /// The client's /64, of the last of them.
+    /// The client's /64 in the last attempt.
     pub network: String,
-    /// Its host name.
+    /// The client's host name in the last attempt.
     pub client: String,
     /// As in [`Named`].
     pub missed: u64,
@@ -319,13 +319,13 @@ pub struct Returned {
 pub struct Hour {
     /// When it began.
     pub begin: Timestamp,
-    /// What was decided.
+    /// The number of decisions by action.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
 impl RuleCounts {
-    /// Rules 1 to 5: what they decide is no decision about checked mail.
+    /// Returns whether this is one of rules 1 to 5, which do not check mail.
     pub(super) fn is_not_checked(&self) -> bool {
         let rule = Rule::ALL.into_iter().find(|rule| rule.name() == self.rule);
         is_not_checked(rule)
@@ -418,7 +418,7 @@ fn clients(tally: &Tally, top: usize) -> Vec<Client> {
         .collect()
 }
 
-/// The first 64 bits of an address as people write the network.
+/// Formats the first 64 bits of an address as a network.
 pub(super) fn network(prefix: u64) -> String {
     format!("{}/64", Ipv6Addr::from_bits(u128::from(prefix) << 64))
 }

@@ -1,4 +1,4 @@
-//! Counts what the lines of logs say, in the order in which they are given.
+//! Counts log lines in the order in which they are read.
 
 use super::{
     Summary,
@@ -19,46 +19,46 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// How many keys each list counts before it has to forget the rarest.
+/// The maximum number of keys per list; beyond it, the rarest are evicted.
 const KEYS: usize = 1 << 15;
 
-/// How much of a comment is kept.
+/// The maximum length of a stored comment, in bytes.
 const MAX_COMMENT: usize = 320;
 
-/// How many hours are told apart: more than two years.
+/// The maximum number of distinct hours: more than two years.
 const HOURS: usize = 20_000;
 
-/// No MTA waits for years.
+/// The maximum plausible wait in milliseconds; longer values are capped.
 const LONGEST_WAIT: u64 = 1 << 40;
 
-/// What a /64 network did.
+/// The counts of a /64 network.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClientSums {
     pub(super) counts: Counts,
-    /// Refusals that `enforce_share` spared.
+    /// Refusals not enforced because of `enforce_share`.
     pub(super) spared_by_share: u64,
-    /// The host name seen last.
+    /// The last host name seen.
     pub(super) name: String,
 }
 
-/// What an entry of exempt networks did.
+/// The counts of an entry of exempt networks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ExemptSums {
     pub(super) connections: u64,
     pub(super) last: Option<i64>,
-    /// The comment seen last.
+    /// The last comment seen.
     pub(super) comment: String,
 }
 
-/// How long the MTA waited.
+/// A histogram of the times that the MTA waited.
 #[derive(Debug)]
 pub(super) struct Waits {
-    /// Four to each power of two of milliseconds.
+    /// Four buckets for each power of two of milliseconds.
     buckets: [u64; 256],
     pub(super) longest: u64,
 }
 
-/// What was counted so far.
+/// The counts so far.
 #[derive(Debug)]
 pub struct Tally {
     pub(super) window: Window,
@@ -67,25 +67,26 @@ pub struct Tally {
     pub(super) decisions: u64,
     pub(super) untimed: u64,
     pub(super) mta_lines: u64,
-    /// The times of the first and the last line of interest.
+    /// The times of the first and last relevant lines.
     pub(super) period: Option<(i64, i64)>,
     pub(super) totals: Counts,
     pub(super) not_checked: u64,
-    /// The last row is for rules that this version does not know.
+    /// The counts by rule. The last row is for rules that this version does not know.
     pub(super) rules: [Counts; Rule::ALL.len() + 1],
-    /// Refusals that were not carried out, by rule and reason.
+    /// Refusals that were not enforced, by rule and reason.
     pub(super) observed_by: [[u64; ObservedBy::ALL.len()]; Rule::ALL.len() + 1],
     pub(super) recipients: TopK<String, Counts>,
     pub(super) senders: TopK<String, Counts>,
     pub(super) clients: TopK<u64, ClientSums>,
     pub(super) not_opted_in: TopK<String, u64>,
-    /// Refusals for good of senders that were deferred for long, by sender domain.
+    /// Permanent refusals of senders that were deferred for long
+    /// (`replies.give_up_after`), by sender domain.
     pub(super) given_up: TopK<String, u64>,
     /// Messages of known forwarders, by the entry of `exempt.forwarders`.
     pub(super) forwarders: TopK<String, Counts>,
     /// Connections by the entry that exempts them.
     pub(super) exempt: TopK<String, ExemptSums>,
-    /// By check and what was looked up, separated by a space.
+    /// Temporary failures by check and looked-up name, separated by a space.
     pub(super) causes: TopK<String, u64>,
     pub(super) failures: Failures,
     pub(super) observed_recipients: TopK<String, Counts>,
@@ -97,7 +98,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing counted yet.
+    /// Creates an empty tally.
     pub fn new(window: Window) -> Self {
         Self {
             window,
@@ -129,14 +130,14 @@ impl Tally {
         }
     }
 
-    /// Counts the lines of a piece of a log. A piece ends where a line ends.
+    /// Counts the lines of a chunk of a log, which has to end at the end of a line.
     pub fn add(&mut self, log: &mut Log, piece: &[u8]) {
         self.octets += piece.len() as u64;
         self.lines += log.for_each(piece, |entry| self.entry(&entry));
     }
 
-    /// Everything counted, each list cut to its first `top`. `exempt` is what the lists
-    /// of exempt networks have; `None` if they are not known.
+    /// Returns the summary, each list limited to its first `top` entries. `exempt` is the
+    /// content of the lists of exempt networks; `None` if unknown.
     pub fn finish(mut self, top: usize, exempt: Option<Vec<ExemptEntry>>) -> Summary {
         if let Some((_, end)) = self.period {
             self.returns.finish(end);
@@ -236,7 +237,7 @@ impl Tally {
         }
     }
 
-    /// Which look-up failed, when one did.
+    /// Counts the lookup that failed, if one did.
     fn cause(&mut self, decision: &Decision<'_>) {
         let failures = &mut self.failures;
         let sender = || decision.sender_domain().unwrap_or_default();
@@ -284,14 +285,13 @@ impl Tally {
         match (decision.action, decision.carried_out) {
             (Action::Accept, _) => self.returns.passed(decision, time),
             (Action::Defer, true) => self.returns.deferred(decision, time),
-            // What observe mode let through has nothing to come back for, and
-            // what was rejected will not.
+            // A message that observe mode accepted is not retried, nor is a rejected one.
             (Action::Defer, false) | (Action::Reject, _) => {}
         }
     }
 
-    /// Only how a message came in over IPv4 matters, to mark a sender as having
-    /// come back.
+    /// Evaluates lines about messages over IPv4 only, to detect retries of deferred
+    /// messages.
     fn mta_line(&mut self, line: &MtaLine<'_>, time: i64) {
         let queue_id = line.queue_id;
         let comes_over_ipv4 = match &line.event {
@@ -345,7 +345,7 @@ impl Tally {
     }
 }
 
-/// Rules 1 to 5: these say only who was not checked.
+/// Rules 1 to 5: they only tell which mail was not checked.
 pub(super) fn is_not_checked(rule: Option<Rule>) -> bool {
     match rule {
         Some(
@@ -386,8 +386,7 @@ impl Waits {
         self.longest = self.longest.max(milliseconds);
     }
 
-    /// So many milliseconds at most did `percent` of all decisions take, up to a
-    /// quarter too high.
+    /// Returns the percentile `percent` in milliseconds, up to a quarter too high.
     pub(super) fn percentile(&self, percent: u64) -> u64 {
         let all: u64 = self.buckets.iter().sum();
         let mut left = (all * percent).div_ceil(100);

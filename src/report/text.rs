@@ -1,6 +1,6 @@
-//! The page as text, for a terminal or a mail from cron.
+//! Renders the page as text, for a terminal or an email from cron.
 //!
-//! Values are printable by now; nothing here has to be escaped.
+//! Values were escaped when they were parsed, so they are printable.
 
 use super::{
     page::{Item, Page, Table},
@@ -9,10 +9,10 @@ use super::{
 use jiff::tz::TimeZone;
 use std::fmt::{self, Display, Write};
 
-/// The longest cell: wider names are cut off.
+/// The maximum width of a cell; longer names are truncated.
 const WIDEST: usize = 40;
 
-/// The page, with times in `zone`.
+/// Renders the page, with times in `zone`.
 pub fn render(summary: &Summary, zone: &TimeZone) -> String {
     let mut out = String::new();
     // Writing to a string can't fail.
@@ -80,7 +80,7 @@ fn table(out: &mut String, table: &Table, indent: &str) -> fmt::Result {
     Ok(())
 }
 
-/// The end of a domain says most, so the beginning is left out.
+/// Truncates a cell at its beginning, because the end of a domain is most significant.
 fn cut(cell: &str) -> String {
     let from_the_end = |n| cell.char_indices().rev().nth(n).map(|(at, _)| at);
     match (from_the_end(WIDEST), from_the_end(WIDEST - 4)) {
@@ -89,7 +89,7 @@ fn cut(cell: &str) -> String {
     }
 }
 
-/// Text broken to fit an indented line.
+/// Text wrapped and indented.
 struct Wrapped<'a>(&'a str);
 
 impl Display for Wrapped<'_> {

@@ -1,18 +1,18 @@
 //! Counts by key with bounded memory, exact as long as the keys fit.
 //!
-//! When more keys come than fit, the median weight is taken off every key and
-//! those left without any go (Misra and Gries, "Finding repeated elements",
-//! 1982, in batches). What is kept of a key is counted from the moment it came
-//! in, and `missed` bounds what came before: at most 2N / capacity of N.
+//! When there are more keys than fit, the median weight is subtracted from every key, and
+//! keys without weight are removed (Misra and Gries, "Finding repeated elements", 1982,
+//! in batches). The value of a key counts from its insertion; `missed` bounds the count
+//! before: at most 2N / capacity of N.
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash};
 
-/// Values by key, of those keys that come most often.
+/// Values by key, for the most frequent keys.
 #[derive(Debug)]
 pub(super) struct TopK<K, V> {
     entries: HashMap<K, Entry<V>>,
     capacity: usize,
-    /// What was taken off so far.
+    /// The total weight subtracted so far.
     taken: u64,
 }
 
@@ -28,7 +28,7 @@ struct Entry<V> {
 pub(super) struct Top<K, V> {
     pub(super) key: K,
     pub(super) value: V,
-    /// At most so many times it came before it was counted.
+    /// The maximum number of occurrences before the key was counted.
     pub(super) missed: u64,
 }
 
@@ -41,13 +41,13 @@ impl<K: Hash + Eq + Ord + Clone, V: Default + Clone> TopK<K, V> {
         }
     }
 
-    /// A key came once more: `change` its value.
+    /// Counts an occurrence of a key; `change` updates its value.
     pub(super) fn count<Q>(&mut self, key: &Q, change: impl FnOnce(&mut V))
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        // Most keys are there already, and need not be copied.
+        // Most keys exist already and need not be copied.
         if let Some(entry) = self.entries.get_mut(key) {
             entry.weight += 1;
             return change(&mut entry.value);
@@ -76,7 +76,8 @@ impl<K: Hash + Eq + Ord + Clone, V: Default + Clone> TopK<K, V> {
         });
     }
 
-    /// The first `n` by `weight`, without those of weight 0; equal ones by key.
+    /// Returns the first `n` keys by `weight`, without those of weight 0; equal ones
+    /// sorted by key.
     pub(super) fn top(&self, n: usize, weight: impl Fn(&V) -> u64) -> Vec<Top<K, V>> {
         let mut order: Vec<_> = (self.entries.iter())
             .map(|(key, entry)| (u64::MAX - weight(&entry.value), key, entry))
@@ -93,7 +94,7 @@ impl<K: Hash + Eq + Ord + Clone, V: Default + Clone> TopK<K, V> {
             .collect()
     }
 
-    /// How many keys there are; `None` if there were more than fit.
+    /// Returns the number of keys; `None` if there were more than fit.
     pub(super) fn distinct(&self) -> Option<usize> {
         (self.taken == 0).then_some(self.entries.len())
     }
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn many_keys_neither_grow_memory_nor_hide_the_frequent_ones() {
-        // One key in four is "often"; the rest come once each.
+        // One key in four is "often"; the others occur once each.
         let keys = (0..100_000).map(|n| match n % 4 {
             0 => "often".to_owned(),
             _ => format!("once-{n}"),

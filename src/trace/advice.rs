@@ -1,4 +1,4 @@
-//! What to do about a message: one line for whoever answers the phone.
+//! Advice about a message: one line for the help desk.
 
 use super::{
     events::{Decided, Event},
@@ -9,7 +9,7 @@ use crate::{
     policy::Rule,
 };
 
-/// What to do about `message`.
+/// Returns the advice about `message`.
 pub(super) fn advice(message: &Message) -> String {
     match message.result {
         Ending::Accepted | Ending::NotChecked if message.delivery == Some(Outcome::Bounced) => {
@@ -95,7 +95,7 @@ fn not_checked(message: &Message) -> String {
     .to_owned()
 }
 
-/// `situation`, and what makes the rule accept such a message.
+/// Appends to `situation` how to make the rule accept such a message.
 fn with_fix(situation: &str, message: &Message) -> String {
     match message
         .last_refusal()
@@ -146,8 +146,8 @@ fn fix(refusal: &Decided, message: &Message) -> Option<String> {
     })
 }
 
-/// A value that can be pasted to a shell: a peer chose it. Anything else than plain
-/// letters, digits and the usual signs is left for the reader to fill in.
+/// Returns a value for a shell command that the reader may paste. Peers choose the value,
+/// so one with unusual characters is replaced by a placeholder.
 fn in_command(value: &str) -> &str {
     let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"@._+=-".contains(&octet);
     match value {

@@ -1,5 +1,5 @@
-//! The second reading: everything that the logs say about the senders and domains
-//! that the first one found.
+//! The second pass: collects all log lines about the senders and domains that the first
+//! one found.
 
 use super::{
     Key, Query, Search, Trace,
@@ -18,16 +18,16 @@ use std::{
     net::IpAddr,
 };
 
-/// How many decisions, refusals of the MTA, and accepted messages with their
-/// deliveries are kept, of each the ones read last. Together with the length of their
+/// The maximum number each of decisions, refusals of the MTA, and accepted messages with
+/// their deliveries; the ones read last are kept. Together with the length of their
 /// values it bounds memory.
 const MAX_EVENTS: usize = 5000;
 
-/// How many delivery attempts of a message are kept: the first ones, and the last.
-/// Postfix makes some 120 within five days.
+/// The maximum number of delivery attempts kept per message: the first ones, and the
+/// last. Postfix makes about 120 within five days.
 const MAX_DELIVERIES: usize = 200;
 
-/// What was collected.
+/// The collected events.
 #[derive(Debug)]
 pub struct Collection<'q> {
     query: &'q Query,
@@ -35,23 +35,23 @@ pub struct Collection<'q> {
     mails: Mails,
     decisions: VecDeque<(Key, Decided)>,
     refusals: VecDeque<(Key, Refused)>,
-    /// In the order of reading.
+    /// The accepted messages, in the order of reading.
     received: BTreeMap<u64, Received>,
     /// The newest message of each queue ID in `received`.
     by_queue_id: HashMap<Box<str>, u64>,
     next: u64,
-    /// Connections of exempt clients, which have no sender yet when they are logged.
+    /// Connections of exempt clients, which are logged before the sender is known.
     exempt: VecDeque<(IpAddr, i64, Exempt)>,
-    /// How many deliveries there are in `received`.
+    /// The number of deliveries in `received`.
     deliveries: usize,
-    /// Whether older attempts were left out.
+    /// Whether older attempts were dropped.
     has_more: bool,
-    /// The time of the last line of interest.
+    /// The time of the last relevant line.
     end: i64,
 }
 
 impl<'q> Collection<'q> {
-    /// Nothing collected yet.
+    /// Creates an empty collection.
     pub fn new(query: &'q Query, found: Search<'q>) -> Self {
         let end = found.read().period.map_or(0, |(_, last)| last);
         let (keys, has_more) = found.into_keys();
@@ -71,12 +71,12 @@ impl<'q> Collection<'q> {
         }
     }
 
-    /// Reads a piece of a log, which ends where a line ends.
+    /// Reads a chunk of a log, which has to end at the end of a line.
     pub fn add(&mut self, log: &mut Log, piece: &[u8]) {
         log.for_each(piece, |entry| self.entry(&entry));
     }
 
-    /// The newest `limit` messages.
+    /// Returns the newest `limit` messages.
     pub fn finish(mut self, limit: usize) -> Trace {
         let mut by_key: HashMap<Key, message::Attempts> = HashMap::new();
         for (key, decided) in self.decisions {
@@ -124,7 +124,7 @@ impl<'q> Collection<'q> {
 
     fn decision(&mut self, decision: &Decision<'_>, time: i64) {
         if let (Some(client), Some(exempt)) = (decision.client, Exempt::of(decision)) {
-            // They only say more about messages that are found anyway.
+            // They only add details to messages that are found anyway.
             push(&mut self.exempt, (client, time, exempt));
             return;
         }
@@ -251,7 +251,7 @@ impl<'q> Collection<'q> {
     }
 }
 
-/// Returns whether an older one had to go.
+/// Appends an event; returns whether an older one was dropped.
 fn push<T>(events: &mut VecDeque<T>, event: T) -> bool {
     events.push_back(event);
     let is_full = events.len() > MAX_EVENTS;
@@ -262,7 +262,7 @@ fn push<T>(events: &mut VecDeque<T>, event: T) -> bool {
 }
 
 fn delivered(delivery: Delivery<'_>, outcome: Outcome, said: &[u8], time: i64) -> Delivered {
-    /// Sendmail names many recipients in one line.
+    /// The maximum number of recipients kept per line; Sendmail logs many in one line.
     const MAX_RECIPIENTS: usize = 20;
     let recipients = || delivery.recipients().take(MAX_RECIPIENTS);
     Delivered {

@@ -1,4 +1,4 @@
-//! What the logs say about a message: events, each with its time.
+//! The events of a message that logs contain.
 
 use super::mails::Mail;
 use crate::{
@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::{collections::BTreeSet, net::IpAddr};
 
-/// Queue IDs are used again after a while: what is logged more than this many
-/// seconds apart is not the same transaction.
+/// The maximum time in seconds between log lines of the same transaction: queue IDs are
+/// reused after a while.
 const SAME_TRANSACTION: i64 = 3600;
 
-/// Something that was logged about a message. Values are printable; those of
-/// decisions are escaped as decision lines have them.
+/// A logged event of a message. Values are printable; those of decisions are escaped as
+/// in decision lines.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -36,20 +36,20 @@ pub enum Event {
 /// A decision of sixgate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Decided {
-    /// In seconds since 1970.
+    /// The time in seconds since 1970.
     #[serde(serialize_with = "timestamp")]
     pub time: i64,
     /// `accept`, `defer` or `reject`.
     #[serde(serialize_with = "action")]
     pub action: Action,
-    /// False for a refusal in observe mode.
+    /// `false` for a refusal in observe mode.
     pub enforced: bool,
-    /// `None` for a rule that this version does not know.
+    /// The rule; `None` if this version does not know it.
     #[serde(serialize_with = "rule")]
     pub rule: Option<Rule>,
     /// The first line of the reply; empty for an acceptance.
     pub reply: Box<str>,
-    /// `NOQUEUE` before the MTA had given it one.
+    /// The queue ID; `NOQUEUE` if the MTA had not assigned one yet.
     pub queue_id: Box<str>,
     /// The client's address.
     pub client: Option<IpAddr>,
@@ -57,22 +57,23 @@ pub struct Decided {
     pub client_name: Box<str>,
     /// The recipients of a decision about recipients.
     pub recipients: Vec<Box<str>>,
-    /// SPF result, empty if SPF was not evaluated.
+    /// The SPF result; empty if SPF was not evaluated.
     pub spf: Box<str>,
     /// The domain whose SPF record was evaluated.
     pub spf_domain: Box<str>,
-    /// The term of that record which decided.
+    /// The term of this record that decided.
     pub spf_term: Box<str>,
-    /// DKIM result, empty if it was not known yet.
+    /// The DKIM result; empty if it was not known yet.
     pub dkim: Box<str>,
     /// `domain:selector:result` for each signature, separated by commas.
     pub dkim_signatures: Box<str>,
     /// The entry of `exempt.forwarders` that let the message pass; empty if none did.
     pub forwarder: Box<str>,
-    /// The setting that spared a refusal; only in lines of 0.2.0 and later.
+    /// The setting that prevented enforcement of a refusal; only in lines of 0.2.0 and
+    /// later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_by: Option<&'static str>,
-    /// How long the sender had been deferred when it was given up, in seconds.
+    /// For `replies.give_up_after`: how long the sender had been deferred, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deferred_for: Option<u64>,
     #[serde(skip)]
@@ -84,7 +85,7 @@ pub struct Decided {
 pub struct Received {
     #[serde(flatten)]
     pub(super) mail: Mail,
-    /// The entry that exempts its client; null if it does not.
+    /// The entry that exempts its client; null if there is none.
     pub exempt: Option<Exempt>,
     #[serde(skip)]
     pub(super) deliveries: Vec<Delivered>,
@@ -104,7 +105,7 @@ pub struct Exempt {
 /// A refusal of the MTA, or of another milter.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Refused {
-    /// In seconds since 1970.
+    /// The time in seconds since 1970.
     #[serde(serialize_with = "timestamp")]
     pub time: i64,
     /// Whether a milter refused it.
@@ -126,16 +127,16 @@ pub struct Refused {
 /// An attempt of the MTA to deliver a message.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Delivered {
-    /// In seconds since 1970.
+    /// The time in seconds since 1970.
     #[serde(serialize_with = "timestamp")]
     pub time: i64,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The recipients; none for all.
+    /// The recipients; empty for all.
     pub recipients: Vec<Box<str>>,
     /// The next hop; empty if there was none.
     pub relay: Box<str>,
-    /// What the next hop or the MTA said.
+    /// The reply of the next hop, or the text of the MTA.
     pub said: Box<str>,
     #[serde(skip)]
     pub(super) domains: Vec<Box<str>>,
@@ -172,7 +173,7 @@ impl Decided {
         }
     }
 
-    /// Whether this is about other recipients of the same attempt.
+    /// Returns whether this is about other recipients of the same attempt.
     pub(super) fn is_same_attempt(&self, next: &Self) -> bool {
         self.rule == next.rule
             && self.reply == next.reply
@@ -188,7 +189,7 @@ impl Decided {
 }
 
 impl Exempt {
-    /// What a decision about an exempt connection names.
+    /// Returns the entry in a decision about an exempt connection.
     pub(super) fn of(decision: &Decision<'_>) -> Option<Self> {
         match decision.exempt_entry.as_ref() {
             "" => None,
@@ -201,8 +202,8 @@ impl Exempt {
 }
 
 impl Received {
-    /// Finds the connection of the client in which the message may have come: the last
-    /// one that began before it.
+    /// Finds the connection in which the message may have arrived: the client's last one
+    /// that began before it.
     pub(super) fn find_exempt(&mut self, connections: &[(i64, Exempt)]) {
         let arrived = self.mail.arrived;
         let before = connections
@@ -221,8 +222,8 @@ impl Received {
         }
     }
 
-    /// Adds a delivery attempt, and returns how many more there are now. Of more than
-    /// `limit` the last takes the place of the one before it.
+    /// Adds a delivery attempt, and returns by how many their number has grown. At
+    /// `limit`, it replaces the last attempt.
     pub(super) fn add(&mut self, delivered: Delivered, limit: usize) -> usize {
         let before = self.deliveries.len();
         self.deliveries.truncate(limit - 1);
@@ -230,7 +231,7 @@ impl Received {
         self.deliveries.len() - before
     }
 
-    /// How many delivery attempts there are.
+    /// Returns the number of delivery attempts.
     pub(super) fn deliveries(&self) -> usize {
         self.deliveries.len()
     }
@@ -239,7 +240,7 @@ impl Received {
         self.deliveries.sort_by_key(|delivered| delivered.time);
     }
 
-    /// The domains of its recipients, each once.
+    /// Returns the domains of its recipients, each once.
     pub(super) fn domains(&self) -> BTreeSet<&str> {
         let domains = self
             .deliveries
@@ -248,8 +249,9 @@ impl Received {
         domains.map(AsRef::as_ref).collect()
     }
 
-    /// The decision about this message: with the same queue ID, or, as a recipient has
-    /// none yet in Postfix, one of observe mode about the same client shortly before.
+    /// Returns the decision about this message: one with the same queue ID or, because
+    /// Postfix assigns none before the first recipient, a decision of observe mode about
+    /// the same client shortly before.
     pub(super) fn decision(&self, decisions: &[Decided]) -> Option<usize> {
         let arrived = self.mail.arrived;
         let by_id = decisions.iter().rposition(|decided| {
@@ -267,7 +269,7 @@ impl Received {
 }
 
 impl Delivered {
-    /// Postfix gave up.
+    /// Creates the event of a message that expired in Postfix.
     pub(super) fn expired(time: i64) -> Self {
         Self {
             time,
@@ -279,9 +281,9 @@ impl Delivered {
         }
     }
 
-    /// The queue ID that the next hop gave it: `250 2.0.0 Ok: queued as 4F9D195432C`,
-    /// perhaps in parentheses, or Sendmail's `(4F9D195432C Message accepted for
-    /// delivery)`.
+    /// Returns the queue ID that the next hop assigned: `250 2.0.0 Ok: queued as
+    /// 4F9D195432C`, optionally in parentheses, or Sendmail's `(4F9D195432C Message
+    /// accepted for delivery)`.
     pub(super) fn queued_as(&self) -> Option<&str> {
         let id = match self.said.rsplit_once("queued as ") {
             Some((_, id)) => id,
@@ -299,7 +301,7 @@ impl Delivered {
     }
 }
 
-/// A value without its end if it is too long: the log may be of something else.
+/// Truncates an overlong value: the log may not be a mail log.
 fn short(value: &str) -> Box<str> {
     const MAX_VALUE: usize = 4096;
     match value.char_indices().nth(MAX_VALUE) {
@@ -308,7 +310,7 @@ fn short(value: &str) -> Box<str> {
     }
 }
 
-/// A time in RFC 3339.
+/// Serializes a time as in RFC 3339.
 pub(super) fn timestamp<S: Serializer>(time: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     Timestamp::from_second(*time).ok().serialize(serializer)
 }

@@ -1,4 +1,4 @@
-//! The messages that the MTA accepted, put together from its lines by queue ID.
+//! Builds the messages that the MTA accepted from its log lines, by queue ID.
 
 use super::{events::timestamp, query::comparable_address};
 use crate::{
@@ -12,18 +12,18 @@ use crate::{
 use serde::Serialize;
 use std::{collections::hash_map::RandomState, hash::BuildHasher, net::IpAddr, rc::Rc};
 
-/// How many messages are remembered. The lines of a message up to its first
+/// The maximum number of messages in progress. The lines of a message up to its first
 /// delivery are close together.
 const CAPACITY: usize = 1 << 13;
 
-/// The longest value that is kept of a line, in bytes. With [`CAPACITY`] it bounds
-/// memory.
+/// The maximum length of a value from a line, in bytes. Together with [`CAPACITY`] it
+/// bounds memory.
 const MAX_VALUE: usize = 320;
 
 /// A message that the MTA accepted from a client. Texts are escaped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Mail {
-    /// When its client began it, in seconds since 1970.
+    /// When its client began the message, in seconds since 1970.
     #[serde(rename = "time", serialize_with = "timestamp")]
     pub(super) arrived: i64,
     pub(super) queue_id: Box<str>,
@@ -32,14 +32,14 @@ pub(super) struct Mail {
     /// Whether the client authenticated by SASL.
     #[serde(rename = "authenticated")]
     pub(super) is_login: bool,
-    /// Without angle brackets; empty if it was not logged.
+    /// The Message-ID without angle brackets; empty if it was not logged.
     pub(super) message_id: Box<str>,
-    /// The comparable address; `None` until the MTA has logged it.
+    /// The sender's address in comparable form; `None` until the MTA has logged it.
     #[serde(skip)]
     pub(super) from: Option<Box<str>>,
 }
 
-/// Messages by queue ID, those that were logged last.
+/// The most recently logged messages, by queue ID.
 #[derive(Debug)]
 pub(super) struct Mails {
     by_queue_id: Recent<u64, Rc<Mail>>,
@@ -54,11 +54,11 @@ impl Mails {
         }
     }
 
-    /// Takes what a line says about where a message comes from.
+    /// Records what a line says about the origin of a message.
     pub(super) fn add(&mut self, line: &MtaLine<'_>, time: i64) {
         let id = self.hasher.hash_one(line.queue_id);
         match &line.event {
-            // Queue IDs are used again after a while.
+            // Queue IDs are reused after a while.
             MtaEvent::Client(peer) => {
                 let mail = Mail::new(line.queue_id, time, peer);
                 self.by_queue_id.insert(id, Rc::new(mail));
@@ -113,13 +113,13 @@ impl Mail {
     }
 }
 
-/// A sender's address as the MTA logs it, in comparable form.
+/// Converts a sender's address that the MTA logged to comparable form.
 pub(super) fn sender(raw: &[u8]) -> Box<str> {
     let raw = &raw[..raw.len().min(MAX_VALUE)];
     comparable_address(&escape(&String::from_utf8_lossy(raw))).into()
 }
 
-/// A client's host name; empty where the MTA has none.
+/// Returns a client's host name; empty if the MTA has none.
 pub(super) fn name(raw: &[u8]) -> Box<str> {
     match raw {
         b"unknown" => Box::default(),
@@ -127,13 +127,13 @@ pub(super) fn name(raw: &[u8]) -> Box<str> {
     }
 }
 
-/// A short value as decision lines have it.
+/// Escapes a value as in decision lines, limited in length.
 pub(super) fn value(raw: &[u8]) -> Box<str> {
     let raw = &raw[..raw.len().min(MAX_VALUE)];
     escape(&String::from_utf8_lossy(raw)).into()
 }
 
-/// A sentence that a peer or the MTA said, for people.
+/// Makes the text of a peer or the MTA readable.
 pub(super) fn sentence(raw: &[u8]) -> Box<str> {
     readable(&value(raw)).into()
 }

@@ -1,4 +1,4 @@
-//! The attempts of one sender to one domain, put together to messages.
+//! Groups the attempts of one sender to one domain into messages.
 
 use super::{
     Key,
@@ -9,15 +9,16 @@ use crate::logs::{Action, Fate, Retries, SAME_ATTEMPT, mta_line::Outcome};
 use serde::Serialize;
 use std::{cmp::Reverse, collections::HashMap};
 
-/// A milter and its MTA log the same refusal within this many seconds.
+/// The maximum time in seconds between the log lines of a milter and its MTA about the
+/// same refusal.
 const SAME_REFUSAL: i64 = 5;
 
-/// The messages found.
+/// The result of a trace.
 #[derive(Debug, Serialize)]
 pub struct Trace {
-    /// Newest first.
+    /// The messages found, newest first.
     pub messages: Vec<Message>,
-    /// Whether older messages match, too, and were left out.
+    /// Whether older matching messages were omitted.
     pub more: bool,
 }
 
@@ -29,13 +30,13 @@ pub struct Message {
     pub sender: String,
     /// The recipients' domains.
     pub recipient_domains: Vec<String>,
-    /// How it ended, as far as the logs say.
+    /// The outcome, as far as the logs show it.
     pub result: Ending,
-    /// What the MTA did with it last.
+    /// The outcome of the last delivery attempt.
     pub delivery: Option<Outcome>,
-    /// Everything that was logged about it, oldest first.
+    /// The events, oldest first.
     pub events: Vec<Event>,
-    /// What to do.
+    /// The advice on what to do.
     pub advice: String,
     /// The newest attempt that matches the query.
     #[serde(skip)]
@@ -48,21 +49,21 @@ pub struct Message {
 pub enum Ending {
     /// sixgate accepted the first attempt.
     Accepted,
-    /// Observe mode accepted what would have been refused.
+    /// Observe mode accepted it instead of refusing it.
     Observed,
-    /// sixgate refused it for good.
+    /// sixgate rejected it permanently.
     Rejected,
     /// The MTA or another milter refused it.
     RefusedByMta,
-    /// The MTA accepted it without a decision of sixgate: over IPv4, exempt, or
-    /// because sixgate's log is missing.
+    /// The MTA accepted it without a decision of sixgate: over IPv4, from an exempt
+    /// client, or because sixgate's log is missing.
     NotChecked,
-    /// It was deferred.
+    /// sixgate deferred it first.
     #[serde(untagged)]
     Deferred(Fate),
 }
 
-/// Everything logged about one sender and domain.
+/// All log lines about one sender and domain.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     pub(super) decisions: Vec<Decided>,
@@ -97,12 +98,11 @@ impl Trace {
     }
 }
 
-/// Messages of one sender to one domain, while their attempts are taken in order of
-/// time.
+/// Builds the messages of one sender to one domain from their attempts in order of time.
 struct Messages<'k> {
     key: &'k Key,
     ended: Vec<Message>,
-    /// The message that was deferred and may come back.
+    /// The deferred message that may be retried.
     open: Option<(Retries, Message)>,
 }
 
@@ -188,13 +188,13 @@ impl<'k> Messages<'k> {
         self.open = Some((Retries::new(time), message));
     }
 
-    /// The MTA accepted a message without a decision of sixgate.
+    /// Adds a message that the MTA accepted without a decision of sixgate.
     fn received(&mut self, received: Received) {
         let is_ipv4 = received.mail.client.is_ipv4();
         let (message, ending) = match self.take_open(received.mail.arrived) {
             Some(message) if is_ipv4 => (message, Ending::Deferred(Fate::Ipv4)),
             Some(message) => (message, Ending::Deferred(Fate::Ipv6)),
-            // Greylisting, for example, refuses a message first.
+            // The MTA may have refused an earlier attempt, for example by greylisting.
             None => match self.ended.pop_if(|m| m.result == Ending::RefusedByMta) {
                 Some(message) => (message, Ending::NotChecked),
                 None => (self.new_message(), Ending::NotChecked),
@@ -218,7 +218,7 @@ impl<'k> Messages<'k> {
         self.end(message, Ending::RefusedByMta);
     }
 
-    /// The message that was deferred, if what happens at `time` may be its retry.
+    /// Takes the deferred message, if an attempt at `time` may be its retry.
     fn take_open(&mut self, time: i64) -> Option<Message> {
         let open = self
             .open
@@ -226,7 +226,7 @@ impl<'k> Messages<'k> {
         open.map(|(_, message)| message)
     }
 
-    /// The message that ended last, if this decision is of the same attempt.
+    /// Takes the message that ended last, if this decision belongs to the same attempt.
     fn take_ended(&mut self, ending: Ending, decided: &Decided) -> Option<Message> {
         self.ended.pop_if(|message| {
             message.result == ending
@@ -261,7 +261,7 @@ impl<'k> Messages<'k> {
     }
 }
 
-/// By time. What the MTA accepted goes with the decision about it.
+/// Sorts the attempts by time, and joins accepted messages with their decisions.
 fn in_order(attempts: Attempts) -> Vec<Attempt> {
     let Attempts {
         decisions,
@@ -269,7 +269,7 @@ fn in_order(attempts: Attempts) -> Vec<Attempt> {
         mut refusals,
     } = attempts;
     let received = without_filters(received);
-    // The MTA logs what sixgate has it refuse, too.
+    // The MTA also logs the refusals that sixgate requests.
     refusals.retain(|refused| {
         !refused.by_milter
             || !decisions.iter().any(|decided| {
@@ -297,8 +297,8 @@ fn in_order(attempts: Attempts) -> Vec<Attempt> {
     attempts
 }
 
-/// A content filter gives a message back to the MTA from this host, which then has
-/// another queue ID. Its deliveries become those of the first message.
+/// Joins messages that a content filter returned to the MTA from this host under another
+/// queue ID. Their deliveries become those of the first message.
 fn without_filters(received: Vec<Received>) -> Vec<Received> {
     let (back, mut first): (Vec<_>, Vec<_>) =
         (received.into_iter()).partition(|received| received.mail.client.is_loopback());
@@ -317,7 +317,7 @@ fn without_filters(received: Vec<Received>) -> Vec<Received> {
 }
 
 impl Message {
-    /// The last decision about it.
+    /// Returns the last decision about it.
     pub(super) fn last_decided(&self) -> Option<&Decided> {
         self.events.iter().rev().find_map(|event| match event {
             Event::Decision(decided) => Some(decided),
@@ -325,7 +325,7 @@ impl Message {
         })
     }
 
-    /// The last decision that refused it, or would have.
+    /// Returns the last decision that refused it, or would have.
     pub(super) fn last_refusal(&self) -> Option<&Decided> {
         self.events.iter().rev().find_map(|event| match event {
             Event::Decision(decided) if decided.action != Action::Accept => Some(decided),
@@ -333,8 +333,8 @@ impl Message {
         })
     }
 
-    /// When it was tried for the first time, and when it was accepted or tried last;
-    /// in seconds since 1970.
+    /// Returns when it was first tried, and when it was accepted or last tried; in
+    /// seconds since 1970.
     pub(super) fn tried(&self) -> (i64, i64) {
         let mut times = self.events.iter().filter_map(|event| match event {
             Event::Decision(decided) => Some(decided.time),
@@ -346,8 +346,8 @@ impl Message {
         (first, times.next_back().unwrap_or(first))
     }
 
-    /// Takes the domains of `other` if that is the same message: one with recipients
-    /// in several domains has the same events for each.
+    /// Merges the domains of `other` if it is the same message: one with recipients in
+    /// several domains has the same events for each.
     fn is_also(&mut self, other: &mut Self) -> bool {
         let is_same = self.sender == other.sender
             && self.result == other.result

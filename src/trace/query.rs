@@ -1,4 +1,4 @@
-//! Which messages to find.
+//! Queries for messages.
 
 use super::mails::Mail;
 use crate::{
@@ -12,11 +12,11 @@ use crate::{
 use ipnet::IpNet;
 use std::{collections::HashMap, net::IpAddr, str::FromStr};
 
-/// A decision about a message is logged within this many seconds of its Message-ID,
-/// so that a queue ID which is used again later is another message.
+/// The maximum time in seconds between the log lines of a decision and its Message-ID:
+/// queue IDs are reused after a while.
 const SAME_TRANSACTION: i64 = 3600;
 
-/// How many queue IDs of one Message-ID are followed.
+/// The maximum number of queue IDs followed per Message-ID.
 const MAX_QUEUE_IDS: usize = 1000;
 
 /// An address, a whole domain, or the null reverse-path.
@@ -24,7 +24,7 @@ const MAX_QUEUE_IDS: usize = 1000;
 pub enum Mailbox {
     /// `<>`
     Null,
-    /// `user@example.org`. The case of the local part does not matter.
+    /// `user@example.org`; the local part is case-insensitive.
     Address(String),
     /// `example.org` or `@example.org`: every address of this domain, but not of
     /// its subdomains.
@@ -55,7 +55,7 @@ impl FromStr for Mailbox {
 }
 
 impl Mailbox {
-    /// Whether it names this address, which is comparable.
+    /// Returns whether it matches an address in comparable form.
     fn has_address(&self, address: &str) -> bool {
         match self {
             Self::Null => address.is_empty(),
@@ -64,7 +64,7 @@ impl Mailbox {
         }
     }
 
-    /// Whether an address of this domain may be meant.
+    /// Returns whether it may match an address of this domain.
     fn may_be_of_domain(&self, domain: &str) -> bool {
         match self {
             Self::Null => domain.is_empty(),
@@ -74,12 +74,12 @@ impl Mailbox {
     }
 }
 
-/// The clients that a query is about.
+/// A pattern for clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientPattern {
     /// An address or a network.
     Network(IpNet),
-    /// A host name, as the PTR record has it; with a leading dot the names below it.
+    /// A host name as in the PTR record; with a leading dot, the names below it.
     Name(String),
 }
 
@@ -127,13 +127,13 @@ impl ClientPattern {
     }
 }
 
-/// Which messages to find: those of which one attempt matches everything here.
+/// A query. A message matches if one of its attempts meets all conditions.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// The envelope sender.
     pub from: Option<Mailbox>,
-    /// The envelope recipient. A decision about a whole message names the domains of
-    /// its recipients only.
+    /// The envelope recipient. A decision about a whole message only contains the domains
+    /// of its recipients.
     pub to: Option<Mailbox>,
     /// The SMTP client.
     pub client: Option<ClientPattern>,
@@ -141,9 +141,9 @@ pub struct Query {
     pub queue_id: Option<String>,
     /// The Message-ID, without angle brackets.
     pub message_id: Option<String>,
-    /// When the attempt was made.
+    /// The time of the attempt.
     pub window: Window,
-    /// Found by [`Query::find_message_id`].
+    /// The queue IDs found by [`Query::find_message_id`].
     pub queue_ids: QueueIds,
 }
 
@@ -152,7 +152,7 @@ pub struct Query {
 pub struct QueueIds(HashMap<String, Vec<i64>>);
 
 impl Query {
-    /// Whether a decision matches everything but the recipient.
+    /// Returns whether a decision matches everything but the recipient.
     pub(super) fn matches_decision(&self, decision: &Decision<'_>, time: i64) -> bool {
         let queue_id = decision.queue_id.as_ref();
         self.window.contains(time)
@@ -164,8 +164,8 @@ impl Query {
                 .is_none_or(|from| from.has_address(&comparable_address(&decision.from)))
     }
 
-    /// Whether a recipient of a decision is meant. `address` is empty where the
-    /// decision names the domain only.
+    /// Returns whether a recipient of a decision matches. `address` is empty if the
+    /// decision contains the domain only.
     pub(super) fn matches_recipient(&self, address: &str, domain: &str) -> bool {
         match &self.to {
             None => true,
@@ -174,13 +174,14 @@ impl Query {
         }
     }
 
-    /// Whether a recipient is meant whose address the MTA logged.
+    /// Returns whether a recipient address that the MTA logged matches.
     pub(super) fn matches_raw_recipient(&self, address: &[u8]) -> bool {
         let escaped = escape(&String::from_utf8_lossy(address)).into_owned();
         self.matches_recipient(&escaped, &raw_domain(address))
     }
 
-    /// Whether a message that the MTA accepted matches everything but the recipient.
+    /// Returns whether a message that the MTA accepted matches everything but the
+    /// recipient.
     pub(super) fn matches_mail(&self, mail: &Mail) -> bool {
         self.window.contains(mail.arrived)
             && (self.queue_id.as_deref()).is_none_or(|id| id == mail.queue_id.as_ref())
@@ -190,8 +191,8 @@ impl Query {
             && self.matches_sender(mail.from.as_deref())
     }
 
-    /// Whether an attempt that the MTA refused matches everything but the recipient.
-    /// It has neither queue ID nor Message-ID.
+    /// Returns whether an attempt that the MTA refused matches everything but the
+    /// recipient. It has neither queue ID nor Message-ID.
     pub(super) fn matches_refusal(
         &self,
         sender: &str,
@@ -226,7 +227,7 @@ impl QueueIds {
         }
     }
 
-    /// Whether the message was logged with this queue ID at about this time.
+    /// Returns whether the message was logged with this queue ID at about this time.
     fn has(&self, queue_id: &str, time: i64) -> bool {
         let times = self.0.get(queue_id).into_iter().flatten();
         times
@@ -235,7 +236,7 @@ impl QueueIds {
     }
 }
 
-/// An escaped address in the form in which addresses compare equal.
+/// Converts an escaped address to comparable form.
 pub(super) fn comparable_address(escaped: &str) -> String {
     match escaped.rsplit_once('@') {
         Some((local, domain)) => {

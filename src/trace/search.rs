@@ -1,4 +1,4 @@
-//! The first reading: who sent what matches, and to which domains.
+//! The first pass: finds the senders and recipient domains of matching attempts.
 
 use super::{
     Key, Query,
@@ -8,23 +8,23 @@ use super::{
 use crate::logs::{Content, Decision, Entry, Log, MtaEvent, MtaLine, mta_line};
 use std::collections::{BTreeSet, HashMap};
 
-/// What the first reading has found.
+/// The result of the first pass.
 #[derive(Debug)]
 pub struct Search<'q> {
     query: &'q Query,
-    /// How many messages are wanted.
+    /// The maximum number of messages.
     limit: usize,
     mails: Mails,
-    /// The keys with the newest matching attempts, and when these were made. The
-    /// newest `limit` messages have no other keys.
+    /// The keys with the newest matching attempts, and the times of these. The newest
+    /// `limit` messages all have one of these keys.
     keys: HashMap<Key, i64>,
     by_time: BTreeSet<(i64, Key)>,
-    /// Whether keys with older attempts were left out.
+    /// Whether keys with older attempts were omitted.
     has_more: bool,
     read: Read,
 }
 
-/// What was read.
+/// The amount of data read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Read {
     /// Lines of any program.
@@ -33,19 +33,19 @@ pub struct Read {
     pub decisions: u64,
     /// Lines of the MTA about messages.
     pub mta_lines: u64,
-    /// The times of the first and the last of both, in seconds since 1970.
+    /// The times of the first and the last of these lines, in seconds since 1970.
     pub period: Option<(i64, i64)>,
 }
 
 impl Query {
-    /// Whether the logs have to be read for queue IDs first, by
+    /// Returns whether the logs first have to be searched for queue IDs, by
     /// [`Query::find_message_id`].
     pub fn needs_queue_ids(&self) -> bool {
         self.message_id.is_some()
     }
 
-    /// Finds the queue IDs of the wanted Message-ID in a piece of a log. Decisions do
-    /// not have the Message-ID and are found by these.
+    /// Finds the queue IDs of the requested Message-ID in a chunk of a log. Decision
+    /// lines do not contain the Message-ID and are found by the queue ID.
     pub fn find_message_id(&mut self, log: &mut Log, piece: &[u8]) {
         let Some(wanted) = self.message_id.clone() else {
             return;
@@ -63,7 +63,7 @@ impl Query {
 }
 
 impl<'q> Search<'q> {
-    /// Nothing found yet. `limit` is the number of messages wanted.
+    /// Creates an empty search for at most `limit` messages.
     pub fn new(query: &'q Query, limit: usize) -> Self {
         Self {
             query,
@@ -76,17 +76,17 @@ impl<'q> Search<'q> {
         }
     }
 
-    /// Reads a piece of a log, which ends where a line ends.
+    /// Reads a chunk of a log, which has to end at the end of a line.
     pub fn add(&mut self, log: &mut Log, piece: &[u8]) {
         self.read.lines += log.for_each(piece, |entry| self.entry(&entry));
     }
 
-    /// What was read.
+    /// Returns the amount of data read.
     pub fn read(&self) -> Read {
         self.read
     }
 
-    /// Whether anything matches, so that there is something to collect.
+    /// Returns whether anything matches, so that a second pass is needed.
     pub fn found_any(&self) -> bool {
         !self.keys.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The timelines as text. Values are made readable, without anything that could
+//! Renders the timelines as text. Values are made readable, without characters that could
 //! move a cursor.
 
 use super::{
@@ -16,13 +16,14 @@ use std::{
     net::IpAddr,
 };
 
-/// A timeline of more events shows the first and the last ones.
+/// The maximum number of events shown; a longer timeline shows the first and the last
+/// ones.
 const MAX_EVENTS: usize = 16;
 
-/// How many of these are the first ones.
+/// The number of first events shown in a longer timeline.
 const FIRST_EVENTS: usize = 4;
 
-/// The messages, with times in `zone`.
+/// Renders the messages, with times in `zone`.
 pub fn render(trace: &Trace, zone: &TimeZone) -> String {
     let mut out = String::new();
     // Writing to a string can't fail.
@@ -97,7 +98,7 @@ impl Display for At<'_> {
     }
 }
 
-/// How a message ended, in a few words.
+/// The outcome of a message in a few words.
 struct Headline<'m>(&'m Message);
 
 impl Display for Headline<'_> {
@@ -174,7 +175,7 @@ fn decision(f: &mut fmt::Formatter<'_>, decided: &Decided) -> fmt::Result {
     }
 }
 
-/// What a check found.
+/// The reason of a decision.
 struct Reason<'d>(Rule, &'d Decided);
 
 impl Display for Reason<'_> {
@@ -274,7 +275,7 @@ fn client(f: &mut fmt::Formatter<'_>, name: &str, address: IpAddr) -> fmt::Resul
     }
 }
 
-/// The first ones, and how many more.
+/// Writes the first recipients and the number of others.
 fn recipients(f: &mut fmt::Formatter<'_>, before: &str, all: &[Box<str>]) -> fmt::Result {
     const SHOWN: usize = 3;
     let separators = std::iter::once(before).chain(std::iter::repeat(", "));

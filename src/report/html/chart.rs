@@ -1,5 +1,5 @@
-//! Charts as inline SVG. Bars are stretched to the width there is; labels are
-//! HTML beside them, so that they stay readable on a phone.
+//! Charts as inline SVG. Bars scale to the available width; labels are HTML next to them,
+//! so that they stay readable on a phone.
 
 use super::Escaped;
 use crate::report::{
@@ -16,8 +16,8 @@ use std::{
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// How wide a bar of the time line may be, with its name, and for how long a
-/// period.
+/// The intervals per bar of the timeline in seconds, with their names, and the maximum
+/// period for each.
 const BARS: [(i64, &str, i64); 4] = [
     (HOUR, "an hour", 3 * DAY),
     (6 * HOUR, "six hours", 21 * DAY),
@@ -25,7 +25,7 @@ const BARS: [(i64, &str, i64); 4] = [
     (7 * DAY, "a week", i64::MAX),
 ];
 
-/// A part of a bar: its CSS class, and how long it is.
+/// A part of a bar: its CSS class and its length.
 type Part = (&'static str, u64);
 
 fn parts(counts: &Counts) -> [Part; 4] {
@@ -37,7 +37,7 @@ fn parts(counts: &Counts) -> [Part; 4] {
     ]
 }
 
-/// Decisions over time.
+/// Draws the decisions over time.
 pub(super) fn over_time(out: &mut String, summary: &Summary, zone: &TimeZone) -> fmt::Result {
     let (Some(first), Some(last)) = (summary.hours.first(), summary.hours.last()) else {
         return Ok(());
@@ -66,7 +66,7 @@ pub(super) fn over_time(out: &mut String, summary: &Summary, zone: &TimeZone) ->
     writeln!(out, "</figure>")
 }
 
-/// By local time, as midnight is where people expect it.
+/// Groups the hours into bars by local time, so that days begin at midnight.
 fn bars(summary: &Summary, zone: &TimeZone, width: i64) -> BTreeMap<i64, Counts> {
     let mut bars: BTreeMap<i64, Counts> = BTreeMap::new();
     for hour in &summary.hours {
@@ -77,7 +77,7 @@ fn bars(summary: &Summary, zone: &TimeZone, width: i64) -> BTreeMap<i64, Counts>
     bars
 }
 
-/// When a bar begins. Bars are of local time, so that UTC shows it.
+/// Formats the begin of a bar. Bars count local time, so it is formatted as UTC.
 fn bar_begin(bar: i64, width: i64) -> String {
     let begin = Timestamp::from_second(bar * width).unwrap_or_default();
     local(begin, &TimeZone::UTC)
@@ -118,7 +118,7 @@ fn column(out: &mut String, x: i64, begin: &str, counts: &Counts, highest: u64) 
     writeln!(out, "</g>")
 }
 
-/// Decisions by rule.
+/// Draws the decisions by rule.
 pub(super) fn rules(out: &mut String, summary: &Summary) -> fmt::Result {
     let checked = || summary.rules.iter().filter(|row| !row.is_not_checked());
     let Some(longest) = checked().map(|row| row.counts.total()).max() else {
@@ -137,7 +137,7 @@ pub(super) fn rules(out: &mut String, summary: &Summary) -> fmt::Result {
     writeln!(out, "</dl></figure>")
 }
 
-/// What became of deferred mail.
+/// Draws the outcome of deferred mail.
 pub(super) fn fates(out: &mut String, summary: &Summary) -> fmt::Result {
     let total = &summary.returns.total;
     if total.mails == 0 {
@@ -164,7 +164,7 @@ fn fate_parts(fates: &Fates) -> [Part; 6] {
     ]
 }
 
-/// A bar that lies, as long as the parts are of `longest`.
+/// Draws a horizontal bar, scaled to `longest`.
 fn bar(out: &mut String, parts: &[Part], longest: u64) -> fmt::Result {
     write!(
         out,
@@ -210,7 +210,7 @@ fn meaning(class: &str) -> &str {
     }
 }
 
-/// The parts in words.
+/// The description of the parts in words.
 struct Told<'a>(&'a [Part]);
 
 impl fmt::Display for Told<'_> {
