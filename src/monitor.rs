@@ -1,8 +1,8 @@
-//! What monitoring asks over HTTP: `/metrics` for Prometheus, `/healthz` (the
-//! process lives) and `/readyz` (it can judge mail).
+//! The monitoring endpoints over HTTP: `/metrics` for Prometheus, `/healthz` (the process
+//! runs) and `/readyz` (it can decide mail).
 //!
-//! Nothing here waits for mail and no mail waits for this. Whoever asks learns
-//! numbers; nothing that a peer sent, and nothing can be changed.
+//! Independent of mail processing in both directions. Responses contain numbers and no
+//! text that a peer sent, and requests cannot change anything.
 
 pub mod mx_zone;
 pub(crate) mod readiness;
@@ -31,7 +31,7 @@ use readiness::Readiness;
 use std::{io, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// The paths that there are.
+/// All paths.
 pub const PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -39,7 +39,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 static SETTINGS: http::Settings = http::Settings {
     key: "metrics.listen",
     max_connections: 16,
-    // The timeout is for all of it.
+    // One timeout for the whole request.
     head_timeout: TIMEOUT,
     timeout: TIMEOUT,
     // Every local user may connect, as to a port on loopback; the directory can keep
@@ -52,16 +52,16 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 static FAILURES: Limit = Limit::same_text();
 
-/// Opens every address that is not inherited.
+/// Opens all sockets that are not inherited.
 ///
 /// # Errors
-/// When one can't be opened; the text names it.
+/// Fails if one can't be opened; the text names it.
 pub async fn bind(addresses: &[HttpSocket], inherited: &mut Inherited) -> io::Result<Listeners> {
     http::bind(addresses, inherited, &SETTINGS).await
 }
 
-/// Answers until the runtime ends, also while the milter drains, but not while another
-/// process accepts.
+/// Serves requests until the runtime shuts down, also while the milter drains, but not
+/// while another process accepts.
 pub fn serve<R: Resolve>(
     listeners: Listeners,
     current: watch::Receiver<Arc<Snapshot<R>>>,
@@ -85,7 +85,7 @@ pub fn serve<R: Resolve>(
     })
 }
 
-/// What to answer.
+/// A response.
 struct Answer {
     status: StatusCode,
     media_type: String,
@@ -138,8 +138,8 @@ impl<R: Resolve> Monitor<R> {
         }
     }
 
-    /// A list that can't be read again, or a server that does not answer, does
-    /// not keep us from judging: what was known last is in force.
+    /// Returns notes about sources that fail while their last known answers are used,
+    /// which does not affect readiness.
     fn notes(&self) -> String {
         let sources = self.sources().into_iter();
         let errors = sources.filter_map(|source| source.error);
@@ -148,8 +148,8 @@ impl<R: Resolve> Monitor<R> {
         errors.chain(exempt).map(note).collect()
     }
 
-    /// Without an answer from before, a database that fails leaves every domain
-    /// unknown.
+    /// Returns an error for a server that has failed since the start: without cached
+    /// answers, every domain is unknown.
     fn unreachable_since_start(&self) -> Option<String> {
         self.sources().into_iter().find_map(|source| {
             let never_answered = source.name.is_asked_at_start() && source.age.is_none();
@@ -170,11 +170,11 @@ impl<R: Resolve> Monitor<R> {
     }
 }
 
-/// How an opt-in source does, be it a list or a server.
+/// The status of an opt-in source, a list or a server.
 struct Source {
     name: opt_in::Source,
     domains: usize,
-    /// Since it was read, or has answered.
+    /// The time since it was read or has answered.
     age: Option<Duration>,
     error: Option<String>,
 }
@@ -214,7 +214,7 @@ impl Source {
             let seconds = metrics.opt_in_age.with_label_values(&label);
             seconds.set(age.as_secs_f64());
         }
-        // What stands in the configuration has neither.
+        // Domains in the configuration have neither.
         if self.age.is_some() || self.error.is_some() {
             let stale = metrics.opt_in_stale.with_label_values(&label);
             stale.set(i64::from(self.error.is_some()));

@@ -1,7 +1,7 @@
-//! Everything that is said about a decision, from one value: the log line in
-//! each of its forms, and the counters.
+//! Reports decisions: one value is the basis of the log line in all its forms and of the
+//! counters.
 //!
-//! What is said goes through [`log`], which never makes mail wait.
+//! All output goes through [`log`], which never delays mail.
 
 mod decision_fields;
 mod decision_line;
@@ -36,72 +36,72 @@ use std::{fmt, net::Ipv6Addr, sync::OnceLock, time::Duration};
 /// The tracing target of decision lines.
 pub const TARGET: &str = "sixgate::decision";
 
-/// A rule settled a recipient or a message.
+/// A decision about a recipient or a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision<'a> {
-    /// The MTA's queue id (`{i}`), when it has one by now.
+    /// The MTA's queue ID (`{i}`), if it has assigned one.
     pub queue_id: Option<&'a str>,
-    /// Whether a refusal is carried out; of an acceptance, whether one would be as far as
-    /// `mode` and `observe_domains` say.
+    /// Whether a refusal is enforced; for an acceptance, whether one would be by `mode`
+    /// and `observe_domains`.
     pub mode: Mode,
-    /// Why a refusal is not carried out.
+    /// Why a refusal is not enforced.
     pub observed_by: Option<ObservedBy>,
-    /// Where it was decided.
+    /// The stage of the decision.
     pub stage: Stage,
-    /// What decided it.
+    /// The rule that decided.
     pub rule: Rule,
     /// The reply of a refusal; `None` for an acceptance.
     pub reply: Option<&'a Reply>,
-    /// How long the sender has been deferred, if it is given up for that.
+    /// For `replies.give_up_after`: how long the sender has been deferred.
     pub deferred_for: Option<Duration>,
-    /// Who sends.
+    /// The client.
     pub client: &'a Client,
     /// The name given at HELO or EHLO.
     pub helo: Option<&'a str>,
     /// The sender.
     pub reverse_path: &'a ReversePath,
-    /// The recipient, when it is about one.
+    /// The recipient, if the decision is about one.
     pub recipient: Option<&'a Recipient>,
-    /// How many recipients the message has so far.
+    /// The number of recipients so far.
     pub recipients: usize,
-    /// Their domains, each once; those of the first ones if there are many.
+    /// The domains of the first recipients, each once.
     pub recipient_domains: &'a [Domain],
-    /// Whether there are more domains than these.
+    /// Whether there are more recipient domains than these.
     pub more_recipient_domains: bool,
-    /// Who decided about the last recipient's opt-in.
+    /// The source of the last recipient's opt-in.
     pub opt_in: Option<opt_in::Source>,
-    /// Whether the client has a PTR record, if that was needed.
+    /// The PTR result, if it was needed.
     pub ptr: Option<Ptr>,
-    /// The names that it gives, if they were waited for.
+    /// The PTR names, if they were needed.
     pub ptr_names: &'a [Name],
-    /// What SPF said, if it was waited for.
+    /// The SPF outcome, if it was needed.
     pub spf: Option<&'a spf::Outcome>,
-    /// Whether the client is a known forwarder, if that was needed.
+    /// The known-forwarder result, if it was needed.
     pub forwarder: Option<&'a Identified>,
     /// Whether there is a DKIM-Signature field.
     pub signed: bool,
-    /// What the signatures said, if they were needed.
+    /// The DKIM outcome, if it was needed.
     pub dkim: Option<&'a dkim::Outcome>,
-    /// How long the MTA waited for us in this mail transaction.
+    /// How long the MTA waited for replies in this mail transaction.
     pub waited: Duration,
 }
 
-/// What was decided, whether or not it is carried out.
+/// The action of a decision, whether or not it is enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// The mail goes on.
+    /// The message is accepted so far.
     Accept,
-    /// A 5xx reply: the sender gives up.
+    /// A 5xx reply: the sender bounces the message.
     Reject,
-    /// A 4xx reply: the sender tries again.
+    /// A 4xx reply: the sender retries.
     Defer,
 }
 
 impl Action {
-    /// Every action.
+    /// All actions.
     pub const ALL: [Self; 3] = [Self::Accept, Self::Reject, Self::Defer];
 
-    /// The name in logs and metrics.
+    /// Returns the name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accept => "accept",
@@ -118,7 +118,7 @@ impl fmt::Display for Action {
 }
 
 impl Decision<'_> {
-    /// What was decided.
+    /// Returns the action.
     pub fn action(&self) -> Action {
         match self.reply.map(Reply::class) {
             None => Action::Accept,
@@ -127,7 +127,7 @@ impl Decision<'_> {
         }
     }
 
-    /// Whether the MTA is told to refuse.
+    /// Returns whether the MTA is instructed to refuse.
     pub fn is_refused(&self) -> bool {
         match self.mode {
             Mode::Enforce => self.reply.is_some(),
@@ -136,14 +136,14 @@ impl Decision<'_> {
     }
 }
 
-/// The line of a decision, as a log of text has it behind time and level.
+/// Formats a decision as in a text log after time and level.
 pub fn line(decision: &Decision<'_>) -> String {
     let mut line = String::new();
     decision_line::render(&mut line, decision);
     line
 }
 
-/// Tells a decision: one line at info, and the counters.
+/// Logs a decision at info and counts it.
 pub fn decided(decision: &Decision<'_>) {
     metrics::get().decided(decision);
     log::decided(decision);
@@ -155,13 +155,13 @@ pub fn decided(decision: &Decision<'_>) {
 /// A connection or mail transaction that is not checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Exemption<'a> {
-    /// Who sends.
+    /// The client.
     pub client: &'a Client,
-    /// Where it was decided.
+    /// The stage of the decision.
     pub stage: Stage,
-    /// What decided it.
+    /// The rule that decided.
     pub rule: Rule,
-    /// The IPv6 address that an IPv4 client has behind a translator.
+    /// The IPv6 address of an IPv4 client behind a translator.
     pub seen_as: Option<Ipv6Addr>,
     /// The common name of the client's certificate, if that is what exempts.
     pub certificate: Option<&'a str>,
@@ -170,16 +170,17 @@ pub struct Exemption<'a> {
 }
 
 impl Exemption<'_> {
-    /// Whether somebody exempted this client, and not whole networks of the site.
+    /// Returns whether this client in particular was exempted, and not a whole network of
+    /// the site.
     fn is_notable(&self) -> bool {
         let is_managed = |found: &exempt::Found| found.source == exempt::Source::Managed;
         self.certificate.is_some() || self.entry.is_some_and(is_managed)
     }
 }
 
-/// Logs that a connection or mail transaction is not checked, and counts it. The
-/// line is at debug, or at info if a certificate or an entry of the managed list
-/// exempts: such mail is rare, and somebody has to be able to tell later whose it was.
+/// Logs that a connection or mail transaction is not checked, and counts it. The line is
+/// at debug, or at info if a certificate or an entry of the managed list exempts: such
+/// mail is rare, and its origin has to be traceable later.
 pub fn exempted(exemption: &Exemption<'_>) {
     metrics::get().exempt(exemption.client, exemption.rule);
     log::exempt(exemption);
@@ -190,12 +191,12 @@ pub fn exempted(exemption: &Exemption<'_>) {
     }
 }
 
-/// What an observer gets: everything that is logged at info.
+/// An event for an observer: everything that is logged at info.
 #[derive(Clone, Copy, Debug)]
 pub enum Observed<'a> {
     /// A decision.
     Decision(&'a Decision<'a>),
-    /// Mail that is not checked because somebody exempted this client.
+    /// Mail that is not checked because this client in particular was exempted.
     Exemption(&'a Exemption<'a>),
 }
 
@@ -203,8 +204,8 @@ type Observer = Box<dyn Fn(Observed<'_>) + Send + Sync>;
 
 static OBSERVER: OnceLock<Observer> = OnceLock::new();
 
-/// Calls `observer` for every decision from now on. It is called while an MTA waits, so it
-/// must not block. There is one per process; a further one is ignored.
+/// Calls `observer` for every decision from now on. It is called while an MTA waits, so
+/// it must not block. There is one observer per process; another one is ignored.
 pub fn observe(observer: impl Fn(Observed<'_>) + Send + Sync + 'static) {
     let _ = OBSERVER.set(Box::new(observer));
 }

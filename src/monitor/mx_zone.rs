@@ -1,8 +1,8 @@
-//! Looks every now and then whether the AAAA records of host names (`opt_in.mx_zone`)
-//! go together with the opt-ins, for a metric and the log.
+//! Periodically compares the AAAA records of host names (`opt_in.mx_zone`) with the
+//! opt-ins, for a metric and the log.
 //!
-//! Mail does not wait for it: it has a resolver of its own without a cache, so that it
-//! evicts nothing that mail needs, and asks for one domain at a time, slowly.
+//! It does not affect mail: it uses its own resolver without a cache, so that it evicts
+//! no entries that mail needs, and looks up one domain at a time at a limited rate.
 
 use crate::{
     config::Config,
@@ -24,13 +24,14 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
-/// The time between two domains: 20 a second, so 100,000 take 83 min.
+/// The delay between two domains: 20 per second, so 100,000 take 83 min.
 const PACE: Duration = Duration::from_millis(50);
 
-/// The first time after the start or a reload, unless the interval is shorter.
+/// The delay of the first check after the start or a reload, unless the interval is
+/// shorter.
 const FIRST: Duration = Duration::from_secs(60);
 
-/// Checks at the interval of the configuration, until the runtime ends.
+/// Checks at the configured interval, until the runtime shuts down.
 pub async fn watch<R: Resolve>(mut current: watch::Receiver<Arc<Snapshot<R>>>) {
     let mut is_first = true;
     let mut before = BTreeMap::new();
@@ -71,7 +72,7 @@ pub async fn watch<R: Resolve>(mut current: watch::Receiver<Arc<Snapshot<R>>>) {
     }
 }
 
-/// How many domains drift, and one of each kind.
+/// The number of domains per kind of drift, and an example of each.
 #[derive(Default)]
 struct Found {
     counts: BTreeMap<Drift, i64>,
@@ -105,7 +106,7 @@ async fn check(config: &Config, zone: &MxZone, sources: Sources) -> anyhow::Resu
         let answer = sources.ask(&dns, deadline, Some(&domain)).await;
         let aaaa = zone.look_up(&*dns, &domain).await;
         let mut drift = Drift::new(answer.opt_in, false, &aaaa);
-        // Read only where it matters, as it is then.
+        // The pending opt-outs are read only when needed, so that they are current.
         if drift == Drift::MissingAaaa && is_pending(config, &domain).await {
             drift = Drift::None;
         }
@@ -136,7 +137,7 @@ impl Found {
         }
     }
 
-    /// Logs what has changed since the last time.
+    /// Logs the changes since the last check.
     fn log(&self, zone: &MxZone, before: &BTreeMap<Drift, i64>) {
         let of = [Drift::UnexpectedAaaa, Drift::MissingAaaa];
         for drift in of {

@@ -1,5 +1,5 @@
-//! Whether the DNS answers, which is all that can be missing once the program
-//! runs: sockets are open and lists are read before it says that it is ready.
+//! Readiness: whether the DNS answers. Nothing else can fail in the running program: it
+//! opens sockets and reads lists before it reports that it is ready.
 
 use crate::{
     dns::{Answer, Resolve},
@@ -11,20 +11,20 @@ use std::{
 };
 use tokio::{sync::Mutex, time::timeout};
 
-/// How long the DNS may take for the question.
+/// The timeout of the lookup.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long an answer holds, however often it is asked for.
+/// How long a result is cached.
 const VALIDITY: Duration = Duration::from_secs(5);
 
-/// What was found last.
+/// The cached result.
 #[derive(Default)]
 pub(super) struct Readiness {
     last: Mutex<Option<(Instant, Option<String>)>>,
 }
 
 impl Readiness {
-    /// Why mail can't be judged now; `None` if it can.
+    /// Returns why mail can't be decided now; `None` if it can.
     pub(super) async fn problem<R: Resolve>(&self, snapshot: &Snapshot<R>) -> Option<String> {
         let mut last = self.last.lock().await;
         match &*last {
@@ -46,9 +46,8 @@ async fn look<R: Resolve>(resolver: &R) -> Option<String> {
     }
 }
 
-/// An address for documentation: a recursive server knows by itself that it has
-/// no name (RFC 6303 section 4.6). Another one each time, so that the question
-/// is not answered from our own cache.
+/// Returns a random documentation address: a recursive server knows without a query that
+/// it has no name (RFC 6303 section 4.6), and our own cache cannot answer.
 pub(crate) fn unused_address() -> Ipv6Addr {
     const DOCUMENTATION: u128 = 0x2001_0db8 << 96;
     let time = SystemTime::now().duration_since(UNIX_EPOCH);

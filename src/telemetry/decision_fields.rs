@@ -1,5 +1,5 @@
-//! The fields of a decision, for programs: JSON objects and the journal have the
-//! same, by the same names.
+//! The fields of a decision, for programs. JSON objects and the journal have the same
+//! fields with the same names.
 
 use super::{
     Decision, Exemption,
@@ -9,10 +9,10 @@ use super::{
 use crate::{dkim::SignatureResult, exempt::entry::show, reply::MAX_TEXT, spf};
 use std::fmt::Display;
 
-/// The longest reply: it is told whole.
+/// The maximum length of a reply in bytes; it is logged in full.
 const MAX_REPLY: usize = MAX_TEXT + "550 5.999.999 ".len();
 
-/// Every field, in order. Those behind a dot are inside another.
+/// All fields in order. A dot separates a field from the one that contains it.
 pub const NAMES: [&str; 38] = [
     "time",
     "level",
@@ -54,30 +54,30 @@ pub const NAMES: [&str; 38] = [
     "ms",
 ];
 
-/// Takes fields one by one. Values are escaped by whoever takes them.
+/// A writer of fields, which escapes the values.
 pub(super) trait Fields {
-    /// A text; no text is null.
+    /// Writes a text; `None` is null.
     fn text(&mut self, name: &'static str, value: Option<impl Display>) {
         self.long_text(name, MAX_VALUE, value);
     }
-    /// A text of at most so many octets.
+    /// Writes a text of at most `max` bytes.
     fn long_text(&mut self, name: &'static str, max: usize, value: Option<impl Display>);
-    /// A number.
+    /// Writes a number.
     fn number(&mut self, name: &'static str, value: u128);
-    /// A number; no number is null.
+    /// Writes a number; `None` is null.
     fn optional_number(&mut self, name: &'static str, value: Option<u128>) {
         match value {
             Some(value) => self.number(name, value),
             None => self.text(name, None::<&str>),
         }
     }
-    /// A yes or no.
+    /// Writes a boolean.
     fn truth(&mut self, name: &'static str, value: bool);
-    /// Several texts.
+    /// Writes an array of texts.
     fn texts(&mut self, name: &'static str, values: impl Iterator<Item = impl Display>);
-    /// Fields inside a field; nothing is null.
+    /// Writes an object; `None` is null.
     fn object<T>(&mut self, name: &'static str, value: Option<T>, fill: impl Fn(&mut Self, T));
-    /// Several of such.
+    /// Writes an array of objects.
     fn objects<T>(
         &mut self,
         name: &'static str,
@@ -86,7 +86,7 @@ pub(super) trait Fields {
     );
 }
 
-/// Gives the fields of a decision from `event` on.
+/// Writes the fields of a decision from `event` on.
 pub(super) fn of_decision(decision: &Decision<'_>, fields: &mut impl Fields) {
     settled(decision, fields);
     envelope(decision, fields);
@@ -98,7 +98,7 @@ pub(super) fn of_decision(decision: &Decision<'_>, fields: &mut impl Fields) {
     fields.number("ms", decision.waited.as_millis());
 }
 
-/// Gives those of a connection or mail transaction that is not checked.
+/// Writes the fields of a connection or mail transaction that is not checked.
 pub(super) fn of_exemption(exemption: &Exemption<'_>, fields: &mut impl Fields) {
     fields.text("event", Some("decision"));
     fields.text("queue_id", None::<&str>);

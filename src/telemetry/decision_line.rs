@@ -1,8 +1,7 @@
-//! The decision line: one line in the manner of Postfix's own, so that log tools
-//! and a grep by queue id, address or rule find it.
+//! The decision line: one line in the format of Postfix's own lines, so that log tools
+//! and a grep for queue ID, address or rule find it.
 //!
-//! Whatever a peer chose is escaped; nothing it sends can forge a line or a
-//! field.
+//! Text that a peer chose is escaped, so it can forge neither a line nor a field.
 
 use super::{
     Decision, Exemption,
@@ -17,7 +16,7 @@ use crate::{
 };
 use std::fmt::{Display, Write};
 
-/// Every `name=` of the line, in order.
+/// All `name=` of the line, in order.
 pub const NAMES: [&str; 26] = [
     "rule",
     "mode",
@@ -47,10 +46,10 @@ pub const NAMES: [&str; 26] = [
     "ms",
 ];
 
-/// PTR names told.
+/// The maximum number of PTR names in a line.
 pub(super) const MAX_NAMES: usize = 4;
 
-/// DKIM signatures told.
+/// The maximum number of DKIM signatures in a line.
 pub(super) const MAX_SIGNATURES: usize = 8;
 
 /// Appends the line, without a line break.
@@ -102,14 +101,15 @@ pub(super) fn render_exempt(line: &mut String, exemption: &Exemption<'_>) {
 fn refusal(line: &mut String, decision: &Decision<'_>, reply: impl Display) {
     let verb = match decision.mode {
         Mode::Enforce => "reject",
-        // Postfix's word for what warn_if_reject lets through.
+        // Postfix's term for mail that warn_if_reject accepts.
         Mode::Observe => "reject_warning",
     };
     let stage = match decision.stage {
         Stage::Connect => "CONNECT",
         Stage::Mail => "MAIL",
         Stage::Rcpt => "RCPT",
-        // The client sees both after the final dot, and Postfix calls both so.
+        // The client sees both replies after the final dot, and Postfix uses this name
+        // for both.
         Stage::EndOfHeaders | Stage::EndOfMessage => "END-OF-MESSAGE",
     };
     append(line, format_args!(": {verb}: {stage} from "));
@@ -198,7 +198,7 @@ fn signatures(line: &mut String, outcome: &dkim::Outcome) {
     }
 }
 
-/// Nothing at all if there are no items.
+/// Writes a list; writes nothing if there are no items.
 fn list(line: &mut String, name: &'static str, items: impl IntoIterator<Item = impl Display>) {
     let separators = [name].into_iter().chain(std::iter::repeat(","));
     for (separator, content) in separators.zip(items) {
@@ -214,7 +214,7 @@ fn optional(line: &mut String, name: &'static str, content: Option<&str>) {
     }
 }
 
-/// `name[address]` as Postfix writes it.
+/// Writes `name[address]` as Postfix does.
 fn client(line: &mut String, client: &Client) {
     value(line, &client.name);
     append(line, format_args!("[{}]", client.addr));
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(names, decision_fields::NAMES.map(str::to_owned).into());
     }
 
-    /// Syslog daemons cut lines at 8 KiB, which would leave half an object.
+    /// Syslog daemons truncate lines at 8 KiB, which would break a JSON object.
     #[test]
     fn no_line_and_no_object_is_longer_than_syslog_takes() {
         let worst = sample::worst();

@@ -1,31 +1,30 @@
-//! Values that a peer chose, made harmless: whatever it sent, what comes out is
-//! printable ASCII of bounded length that can end neither its field nor its
-//! line.
+//! Escapes values that a peer chose: the output is printable ASCII of bounded length that
+//! can end neither its field nor its line.
 
 use std::fmt::{self, Display, Write};
 
-/// The longest value, in octets after escaping. What is longer is cut off, and
-/// `...` says so.
+/// The maximum length of a value, in bytes after escaping. A longer one is truncated and
+/// ends with `...`.
 pub(super) const MAX_VALUE: usize = 320;
 
-/// The longest item of a list, likewise. Ordinary host names fit.
+/// The maximum length of a list item, likewise. Ordinary host names fit.
 pub(super) const MAX_ITEM: usize = 100;
 
-/// How what could do harm is written.
+/// How unsafe bytes are escaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// `\xHH` for each octet of what is not printable ASCII, of white space, and
-    /// of what delimits the fields of a decision line.
+    /// `\xHH` for each byte that is not printable ASCII, for white space, and for the
+    /// field delimiters of a decision line.
     Field,
-    /// The same, but a space is a space and delimiters are ordinary: a text at
-    /// the end of its line.
+    /// The same, but spaces and delimiters are not escaped, for a text at the end of its
+    /// line.
     Message,
     /// As inside the quotes of a JSON string (RFC 8259 section 7).
     Json,
 }
 
-/// Appends `value` to `out`, and `...` if it takes more than `max` octets. Returns whether
-/// it was cut off.
+/// Appends `value` to `out`, truncated with `...` if it is longer than `max` bytes.
+/// Returns whether it was truncated.
 pub(crate) fn escape(out: &mut String, style: Style, max: usize, value: impl Display) -> bool {
     let mut escaping = Escaping {
         out,
@@ -33,7 +32,7 @@ pub(crate) fn escape(out: &mut String, style: Style, max: usize, value: impl Dis
         left: max,
         cut: false,
     };
-    // The only error is the one that ends a value which is cut off.
+    // The only error is the one that stops writing a truncated value.
     let _ = write!(escaping, "{value}");
     escaping.cut
 }
@@ -105,7 +104,7 @@ impl Escaping<'_> {
 }
 
 impl Style {
-    /// Whether an octet is written as it is.
+    /// Returns whether a byte is written unescaped.
     pub(crate) fn keeps(self, octet: u8) -> bool {
         match self {
             Self::Field => {

@@ -1,14 +1,13 @@
-//! Notices that a relay hides the addresses of SMTP clients.
+//! Detects a relay that hides the addresses of SMTP clients.
 //!
-//! Behind docker-proxy or a plain TCP relay every client has the relay's private
-//! address. If that is IPv4 or loopback, nothing is checked, and no decision line
-//! says so. What shows it is the absence of everybody else: nearly all connections
-//! come from one private address, none from an IPv6 client, and hardly any from a
-//! public IPv4 address. A proxy that passes addresses on is told apart by the public
-//! ones.
+//! Behind docker-proxy or a plain TCP relay, every client has the relay's private
+//! address. If that is IPv4 or loopback, nothing is checked, and no decision line shows
+//! it. The sign is a lack of other clients: nearly all connections come from one private
+//! address, none from an IPv6 client, and hardly any from a public IPv4 address. A proxy
+//! that passes on client addresses has public ones.
 //!
-//! [`count`] is called for each connection; [`watch`] takes the counts every
-//! [`EVERY`] and judges those of the last [`HOURS`] hours.
+//! [`count`] is called for each connection; [`watch`] collects the counts every [`EVERY`]
+//! and evaluates those of the last [`HOURS`] hours.
 
 use super::metrics;
 use crate::{address::ClientAddr, dns::Resolve, snapshot::Snapshot};
@@ -27,28 +26,28 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// How often the counts are judged.
+/// The interval at which the counts are evaluated.
 const EVERY: Duration = Duration::from_secs(10);
 
 const TURNS_PER_HOUR: u32 = 360;
 
-/// The window that is judged: this hour and those before it.
+/// The length of the window in hours, including the current one.
 const HOURS: usize = 24;
 
-/// So many connections are enough at any time,
+/// The number of connections that is sufficient at any time.
 const ENOUGH: u64 = 1000;
 
-/// and so many once the window is full: fewer tell nothing.
+/// The number of connections that is sufficient once the window is full.
 const ENOUGH_IN_A_FULL_WINDOW: u64 = 100;
 
-/// The share of one private address, in percent.
+/// The minimum share of the private address, in percent.
 const NEARLY_ALL: u64 = 95;
 
-/// With so many connections from public IPv4 addresses, addresses are passed on.
+/// The number of connections from public IPv4 addresses from which client addresses count
+/// as passed on.
 const FEW_PUBLIC: u64 = 10;
 
-/// Private addresses that are told apart within an hour; the rarest is forgotten for
-/// a new one.
+/// The maximum number of private addresses counted per hour; a new one evicts the rarest.
 const MAX_ADDRESSES: usize = 32;
 
 static IPV6: AtomicU64 = AtomicU64::new(0);
@@ -70,7 +69,7 @@ pub fn count(client: ClientAddr) {
     }
 }
 
-/// Takes what was counted since the last call.
+/// Takes the counts since the last call.
 fn take() -> Counts {
     let mut private = PRIVATE.lock().unwrap_or_else(PoisonError::into_inner);
     Counts {
@@ -80,8 +79,8 @@ fn take() -> Counts {
     }
 }
 
-/// Whether a client on the Internet can have the address. Not public are RFC 1918,
-/// RFC 6598 and RFC 4193 addresses, loopback and link-local ones.
+/// Returns whether a client on the Internet can have the address. Not public are RFC
+/// 1918, RFC 6598 and RFC 4193 addresses, loopback and link-local ones.
 fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
@@ -102,7 +101,7 @@ fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Connections by where they come from.
+/// Numbers of connections by origin.
 #[derive(Clone, Debug)]
 struct Counts {
     /// From public IPv6 addresses.
@@ -138,9 +137,9 @@ impl Counts {
         self.private.forgotten += other.private.forgotten;
     }
 
-    /// The private address that nearly all connections come from. Those from
-    /// loopback are left out unless it is loopback itself: health checks and local
-    /// programs connect there, whatever is before the mail server.
+    /// Returns the private address that nearly all connections come from. Connections
+    /// from loopback are ignored unless it is loopback itself: health checks and local
+    /// programs use loopback in any setup.
     fn dominant(&self) -> Option<Hidden> {
         let addresses = &self.private.addresses;
         let sum = |is_wanted: fn(IpAddr) -> bool| {
@@ -159,7 +158,7 @@ impl Counts {
             },
         });
         let mut dominant = hidden.filter(|h| h.count * 100 >= h.total * NEARLY_ALL);
-        // A relay elsewhere tells more than the loopback interface.
+        // Prefers a relay on another address to loopback.
         let first = dominant.next()?;
         Some(match dominant.next() {
             Some(second) if first.address.is_loopback() => second,
@@ -193,13 +192,13 @@ impl Private {
     }
 }
 
-/// Where clients seem to come from.
+/// The private address that hides the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hidden {
     address: IpAddr,
-    /// Connections from there,
+    /// The number of connections from it.
     count: u64,
-    /// and all that it is compared with.
+    /// The number of all compared connections.
     total: u64,
 }
 
@@ -222,9 +221,9 @@ impl fmt::Display for Hidden {
 /// The counts of the last hours.
 #[derive(Debug)]
 struct Window {
-    /// The current hour is the last one.
+    /// The counts by hour; the last one is the current hour.
     hours: VecDeque<Counts>,
-    /// How often counts were added to it.
+    /// The number of additions to the current hour.
     turns: u32,
 }
 
@@ -250,7 +249,7 @@ impl Window {
         }
     }
 
-    /// Where clients seem to come from, if their addresses are hidden.
+    /// Returns the private address that hides the clients, if there is one.
     fn hidden(&self) -> Option<Hidden> {
         let mut all = Counts::new();
         self.hours.iter().for_each(|hour| all.add(hour));
@@ -265,9 +264,9 @@ impl Window {
     }
 }
 
-/// Judges what was counted, for as long as the program runs: sets the metric, and
-/// logs when clients begin to be hidden, each [`HOURS`] hours while they are, and
-/// when they no longer are. While no domain can have opted in, nothing is said.
+/// Evaluates the counts while the program runs: sets the metric, and logs when clients
+/// begin to be hidden, every [`HOURS`] hours while they are, and when they no longer are.
+/// Does nothing while no domain can have opted in.
 pub async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
     let mut window = Window::new();
     let mut turns_since_warning: Option<u32> = None;
@@ -302,7 +301,7 @@ const REMINDER: u32 = TURNS_PER_HOUR * HOURS as u32;
 mod tests {
     use super::*;
 
-    /// Counts by address; of these, public ones are counted by family.
+    /// Counts connections by address; public addresses are counted by family.
     fn counts(connections: &[(&str, u64)]) -> Counts {
         let mut counts = Counts::new();
         for (address, count) in connections {
@@ -322,7 +321,8 @@ mod tests {
         }
     }
 
-    /// What it is, the connections of a day by address, and whether clients are hidden.
+    /// The description, the connections of a day by address, and whether clients are
+    /// hidden.
     type Row = (&'static str, &'static [(&'static str, u64)], bool);
 
     #[test]

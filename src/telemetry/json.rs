@@ -1,7 +1,7 @@
-//! A JSON object on one line, written straight into a string.
+//! Writes a JSON object on one line, directly into a string.
 //!
-//! Values are ASCII: what is not is escaped, so that no line separator of any
-//! alphabet ends a line early.
+//! The output is ASCII: other characters are escaped, so that no Unicode line separator
+//! ends a line early.
 
 use super::{
     decision_fields::Fields,
@@ -9,20 +9,20 @@ use super::{
 };
 use std::fmt::{Display, Write};
 
-/// An object that is being written.
+/// A writer of an object.
 pub(super) struct Object<'a> {
     out: &'a mut String,
     empty: bool,
 }
 
 impl<'a> Object<'a> {
-    /// Begins one.
+    /// Begins an object.
     pub(super) fn begin(out: &'a mut String) -> Self {
         out.push('{');
         Self { out, empty: true }
     }
 
-    /// Ends it.
+    /// Ends the object.
     pub(super) fn end(self) {
         self.out.push('}');
     }
@@ -55,7 +55,7 @@ impl<'a> Object<'a> {
         self.empty = false;
     }
 
-    /// An array, of whose items `write` writes one.
+    /// Writes an array; `write` writes one item.
     fn array<T>(
         &mut self,
         name: &'static str,

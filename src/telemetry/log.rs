@@ -1,8 +1,7 @@
-//! The log: lines are formed where something happens and written by a thread of
-//! their own, so that a log which is slow, stuck or gone never stops mail.
+//! The log: lines are formatted by the caller and written by a separate thread, so that a
+//! slow or failed log never delays mail.
 //!
-//! Format, target and level are those of the start; a reload does not change
-//! them.
+//! Format, target and level are fixed at the start; a reload does not change them.
 
 mod events;
 mod frame;
@@ -35,21 +34,21 @@ static LOG: OnceLock<Log> = OnceLock::new();
 struct Log {
     frame: Frame,
     queue: Queue,
-    /// Whether the level lets them through.
+    /// Whether the level includes decisions.
     decisions: bool,
     exemptions: bool,
-    /// Whether it is not where standard error leads.
+    /// Whether the target is not the same as standard error.
     is_elsewhere: bool,
 }
 
-/// Dropping it waits, for a moment, until what was said is written.
+/// The running log. Dropping it waits briefly until all lines are written.
 #[derive(Debug)]
 #[must_use = "lines that are not yet written are lost without it"]
 pub struct Logging(());
 
 impl Logging {
-    /// Says why the program ends, unless the log is where standard error leads:
-    /// there it is said anyway.
+    /// Logs the error that ends the program, unless the log is standard error, where it
+    /// is printed anyway.
     pub fn last_word(&self, error: &anyhow::Error) {
         if LOG.get().is_some_and(|log| log.is_elsewhere) {
             tracing::error!("{error:#}");
@@ -66,7 +65,7 @@ impl Drop for Logging {
     }
 }
 
-/// Starts logging. Does nothing when it has been started already.
+/// Starts logging. Does nothing if it was started already.
 pub fn init(config: &config::Log) -> Logging {
     LOG.get_or_init(|| start(config));
     panics::log_panics();
@@ -74,7 +73,7 @@ pub fn init(config: &config::Log) -> Logging {
 }
 
 fn start(config: &config::Log) -> Log {
-    // The configuration holds only filters that can be parsed.
+    // The configuration only accepts valid filters.
     let filter = || EnvFilter::try_new(&config.level).unwrap_or_default();
     let outlet = Outlet::of(config.target);
     let frame = Frame::new(config.format, outlet.place());
@@ -92,8 +91,8 @@ fn start(config: &config::Log) -> Log {
     log
 }
 
-/// Whether decisions, and whether mail that is not checked, are to be told.
-/// Asked once: decisions do not pass through tracing.
+/// Returns whether the filter includes decisions, and mail that is not checked. Evaluated
+/// once, because decisions do not pass through tracing.
 fn lets_through(filter: EnvFilter) -> (bool, bool) {
     let asked = Dispatch::new(Registry::default().with(filter));
     dispatcher::with_default(&asked, || {
@@ -110,7 +109,7 @@ impl Log {
     }
 }
 
-/// Tells a decision.
+/// Logs a decision.
 pub(super) fn decided(decision: &Decision<'_>) {
     if let Some(log) = LOG.get().filter(|log| log.decisions) {
         log.say(Level::INFO, decision);

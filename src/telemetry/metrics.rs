@@ -1,8 +1,8 @@
 //! Counters and histograms for Prometheus.
 //!
-//! Where mail passes, a metric costs a few atomic additions: every series is
-//! resolved beforehand and no lock is taken. Label values are words of ours; no
-//! peer can make a series.
+//! On the mail path a metric costs a few atomic additions: every series is resolved in
+//! advance, and there are no locks. Label values are fixed words, so peers cannot create
+//! series.
 
 mod series;
 
@@ -27,13 +27,13 @@ use std::{
 
 pub use series::{DecisionCounts, HeloSpf, Word};
 
-/// The metrics of this process.
+/// Returns the metrics of this process.
 pub fn get() -> &'static Metrics {
     static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
     &METRICS
 }
 
-/// Every name, as `/metrics` has it.
+/// All metric names as in `/metrics`.
 pub const NAMES: [&str; 27] = [
     "sixgate_body_bytes_total",
     "sixgate_build_info",
@@ -64,91 +64,91 @@ pub const NAMES: [&str; 27] = [
     "sixgate_status_login_failures_total",
 ];
 
-/// All that is counted.
+/// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: prometheus::Registry,
     decisions: Decisions,
     messages: Messages,
     stages: Stages,
-    /// The finished checks.
+    /// The completed checks.
     pub checks: Checks,
-    /// Octets of message bodies that MTAs sent us.
+    /// Bytes of message bodies that MTAs sent to sixgate.
     pub body_bytes: IntCounter,
     /// Messages of known forwarders, by the entry of `exempt.forwarders`.
     forwarder_messages: IntCounterVec,
     /// Milter connections.
     pub connections: Connections,
-    /// 1 while a relay seems to hide the addresses of clients.
+    /// 1 while a relay appears to hide the addresses of clients.
     pub clients_hidden: IntGauge,
-    /// Sender domains and networks whose deferrals are remembered.
+    /// Pairs of sender domain and network whose deferrals are remembered.
     deferrals_remembered: IntGauge,
-    /// Domains by how their host names of `opt_in.mx_zone` go together with the opt-ins.
+    /// Domains by whether their host names of `opt_in.mx_zone` match the opt-ins.
     pub mx_zone_domains: IntGaugeVec,
-    /// Memory that the DNS cache takes.
+    /// Memory usage of the DNS cache, in bytes.
     pub dns_cache_bytes: IntGauge,
     /// The exempt networks.
     pub exempt: Exempt,
-    /// Configurations read again.
+    /// Reloads of the configuration.
     pub reloads: Outcomes,
-    /// Handovers to another process of the program.
+    /// Handovers to another process.
     pub handovers: Outcomes,
-    /// Lines that the log did not take.
+    /// Log lines that were lost.
     pub log_lines_lost: IntCounter,
-    /// Lines that were counted only, because there were too many alike.
+    /// Log lines that were suppressed because there were too many of their kind.
     pub log_lines_suppressed: IntCounter,
-    /// Decisions that the status page does not show, because its queue was full.
+    /// Decisions missing on the status page because its queue was full.
     pub status_history_lost: IntCounter,
     /// Wrong tokens that clients of the status page presented.
     pub status_login_failures: IntCounter,
-    /// Domains that an opt-in source has, by `source`.
+    /// Number of domains of an opt-in source, by `source`.
     pub opt_in_domains: IntGaugeVec,
-    /// How old that is, in seconds, by `source`.
+    /// Age of its data in seconds, by `source`.
     pub opt_in_age: GaugeVec,
-    /// 1 if it is out of reach or wrong, by `source`.
+    /// 1 if the source is unreachable or invalid, by `source`.
     pub opt_in_stale: IntGaugeVec,
 }
 
-/// The checks, each with its results and how long it took.
+/// The checks, each with its results and durations.
 #[derive(Debug)]
 pub struct Checks {
-    /// Asking the opt-in sources.
+    /// Opt-in lookups.
     pub opt_in: CheckSeries<OptIn>,
-    /// Asking for the client's PTR record.
+    /// Lookups of the client's PTR record.
     pub ptr: CheckSeries<Ptr>,
-    /// Asking for the addresses of its names, from connect on.
+    /// Lookups of the addresses of its names; the time is from connect on.
     pub confirmation: CheckSeries<Confirmation>,
-    /// Evaluating SPF.
+    /// SPF evaluations.
     pub spf: CheckSeries<SpfResult>,
-    /// Evaluating SPF for the HELO name besides that of the sender.
+    /// SPF evaluations of the HELO name in addition to the sender.
     pub helo_spf: CheckSeries<HeloSpf>,
-    /// Comparing the client with the known forwarders.
+    /// Comparisons of clients with the known forwarders.
     pub forwarder: CheckSeries<Forwarder>,
-    /// Verifying signatures; the time is that for fetching the keys.
+    /// DKIM verifications; the time is that for fetching the keys.
     pub dkim: CheckSeries<Authentication>,
 }
 
 /// Milter connections.
 #[derive(Debug)]
 pub struct Connections {
-    /// Those that are open.
+    /// The number of open connections.
     pub open: IntGauge,
-    /// Those of them with a mail transaction under way.
+    /// The number of open connections with a mail transaction in progress.
     pub in_transaction: IntGauge,
     /// `limits.connections`.
     pub limit: IntGauge,
-    /// Closed at once, because there are too many.
+    /// Connections closed immediately because of the limit.
     pub over_limit: IntCounter,
-    /// Closed at once, because `allow_peers` does not name the host.
+    /// Connections closed immediately because `allow_peers` does not include the host.
     pub strangers: IntCounter,
 }
 
-/// A milter connection that is open. Dropping it tells that it is not any more.
+/// An open milter connection. Dropping it decrements the gauge.
 #[derive(Debug)]
 pub struct OpenConnection(());
 
 impl OpenConnection {
-    /// Counts one.
+    /// Counts a connection.
     pub fn count() -> Self {
         get().connections.open.inc();
         Self(())
@@ -165,32 +165,32 @@ impl Drop for OpenConnection {
 #[derive(Debug)]
 pub struct Exempt {
     connections: IntCounterVec,
-    /// How many entries have a series of their own.
+    /// The number of entries with their own series.
     series: AtomicUsize,
-    /// Entries that exempt.
+    /// Entries in force.
     pub in_force: IntGauge,
-    /// Those of them that end within a week.
+    /// Entries that end within a week.
     pub ending: IntGauge,
-    /// Those of them that were not used for 90 days.
+    /// Entries in force that were not used for 90 days.
     pub unused: IntGauge,
-    /// Entries that have ended and are still listed.
+    /// Ended entries that are still listed.
     pub ended: IntGauge,
-    /// 1 if the managed list is wrong, so that the last good one holds.
+    /// 1 if the managed list is invalid, so that the last valid one is used.
     pub stale: IntGauge,
 }
 
-/// How many entries of exempt networks have a series of their own; the others share
-/// one. It bounds what a scrape takes with a long list.
+/// The maximum number of exempt entries with their own series; the others share one. This
+/// bounds the size of a scrape.
 const MAX_EXEMPT_SERIES: usize = 200;
 
-/// The `entry` of those without a series of their own.
+/// The `entry` label of the shared series.
 const OTHER_ENTRIES: &str = "other";
 
-/// `sixgate_exempt_connections_total` of one entry, as long as the entry is listed.
+/// `sixgate_exempt_connections_total` of one entry, while the entry is listed.
 #[derive(Debug)]
 pub struct ExemptSeries {
     counter: IntCounter,
-    /// `None` for the series of the others.
+    /// The `entry` label; `None` for the shared series.
     entry: Option<Box<str>>,
 }
 
@@ -205,19 +205,19 @@ impl Drop for ExemptSeries {
     fn drop(&mut self) {
         if let Some(entry) = &self.entry {
             let exempt = &get().exempt;
-            // It is there: nobody else removes it.
+            // The series exists, as only this code removes it.
             let _ = exempt.connections.remove_label_values(&[entry]);
             exempt.series.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
-/// What may fail and leave everything as it was.
+/// Successes and failures of an operation that changes nothing if it fails.
 #[derive(Debug)]
 pub struct Outcomes {
-    /// How often it has succeeded.
+    /// The number of successes.
     pub success: IntCounter,
-    /// How often it has failed.
+    /// The number of failures.
     pub failure: IntCounter,
 }
 
@@ -228,7 +228,7 @@ struct Messages {
     local: IntCounter,
 }
 
-/// Those at which an MTA can be made to wait.
+/// The stages at which an MTA may have to wait.
 #[derive(Debug)]
 struct Stages {
     rcpt: Histogram,
@@ -237,7 +237,7 @@ struct Stages {
 }
 
 impl Metrics {
-    /// Counts a decision; one on a message counts the message, too.
+    /// Counts a decision; one about a message also counts the message.
     pub(super) fn decided(&self, decision: &Decision<'_>) {
         let action = decision.action();
         self.decisions.count(action, decision.rule, decision.mode);
@@ -256,18 +256,18 @@ impl Metrics {
         self.messages.count(client);
     }
 
-    /// Decisions since the start, by rule and action.
+    /// Returns the decisions since the start, by rule and action.
     pub fn decisions_by_rule(&self) -> DecisionCounts {
         self.decisions.counts()
     }
 
-    /// Recipients and messages that a rule has refused for good, except those that were
-    /// only observed.
+    /// Returns the number of recipients and messages that a rule has rejected
+    /// permanently, without those that were only observed.
     pub fn refused(&self, rule: Rule) -> u64 {
         self.decisions.total(Action::Reject, rule, Mode::Enforce)
     }
 
-    /// The series of an entry of exempt networks.
+    /// Returns the series of an entry of exempt networks.
     pub fn exempt_series(&self, entry: &str) -> ExemptSeries {
         let exempt = &self.exempt;
         let others = exempt.series.fetch_add(1, Ordering::Relaxed);
@@ -285,14 +285,13 @@ impl Metrics {
         }
     }
 
-    /// Records how many senders are remembered for `replies.give_up_after`.
+    /// Records the number of senders remembered for `replies.give_up_after`.
     pub fn remembered_deferrals(&self, number: usize) {
         let number = i64::try_from(number).unwrap_or(i64::MAX);
         self.deferrals_remembered.set(number);
     }
 
-    /// Records how long an MTA waited at a stage; at connect and MAIL it never
-    /// does.
+    /// Records how long an MTA waited at a stage; at connect and MAIL it never waits.
     pub fn waited(&self, stage: Stage, time: Duration) {
         let histogram = match stage {
             Stage::Connect | Stage::Mail => return,
@@ -303,7 +302,7 @@ impl Metrics {
         histogram.observe(time.as_secs_f64());
     }
 
-    /// The text that Prometheus reads, and its media type.
+    /// Returns the exposition text for Prometheus and its media type.
     pub fn text(&self) -> (Vec<u8>, String) {
         let encoder = TextEncoder::new();
         let mut text = Vec::new();
@@ -532,7 +531,7 @@ mod tests {
         metrics.opt_in_age.with_label_values(&["file"]).set(1.0);
         let states = &metrics.mx_zone_domains;
         states.with_label_values(&["missing-aaaa"]).set(1);
-        // Dropping it would remove it from those of the process.
+        // Dropping it would remove it from the metrics of the process.
         std::mem::forget(metrics.exempt_series("2001:db8::/32"));
         let (text, media_type) = metrics.text();
         let text = String::from_utf8(text).unwrap();

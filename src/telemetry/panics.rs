@@ -1,4 +1,4 @@
-//! Panics, told in the log.
+//! Logs panics.
 
 use super::log::Limit;
 use std::panic::{self, PanicHookInfo};
@@ -10,7 +10,7 @@ pub fn log_panics() {
     panic::set_hook(Box::new(|panic| PANICS.log(describe(panic))));
 }
 
-/// What is in the message may come from a peer; the log escapes it.
+/// Describes a panic. A peer may have chosen parts of the message; the log escapes it.
 fn describe(panic: &PanicHookInfo<'_>) -> String {
     let message = panic.payload_as_str().unwrap_or("no message");
     let place = match panic.location() {

@@ -1,4 +1,4 @@
-//! Decisions that have everything, for tests.
+//! Decisions with all fields, for tests.
 
 use super::{
     Decision, Exemption,
@@ -21,8 +21,8 @@ use crate::{
 };
 use std::{net::IpAddr, time::Duration};
 
-/// One on a recipient and one on a message, both observed; and a message that is
-/// accepted.
+/// Returns decisions about a recipient and a message, both observed, and an accepted
+/// message.
 pub(crate) fn decisions() -> Vec<Decision<'static>> {
     let message = Decision {
         queue_id: Some("4F9D195432C"),
@@ -67,8 +67,8 @@ pub(crate) fn decisions() -> Vec<Decision<'static>> {
     vec![recipient, accepted, message]
 }
 
-/// A message of which a peer chose all that it can, as long and as hostile as it
-/// can.
+/// Returns a decision in which all text that a peer can choose is as long and hostile as
+/// possible.
 pub(crate) fn worst() -> Decision<'static> {
     let long = "\u{2028}\"\\\n".repeat(9000);
     let label = "x".repeat(60);
@@ -104,7 +104,7 @@ pub(crate) fn worst() -> Decision<'static> {
     }
 }
 
-/// As an object.
+/// Formats a decision as a JSON object.
 pub(super) fn object(decision: &Decision<'_>) -> String {
     let mut text = String::new();
     let mut object = Object::begin(&mut text);
@@ -113,7 +113,7 @@ pub(super) fn object(decision: &Decision<'_>) -> String {
     text
 }
 
-/// Everything that can be logged about mail that is not checked.
+/// Returns an exemption with all fields.
 pub(crate) fn exemption() -> Exemption<'static> {
     let list = exempt::table::parse("2001:db8::/32  # 2026-11-28 ticket 4711\n").unwrap();
     let found = exempt::Found {
@@ -130,14 +130,14 @@ pub(crate) fn exemption() -> Exemption<'static> {
     }
 }
 
-/// As a line.
+/// Formats the exemption as a line.
 pub(super) fn exempt_line() -> String {
     let mut line = String::new();
     decision_line::render_exempt(&mut line, &exemption());
     line
 }
 
-/// As an object.
+/// Formats the exemption as a JSON object.
 pub(super) fn exempt_object() -> String {
     let mut text = String::new();
     let mut object = Object::begin(&mut text);

@@ -1,4 +1,4 @@
-//! Everything that is said besides decisions: the events of tracing, as lines.
+//! Formats all log lines other than decisions: the events of tracing.
 
 use super::{
     super::{
@@ -16,11 +16,11 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context};
 
-/// The longest message, in octets after escaping.
+/// The maximum length of a message, in bytes after escaping.
 const MAX_MESSAGE: usize = 2000;
 
-/// Lines of libraries. hickory warns of every DNS answer that does not match its
-/// question, and anybody can send those.
+/// The limit of library lines. hickory warns about every DNS answer that does not match
+/// its query, which anybody can send.
 static LIBRARIES: Limit = Limit::warnings();
 
 pub(super) struct Events;
@@ -39,7 +39,8 @@ impl<S: Subscriber> Layer<S> for Events {
     }
 }
 
-/// Whether it comes from a library and nobody asked for every detail.
+/// Returns whether a line is from a library and would be logged at the default level.
+/// Debug and trace lines are only logged on request, and not limited.
 fn is_limited(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("sixgate") && *metadata.level() <= Level::INFO
 }

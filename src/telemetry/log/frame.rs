@@ -1,4 +1,4 @@
-//! What stands around a line: time, level, and what the target wants besides.
+//! The frame of a log line: time, level, and what the target requires.
 
 use super::{
     super::{decision_fields::Fields, json::Object},
@@ -10,25 +10,25 @@ use jiff::{Timestamp, Zoned};
 use std::{fmt::Write, process};
 use tracing::Level;
 
-/// Something to say, in both forms.
+/// A loggable event, in both forms.
 pub(super) trait Said {
-    /// The line as people read it, without a line break.
+    /// Writes the text form, without a line break.
     fn text(&self, line: &mut String);
-    /// The fields from `event` on.
+    /// Writes the fields from `event` on.
     fn fields(&self, fields: &mut impl Fields);
 }
 
-/// Format and target, as they were set at the start.
+/// The format and target, which are fixed at the start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     format: LogFormat,
     place: Place,
 }
 
-/// Room for an ordinary decision, so that it is allocated once.
+/// The initial buffer size in bytes, enough for an ordinary decision.
 const USUAL_LENGTH: usize = 1024;
 
-/// RFC 5424 section 6.2.1: mail system.
+/// The facility "mail system" (RFC 5424 section 6.2.1).
 const FACILITY: u8 = 2;
 
 impl Frame {
@@ -36,7 +36,7 @@ impl Frame {
         Self { format, place }
     }
 
-    /// What to hand to the target: the whole record, formed once.
+    /// Formats the whole record for the target.
     pub(super) fn render(&self, level: Level, said: &impl Said) -> String {
         let mut record = String::with_capacity(USUAL_LENGTH);
         // Writing to a string can't fail.
@@ -57,8 +57,8 @@ impl Frame {
                 let priority = FACILITY * 8 + severity;
                 let time = Zoned::now();
                 let time = time.strftime("%b %e %H:%M:%S");
-                // RFC 3164 section 4.1.2 has the host's name behind the time;
-                // within the host it is left out, as syslog(3) does.
+                // RFC 3164 section 4.1.2 puts the host name after the time; on the local
+                // host it is omitted, as in syslog(3).
                 write!(record, "<{priority}>{time} sixgate[{}]: ", process::id())
             }
             // sd-daemon(3)
@@ -90,7 +90,7 @@ fn object(record: &mut String, level: Level, said: &impl Said) {
     object.end();
 }
 
-/// RFC 5424 section 6.2.1.
+/// Converts a level to a severity (RFC 5424 section 6.2.1).
 fn severity(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,

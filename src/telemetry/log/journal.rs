@@ -1,8 +1,8 @@
-//! The native protocol of systemd's journal: one datagram an entry, one field a
-//! line. <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>
+//! The native protocol of systemd's journal: one datagram per entry, one field per line.
+//! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>
 //!
-//! Values never have a line break, so the form with lengths is not needed. A
-//! field with several values is there several times, and each is found.
+//! Values never contain a line break, so the form with lengths is not needed. A field
+//! with several values is repeated; the journal indexes each.
 
 use super::super::{
     decision_fields::Fields,
@@ -10,7 +10,7 @@ use super::super::{
 };
 use std::fmt::{self, Display, Write};
 
-/// Begins an entry up to and including `MESSAGE=`.
+/// Writes the beginning of an entry up to and including `MESSAGE=`.
 pub(super) fn begin(entry: &mut String, severity: u8, facility: u8) -> fmt::Result {
     write!(
         entry,
@@ -18,15 +18,15 @@ pub(super) fn begin(entry: &mut String, severity: u8, facility: u8) -> fmt::Resu
     )
 }
 
-/// Writes fields of ours.
+/// Writes the fields of sixgate.
 pub(super) struct Journal<'a> {
     entry: &'a mut String,
-    /// Of the field that this one is inside of.
+    /// The prefix for fields inside an object.
     prefix: Option<&'static str>,
 }
 
 impl<'a> Journal<'a> {
-    /// Behind the line of another field.
+    /// Continues an entry after the line of another field.
     pub(super) fn new(entry: &'a mut String) -> Self {
         Self {
             entry,

@@ -15,13 +15,13 @@ use std::{
 use tokio::time::{self, MissedTickBehavior, interval_at};
 use tracing::Level;
 
-/// How often the number of suppressed lines is logged.
+/// The interval at which the number of suppressed lines is logged.
 pub const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Lines in full where each may give another reason.
+/// The number of lines logged in full if each may have another reason.
 pub const BURST: u32 = 10;
 
-/// Limits one kind of log line.
+/// The limit of one kind of log line.
 #[derive(Debug)]
 pub struct Limit {
     level: Level,
@@ -31,11 +31,11 @@ pub struct Limit {
 
 #[derive(Debug)]
 struct State {
-    /// Lines logged in full.
+    /// The number of lines logged in full.
     logged: u32,
-    /// Lines counted only.
+    /// The number of suppressed lines.
     suppressed: u64,
-    /// The text of the last of them.
+    /// The text of the last suppressed line.
     last: String,
 }
 
@@ -43,17 +43,17 @@ struct State {
 static ACTIVE: Mutex<Vec<&Limit>> = Mutex::new(Vec::new());
 
 impl Limit {
-    /// Makes a limit for warnings: [`BURST`] lines in full, then one a minute.
+    /// Creates a limit for warnings: [`BURST`] lines in full, then one per minute.
     pub const fn warnings() -> Self {
         Self::with(Level::WARN, BURST)
     }
 
-    /// As [`Limit::warnings`], for lines that all say the same: one in full.
+    /// Creates a limit as [`Limit::warnings`] does, for identical lines: one in full.
     pub const fn same_text() -> Self {
         Self::with(Level::WARN, 1)
     }
 
-    /// As [`Limit::warnings`], for errors.
+    /// Creates a limit as [`Limit::warnings`] does, for errors.
     pub const fn errors() -> Self {
         Self::with(Level::ERROR, BURST)
     }
@@ -79,7 +79,7 @@ impl Limit {
         }
     }
 
-    /// Returns the message if it is to be logged now.
+    /// Returns the message if it should be logged now.
     pub(super) fn admit(&'static self, message: String) -> Option<String> {
         let mut state = self.state();
         if state.logged < self.burst {
@@ -96,7 +96,7 @@ impl Limit {
         None
     }
 
-    /// Returns the line about what was suppressed since the last call. Without any,
+    /// Returns the line about lines suppressed since the last call. If there are none,
     /// lines are logged in full again.
     fn summary(&self) -> Option<String> {
         let mut state = self.state();
@@ -125,7 +125,7 @@ impl Limit {
 pub(super) fn summarize() {
     let active = mem::take(&mut *lock(&ACTIVE));
     for limit in active {
-        // Outside of the lock, because a line of a library is logged through its limit.
+        // Logged outside of the lock, because a line of a library goes through its limit.
         if let Some(summary) = limit.summary() {
             write(limit.level, &summary);
             lock(&ACTIVE).push(limit);
@@ -135,7 +135,7 @@ pub(super) fn summarize() {
 
 /// Logs once a minute how many lines were suppressed.
 pub async fn summarize_every_minute() {
-    // Not at once, as `interval` would: the first lines are not a minute old yet.
+    // `interval` would fire immediately, when the first lines are not a minute old yet.
     let mut minutes = interval_at(time::Instant::now() + INTERVAL, INTERVAL);
     minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

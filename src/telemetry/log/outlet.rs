@@ -1,7 +1,7 @@
-//! The targets: the journal, syslog and standard error.
+//! The log targets: the journal, syslog and standard error.
 //!
-//! A socket that is lost is opened again, and the line that could not be
-//! written waits for it; meanwhile the queue fills.
+//! A lost socket is reopened before the pending line is written; meanwhile the queue
+//! fills.
 
 use crate::config::LogTarget;
 use nix::sys::stat::{SFlag, fstat, major, minor};
@@ -13,46 +13,45 @@ use std::{
     time::Duration,
 };
 
-/// syslog(3)
+/// The socket of syslog(3).
 const SYSLOG: &str = "/dev/log";
 
-/// <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>
+/// The socket of the journal: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
-/// How long a daemon behind a socket may take for a line before the socket is
-/// opened again.
+/// The timeout for writing a line to a socket, after which the socket is reopened.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a socket that is lost rests before it is opened again.
+/// The delay before a lost socket is reopened.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Lines written at once to what takes several, in octets.
+/// The maximum bytes written at once to a target that accepts several lines.
 const BATCH: usize = 64 << 10;
 
-/// What a record must look like.
+/// The format of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// An entry of the journal's native protocol.
     Journal,
-    /// A datagram in the manner of RFC 3164.
+    /// A datagram as in RFC 3164.
     Syslog,
-    /// A line with a priority in front, for the journal at the other end.
+    /// A line with a priority prefix, for a stream to the journal.
     JournalStream,
-    /// A line.
+    /// A plain line.
     Stderr,
 }
 
-/// Where records go.
+/// An open log target.
 #[derive(Debug)]
 pub(super) struct Outlet {
     place: Place,
     socket: Option<UnixDatagram>,
-    /// Whether it was told that the socket is lost.
+    /// Whether the loss of the socket was logged.
     told: bool,
 }
 
 impl Outlet {
-    /// Opens nothing yet.
+    /// Creates the target without opening it.
     pub(super) fn of(target: LogTarget) -> Self {
         let place = match target {
             LogTarget::Auto => auto(),
@@ -72,7 +71,7 @@ impl Outlet {
         self.place
     }
 
-    /// Whether it is not where standard error leads.
+    /// Returns whether the target is not the same as standard error.
     pub(super) fn is_elsewhere(&self) -> bool {
         match self.place {
             Place::Syslog => true,
@@ -81,7 +80,7 @@ impl Outlet {
         }
     }
 
-    /// Whether another line may be appended to this record.
+    /// Returns whether another line may be appended to this record.
     pub(super) fn takes_more(&self, record: &str) -> bool {
         match self.place {
             Place::Journal | Place::Syslog => false,
@@ -89,10 +88,10 @@ impl Outlet {
         }
     }
 
-    /// Writes a record, waiting for the target as long as it takes.
+    /// Writes a record; blocks until the target accepts it.
     ///
     /// # Errors
-    /// When this record can't be written now or later.
+    /// Fails if this record can never be written.
     pub(super) fn write(&mut self, record: &[u8]) -> io::Result<()> {
         match self.place {
             Place::Journal => self.send(JOURNAL, record),
@@ -119,7 +118,7 @@ impl Outlet {
             Some(socket) => socket,
             None => connect(path)?,
         };
-        // Datagrams go as a whole or not at all.
+        // A datagram is sent as a whole or not at all.
         socket.send(record)?;
         self.socket = Some(socket);
         Ok(())
@@ -156,7 +155,7 @@ fn write_to_stderr(record: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => rest = &rest[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Whoever started us may have left it so.
+            // Standard error may be nonblocking because of the parent process.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
             Err(error) => return Err(error),
         }
@@ -174,15 +173,16 @@ fn auto() -> Place {
     }
 }
 
-/// systemd.exec(5): JOURNAL_STREAM is the device and inode of the stream that
-/// leads to the journal; standard error may have been led elsewhere since.
+/// systemd.exec(5): JOURNAL_STREAM is the device and inode of the stream that leads to
+/// the journal; standard error may have been redirected since.
 fn stderr_is_the_journal() -> bool {
     let stream = env::var("JOURNAL_STREAM").unwrap_or_default();
     let stderr = fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
     stderr.is_ok_and(|stderr| stderr == stream)
 }
 
-/// Init scripts start daemons with /dev/null, the memory device 3, there.
+/// Returns whether standard error is not /dev/null (memory device 3), which init scripts
+/// often use.
 fn stderr_leads_anywhere() -> bool {
     let Ok(stat) = fstat(io::stderr()) else {
         return false;

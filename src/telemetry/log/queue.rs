@@ -1,8 +1,7 @@
-//! The queue between those who have something to say and the thread that writes
-//! it.
+//! The queue between callers and the thread that writes the log.
 //!
-//! It is bounded. When it is full, lines are lost rather than mail stopped; how
-//! many is counted and logged once the log takes lines again, at most once a minute.
+//! It is bounded. When it is full, lines are dropped instead of delaying mail. Their
+//! number is counted, and logged at most once a minute when lines can be written again.
 
 use super::{events::Message, frame::Frame, limit, outlet::Outlet};
 use crate::telemetry::metrics;
@@ -17,17 +16,17 @@ use std::{
 };
 use tracing::Level;
 
-/// How many lines may wait.
+/// The capacity in lines.
 pub const MAX_LINES: usize = 8192;
 
-/// How many octets they may have together.
+/// The capacity in bytes.
 pub const MAX_OCTETS: usize = 8 << 20;
 
-/// How long the end of the program waits for the lines that do.
+/// How long shutdown waits for queued lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the thread rests when it has written all that there was. Waking it
-/// costs more than a line does, so under load a wake-up has to serve many.
+/// How long the thread sleeps after writing all lines. Waking it costs more than writing
+/// a line, so under load one wake-up should serve many lines.
 const REST: Duration = Duration::from_millis(2);
 
 pub(super) struct Queue {
@@ -37,17 +36,17 @@ pub(super) struct Queue {
 
 enum Item {
     Line(String),
-    /// Answered once everything before is written.
+    /// Acknowledged once everything before it is written.
     Flush(Sender<()>),
 }
 
-/// What bounds the queue. A channel that is bounded by itself has all of its room from
-/// the beginning.
+/// The counters that bound the queue. A bounded channel would allocate its whole capacity
+/// at the start.
 #[derive(Default)]
 struct Waiting {
     lines: AtomicUsize,
     octets: AtomicUsize,
-    /// Lines lost since the last time that it was told.
+    /// Lines lost since the loss was last logged.
     lost: AtomicU64,
 }
 
@@ -69,20 +68,20 @@ impl Queue {
         Self { sender, waiting }
     }
 
-    /// Never waits.
+    /// Appends a line without blocking.
     pub(super) fn push(&self, line: String) {
         let length = line.len();
         if !self.waiting.enter(length) {
             return self.waiting.lost();
         }
-        // There is no thread.
+        // The thread has ended.
         if self.sender.send(Item::Line(line)).is_err() {
             self.waiting.leave(1, length);
             self.waiting.lost();
         }
     }
 
-    /// Waits until everything is written, but not for ever.
+    /// Waits until everything is written, for at most [`FLUSH_TIMEOUT`].
     pub(super) fn flush(&self) {
         let (done, is_done) = channel();
         if self.sender.send(Item::Flush(done)).is_ok() {
@@ -92,8 +91,7 @@ impl Queue {
 }
 
 impl Waiting {
-    /// Whether there is room for a line of so many octets, which it takes then until
-    /// it leaves.
+    /// Reserves capacity for a line of `length` bytes; returns `false` if there is none.
     fn enter(&self, length: usize) -> bool {
         let lines = self.lines.fetch_add(1, Ordering::Relaxed);
         let octets = self.octets.fetch_add(length, Ordering::Relaxed);
@@ -123,12 +121,12 @@ struct Writer {
     loss_logged: Option<Instant>,
 }
 
-/// What is written at once.
+/// The lines written at once.
 #[derive(Default)]
 struct Batch {
     record: String,
     lines: usize,
-    /// Who waits for it.
+    /// The caller to notify.
     flush: Option<Sender<()>>,
 }
 
@@ -141,7 +139,7 @@ impl Writer {
                 self.write(&batch);
                 if let Some(done) = batch.flush {
                     self.log_lost();
-                    // It may have given up waiting.
+                    // The caller may have timed out.
                     let _ = done.send(());
                 }
                 next = receiver.try_recv().ok();
@@ -150,8 +148,7 @@ impl Writer {
         }
     }
 
-    /// A line, and with it those that follow if the target takes several at
-    /// once.
+    /// Collects a line, and the following ones if the target accepts several at once.
     fn gather(&self, first: Item, receiver: &Receiver<Item>) -> Batch {
         let mut batch = Batch::default();
         let mut next = Some(first);
@@ -174,7 +171,8 @@ impl Writer {
         let written = self.outlet.write(batch.record.as_bytes());
         self.waiting.leave(batch.lines, batch.record.len());
         match written {
-            // A slow log must not get a line about lost ones with each line it takes.
+            // Otherwise a slow log would get a line about lost ones with each line it
+            // accepts.
             Ok(())
                 if self
                     .loss_logged
@@ -222,7 +220,7 @@ impl Batch {
 mod tests {
     use super::*;
 
-    /// Whether one more line of `length` octets may wait, and no second one.
+    /// Returns whether there is capacity for exactly one more line of `length` bytes.
     fn has_room_for_one(waiting: &Waiting, length: usize) -> bool {
         waiting.enter(length) && !waiting.enter(length)
     }

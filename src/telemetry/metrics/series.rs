@@ -1,4 +1,4 @@
-//! Series, resolved beforehand, and how they are made.
+//! Series, resolved in advance, and their creation.
 
 use crate::{
     config::Mode,
@@ -12,7 +12,7 @@ use prometheus::{
 };
 use std::{marker::PhantomData, sync::OnceLock, time::Duration};
 
-/// From what a cached answer takes to what no time-out allows, in seconds.
+/// The histogram buckets in seconds, from a cached answer to beyond every timeout.
 const BUCKETS: [f64; 18] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.5, 5.0, 10.0, 30.0,
@@ -22,8 +22,8 @@ const BUCKETS: [f64; 18] = [
 #[derive(Debug)]
 pub(super) struct Decisions {
     family: IntCounterVec,
-    /// By rule, action and mode. A replaced reply may give a rule an action
-    /// that it has not by default; that series is made with its first event.
+    /// The series by rule, action and mode. A replaced reply can change the action of a
+    /// rule; such a series is created with its first event.
     series: Vec<OnceLock<IntCounter>>,
 }
 
@@ -83,17 +83,17 @@ impl Decisions {
     }
 }
 
-/// Numbers of decisions by rule and action, carried out or not.
+/// Numbers of decisions by rule and action, enforced or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DecisionCounts([[u64; Action::ALL.len()]; Rule::ALL.len()]);
 
 impl DecisionCounts {
-    /// The number of one rule and action.
+    /// Returns the number for a rule and an action.
     pub fn get(&self, rule: Rule, action: Action) -> u64 {
         self.0[rule as usize][action as usize]
     }
 
-    /// Adds what came between two other counts.
+    /// Adds the difference of two other counts.
     pub fn add_difference(&mut self, later: &Self, earlier: &Self) {
         for rule in 0..Rule::ALL.len() {
             for action in 0..Action::ALL.len() {
@@ -109,7 +109,7 @@ impl DecisionCounts {
     }
 }
 
-/// What a rule decides with the documented replies.
+/// Returns the actions of a rule with the default replies.
 fn usual_actions(rule: Rule) -> &'static [Action] {
     match rule {
         Rule::Local
@@ -134,17 +134,17 @@ fn usual_actions(rule: Rule) -> &'static [Action] {
 pub trait Word: Copy + 'static {
     /// The name of the check.
     const CHECK: &'static str;
-    /// Every result, in the order of declaration.
+    /// All results, in the order of declaration.
     const WORDS: &'static [&'static str];
 
-    /// Its place among [`Word::WORDS`].
+    /// Returns its index in [`Word::WORDS`].
     fn place(self) -> usize;
 }
 
 /// `sixgate_checks_total` and `sixgate_check_seconds` of one check.
 #[derive(Debug)]
 pub struct CheckSeries<W> {
-    /// By result.
+    /// The counters by result.
     results: Vec<IntCounter>,
     seconds: Histogram,
     of: PhantomData<fn(W)>,
@@ -161,14 +161,14 @@ impl<W: Word> CheckSeries<W> {
         }
     }
 
-    /// The check has this result.
+    /// Counts a result of the check.
     pub fn result(&self, result: W) {
         if let Some(counter) = self.results.get(result.place()) {
             counter.inc();
         }
     }
 
-    /// It took so long.
+    /// Records the duration of the check.
     pub fn took(&self, time: Duration) {
         self.seconds.observe(time.as_secs_f64());
     }
@@ -227,7 +227,7 @@ impl Word for SpfResult {
     }
 }
 
-/// What SPF says of a HELO name besides the sender.
+/// The SPF result of a HELO name, evaluated in addition to the sender.
 #[derive(Clone, Copy, Debug)]
 pub struct HeloSpf(pub SpfResult);
 
@@ -249,7 +249,7 @@ impl Word for Authentication {
     }
 }
 
-/// Makes metrics and has them registered.
+/// Creates and registers metrics.
 #[derive(Default)]
 pub(super) struct Make {
     pub(super) registry: Registry,
