@@ -1,9 +1,9 @@
-//! The further lines of a detailed refusal: what the checks found, in the words of
-//! a sender's postmaster, and where to read on.
+//! The further lines of a detailed refusal: the findings of the checks for the sender's
+//! postmaster, and a URL.
 //!
-//! Much of this was chosen by the peer: names in its DNS, terms of its SPF record,
-//! tags of its signatures. [`quote`] reduces all of it to an alphabet in which
-//! there is no line break, escape sequence, markup or URL.
+//! The peer chooses much of this: names in its DNS, terms of its SPF record, tags of its
+//! signatures. [`quote`] reduces all of it to an alphabet without line breaks, escape
+//! sequences, markup and URLs.
 
 use crate::{
     dkim::{self, SignatureResult},
@@ -15,40 +15,40 @@ use crate::{
 };
 use std::{net::IpAddr, time::Duration};
 
-/// What is known about a refused recipient or message. `None` was not needed.
+/// The facts about a refused recipient or message; `None` if they were not needed.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// What refused.
+    /// The rule that refused.
     pub rule: Rule,
-    /// With which of the replies.
+    /// The reply used.
     pub refusal: Refusal,
     /// The client.
     pub address: IpAddr,
-    /// The recipient's domain; empty for a message to several.
+    /// The recipient's domain; empty for a message with several.
     pub domain: &'a str,
-    /// Reverse DNS of the client.
+    /// The reverse DNS result.
     pub reverse: Option<&'a Reverse>,
-    /// SPF.
+    /// The SPF outcome.
     pub spf: Option<&'a spf::Outcome>,
-    /// The signatures; `None` if there are none.
+    /// The DKIM outcome; `None` if there are no signatures.
     pub dkim: Option<&'a dkim::Outcome>,
 }
 
-/// Names of the client and signatures that are mentioned.
+/// The maximum number each of client names and signatures mentioned.
 const MAX_MENTIONED: usize = 3;
 
-/// Sentences share a line up to this length. It can be read in a bounce, and two
-/// of the longest sentences never share one.
+/// The maximum length of a line that several sentences share. It is readable in a bounce,
+/// and two of the longest sentences never share a line.
 const LINE: usize = 160;
 
-/// The longest quoted name or term. Ordinary ones fit.
+/// The maximum length of a quoted name or term. Ordinary ones fit.
 const MAX_NAME: usize = 100;
 
-/// The longest quoted reason.
+/// The maximum length of a quoted reason.
 const MAX_REASON: usize = 200;
 
-/// The lines to add to the reply; none for a temporary failure, which is not the
-/// sender's doing.
+/// Returns the lines to add to the reply; none for a temporary failure, which the sender
+/// did not cause.
 pub fn lines(evidence: &Evidence<'_>, url: Option<&Url>) -> Vec<String> {
     let mut lines = match evidence.refusal {
         Refusal::NotOptedIn => {
@@ -71,7 +71,7 @@ pub fn lines(evidence: &Evidence<'_>, url: Option<&Url>) -> Vec<String> {
     lines
 }
 
-/// Adds to a detailed reply why it is not temporary any more.
+/// Adds to a detailed reply why it is now permanent.
 pub fn given_up(reply: Reply, deferred_for: Duration) -> Reply {
     if reply.lines().count() == 1 {
         return reply;
@@ -143,7 +143,7 @@ fn spf_sentence(outcome: &spf::Outcome) -> String {
     let domain = outcome.domain.as_deref().unwrap_or("no domain");
     let domain = quote(domain, MAX_NAME);
     let why = match &outcome.term {
-        // A reason that says more, such as by which redirect, is better.
+        // A more specific reason, such as the redirect, is preferred.
         Some(term) if outcome.reason == format!("{term} matches") => {
             format!("{} of {domain}", quote(term, MAX_NAME))
         }
@@ -164,9 +164,9 @@ fn dkim_sentence(signature: &SignatureResult) -> String {
     )
 }
 
-/// Makes a text harmless that a peer may have chosen, and cuts it off at `max`
-/// bytes. A slash is kept only in front of a prefix length, so that there can be no
-/// URL, and no semicolon, which separates fields in the logs of MTAs.
+/// Reduces a text that a peer may have chosen to a safe alphabet, and truncates it at
+/// `max` bytes. Keeps a slash only before a prefix length, so that no URL is possible,
+/// and removes semicolons, which separate fields in the logs of MTAs.
 fn quote(text: &str, max: usize) -> String {
     let is_kept = |c: char| c.is_ascii_alphanumeric() || " .,:=_+-~?*'\"(){}%".contains(c);
     let mut quoted = String::with_capacity(text.len().min(max));
@@ -189,8 +189,8 @@ fn quote(text: &str, max: usize) -> String {
     quoted
 }
 
-/// The length of the prefix lengths that the text begins with (`/24`, `//64` or
-/// `/24//64`), if nothing follows that could make them a path.
+/// Returns the length of the prefix lengths at the beginning of the text (`/24`, `//64`
+/// or `/24//64`), unless the following text could make them a path.
 fn prefix_length(text: &str) -> Option<usize> {
     let mut rest = text;
     for slashes in ["/", "//"] {
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    /// All lines, as the client sees them.
+    /// Returns all lines as the client sees them.
     fn reply(evidence: &Evidence<'_>, url: &str) -> Vec<String> {
         let url: Url = url.parse().unwrap();
         let template = Replies::default().get(evidence.refusal).clone();
@@ -370,7 +370,7 @@ mod tests {
         assert_eq!(reply(&evidence, "https://mx.example/").len(), 1);
     }
 
-    /// Everything that a peer can choose, in the worst way.
+    /// Uses the worst possible text in everything that a peer can choose.
     #[test]
     fn a_hostile_sender_can_add_no_line_no_url_and_no_escape_sequence() {
         let attacks = [

@@ -1,7 +1,7 @@
-//! What the MTA is told to answer: one value of code, enhanced status code and
-//! text that agree with each other, and the templates that make it.
+//! SMTP replies: a consistent value of code, enhanced status code and text, and the
+//! templates for them.
 //!
-//! Texts are terse ASCII for the sender; nothing of our internals goes in.
+//! Texts are short ASCII for the sender, without internal details.
 
 mod replies;
 mod url;
@@ -20,8 +20,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The reply of a server that is about to stop (RFC 5321 section 3.8): the MTA
-    /// sends it, closes the SMTP connection, and the client opens another one.
+    /// Returns the reply of a server that is shutting down (RFC 5321 section 3.8): the
+    /// MTA sends it and closes the SMTP connection, and the client opens another one.
     pub fn closing() -> Self {
         Self {
             status: Status {
@@ -34,27 +34,27 @@ impl Reply {
         }
     }
 
-    /// The three digits, e.g. `450`.
+    /// Returns the three digits, e.g. `450`.
     pub fn code(&self) -> &str {
         &self.status.code
     }
 
-    /// The enhanced status code, e.g. `4.7.25`.
+    /// Returns the enhanced status code, e.g. `4.7.25`.
     pub fn enhanced(&self) -> &str {
         &self.status.enhanced
     }
 
-    /// What follows the codes: one line of printable ASCII.
+    /// Returns the text after the codes: one line of printable ASCII.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether the sender may try again.
+    /// Returns whether the reply is temporary or permanent.
     pub fn class(&self) -> Class {
         self.status.class
     }
 
-    /// The same refusal for good: `450 4.7.25` becomes `550 5.7.25`.
+    /// Returns the permanent form of the reply: `450 4.7.25` becomes `550 5.7.25`.
     pub fn given_up(mut self) -> Self {
         if self.status.class == Class::Transient {
             self.status = Status {
@@ -66,8 +66,8 @@ impl Reply {
         self
     }
 
-    /// Adds lines after the first one. Each becomes printable ASCII of at most
-    /// [`MAX_DETAIL`] bytes, whatever it was.
+    /// Adds lines after the first one. Each is reduced to printable ASCII of at most
+    /// [`MAX_DETAIL`] bytes.
     pub fn with_details(mut self, details: impl IntoIterator<Item = String>) -> Self {
         let printable = |c| if matches!(c, ' '..='~') { c } else { '?' };
         let details = details.into_iter();
@@ -76,12 +76,12 @@ impl Reply {
         self
     }
 
-    /// What the lines after the first one say.
+    /// Returns the texts of the lines after the first one.
     pub fn details(&self) -> &[String] {
         &self.details
     }
 
-    /// Every line as the client sees it (RFC 5321 section 4.2.1), without line
+    /// Returns all lines as the client sees them (RFC 5321 section 4.2.1), without line
     /// breaks.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let Status { code, enhanced, .. } = &self.status;
@@ -94,7 +94,7 @@ impl Reply {
 }
 
 impl fmt::Display for Reply {
-    /// The first line alone, as the log has it.
+    /// Writes the first line only, as in the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.code(), self.enhanced(), self.text)
     }
@@ -103,13 +103,13 @@ impl fmt::Display for Reply {
 /// The class of a reply, which its code and its enhanced status code share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// 4xx: the sender tries again, over IPv4 if it can.
+    /// 4xx: the sender retries, over IPv4 if it can.
     Transient,
-    /// 5xx: the sender gives up and bounces the mail.
+    /// 5xx: the sender bounces the message.
     Permanent,
 }
 
-/// A reply with `{address}` and `{domain}` still to be filled in.
+/// A reply template with the placeholders `{address}` and `{domain}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     status: Status,
@@ -123,26 +123,26 @@ struct Status {
     enhanced: String,
 }
 
-/// The values that a template's placeholders stand for.
+/// The values of the placeholders.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a> {
     /// `{address}`: the client's address in its RFC 5952 form.
     pub address: IpAddr,
-    /// `{domain}`: the recipient's domain; empty where there is none.
+    /// `{domain}`: the recipient's domain; empty if there is none.
     pub domain: &'a str,
 }
 
 impl Template {
-    /// Whether the sender may try again.
+    /// Returns whether the reply is temporary or permanent.
     pub fn class(&self) -> Class {
         self.status.class
     }
 
-    /// Fills the placeholders in.
+    /// Fills in the placeholders.
     ///
-    /// A peer may have chosen the values: what no address or domain has becomes
-    /// `?`, and a domain that would make the text longer than [`MAX_TEXT`] is cut
-    /// off: what stands behind it may be a URL.
+    /// A peer may have chosen the values: characters that no address or domain has become
+    /// `?`. A domain that would make the text longer than [`MAX_TEXT`] is truncated, but
+    /// not the text after it, which may be a URL.
     pub fn render(&self, values: Values<'_>) -> Reply {
         let text = self.text.replace("{address}", &values.address.to_string());
         let room = MAX_TEXT.saturating_sub(text.replace("{domain}", "").len());
@@ -165,17 +165,17 @@ impl fmt::Display for Template {
     }
 }
 
-/// The longest text of a reply in octets. RFC 5321 section 4.5.3.1.5 allows 512
-/// for the whole line; MTAs put the recipient's address in front of it.
+/// The maximum length of a reply text in bytes. RFC 5321 section 4.5.3.1.5 allows 512 for
+/// the whole line; MTAs insert the recipient's address before it.
 pub const MAX_TEXT: usize = 400;
 
-/// The longest text of a further line in bytes. With the longest codes in front
-/// (`450-4.123.123 `) and CRLF behind, the line has the 512 bytes that RFC 5321
-/// section 4.5.3.1.5 allows.
+/// The maximum length of a further line's text in bytes. With the longest codes
+/// (`450-4.123.123 `) and CRLF, the line has the 512 bytes that RFC 5321 section
+/// 4.5.3.1.5 allows.
 pub const MAX_DETAIL: usize = 496;
 
-/// Keeps what could end the brackets of a reply or the reply field of a log
-/// line out.
+/// Replaces characters that could end the brackets of a reply or the reply field of a log
+/// line.
 fn harmless(c: char) -> char {
     match c {
         '[' | ']' | '<' | '>' | ';' | '\\' => '?',
@@ -189,9 +189,9 @@ fn harmless(c: char) -> char {
 pub enum ReplyError {
     /// The text does not begin with a code and an enhanced status code.
     Form,
-    /// The code is not a 4xx or 5xx one of RFC 5321 section 4.2.
+    /// The code is not a valid 4xx or 5xx code (RFC 5321 section 4.2).
     Code(String),
-    /// The enhanced status code is not one of RFC 3463 section 2.
+    /// The enhanced status code is not valid (RFC 3463 section 2).
     Enhanced(String),
     /// The first digits of code and enhanced status code differ: milter
     /// libraries and MTAs drop the text of such a reply.
@@ -201,9 +201,9 @@ pub enum ReplyError {
         /// The enhanced status code.
         enhanced: String,
     },
-    /// The text has something besides printable ASCII in it, or too much.
+    /// The text is not printable ASCII, or too long.
     Text,
-    /// A placeholder that there is no value for.
+    /// An unknown placeholder.
     Placeholder(String),
 }
 
@@ -266,8 +266,8 @@ fn parse_status(code: &str, enhanced: &str) -> Result<Status, ReplyError> {
     })
 }
 
-/// RFC 5321 section 4.2: `%x34-35 %x30-35 %x30-39` for what refuses. 421 is
-/// left out: MTAs close the connection on it, and with it other recipients'.
+/// Parses a refusing reply code, `%x34-35 %x30-35 %x30-39` (RFC 5321 section 4.2).
+/// Excludes 421, on which MTAs close the connection, which would affect other recipients.
 fn code_class(code: &str) -> Option<Class> {
     match code.as_bytes() {
         b"421" => None,
@@ -277,7 +277,8 @@ fn code_class(code: &str) -> Option<Class> {
     }
 }
 
-/// RFC 3463 section 2: `class "." 1*3digit "." 1*3digit`, no leading zeros.
+/// Parses an enhanced status code, `class "." 1*3digit "." 1*3digit` without leading
+/// zeros (RFC 3463 section 2).
 fn enhanced_class(enhanced: &str) -> Option<Class> {
     let mut parts = enhanced.split('.');
     let class = match parts.next()? {
@@ -306,8 +307,8 @@ fn parse_text(text: &str) -> Result<String, ReplyError> {
     }
 }
 
-/// With the longest address that there is, and without a domain, which is cut
-/// off where there is no room for it.
+/// Returns the length with the longest address and without a domain, which is truncated
+/// if there is no room.
 fn longest(text: &str) -> usize {
     let address = "2001:0db8:0000:0000:0000:0000:0000:0001";
     let filled = text.replace("{address}", address).replace("{domain}", "");
@@ -428,7 +429,7 @@ mod tests {
         for domain in [domain.as_str(), "contoso.com"] {
             let reply = template.render(Values { address, domain }).to_string();
             assert!(reply.ends_with(&format!(". See {url}")), "{reply}");
-            // RFC 5321 section 4.5.3.1.5, with CR LF and a path in front.
+            // RFC 5321 section 4.5.3.1.5, including CR LF and a path before it.
             assert!(reply.len() <= 411, "{reply}");
         }
     }

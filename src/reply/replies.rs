@@ -1,25 +1,24 @@
-//! The configured replies, and the presets that they start from.
+//! The configured replies, and the presets with their defaults.
 
 use super::{Template, Url};
 use crate::policy::Refusal;
 use std::time::Duration;
 
-/// Which texts replies have unless the configuration gives others.
+/// The default texts of the replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
-    /// Those that Exchange Online documents for mail over IPv6.
+    /// The texts that Exchange Online documents for mail over IPv6.
     Exchange,
-    /// Those of Exchange Online's table of NDR codes (2024). What is temporary
-    /// stays temporary.
+    /// The texts of Exchange Online's table of NDR codes (2024). Temporary refusals stay
+    /// temporary.
     ExchangeNdr,
 }
 
-/// The replies that refuse, and what they say besides their text.
+/// The replies to refused mail, and the settings for their details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replies {
-    /// The recipient's domain does not take mail over IPv6. The default is
-    /// `550 5.2.1 Service unavailable, [{domain}] does not accept email over
-    /// IPv6.`
+    /// The recipient's domain does not accept mail over IPv6. The default is `550 5.2.1
+    /// Service unavailable, [{domain}] does not accept email over IPv6.`
     pub not_opted_in: Template,
     /// The client has no PTR record. The default is `450 4.7.25 Service
     /// unavailable, sending IPv6 address [{address}] must have reverse DNS
@@ -29,23 +28,23 @@ pub struct Replies {
     /// unavailable, message sent over IPv6 [{address}] must pass either SPF or
     /// DKIM validation.`
     pub unauthenticated: Template,
-    /// Something could not be found out now. The default is `451 4.4.3 Service
-    /// unavailable, temporary failure, please try again later.`
+    /// A lookup failed temporarily. The default is `451 4.4.3 Service unavailable,
+    /// temporary failure, please try again later.`
     pub temporary: Template,
-    /// Where the texts come from that the configuration does not give. The
-    /// default is [`Preset::Exchange`].
+    /// The preset for replies that are not configured. The default is
+    /// [`Preset::Exchange`].
     pub preset: Preset,
-    /// Whether further lines say what was found. The default is `false`.
+    /// Whether further lines describe the findings of the checks. The default is `false`.
     pub details: bool,
-    /// The last of these lines. The default is none.
+    /// The URL in the last of these lines. The default is none.
     pub url: Option<Url>,
-    /// How long a sender is deferred before it is refused for good. The default is for
-    /// ever.
+    /// How long a sender is deferred before it is rejected permanently. The default is
+    /// forever.
     pub give_up_after: Option<Duration>,
 }
 
 impl Replies {
-    /// The reply that refuses so.
+    /// Returns the reply for a refusal.
     pub fn get(&self, refusal: Refusal) -> &Template {
         match refusal {
             Refusal::NotOptedIn => &self.not_opted_in,
@@ -57,7 +56,7 @@ impl Replies {
 }
 
 impl From<Preset> for Replies {
-    /// The replies of a preset, without details.
+    /// Returns the replies of a preset, without details.
     fn from(preset: Preset) -> Self {
         let [not_opted_in, no_ptr, unauthenticated] = match preset {
             Preset::Exchange => [

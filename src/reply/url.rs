@@ -1,12 +1,12 @@
-//! The URL at the end of a detailed reply: a template whose placeholders are
-//! filled in percent-encoded, so that no value can add to the URL's structure.
+//! The URL at the end of a detailed reply: a template with percent-encoded placeholders,
+//! so that no value can change the structure of the URL.
 
 use super::MAX_DETAIL;
 use crate::policy::Rule;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::{fmt, net::IpAddr, str::FromStr};
 
-/// A URL with `{rule}`, `{address}` and `{domain}` still to be filled in.
+/// A URL template with the placeholders `{rule}`, `{address}` and `{domain}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url(String);
 
@@ -17,12 +17,12 @@ pub struct Target<'a> {
     pub rule: Rule,
     /// `{address}`: the client's address in its RFC 5952 form.
     pub address: IpAddr,
-    /// `{domain}`: the recipient's domain; empty where there is no single one.
+    /// `{domain}`: the recipient's domain; empty if there is no single one.
     pub domain: &'a str,
 }
 
-/// What RFC 3986 section 2.3 never needs encoded, and the colon of addresses,
-/// which delimits nothing behind the host.
+/// The characters to encode: all but the unreserved ones of RFC 3986 section 2.3 and the
+/// colon of addresses, which is not a delimiter after the host.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -31,8 +31,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':');
 
 impl Url {
-    /// Fills the placeholders in. A domain that would make the URL longer than a
-    /// line is left out, since a URL that is cut off leads nowhere.
+    /// Fills in the placeholders. Omits a domain that would make the URL longer than a
+    /// line, because a truncated URL is useless.
     pub fn render(&self, target: Target<'_>) -> String {
         let url = self
             .0
@@ -45,7 +45,7 @@ impl Url {
         }
     }
 
-    /// The length with the longest rule and address, and without a domain.
+    /// Returns the length with the longest rule and address, and without a domain.
     fn longest(&self) -> usize {
         let rules = Rule::ALL.map(|rule| rule.name().len());
         let rule = "r".repeat(rules.into_iter().max().unwrap_or_default());
@@ -62,19 +62,18 @@ impl fmt::Display for Url {
     }
 }
 
-/// Why a text is not such a URL.
+/// Why a text is not a valid URL template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlError {
     /// It does not begin with `https://` or `http://` and a host name.
     NoHost,
-    /// A placeholder in the host name: the page would be on a server that a peer
-    /// chooses.
+    /// A placeholder in the host name, which would let a peer choose the server.
     PlaceholderInHost,
     /// A character that RFC 3986 does not allow there.
     Character(char),
-    /// A placeholder that there is no value for.
+    /// An unknown placeholder.
     Placeholder(String),
-    /// Filled in, it does not fit into a line.
+    /// With its placeholders filled in, it does not fit in a line.
     TooLong,
 }
 
@@ -135,7 +134,7 @@ impl FromStr for Url {
     }
 }
 
-/// RFC 3986 appendix A: unreserved, reserved, and `%`.
+/// Returns whether RFC 3986 appendix A allows a character: unreserved, reserved, or `%`.
 fn is_url_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c)
 }
