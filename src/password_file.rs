@@ -7,11 +7,12 @@ use std::{
 #[cfg(any(feature = "redis", feature = "sql"))]
 use tokio::task::spawn_blocking;
 
-/// Reads the password: the first line. It is read for each connection, so that a new
-/// password needs no reload.
+/// Reads the password, the first line. Called for each connection, so that a new password
+/// needs no reload.
 ///
 /// # Errors
-/// When the file can't be read or its first line is empty. The text has no password.
+/// Fails if the file can't be read or its first line is empty. The error text does not
+/// contain the password.
 #[cfg(any(feature = "redis", feature = "sql"))]
 pub(crate) async fn read(file: &Path) -> Result<String, String> {
     let owned = file.to_owned();
@@ -25,10 +26,11 @@ pub(crate) async fn read(file: &Path) -> Result<String, String> {
     })
 }
 
-/// Reads the first line. `kind` is what the file holds.
+/// Reads the first line. `kind` names the content in errors.
 ///
 /// # Errors
-/// When the file can't be read or its first line is empty. The text has no password.
+/// Fails if the file can't be read or its first line is empty. The error text does not
+/// contain the password.
 pub(crate) fn read_blocking(file: &Path, kind: &str) -> Result<String, String> {
     let file = located(file);
     let name = file.display();

@@ -5,7 +5,7 @@ use crate::address::canonical;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// A network, or an address as the network of it alone.
+/// A network; an address is a network with a single address.
 pub(super) struct Network;
 
 impl Kind for Network {
@@ -31,7 +31,7 @@ impl Kind for Network {
     }
 }
 
-/// Postfix writes `[2001:db8::]/32`.
+/// Returns the error for a text that is not a network. Postfix writes `[2001:db8::]/32`.
 fn no_network(text: &str) -> String {
     match text.replace(['[', ']'], "").parse::<IpNet>() {
         Ok(network) => format!("{text:?} is no network; write \"{}\"", network.trunc()),

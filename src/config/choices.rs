@@ -1,4 +1,4 @@
-//! Values that are one word of a few: switches and choices.
+//! Values that are one of a few words: switches and choices.
 
 use super::{Families, LogFormat, LogTarget, Mode, suggestion::nearest, value::Kind};
 use crate::{
@@ -7,10 +7,10 @@ use crate::{
 };
 use std::marker::PhantomData;
 
-/// A type that has a word for each of its values.
+/// A type with a word for each of its values.
 pub(super) trait Words: Copy + PartialEq + 'static {
     const EXPECTED: &'static str;
-    /// The first word for a value is the one to show.
+    /// The words; the first word for a value is the one shown.
     const WORDS: &'static [(&'static str, Self)];
 }
 
@@ -112,7 +112,7 @@ fn not_a_value(text: &str, write: &str) -> String {
     }
 }
 
-/// The same as a boolean, shown as `yes` and `no`.
+/// A boolean, shown as `yes` and `no`.
 pub(super) struct YesNo;
 
 impl Kind for YesNo {

@@ -12,18 +12,18 @@ const DNS_PORT: u16 = 53;
 
 /// A DNS server.
 ///
-/// The scope is kept by name and resolved when a socket is opened: the interface
-/// may come later than the program, and with another number.
+/// The scope is stored by name and resolved when a socket is opened: the interface may
+/// appear after the program has started, or get another number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DnsServer {
     ip: IpAddr,
     port: u16,
-    /// The interface that a link-local address is on: its name or number.
+    /// The name or number of the interface of a link-local address.
     scope: Option<String>,
 }
 
 impl DnsServer {
-    /// A server at port 53.
+    /// Creates a server with port 53.
     pub fn new(ip: IpAddr, scope: Option<String>) -> Self {
         Self {
             ip,
@@ -32,20 +32,20 @@ impl DnsServer {
         }
     }
 
-    /// Its address, without the scope.
+    /// Returns the address, without the scope.
     pub fn ip(&self) -> IpAddr {
         self.ip
     }
 
-    /// Its port, the same for UDP and TCP.
+    /// Returns the port, the same for UDP and TCP.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The address for a socket.
+    /// Returns the address for a socket.
     ///
     /// # Errors
-    /// When there is no interface of that name now.
+    /// Fails if there is currently no interface of that name.
     pub fn socket_addr(&self) -> io::Result<SocketAddr> {
         match (self.ip, &self.scope) {
             (IpAddr::V6(ip), Some(scope)) => {
@@ -56,7 +56,8 @@ impl DnsServer {
         }
     }
 
-    /// The address as dig(1) and ping(8) take it: with its scope, without a port.
+    /// Returns the address in the syntax of dig(1) and ping(8): with its scope, without a
+    /// port.
     pub fn host(&self) -> String {
         match &self.scope {
             Some(scope) => format!("{}%{scope}", self.ip),
@@ -89,7 +90,7 @@ impl From<SocketAddr> for DnsServer {
 }
 
 impl fmt::Display for DnsServer {
-    /// With the port, as `[fe80::1%eth0]:53`.
+    /// Writes the address with the port, as `[fe80::1%eth0]:53`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ip {
             IpAddr::V4(ip) => write!(f, "{ip}:{}", self.port),
@@ -134,7 +135,7 @@ impl Kind for DnsServerAddress {
     }
 }
 
-/// `[fe80::1%eth0]:53` is `[fe80::1]:53` on `eth0`.
+/// Splits `[fe80::1%eth0]:53` into `[fe80::1]:53` and `eth0`.
 fn split_scope(text: &str) -> (String, Option<String>) {
     let Some((address, rest)) = text.split_once('%') else {
         return (text.to_owned(), None);
@@ -161,7 +162,7 @@ fn parse_unscoped(text: &str, unscoped: &str) -> Result<DnsServer, String> {
     }
 }
 
-/// Linux allows names of up to 15 octets.
+/// Returns whether a text is a valid interface name; Linux allows up to 15 bytes.
 fn is_interface(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'%' | b'[');
     (1..16).contains(&name.len()) && name.bytes().all(is_allowed)

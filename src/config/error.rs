@@ -1,22 +1,22 @@
-//! Why there is no configuration, in one line.
+//! Configuration errors, each in one line.
 
 use std::{fmt, io};
 
-/// Why a file could not be made a [`super::Config`].
+/// Why a file could not be converted to a [`super::Config`].
 #[derive(Debug)]
 pub enum ConfigError {
     /// The file can't be read.
     Unreadable {
-        /// As it was named to us.
+        /// The file name as given.
         file: String,
-        /// What the system says.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// Something in it is wrong.
+    /// The file is invalid.
     Invalid {
-        /// As it was named to us.
+        /// The file name as given.
         file: String,
-        /// Counted from 1; `None` when no single line is at fault.
+        /// The line number, counted from 1; `None` if the error is not in a single line.
         line: Option<usize>,
         /// The key, what is wrong and what to write.
         complaint: String,
@@ -43,7 +43,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Values come from the file and may have line breaks in them.
+/// Puts an error on one line: values from the file may contain line breaks.
 fn on_one_line(complaint: &str) -> String {
     complaint.replace(char::is_control, " ")
 }

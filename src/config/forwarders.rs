@@ -8,26 +8,27 @@ use crate::{address::Domain, dns::Name};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// Forwarders whose messages need neither SPF nor DKIM, by what proves that a client is
-/// one of them.
+/// Forwarders whose messages need neither SPF nor DKIM, and how a client is verified to
+/// be one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Forwarders {
-    /// A client is a known forwarder if the SPF record of one of these domains passes it.
-    /// The default is none.
+    /// A client is a known forwarder if it passes SPF for one of these domains. The
+    /// default is none.
     #[serde(with = "List::<SpfDomain>")]
     pub spf_of: Vec<Domain>,
-    /// Or if it has one of these names, by a PTR record that the name itself confirms. The
-    /// default is none.
+    /// A client is also a known forwarder if one of these names is its confirmed PTR
+    /// name. The default is none.
     #[serde(with = "List::<ForwarderName>")]
     pub names: Vec<HostPattern>,
 }
 
-/// Every domain costs an evaluation of SPF for each client that does not pass its own.
+/// The maximum number of domains in `spf_of`: each costs an SPF evaluation for every
+/// message that does not pass its own.
 pub const MAX_SPF_OF: usize = 16;
 
 impl Forwarders {
-    /// Whether there is none.
+    /// Returns whether there are no forwarders.
     pub fn is_empty(&self) -> bool {
         self.spf_of.is_empty() && self.names.is_empty()
     }

@@ -1,7 +1,7 @@
-//! What a configuration needs of the machine it runs on: folders for its unix
-//! sockets and the group they belong to.
+//! Checks what a configuration requires of the machine: directories for its unix sockets,
+//! and their group.
 //!
-//! Looks, and changes nothing: no socket is opened or removed here.
+//! Read-only: opens and removes no sockets.
 
 use super::{
     Socket,
@@ -11,11 +11,11 @@ use super::{
 use nix::unistd::{Gid, Group};
 use std::{fs, io, os::unix::fs::FileTypeExt, path::Path};
 
-/// Finds a group by its name or, if it is one, its number.
+/// Finds a group by its name or number.
 ///
 /// # Errors
-/// When there is no such group or it can't be looked up: half a line for
-/// people.
+/// Fails with a part of a line for people if there is no such group or it can't be looked
+/// up.
 pub fn group_id(name: &str) -> Result<Gid, String> {
     let by_name = Group::from_name(name);
     let found = match (by_name, name.parse()) {
@@ -32,7 +32,7 @@ pub fn group_id(name: &str) -> Result<Gid, String> {
     }
 }
 
-/// A socket that can be made here as far as can be seen.
+/// A socket that can probably be created on this machine.
 pub(super) struct PlacedSocket;
 
 impl Kind for PlacedSocket {
@@ -71,7 +71,8 @@ fn check_path(path: &Path) -> Result<(), String> {
     }
 }
 
-/// A socket left by an earlier run is replaced; anything else is not ours.
+/// Checks that nothing else occupies the path; a socket left over from an earlier run is
+/// replaced.
 fn check_nothing_in_the_way(path: &Path) -> Result<(), String> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => Err(format!(
@@ -82,7 +83,7 @@ fn check_nothing_in_the_way(path: &Path) -> Result<(), String> {
     }
 }
 
-/// A group that exists here.
+/// A group that exists on this machine.
 pub(super) struct KnownGroup;
 
 impl Kind for KnownGroup {

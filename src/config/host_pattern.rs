@@ -12,8 +12,8 @@ pub struct HostPattern {
 }
 
 impl HostPattern {
-    /// Reads `mx6.example.net` or `.mx6.example.net`. The error is half a line for people:
-    /// `expected` is what to write, `no_address` what is wrong with an address.
+    /// Parses `mx6.example.net` or `.mx6.example.net`. The error is a part of a line for
+    /// people: `expected` is what to write, `no_address` the error for an address.
     pub(super) fn parse(text: &str, expected: &str, no_address: &str) -> Result<Self, String> {
         let is_parent = text.starts_with('.');
         let name = text.strip_prefix('.').unwrap_or(text);
@@ -30,7 +30,7 @@ impl HostPattern {
         }
     }
 
-    /// Whether the name is meant.
+    /// Returns whether the pattern matches a name.
     pub fn matches(&self, host: &Name) -> bool {
         let Ok(name) = Name::parse(self.name.as_str()) else {
             return false;
@@ -41,12 +41,12 @@ impl HostPattern {
         }
     }
 
-    /// The name of a single host; `None` for all below a domain.
+    /// Returns the name of a single host; `None` for a domain pattern.
     pub fn host(&self) -> Option<&Domain> {
         (!self.is_parent).then_some(&self.name)
     }
 
-    /// Whether it stands for all names below a top-level domain.
+    /// Returns whether it matches all names below a top-level domain.
     pub fn is_below_top_level(&self) -> bool {
         self.is_parent && self.name.parent().is_none()
     }

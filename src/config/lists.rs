@@ -1,4 +1,4 @@
-//! Values about opt-in lists: their entries and where they are.
+//! Values for opt-in lists: entries and paths.
 
 use super::value::Kind;
 use crate::opt_in::{
@@ -7,7 +7,7 @@ use crate::opt_in::{
 };
 use std::path::PathBuf;
 
-/// One entry, as it may also stand in a file.
+/// An entry, as in a list file.
 pub(super) struct ListEntry;
 
 impl Kind for ListEntry {
@@ -38,7 +38,7 @@ impl Kind for ListEntry {
     }
 }
 
-/// Where a list is.
+/// The path of a list.
 pub(super) struct ListPath;
 
 impl Kind for ListPath {

@@ -1,4 +1,4 @@
-//! Values that are a number: counts, durations and sizes.
+//! Values that are numbers: counts, durations and sizes.
 
 use super::value::Kind;
 use std::{marker::PhantomData, time::Duration};
@@ -29,7 +29,7 @@ fn not_in_range(text: &str, min: u64, max: u64) -> String {
     format!("{text:?} is no whole number from {min} to {max}")
 }
 
-/// The least number of bits that an RSA key must have to count.
+/// The minimum length of an RSA key in bits.
 pub(super) struct RsaBits;
 
 impl Kind for RsaBits {
@@ -58,12 +58,12 @@ impl Kind for RsaBits {
 
 const EXAMPLE_DURATION: &str = "a duration such as 500ms, 2s, 5m, 2h or 1d";
 
-/// How long a duration may be: longer ones are slips, and clocks overflow.
+/// The maximum duration: a longer one is a mistake, and could overflow clocks.
 const LONGEST: Duration = Duration::from_secs(365 * DAY);
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// A duration that may be nothing at all.
+/// A duration that may be 0.
 pub(super) struct Wait;
 
 impl Kind for Wait {
@@ -87,7 +87,7 @@ impl Kind for Wait {
             .ok_or_else(|| format!("{text:?} is too long; write 365d or less"))
     }
 
-    /// In the largest unit that leaves no fraction.
+    /// Formats a duration in the largest unit without a fraction.
     fn show(value: &Duration) -> String {
         let (seconds, millis) = (value.as_secs(), value.subsec_millis());
         match seconds {
@@ -153,8 +153,9 @@ impl Kind for GiveUpAfter {
 /// `limits.stage_timeout`.
 pub(super) struct StageTimeout;
 
-/// Sendmail waits for a milter 10 s by default, and without `F=T` it then
-/// accepts the mail unchecked. Half a second is for the way there and back.
+/// The maximum of `limits.stage_timeout`. Sendmail waits 10 s for a milter by default,
+/// and then accepts the message unchecked unless `F=T` is set. Half a second is left for
+/// the transmission.
 const LONGEST_STAGE: Duration = Duration::from_millis(9500);
 
 impl Kind for StageTimeout {
@@ -178,7 +179,7 @@ impl Kind for StageTimeout {
     }
 }
 
-/// A number of octets, at least `MIN`.
+/// A size in bytes, at least `MIN`.
 pub(super) struct Size<const MIN: usize>;
 
 const SIZE_UNITS: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -216,14 +217,14 @@ impl<const MIN: usize> Kind for Size<MIN> {
     }
 }
 
-/// `"2s"` and `"2 s"` are 2 and s.
+/// Splits `"2s"` and `"2 s"` into 2 and s.
 fn number_and_unit(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit());
     let (number, unit) = text.split_at(end.unwrap_or(text.len()));
     (number, unit.trim_start_matches(' '))
 }
 
-/// Digits alone: no sign, no exponent, no other base.
+/// Parses digits only: no sign, exponent or other base.
 fn digits(text: &str) -> Option<u64> {
     let all_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     all_digits.then(|| text.parse().ok()).flatten()

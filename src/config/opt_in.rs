@@ -1,4 +1,4 @@
-//! `opt_in`: the sources that tell which domains take mail over IPv6.
+//! `opt_in`: the sources of domains that accept mail over IPv6.
 
 use super::{
     MxZone, OptInMx, Redis, Sql,
@@ -13,24 +13,24 @@ use crate::{address::Domain, opt_in::entry::Entry};
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Duration};
 
-/// Which domains take mail over IPv6.
+/// The opt-in sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptIn {
-    /// What a domain has that no source knows. The default is `false`.
+    /// Whether a domain that no source knows has opted in. The default is `false`.
     #[serde(with = "Scalar::<YesNo>")]
     pub default: bool,
     /// Domains that opted in or out. The default is none.
     #[serde(with = "List::<ListEntry>")]
     pub domains: Vec<Entry>,
-    /// Lists of such entries, and folders with `*.list`. The default is
+    /// Lists of such entries, and directories with `*.list`. The default is
     /// [`LISTS_FOLDER`].
     #[serde(with = "List::<ListPath>")]
     pub files: Vec<PathBuf>,
     /// The list that `sixgate opt-in` edits. The default is [`MANAGED_FILE`].
     #[serde(with = "Scalar::<ListPath>")]
     pub managed_file: PathBuf,
-    /// Mail exchangers by which a domain opts in itself. The default is none.
+    /// Mail exchangers in the MX record of a domain that opt it in. The default is none.
     #[serde(with = "section")]
     pub mx: OptInMx,
     /// A database. The default is none.
@@ -39,14 +39,13 @@ pub struct OptIn {
     /// A hash in Redis. The default is none.
     #[serde(with = "section")]
     pub redis: Redis,
-    /// A zone that is asked for `DOMAIN.ZONE` type A in the manner of RFC 5782.
-    /// The default is none.
+    /// A zone to look up `DOMAIN.ZONE` type A in, as in RFC 5782. The default is none.
     #[serde(with = "Optional::<ZoneName>")]
     pub dns_zone: Option<Domain>,
     /// A server of Postfix's socketmap protocol. The default is none.
     #[serde(with = "Optional::<SocketmapTable>")]
     pub socketmap: Option<Socketmap>,
-    /// How long answers of `mx`, `sql`, `redis`, `dns_zone` and `socketmap` are kept.
+    /// The cache lifetimes for `mx`, `sql`, `redis`, `dns_zone` and `socketmap`.
     #[serde(with = "section")]
     pub cache: OptInCache,
     /// A host name per domain, whose AAAA record follows the opt-in. The default is
@@ -59,7 +58,7 @@ pub struct OptIn {
 /// until the first opt-in.
 pub const MANAGED_FILE: &str = "/var/lib/sixgate/opt-in.list";
 
-/// The default of `opt_in.files`. Only this folder may be missing or empty.
+/// The default of `opt_in.files`. Only this directory may be missing or empty.
 pub const LISTS_FOLDER: &str = "/etc/sixgate/opt-in.d";
 
 impl Default for OptIn {
@@ -83,17 +82,16 @@ impl Default for OptIn {
 /// A table of socketmap_table(5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Socketmap {
-    /// Whom to ask.
+    /// The server.
     pub server: SocketmapServer,
-    /// The name of the map, which the request begins with.
+    /// The name of the map.
     pub map: String,
 }
 
-/// Where a socketmap server listens.
+/// The address of a socketmap server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SocketmapServer {
-    /// `inet:host:port`. The host may be a name, which is resolved at each
-    /// connection.
+    /// `inet:host:port`. A host name is resolved for each connection.
     Inet {
         /// Name or address, without brackets.
         host: String,
@@ -104,20 +102,19 @@ pub enum SocketmapServer {
     Unix(PathBuf),
 }
 
-/// How long answers of `opt_in.mx`, `opt_in.sql`, `opt_in.redis`, `opt_in.dns_zone` and
-/// `opt_in.socketmap` are kept.
+/// The lifetimes of cached answers of `opt_in.mx`, `opt_in.sql`, `opt_in.redis`,
+/// `opt_in.dns_zone` and `opt_in.socketmap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptInCache {
-    /// A yes or a no, unless the TTL of the zone's record is shorter. The
+    /// The lifetime of a yes or a no, unless the TTL of the zone's record is shorter. The
     /// default is 5 min.
     #[serde(with = "Scalar::<Wait>")]
     pub positive: Duration,
-    /// That there is no entry. The default is 1 min.
+    /// The lifetime of the answer that there is no entry. The default is 1 min.
     #[serde(with = "Scalar::<Wait>")]
     pub negative: Duration,
-    /// How much longer the last answer serves while the source fails. The
-    /// default is 24 h.
+    /// How long a stale answer is used while the source fails. The default is 24 h.
     #[serde(with = "Scalar::<Wait>")]
     pub stale: Duration,
 }

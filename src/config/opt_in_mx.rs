@@ -1,4 +1,4 @@
-//! `opt_in.mx`: the exchangers by which a domain opts in.
+//! `opt_in.mx`: the mail exchangers that opt a domain in.
 
 use super::{
     host_pattern::HostPattern,
@@ -8,12 +8,12 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Domains opt in by their own MX records.
+/// The settings for domains that opt in by their own MX records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptInMx {
-    /// A domain has opted in if one of its mail exchangers is one of these. The
-    /// default is none, and then no MX record is looked up.
+    /// A domain has opted in if one of its mail exchangers is one of these. The default
+    /// is none, which disables the source.
     #[serde(with = "List::<ExchangerName>")]
     pub hosts: Vec<HostPattern>,
     /// How long a domain stays opted in after its record has changed. The default is

@@ -18,11 +18,11 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MxZone {
-    /// The host names are one label below this name. The default is none, which
-    /// switches the section off.
+    /// The host names are one label below this name. The default is none, which disables
+    /// the section.
     #[serde(with = "Optional::<Suffix>")]
     pub suffix: Option<Domain>,
-    /// The zone that has these names. The default is `suffix`.
+    /// The zone that contains these names. The default is `suffix`.
     #[serde(with = "Optional::<Suffix>")]
     pub zone: Option<Domain>,
     /// IPv4 addresses of the mail servers.
@@ -34,22 +34,22 @@ pub struct MxZone {
     /// TTL of the records. The default is 5 min.
     #[serde(with = "Scalar::<Ttl>")]
     pub ttl: Duration,
-    /// Files with all domains, one a line. The default is none: those of the opt-in
-    /// lists.
+    /// Files with all domains, one per line. The default is none: the domains of the
+    /// opt-in lists.
     #[serde(with = "List::<DomainsFile>")]
     pub domains: Vec<PathBuf>,
-    /// The primary server of the zone, which takes dynamic updates. The default is
+    /// The primary server of the zone, which accepts dynamic updates. The default is
     /// none.
     #[serde(with = "Optional::<DnsServerAddress>")]
     pub server: Option<DnsServer>,
     /// A file with the TSIG key for updates and transfers. The default is none.
     #[serde(with = "Optional::<KeyFile>")]
     pub key_file: Option<PathBuf>,
-    /// How much longer than the TTL an opt-out waits. The default is 5 min.
+    /// How long an opt-out waits in addition to the TTL. The default is 5 min.
     #[serde(with = "Scalar::<Wait>")]
     pub grace: Duration,
-    /// How often the daemon compares AAAA records with opt-ins; 0 never does. The
-    /// default is 1 h.
+    /// The interval at which the daemon compares AAAA records with opt-ins; 0 disables
+    /// this. The default is 1 h.
     #[serde(with = "Scalar::<Wait>")]
     pub check_interval: Duration,
 }
@@ -73,7 +73,8 @@ impl Default for MxZone {
 }
 
 impl MxZone {
-    /// What is missing or does not fit together: the key, and half a line for people.
+    /// Returns a missing or inconsistent setting: the key, and a part of a line for
+    /// people.
     pub(super) fn complaint(&self) -> Option<(&'static str, String)> {
         let missing = |expected: &str| format!("it is missing; write {expected}");
         let Some(suffix) = &self.suffix else {
@@ -107,7 +108,8 @@ impl MxZone {
 /// `opt_in.mx_zone.suffix` and `.zone`.
 pub(super) struct Suffix;
 
-/// Of the 253 octets that a name may have, 64 are for the label and a dot.
+/// The maximum length of a suffix in bytes. Of the 253 bytes of a name, this leaves 64
+/// for the label and a dot.
 const LONGEST_SUFFIX: usize = 189;
 
 impl Kind for Suffix {
@@ -265,7 +267,7 @@ impl Kind for KeyFile {
     fn parse(text: &str) -> Result<PathBuf, String> {
         match text.starts_with('/') {
             true => Ok(PathBuf::from(text)),
-            // It may be the secret itself.
+            // Not quoted, because it may be the secret itself.
             false => Err(format!("this is not a path; write {}", Self::EXPECTED)),
         }
     }
@@ -282,39 +284,39 @@ fn absolute<K: Kind>(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// Parses an option of the command line like the key of the same name.
+/// Parsers of command line options, equivalent to the keys of the same names.
 ///
 /// # Errors
-/// Half a line for people.
+/// Each fails with a part of a line for people.
 pub mod option {
     use super::*;
 
-    /// `--suffix`
+    /// Parses `--suffix`.
     pub fn suffix(text: &str) -> Result<Domain, String> {
         Suffix::parse(text)
     }
 
-    /// `--a`
+    /// Parses `--a`.
     pub fn a(text: &str) -> Result<Ipv4Addr, String> {
         ServerIpv4::parse(text)
     }
 
-    /// `--aaaa`
+    /// Parses `--aaaa`.
     pub fn aaaa(text: &str) -> Result<Ipv6Addr, String> {
         ServerIpv6::parse(text)
     }
 
-    /// `--ttl`
+    /// Parses `--ttl`.
     pub fn ttl(text: &str) -> Result<Duration, String> {
         Ttl::parse(text)
     }
 
-    /// `--settle` and `--grace`
+    /// Parses `--settle` and `--grace`.
     pub fn duration(text: &str) -> Result<Duration, String> {
         Wait::parse(text)
     }
 
-    /// `--server`
+    /// Parses `--server`.
     pub fn server(text: &str) -> Result<DnsServer, String> {
         DnsServerAddress::parse(text)
     }

@@ -1,5 +1,4 @@
-//! Values that say whom to ask whether a domain has opted in: a DNS zone or a
-//! socketmap server.
+//! Values for the opt-in sources `dns_zone` and `socketmap`.
 
 use super::{
     Socketmap, SocketmapServer,
@@ -32,7 +31,8 @@ impl Kind for ZoneName {
     }
 }
 
-/// Of the 253 octets that a name may have, 124 are left for a domain and a dot.
+/// The maximum length of a zone in bytes. Of the 253 bytes of a name, this leaves 124 for
+/// a domain and a dot.
 const LONGEST_ZONE: usize = 128;
 
 fn no_zone(text: &str, reason: &str) -> String {
@@ -42,15 +42,15 @@ fn no_zone(text: &str, reason: &str) -> String {
     }
 }
 
-/// The zone in `*.zone`, in `.zone` and, as reject_rbl_client of Postfix has
-/// it, in `zone=127.0.0.2`.
+/// Returns the zone in `*.zone`, in `.zone`, and in `zone=127.0.0.2`, the syntax of
+/// Postfix's reject_rbl_client.
 fn plain_zone(text: &str) -> Option<Domain> {
     let before = text.split_once('=').map_or(text, |(zone, _)| zone);
     let plain = before.trim_start_matches("dns:").trim_start_matches('/');
     Domain::parse(plain.trim_start_matches(['*', '.'])).ok()
 }
 
-/// `opt_in.socketmap`, in the words of socketmap_table(5).
+/// `opt_in.socketmap`, in the syntax of socketmap_table(5).
 pub(super) struct SocketmapTable;
 
 const EXAMPLES: &str = "inet:127.0.0.1:10001:opt-in or unix:/run/opt-in.sock:opt-in";
@@ -74,7 +74,7 @@ impl Kind for SocketmapTable {
 }
 
 impl fmt::Display for Socketmap {
-    /// In the form of socketmap_table(5).
+    /// Writes the form of socketmap_table(5).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.server {
             SocketmapServer::Unix(path) => write!(f, "unix:{}", path.display())?,
@@ -125,7 +125,8 @@ fn unix(rest: &str) -> Result<Socketmap, String> {
     })
 }
 
-/// The server splits a request at its first space.
+/// Parses the name of a map, which must not contain a space: the server splits a request
+/// at its first space.
 fn map_name(text: &str) -> Result<String, String> {
     match text.bytes().all(|b| b.is_ascii_graphic()) && !text.is_empty() {
         true => Ok(text.to_owned()),
@@ -142,7 +143,7 @@ fn no_table(text: &str) -> String {
     }
 }
 
-/// The table that a spelling of main.cf or of another program stands for.
+/// Returns the table probably meant by the syntax of main.cf or another program.
 fn nearly(text: &str) -> Option<Socketmap> {
     let plain = text.trim_start_matches("socketmap:");
     if plain != text {

@@ -51,7 +51,7 @@ impl Kind for Prefix {
     }
 }
 
-/// Loopback, link-local and IPv4-mapped addresses.
+/// Returns the loopback, link-local and IPv4-mapped networks.
 fn always_exempt() -> [IpNet; 3] {
     let mapped = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
     let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
@@ -59,8 +59,8 @@ fn always_exempt() -> [IpNet; 3] {
         .map(|(address, length)| Ipv6Net::new_assert(address, length).into())
 }
 
-/// The text of a file, read once more for `ipv4_prefixes` that overlap
-/// `exempt.networks`: only while it is read does an error have a line.
+/// Deserializes the file again to find `ipv4_prefixes` that overlap `exempt.networks`,
+/// because errors have a line only while the file is read.
 #[derive(Clone, Copy)]
 pub(super) struct PrefixesBeside<'a>(pub(super) &'a [IpNet]);
 
@@ -90,7 +90,7 @@ impl<'de> Visitor<'de> for PrefixesBeside<'_> {
     }
 }
 
-/// One of them, or all.
+/// A single prefix or the whole list.
 #[derive(Clone, Copy)]
 struct PrefixBeside<'a>(&'a [IpNet]);
 

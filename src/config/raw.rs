@@ -1,8 +1,8 @@
-//! milter.yaml as it is written: the only user of the YAML library.
+//! Reads and writes milter.yaml. The only user of the YAML library.
 //!
-//! Takes the text of a file and makes a [`Config`] or one error with its line.
-//! Opens no file. To add a key, add a field here or to its section in
-//! [`super`], and a line to milter.yaml.example.
+//! Converts the text of a file to a [`Config`] or an error with its line; opens no files.
+//! To add a key, add a field here or to its section in [`super`], and a line to
+//! milter.yaml.example.
 
 use super::{
     AuthenticationResults, Config, ConfigError, Dkim, Dns, Forwarders, Limits, Log, Metrics, Mode,
@@ -36,7 +36,7 @@ use serde::{
 };
 use std::{path::PathBuf, time::Duration};
 
-/// Reads a configuration.
+/// Parses a configuration.
 pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     if let Err(error) = serde_yaml::from_str::<IgnoredAny>(text) {
         return Err(syntax_error(text, file, &error));
@@ -67,8 +67,8 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     }
 }
 
-/// An error in a section such as `opt_in.sql` that shows only when its keys are seen
-/// together, or when the server is asked.
+/// Returns an error in a section such as `opt_in.sql` that depends on several keys or on
+/// an answer of the server.
 pub(super) fn section_error(
     text: &str,
     file: &str,
@@ -78,7 +78,7 @@ pub(super) fn section_error(
 ) -> ConfigError {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let name = section.rsplit('.').next().unwrap_or_default();
-    // The scheme of a URL may have the same name.
+    // The scheme of a URL may be the same word.
     let head = format!("{name}:");
     let begins_section = |line: &str| {
         let mut behind = line
@@ -110,24 +110,24 @@ pub(super) fn section_error(
     }
 }
 
-/// Looks for what the text names on this machine: the folders of its unix
-/// sockets and the group. The text must have been parsed before.
+/// Checks the machine for the directories of unix sockets and the group in the text,
+/// which must have been parsed before.
 pub(super) fn check_host(text: &str, file: &str) -> Result<(), ConfigError> {
-    // Reading it once more is what gives an error its line.
+    // Reading it again gives errors their line.
     match serde_yaml::from_str::<Option<OnHost>>(text) {
         Ok(_) => Ok(()),
         Err(error) => Err(value_error(file, &error)),
     }
 }
 
-/// The text that is read as this configuration.
+/// Returns the text of a configuration, which [`parse`] parses back to it.
 pub(super) fn show(config: &Config) -> String {
     serde_yaml::to_string(&File::from(config.clone()))
-        // Not reached: every value of a configuration has a text.
+        // Unreachable: every value of a configuration has a text.
         .unwrap_or_else(|error| format!("# {error}\n"))
 }
 
-/// The whole file, one field a key.
+/// The whole file, one field per key.
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
 struct File {
@@ -217,7 +217,7 @@ struct ReplyLines {
     give_up_after: Option<Duration>,
 }
 
-/// What a configuration needs of the machine it runs on.
+/// The settings to check on the machine.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OnHost {
@@ -240,7 +240,7 @@ impl Default for Exempt {
 }
 
 impl Default for ReplyLines {
-    /// Without texts: those of the preset hold, whichever the file names.
+    /// Contains no reply texts, so that those of the configured preset apply.
     fn default() -> Self {
         let Replies {
             preset,
@@ -368,7 +368,7 @@ impl From<Replies> for ReplyLines {
     }
 }
 
-/// The text is no YAML.
+/// Returns the error for text that is not valid YAML.
 fn syntax_error(text: &str, file: &str, error: &serde_yaml::Error) -> ConfigError {
     let line = error.location().map(|location| location.line());
     let (line, complaint) = syntax::explain(text, line, &error.to_string());
@@ -379,7 +379,7 @@ fn syntax_error(text: &str, file: &str, error: &serde_yaml::Error) -> ConfigErro
     }
 }
 
-/// The text is YAML, but a key or value is wrong.
+/// Returns the error for valid YAML with a wrong key or value.
 fn value_error(file: &str, error: &serde_yaml::Error) -> ConfigError {
     let message = error.to_string();
     let location = error.location();
@@ -393,12 +393,12 @@ fn value_error(file: &str, error: &serde_yaml::Error) -> ConfigError {
     }
 }
 
-/// The library writes `exempt.networks[0]: ...`, but the line tells which item,
-/// and `limits: .foo: ...` for the key foo below limits.
+/// Tidies the library's paths: removes the index in `exempt.networks[0]: ...`, as the
+/// line identifies the item, and joins `limits: .foo: ...` to limits.foo.
 fn tidy_path(message: &str) -> String {
     let (path, complaint) = message.split_once(": ").unwrap_or(("", message));
     if path.contains(' ') {
-        // The path of the whole file is left out.
+        // The path of the whole file is omitted.
         return in_plain_words(message);
     }
     let path = path.split('[').next().unwrap_or(path);
@@ -412,7 +412,7 @@ fn tidy_path(message: &str) -> String {
     }
 }
 
-/// What serde calls an invalid type, in words for people who don't write code.
+/// Rewords serde's "invalid type" for readers who are not programmers.
 fn in_plain_words(complaint: &str) -> String {
     let wrong_type = complaint.strip_prefix("invalid type: ");
     let Some((found, expected)) = wrong_type.and_then(|c| c.split_once(", expected ")) else {

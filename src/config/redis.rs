@@ -1,4 +1,4 @@
-//! `opt_in.redis`: a hash in Redis that says which domains take mail over IPv6.
+//! `opt_in.redis`: a Redis hash of domains that accept mail over IPv6.
 
 mod url;
 
@@ -13,12 +13,12 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 pub(super) use url::ServerUrl;
 
-/// The servers of Redis, and the hash that they are asked for.
+/// The Redis servers and the hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Redis {
-    /// Where the server is; several are tried in this order, or are nodes of one
-    /// cluster. The default is none, which switches the source off.
+    /// The URL of the server; several are tried in this order, or are nodes of one
+    /// cluster. The default is none, which disables the source.
     #[serde(with = "List::<ServerUrl>")]
     pub url: Vec<RedisUrl>,
     /// Whether the servers are nodes of a cluster. The default is `false`.
@@ -27,19 +27,19 @@ pub struct Redis {
     /// A file whose first line is the password. The default is none.
     #[serde(with = "Optional::<PasswordFile>")]
     pub password_file: Option<PathBuf>,
-    /// The hash of the opt-ins. The default is [`REDIS_KEY`].
+    /// The key of the hash. The default is [`REDIS_KEY`].
     #[serde(with = "Scalar::<HashKey>")]
     pub key: String,
     /// Whether `sixgate opt-in` edits the hash instead of the managed file. The default
     /// is `false`.
     #[serde(with = "Scalar::<YesNo>")]
     pub managed: bool,
-    /// How long one server may take to connect and answer. The default is 2 s.
+    /// The timeout for connecting to and querying one server. The default is 2 s.
     #[serde(with = "Scalar::<Timeout>")]
     pub timeout: Duration,
 }
 
-/// The hash of the opt-ins unless configured otherwise.
+/// The default key of the hash.
 pub const REDIS_KEY: &str = "sixgate:opt-in";
 
 impl Default for Redis {
@@ -56,12 +56,13 @@ impl Default for Redis {
 }
 
 impl Redis {
-    /// Whether the source is used.
+    /// Returns whether the source is enabled.
     pub fn is_configured(&self) -> bool {
         !self.url.is_empty()
     }
 
-    /// What is missing or does not fit together: the key, and half a line for people.
+    /// Returns a missing or inconsistent setting: the key, and a part of a line for
+    /// people.
     pub(super) fn complaint(&self) -> Option<(&'static str, String)> {
         if self.url.is_empty() {
             let default = Self::default();
@@ -107,21 +108,21 @@ impl Redis {
     }
 }
 
-/// Where a server of Redis is. Has no password in it.
+/// The URL of a Redis server, without a password.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RedisUrl {
-    /// Host and port, or a unix socket.
+    /// The address of the server.
     pub place: RedisPlace,
-    /// Whose password it is; the server's default user without one.
+    /// The user name; the server's default user if there is none.
     pub user: Option<String>,
     /// The number of the database.
     pub database: u32,
-    /// TLS, with `rediss:`.
+    /// The TLS settings, for `rediss:`.
     pub tls: Option<RedisTls>,
     text: String,
 }
 
-/// Host and port, or a unix socket.
+/// The address of a Redis server: host and port, or a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RedisPlace {
     /// `redis://host:port` and `rediss://host:port`.
@@ -138,27 +139,26 @@ pub enum RedisPlace {
 /// Certificates for TLS, all in PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RedisTls {
-    /// The CA that the server's certificate is verified with, instead of those of the
-    /// system.
+    /// The CA for verifying the server's certificate, in place of those of the system.
     pub ca: Option<PathBuf>,
-    /// Our own certificate and its key.
+    /// The client certificate and its key.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
 impl RedisUrl {
-    /// As it stands in the file.
+    /// Returns the URL as written in the file.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether the same user is let in by the same certificates.
+    /// Returns whether both use the same user and certificates.
     fn has_access_of(&self, other: &Self) -> bool {
         self.user == other.user && self.tls == other.tls
     }
 }
 
 impl fmt::Display for RedisUrl {
-    /// Without parameters, for the log.
+    /// Writes the URL without parameters, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text.split('?').next().unwrap_or_default())
     }

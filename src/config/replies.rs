@@ -1,5 +1,4 @@
-//! Values that are texts of some standard: replies, an authserv-id, a
-//! log filter.
+//! Values with a standard syntax: replies, an authserv-id, a log filter.
 
 use super::{suggestion::nearest, value::Kind};
 use crate::reply::{Template, Url};
@@ -38,15 +37,15 @@ impl Kind for ReplyUrl {
     }
 }
 
-/// The name by which an Authentication-Results field is known.
+/// The authserv-id of Authentication-Results fields.
 pub(super) struct AuthservId;
 
 impl Kind for AuthservId {
     type Value = String;
     const EXPECTED: &'static str = "a name such as mx.example.org";
 
-    /// RFC 8601 section 2.5: "value" of RFC 2045 section 5.1, of which the
-    /// quoted form is left out: it would have to be compared unquoted.
+    /// Parses a "value" of RFC 2045 section 5.1 (RFC 8601 section 2.5) without the quoted
+    /// form, which would have to be unquoted for comparison.
     fn parse(text: &str) -> Result<String, String> {
         if text.is_empty() || !text.bytes().all(is_token_octet) {
             return Err(format!(
@@ -62,7 +61,8 @@ impl Kind for AuthservId {
     }
 }
 
-/// RFC 2045 section 5.1: any ASCII but space, controls and tspecials.
+/// Returns whether a byte may be in a token (RFC 2045 section 5.1): ASCII without space,
+/// controls and tspecials.
 fn is_token_octet(octet: u8) -> bool {
     octet.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&octet)
 }
@@ -93,8 +93,8 @@ impl Kind for LogFilter {
     }
 }
 
-/// To `EnvFilter` a bare word that is no level is a target to be traced: a
-/// mistyped level would silence all the rest.
+/// Returns whether a word is not a valid directive. `EnvFilter` takes a bare word that is
+/// not a level for a target, so a mistyped level would suppress all other lines.
 fn is_no_directive(word: &str) -> bool {
     let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     !is_level && !word.contains(['=', '[', ':'])

@@ -1,9 +1,8 @@
-//! A mapping of milter.yaml: strict about its keys.
+//! A mapping of milter.yaml with strict keys.
 //!
-//! serde's own derive reports an unknown key in its own words and a duplicate
-//! one at the line where the mapping begins. Here both are found while the key
-//! is read, so that the error has the key's line. Values pass through as they
-//! are.
+//! serde's derive reports unknown keys in terms of Rust, and a duplicate key at the line
+//! where the mapping begins. Here both are detected while the key is read, so that the
+//! error has the key's line. Values pass through unchanged.
 
 use super::suggestion::nearest;
 use serde::{
@@ -22,7 +21,7 @@ where
     T::deserialize(Strict(deserializer))
 }
 
-/// The other way round. For `#[serde(serialize_with)]`.
+/// Writes a struct as a mapping. For `#[serde(serialize_with)]`.
 pub(super) fn serialize<T, S>(section: &T, serializer: S) -> Result<S::Ok, S::Error>
 where
     T: Serialize,
@@ -31,7 +30,7 @@ where
     section.serialize(serializer)
 }
 
-/// Lets a derived `Deserialize` read through [`Section`].
+/// A deserializer that lets a derived `Deserialize` read through [`Section`].
 struct Strict<D>(D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
@@ -77,12 +76,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Section<V> {
         })
     }
 
-    /// A section whose keys are all commented out.
+    /// Accepts a section whose keys are all commented out.
     fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
         self.visitor.visit_map(NoKeys(std::marker::PhantomData))
     }
 
-    /// An empty file.
+    /// Accepts an empty file.
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
         self.visit_unit()
     }
@@ -117,7 +116,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Keys<A> {
     }
 }
 
-/// One key, judged while the YAML library still knows its line.
+/// A key, checked while the YAML library still knows its line.
 struct Key<'a> {
     allowed: &'static [&'static str],
     seen: &'a [String],
@@ -149,7 +148,8 @@ impl Visitor<'_> for Key<'_> {
     }
 }
 
-/// The leading dot asks [`super::raw`] to join the key to the section's path.
+/// Returns the error for a key. The leading dot makes [`super::raw`] append the key to
+/// the section's path.
 fn wrong_key<E: Error>(key: &str, complaint: &str) -> E {
     E::custom(format_args!(".{}: {complaint}", key.escape_debug()))
 }

@@ -1,4 +1,4 @@
-//! Values that say where MTAs connect to, and who may.
+//! Values for sockets, their modes and groups.
 
 use super::{HostPort, HttpSocket, Socket, value::Kind};
 use crate::address::Domain;
@@ -46,14 +46,14 @@ impl Kind for MilterSocket {
 impl FromStr for Socket {
     type Err = String;
 
-    /// As `listen` in milter.yaml takes it; the error says what to write.
+    /// Parses an item of `listen` in milter.yaml; the error says what to write.
     fn from_str(text: &str) -> Result<Self, String> {
         MilterSocket::parse(text)
     }
 }
 
 impl fmt::Display for Socket {
-    /// In a form that milter.yaml takes.
+    /// Writes the form of milter.yaml.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
@@ -63,7 +63,7 @@ impl fmt::Display for Socket {
     }
 }
 
-/// Addresses of unix sockets hold 108 octets (unix(7)), the last of them NUL.
+/// The maximum length of a unix socket path in bytes: 108 with the final NUL (unix(7)).
 const LONGEST_PATH: usize = 107;
 
 fn unix(path: &str) -> Result<Socket, String> {
@@ -84,7 +84,8 @@ pub(super) fn unix_path(path: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(path))
 }
 
-/// systemd.socket(5): printable ASCII without a colon, 255 octets at most.
+/// Parses the name of a systemd socket: printable ASCII without a colon, at most 255
+/// bytes (systemd.socket(5)).
 fn systemd(name: &str) -> Result<Socket, String> {
     let allowed = |b: u8| b.is_ascii_graphic() && b != b':';
     match name.len() {
@@ -96,7 +97,7 @@ fn systemd(name: &str) -> Result<Socket, String> {
     }
 }
 
-/// How a TCP address is written in suggestions.
+/// The form of a TCP address in suggestions.
 #[derive(Clone, Copy)]
 struct Spelling {
     prefix: &'static str,
@@ -118,7 +119,7 @@ const STATUS: Spelling = Spelling {
     port: 9895,
 };
 
-/// `port@host` as Sendmail writes it, else `host:port` as Postfix does.
+/// Parses `port@host`, the syntax of Sendmail, or `host:port`, the syntax of Postfix.
 fn inet(place: &str, spelling: Spelling) -> Result<HostPort, String> {
     let (host, port) = match place.split_once('@') {
         Some((port, host)) => (host, port),
@@ -191,7 +192,7 @@ fn no_socket(text: &str) -> String {
     }
 }
 
-/// The socket that a spelling of another program stands for.
+/// Returns the socket probably meant by the syntax of another program.
 fn nearly(text: &str) -> Option<Socket> {
     if is_number(text) {
         return inet(&format!("127.0.0.1:{text}"), MILTER)
@@ -248,7 +249,7 @@ impl Kind for StatusAddress {
     }
 }
 
-/// `name` is that of a unix socket in suggestions.
+/// Parses an HTTP socket. `name` is the file name of a unix socket in suggestions.
 fn http(text: &str, spelling: Spelling, name: &str) -> Result<HttpSocket, String> {
     let socket = match text.split_once(':') {
         Some(("unix" | "local", path)) => unix_path(path).map(HttpSocket::Unix),
@@ -275,7 +276,7 @@ fn each_once(addresses: &[HttpSocket]) -> Result<(), String> {
     }
 }
 
-/// `host:port` or `[v6]:port`.
+/// Parses `host:port` or `[v6]:port`.
 fn host_and_port(text: &str, spelling: Spelling) -> Result<HostPort, String> {
     let (host, port) = split_host_and_port(text, spelling)?;
     Ok(HostPort {
@@ -284,7 +285,7 @@ fn host_and_port(text: &str, spelling: Spelling) -> Result<HostPort, String> {
     })
 }
 
-/// What to write for a spelling of another program.
+/// Returns the socket to suggest for the syntax of another program.
 fn http_suggestion(text: &str, spelling: Spelling) -> Option<HttpSocket> {
     let place = text.trim_start_matches("http:").trim_start_matches("tcp:");
     let place = match text.starts_with('/') {
@@ -299,12 +300,12 @@ fn http_suggestion(text: &str, spelling: Spelling) -> Option<HttpSocket> {
         Some(_) | None if is_number(place) => format!("127.0.0.1:{place}"),
         Some(_) | None => place.to_owned(),
     };
-    // Reads `port@host`, too.
+    // Also parses `port@host`.
     inet(&place, spelling).ok().map(HttpSocket::Inet)
 }
 
 impl fmt::Display for HttpSocket {
-    /// In a form that milter.yaml takes.
+    /// Writes the form of milter.yaml.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
@@ -314,7 +315,7 @@ impl fmt::Display for HttpSocket {
 }
 
 impl fmt::Display for HostPort {
-    /// In a form that milter.yaml takes.
+    /// Writes the form of milter.yaml.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_inet(f, &self.host, self.port)
     }
@@ -327,16 +328,16 @@ fn write_inet(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result 
     }
 }
 
-/// Permission bits, in octal as chmod(1) takes them.
+/// Permission bits in octal, as in chmod(1).
 pub(super) struct SocketMode;
 
 impl Kind for SocketMode {
     type Value = u32;
     const EXPECTED: &'static str = "permission bits in octal such as \"0660\"";
 
-    /// Reads 660, 0660 and 0o660 alike, with and without quotes. Who wrote
-    /// 0660 in a program that reads it as a decimal number had to write 432:
-    /// that leaves the owner without a bit and is refused.
+    /// Parses 660, 0660 and 0o660 alike, with and without quotes. Users of programs that
+    /// read 0660 as a decimal number may write 432, which is rejected because the owner
+    /// needs read and write permission.
     fn parse(text: &str) -> Result<u32, String> {
         let digits = text.strip_prefix("0o").unwrap_or(text);
         let mode = u32::from_str_radix(digits, 8).ok();

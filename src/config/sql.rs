@@ -1,4 +1,4 @@
-//! `opt_in.sql`: a database that says which domains take mail over IPv6.
+//! `opt_in.sql`: a database of domains that accept mail over IPv6.
 
 mod placeholder;
 mod url;
@@ -13,25 +13,25 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 pub(super) use url::DatabaseUrl;
 
-/// A database and the query that it is asked.
+/// The databases and the query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sql {
-    /// Where the database is; several are tried in this order. The default is none,
-    /// which switches the source off.
+    /// The URL of the database; several are tried in this order. The default is none,
+    /// which disables the source.
     #[serde(with = "List::<DatabaseUrl>")]
     pub url: Vec<SqlUrl>,
     /// A file whose first line is the password. The default is none.
     #[serde(with = "Optional::<PasswordFile>")]
     pub password_file: Option<PathBuf>,
-    /// What is asked, with `:domain` for the domain. There is no default.
+    /// The query, with `:domain` for the domain. There is no default.
     #[serde(with = "Optional::<Query>")]
     pub query: Option<String>,
-    /// A domain that always has a row, so that a table that was emptied is noticed
-    /// after a restart, too. The default is none.
+    /// A domain that always has a row, so that an emptied table is also detected after a
+    /// restart. The default is none.
     #[serde(with = "Optional::<SentinelDomain>")]
     pub sentinel: Option<Domain>,
-    /// How long one database may take to connect and answer. The default is 2 s.
+    /// The timeout for connecting to and querying one database. The default is 2 s.
     #[serde(with = "Scalar::<Timeout>")]
     pub timeout: Duration,
 }
@@ -49,19 +49,19 @@ impl Default for Sql {
 }
 
 impl Sql {
-    /// Whether the source is used.
+    /// Returns whether the source is enabled.
     pub fn is_configured(&self) -> bool {
         !self.url.is_empty()
     }
 
-    /// The query with the placeholder of a database in place of `:domain`, and how
-    /// many parameters it takes. `None` without a query.
+    /// Returns the query with the placeholder of a database in place of `:domain`, and
+    /// the number of parameters. `None` if there is no query.
     pub fn query_for(&self, engine: SqlEngine) -> Option<(String, usize)> {
-        // It was translated once when it was read.
+        // The query was checked when it was read, so this can't fail.
         placeholder::translate(self.query.as_deref()?, engine).ok()
     }
 
-    /// What is missing or does not fit together: the key, and half a line for
+    /// Returns a missing or inconsistent setting: the key, and a part of a line for
     /// people.
     pub(super) fn complaint(&self) -> Option<(&'static str, String)> {
         let query = match (&self.query, self.url.is_empty()) {
@@ -84,7 +84,7 @@ impl Sql {
     }
 }
 
-/// Which database, and so which SQL.
+/// The type of database, which determines the SQL dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SqlEngine {
     /// `postgres:`
@@ -95,23 +95,23 @@ pub enum SqlEngine {
     Sqlite,
 }
 
-/// Where a database is. Has no password in it.
+/// The URL of a database, without a password.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SqlUrl {
-    /// By its scheme.
+    /// The type of database, by the scheme.
     pub engine: SqlEngine,
     text: String,
 }
 
 impl SqlUrl {
-    /// As it stands in the file.
+    /// Returns the URL as written in the file.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 }
 
 impl fmt::Display for SqlUrl {
-    /// Without parameters, for the log.
+    /// Writes the URL without parameters, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text.split('?').next().unwrap_or_default())
     }
@@ -131,7 +131,7 @@ impl Kind for PasswordFile {
             .is_some_and(|name| !name.is_empty() && !name.contains('/'));
         match text.starts_with('/') || is_credential {
             true => Ok(PathBuf::from(text)),
-            // It may be the password itself.
+            // Not quoted, because it may be the password itself.
             false => Err(format!("this is not a path; write {}", Self::EXPECTED)),
         }
     }
@@ -149,8 +149,8 @@ impl Kind for Query {
     const EXPECTED: &'static str =
         "a query such as \"SELECT ipv6 FROM domains WHERE name = :domain\"";
 
-    /// What is a comment or a quoted text depends on the database; here the query
-    /// has to be right for one of them.
+    /// Accepts a query that is valid for at least one database, because comments and
+    /// quotes differ between them.
     fn parse(text: &str) -> Result<String, String> {
         let engines = [SqlEngine::Postgres, SqlEngine::MySql, SqlEngine::Sqlite];
         let mut complaint = String::new();

@@ -1,7 +1,7 @@
-//! Finds what a mistyped word was meant to be.
+//! Suggests a correction for a mistyped word.
 
-/// The word that takes the fewest edits to get to, if they change at most half
-/// of the letters.
+/// Returns the word with the smallest edit distance, if at most half of the letters
+/// differ.
 pub(super) fn nearest<'a>(typed: &str, words: &[&'a str]) -> Option<&'a str> {
     let typed = typed.to_ascii_lowercase().replace('-', "_");
     let distances = words.iter().map(|word| (edits(&typed, word), *word));
@@ -9,7 +9,7 @@ pub(super) fn nearest<'a>(typed: &str, words: &[&'a str]) -> Option<&'a str> {
     (distance * 2 <= word.len().max(typed.len())).then_some(word)
 }
 
-/// The Levenshtein distance, one row at a time.
+/// Returns the Levenshtein distance.
 fn edits(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.bytes().enumerate() {

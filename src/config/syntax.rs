@@ -1,13 +1,12 @@
-//! Turns the YAML library's word on a text that is no YAML into one that says
-//! what to write.
+//! Improves the YAML library's error for invalid YAML, so that it says what to write.
 //!
-//! The two slips that postmasters make are tabs and IPv6 addresses without
-//! quotes; for others the library's own words have to do.
+//! The two common mistakes are tabs and IPv6 addresses without quotes; other errors keep
+//! the library's text.
 
 use std::net::Ipv6Addr;
 
-/// The line to look at and what is wrong with it. `line` is where the library
-/// stumbled, which may be after the line that is wrong.
+/// Returns the wrong line and the error. `line` is where the library stopped, which may
+/// be after the wrong line.
 pub(super) fn explain(text: &str, line: Option<usize>, said: &str) -> (Option<usize>, String) {
     let lines: Vec<&str> = text.lines().collect();
     let slip = line.and_then(|line| slip_near(&lines, line));
@@ -21,7 +20,7 @@ pub(super) fn explain(text: &str, line: Option<usize>, said: &str) -> (Option<us
     }
 }
 
-/// What the library says, and what helps.
+/// Messages of the library, and advice.
 const ADVICE: [(&str, &str); 9] = [
     (
         "mapping values are not allowed",
@@ -51,8 +50,8 @@ fn advice(said: &str) -> String {
     }
 }
 
-/// The dotted path of the key that a line belongs to, as far as the indentation
-/// tells.
+/// Returns the dotted path of the key that a line belongs to, according to the
+/// indentation.
 fn key_at(lines: &[&str], line: usize) -> String {
     let mut path = Vec::new();
     let mut column = usize::MAX;
@@ -73,7 +72,7 @@ fn key_of(line: &str) -> Option<&str> {
     (!key.is_empty() && key.bytes().all(is_key)).then_some(key)
 }
 
-/// Looks at the line and then at the last one before it that says something.
+/// Checks the line, and then the last nonempty line before it.
 fn slip_near(lines: &[&str], line: usize) -> Option<(usize, String)> {
     let numbered = (1..).zip(lines).take(line);
     let telling: Vec<_> = numbered.filter(|(_, line)| says_something(line)).collect();
@@ -96,7 +95,7 @@ fn slip(line: &str) -> Option<String> {
     ))
 }
 
-/// The first IPv6 address or network outside quotes.
+/// Returns the first IPv6 address or network outside quotes.
 fn unquoted_ipv6(line: &str) -> Option<&str> {
     let outside_quotes = line.split(['"', '\'']).step_by(2);
     let words = outside_quotes.flat_map(|part| part.split([' ', '\t', ',', '[', ']', '{', '}']));

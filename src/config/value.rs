@@ -1,8 +1,7 @@
-//! How a value of milter.yaml is read and written: as one scalar, as an optional
-//! one, or as a list.
+//! Reads and writes a value of milter.yaml: a scalar, an optional scalar, or a list.
 //!
-//! What a text means is up to its [`Kind`], which parses it while the YAML
-//! library still knows the line; nothing is checked afterwards.
+//! The [`Kind`] of a value parses its text while the YAML library still knows the line,
+//! so that errors have a line; there are no later checks.
 
 use serde::{
     Deserializer, Serializer,
@@ -11,21 +10,21 @@ use serde::{
 };
 use std::{fmt, marker::PhantomData, net::Ipv6Addr};
 
-/// What a scalar can mean.
+/// A kind of scalar.
 pub(super) trait Kind {
-    /// What it becomes.
+    /// The type of the parsed value.
     type Value;
-    /// What to write, for whoever wrote something of another type.
+    /// The description of a valid value, for errors.
     const EXPECTED: &'static str;
 
-    /// Reads the text as it stands in the file, without its quotes. The error
-    /// is half a line for people: what is wrong and what to write.
+    /// Parses the text of the file, without its quotes. The error is a part of a line for
+    /// people: what is wrong and what to write.
     fn parse(text: &str) -> Result<Self::Value, String>;
 
-    /// The text that [`Kind::parse`] reads as this value.
+    /// Returns the text that [`Kind::parse`] parses as this value.
     fn show(value: &Self::Value) -> String;
 
-    /// Has the last word on a list.
+    /// Checks a whole list after its items.
     fn check_list(_values: &[Self::Value]) -> Result<(), String> {
         Ok(())
     }
@@ -44,8 +43,8 @@ impl<K: Kind> Scalar<K> {
     }
 
     fn deserialize_seed<'de, D: Deserializer<'de>>(self, from: D) -> Result<K::Value, D::Error> {
-        // Asked for a string, the YAML library hands every scalar over as it
-        // is written: 0660 keeps its zero and 1e3 its letter.
+        // Requesting a string makes the YAML library return every scalar as written: 0660
+        // keeps its zero and 1e3 its letter.
         from.deserialize_str(self)
     }
 }
@@ -62,7 +61,7 @@ impl<K: Kind> Visitor<'_> for Scalar<K> {
     }
 }
 
-/// One value, for whoever reads a mapping key by key.
+/// One value, for reading a mapping key by key.
 pub(super) struct ScalarSeed<K>(Scalar<K>);
 
 impl<K> Default for ScalarSeed<K> {
@@ -220,7 +219,8 @@ impl<'de, K: Kind> Visitor<'de> for Item<K> {
     }
 }
 
-/// `- 2001:db8::` is a mapping to YAML: the key `2001:db8:` without a value.
+/// Returns the error for a mapping in place of a text: to YAML, `- 2001:db8::` is the key
+/// `2001:db8:` without a value.
 fn mapping_in_place_of<'de, A: MapAccess<'de>>(expected: &str, mut map: A) -> A::Error {
     let key = match map.next_entry::<String, IgnoredAny>() {
         Ok(Some((key, _))) => key,
@@ -236,7 +236,7 @@ fn mapping_in_place_of<'de, A: MapAccess<'de>>(expected: &str, mut map: A) -> A:
     }
 }
 
-/// Numbers and booleans go without quotes.
+/// Writes a text; numbers and booleans without quotes.
 fn serialize_text<S: Serializer>(text: &str, to: S) -> Result<S::Ok, S::Error> {
     if let Ok(value) = text.parse::<bool>() {
         return to.serialize_bool(value);

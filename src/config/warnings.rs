@@ -1,4 +1,4 @@
-//! What a valid configuration may not be meant to say.
+//! Warnings about valid settings that are probably not intended.
 
 use super::{
     Config, Families, HostPattern, HttpSocket, Mode, Socket, SqlEngine, numbers::Size, value::Kind,
@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 impl Config {
-    /// One line each: the key, what follows from its value, what to write
-    /// instead.
+    /// Returns one line per warning: the key, the consequence of its value, and what to
+    /// write instead.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.listen.iter().filter_map(exposed).collect();
         warnings.extend(self.open_to_all_users());
@@ -194,7 +194,7 @@ impl Config {
         let mut warnings = Vec::new();
         if let Some(file) = &zone.key_file {
             let name = file.display();
-            // Only whoever runs sync-dns has to see it.
+            // Only the user of sync-dns needs to read it.
             let mode = fs::metadata(file)
                 .map(|found| found.mode())
                 .unwrap_or_default();
@@ -317,7 +317,7 @@ fn password_file(key: &str, file: &Path) -> Option<String> {
              chmod 640 {name}, and give it the group that sixgate runs as"
         )),
         Ok(_) => None,
-        // That of a service exists while it runs.
+        // The credentials directory of a service exists only while it runs.
         Err(_) if file.starts_with("$CREDENTIALS_DIRECTORY") => None,
         Err(error) => Some(format!("{key}: {name} can't be read: {error}")),
     }
@@ -330,7 +330,8 @@ fn second_is_never_asked(section: &str, server: &str) -> String {
     )
 }
 
-/// A milter has no authentication of its own.
+/// Warns about a socket that others can reach, as the milter protocol has no
+/// authentication.
 fn exposed(socket: &Socket) -> Option<String> {
     let Socket::Inet { host, .. } = socket else {
         return None;

@@ -1,19 +1,19 @@
-//! `opt_in.redis.url`. No error repeats the text, which may have a password in it.
+//! `opt_in.redis.url`. Errors do not repeat the text, which may contain a password.
 
 use super::{RedisPlace, RedisTls, RedisUrl};
 use crate::config::value::Kind;
 use percent_encoding::percent_decode_str;
 use std::path::PathBuf;
 
-/// Where a server of Redis is.
+/// The URL of a Redis server.
 pub(crate) struct ServerUrl;
 
 const EXAMPLES: &str = "redis://host, rediss://user@host:6380/0 or redis+unix:///path/to/socket";
 
-/// The port of Redis unless the URL has one.
+/// The default port.
 const PORT: u16 = 6379;
 
-/// What may stand behind the question mark.
+/// The allowed URL parameters.
 const TLS_PARAMETERS: [&str; 3] = ["ssl-ca", "ssl-cert", "ssl-key"];
 const UNIX_PARAMETERS: [&str; 2] = ["db", "user"];
 
@@ -74,7 +74,7 @@ struct Parts {
     tls: Option<RedisTls>,
 }
 
-/// `//user@host:port/database`
+/// Parses `//user@host:port/database`.
 fn tcp(text: &str) -> Result<Parts, String> {
     let rest = text
         .strip_prefix("//")
@@ -116,7 +116,7 @@ fn tcp(text: &str) -> Result<Parts, String> {
     })
 }
 
-/// `///path` or `/path`
+/// Parses `///path` or `/path`.
 fn unix(text: &str) -> Result<Parts, String> {
     let path = text.strip_prefix("//").unwrap_or(text);
     match path.starts_with('/') && path.len() > 1 {
@@ -187,7 +187,7 @@ fn unknown(name: &str, known: &[&str]) -> String {
     )
 }
 
-/// Those that Redis can have.
+/// Parses a database number that Redis supports.
 fn number(text: &str) -> Result<u32, String> {
     match text {
         "" => Ok(0),
@@ -207,7 +207,7 @@ fn decoded(text: &str) -> Result<String, String> {
     }
 }
 
-/// A scheme or parameter, unless it is something else altogether.
+/// Returns a scheme or parameter for an error, unless the text may not be one.
 fn printable(name: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
     match name.len() <= 20 && name.chars().all(is_name) {
@@ -216,9 +216,10 @@ fn printable(name: &str) -> String {
     }
 }
 
-/// The configuration is readable by more people than the password should be.
+/// Rejects a password, because more people can read the configuration than should know
+/// the password.
 fn check_password(rest: &str) -> Result<(), String> {
-    // A password may have an unescaped slash, question mark or # in it.
+    // A password may contain an unescaped slash, question mark or #.
     let has_password = rest
         .trim_start_matches('/')
         .rsplit_once('@')

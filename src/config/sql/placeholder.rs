@@ -1,18 +1,18 @@
-//! Translates `:domain` in a query to the placeholder of a database.
+//! Replaces `:domain` in a query with the placeholder of a database.
 //!
-//! A word in quotes or in a comment is left alone, by the rules of the database:
-//! what is a comment for one is an operator for the other.
+//! Quoted text and comments stay unchanged, by the rules of the database: a comment of
+//! one is an operator of another.
 
 use super::{Query, SqlEngine};
 use crate::config::value::Kind as _;
 
 const NAME: &str = ":domain";
 
-/// The query with placeholders, and how many parameters it takes.
+/// Returns the query with placeholders, and the number of parameters.
 ///
 /// # Errors
-/// When there is no `:domain` outside of quotes and comments, or more than one
-/// statement: half a line for people.
+/// Fails with a part of a line for people if there is no `:domain` outside of quotes and
+/// comments, or more than one statement.
 pub(super) fn translate(query: &str, engine: SqlEngine) -> Result<(String, usize), String> {
     let query = query.trim();
     if query.is_empty() {
@@ -58,7 +58,7 @@ pub(super) fn translate(query: &str, engine: SqlEngine) -> Result<(String, usize
     }
 }
 
-/// What follows `:domain`, unless it is the beginning of a longer name.
+/// Returns the text after `:domain`, unless this is the beginning of a longer name.
 fn placeholder(text: &str) -> Option<&str> {
     let after = text.strip_prefix(NAME)?;
     (!after.starts_with(is_of_name)).then_some(after)
@@ -68,8 +68,8 @@ fn is_of_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
-/// The length of what no placeholder is looked for in: a quoted text, a comment, a
-/// cast (`::domain`). `None` if the text begins with something else.
+/// Returns the length of a part without placeholders at the beginning of the text: a
+/// quoted text, a comment, or a cast (`::domain`). `None` if there is no such part.
 fn passive(text: &str, before: &str, engine: SqlEngine) -> Option<usize> {
     let first = text.chars().next()?;
     let is_postgres = engine == SqlEngine::Postgres;
@@ -87,7 +87,8 @@ fn passive(text: &str, before: &str, engine: SqlEngine) -> Option<usize> {
     }
 }
 
-/// MySQL reads a backslash in quotes as an escape, PostgreSQL in `E''` only.
+/// Returns whether backslashes are escapes: in MySQL in all quotes, in PostgreSQL in
+/// `E''` only.
 fn has_backslashes(before: &str, engine: SqlEngine) -> bool {
     match engine {
         SqlEngine::MySql => true,
@@ -98,7 +99,8 @@ fn has_backslashes(before: &str, engine: SqlEngine) -> bool {
     }
 }
 
-/// A quote is doubled within quotes, which reads as two texts in a row here.
+/// Returns the length of a quoted text. A doubled quote counts as the end of one text and
+/// the begin of the next, which gives the same result.
 fn quoted(text: &str, quote: char, backslashes: bool) -> usize {
     let mut chars = text.char_indices().skip(1);
     while let Some((index, c)) = chars.next() {
@@ -113,7 +115,8 @@ fn quoted(text: &str, quote: char, backslashes: bool) -> usize {
     text.len()
 }
 
-/// MySQL wants a space or a control character after the dashes.
+/// Returns whether a line comment begins. MySQL requires a space or a control character
+/// after the dashes.
 fn is_line_comment(text: &str, engine: SqlEngine) -> bool {
     let Some(after) = text.strip_prefix("--") else {
         return false;
@@ -127,7 +130,7 @@ fn line(text: &str) -> usize {
     text.find('\n').unwrap_or(text.len())
 }
 
-/// Comments nest in PostgreSQL alone.
+/// Returns the length of a block comment; these nest in PostgreSQL only.
 fn block(text: &str, nests: bool) -> usize {
     let mut depth = 0;
     let mut index = 0;
@@ -157,7 +160,7 @@ fn dollar_quoted(text: &str) -> Option<usize> {
     is_tag.then(|| after(text, tag, &text[..tag]))
 }
 
-/// The length up to the end of `end`, which is looked for from `from` on.
+/// Returns the length up to and including the first `end` after `from`.
 fn after(text: &str, from: usize, end: &str) -> usize {
     match text[from..].find(end) {
         Some(index) => from + index + end.len(),
@@ -169,7 +172,7 @@ fn word(text: &str) -> usize {
     text.find(|c| !is_of_name(c)).unwrap_or(text.len())
 }
 
-/// Whether nothing follows but white space and comments.
+/// Returns whether only white space and comments follow.
 fn passive_only(text: &str, engine: SqlEngine) -> bool {
     let mut rest = text.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
     while let Some(length) = passive(rest, "", engine).filter(|_| rest.starts_with(['-', '#', '/']))

@@ -1,9 +1,9 @@
-//! `opt_in.sql.url`. No error repeats the text, which may have a password in it.
+//! `opt_in.sql.url`. Errors do not repeat the text, which may contain a password.
 
 use super::{SqlEngine, SqlUrl};
 use crate::config::value::Kind;
 
-/// Where a database is.
+/// The URL of a database.
 pub(crate) struct DatabaseUrl;
 
 const EXAMPLES: &str = "postgres://user@host/database, mysql://user@host/database or \
@@ -52,7 +52,7 @@ impl Kind for DatabaseUrl {
     }
 }
 
-/// A scheme, unless it is something else altogether.
+/// Returns a scheme for an error, unless the text may not be one.
 fn printable(scheme: &str) -> String {
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
     match scheme.len() <= 20 && scheme.chars().all(is_scheme) {
@@ -61,12 +61,13 @@ fn printable(scheme: &str) -> String {
     }
 }
 
-/// The configuration is readable by more people than the password should be.
+/// Rejects a password, because more people can read the configuration than should know
+/// the password.
 fn check_password(engine: SqlEngine, rest: &str) -> Result<(), String> {
     if engine == SqlEngine::Sqlite {
         return Ok(());
     }
-    // A password may have an unescaped slash or question mark in it.
+    // A password may contain an unescaped slash or question mark.
     let has_password = rest
         .trim_start_matches('/')
         .rsplit_once('@')
@@ -101,8 +102,8 @@ fn check_form(engine: SqlEngine, rest: &str) -> Result<(), String> {
     }
 }
 
-/// The drivers ignore parameters that they don't know, among them misspelt ones
-/// that should have switched TLS on.
+/// Rejects unknown parameters. The drivers would ignore them, including misspelled ones
+/// that should enable TLS.
 fn check_parameters(engine: SqlEngine, rest: &str) -> Result<(), String> {
     let known: &[&str] = match engine {
         SqlEngine::Postgres => &[
