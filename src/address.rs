@@ -1,8 +1,8 @@
-//! Who sends and who receives: client addresses, domains, reverse-paths and
-//! recipients, parsed once into types that cannot be wrong.
+//! Who sends and who receives: client addresses, domains, reverse-paths and recipients,
+//! parsed once into types that are always valid.
 //!
-//! Input is what an MTA hands to a milter: socket addresses and the raw
-//! arguments of MAIL and RCPT. Nothing here asks DNS or knows the policy.
+//! The input is what an MTA passes to a milter: socket addresses and the raw arguments of
+//! MAIL and RCPT. This module does no lookups and is independent of the policy.
 
 use ipnet::{IpNet, Ipv4Net};
 use std::{
@@ -13,8 +13,8 @@ use std::{
 /// The SMTP client as the MTA reported it at connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientAddr {
-    /// Not an Internet client: a unix socket or a family that the MTA did not
-    /// name.
+    /// Not an Internet client: a unix socket, or an address family that the MTA did not
+    /// specify.
     Local,
     /// An IPv4 client, or an IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC
     /// 4291 section 2.5.5.2), which is IPv4 on the wire.
@@ -32,8 +32,8 @@ impl From<IpAddr> for ClientAddr {
     }
 }
 
-/// An IPv4-mapped network (`::ffff:10.0.0.0/104`) as the IPv4 network that it
-/// is; any other as it is.
+/// Converts an IPv4-mapped network (`::ffff:10.0.0.0/104`) to the IPv4 network; returns
+/// any other unchanged.
 pub fn canonical(network: IpNet) -> IpNet {
     let IpNet::V6(mapped) = network else {
         return network;
@@ -46,7 +46,7 @@ pub fn canonical(network: IpNet) -> IpNet {
 }
 
 impl ClientAddr {
-    /// The address, or `None` for a local client.
+    /// Returns the address, or `None` for a local client.
     pub fn ip(&self) -> Option<IpAddr> {
         match *self {
             Self::Local => None,
@@ -57,7 +57,7 @@ impl ClientAddr {
 }
 
 impl fmt::Display for ClientAddr {
-    /// RFC 5952 form without scope or prefix; `local` for a local client.
+    /// Writes the RFC 5952 form without scope or prefix; `local` for a local client.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ip() {
             Some(ip) => ip.fmt(f),
@@ -66,14 +66,14 @@ impl fmt::Display for ClientAddr {
     }
 }
 
-/// Who connected to the MTA, as the MTA tells it.
+/// The client that connected to the MTA, as reported by the MTA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// The address.
     pub addr: ClientAddr,
-    /// The host name that the MTA found; `unknown` if none.
+    /// The host name that the MTA determined; `unknown` if there is none.
     pub name: String,
-    /// The MTA's own name (`{j}`), if it told.
+    /// The MTA's own name (`{j}`), if it sent one.
     pub mta: Option<String>,
 }
 
@@ -84,15 +84,15 @@ pub struct Domain(Box<str>);
 /// Why a text is not a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DomainError {
-    /// Nothing, or nothing but a dot.
+    /// Empty, or only a dot.
     Empty,
     /// Two dots in a row, or one in front.
     EmptyLabel,
-    /// A label of more than 63 octets (RFC 1035 section 2.3.4).
+    /// A label of more than 63 bytes (RFC 1035 section 2.3.4).
     LabelTooLong,
-    /// More than 253 octets.
+    /// More than 253 bytes.
     TooLong,
-    /// An octet that no host name has: not a letter, digit, hyphen or
+    /// A character that is not valid in a host name: not a letter, digit, hyphen or
     /// underscore once U-labels are converted (RFC 5890 section 2.3.1).
     Character,
 }
@@ -116,7 +116,7 @@ impl Domain {
     /// in A-labels or U-labels.
     ///
     /// # Errors
-    /// As [`DomainError`] says.
+    /// Fails with a [`DomainError`] if the text is not a valid domain.
     pub fn parse(text: &str) -> Result<Self, DomainError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         let ascii = to_a_labels(text)?;
@@ -124,17 +124,17 @@ impl Domain {
         Ok(Self(ascii.into()))
     }
 
-    /// The A-label form.
+    /// Returns the A-label form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The domain one label up, or `None` above a top-level domain.
+    /// Returns the parent domain, or `None` for a top-level domain.
     pub fn parent(&self) -> Option<&str> {
         self.0.split_once('.').map(|(_, parent)| parent)
     }
 
-    /// The domains above it, from the nearest to the top-level domain.
+    /// Returns the parent domains, from the nearest to the top-level domain.
     pub fn ancestors(&self) -> impl Iterator<Item = Self> {
         let parent = |domain: &Self| domain.parent().map(|parent| Self(parent.into()));
         std::iter::successors(parent(self), parent)
@@ -151,8 +151,8 @@ fn to_a_labels(text: &str) -> Result<String, DomainError> {
     if text.is_ascii() {
         return Ok(text.to_ascii_lowercase());
     }
-    // The three dots that UTS 46 maps to '.' must not make a label vanish:
-    // idna keeps empty labels, and check_labels finds them.
+    // UTS 46 maps three other dots to '.', which must not make an empty label disappear:
+    // idna keeps empty labels, and check_labels detects them.
     idna::domain_to_ascii(text).map_err(|_| DomainError::Character)
 }
 
@@ -168,8 +168,8 @@ fn check_labels(ascii: &str) -> Result<(), DomainError> {
 }
 
 fn check_label(label: &[u8]) -> Result<(), DomainError> {
-    // Underscores are no letters of a host name, but mail domains with them
-    // exist and resolve; refusing to know one would make its mail bounce.
+    // Underscores are not valid in host names, but mail domains with them exist and
+    // resolve; rejecting one would make its mail bounce.
     let allowed = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
     match label.len() {
         0 => Err(DomainError::EmptyLabel),
@@ -189,8 +189,8 @@ pub enum ReversePath {
 }
 
 impl ReversePath {
-    /// Reads the first argument of MAIL as an MTA passes it on: with or
-    /// without angle brackets, with a source route perhaps.
+    /// Parses the first argument of MAIL as an MTA passes it on: with or without angle
+    /// brackets, and optionally with a source route.
     pub fn parse(argument: &str) -> Self {
         match strip_path(argument).as_str() {
             "" => Self::Null,
@@ -198,7 +198,7 @@ impl ReversePath {
         }
     }
 
-    /// The sender's domain as written, if there is one.
+    /// Returns the sender's domain as written, if there is one.
     pub fn domain(&self) -> Option<&str> {
         match self {
             Self::Null => None,
@@ -208,7 +208,7 @@ impl ReversePath {
 }
 
 impl fmt::Display for ReversePath {
-    /// Without the angle brackets; empty for the null reverse-path.
+    /// Writes the address without angle brackets; empty for the null reverse-path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => Ok(()),
@@ -217,13 +217,13 @@ impl fmt::Display for ReversePath {
     }
 }
 
-/// A mailbox, split at the last `@` outside a quoted string and not yet judged:
-/// the domain may be anything that a peer wrote.
+/// A mailbox, split at the last `@` outside a quoted string but not validated: the domain
+/// may be any text that a peer wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mailbox {
     /// The local part as written, quotes and backslashes included.
     pub local_part: String,
-    /// What follows the `@`, as written; `None` for a bare local part.
+    /// The text after the `@`, as written; `None` for a bare local part.
     pub domain: Option<String>,
 }
 
@@ -257,22 +257,22 @@ impl fmt::Display for Mailbox {
 pub struct Recipient {
     /// The address as the client wrote it, without brackets and source route.
     pub address: String,
-    /// Where it goes.
+    /// Its domain.
     pub domain: RecipientDomain,
 }
 
-/// What stands at the place of a recipient's domain.
+/// The text in place of a recipient's domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipientDomain {
     /// A domain, which may have opted in.
     Name(Domain),
-    /// Something that can't opt in: an address literal without its brackets, a
-    /// bare local part or a text that is no domain.
+    /// Something that can't opt in: an address literal without its brackets, a bare local
+    /// part, or a text that is not a valid domain.
     Other(String),
 }
 
 impl RecipientDomain {
-    /// The domain, if it is one.
+    /// Returns the domain, if it is valid.
     pub fn name(&self) -> Option<&Domain> {
         match self {
             Self::Name(domain) => Some(domain),
@@ -282,7 +282,7 @@ impl RecipientDomain {
 }
 
 impl fmt::Display for RecipientDomain {
-    /// What the reply has in its brackets.
+    /// Writes the text that the reply shows in brackets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(domain) => domain.fmt(f),
@@ -292,12 +292,12 @@ impl fmt::Display for RecipientDomain {
 }
 
 impl Recipient {
-    /// Reads the first argument of RCPT as an MTA passes it on.
+    /// Parses the first argument of RCPT as an MTA passes it on.
     ///
-    /// `resolved` is the MTA's own idea of the address (`{rcpt_addr}`). It
-    /// decides where the argument has no domain of its own: for a bare local
-    /// part, which the MTA completes, and for what only the MTA can read. Where
-    /// it has one, the MTA may have put an alias in its place.
+    /// `resolved` is the address as resolved by the MTA (`{rcpt_addr}`). It is used if
+    /// the argument has no domain: for a bare local part, which the MTA completes, and
+    /// for syntax that only the MTA understands. Otherwise the argument takes precedence,
+    /// because the MTA may have resolved an alias.
     pub fn parse(argument: &str, resolved: Option<&str>) -> Self {
         let address = strip_path(argument);
         Self {
@@ -338,10 +338,10 @@ fn parse_recipient_domain(text: &str) -> RecipientDomain {
     }
 }
 
-/// The address in an argument, read as MTAs read it (RFC 822 section 6, which
-/// Postfix allows unless `strict_rfc821_envelopes` is set): without comments,
-/// angle brackets and what is around them, a source route (RFC 5321 appendix C)
-/// or the name of a group, and without white space in the domain.
+/// Returns the address in an argument, parsed as MTAs do (RFC 822 section 6, which
+/// Postfix allows unless `strict_rfc821_envelopes` is set): without comments, angle
+/// brackets and what is around them, a source route (RFC 5321 appendix C) or the name of
+/// a group, and without white space in the domain.
 fn strip_path(argument: &str) -> String {
     match usual_path(argument) {
         Some(address) => address.to_owned(),
@@ -349,8 +349,8 @@ fn strip_path(argument: &str) -> String {
     }
 }
 
-/// The address in an argument that has nothing to strip but angle brackets, as almost
-/// all are.
+/// Returns the address in an argument with nothing to strip but angle brackets, which is
+/// the usual case.
 fn usual_path(argument: &str) -> Option<&str> {
     let inner = argument.strip_prefix('<').and_then(|a| a.strip_suffix('>'));
     let address = inner.unwrap_or(argument);
@@ -364,7 +364,7 @@ fn strip_unusual_path(argument: &str) -> String {
     let address = in_brackets(&plain).trim();
     let end_of_route = match address.starts_with('@') {
         true => address.find(':'),
-        // A colon behind the local part belongs to an address literal.
+        // A colon after the local part belongs to an address literal.
         false => address
             .find([':', '@', '"'])
             .filter(|&at| address[at..].starts_with(':')),
@@ -382,7 +382,7 @@ fn strip_unusual_path(argument: &str) -> String {
     }
 }
 
-/// A comment that is never closed ends with the text.
+/// Removes comments. An unclosed comment ends with the text.
 fn without_comments(argument: &str) -> String {
     let mut plain = String::with_capacity(argument.len());
     let mut depth = 0_usize;
@@ -414,9 +414,9 @@ fn in_brackets(plain: &str) -> &str {
     }
 }
 
-/// Splits at the last `@` that no quoted string hides.
+/// Splits at the last `@` outside quoted strings.
 fn split_at_domain(address: &str) -> Option<(&str, &str)> {
-    // Almost no address has what could hide one.
+    // Almost no address contains quotes or backslashes.
     if memchr::memchr2(b'"', b'\\', address.as_bytes()).is_none() {
         return address.rsplit_once('@');
     }
@@ -429,7 +429,7 @@ fn find_unquoted(text: &str, wanted: char) -> Option<usize> {
     found.map(|(index, _)| index)
 }
 
-/// The characters outside of quoted strings that no backslash hides.
+/// Returns the unescaped characters outside of quoted strings.
 fn unquoted(text: &str) -> impl Iterator<Item = (usize, char)> {
     let mut quoted = false;
     let mut escaped = false;
@@ -448,7 +448,7 @@ mod tests {
     #[test]
     fn recipients_are_understood_in_every_spelling_an_mta_passes_on() {
         let table = [
-            // argument, {rcpt_addr}, want
+            // argument, {rcpt_addr}, expected
             ("<b@contoso.com>", None, "contoso.com"),
             ("b@contoso.com", None, "contoso.com"),
             ("<B.User@CONTOSO.Com>", None, "contoso.com"),

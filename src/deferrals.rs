@@ -1,18 +1,19 @@
-//! Which senders have been deferred for how long (`replies.give_up_after`).
+//! Remembers how long senders have been deferred (`replies.give_up_after`).
 //!
-//! A sender without a way over IPv4 tries again over IPv6 for days, and its users hear
-//! nothing. What shows that is a message that comes back: of each sender domain and /64
-//! network one deferred message is watched. If it was deferred for long enough, the
-//! network does not fall back to IPv4, and whatever the pair sends that would be deferred
-//! is refused for good until something of it passes.
+//! A sender without IPv4 retries over IPv6 for days, and its users learn nothing
+//! meanwhile. Such a sender is detected by a message that is retried: for each pair of
+//! sender domain and /64 network, one deferred message is watched. Once it has been
+//! deferred for long enough, the network evidently does not fall back to IPv4, and
+//! everything from the pair that would be deferred is rejected permanently until one of
+//! its messages passes.
 //!
-//! That a pair was deferred often proves nothing: most MTAs try IPv4 within seconds, and
-//! then every message of theirs is deferred once and delivered. So another message never
-//! counts as an attempt of the one that is watched.
+//! Frequent deferrals of a pair prove nothing: most MTAs try IPv4 within seconds, so each
+//! of their messages is deferred once and then delivered. Therefore another message never
+//! counts as an attempt of the watched one.
 //!
-//! Memory is bounded. A pair that is evicted begins anew, so that nobody is refused early
-//! because of it. Times are those of the clock that runs from boot on: no jump of the time
-//! of day makes an attempt old, and another process on the same machine knows them, too.
+//! Memory is bounded. An evicted pair starts over, so eviction never causes an early
+//! rejection. Times are from a clock that runs since boot: setting the time of day does
+//! not change them, and another process on the same machine can use them.
 
 use crate::address::Domain;
 use aws_lc_rs::digest;
@@ -27,31 +28,31 @@ use std::{
     time::Duration,
 };
 
-/// Memory of all pairs together.
+/// The memory limit for all pairs, in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
 
-/// What a pair takes: key, entry, its links and places in the cache.
+/// The memory of a pair in bytes: key, entry, and their overhead in the cache.
 const PAIR_BYTES: usize = 128;
 
 const CAPACITY: usize = MAX_BYTES / PAIR_BYTES;
 
-/// How many attempts it takes.
+/// The number of attempts before a sender is given up.
 const ATTEMPTS: u8 = 3;
 
-/// The part of `give_up_after` that lies between two attempts that count: those of one
-/// minute are one.
+/// The minimum interval between two counted attempts is `give_up_after` divided by this,
+/// so that a burst is one attempt.
 const SPACING: u32 = 8;
 
-/// The part of it without a retry after which another message is watched. MTAs make
-/// shorter pauses.
+/// After `give_up_after` divided by this without a retry, another message is watched.
+/// MTAs retry more often.
 const PAUSE: u32 = 2;
 
-/// How long a pair that was given up is remembered without an attempt.
+/// How long a given-up pair is remembered without an attempt.
 const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The senders that were deferred.
+/// The deferred senders.
 pub struct Deferrals {
-    /// Of the hashes, so that nobody can choose names that share one.
+    /// The key of the hashes, so that peers cannot choose names with the same hash.
     key: [u8; 32],
     pairs: sync::Cache<Pair, Watched>,
 }
@@ -60,16 +61,16 @@ pub struct Deferrals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pair(u128);
 
-/// A message, as far as a retry can be told from another message.
+/// A hash of the properties that a message shares with its retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageId(u64);
 
-/// Milliseconds since the machine was booted.
+/// Milliseconds since the machine booted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Uptime(u64);
 
 impl Uptime {
-    /// Now; `None` if the system has no such clock.
+    /// Returns the current time; `None` if the system has no such clock.
     pub fn now() -> Option<Self> {
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
         let millis = Duration::from(now).as_millis();
@@ -81,12 +82,12 @@ impl Uptime {
     }
 }
 
-/// The message of a pair that is watched.
+/// The watched message of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Watched {
     message: MessageId,
     first: Uptime,
-    /// The last attempt that counts.
+    /// The last counted attempt.
     counted: Uptime,
     /// The last attempt.
     last: Uptime,
@@ -106,7 +107,7 @@ impl Watched {
         }
     }
 
-    /// What is watched after a deferral at `now`; `None` if that changes nothing.
+    /// Returns the state after a deferral at `now`; `None` if unchanged.
     fn after_deferral(self, message: MessageId, after: Duration, now: Uptime) -> Option<Self> {
         let idle = now.since(self.last);
         if self.is_given_up {
@@ -149,8 +150,8 @@ impl Deferrals {
         }
     }
 
-    /// The pair of a sender; `None` if there is none that could be given up: a bounce to the
-    /// null reverse-path reaches nobody, and an IPv4 client is not checked.
+    /// Returns the pair of a sender; `None` if it can't be given up: there is nobody to
+    /// notify at the null reverse-path, and IPv4 clients are not checked.
     pub fn pair(&self, client: IpAddr, sender_domain: Option<&str>) -> Option<Pair> {
         let domain = Domain::parse(sender_domain?).ok()?;
         let IpAddr::V6(ip) = client else {
@@ -161,7 +162,7 @@ impl Deferrals {
         Some(Pair(u128::from_be_bytes(*head)))
     }
 
-    /// The message with these properties. A retry has the same.
+    /// Returns the ID of a message with these properties, which a retry shares.
     pub fn message(&self, properties: &[&[u8]]) -> MessageId {
         let hash = self.hash(properties);
         let head = hash.as_ref().first_chunk().copied().unwrap_or_default();
@@ -178,8 +179,8 @@ impl Deferrals {
         context.finish()
     }
 
-    /// A message of the pair is deferred. Returns how long the pair has been deferred, if
-    /// that is enough to give it up.
+    /// Records that a message of the pair is deferred. Returns how long the pair has been
+    /// deferred, if that is long enough to give it up.
     pub fn deferred(
         &self,
         pair: Pair,
@@ -192,22 +193,22 @@ impl Deferrals {
             return None;
         };
         let watched = known.after_deferral(message, after, now)?;
-        // Of two attempts at a time one may be lost, which gives nobody up early.
+        // One of two concurrent attempts may be lost, which only delays giving up.
         self.pairs.insert(pair, watched);
         watched.is_given_up.then(|| now.since(watched.first))
     }
 
-    /// A message of the pair has passed.
+    /// Records that a message of the pair has passed.
     pub fn passed(&self, pair: Pair) {
         self.pairs.remove(&pair);
     }
 
-    /// How many pairs are remembered.
+    /// Returns the number of pairs.
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Whether none is.
+    /// Returns whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
@@ -221,18 +222,18 @@ impl fmt::Debug for Deferrals {
     }
 }
 
-/// What a handover passes on begins with this.
+/// The header of the handover format.
 const FORMAT: &[u8; 8] = b"deferra1";
 
-/// The bytes of a pair there.
+/// The size of a pair in the handover format, in bytes.
 const RECORD: usize = 16 + 4 * 8 + 2;
 
-/// Handover: another process on the same machine goes on with what is known.
+/// Handover: passes the pairs to another process on the same machine.
 impl Deferrals {
     /// Writes all pairs.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Fails with the errors of the writer.
     pub fn write(&self, mut to: impl Write) -> io::Result<()> {
         let mut text = Vec::with_capacity(FORMAT.len() + 40 + self.len() * RECORD);
         text.extend_from_slice(FORMAT);
@@ -255,12 +256,13 @@ impl Deferrals {
         to.write_all(&text)
     }
 
-    /// Reads what [`Deferrals::write`] has written, to its end.
+    /// Reads the output of [`Deferrals::write`] to its end.
     ///
     /// # Errors
-    /// Those of the reader, and [`io::ErrorKind::InvalidData`] if it is anything else.
+    /// Fails with the errors of the reader, and with [`io::ErrorKind::InvalidData`] for
+    /// any other input.
     pub fn read(from: impl Read) -> io::Result<Self> {
-        // Those of a later version may be longer.
+        // The list of a later version may be longer.
         let most = (FORMAT.len() + 40 + 2 * CAPACITY * RECORD) as u64;
         let mut text = Vec::new();
         from.take(most).read_to_end(&mut text)?;
@@ -290,7 +292,7 @@ impl Deferrals {
             let &[attempts, is_given_up] = rest else {
                 return None;
             };
-            // A time to come would make the next attempt wait for it.
+            // Ignores times in the future, until which no attempt would count.
             if first <= counted && counted <= last && Some(Uptime(last)) <= now {
                 let watched = Watched {
                     message: MessageId(message),
@@ -325,7 +327,8 @@ mod tests {
         Uptime(1_000_000 + (hours * 3_600_000.0) as u64)
     }
 
-    /// What happens to attempts at these hours, each of the message with that number.
+    /// Plays attempts at these hours, each of the message with that number; returns which
+    /// give up.
     fn play(attempts: &[(f64, u8)]) -> Vec<bool> {
         let deferrals = Deferrals::default();
         let pair = deferrals.pair(client(1), Some("sender.example")).unwrap();
@@ -357,7 +360,7 @@ mod tests {
             [false, false, true]
         );
         assert_eq!(play(&[(0.0, 1), (24.0, 1)]), [false, false]);
-        // Then whatever the pair sends.
+        // Then all messages of the pair are given up.
         let then = play(&[
             (0.0, 1),
             (12.0, 1),
@@ -374,14 +377,14 @@ mod tests {
         // A sender that falls back to IPv4: a new message every hour for a week.
         let falls_back: Vec<_> = (0..168).map(|n| (f64::from(n), n)).collect();
         assert!(play(&falls_back).iter().all(|given_up| !given_up));
-        // The same beside a message that comes back.
+        // The same, together with a message that is retried.
         let mut both: Vec<_> = (1..30).map(|n| (f64::from(n) + 0.5, n)).collect();
         both.extend((0..30).map(|n| (f64::from(n), 200)));
         both.sort_by(|a, b| a.0.total_cmp(&b.0));
         let told = play(&both);
         let first = told.iter().position(|given_up| *given_up).unwrap();
         assert_eq!(both[first], (24.0, 200));
-        // One that does not come back is not watched for ever.
+        // A message that is not retried is not watched forever.
         let mut later = vec![(0.0, 1), (13.0, 2)];
         later.extend((14..40).map(|n| (f64::from(n), 2)));
         assert!(play(&later).contains(&true));
@@ -445,7 +448,7 @@ mod tests {
                 let network = n + u64::from(round) * 250_000;
                 let early = deferrals.deferred(pair(network), message, DAY, now);
                 assert_eq!(early, None, "{network}");
-                // It comes back every quarter of an hour.
+                // It is retried every quarter of an hour.
                 if n % 60_000 == 0 {
                     let told = deferrals.deferred(faithful, message, DAY, now);
                     let is_due = now >= hours(24.0);
@@ -474,7 +477,7 @@ mod tests {
             next.deferred(pair, next.message(&[b"m"]), DAY, hours(24.0))
                 .is_some()
         );
-        // Another boot: its times are to come.
+        // After another boot, the times are in the future.
         let next = Deferrals::parse(&text, Some(hours(1.0))).unwrap();
         assert!(next.is_empty());
         for end in 0..text.len() {

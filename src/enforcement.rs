@@ -1,13 +1,13 @@
-//! Which refusals are carried out: `observe_rules` and `enforce_share`.
+//! Which refusals are enforced: `observe_rules` and `enforce_share`.
 //!
 //! `mode: observe`, `observe_domains`, `observe_rules` and `enforce_share` can each
-//! spare a refusal, and none of them can refuse what another one spares.
+//! prevent a refusal, and none can override another one that does.
 
 use crate::policy::Rule;
 use aws_lc_rs::hmac;
 use std::{fmt, net::IpAddr};
 
-/// Why a refusal is logged and not carried out.
+/// Why a refusal is only logged and not enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObservedBy {
     /// `mode: observe`
@@ -21,10 +21,10 @@ pub enum ObservedBy {
 }
 
 impl ObservedBy {
-    /// Every reason, in the order in which they are tried.
+    /// All reasons, in the order in which they are checked.
     pub const ALL: [Self; 4] = [Self::Mode, Self::Domain, Self::Rule, Self::Share];
 
-    /// The key of milter.yaml.
+    /// Returns the configuration key.
     pub fn setting(self) -> &'static str {
         match self {
             Self::Mode => "mode",
@@ -34,7 +34,7 @@ impl ObservedBy {
         }
     }
 
-    /// The name in logs.
+    /// Returns the name in logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mode => "mode",
@@ -56,12 +56,12 @@ impl fmt::Display for ObservedBy {
 pub struct Percent(u8);
 
 impl Percent {
-    /// Everything.
+    /// 100 percent.
     pub const ALL: Self = Self(100);
-    /// Nothing.
+    /// 0 percent.
     pub const NONE: Self = Self(0);
 
-    /// `None` if it is more than 100.
+    /// Creates a percentage; `None` if it is more than 100.
     pub fn new(percent: u8) -> Option<Self> {
         (percent <= 100).then_some(Self(percent))
     }
@@ -73,35 +73,35 @@ impl fmt::Display for Percent {
     }
 }
 
-/// `enforce_share`: the share of client networks for which refusals are carried out.
+/// `enforce_share`: the share of client networks for which refusals are enforced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnforceShare {
-    /// That of rules without a share of their own.
+    /// The share of rules without one of their own.
     pub other: Percent,
     /// Rules with a share of their own.
     pub rules: Vec<(Rule, Percent)>,
 }
 
 impl EnforceShare {
-    /// That of a rule.
+    /// Returns the share of a rule.
     pub fn of(&self, rule: Rule) -> Percent {
         let own = self.rules.iter().find(|(named, _)| *named == rule);
         own.map_or(self.other, |(_, share)| *share)
     }
 
-    /// Whether every refusal is carried out.
+    /// Returns whether every refusal is enforced.
     pub fn is_everything(&self) -> bool {
         refusing_rules().all(|rule| self.of(rule) == Percent::ALL)
     }
 
-    /// Whether none is.
+    /// Returns whether no refusal is enforced.
     pub fn is_nothing(&self) -> bool {
         refusing_rules().all(|rule| self.of(rule) == Percent::NONE)
     }
 }
 
 impl From<Percent> for EnforceShare {
-    /// The same for all rules.
+    /// Creates the same share for all rules.
     fn from(other: Percent) -> Self {
         Self {
             other,
@@ -116,22 +116,22 @@ impl Default for EnforceShare {
     }
 }
 
-/// Where client networks stand between 0 and 100 %.
+/// The places of client networks between 0 and 100 %.
 ///
-/// A keyed hash of the /64 gives each network a place, and a share is the places below
-/// it. So a network always sees the same, and a larger share has all networks of a
-/// smaller one.
+/// A keyed hash of the /64 assigns each network a place, and a share consists of the
+/// places below it. So a network always gets the same result, and a larger share contains
+/// all networks of a smaller one.
 #[derive(Clone, Debug)]
 pub struct Places {
     key: hmac::Key,
 }
 
-/// What the key is unless `enforce_share_key` gives another one: the same on all
-/// servers, and after a restart.
+/// The default of `enforce_share_key`, fixed so that all servers agree, also after a
+/// restart.
 const DEFAULT_KEY: &str = "sixgate enforce_share";
 
 impl Places {
-    /// The places that `key` gives.
+    /// Creates the places for a key.
     pub fn new(key: Option<&str>) -> Self {
         let key = key.unwrap_or(DEFAULT_KEY).as_bytes();
         Self {
@@ -139,17 +139,17 @@ impl Places {
         }
     }
 
-    /// Whether a client's network is in the share.
+    /// Returns whether a client's network is in the share.
     pub fn is_in(&self, share: Percent, client: IpAddr) -> bool {
         match client {
             _ if share == Percent::ALL => true,
             IpAddr::V6(ip) => self.place((ip.to_bits() >> 64) as u64) < u64::from(share.0),
-            // Not checked; if it ever was, the refusal counts.
+            // Never checked; if it were, the refusal would be enforced.
             IpAddr::V4(_) => true,
         }
     }
 
-    /// From 0 to 99.
+    /// Returns the place of a network, from 0 to 99.
     fn place(&self, network: u64) -> u64 {
         let tag = hmac::sign(&self.key, &network.to_be_bytes());
         let (head, _) = tag.as_ref().split_at(8);
@@ -160,7 +160,7 @@ impl Places {
     }
 }
 
-/// Rules that refuse, which are those that can be observed.
+/// Returns the rules that can refuse, and therefore be observed.
 pub fn refusing_rules() -> impl Iterator<Item = Rule> {
     Rule::ALL.into_iter().filter(|rule| rule.can_refuse())
 }
@@ -174,7 +174,7 @@ mod tests {
         IpAddr::V6((network + u128::from(host)).into())
     }
 
-    /// The first networks that are in the share.
+    /// Returns the first networks in the share.
     fn selected(count: u64, percent: u8, key: Option<&str>) -> Vec<u64> {
         let places = Places::new(key);
         let share = Percent::new(percent).unwrap();
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(selected(20, 25, None), SELECTED);
     }
 
-    /// HMAC-SHA-256 by another program.
+    /// Computed with another HMAC-SHA-256 implementation.
     const SELECTED: [u64; 7] = [2, 3, 4, 10, 15, 17, 19];
 
     #[test]

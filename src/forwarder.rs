@@ -1,8 +1,8 @@
-//! Known forwarders (`exempt.forwarders`): whether a client has proven that it is one.
+//! Known forwarders (`exempt.forwarders`): whether a client is verifiably one of them.
 //!
-//! A forwarder is known by the SPF record of its domain, which names its addresses, or by
-//! a PTR name that leads back to the client. Whatever the client says itself, such as its
-//! HELO name, proves nothing. What can't be looked up proves nothing either.
+//! A forwarder is identified by the SPF record of its domain, which lists its addresses,
+//! or by a PTR name that resolves back to the client. Anything the client claims itself,
+//! such as its HELO name, proves nothing, and neither does a failed lookup.
 
 use crate::{
     address::{Domain, ReversePath},
@@ -21,38 +21,38 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// What was found out about a client.
+/// The result of identifying a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identified {
     /// Whether it is a known forwarder.
     pub result: Forwarder,
-    /// What proves it.
+    /// The proof, if it is a known forwarder.
     pub proof: Option<Proof>,
-    /// Why each entry that was tried proves nothing, in the order in which that was known.
+    /// Why each tried entry does not match, in the order in which this became known.
     pub reasons: Vec<String>,
 }
 
-/// The entry of `exempt.forwarders` that a client has met.
+/// The entry of `exempt.forwarders` that matches a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// One of `spf_of`, and the term of its record that matched.
+    /// An entry of `spf_of`, and the matching term of its record.
     Spf {
         /// The domain.
         domain: Domain,
-        /// Such as `ip6:2001:db8::/32`.
+        /// The term, such as `ip6:2001:db8::/32`.
         term: Option<String>,
     },
-    /// One of `names`, and the name of the client that is meant.
+    /// An entry of `names`, and the matching name of the client.
     Name {
         /// The entry.
         pattern: HostPattern,
-        /// A name of the client that leads back to it.
+        /// The name of the client, which resolves back to it.
         name: Name,
     },
 }
 
 impl fmt::Display for Proof {
-    /// The entry, as logs have it.
+    /// Writes the entry as in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Spf { domain, .. } => write!(f, "spf:{domain}"),
@@ -62,7 +62,7 @@ impl fmt::Display for Proof {
 }
 
 impl fmt::Display for Identified {
-    /// As logs have it: the entry, `none` or `temperror`.
+    /// Writes the result as in logs: the entry, `none` or `temperror`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.proof, self.result) {
             (Some(proof), _) => proof.fmt(f),
@@ -73,7 +73,7 @@ impl fmt::Display for Identified {
 }
 
 impl Identified {
-    /// What is known when the deadline is over.
+    /// Returns the result for an identification that ran into its deadline.
     pub fn timed_out() -> Self {
         Self {
             result: Forwarder::Temperror,
@@ -100,7 +100,7 @@ pub struct KnownForwarders {
 }
 
 impl KnownForwarders {
-    /// Those of a configuration.
+    /// Creates them from a configuration.
     pub fn new(config: Forwarders, limits: config::Spf) -> Self {
         Self {
             config,
@@ -109,8 +109,8 @@ impl KnownForwarders {
         }
     }
 
-    /// Looks for a proof that the client is one of them. All domains of `spf_of` are asked
-    /// at a time; the caller limits the time.
+    /// Identifies a client. Evaluates all domains of `spf_of` concurrently; the caller
+    /// sets the deadline.
     pub async fn identify<R: Resolve>(
         self: &Arc<Self>,
         resolver: &Arc<R>,
@@ -142,8 +142,8 @@ impl KnownForwarders {
                     }
                     reasons.push(why);
                 }
-                // A defect is not a DNS failure, which may be accepted by configuration: it
-                // ends the session, and the MTA defers the mail.
+                // A panic must not become a DNS failure, which `on_dns_failure: accept`
+                // would accept: it ends the session, and the MTA defers the message.
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
                     Err(_cancelled) => result = Forwarder::Temperror,
@@ -157,8 +157,9 @@ impl KnownForwarders {
         }
     }
 
-    /// Compares the names of the client's PTR records. Only names that are meant are looked
-    /// up, so that a client can't make us doubt by a name of its own that does not resolve.
+    /// Compares the names of the client's PTR records. Looks up matching names only, so
+    /// that a client can't cause a temporary failure with other names that do not
+    /// resolve.
     async fn by_name<R: Resolve>(&self, resolver: &R, client: IpAddr, reverse: &Reverse) -> ByName {
         if self.config.names.is_empty() {
             return ByName::No(None);
@@ -236,8 +237,8 @@ enum ByName {
     Temperror(String),
 }
 
-/// Evaluates the SPF record of `domain`, as if it were the sender's. Without a HELO name:
-/// a record may have it (`%{h}`), and the client chooses it.
+/// Evaluates the SPF record of `domain` as if it were the sender's domain. Passes no HELO
+/// name, because the client chooses it and a record may use it (`%{h}`).
 async fn evaluate<R: Resolve>(
     resolver: &R,
     client: IpAddr,
@@ -254,9 +255,9 @@ async fn evaluate<R: Resolve>(
     spf::evaluate(resolver, &request, limits).await
 }
 
-/// Addresses that are nobody's: documentation (RFC 9637) and benchmarking (RFC 5180). A
-/// record that passes one of them, by `+all` or a network such as 2000::/3, does not tell
-/// a forwarder from others.
+/// Addresses that no client can have: documentation (RFC 9637) and benchmarking (RFC
+/// 5180). A record that passes one of them, by `+all` or a network such as 2000::/3, does
+/// not identify a forwarder.
 const NOBODY: [Ipv6Addr; 2] = [
     Ipv6Addr::new(
         0x3fff, 0xfff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xfffe,
@@ -264,16 +265,16 @@ const NOBODY: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0x2001, 2, 0, 0xffff, 0xffff, 0xffff, 0xffff, 0xfffe),
 ];
 
-/// What is known about the SPF record of a forwarder's domain.
+/// The state of the SPF record of a forwarder's domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordState {
-    /// It passes some clients and not all.
+    /// The record passes some clients but not all.
     Usable,
-    /// It passes any client; the term that does.
+    /// The record passes any client, by this term.
     Open(String),
-    /// There is none, or it is in error.
+    /// There is no record, or it is invalid.
     Unusable(String),
-    /// It can't be known now.
+    /// The lookup failed temporarily.
     Temperror(String),
 }
 
@@ -297,8 +298,8 @@ pub async fn examine<R: Resolve>(
     RecordState::Usable
 }
 
-/// Which records pass any client, remembered for a while. It has an entry for each domain
-/// of `spf_of` at most.
+/// A cache of which records pass any client, with at most one entry per domain of
+/// `spf_of`.
 #[derive(Debug, Default)]
 struct OpenRecords(Mutex<HashMap<Domain, Examined>>);
 
@@ -310,12 +311,12 @@ struct Examined {
 }
 
 impl OpenRecords {
-    /// How long it is remembered. The records themselves are cached by their TTL.
+    /// The lifetime of an entry. The records themselves are cached by their TTL.
     const KEPT: Duration = Duration::from_secs(60);
-    /// How often it is logged.
+    /// The minimum interval between log lines.
     const LOGGED: Duration = Duration::from_secs(60 * 60);
 
-    /// `None` if it can't be known now.
+    /// Returns whether a record passes any client; `None` after a temporary failure.
     async fn is_open<R: Resolve>(
         &self,
         resolver: &R,
@@ -329,8 +330,8 @@ impl OpenRecords {
         let is_open = match examine(resolver, domain, limits).await {
             RecordState::Usable => false,
             RecordState::Open(_) => true,
-            // It has just passed the client, so the record has changed; in doubt it does not
-            // exempt.
+            // The record has just passed the client, so it has changed; in case of doubt
+            // it does not exempt.
             RecordState::Unusable(_) | RecordState::Temperror(_) => return None,
         };
         let now = Instant::now();

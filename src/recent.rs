@@ -1,11 +1,11 @@
-//! A map that remembers what was used last, in bounded memory.
+//! A map of the most recently used entries, in bounded memory.
 //!
-//! It has two generations: the young one fills up, then it becomes the old one,
-//! and what was old and not asked for since is gone. It knows nothing of time.
+//! There are two generations: when the young one is full, it becomes the old one, and the
+//! previous old one is dropped with all entries not used since. It does not measure time.
 
 use std::{collections::HashMap, hash::Hash, mem};
 
-/// Entries by key, those that were used last.
+/// The most recently used entries by key.
 #[derive(Clone, Debug)]
 pub struct Recent<K, V> {
     young: HashMap<K, V>,
@@ -14,7 +14,7 @@ pub struct Recent<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
-    /// Holds nothing yet, and never more than `capacity` entries.
+    /// Creates an empty map with at most `capacity` entries.
     pub fn new(capacity: usize) -> Self {
         Self {
             young: HashMap::new(),
@@ -23,7 +23,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
         }
     }
 
-    /// The entry of a key, which counts as used.
+    /// Returns the entry of a key and marks it as used.
     pub fn get(&mut self, key: &K) -> Option<V> {
         if let Some(value) = self.young.get(key) {
             return Some(value.clone());
@@ -33,7 +33,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
         Some(value)
     }
 
-    /// Takes an entry in the place of the one that the key had.
+    /// Inserts an entry, or replaces the one of the key.
     pub fn insert(&mut self, key: K, value: V) {
         if self.capacity == 0 {
             return;
@@ -45,12 +45,12 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
         self.young.insert(key, value);
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether the map is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

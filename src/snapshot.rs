@@ -1,5 +1,5 @@
-//! The configuration in force and the checks made from it, as one value that a
-//! connection keeps from its beginning to its end.
+//! The current configuration and the checks created from it, as one value that a
+//! connection keeps for its lifetime.
 
 use crate::{
     address::Recipient,
@@ -15,7 +15,7 @@ use crate::{
 use jiff::Timestamp;
 use std::{net::IpAddr, sync::Arc};
 
-/// What a milter connection works with.
+/// The configuration and state that a milter connection uses.
 #[derive(Debug)]
 pub struct Snapshot<R> {
     /// When it was made.
@@ -24,16 +24,16 @@ pub struct Snapshot<R> {
     pub config: Config,
     /// The checks.
     pub checks: Checks<R>,
-    /// Which refusals are carried out.
+    /// The decision which refusals are enforced.
     pub enforcement: Enforcement,
     /// The exempt networks.
     pub exemptions: Exemptions,
-    /// Which senders were deferred, if `replies.give_up_after` needs it.
+    /// The deferred senders, if `replies.give_up_after` needs them.
     pub deferrals: Option<Arc<Deferrals>>,
 }
 
 impl<R: Resolve> Snapshot<R> {
-    /// Prepares the checks of a configuration.
+    /// Creates the checks of a configuration.
     pub fn new(config: Config, opt_in: Sources, exemptions: Exemptions, resolver: R) -> Self {
         let checks = Checks::new(&config, opt_in, resolver);
         Self {
@@ -46,7 +46,7 @@ impl<R: Resolve> Snapshot<R> {
         }
     }
 
-    /// Goes on with what is known about senders from before, if it needs that.
+    /// Takes over the deferred senders of the previous snapshot, if it needs them.
     #[must_use]
     pub fn succeeding(self, deferrals: Option<Arc<Deferrals>>) -> Self {
         Self {
@@ -57,8 +57,8 @@ impl<R: Resolve> Snapshot<R> {
 }
 
 /// `mode`, `observe_domains`, `observe_rules` and `enforce_share`: which refusals are
-/// carried out. Each of them can spare a refusal, and none can refuse what another one
-/// spares.
+/// enforced. Each setting can prevent a refusal, and none can override another one that
+/// does.
 #[derive(Debug)]
 pub struct Enforcement {
     mode: Mode,
@@ -69,7 +69,7 @@ pub struct Enforcement {
 }
 
 impl Enforcement {
-    /// That of a configuration.
+    /// Creates it from a configuration.
     pub fn new(config: &Config) -> Self {
         Self {
             mode: config.mode,
@@ -80,13 +80,12 @@ impl Enforcement {
         }
     }
 
-    /// `mode`
+    /// Returns `mode`.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// Whether refusals of this recipient are carried out, as far as `mode` and
-    /// `observe_domains` say.
+    /// Returns the mode for this recipient by `mode` and `observe_domains`.
     pub fn mode_for(&self, recipient: &Recipient) -> Mode {
         let known = recipient.domain.name().map(|name| self.domains.ask(name));
         match known {
@@ -95,8 +94,8 @@ impl Enforcement {
         }
     }
 
-    /// Why a refusal by this rule is not carried out; `None` if it is. `mode` is that of
-    /// the recipient, or of all recipients of the message.
+    /// Returns why a refusal by this rule is not enforced; `None` if it is. `mode` is the
+    /// mode of the recipient, or of all recipients of the message.
     pub fn observed_by(&self, mode: Mode, rule: Rule, client: IpAddr) -> Option<ObservedBy> {
         if mode == Mode::Observe {
             return Some(match self.mode {

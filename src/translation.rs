@@ -15,14 +15,14 @@ pub struct TranslationPrefix(Ipv6Net);
 /// The prefix lengths of RFC 6052 section 2.2.
 pub const LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
 
-/// The byte with bits 64 to 71, which are zero in every address that embeds one.
+/// The index of the byte with bits 64 to 71, which are zero in every translated address.
 const RESERVED: usize = 8;
 
 impl TranslationPrefix {
-    /// The prefix of that length that an address is in.
+    /// Returns the prefix of this length that contains an address.
     ///
     /// # Errors
-    /// As [`TranslationPrefixError`] says.
+    /// Fails with a [`TranslationPrefixError`] if the prefix is not valid.
     pub fn of(address: Ipv6Addr, length: u8) -> Result<Self, TranslationPrefixError> {
         let network = Ipv6Net::new(address, length)
             .map_err(|_| TranslationPrefixError::NotANetwork)?
@@ -36,14 +36,15 @@ impl TranslationPrefix {
         Ok(Self(network))
     }
 
-    /// The network.
+    /// Returns the network.
     pub fn network(&self) -> Ipv6Net {
         self.0
     }
 
-    /// The IPv4 address that an address in this network embeds (RFC 6052 section
-    /// 2.3). `None` outside the network, and for an address inside whose bits 64 to 71
-    /// are not zero: no translator makes one. What follows the IPv4 address is ignored.
+    /// Returns the IPv4 address embedded in an address of this network (RFC 6052 section
+    /// 2.3). `None` for an address outside the network, and for one whose bits 64 to 71
+    /// are not zero, which no translator creates. Ignores the bits after the IPv4
+    /// address.
     pub fn embedded(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
         let octets = address.octets();
         if !self.0.contains(&address) || octets[RESERVED] != 0 {
@@ -55,7 +56,7 @@ impl TranslationPrefix {
         Some(Ipv4Addr::new(next()?, next()?, next()?, next()?))
     }
 
-    /// Whether some address is in this prefix and in the network.
+    /// Returns whether this prefix and the network overlap.
     pub fn overlaps(&self, network: &IpNet) -> bool {
         match network {
             IpNet::V4(_) => false,
@@ -75,9 +76,9 @@ impl fmt::Display for TranslationPrefix {
 pub enum TranslationPrefixError {
     /// Not an IPv6 network with a length.
     NotANetwork,
-    /// Bits behind the prefix are set; this is the network without them.
+    /// There are host bits set; the value is the network without them.
     HostBits(Ipv6Net),
-    /// A length that RFC 6052 does not have.
+    /// A length that RFC 6052 does not allow.
     Length(u8),
     /// Bits 64 to 71 are not zero.
     ReservedBits,
@@ -117,19 +118,19 @@ impl FromStr for TranslationPrefix {
     }
 }
 
-/// A client of which a translator has changed the address.
+/// A client whose address a translator has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translated {
-    /// The address that it has.
+    /// Its IPv4 address.
     pub ipv4: Ipv4Addr,
-    /// The one that it is seen under.
+    /// The IPv6 address that the MTA sees.
     pub seen_as: Ipv6Addr,
     /// The prefix of the translator.
     pub prefix: TranslationPrefix,
 }
 
 impl Translated {
-    /// Whether an address is one that a translator with one of these prefixes makes.
+    /// Returns the IPv4 client if an address is translated with one of these prefixes.
     pub fn find(prefixes: &[TranslationPrefix], address: IpAddr) -> Option<Self> {
         let IpAddr::V6(seen_as) = address else {
             return None;
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn what_is_outside_or_has_reserved_bits_embeds_nothing_and_a_suffix_is_ignored() {
         let table = [
-            // prefix, address, want
+            // prefix, address, expected
             ("64:ff9b::/96", "64:ff9b::1:192.0.2.33", None),
             ("64:ff9b::/96", "64:ff9b:1::192.0.2.33", None),
             ("2001:db8:100::/40", "2001:db8:200::", None),
@@ -236,7 +237,7 @@ mod tests {
         for length in LENGTHS {
             let base: Ipv6Addr = "2001:db8:aaaa:bbbb:cc:dddd::".parse().unwrap();
             let prefix = TranslationPrefix::of(base, length).unwrap();
-            // As RFC 6052 section 2.3 has it: insert at the prefix length, around the
+            // As in RFC 6052 section 2.3: insert at the prefix length, around the
             // reserved byte.
             let mut octets = prefix.network().addr().octets();
             let start = usize::from(length / 8);
