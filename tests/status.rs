@@ -714,6 +714,10 @@ fn a_check_takes_a_message_and_has_bounds() {
     assert!(page.body.contains("good.example"), "{}", page.body);
     assert!(!page.body.contains("dkim       none"), "{}", page.body);
 
+    let header = "Subject: x\r\n\r\n";
+    let long = format!("{header}{}", "x".repeat((10 << 20) - header.len()));
+    let page = world.submit(&[("csrf", &csrf), client, ("message", &long)]);
+    assert_eq!(page.status, 200, "10 MiB: {:.1000}", page.body);
     let long = "x".repeat((10 << 20) + 1);
     let field = "x".repeat(1001);
     let table: [(&[(&str, &str)], u16); 6] = [

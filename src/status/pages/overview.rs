@@ -1,10 +1,13 @@
 //! The overview: is everything well, and what was decided?
 
 use super::{chart::chart, layout};
-use crate::status::{
-    State, Visitor,
-    overview::{Overview, RuleCounts, is_checked},
-    visible::visible,
+use crate::{
+    status::{
+        State, Visitor,
+        overview::{Overview, RuleCounts, is_checked},
+        visible::visible,
+    },
+    telemetry::Action,
 };
 use axum::extract;
 use jiff::{Timestamp, tz::TimeZone};
@@ -148,6 +151,8 @@ fn sources(overview: &Overview) -> Markup {
 }
 
 fn rules(rules: &[RuleCounts]) -> Markup {
+    let checked = rules.iter().filter(|counts| is_checked(counts.rule));
+    let highest = checked.map(|counts| counts.day).max().unwrap_or_default();
     html! {
         @if rules.is_empty() {
             p { "Nothing was decided yet." }
@@ -161,6 +166,7 @@ fn rules(rules: &[RuleCounts]) -> Markup {
                             th scope="col" { "Action" }
                             th.number scope="col" { "Last hour" }
                             th.number scope="col" { "Last day" }
+                            td {}
                             th.number scope="col" { "Since the start" }
                         }
                     }
@@ -178,11 +184,29 @@ fn rules(rules: &[RuleCounts]) -> Markup {
                                 td class=(action) { (action) }
                                 td.number { (counts.hour) }
                                 td.number { (counts.day) }
+                                td { (bar(counts, highest)) }
                                 td.number { (counts.total) }
                             }
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The share of a rule in the last day, for the eye: the number is beside it.
+fn bar(counts: &RuleCounts, highest: u64) -> Markup {
+    let width = u128::from(counts.day) * 100 / u128::from(highest.max(1));
+    let class = match counts.action {
+        Action::Accept => "a",
+        Action::Defer => "d",
+        Action::Reject => "r",
+    };
+    html! {
+        @if is_checked(counts.rule) && width > 0 {
+            svg.bar viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" {
+                rect class=(class) width=(width) height="10" {}
             }
         }
     }
