@@ -8,6 +8,7 @@
 #   APT repository   both releases install and upgrade from a signed one
 #   build            the package builds on Debian 13, whose lintian finds nothing
 #   checkout         packaging/install.sh installs from a clean clone
+#   milter clients   clients that are not ours, with what other MTAs offer
 #   soak             long or big runs: limits, DNS faults, gigabytes of logs, lists of a
 #                    million domains, a million senders to give_up_after
 set -euo pipefail
@@ -24,14 +25,17 @@ check_compose_example() {
     "$tool/bin/check-jsonschema" --builtin-schema vendor.compose-spec packaging/container/compose.yaml
 }
 
-needs="$needs gpg:gpg reprepro:reprepro"
-file_needs="$file_needs /usr/lib/python3*/ensurepip:python3-venv"
+needs="$needs gpg:gpg reprepro:reprepro miltertest:miltertest go:golang-go"
+file_needs="$file_needs /usr/lib/python3*/ensurepip:python3-venv
+            /usr/share/gocode/src/github.com/emersion/go-milter:golang-github-emersion-go-milter-dev"
 install_needs
 check_compose_example
 tests/make-debian.sh
 tests/make-container.sh
 tests/build-on-debian-13.sh
+tests/milter_conformance/build-clients.sh
 export SIXGATE_E2E_REQUIRED=1
+cargo test --locked --test milter_conformance -- --ignored --nocapture
 cargo test --locked --no-fail-fast --test package --test install --test handover --test limits \
     --test dns_faults --test opt_in --test report --test trace --test give_up --test exempt \
     -- --ignored

@@ -9,7 +9,9 @@ mod signer;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod any_milter;
 mod fixture;
+mod foreign;
 mod mail;
 mod masks;
 
