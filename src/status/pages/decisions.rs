@@ -125,12 +125,14 @@ fn table(selection: &Selection, page: &Page) -> Markup {
                 }
             }
         }
-        nav.pages aria-label="Older and newer decisions" {
-            @if selection.before.is_some() {
-                a href=(place(selection, None)) { "Newest" }
-            }
-            @if let Some(next) = page.next {
-                a href=(place(selection, Some(next))) rel="next" { "Older" }
+        @if selection.before.is_some() || page.next.is_some() {
+            nav.pages aria-label="Older and newer decisions" {
+                @if selection.before.is_some() {
+                    a href=(place(selection, None)) { "Newest" }
+                }
+                @if let Some(next) = page.next {
+                    a href=(place(selection, Some(next))) rel="next" { "Older" }
+                }
             }
         }
     }
