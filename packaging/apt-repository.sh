@@ -1,11 +1,11 @@
 #!/bin/bash
-# Adds packages to a signed APT repository for Debian 12 and 13, and makes it if it is not
-# there. Installs reprepro if it is missing.
+# Adds packages to a signed APT repository for Debian 12 and 13, and creates it if it does
+# not exist. Installs reprepro if it is missing.
 #
 #     packaging/apt-repository.sh FOLDER KEY PACKAGE.deb...
 #
-# KEY is the ID or fingerprint of an OpenPGP key that gpg has. Publish FOLDER/dists,
-# FOLDER/pool and FOLDER/sixgate.asc by any HTTP server; the rest is reprepro's.
+# KEY is the ID or fingerprint of an OpenPGP key in gpg's keyring. Publish FOLDER/dists,
+# FOLDER/pool and FOLDER/sixgate.asc with any HTTP server; the other files are reprepro's.
 set -euo pipefail
 if [ $# -lt 3 ]; then
     echo "usage: $0 FOLDER KEY PACKAGE.deb..." >&2
@@ -37,7 +37,7 @@ END
 
 packages=$(missing_packages)
 if [ -n "$packages" ]; then
-    # One word a package.
+    # Each word is a package.
     # shellcheck disable=SC2086
     install_packages $packages
 fi

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Builds the Debian package on Debian 12 or 13 with rustup's toolchain; installs what
-# that needs. The package is target/deb/sixgate_VERSION_ARCH.deb.
+# Builds the Debian package target/deb/sixgate_VERSION_ARCH.deb on Debian 12 or 13 with
+# rustup's toolchain. Installs the packages that it needs.
 #
-# Of one commit and one toolchain it is the same octet for octet on whatever day
-# and in whatever folder it is built.
+# The build is reproducible: the same commit and toolchain result in the same bytes on any
+# day and in any folder.
 #
-#     --quick    as target/deb/quick/..., of an unoptimized program: for tests
+#     --quick    build an unoptimized program into target/deb/quick/, for tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
@@ -21,30 +21,30 @@ needs="cc:gcc make:make dh:debhelper dpkg-buildpackage:dpkg-dev"
 file_needs=
 root=$PWD
 target=${CARGO_TARGET_DIR:-$root/target}
-# debhelper puts the package beside the folder that it works in.
+# debhelper writes the package next to its working folder.
 out=$target/deb$quick
 stage=$out/build
 arch=$(dpkg --print-architecture)
 auditable_version=0.7.7
 auditable=$target/tools/cargo-auditable-$auditable_version
-# mimalloc tells when it was compiled.
+# mimalloc contains its compilation date.
 undated='-Wno-builtin-macro-redefined -D__DATE__="" -D__TIME__=""'
-# It would stand in for RUSTFLAGS.
+# It would override RUSTFLAGS.
 unset CARGO_ENCODED_RUSTFLAGS
 
 main() {
     install_needs
     if [ -n "$quick" ]; then build_quickly; else build_program; fi
     build_generator
-    # Not before: cargo builds anew what has seen another date.
+    # Not earlier: cargo rebuilds crates that were built with another date.
     SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date_of_sources)}
     export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC
     umask 022
-    write_papers
+    generate_documents
     build_package
 }
 
-# That of the last commit; without one that of the newest text.
+# The date of the last commit or, without git, of CHANGELOG.md.
 date_of_sources() {
     git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md
 }
@@ -57,11 +57,11 @@ build_quickly() {
 build_program() {
     program=$target/deb/release/sixgate
     install_auditable
-    # Paths of this machine must not get into the program.
+    # The program must not contain paths of this machine.
     local cargo_home=${CARGO_HOME:-$HOME/.cargo}
-    # What "cargo auditable build --locked" sets, but for the wrapper's path, which
-    # would be the folder's: cargo hashes it into the names of the program's parts,
-    # and these are linked in the order of their names.
+    # The environment of "cargo auditable build --locked", except for the path of the
+    # wrapper: cargo hashes it into the names of object files, which determine the order of
+    # linking, so the build would depend on the folder.
     RUSTFLAGS="--remap-path-prefix=$root=/sixgate --remap-path-prefix=$cargo_home=/cargo" \
         CFLAGS="-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$target=/target $undated" \
         PATH="$auditable/bin:$PATH" \
@@ -70,8 +70,8 @@ build_program() {
         cargo build --locked --release --target-dir "$target/deb"
 }
 
-# Has the program list its components, for scanners of vulnerabilities. The list is
-# in the words of this version.
+# Embeds a list of components into the program, for vulnerability scanners. The version is
+# fixed because it determines the format of the list.
 install_auditable() {
     [ -x "$auditable/bin/cargo-auditable" ] ||
         cargo install --quiet --locked --root "$auditable" "cargo-auditable@$auditable_version"
@@ -82,7 +82,7 @@ build_generator() {
 }
 
 # Manual pages, completions, copyright and changelog.
-write_papers() {
+generate_documents() {
     rm -rf "$stage"
     mkdir -p "$stage/stage"
     "$target/debug/examples/generate" "$stage/stage"
@@ -102,7 +102,7 @@ build_package() {
 stage_sources() {
     mkdir "$stage/stage/source"
     cp -r README.md docs milter.yaml.example packaging "$stage/stage/source"
-    # Where there are rules and panels they are examples.
+    # In the package, alert rules and panels are examples.
     local extra
     for extra in prometheus grafana; do
         if [ -d "packaging/$extra" ]; then
@@ -111,12 +111,11 @@ stage_sources() {
     done
     install -m 755 "$program" "$stage/stage/sixgate"
     mv "$stage/stage/completions/sixgate.bash" "$stage/stage/completions/sixgate"
-    # Installing and attaching sixgate must not refuse mail before the administrator has
-    # decided so.
+    # sixgate must not refuse mail before the administrator enables it.
     sed 's/^mode: enforce$/mode: observe/' milter.yaml.example >"$stage/stage/milter.yaml"
 }
 
-# What debhelper takes by its name.
+# Files that debhelper finds by their names.
 stage_debian() {
     local debian=$stage/debian
     rm -f "$out"/sixgate_*

@@ -1,12 +1,12 @@
 #!/bin/bash
-# Builds sixgate and installs it where there is no Debian package: the program, manual
-# pages, completions, systemd units, an example configuration. Existing configuration is
-# kept. Needs Rust; run it as root, or with DESTDIR.
+# Builds and installs sixgate on systems without a Debian package: the program, manual
+# pages, completions, systemd units and an example configuration. An existing configuration
+# is kept. Needs Rust; run it as root, or with DESTDIR.
 #
-#     PREFIX=/usr/local     where the program and its documentation go
-#     SYSCONFDIR=/etc       where the configuration and the units go
+#     PREFIX=/usr/local     folder of the program and its documentation
+#     SYSCONFDIR=/etc       folder of the configuration and the units
 #     DESTDIR=              a root that is packaged or copied elsewhere
-#     --debug               an unoptimized program, for tests
+#     --debug               build an unoptimized program, for tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,13 +17,13 @@ case ${1:-} in
     "" | --debug) ;;
     *) echo "usage: $0 [--debug]" >&2; exit 64 ;;
 esac
-papers=$(mktemp -d)
-trap 'rm -rf "$papers"' EXIT
+generated=$(mktemp -d)
+trap 'rm -rf "$generated"' EXIT
 
 main() {
-    cargo install --path . --locked --force --no-track --root "$papers/built" "$@"
-    cargo run --quiet --locked --example generate -- "$papers"
-    install -D --mode=755 "$papers/built/bin/sixgate" "$root$prefix/sbin/sixgate"
+    cargo install --path . --locked --force --no-track --root "$generated/built" "$@"
+    cargo run --quiet --locked --example generate -- "$generated"
+    install -D --mode=755 "$generated/built/bin/sixgate" "$root$prefix/sbin/sixgate"
     install_documentation
     install_units
     install_configuration
@@ -31,14 +31,14 @@ main() {
 
 install_documentation() {
     local page
-    for page in "$papers"/man/*; do
+    for page in "$generated"/man/*; do
         install -D --mode=644 "$page" "$root$prefix/share/man/man${page##*.}/${page##*/}"
     done
-    install -D --mode=644 "$papers/completions/sixgate.bash" \
+    install -D --mode=644 "$generated/completions/sixgate.bash" \
         "$root$prefix/share/bash-completion/completions/sixgate"
-    install -D --mode=644 "$papers/completions/_sixgate" \
+    install -D --mode=644 "$generated/completions/_sixgate" \
         "$root$prefix/share/zsh/site-functions/_sixgate"
-    install -D --mode=644 "$papers/completions/sixgate.fish" \
+    install -D --mode=644 "$generated/completions/sixgate.fish" \
         "$root$prefix/share/fish/vendor_completions.d/sixgate.fish"
     mkdir -p "$root$prefix/share/doc/sixgate"
     cp -r README.md CHANGELOG.md docs milter.yaml.example packaging/prometheus \
@@ -56,7 +56,7 @@ install_units() {
     install -D --mode=644 packaging/systemd/tmpfiles.conf "$root$sysconfdir/tmpfiles.d/sixgate.conf"
 }
 
-# As in the Debian package: it refuses nothing yet.
+# As in the Debian package, sixgate refuses nothing by default.
 install_configuration() {
     local file=$root$sysconfdir/sixgate/milter.yaml
     mkdir -p "$root$sysconfdir/sixgate/opt-in.d"

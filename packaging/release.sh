@@ -1,11 +1,11 @@
 #!/bin/bash
-# Makes the files of a release in target/release-artifacts: the Debian package, the
-# container image, an SBOM (CycloneDX), checksums, and with a key a signed APT repository.
+# Builds the files of a release in target/release-artifacts: the Debian package, the
+# container image, an SBOM (CycloneDX), checksums and, with a key, a signed APT repository.
 #
 #     packaging/release.sh [--quick] [KEY]
 #
 #     KEY        the OpenPGP key that signs the repository and the checksums
-#     --quick    of an unoptimized program: for tests
+#     --quick    use an unoptimized program, for tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
@@ -31,7 +31,7 @@ cp "$package" "$out"
 image=$(as_root env STORAGE="${STORAGE:-}" DEBIAN="${DEBIAN:-}" packaging/container/build-image.sh $quick)
 zstd --quiet -19 "$image" -o "$out/$(basename "$image").zst"
 
-# Of what the program is built from on this platform, without tests.
+# The SBOM lists the dependencies of the program on this platform, without those of tests.
 [ -x "$cyclonedx/bin/cargo-cyclonedx" ] ||
     cargo install --quiet --locked --root "$cyclonedx" "cargo-cyclonedx@$cyclonedx_version"
 name=$(basename "$package" .deb).cdx

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Builds the container image of the Debian package in target/deb, and writes it to
+# Builds the container image from the Debian package in target/deb, and writes it to
 # target/container/sixgate_VERSION_ARCH.image.tar. Needs buildah and root.
 #
-# Of one package and one base image its layers are always the same.
+# The same package and base image always result in the same layers.
 #
-#     --quick        of the unoptimized package in target/deb/quick: for tests
-#     DEBIAN=IMAGE   another base image than debian:trixie-slim
+#     --quick        use the unoptimized package in target/deb/quick, for tests
+#     DEBIAN=IMAGE   use a base image other than debian:trixie-slim
 #     STORAGE=DIR    where buildah keeps images (its own default)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -32,7 +32,7 @@ fi
 
 mkdir -p target/container
 rm -f "$out"
-# The docker format has the health check, which OCI images leave out.
+# Only the docker format supports a health check; OCI images do not.
 "${buildah[@]}" build --quiet --format docker --isolation chroot --network host --layers=false \
     --timestamp "$SOURCE_DATE_EPOCH" --build-arg "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" \
     ${DEBIAN:+--build-arg "DEBIAN=$DEBIAN"} \

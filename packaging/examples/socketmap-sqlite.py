@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Tells sixgate, and whoever else speaks Postfix's socketmap protocol, from an
-SQLite database which domains take mail over IPv6.
+"""Serves the domains that accept mail over IPv6 from an SQLite database, to sixgate
+and to other clients of Postfix's socketmap protocol.
 
     socketmap-sqlite.py DATABASE [PORT]
 
-It listens on 127.0.0.1. Map names are not looked at. The database is opened for
-each request, so that another file may be put in its place at any time.
+It listens on 127.0.0.1 and ignores map names. It opens the database for each request,
+so that the file can be replaced at any time.
 """
 
 import socketserver
@@ -16,7 +16,7 @@ QUERY = "SELECT ipv6 FROM opt_in WHERE domain = ?"
 
 
 def look_up(domain):
-    """The reply to a request, see socketmap_table(5)."""
+    """Returns the reply to a request, see socketmap_table(5)."""
     try:
         database = sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True, timeout=2)
         try:
@@ -31,7 +31,7 @@ def look_up(domain):
 
 
 class Connection(socketserver.StreamRequestHandler):
-    """One client; it sends one request after the other."""
+    """A connection of one client, which sends one request after the other."""
 
     def handle(self):
         while (request := self.read_netstring()) is not None:
