@@ -1,8 +1,8 @@
 #!/bin/bash
-# Runs every test; installs what that needs. Ends with cargo's own lines.
+# Installs what the tests need and runs all of them. Ends with cargo's summary.
 #
-# The public SPF and DKIM test vectors are read where SIXGATE_VECTORS points to;
-# without it those tests are reported as ignored.
+# The public SPF and DKIM test vectors are read from the folder SIXGATE_VECTORS; without
+# it those tests are reported as ignored.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
@@ -14,7 +14,7 @@ tests/extract-docker-proxy.sh
 tests/get-documented-tools.sh
 tests/make-debian.sh
 tests/make-mail-servers.sh
-# Here everything is to be had, so that nothing may be skipped for lack of it.
+# Everything is installed, so no test may be skipped.
 export SIXGATE_E2E_REQUIRED=1
 cargo test --locked --doc
 # The program with the fewest dependencies. The other tests are the same for both.
@@ -22,7 +22,7 @@ cargo test --locked --no-default-features --lib --test config --test docs_in_ste
     --test opt_in --test opt_in_command --test opt_in_fleet --test opt_in_remote
 log=target/all-tests.log
 if ! cargo test --locked --lib --bins --tests --examples --no-fail-fast 2>&1 | tee "$log"; then
-    # Thousands of lines back: the failures once more, and cargo's summary.
+    # Repeats the failures, which are thousands of lines back, and cargo's summary.
     sed -n '/^failures:$/,/^test result/p' "$log"
     sed -n '/^error: .* failed:$/,$p' "$log"
     exit 1

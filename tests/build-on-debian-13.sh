@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds the package on Debian 13, with the toolchain and the crates of this machine, and
-# has Debian 13's lintian look at it. The result is in target/debian-13-build.
+# Builds the package on Debian 13 with the toolchain and the crates of this machine, and
+# checks it with Debian 13's lintian. The result is in target/debian-13-build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh

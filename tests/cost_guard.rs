@@ -1,14 +1,13 @@
-//! What a message costs, counted in instructions, so that a busy machine says
-//! the same as a quiet one.
+//! The cost of a message in instructions, which does not depend on the load of the machine.
 //!
-//! The real daemon runs under valgrind, optimized, and an MTA's side sends it
-//! mail. The instructions of a longer run less those of a shorter one are those
-//! of the messages between. System calls count as nothing: they are told by
-//! tests/bench. A budget is what the scenario cost when it was last looked at,
-//! and a sixth more. What exceeds it needs a repair, or a reason and a new budget;
-//! a budget of more than twice the cost guards nothing and fails, too.
+//! The optimized daemon runs under valgrind, and a simulated MTA sends mail. The
+//! instructions of a longer run minus those of a shorter one are those of the additional
+//! messages. System calls are not counted; tests/bench measures them. A budget is the
+//! measured cost plus a sixth. If a scenario exceeds it, fix the cause, or set a new budget
+//! and state the reason. A budget of more than twice the cost detects nothing and fails
+//! too.
 //!
-//! Where there is no valgrind the guard is reported as ignored.
+//! Without valgrind the test is reported as ignored.
 
 #[path = "e2e/signer.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the dialogues use more of it")]
@@ -37,8 +36,8 @@ good.example    TXT    "v=spf1 ip6:2001:db8::/64 -all"
 bad.example     TXT    "v=spf1 -all"
 "#;
 
-/// One connection with one message of this size, signed with RSA, and what it
-/// may cost in thousands of instructions.
+/// One connection with one message of this size, signed with RSA, and its budget in
+/// thousands of instructions.
 #[derive(Clone, Copy)]
 struct Scenario {
     name: &'static str,
@@ -50,7 +49,7 @@ struct Scenario {
     budget: u64,
 }
 
-/// Where a message is settled.
+/// The check or rule that decides about a message.
 #[derive(Clone, Copy)]
 enum Stage {
     Connect,
@@ -127,7 +126,7 @@ fn holds(scenario: &Scenario) -> Result<(), Failed> {
     }
 }
 
-/// What the daemon executes from its start to its end with so many messages.
+/// Returns the instructions of the daemon from start to exit with this many messages.
 fn instructions(scenario: &Scenario, count: u64) -> u64 {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let counts = directory.path().join("counts");
@@ -155,8 +154,8 @@ fn counted(counts: &Path) -> Command {
     command
 }
 
-/// The daemon, optimized as for users but for what takes long to build; another
-/// build where the environment variable SIXGATE names it.
+/// The daemon, a release build without the slow optimizations, or the build that the
+/// environment variable SIXGATE names.
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let given = || env::var_os("SIXGATE").map(PathBuf::from);

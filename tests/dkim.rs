@@ -1,5 +1,5 @@
-//! What DKIM says of a message and why, over real DNS, and that a sender can't
-//! make it ask or compute without end.
+//! DKIM results and their reasons, over real DNS, and limits on the queries and computation
+//! that a sender can cause.
 
 mod support;
 
@@ -156,7 +156,7 @@ async fn each_signature_is_shown_with_its_result_and_reason() {
         (&revoked, FROM, "Hello\r\n", Permerror, "revoked (empty p=)"),
         (&absent, FROM, "Hello\r\n", Permerror, "(NXDOMAIN)"),
         (&failing, FROM, "Hello\r\n", Temperror, "SERVFAIL"),
-        // Nothing that DNS could say would make it pass.
+        // No DNS answer could make it pass.
         (&failing, FROM, "Hello!\r\n", Fail, "the body was changed"),
     ];
     for (zone, from, body, want, reason) in table {
@@ -273,12 +273,13 @@ async fn of_several_txt_records_each_key_record_is_tried() {
         let result = &outcome.signatures[0];
         assert_eq!(result.result, want, "{name}: {result:?}");
         assert!(result.reason.contains(reason), "{name}: {result:?}");
-        // However many records there are, they come with one question.
+        // All records are in the answer to one query.
         assert_eq!(server.questions().len(), 1, "{name}");
     }
 }
 
-/// The order of an answer is the DNS server's; that of the trials is not.
+/// The DNS server chooses the order of its answer, but not the order in which keys are
+/// tried.
 #[tokio::test]
 async fn of_more_than_three_key_records_the_same_three_are_tried() {
     let signer = Signer::new();
@@ -448,7 +449,7 @@ async fn a_key_is_asked_for_once_while_its_ttl_lasts() {
         for _ in 0..2 {
             let headers = message(&[("DKIM-Signature", &signature), ("From", FROM)]);
             let names = Verification::new(headers, &settings(), None).key_names();
-            // A new resolver each time, so that its own cache does not answer.
+            // A new resolver each time, so that its cache is empty.
             dkim::fetch_keys(&resolver(&server), &cache, &names, soon()).await;
         }
         assert_eq!(server.questions().len(), questions, "TTL {ttl}");

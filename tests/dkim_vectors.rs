@@ -1,5 +1,5 @@
-//! Public DKIM messages, each with what the RFCs say of it: is the verdict ours,
-//! over real DNS and however the body is cut into chunks?
+//! Public DKIM messages with the result that the RFCs require, verified over real DNS with
+//! the body split in several ways.
 //!
 //! The messages are those of the folder that the environment variable
 //! SIXGATE_VECTORS names, in `dkim/`: `manifest.json` lists them, `zone.json` has
@@ -25,8 +25,8 @@ use std::{
 };
 use support::dns::{Data, DnsServer, Fault, Zone};
 
-/// Messages whose signature is valid by the RFCs and does not count for us, with
-/// the result and what its reason says. docs/policy.md has the same list.
+/// Messages whose signature is valid by the RFCs but excluded by policy, with the result
+/// and part of its reason. docs/policy.md has the same list.
 #[rustfmt::skip]
 const POLICY: &[(&str, DkimResult, &str)] = &[
     ("d-tld.eml", DkimResult::Policy, "is a top-level domain"),
@@ -62,8 +62,8 @@ const POLICY: &[(&str, DkimResult, &str)] = &[
     ("opendkim-test126.eml", DkimResult::Neutral, "only tests DKIM"),
 ];
 
-/// A bare LF before white space, which a milter gets like any fold: what passes
-/// is the folded header that the MTA has made of it.
+/// A bare LF before white space, which a milter receives like any fold: the header field
+/// passes as the MTA has folded it.
 const TAKEN_FOR_A_FOLD: &str = "hdr-barelf-insert.eml";
 
 #[derive(Deserialize)]
@@ -74,7 +74,7 @@ struct Case {
     zone: Records,
 }
 
-/// What the RFCs say of a message.
+/// The result that the RFCs require.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum Expected {
@@ -82,11 +82,11 @@ enum Expected {
     Pass,
     /// None does.
     Nopass,
-    /// It can't be known.
+    /// The result is a temporary error.
     Temperror,
-    /// There is none.
+    /// There is no signature.
     None,
-    /// The RFCs leave it open.
+    /// The RFCs do not define the result.
     Any,
 }
 
@@ -165,8 +165,7 @@ async fn judge_and_rechunk(
     Ok(outcome)
 }
 
-/// Whether nothing but `t=y` of its key keeps a message from passing: then it
-/// has to pass once that is gone.
+/// Whether only `t=y` of the key prevents a pass: then the message has to pass without it.
 fn only_tests(outcome: &Outcome) -> bool {
     let testing = |s: &dkim::SignatureResult| s.reason.contains("only tests DKIM");
     outcome.signatures.iter().any(testing)
@@ -225,7 +224,7 @@ struct Message<'a> {
     body: &'a [u8],
 }
 
-/// In which form the header comes.
+/// The form in which the header is passed.
 #[derive(Clone, Copy)]
 enum Form {
     /// As it was on the wire.
@@ -235,8 +234,8 @@ enum Form {
 }
 
 impl<'a> Message<'a> {
-    /// Octets that are no line breaks on the wire (a bare CR or LF) stay where
-    /// they are: MTAs differ in what they make of them.
+    /// A bare CR or LF, which is not a line break on the wire, stays unchanged: MTAs differ
+    /// in how they treat it.
     fn parse(octets: &'a [u8]) -> Self {
         let (header, body) = match find(octets, b"\r\n\r\n") {
             Some(end) => (&octets[..end], &octets[end + 4..]),
@@ -323,7 +322,7 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|part| part == wanted)
 }
 
-/// Ways to cut a body, each with its name.
+/// Ways to split a body, each with its name.
 fn chunkings(body: &[u8]) -> Vec<(&'static str, Vec<&[u8]>)> {
     vec![
         ("octet by octet", body.chunks(1).collect()),
@@ -338,7 +337,7 @@ fn between_cr_and_lf(body: &[u8]) -> Vec<&[u8]> {
 }
 
 fn at_random(body: &[u8]) -> Vec<&[u8]> {
-    // xorshift, the same each time so that a failure can be seen again.
+    // xorshift with a fixed seed, so that a failure is reproducible.
     let mut state = 0x9e37_79b9_u32;
     let mut chunks = Vec::new();
     let mut rest = body;
@@ -377,7 +376,7 @@ fn add(zone: &mut Zone, name: &str, rtype: &str, value: &Value) {
     match (rtype, value) {
         ("TXT", Value::Text(text)) => zone.add(name, Data::text(text)),
         ("TXT", Value::Strings(strings)) => {
-            // One vector has a string longer than DNS can carry.
+            // One vector has a string that is too long for the DNS.
             let strings = strings.iter().flat_map(|s| s.as_bytes().chunks(255));
             zone.add(name, Data::Txt(strings.map(<[u8]>::to_vec).collect()));
         }

@@ -1,6 +1,6 @@
-//! The daemon before a DNS server that fails or misbehaves: what the look-ups
-//! make of it, the reply, and that it comes in time. Nothing is accepted by
-//! accident, and others are served meanwhile.
+//! The daemon with a DNS server that fails or misbehaves: the results of lookups, the reply
+//! and its time limit. Nothing is accepted because of a fault, and other clients are served
+//! in the meantime.
 
 mod support;
 
@@ -18,10 +18,10 @@ use support::{
 
 const STAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a busy machine may add to it.
+/// Margin for a busy machine.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// Each fault and what is to come of it for PTR, SPF and a DKIM key.
+/// Each fault and the expected result for PTR, SPF and a DKIM key.
 const FAULTS: [(&str, Outcome); 12] = [
     ("SILENCE", TEMPERROR),
     ("SERVFAIL", TEMPERROR),
@@ -33,7 +33,7 @@ const FAULTS: [(&str, Outcome); 12] = [
     ("WRONG-QUESTION", TEMPERROR),
     ("GARBAGE", TEMPERROR),
     ("NOISE", TEMPERROR),
-    // Aliases that end in nothing lead to no record.
+    // Aliases to a name without records result in no record.
     ("CNAME loop.good.example", ABSENT),
     ("CNAME mute.good.example", TEMPERROR),
 ];
@@ -83,7 +83,7 @@ fn fault_client(n: usize) -> String {
     format!("2001:db8:f::{:x}", n + 1)
 }
 
-/// The daemon with the DNS that it asks.
+/// The daemon with its DNS server.
 struct Fixture {
     daemon: Daemon,
     dns: DnsServer,
@@ -117,7 +117,7 @@ fn mta_with_client(daemon: &Daemon, ip: &str) -> MilterClient {
     mta
 }
 
-/// From MAIL to the reply to RCPT.
+/// The time from MAIL to the reply to RCPT.
 fn rcpt(mta: &mut MilterClient, sender: &str) -> Reply {
     assert_eq!(mta.mail(&[sender]), Reply::Continue);
     mta.rcpt(&["<b@contoso.com>"])
@@ -132,9 +132,9 @@ fn send(daemon: &Daemon, sender: &str, message: &[u8]) -> EndOfMessage {
     mta.message(message, 65535)
 }
 
-/// All is right with it but the signature, which the key would tell.
+/// Everything is valid except for the signature, which only the key would show.
 fn signed_with(selector: &str) -> Vec<u8> {
-    // Of the body below.
+    // The hash of the body below.
     let hash = "Ck5SoRNWUpSR4X0COv7R5ub2pUTtl6xz4dTFz++ji4M=";
     let signature = "eHh4".repeat(85) + "eA==";
     let tags = "v=1; a=rsa-sha256; c=simple/simple; d=signer.example; h=from";
@@ -446,7 +446,7 @@ fn a_dead_or_failing_server_is_replaced_by_the_next() {
 fn when_all_servers_are_back_the_next_mail_is_accepted_at_once() {
     let lasting = || {
         let mut zone = Zone::new();
-        // Not kept, so that each mail asks again.
+        // Not cached, so that each message causes a query.
         zone.set_ttl(0);
         for line in ZONE.lines() {
             zone.add_line(line).expect("a line");
@@ -455,7 +455,7 @@ fn when_all_servers_are_back_the_next_mail_is_accepted_at_once() {
     };
     let mut server = DnsServer::start(lasting());
     let address = server.address();
-    // An answer that is late on a busy machine is not to look like none.
+    // A late answer on a busy machine must not look like a missing one.
     let timeout = 3 * STAGE_TIMEOUT;
     let daemon = start_daemon(&address.to_string(), "1s", timeout);
     for _ in 0..2 {
@@ -477,7 +477,8 @@ fn others_are_served_while_unresponsive_senders_wait() {
     const UNRESPONSIVE: usize = 50;
     const OTHERS: usize = 200;
     let dns = DnsServer::start(zone_with_unresponsive_senders(UNRESPONSIVE));
-    // Long enough that no mute sender has its answer before the others have.
+    // Long enough that no message of an unresponsive sender is answered before those of the
+    // others.
     let daemon = start_daemon(&dns.address().to_string(), "9s", Duration::from_secs(9));
     let _waiting = unresponsive_senders(&daemon, 0..UNRESPONSIVE);
     let accepted = (0..OTHERS)
@@ -493,8 +494,8 @@ fn others_are_served_while_unresponsive_senders_wait() {
 
 #[test]
 fn others_keep_their_rate_beside_unresponsive_senders() {
-    // Other tests run at the same time, which moves the rate by some 15 percent. Where
-    // mute senders hold others up, less than a hundredth is left.
+    // Other tests run at the same time, which changes the rate by about 15 percent. If
+    // unresponsive senders blocked others, less than a hundredth of the rate would remain.
     let percent = rate_beside_unresponsive_senders(7);
     assert!(percent >= 50.0, "{percent:.1} %");
 }
@@ -506,8 +507,8 @@ fn others_keep_95_percent_of_their_rate_beside_unresponsive_senders() {
     assert!(percent >= 95.0, "{percent:.1} %");
 }
 
-/// The rate of an MTA beside mute senders in percent of what it is without
-/// them: the median over short runs, each with its like before and after it.
+/// The rate of an MTA beside unresponsive senders in percent of its rate without them: the
+/// median of short runs, each compared with runs before and after it.
 fn rate_beside_unresponsive_senders(runs: usize) -> f64 {
     const UNRESPONSIVE: usize = 20;
     let fixture = Fixture::new(zone_with_unresponsive_senders(UNRESPONSIVE * runs));
@@ -515,7 +516,8 @@ fn rate_beside_unresponsive_senders(runs: usize) -> f64 {
     let mut percent = Vec::new();
     for run in 0..runs {
         let numbers = run * UNRESPONSIVE..(run + 1) * UNRESPONSIVE;
-        // Between two, so that a machine that gets busier does not count.
+        // Between two runs without them, so that a change of the machine's load does not
+        // matter.
         let before = median_time_of_a_message(&mut others);
         let beside = beside_unresponsive_senders(&fixture, numbers, &mut others);
         let after = median_time_of_a_message(&mut others);
@@ -537,8 +539,7 @@ fn zone_with_unresponsive_senders(count: usize) -> Zone {
     zone
 }
 
-/// MTAs that wait for the answer to a message without a body, which SPF is needed
-/// for.
+/// MTAs that wait for the reply to a message without a body, which needs the SPF result.
 fn unresponsive_senders(daemon: &Daemon, numbers: Range<usize>) -> Vec<MilterClient> {
     let wait = |n| {
         let mut mta = mta_with_client(daemon, GOOD_CLIENT);
@@ -551,7 +552,7 @@ fn unresponsive_senders(daemon: &Daemon, numbers: Range<usize>) -> Vec<MilterCli
     numbers.map(wait).collect()
 }
 
-/// The same while mute senders wait. Returns when all have been answered.
+/// The same while messages of unresponsive senders wait. Returns when all have a reply.
 fn beside_unresponsive_senders(
     fixture: &Fixture,
     numbers: Range<usize>,
@@ -566,8 +567,8 @@ fn beside_unresponsive_senders(
     time
 }
 
-/// Of messages that one MTA sends one after the other; what hits a few of them
-/// alone, such as another program's turn, does not count.
+/// The median rate of messages that one MTA sends one after the other; a delay of a few of
+/// them, for example by another process, does not matter.
 fn median_time_of_a_message(mta: &mut MilterClient) -> Duration {
     const WINDOW: Duration = Duration::from_millis(250);
     let (start, mut times) = (Instant::now(), Vec::new());

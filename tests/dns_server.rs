@@ -1,5 +1,5 @@
-//! The tests' own DNS server, asked by the program's own resolver: what the
-//! other tests build on.
+//! The tests' own DNS server, queried by the program's resolver. The other tests rely on
+//! it.
 
 mod support;
 
@@ -217,7 +217,7 @@ async fn edns_that_is_refused_over_tcp_alone_is_left_out_there_too() {
     }
 }
 
-/// A domain whose own servers fail so does not cost the server its EDNS.
+/// After a domain whose own servers fail like this, EDNS is still used with the resolver.
 #[tokio::test]
 async fn an_error_that_stays_without_edns_has_its_name_and_costs_one_query_more() {
     let table = [
@@ -236,8 +236,8 @@ async fn an_error_that_stays_without_edns_has_its_name_and_costs_one_query_more(
     }
 }
 
-/// The worst case that docs/threat-model.md has: each server is asked in each
-/// attempt by up to three packets.
+/// The worst case in docs/threat-model.md: each attempt sends each server up to three
+/// packets.
 #[tokio::test]
 async fn silent_servers_get_no_more_packets_than_documented() {
     let mut silent = Zone::new();

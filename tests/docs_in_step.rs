@@ -1,4 +1,4 @@
-//! Do the tables of the documentation name what the program has?
+//! Compares the tables of the documentation with the program.
 
 #[path = "support/pages.rs"]
 mod pages;
@@ -16,7 +16,7 @@ const OPERATIONS: &str = include_str!("../docs/operations.md");
 const RULES: &str = include_str!("../packaging/prometheus/sixgate.rules.yml");
 const DASHBOARD: &str = include_str!("../packaging/grafana/sixgate.json");
 
-/// The first cells of the tables in a section, of which `only` are looked at.
+/// Returns the first cells of the tables in a section that match `only`.
 fn first_cells(heading: &str, only: impl Fn(&&str) -> bool) -> Vec<&'static str> {
     let (_, section) = OPERATIONS.split_once(heading).expect("the section");
     let section = section.split("\n## ").next().expect("its text");
@@ -85,7 +85,7 @@ fn alerts_and_dashboard_ask_for_metrics_and_rules_that_there_are() {
             .collect();
         assert_eq!(unknown, [""; 0]);
     }
-    // What is left out as not checked.
+    // The rules that the alerts exclude as not checked.
     let unchecked = [
         "local",
         "ipv4",
@@ -104,7 +104,7 @@ fn every_configuration_that_is_shown_is_one() {
         for settings in examples(&page).iter().filter(|text| is_settings(text)) {
             let parsed = Config::parse(settings, &name);
             seen += 1;
-            // Refused by a program without the feature.
+            // A program without the feature rejects it.
             let without_sql = !cfg!(feature = "sql") && settings.contains("sql:");
             let without_redis = !cfg!(feature = "redis") && settings.contains("redis:");
             if without_sql || without_redis {
@@ -130,7 +130,7 @@ fn pages() -> Vec<(String, String)> {
     pages.chain([(manual, of_manual)]).collect()
 }
 
-/// Paragraphs of blocks.
+/// Returns the paragraphs of all code blocks.
 fn examples(page: &str) -> Vec<String> {
     let mut examples = Vec::new();
     let mut block = None;
@@ -148,7 +148,7 @@ fn examples(page: &str) -> Vec<String> {
     examples
 }
 
-/// Whether it begins with a key of milter.yaml.
+/// Whether the text starts with a key of milter.yaml.
 fn is_settings(text: &str) -> bool {
     let known = include_str!("../milter.yaml.example").lines();
     let keys: BTreeSet<&str> = known

@@ -1,5 +1,5 @@
-//! Does every link and every path in README.md and docs/ lead somewhere, and does
-//! README.md lead to every page?
+//! Checks that every link and path in README.md and docs/ exists, and that README.md links
+//! to every page.
 
 #[path = "support/anchors.rs"]
 mod anchors;
@@ -27,7 +27,7 @@ fn read(page: &Path) -> String {
     fs::read_to_string(page).expect("a page")
 }
 
-/// What a page links to, and shows.
+/// Returns the links and images of a page.
 fn links(page: &str) -> Vec<String> {
     let links = with_anchors(page)
         .into_iter()
@@ -117,14 +117,14 @@ fn every_test_that_is_named_exists() {
     assert!(seen > 30, "only {seen} names are found");
 }
 
-/// Settings have shorter names, and metrics begin with ours.
+/// Names of settings are shorter, and names of metrics start with `sixgate_`.
 fn is_test(code: &str) -> bool {
     let is_of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let is_metric = code.starts_with("sixgate_");
     code.chars().all(is_of_name) && code.matches('_').count() > 3 && !is_metric
 }
 
-/// All Rust and all dialogues below a folder.
+/// Returns all Rust sources and dialogues below a folder.
 fn sources(folder: &Path) -> String {
     let entries = fs::read_dir(folder).expect("a folder").flatten();
     let texts = entries.map(|entry| match entry.path() {

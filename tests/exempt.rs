@@ -1,5 +1,5 @@
-//! `sixgate exempt` and exempt networks through the real daemon: what is edited and
-//! refused, what a running daemon does with it, and entries that end.
+//! `sixgate exempt` and exempt networks through the real daemon: edits and errors, changes
+//! in a running daemon, and entries that expire.
 
 mod support;
 
@@ -25,13 +25,13 @@ use support::{
 };
 use tempfile::TempDir;
 
-/// How soon a change has to be in force.
+/// The time within which a change has to take effect.
 const SOON: Duration = Duration::from_secs(2);
 
-/// What a busy machine may add to that.
+/// Margin for a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// A configuration with its lists, and a DNS server that knows nobody.
+/// A configuration with its lists, and a DNS server without records.
 struct Fixture {
     folder: TempDir,
     dns: DnsServer,
@@ -92,7 +92,7 @@ impl Fixture {
         with_input(self.command(arguments), input)
     }
 
-    /// What it prints; it must succeed without a warning.
+    /// Returns its output; it must succeed without a warning.
     #[track_caller]
     fn told(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -490,7 +490,7 @@ fn a_list_that_is_wrong_or_gone_leaves_the_last_good_one_in_force() {
             ready.contains("note: ") && ready.contains("exempt.list"),
             "{ready}"
         );
-        // It would not start with it, nor be edited.
+        // The daemon would not start with it, and it cannot be edited.
         let mut check = Command::new(env!("CARGO_BIN_EXE_sixgate"));
         check
             .args(["check-config", "-c"])
@@ -530,7 +530,7 @@ fn without_a_managed_list_nothing_but_the_configuration_exempts() {
     ] {
         assert_eq!(is_exempt(&address, client), want, "{client}");
     }
-    // One that is named must exist.
+    // A file that the configuration names must exist.
     let mut check = Command::new(env!("CARGO_BIN_EXE_sixgate"));
     check
         .args(["check-config", "-c"])
@@ -568,7 +568,7 @@ fn uses_are_counted_by_entry_and_outlive_the_daemon() {
         assert!(metrics.contains(series), "{series}{metrics}");
     }
     assert!(!metrics.contains("entry=\"2001:db8:8::/48\""));
-    // Those of the site's own networks are many, and logged at debug.
+    // Connections of the site's own networks are numerous and logged at debug.
     assert!(daemon.log().find(&["2001:db8:ffff::1"]).is_none());
 
     daemon.signal(Signal::SIGTERM);
@@ -623,7 +623,7 @@ fn a_list_is_edited_under_load_without_a_wrong_answer() {
                 }
             });
         }
-        // Editors at the same time lose nothing of each other.
+        // Simultaneous editors do not overwrite each other's changes.
         let editors: Vec<_> = (0..4)
             .map(|editor| {
                 let fixture = &fixture;
@@ -690,7 +690,7 @@ fn a_hundred_thousand_networks_come_in_bulk_and_are_found() {
     let metrics = fixture.metrics();
     eprintln!("a scrape takes {} ms", start.elapsed().as_millis());
     assert!(metrics.contains("sixgate_exempt_entries{state=\"in-force\"} 100001\n"));
-    // The series are bounded.
+    // The number of series is limited.
     for n in 0..300 {
         assert!(is_exempt(
             &daemon.address(),
@@ -827,7 +827,7 @@ fn report_shows_uses_and_what_ends_or_is_not_used() {
     assert_eq!(network("unused", 0), "2001:db8:8::/48");
     assert_eq!(exempt["unused"].as_array().map(Vec::len), Some(1));
 
-    // Without a configuration it knows the log alone.
+    // Without a configuration it knows only the log.
     let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
     let output = command
         .args(["report", "--json", log])
@@ -865,7 +865,7 @@ fn trace_names_the_entry_and_its_comment() {
     let advice = "=> Its client is exempt by 2001:db8:7::/48. To check it again: sixgate exempt \
                   remove 2001:db8:7::/48, or take it from exempt.networks.\n";
     assert!(text.contains(advice), "{text}");
-    // Another client is not exempt by that.
+    // This does not exempt another client.
     assert!(
         text.contains("from [2001:db8:9::25] as 4F9D195432D"),
         "{text}"

@@ -1,5 +1,5 @@
-//! The list of `sixgate exempt` in Redis with real servers: one command serves several
-//! daemons, and what is in force while Redis is gone, wrong or emptied.
+//! The list of `sixgate exempt` in Redis with real servers: one command for several
+//! daemons, and the effective list while Redis is down, invalid or empty.
 
 mod support;
 
@@ -39,7 +39,7 @@ fn trial(name: &str, test: fn()) -> Trial {
 
 const CLIENT: &str = "2001:db8:7::25";
 
-/// How soon a change has to be in force, on a busy machine.
+/// The time within which a change has to take effect on a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
 fn hash() -> String {
@@ -67,7 +67,7 @@ fn sixgate(server: &RedisServer, arguments: &[&str]) -> Output {
     command.output().expect("the program runs")
 }
 
-/// What a command prints; it must succeed.
+/// Returns the output of a command; it must succeed.
 #[track_caller]
 fn told(server: &RedisServer, arguments: &[&str]) -> String {
     let output = sixgate(server, arguments);
@@ -127,7 +127,7 @@ fn one_command() {
         let waited = wait_until(host, false);
         assert!(waited < SOON, "{waited:?}");
     }
-    // It ends by itself, on each host.
+    // It expires automatically, on each host.
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
     let end = format!("{end:.0}");
     told(
@@ -182,7 +182,7 @@ fn commands() {
     assert!(list[0]["file"].is_null());
     let explained = told(&server, &["explain", "--client", CLIENT]);
     assert!(explained.contains("by exempt-network"), "{explained}");
-    // What has ended long ago goes with the next edit.
+    // The next edit removes entries that expired long ago.
     let old = "yes until=2020-01-01 # over";
     server.command(&["HSET", &hash(), "2001:db8:9::/48", old]);
     assert_eq!(
@@ -208,11 +208,11 @@ fn outage() {
     let daemon = Daemon::start(&config(&server));
     wait_until(&daemon, true);
     server.stop();
-    // The last known list serves, whatever the daemon notices.
+    // The last known list stays in force, whatever the daemon notices.
     let output = sixgate(&server, &["exempt", "add", "2001:db8:8::/48"]);
     assert_eq!(output.status.code(), Some(69));
     assert!(is_exempt(&daemon));
-    // A daemon that starts now checks mail as usual.
+    // A daemon that starts now has no list and checks mail as usual.
     let late = Daemon::start(&config(&server));
     late.log().wait_for(&[
         "exempt networks: ",
@@ -257,7 +257,7 @@ fn wrong_field() {
         assert!(Instant::now() < deadline, "{}", daemon.log().text());
         thread::sleep(Duration::from_millis(50));
     }
-    // A hash that is lost is not an empty list; one that was emptied by edits is.
+    // A missing hash is not an empty list; one that was emptied by edits is.
     change(&["DEL", &hash()]);
     daemon.log().wait_for(&["there is no such hash any more"]);
     assert!(is_exempt(&daemon));

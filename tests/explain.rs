@@ -1,5 +1,4 @@
-//! `sixgate explain`: the real program before a real DNS server, read as JSON
-//! and as a person would.
+//! `sixgate explain` with a real DNS server: its JSON and its text output.
 
 mod support;
 
@@ -262,7 +261,7 @@ fn a_certificate_is_shown_with_the_entry_that_matches_it() {
     );
 }
 
-/// So that anyone can run it anywhere.
+/// So that it runs for any user on any machine.
 #[test]
 fn without_a_configuration_the_defaults_hold_and_this_is_said() {
     let explain = |arguments: &[&str]| {

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Gets Debian's NSD, Knot, BIND and rbldnsd and unpacks them in target/dns-servers
-# for the tests, without installing them: as packages they would serve port 53 of
-# this machine.
+# Downloads Debian's NSD, Knot, BIND and rbldnsd and unpacks them in target/dns-servers
+# for the tests, without installing them: installed, they would serve port 53 of this
+# machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Gets Debian's docker-proxy in target/docker-proxy for the tests, without
-# installing Docker.
+# Unpacks Debian's docker-proxy in target/docker-proxy for the tests, without installing
+# Docker.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Gets Debian's Sendmail and unpacks it in target/sendmail for the tests, without
-# installing it: as packages, Postfix and Sendmail exclude each other.
+# Downloads Debian's Sendmail and unpacks it in target/sendmail for the tests, without
+# installing it: the packages of Postfix and Sendmail conflict.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh

@@ -1,7 +1,7 @@
-//! Who is a known forwarder, and who only claims to be one?
+//! Tells known forwarders from clients that only claim to be one.
 //!
-//! Everything runs the real program, with a real DNS server behind it. The clients send
-//! what a forwarder passes on: a message whose sender's SPF record does not name them.
+//! Everything runs the real program with a real DNS server. The clients send forwarded
+//! mail: the sender's SPF record does not list them.
 
 mod support;
 
@@ -123,7 +123,7 @@ impl Site {
         (text(output.stdout), text(output.stderr))
     }
 
-    /// Questions about a forwarder's domain.
+    /// DNS queries for a forwarder's domain.
     fn asked(&self, domain: &str) -> usize {
         let questions = self.dns.questions();
         questions
@@ -162,8 +162,8 @@ fn a_forwarder_is_known_by_spf_of_its_domain_or_a_confirmed_name_and_by_nothing_
         (names, STRANGER, Some("450 4.7.26 ")),
         (names, FORGED_PTR, Some("450 4.7.26 ")),
         (names, "2001:db8:f::3", Some("450 4.7.26 ")),
-        // Whether the name leads back can't be known now; that another's does not resolve
-        // makes no doubt.
+        // The lookup of the name's address fails; that another client's name does not
+        // resolve is no failure.
         (names, "2001:db8:f::4", Some("451 4.4.3 ")),
         (names, "2001:db8:f::5", Some("450 4.7.26 ")),
         ("names: [mx.alumni.example]", FORWARDER, None),
@@ -173,7 +173,7 @@ fn a_forwarder_is_known_by_spf_of_its_domain_or_a_confirmed_name_and_by_nothing_
             FORGED_PTR,
             Some("450 4.7.26 "),
         ),
-        // One proof is enough, whatever else fails.
+        // One proof is sufficient, whatever else fails.
         ("spf_of: [dead.example, alumni.example]", FORWARDER, None),
         (
             "spf_of: [dead.example], names: [.alumni.example]",
@@ -185,7 +185,7 @@ fn a_forwarder_is_known_by_spf_of_its_domain_or_a_confirmed_name_and_by_nothing_
             FORWARDER,
             None,
         ),
-        // It needs the opt-in and reverse DNS like others.
+        // The opt-in and reverse DNS are required as for others.
         (spf, "2001:db8:a::99", Some("450 4.7.25 ")),
     ];
     for (forwarders, client, want) in table {
@@ -226,7 +226,7 @@ fn a_record_that_passes_anyone_exempts_nobody_and_is_warned_of() {
             verdict.ends_with(": ok\n") && warnings.contains(&words),
             "{warnings}"
         );
-        // It asks nobody without the option.
+        // Without the option nothing is looked up.
         site.dns.forget_questions();
         site.command("check-config", &[]);
         assert_eq!(site.dns.questions(), []);
@@ -248,7 +248,7 @@ fn a_record_that_passes_anyone_exempts_nobody_and_is_warned_of() {
 
 #[test]
 fn a_helo_name_proves_nothing() {
-    // The record asks for the HELO name, and every name is on the list.
+    // The record uses the HELO name, and every name is in the zone.
     for forwarders in ["spf_of: helo.example", "names: [.alumni.example]"] {
         let site = Site::new(forwarders, "");
         for helo in ["mx.alumni.example", "helo.example", "x"] {
@@ -270,13 +270,13 @@ fn a_dns_failure_never_exempts_and_a_signature_may_still_pass() {
         "spf=fail",
         " forwarder=temperror ms=",
     ]);
-    // By setting it is let pass, and not as a known forwarder.
+    // The setting accepts it, but not as a known forwarder.
     let site = Site::new("spf_of: dead.example", "on_dns_failure: accept");
     assert_eq!(site.mail(STRANGER), None);
     site.daemon
         .log()
         .wait_for(&["accept: rule=auth-temperror", "forwarder=temperror"]);
-    // A signature is verified as ever, and what does not pass is refused for that.
+    // A signature is verified as usual, and the message is refused if it does not pass.
     let site = Site::new("spf_of: alumni.example", "");
     let refusal = send(&mut site.client(STRANGER, "x"), SIGNED);
     assert!(refusal.expect("a refusal").starts_with("450 4.7.26 "));
@@ -293,7 +293,7 @@ fn it_is_looked_up_only_if_spf_has_not_passed_and_once_for_a_connection() {
     let mut mta = site.client(FORWARDER, "x");
     for _ in 0..3 {
         assert_eq!(send(&mut mta, MESSAGE), None);
-        // Signed or not, the body is not asked for.
+        // Signed or not, the MTA need not send the body.
         assert_eq!(send(&mut mta, SIGNED), None);
     }
     assert_eq!(site.mail(FORWARDER), None);

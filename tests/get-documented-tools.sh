@@ -1,7 +1,6 @@
 #!/bin/bash
-# Installs the tools that the documentation has people use, for tests/docs_commands.
-# promtool is unpacked in target/prometheus alone: its package would start a
-# Prometheus.
+# Installs the tools that the documentation uses, for tests/docs_commands. promtool is
+# only unpacked, in target/prometheus: its package would start a Prometheus.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh

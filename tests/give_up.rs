@@ -1,7 +1,7 @@
-//! When is a sender that never falls back to IPv4 refused for good, and who is not?
+//! When a sender that never falls back to IPv4 is refused permanently, and when not.
 //!
-//! Everything runs the real daemon, with a real DNS server behind it. Times are short:
-//! `give_up_after` of seconds stands for one of a day.
+//! Everything runs the real daemon with a real DNS server. `give_up_after` is seconds
+//! instead of a day.
 
 mod support;
 
@@ -31,7 +31,7 @@ sender.example            TXT    "v=spf1 ip6:2001:db8:1::10 -all"
 /// Its quarters are long enough for a busy machine.
 const AFTER: Duration = Duration::from_secs(4);
 
-/// Between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(300);
 
 struct Site {
@@ -66,7 +66,7 @@ impl Site {
         attempt.of(&self.daemon)
     }
 
-    /// Comes back until it is refused for good. Returns that reply, and how long it took.
+    /// Retries until it is refused permanently. Returns that reply and the time it took.
     fn insist(&self, attempt: &Attempt<'_>) -> (String, Duration) {
         let start = Instant::now();
         loop {
@@ -79,7 +79,7 @@ impl Site {
         }
     }
 
-    /// Comes back for longer than it takes to be given up, and never is.
+    /// Retries for longer than it takes to be given up, and is not given up.
     fn insist_in_vain(&self, attempt: &Attempt<'_>) {
         let start = Instant::now();
         while start.elapsed() < AFTER + Duration::from_secs(2) {
@@ -104,7 +104,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// The refusal, if there is one.
+    /// Returns the refusal, if any.
     fn of(&self, daemon: &Daemon) -> Option<String> {
         let client: IpAddr = self.client.parse().expect("an address");
         let mut mta = MilterClient::open(&daemon.address());
@@ -170,7 +170,7 @@ fn who_comes_back_for_long_gets_the_same_text_for_good() {
         let (told, took) = site.insist(&attempt);
         assert_eq!(told, refusal);
         assert!(took >= AFTER - PAUSE, "{took:?}");
-        // Now whatever the pair sends, and nobody else.
+        // Now every message of the pair, and of no other.
         let another = Attempt {
             to: "<c@contoso.com>",
             id: "2",
@@ -239,7 +239,7 @@ fn what_passes_ends_it() {
     assert_eq!(site.attempt(&passes), None);
     let refusal = site.attempt(&UNAUTHENTICATED).unwrap_or_default();
     assert!(refusal.starts_with("450 4.7.26 "), "{refusal}");
-    // What passes while others are deferred, too.
+    // Messages that pass while others are deferred count too.
     let start = Instant::now();
     while start.elapsed() < AFTER + Duration::from_secs(1) {
         assert_eq!(site.attempt(&passes), None);
@@ -276,7 +276,7 @@ fn a_sender_that_falls_back_to_ipv4_is_not_given_up() {
     let site = Site::new("");
     let start = Instant::now();
     let mut number = 0;
-    // New messages, of which each is tried once: told by recipient, size and Message-ID.
+    // New messages, each tried once; recipient, size and Message-ID distinguish them.
     while start.elapsed() < AFTER + Duration::from_secs(2) {
         number += 1;
         let (to, size, id) = (
@@ -364,7 +364,7 @@ fn a_reload_and_a_handover_keep_what_is_known_and_a_restart_forgets_it() {
     successor.signal(Signal::SIGUSR2);
     let second = site.daemon.wait_for_successor();
     assert!(is_given_up());
-    // A new process that has no use for it.
+    // A new process that does not use the setting.
     let config = site
         .config
         .replace("give_up_after: 4s", "give_up_after: off");
@@ -402,12 +402,12 @@ fn attempts_before_and_after_a_handover_count_together() {
     }
     let took = start.elapsed();
     assert!(took >= AFTER - PAUSE && successor.is_some(), "{took:?}");
-    // From the handover alone it would have taken half as long again.
+    // Counted only from the handover it would have taken half as long again.
     let line = site.daemon.log().wait_for(&["deferred_for="]);
     assert!(line.contains("550 5.7.25"), "{line}");
 }
 
-/// Sends MAIL and RCPT of a sender domain each, many at a time.
+/// Sends MAIL and RCPT for each sender domain, many in parallel.
 fn flood(daemon: &Daemon, client: u16, domains: std::ops::Range<u32>) -> usize {
     let ip: IpAddr = format!("2001:db8:3:{client:x}::1")
         .parse()
@@ -452,7 +452,8 @@ fn a_million_senders_take_bounded_memory_and_are_not_given_up() {
     }
     let grown = site.daemon.memory().saturating_sub(before);
     assert_eq!(permanent, 0, "given up early");
-    // 16 MiB, a quarter more for the keys of evicted pairs, and what an allocator keeps.
+    // 16 MiB, plus a quarter for the keys of evicted pairs, plus what the allocator
+    // retains.
     assert!(grown < 28 * 1024, "{grown} KiB");
     let gauge = http::get(metrics, "/metrics").body;
     let line = gauge

@@ -1,6 +1,6 @@
-//! Handover (SIGUSR2) of the real daemon to another process of the installed program:
-//! who accepts, who serves, what fails and changes nothing, and what a crash or a
-//! signal at each stage does.
+//! Handover (SIGUSR2) of the real daemon to another process of the installed program: which
+//! process accepts and which serves, failures that change nothing, and crashes and signals
+//! at each stage.
 
 mod support;
 
@@ -29,8 +29,8 @@ use tempfile::TempDir;
 
 const CLOSING: &str = "421 4.3.2 Service not available, closing transmission channel";
 
-/// What each generation says of a recipient whose domain has not opted in, to know them
-/// apart by the configuration that they were started with.
+/// The reply of each generation to a recipient whose domain has not opted in; it shows
+/// which configuration the process started with.
 fn reply_of(generation: u32) -> String {
     format!("550 5.2.1 generation {generation}")
 }
@@ -42,7 +42,7 @@ fn configuration(generation: u32, more: &str) -> String {
     )
 }
 
-/// The daemon, started by a link to the program as an installation may have it.
+/// The daemon, started through a link to the program as in an installation.
 struct Fixture {
     daemon: Daemon,
     program: PathBuf,
@@ -70,7 +70,7 @@ impl Fixture {
         }
     }
 
-    /// What the next process is to say.
+    /// Sets the reply of the next process.
     fn configure(&self, generation: u32) {
         self.configure_with(&configuration(generation, &self.more));
     }
@@ -81,7 +81,7 @@ impl Fixture {
         fs::write(self.daemon.config_file(), text).expect("the configuration can be written");
     }
 
-    /// Another file in place of the installed program.
+    /// Replaces the installed program with another file.
     fn install(&self, script: &str) {
         fs::remove_file(&self.program).expect("the program");
         let new = self.program.with_extension("new");
@@ -104,7 +104,7 @@ impl Fixture {
     }
 }
 
-/// A client over IPv6 that has said HELO.
+/// A client over IPv6 that has sent HELO.
 fn client(address: &Address) -> MilterClient {
     let mut mta = MilterClient::open(address);
     let ip: SocketAddr = "[2001:db8:1::10]:25".parse().expect("an address");
@@ -176,7 +176,7 @@ fn the_old_process_keeps_its_connections_and_the_new_one_has_the_others() {
     in_transaction.abort();
     meets(&mut in_transaction, 1);
 
-    // It ends with its last connection and leaves the socket alone.
+    // It exits with its last connection and keeps the socket.
     assert!(kept.quit());
     assert!(in_transaction.quit());
     assert!(fixture.daemon.wait().success());
@@ -236,7 +236,7 @@ fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
         );
         fs::write(fixture.daemon.config_file(), listen).expect("the configuration");
     };
-    // A socket that is new is opened.
+    // A new socket is opened.
     configure(2);
     let mut processes = vec![fixture.daemon.hand_over()];
     let (ended, connected) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -248,7 +248,7 @@ fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
         }
     };
     thread::scope(|scope| {
-        // Also if an assertion fails, or the scope would wait for ever.
+        // Also if an assertion fails; otherwise the scope would wait forever.
         let _end = SetOnDrop(&ended);
         let [tcp, unix] = [Address::Tcp(ours), fixture.daemon.address()];
         scope.spawn(move || connect(&tcp));
@@ -267,14 +267,14 @@ fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
                 connected.load(Ordering::Relaxed) > before + 20
             });
             meets(&mut client(&Address::Tcp(ours)), generation);
-            // The process before may still answer a request that it has accepted.
+            // The previous process may still answer a request that it has accepted.
             wait_until("the new process answers", || {
                 handovers(metrics, "success") == (generation - 1).to_string()
             });
             assert_is_healthy(&metrics_socket);
         }
     });
-    // Sockets that the configuration does not name any more are closed, by both.
+    // Both processes close sockets that the configuration no longer names.
     fixture.configure_with(&configuration(13, ""));
     processes.last().expect("one").signal(Signal::SIGUSR2);
     let _last = fixture.daemon.wait_for_successor();
@@ -391,7 +391,7 @@ fn signals_while_the_new_process_starts() {
     fixture.daemon.signal(Signal::SIGHUP);
     killed.signal(Signal::SIGKILL);
     log.wait_for(&["ended before it was ready", "signal: 9"]);
-    // Once it is clear which process it is for.
+    // After it is clear which process it is for.
     fixture.daemon.wait_for_notification("RELOADING=1");
     fixture.daemon.wait_for_notification("READY=1");
     fixture.new_client_meets(2);
@@ -497,7 +497,7 @@ fn if_the_new_process_crashes_the_old_one_accepts_again() {
     meets(&mut kept, 1);
     next.signal(Signal::SIGTERM);
     next.wait();
-    // It has ended in order.
+    // It has exited normally.
     assert!(!fixture.daemon.socket().exists());
     meets(&mut kept, 1);
     assert!(kept.quit());
@@ -522,7 +522,7 @@ fn if_the_old_process_is_killed_the_new_one_keeps_serving() {
     fixture.daemon.kill();
     assert_eq!(lost.receive_frame(), None);
     fs::write(go, "").expect("a file");
-    // What has connected meanwhile waits for it.
+    // Connections made in the meantime wait for it.
     fixture.new_client_meets(2);
 
     new.signal(Signal::SIGUSR2);
@@ -551,7 +551,7 @@ fn a_handover_of_a_handover() {
         meets(&mut second, 2);
         meets(&mut third, 3);
     }
-    // Of those that still run, the one that has handed over to it goes on.
+    // Of the processes that still run, the one that has handed over to it accepts again.
     third_process.signal(Signal::SIGKILL);
     let main_pid = fixture.daemon.wait_for_notification_of("MAINPID=");
     assert_eq!(main_pid, format!("MAINPID={}", second_process.pid()));
@@ -559,7 +559,8 @@ fn a_handover_of_a_handover() {
         fixture.new_client_meets(2);
     }
     meets(&mut first, 1);
-    // The crash of a process that has handed over before is none of the first's business.
+    // The first process does not react to the crash of a process that has handed over
+    // since.
     fixture.configure(4);
     second_process.signal(Signal::SIGUSR2);
     let _fourth = fixture.daemon.wait_for_successor();
@@ -577,7 +578,7 @@ fn a_handover_of_a_handover() {
 #[test]
 fn only_the_process_that_accepts_feeds_the_watchdog() {
     let pid = std::process::id().to_string();
-    // As long as WATCHDOG_PID names another process it is not for this one.
+    // As long as WATCHDOG_PID names another process, it does not apply to this one.
     let environment = [("WATCHDOG_USEC", "100000"), ("WATCHDOG_PID", pid.as_str())];
     let fixture = Fixture::with_environment("", &environment);
     let _kept = fixture.client();

@@ -1,6 +1,6 @@
-//! What does `sixgate healthcheck` say about a daemon?
+//! `sixgate healthcheck` with daemons in each state.
 //!
-//! Everything runs the real daemon, with a real DNS server behind it.
+//! Everything runs the real daemon with a real DNS server.
 
 mod support;
 

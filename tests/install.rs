@@ -1,4 +1,4 @@
-//! Does sixgate install without the Debian package, and where does it run?
+//! Installation without the Debian package, and the supported glibc.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ fn a_clean_checkout_installs_below_a_root() {
         run(Command::new(checkout.join("packaging/install.sh"))
             .arg("--debug")
             .env("DESTDIR", &root)
-            // What is there need not be compiled again.
+            // Reuses compiled crates.
             .env(
                 "CARGO_TARGET_DIR",
                 concat!(env!("CARGO_MANIFEST_DIR"), "/target"),
@@ -64,7 +64,7 @@ fn a_clean_checkout_installs_below_a_root() {
         "{unit}"
     );
 
-    // Again: the configuration is the administrator's.
+    // The second installation keeps the administrator's configuration.
     fs::write(&configuration, "mode: enforce\n").expect("a file");
     install();
     let kept = fs::read_to_string(&configuration).expect("a configuration");

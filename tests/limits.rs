@@ -1,6 +1,5 @@
-//! What a peer on the milter socket may do to the daemon: nothing but end its
-//! own connection. Every test looks at the memory, and at another connection
-//! that is served meanwhile and afterwards.
+//! Attacks by a peer on the milter socket, which can only close its own connection. Every
+//! test checks the memory and another connection during and after the attack.
 
 mod support;
 
@@ -30,11 +29,10 @@ good.example    TXT    "v=spf1 ip6:2001:db8::/64 -all"
 const TEMPORARY: &str = "451 4.4.3 Service unavailable, temporary failure, please try again later.";
 const MESSAGE: &[u8] = b"From: a@good.example\r\n\r\nbody\r\n";
 
-/// A frame may have this many octets; a test's fraction of it stays in the
-/// allocator's hands.
+/// The maximum frame size in bytes; the allocator retains a part of it.
 const FRAME: usize = 1 << 20;
 
-/// The daemon with its DNS, and the memory it had at first.
+/// The daemon with its DNS, and its initial memory.
 struct Fixture {
     daemon: Daemon,
     memory: u64,
@@ -57,7 +55,7 @@ impl Fixture {
             memory: 0,
             _dns: dns,
         };
-        // What is allocated once and for all is there after one mail.
+        // One message allocates everything that is allocated only once.
         fixture.assert_serves();
         Self {
             memory: fixture.daemon.memory(),
@@ -69,7 +67,7 @@ impl Fixture {
         MilterClient::open(&self.daemon.address())
     }
 
-    /// An MTA whose client has connected and said HELO.
+    /// An MTA whose client has connected and sent HELO.
     fn mta_with_client(&self) -> MilterClient {
         let mut mta = self.mta();
         mta.macros(Command::Connect, &[("j", "mx.contoso.com")]);
@@ -95,7 +93,7 @@ impl Fixture {
         assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
     }
 
-    /// At no time was there more than `mib` MiB above what it had at first.
+    /// Asserts that the memory never exceeded the initial one by more than `mib` MiB.
     fn assert_peak_below(&self, mib: u64) {
         let grown = self.daemon.peak_memory().saturating_sub(self.memory);
         eprintln!("{grown} KiB more than at first");
@@ -111,12 +109,12 @@ fn smtp(reply: &str) -> Reply {
     Reply::Smtp(reply.to_owned())
 }
 
-/// A frame whose length may be a lie.
+/// A frame whose length may be wrong.
 fn frame(length: u32, letter: u8, data: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes(), [letter].as_slice(), data].concat()
 }
 
-/// The connection ends without a frame more.
+/// Asserts that the connection closes without another frame.
 #[track_caller]
 fn assert_closed(mta: &mut MilterClient, what: &str) {
     assert_eq!(mta.receive_frame(), None, "{what}");
@@ -314,7 +312,7 @@ fn assert_macros_take_bounded_memory(packets: usize) {
 fn macros_as_large_as_a_frame_take_bounded_memory() {
     let fixture = Fixture::new("");
     let mut mta = fixture.mta_after_rcpt();
-    // Many small ones cost most: each is two strings in a table.
+    // Many small macros are the most expensive: each takes two strings in a table.
     let small: Vec<u8> = (0..FRAME / 8)
         .flat_map(|n| format!("{n:05x}\0v\0").into_bytes())
         .collect();
@@ -376,7 +374,7 @@ fn assert_recipients_take_no_memory(recipients: usize) {
     fixture.assert_serves();
 }
 
-/// So many replies fit into a socket's buffer.
+/// The number of replies that fit into a socket's buffer.
 const BATCH: usize = 1000;
 
 #[test]
@@ -468,7 +466,7 @@ fn an_idle_peer_is_closed_and_logged_and_an_active_one_is_not() {
         fixture.mta_with_client(),
         fixture.mta_after_rcpt(),
     ];
-    // A frame that begins, and never ends.
+    // A frame that is never completed.
     for end in 1..whole.len() {
         let mut mta = fixture.mta_with_client();
         mta.send_octets(&whole[..end]);
@@ -505,7 +503,7 @@ fn a_frame_sent_byte_by_byte_must_arrive_within_idle_timeout() {
     mta.send_octets(&frame(FRAME as u32, b'B', &[]));
     let mut closed = false;
     while !closed && start.elapsed() < Duration::from_secs(20) {
-        // Serving another one is the pause between the octets.
+        // Serving another connection is the pause between the bytes.
         fixture.assert_serves();
         closed = !mta.try_send_octets(b"x");
     }
@@ -557,7 +555,7 @@ fn ten_thousand_idle_connections_are_held() {
     assert!(fixture.daemon.stop().success());
 }
 
-/// As many as the system gives.
+/// Opens as many as the system allows.
 fn open_files_of_this_test() -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("a limit up to the hard one");
@@ -595,7 +593,7 @@ fn too_few_open_files_are_logged_at_startup_and_when_they_run_out() {
     assert_eq!(told, 1, "{}", log.text());
 }
 
-/// What an MTA sends to have its connection closed, and a word of the reason.
+/// Input that closes the connection, and a word of the logged reason.
 const BROKEN: [(u8, &[u8], &str); 4] = [
     (b'C', b"", "malformed"),
     (b'Z', b"", "unknown command 'Z'"),
@@ -603,7 +601,8 @@ const BROKEN: [(u8, &[u8], &str); 4] = [
     (b'O', b"\0\0\0\x06\0\0\0\0\0\0\0\0", "does not offer"),
 ];
 
-/// Lines in full, and how many others lines with these words count.
+/// Returns the number of full lines with these words, and the number of others that they
+/// count.
 fn logged(log: &str, words: &str) -> (usize, usize) {
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(words)).collect();
     let suppressed = lines.iter().filter_map(|line| {
@@ -632,7 +631,7 @@ fn broken_connections_by_the_thousand_take_few_lines_that_count_them() {
                 });
             }
         });
-        // Each reason is logged in full, whatever was suppressed before.
+        // Each reason is logged in full, even if others were suppressed before.
         fixture.daemon.log().wait_for(&["WARN", "closed", reason]);
     }
     fixture.assert_serves();
@@ -646,8 +645,8 @@ fn broken_connections_by_the_thousand_take_few_lines_that_count_them() {
     for (_, _, reason) in BROKEN {
         assert_eq!(logged(&text, reason), (10, TIMES - 10), "{reason}:\n{text}");
     }
-    // Ten and one summary for each reason, a few more if it took minutes, and those
-    // of one start, mail and stop.
+    // Ten lines and a summary for each reason, a few more if it took minutes, and those of
+    // one start, message and stop.
     assert!(log.lines().len() < 80, "{text}");
 }
 
@@ -690,7 +689,7 @@ fn a_flood_that_goes_on_is_counted_every_minute_and_a_new_one_is_logged_in_full(
         }
     };
     counted((10, 990));
-    // The flood goes on: nothing in full, and counted a minute later.
+    // The flood continues: no full lines, and a count a minute later.
     (0..1000).for_each(|_| closed());
     counted((10, 1990));
     // A quiet minute.

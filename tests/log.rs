@@ -1,7 +1,7 @@
-//! What does the log say, where does it go, and can a peer forge it?
+//! Contents and targets of the log, and attempts of a peer to forge it.
 //!
-//! Everything runs the real daemon. Where it logs to /dev/log or to the journal,
-//! it runs in a mount namespace in which these are sockets of the test.
+//! Everything runs the real daemon. To log to /dev/log or the journal, it runs in a mount
+//! namespace in which these are sockets of the test.
 
 mod support;
 
@@ -91,7 +91,7 @@ fn done(test: impl FnOnce()) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Why there can be no namespace.
+/// Returns the reason if namespaces are unavailable.
 fn obstacle() -> Option<String> {
     let output = unshare().arg("true").output();
     match output {
@@ -110,7 +110,7 @@ fn unshare() -> Command {
     command
 }
 
-/// The daemon with the DNS that it asks.
+/// The daemon with its DNS server.
 struct Fixture {
     daemon: Daemon,
     _dns: DnsServer,
@@ -151,7 +151,7 @@ impl Fixture {
         mta
     }
 
-    /// One recipient refused for want of a PTR.
+    /// A recipient that is refused because there is no PTR record.
     fn refusal(&self) {
         let mut mta = self.mta("2001:db8:1::20");
         mta.helo("mail.good.example");
@@ -298,7 +298,8 @@ fn auto_pipe() {
     fixture.daemon.log().wait_for(&["rule=no-ptr"]);
 }
 
-/// A place for sockets, and how to lead /dev/log and the journal's there.
+/// A folder for sockets, and the script that makes /dev/log and the journal's socket point
+/// there.
 struct Sockets(TempDir);
 
 impl Sockets {
@@ -328,8 +329,8 @@ impl Sockets {
     }
 }
 
-/// The record as the daemon behind /dev/log would split it, with `Mmm dd
-/// hh:mm:ss` in place of the time.
+/// The record as a syslog daemon would split it, with `Mmm dd hh:mm:ss` instead of the
+/// time.
 fn split_syslog(record: &str) -> (String, &str) {
     let (priority, rest) = record.split_once('>').expect("a priority");
     let (time, rest) = rest.split_at(16);
@@ -378,7 +379,7 @@ fn syslog_stuck() {
     let mut mta = fixture.mta("2001:db8:1::20");
     mta.helo("mail.good.example");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
-    // More than the kernel and the queue hold.
+    // More than fits into the kernel's buffer and the queue.
     for _ in 0..10_000 {
         assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     }
@@ -433,7 +434,7 @@ fn auto_journal() {
     fixture.refusal();
     socket.wait_for(&["SIXGATE_RULE=no-ptr"]);
 
-    // Asked for all the same, it gets the priorities of sd-daemon(3).
+    // If it is requested explicitly, it gets the priorities of sd-daemon(3).
     let script = format!("{}; {stream}", sockets.journal());
     let fixture = Fixture::inside(&script, "log: {target: stderr}");
     fixture.refusal();
@@ -444,7 +445,7 @@ fn auto_journal() {
 fn auto_syslog() {
     let sockets = Sockets::new();
     let socket = Datagrams::bind(&sockets.path());
-    // The end of the pipe would be taken for the end of the program.
+    // Closing the pipe would look like the end of the program.
     let script = format!("exec 3>&2 2> /dev/null; {}", sockets.syslog());
     let fixture = Fixture::inside(&script, "");
     fixture.refusal();
@@ -470,9 +471,9 @@ fn last_word() {
     assert!(String::from_utf8_lossy(&output.stderr).contains(line));
 }
 
-/// Says everything that could break or forge a line: short enough to be seen
-/// whole, as long as the daemon takes it, and in 64 KB. One recipient is refused
-/// in each of the first two.
+/// Sends everything that could split or forge a line: short enough to be logged in full, as
+/// long as the daemon accepts, and 64 KB. In each of the first two cases one recipient is
+/// refused.
 fn attack(fixture: &Fixture) {
     let octets = [
         // HELO, MAIL, RCPT
@@ -497,16 +498,16 @@ fn attack(fixture: &Fixture) {
         let hostile = filled(rcpt, "\u{1f4e8}b");
         mta.rcpt(&[&format!("<{hostile}@x\"\r,; rule=spf-pass mode=enforce>")]);
     }
-    // What comes behind it in the log.
+    // The next line in the log.
     fixture.refusal();
 }
 
-/// At least once, and at least so many octets.
+/// At least once, and at least this many bytes.
 fn filled(octets: usize, with: &str) -> String {
     with.repeat(octets.div_ceil(with.len()))
 }
 
-/// Among all that was said, lines are ours and decisions are those made.
+/// All lines are sixgate's, and the decisions are those that were made.
 fn assert_not_forged(format: &str, lines: &[&str]) {
     let decisions: Vec<_> = lines.iter().filter(|line| line.contains("rule")).collect();
     assert_eq!(decisions.len(), 3, "{lines:#?}");

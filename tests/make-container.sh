@@ -1,7 +1,7 @@
 #!/bin/bash
-# Makes the container image of this tree in target/container, for tests/package. In place
-# of an image from a registry it is based on a Debian 13 of the machine's own package
-# sources.
+# Builds the container image of this tree in target/container, for tests/package. Its base
+# is a Debian 13 from the machine's own package sources instead of an image from a
+# registry.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Makes the package of this tree, and a clean Debian 12 and 13 with Postfix in
-# target/debian-12 and target/debian-13, from the machine's own package sources, for
-# tests/package. In srv/sendmail of each are the packages of its Sendmail, which
-# Postfix excludes.
+# Builds the package of this tree, and creates a clean Debian 12 and 13 with Postfix in
+# target/debian-12 and target/debian-13 from the machine's own package sources, for
+# tests/package. srv/sendmail in each has the packages of Sendmail, which conflict with
+# Postfix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 needs="mmdebstrap:mmdebstrap systemd-nspawn:systemd-container dpkg-deb:dpkg
        piuparts:piuparts"
 
-# systemd and Postfix as the package finds them; fail2ban reads the log.
+# systemd and Postfix as on a user's machine; fail2ban reads the log.
 include=systemd-sysv,postfix,fail2ban
 
 # make_debian RELEASE SUITE
@@ -19,8 +19,8 @@ make_debian() {
     [ -e "$folder/complete" ] && return
     as_root rm -rf "$folder"
     mkdir -p target
-    # It need not survive a power failure, so dpkg need not call fsync.
-    # shellcheck disable=SC2016
+    # The system need not survive a power failure, so dpkg need not call fsync. shellcheck
+    # disable=SC2016
     as_root mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io \
         --include="$include" \
         --customize-hook='chroot "$1" apt-get clean' \

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Makes a Debian 13 in target/mail-servers/trixie for tests/e2e, which runs its
-# Postfix and its Sendmail there in a chroot. Sendmail is unpacked in opt/sendmail,
-# as the packages exclude each other.
+# Creates a Debian 13 in target/mail-servers/trixie for tests/e2e, which runs its Postfix
+# and its Sendmail there in a chroot. Sendmail is unpacked in opt/sendmail, because the
+# packages conflict.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
@@ -12,8 +12,7 @@ root=target/mail-servers/trixie
 make_root() {
     as_root rm -rf "$root"
     mkdir -p "$(dirname "$root")"
-    # Nothing of it is to survive a power failure.
-    # shellcheck disable=SC2016
+    # The system need not survive a power failure. shellcheck disable=SC2016
     as_root mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io \
         --include=postfix,libsasl2-modules \
         --customize-hook='chroot "$1" apt-get install -q -y --no-install-recommends \

@@ -1,12 +1,12 @@
-//! The manual and `--help`: every subcommand and option is in both, and both can
-//! be read where they are read.
+//! The manual and `--help`: every subcommand and option is in both, and both fit on a
+//! terminal.
 
 use clap::{Arg, Command, CommandFactory};
 use sixgate::cli::Cli;
 use std::{collections::BTreeMap, fs, process};
 use tempfile::TempDir;
 
-/// Builds with the tests, as cargo does with examples.
+/// Runs the example `generate`, which cargo builds with the tests.
 fn generate() -> BTreeMap<String, String> {
     let folder = TempDir::new().unwrap();
     let tests = std::env::current_exe().unwrap();
@@ -101,8 +101,7 @@ fn pages_are_set_without_warnings() {
                 .args(words)
                 .arg(&*file)
                 .output();
-            // Where there is no such program there is nothing to ask, unless all
-            // are said to be there.
+            // A missing program is skipped unless all are required.
             let is_required = std::env::var_os("SIXGATE_E2E_REQUIRED").is_some();
             assert!(said.is_ok() || !is_required, "{checker}");
             if let Ok(said) = said {

@@ -173,7 +173,7 @@ impl Site {
         with_input(command, input)
     }
 
-    /// What it prints; it must end well and warn of nothing.
+    /// Returns its output; it must succeed without a warning.
     #[track_caller]
     fn printed(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input);
@@ -254,7 +254,7 @@ fn serves_the_included_zone(kind: Kind) {
     fs::write(server.file("zone"), absolute).expect("a zone");
     server.run();
     assert_serves(&server);
-    // What follows is not below the suffix.
+    // The following names are not below the suffix.
     let www = server.addresses("www.example.net");
     assert_eq!(www.0, [Ipv4Addr::new(192, 0, 2, 80)]);
 }
@@ -357,7 +357,7 @@ fn errors_take_one_line() {
         "",
     );
     assert_eq!(missing.status.code(), Some(66));
-    // An unanswered question is no reason to take AAAA records away.
+    // A lookup without an answer must not remove AAAA records.
     let site = Site::new(LIST, "");
     let yaml = fs::read_to_string(site.path("milter.yaml")).expect("ours");
     site.write(
@@ -394,7 +394,7 @@ const SYNC: [&str; 5] = ["sync-dns", "--settle", "0s", "--domains", "-"];
 
 fn follows_the_opt_ins(kind: Kind) {
     let mut zone = empty_zone(SUFFIX);
-    // What is not ours stays.
+    // Records of others stay.
     let not_ours = "contoso-com 300 TXT kept\nwww-static 300 A 192.0.2.80\n\
                     deep.contoso-com 300 AAAA 2001:db8::1\nns1 300 AAAA 2001:db8::53\n";
     zone += not_ours;
@@ -474,7 +474,7 @@ fn follows_the_opt_ins(kind: Kind) {
     }
 }
 
-/// A customer that takes mail over IPv6.
+/// A customer that accepts mail over IPv6.
 const CONTOSO: &str = "contoso-com.mx.example.net";
 
 impl Site {
@@ -547,7 +547,7 @@ fn an_opt_out_waits(kind: Kind) {
     assert!(lines[1].starts_with("waiting until 20"), "{said}");
     assert_eq!(lines[2], "!contoso.com: added");
     assert!(site.managed().contains(" ticket 7\n"), "{}", site.managed());
-    // And the other way round.
+    // And in the opposite direction.
     let said = site.printed(&["add", "--sync-dns", "contoso.com"], "");
     assert_eq!(
         said,
@@ -559,7 +559,7 @@ fn an_opt_out_waits(kind: Kind) {
         "{said}"
     );
     assert!(!has_aaaa(&server));
-    // Nobody was told yes: there is nothing to wait for.
+    // No daemon answered yes, so there is no need to wait.
     let said = site.printed(&["deny", "--sync-dns", "contoso.com"], "");
     assert_eq!(said, "!contoso.com: added\nno difference in 1 host names\n");
 }
@@ -571,7 +571,7 @@ fn an_interrupted_opt_out_is_resumed(kind: Kind) {
     let gone = wait_until(|| !has_aaaa(&server));
     deny.kill().expect("it waits");
     deny.wait().expect("it ends");
-    // A run before the end leaves things as they are, though the list says yes.
+    // A run before the end changes nothing, although the list says yes.
     site.printed(&["sync-dns", "--settle", "0s"], "");
     if gone.elapsed() < Duration::from_secs(3) {
         assert!(!site.managed().contains('!'), "{}", site.managed());
@@ -591,7 +591,7 @@ fn an_interrupted_opt_out_is_resumed(kind: Kind) {
     assert!(pending.ends_with("\n# empty\n"), "{pending}");
 }
 
-/// So many that they need several updates.
+/// This many need several updates.
 fn customers(number: usize) -> String {
     (0..number)
         .map(|n| format!("customer{n}.example\n"))
@@ -628,7 +628,7 @@ fn two_runs_at_once(kind: Kind) {
     for run in runs {
         let output = run.wait_with_output().expect("it ends");
         let code = output.status.code();
-        // Each has the zone read again, at most three times.
+        // Each rereads the zone, at most three times.
         assert!(code == Some(0) || code == Some(75), "{}", stderr(&output));
     }
     site.printed(&["sync-dns", "--settle", "0s"], "");
@@ -702,13 +702,13 @@ fn server_refusals_are_reported(kind: Kind) {
     assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
     site.set("suffix: mx.example.org", "suffix: mx.example.net");
 
-    // Nothing at all.
+    // No answer at all.
     server.kill();
     assert_fails(&sync(), 69, &format!("{address}: connection refused"));
     let deny = site.run(&["deny", "--sync-dns", "contoso.com"], "");
     assert_fails(&deny, 69, &format!("{address}: connection refused"));
     assert_eq!(site.managed(), "contoso.com\nnew.example\n");
-    // It is not forgotten.
+    // It is still pending.
     server.allows_update = true;
     server.run();
     wait_until(|| {
@@ -739,7 +739,7 @@ fn other_sources_opt_out() {
         "contoso.com: senders have forgotten its AAAA record; opt it out in its source\n";
     assert!(said.contains(forgotten), "{said}");
     assert!(!has_aaaa(&server));
-    // It says yes as yet.
+    // It still says yes.
     let said = site.printed(&sync, "");
     assert_eq!(said, format!("{forgotten}no difference in 2 host names\n"));
     assert!(!has_aaaa(&server));
@@ -937,7 +937,7 @@ fn drift_is_reported() {
         "1 host names below mx.example.net have an AAAA record",
         "fabrikam-com.mx",
     ]);
-    // It is put right.
+    // The difference is fixed.
     site.printed(&["sync-dns", "--settle", "0s"], "");
     wait_until(|| has(&metrics(), "unexpected-aaaa", 0) && has(&metrics(), "missing-aaaa", 0));
     log.wait_for(&["no host name drifts any more (unexpected-aaaa)"]);

@@ -20,10 +20,10 @@ use tempfile::TempDir;
 
 const ZONE: &str = "2001:db8::1  PTR  mail.good.example\n";
 
-/// How soon a change has to be in force.
+/// The time within which a change has to take effect.
 const SOON: Duration = Duration::from_secs(2);
 
-/// What a busy machine may add to that.
+/// Margin for a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
 
 /// The daemon with its lists: `managed.list` and those in the folder `lists`.
@@ -34,7 +34,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// With files that are there at first, and more of the section `opt_in`.
+    /// With initial files and additional keys of the section `opt_in`.
     fn new(files: &[(&str, &str)], more: &str) -> Self {
         let folder = TempDir::new().expect("a folder");
         fs::create_dir(folder.path().join("lists")).expect("a folder");
@@ -64,7 +64,7 @@ impl Fixture {
         fs::write(self.path(name), text).expect("a file");
     }
 
-    /// Puts a file in the place of another at once, as careful programs do.
+    /// Replaces a file atomically by renaming.
     fn replace(&self, name: &str, text: &str) {
         let new = self.path("new");
         fs::write(&new, text).expect("a file");
@@ -79,8 +79,7 @@ impl Fixture {
         Mta::new(&self.daemon)
     }
 
-    /// Waits until each domain has opted in (`true`) or not, and says how long
-    /// that took.
+    /// Waits until each domain has opted in (`true`) or not, and returns the time it took.
     #[track_caller]
     fn wait_until(&self, want: &[(&str, bool)]) -> Duration {
         let start = Instant::now();
@@ -96,7 +95,7 @@ impl Fixture {
         start.elapsed()
     }
 
-    /// The same, within the time that is promised.
+    /// The same, within the documented time.
     #[track_caller]
     fn assert_soon(&self, what: &str, want: &[(&str, bool)]) {
         let waited = self.wait_until(want);
@@ -241,7 +240,7 @@ fn lists_that_change_are_in_force_within_two_seconds() {
     fixture.replace("managed.list", "# Empty\n");
     fixture.assert_soon("empty and meant to be", &[("e.example", false)]);
 
-    // A connection from before all that sees the same.
+    // An older connection sees the same.
     fixture.replace("managed.list", "f.example\n");
     fixture.assert_soon("seen by all", &[("f.example", true)]);
     assert!(held.has_opted_in("f.example"));
@@ -263,7 +262,7 @@ fn a_list_that_is_wrong_empty_or_gone_leaves_the_last_good_one_in_force() {
         ("a.example", true),
         ("x.example", false),
     ];
-    // How it becomes wrong, and what is said of it.
+    // How the list becomes invalid, and the logged error.
     type Harm = fn(&Fixture);
     let table: [(Harm, &str); 8] = [
         (
@@ -311,7 +310,7 @@ fn a_list_that_is_wrong_empty_or_gone_leaves_the_last_good_one_in_force() {
         );
         fixture.wait_until(&stays);
     }
-    // Once for each change, not once for each look.
+    // Once for each change, not once for each poll.
     let told = log
         .lines()
         .iter()
@@ -368,7 +367,7 @@ fn a_reload_with_a_wrong_list_changes_nothing() {
 #[test]
 fn a_wrong_list_is_a_wrong_configuration() {
     let table = [
-        // what stands in the list, what is said
+        // entry, error
         (
             None,
             "FOLDER/a.list: can't be read: No such file or directory (os error 2) (named by opt_in.files)\n",
@@ -408,16 +407,16 @@ fn a_wrong_list_is_a_wrong_configuration() {
     }
 }
 
-/// Replaces a list again and again while MTAs ask, and holds every answer
-/// against what any version says: half of the domains are in all versions, half
-/// in none, and two more come and go together.
+/// Replaces a list repeatedly while MTAs send mail, and compares every answer with all
+/// versions: half of the domains are in all versions, half in none, and two more are added
+/// and removed together.
 fn replace_under_load(domains: usize, times: usize) {
     let mut common = String::new();
     for n in 0..domains {
         common.push_str(&format!("in-{n}.example\n"));
     }
     let list = |version: usize| format!("{common}v{version}.example\n.v{version}.example\n");
-    // Nobody could hold a line for each answer.
+    // A log line for each answer would be too much.
     let fixture = Fixture::new(&[], "default: no\nlog: {level: warn}");
     let put = |version: usize| {
         fs::write(fixture.path("new"), list(version)).expect("a file");

@@ -91,7 +91,7 @@ impl Fixture {
         with_input(self.command(arguments), input)
     }
 
-    /// What it prints; it must end well and warn of nothing.
+    /// Returns its output; it must succeed without a warning.
     #[track_caller]
     fn told(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -322,9 +322,9 @@ fn mail_exchangers_that_do_not_fit_are_warned_of() {
             "broken.example",
             "warning: broken.example: its mail exchangers can't be looked up now: MX: SERVFAIL\n",
         ),
-        // It was not there, and nothing has changed.
+        // The entry did not exist, and nothing has changed.
         ("remove", "itself.example", ""),
-        // Which hosts its subdomains have nobody knows.
+        // The hosts of its subdomains are unknown.
         ("add", ".four.example", ""),
     ];
     for (verb, domain, want) in table {
@@ -476,7 +476,7 @@ fn remove_prints_what_applies_then_and_warns_of_domains_that_are_still_opted_in(
                 "!old.example: not listed, but old.example is\n\
                  now old.example: yes (managed: old.example in {managed}:3 (2024-01-01 by hand))\n"
             ),
-            // An opt-in is what is left when an opt-out goes.
+            // Removing an opt-out leaves the domain opted in.
             String::new(),
         ),
     ];
@@ -486,7 +486,7 @@ fn remove_prints_what_applies_then_and_warns_of_domains_that_are_still_opted_in(
         assert_eq!(stderr(&output), warning, "{entry}");
         assert!(output.status.success(), "{entry}");
     }
-    // On by default: the entry is gone, and the domain is still in.
+    // With opt-in by default, the domain is still opted in without the entry.
     fixture.write(
         "milter.yaml",
         &fixture
@@ -678,7 +678,7 @@ fn the_running_daemon_follows() {
             "{arguments:?}: in force after {} ms",
             start.elapsed().as_millis()
         );
-        // Two are promised; the rest is for a busy machine.
+        // Two seconds are documented; the rest is for a busy machine.
         assert!(start.elapsed() < Duration::from_secs(5), "{arguments:?}");
     }
 }
@@ -692,7 +692,7 @@ fn mta(daemon: &Daemon) -> MilterClient {
     mta
 }
 
-/// The client has no PTR record, which is looked at only after the opt-in.
+/// The client has no PTR record, which is looked up only after the opt-in.
 fn has_opted_in(mta: &mut MilterClient, domain: &str) -> bool {
     match mta.rcpt(&[&format!("<b@{domain}>")]) {
         Reply::Smtp(reply) if reply.starts_with("450 4.7.25 ") => true,

@@ -1,6 +1,6 @@
-//! Opt-in servers that are not ours, before the real daemon: NSD and rbldnsd with
-//! the zone that `sixgate opt-in list` makes, set up as docs/fleet.md says, and
-//! the SQLite example that is in it. Postfix's own client is asked the same.
+//! Third-party opt-in servers with the real daemon: NSD and rbldnsd with the zone that
+//! `sixgate opt-in list` makes, set up as docs/fleet.md says, and the SQLite example that
+//! is in it. Postfix's own client queries the same data.
 
 mod support;
 
@@ -115,7 +115,7 @@ enum Kind {
     Rbldnsd,
 }
 
-/// A name server with a zone made of a list.
+/// A name server with a zone generated from a list.
 struct NameServer {
     kind: Kind,
     folder: TempDir,
@@ -125,7 +125,7 @@ struct NameServer {
 
 impl NameServer {
     fn new(kind: Kind) -> Self {
-        // rbldnsd gives the rights of root up.
+        // rbldnsd drops root privileges.
         let readable = fs::Permissions::from_mode(0o755);
         let folder = tempfile::Builder::new().permissions(readable).tempdir();
         Self {
@@ -142,7 +142,7 @@ impl NameServer {
         server
     }
 
-    /// Starts anew with the entries of a list.
+    /// Restarts with the entries of a list.
     fn serve(&mut self, list: &str) {
         self.running = None;
         self.write_zone(list);
@@ -162,7 +162,7 @@ impl NameServer {
         fs::write(self.zone_file(), self.listed(format)).expect("a zone");
     }
 
-    /// What `opt-in list` prints of the list, by the command of the manual.
+    /// Returns the output of the documented `opt-in list` command.
     fn listed(&self, format: &[&str]) -> Vec<u8> {
         assert!(FLEET.contains(&format!("sixgate opt-in list {} > ", format.join(" "))));
         let list = self.folder.path().join("opt-in.list");
@@ -230,7 +230,7 @@ impl Source for NameServer {
     }
 }
 
-/// Of the first block behind the first line with these words.
+/// Returns the first code block after the first line with these words.
 fn block(words: &str) -> String {
     let mut lines = FLEET.lines().skip_while(|line| !line.contains(words));
     let start = lines.by_ref().find(|line| line.starts_with("```"));
@@ -239,7 +239,7 @@ fn block(words: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// All blocks of a language.
+/// Returns all code blocks of a language.
 fn blocks(language: &str) -> Vec<String> {
     let opening = format!("```{language}\n");
     let blocks = FLEET.split(&opening).skip(1);
@@ -249,8 +249,8 @@ fn blocks(language: &str) -> Vec<String> {
     blocks
 }
 
-/// A daemon that asks a name server which knows nothing but the zone. The rest
-/// of the DNS is not needed: the client's PTR record is taken for granted.
+/// A daemon that queries a name server which has only the zone. It needs no other DNS,
+/// because a missing PTR record is accepted.
 fn settings(port: u16, timeout: &str) -> String {
     format!(
         "on_dns_failure: accept\n\
@@ -258,7 +258,7 @@ fn settings(port: u16, timeout: &str) -> String {
     )
 }
 
-/// As long as a busy machine may need.
+/// Long enough for a busy machine.
 const LONG: &str = "7s";
 
 fn outage_of(kind: Kind) {
@@ -271,7 +271,7 @@ fn outage_of(kind: Kind) {
 fn outage_of_database(engine: database::Engine) {
     let mut database = database::Database::with_table(engine);
     let section = database.section(database::QUERY);
-    // No PTR record is asked for.
+    // No PTR record is looked up.
     let settings = settings(lasting_address().port(), "500ms");
     kill_and_bring_back(&mut database, &section, &settings);
 }
@@ -382,7 +382,7 @@ fn wait_for(daemon: &Daemon, domain: &str, want: OptIn) {
     }
 }
 
-/// The example with a database made by the statements of the manual.
+/// The example with a database created by the documented statements.
 struct Example {
     folder: TempDir,
     port: u16,
@@ -511,7 +511,7 @@ fn postfix_hears_the_same() {
         assert_eq!(postmap(domain, &table).as_deref(), of_postfix, "{domain}");
         let before = server.requests().len();
         assert_eq!(opt_in(&daemon, domain), of_sixgate, "{domain}");
-        // The first request is the same, octet for octet.
+        // The first request is the same, byte for byte.
         let requests = server.requests();
         assert_eq!(requests[before], requests[before - 1]);
     }

@@ -1,6 +1,6 @@
-//! `opt_in.redis` with real servers of Redis: what fields mean; what is answered while the
-//! server is gone, slow, frozen, wrong, emptied or restarted under load; edits by
-//! `sixgate opt-in`, and how soon the daemons of other hosts know of them.
+//! `opt_in.redis` with real servers of Redis: the meaning of fields; answers while the
+//! server is down, slow, frozen, misconfigured, emptied or restarted under load; edits by
+//! `sixgate opt-in`, and the time until the daemons of other hosts apply them.
 
 mod support;
 
@@ -81,7 +81,7 @@ fn trial(name: &str, test: fn()) -> Trial {
     needing(name, PROGRAMS, test)
 }
 
-/// Every mail asks anew, and a busy machine has time.
+/// Every message causes a query, and a busy machine has time.
 fn asking(server: &RedisServer) -> Daemon {
     daemon(&patient(server))
 }
@@ -132,7 +132,7 @@ fn fields_are_answers() {
         ("[192.0.2.1]", No),
     ];
     let by_redis = asking(&server);
-    // What a list with the same entries says.
+    // The answers of a list with the same entries.
     let list = server.path("opt-in.list");
     let entries = "yes.example\ncapitals.example\n!no.example\ncomment.example # x\n\
                    bücher.example\n.below.example\n!out.below.example\n!.out.below.example\n\
@@ -233,7 +233,7 @@ fn lost_hash() {
     let all = ["a.example", "b.example", "c.example", "unlisted.example"];
     let answers = || all.map(|domain| opt_in(&daemon, domain));
     assert_eq!(answers(), [Yes, No, Yes, No]);
-    // One that is removed is out, since the others are still there.
+    // A removed domain is out, because the others still exist.
     server.command(&["HDEL", KEY, "c.example"]);
     wait_for(&daemon, "c.example", No);
     let table: [(&str, &[&str]); 4] = [
@@ -260,7 +260,7 @@ fn lost_hash() {
     wait_for(&daemon, "c.example", Yes);
 }
 
-/// A server that says the same to whatever it is asked.
+/// A server that sends the same reply to every command.
 fn saying(answer: &'static [u8]) -> (u16, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -325,7 +325,7 @@ fn failover() {
     primary.freeze(false);
     primary.stop();
     wait_for(&daemon, "unheard3.example", No);
-    // The replica takes no edits before it is the primary.
+    // The replica accepts no edits until it is the primary.
     let commands = Commands::new(&section);
     let output = commands.run(&["opt-in", "add", "--no-dns", "b.example"], "");
     assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
@@ -374,7 +374,7 @@ fn unreachable_at_the_start() {
     assert!(!daemon.log().text().contains(PASSWORD));
 }
 
-/// Answers are kept for long, so that only a notice makes a difference.
+/// Answers are cached for long, so that only a notification changes them.
 fn keeping(section: &str) -> Daemon {
     let cache = "cache: {positive: 1h, negative: 1h}";
     Daemon::start(&format!("opt_in: {{{section}, {cache}}}\n{}", settings()))
@@ -387,8 +387,8 @@ fn run(commands: &Commands, verb: &str, entry: &str) {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
-/// What one host edits, the daemon of another answers; says how long that took after the
-/// end of the command.
+/// Edits on one host take effect in the daemon of another. Returns the time from the end of
+/// the command.
 fn edits_are_seen(section: &str) {
     let here = keeping(section);
     let there = keeping(section);
@@ -402,7 +402,7 @@ fn edits_are_seen(section: &str) {
         ("deny", "y.b.example", "y.b.example", No),
         ("remove", ".b.example", "x.y.b.example", No),
     ];
-    // Each is remembered with another answer.
+    // Each is cached with another answer.
     for domain in ["a.example", "x.y.b.example", "y.b.example"] {
         for daemon in [&here, &there] {
             opt_in(daemon, domain);
@@ -438,7 +438,7 @@ fn edits_in_a_cluster() {
     edits_are_seen(&cluster.section(", managed: yes, timeout: 8s"));
 }
 
-/// What changes while the subscription is lost counts when it is back.
+/// Changes while the subscription is lost take effect when it is restored.
 fn edits_without_subscription() {
     let server = RedisServer::start();
     server.fill(&[("a.example", "yes")]);
@@ -490,7 +490,8 @@ fn commands() {
         add(&["A.example."], ""),
         format!("a.example: listed already ({today})\n")
     );
-    // The file's lines are the input, with comments; a domain that is named twice is added once.
+    // The input is the lines of the file, with comments; a domain that occurs twice is
+    // added once.
     let input = "c.example  # since 2020\n!.c.example\n\nc.example # again\n";
     assert_eq!(
         add(&["-"], input),
@@ -525,7 +526,7 @@ fn commands() {
          c.example  # {today} since 2020\nxn--bcher-kva.example  # {today}\n"
     );
     assert_eq!(list, want);
-    // A list that was printed is a list.
+    // The printed list can be parsed as a list.
     let other = Commands::new(&format!(
         "managed_file: {}",
         server.path("copy.list").display()
@@ -572,12 +573,12 @@ fn commands() {
             "{removed}"
         );
     }
-    // The last one is gone, and the list is not lost.
+    // The last domain is removed, and the list still exists.
     assert_eq!(said(&["opt-in", "list"], ""), "# empty\n");
     let daemon = asking(&server);
     assert_eq!(opt_in(&daemon, "a.example"), No);
     assert!(remove("a.example").starts_with("a.example: not listed\n"));
-    // What others wrote wrong is said.
+    // Invalid fields that others wrote are reported.
     server.command(&["HSET", KEY, "Wrong.Example", "yes", "odd.example", "maybe"]);
     let output = commands.run(&["opt-in", "list"], "");
     let warned = stderr(&output);
@@ -726,7 +727,7 @@ fn wrong_configuration() {
         assert!(warned.contains(want), "{warned}");
         assert_eq!(warned.lines().count(), 1, "{warned}");
     }
-    // A credential of systemd.
+    // A systemd credential.
     fs::write(&file, format!("{PASSWORD}\n")).expect("our file");
     let name = file.display().to_string();
     commands.configure(&patient(&server).replace(&name, "$CREDENTIALS_DIRECTORY/password"));
@@ -787,7 +788,7 @@ fn wrong_configuration() {
 
 const FLEET: &str = include_str!("../docs/fleet.md");
 
-/// The block behind the first line with these words.
+/// Returns the code block after the first line with these words.
 fn block(words: &str) -> &'static str {
     let (_, behind) = FLEET.split_once(words).expect(words);
     let (_, block) = behind.split_once("```").expect("a block");
@@ -796,7 +797,7 @@ fn block(words: &str) -> &'static str {
 }
 
 fn examples_of_the_manual() {
-    // The rights are those that the other tests have.
+    // The permissions are those that the other tests use.
     let rights = block("The user of sixgate needs these permissions");
     let words = |text: &str| {
         text.split_whitespace()
@@ -852,7 +853,7 @@ fn examples_of_the_manual() {
             commands.file().display(),
             primary.socket().display()
         );
-        // Functions with a hyphen are bash's.
+        // Only bash allows a hyphen in the name of a function.
         let mut bash = Command::new("bash");
         let output = bash.args(["-c", &ours]).current_dir(&folder).output();
         output.expect("bash starts")
@@ -890,7 +891,7 @@ fn examples_of_the_manual() {
     let value = primary.command(&["HGET", KEY, "fine.example"]);
     assert!(value.ends_with(" a customer"), "{value}");
 
-    // Each is remembered as not listed.
+    // Each is cached as not listed.
     for domain in ["fabrikam.com", "hand.example", "filled.example"] {
         assert_eq!(opt_in(&daemon, domain), No, "{domain}");
     }
@@ -930,12 +931,12 @@ fn examples_of_the_manual() {
     primary.command(&["PUBLISH", "sixgate:opt-in:changed", "*"]);
     wait_for(&daemon, "filled.example", No);
 
-    // The replica alone serves on.
+    // The replica alone still answers.
     primary.stop();
     outage::answered_within(Duration::from_secs(2), &daemon, No, |n| {
         format!("unheard{n}.example")
     });
-    // One that has lost its data is passed over.
+    // A server that has lost its data is skipped.
     primary.run();
     primary.fill(&[("a.example", "yes")]);
     replica.command(&["REPLICAOF", "NO", "ONE"]);

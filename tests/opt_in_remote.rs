@@ -1,5 +1,5 @@
-//! The opt-in sources that are asked over the network, through the real daemon:
-//! what each reply means, and what is answered while a server is gone.
+//! The opt-in sources that are queried over the network, through the real daemon: the
+//! meaning of each reply, and answers while a server is down.
 
 mod support;
 
@@ -28,7 +28,7 @@ use tempfile::TempDir;
 
 const STAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a busy machine may add to it.
+/// Margin for a busy machine.
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// The daemon, where the client has a PTR record.
@@ -105,7 +105,7 @@ fn an_address_below_the_zone_is_an_answer_or_a_temporary_failure() {
         ("text.example", No),
         ("b.example", No),
         ("sub.yes.example", No),
-        // Too long to be asked for.
+        // Too long for a DNS query.
         (&long, No),
         ("[192.0.2.1]", No),
         ("servfail.example", InDoubt),
@@ -117,7 +117,7 @@ fn an_address_below_the_zone_is_an_answer_or_a_temporary_failure() {
     log.wait_for(&["to=<b@no.example>", "rule=not-opted-in", "opt_in=dns-zone"]);
     log.wait_for(&["to=<b@unheard.example>", "opt_in=default"]);
     log.wait_for(&["to=<b@mute.example>", "rule=opt-in-temperror"]);
-    // The reason is logged, and not for each mail.
+    // The reason is logged, but not for each message.
     log.wait_for(&["opt_in.dns_zone zone.example can't tell", "both opted in"]);
     assert_eq!(log.text().matches("can't tell").count(), 1);
 }
@@ -179,7 +179,7 @@ fn a_domain_opts_in_by_its_own_mx_record() {
     ];
     assert_answers(&daemon, &table);
     let log = daemon.log();
-    // It never says no: what comes after it is asked.
+    // This source never says no, so the next one is queried.
     log.wait_for(&["to=<b@four.example>", "rule=not-opted-in", "opt_in=default"]);
     log.wait_for(&["to=<b@mute.example>", "rule=opt-in-temperror"]);
     log.wait_for(&["opt_in.mx can't tell"]);
@@ -198,7 +198,7 @@ fn a_domain_whose_mx_record_has_moved_away_stays_opted_in_for_the_grace_period()
         dns.set_zone(mx_zone(moved));
         assert_eq!(opt_in(&daemon, "moving.example"), Yes, "{moved}");
     }
-    // A domain that never had the record has nothing to keep.
+    // A domain that never had the record has no grace period.
     assert_eq!(opt_in(&daemon, "other.example"), No);
     daemon.reload_with(&with_grace("0s"));
     assert_eq!(opt_in(&daemon, "moving.example"), No);
@@ -353,7 +353,7 @@ fn an_answer_is_asked_for_once() {
     let of_zone = questions
         .iter()
         .filter(|(n, _)| n.ends_with("zone.example"));
-    // Two domains, and for each whether there is a zone that it is missing in.
+    // Two domains, each with and without an existing zone.
     assert_eq!(of_zone.count(), 4);
 }
 
@@ -512,7 +512,7 @@ fn an_unresponsive_server_delays_each_message_by_its_own_timeout_alone() {
             assert!(elapsed < STAGE_TIMEOUT + MARGIN, "{elapsed:?}");
         }
     });
-    // By now it is known to fail, and what is known from before is not held up.
+    // The failure is known by now, and cached answers are not delayed.
     let mut times: Vec<_> = (0..9).map(|_| ask(&daemon, "known.example")).collect();
     times.sort_by_key(|(_, elapsed)| *elapsed);
     assert!(times.iter().all(|(answer, _)| *answer == Yes));
@@ -545,7 +545,7 @@ fn a_reload_keeps_the_cached_answers_of_the_same_servers() {
     }
     assert_eq!(server.requests().len(), asked);
     assert_eq!(server.connections(), 1);
-    // Others are asked anew.
+    // Others are queried again.
     dns.set_zone(zone("other.example TXT \"here\""));
     let others = format!(
         "dns_zone: other.example, socketmap: \"{}\"",
@@ -603,7 +603,7 @@ fn status_names_the_server_that_answered_or_its_error() {
         mute,
         "mute.example: unknown (socketmap: it can't tell now: no answer in time)\n"
     );
-    // Many are asked for at a time, and an unresponsive server is given up.
+    // Many are queried in parallel, and an unresponsive server is abandoned.
     let run = |verb: &str| {
         let input: String = (0..1000).map(|n| format!("mute{n}.example\n")).collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));

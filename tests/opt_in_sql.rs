@@ -1,7 +1,6 @@
-//! `opt_in.sql` with real PostgreSQL, MariaDB and SQLite: what rows mean, what is
-//! answered when the database is slow, frozen, emptied or restarted under load, and
-//! what is said of a wrong configuration. That they go and come back is in
-//! opt_in_fleet.rs.
+//! `opt_in.sql` with real PostgreSQL, MariaDB and SQLite: the meaning of rows, answers
+//! while the database is slow, frozen, emptied or restarted under load, and errors for an
+//! invalid configuration. Outages are in opt_in_fleet.rs.
 
 mod support;
 
@@ -112,7 +111,7 @@ fn trial(name: &str, engine: Engine, test: fn(Engine)) -> Trial {
     needing(name, engine.programs(), move || test(engine))
 }
 
-/// Types that a database has for a truth value: of a column, for yes and for no.
+/// Boolean types of a database: the type of the column, yes and no.
 fn types(engine: Engine) -> Vec<(&'static str, &'static str, &'static str)> {
     let mut types = vec![
         ("BOOLEAN", "TRUE", "FALSE"),
@@ -189,7 +188,7 @@ fn rows_are_answers(engine: Engine) {
     );
 }
 
-/// What the check of the query says, by `check-config` and `doctor`.
+/// The results of the query check in `check-config` and `doctor`.
 fn wrong_queries(engine: Engine) {
     let database = Database::with_table(engine);
     database.execute("CREATE TABLE other (d DATE, f DOUBLE PRECISION, domain VARCHAR(255));");
@@ -288,7 +287,7 @@ fn wrong_passwords(database: &Database, commands: &Commands) {
         warned.contains(&format!("{name} can't be read: No such file")),
         "{warned}"
     );
-    // A credential of systemd.
+    // A systemd credential.
     let folder = file.parent().expect("a folder");
     fs::write(
         folder.join("credential"),
@@ -329,7 +328,7 @@ fn emptied(engine: Engine) {
     let all = ["a.example", "b.example", "c.example", "unlisted.example"];
     let answers = |daemon: &Daemon| all.map(|domain| opt_in(daemon, domain));
     assert_eq!(answers(&daemon), [Yes, No, Yes, No]);
-    // One that is removed is out, since the others are still there.
+    // A removed domain is out, because the others still exist.
     database.execute("DELETE FROM opt_in WHERE domain = 'c.example';");
     wait_for(&daemon, "c.example", No);
     for damage in [
@@ -374,7 +373,7 @@ fn sentinel(engine: Engine) {
     assert_eq!(opt_in(&before, "unlisted.example"), No);
     drop(before);
     database.execute("DELETE FROM opt_in;");
-    // Nothing is remembered, and still nobody is refused for good.
+    // Nothing is cached, and still no mail is refused permanently.
     let after = daemon(&section);
     for domain in ["a.example", "unlisted.example"] {
         assert_eq!(opt_in(&after, domain), InDoubt, "{domain}");
@@ -426,7 +425,7 @@ fn endless(engine: Engine) {
     for n in 0..4 {
         assert_eq!(opt_in(&daemon, &format!("a{n}.example")), InDoubt);
     }
-    // Its threads have given it up, too.
+    // Its threads have abandoned the query too.
     let deadline = Instant::now() + TIMEOUT;
     let stat = format!("/proc/{}/stat", daemon.pid());
     let used = || {
@@ -442,7 +441,7 @@ fn endless(engine: Engine) {
     loop {
         let before = used();
         thread::sleep(Duration::from_millis(500));
-        // The probe goes on, one query at a time; a hundred ticks are a second.
+        // The probe continues, one query at a time; a hundred ticks are a second.
         if used() - before < 60 {
             break;
         }
@@ -492,7 +491,7 @@ fn tls(engine: Engine) {
             "unknown",
             "certificate",
         ),
-        // Not among the authorities that everybody trusts.
+        // This is not a public CA.
         (
             format!("\"{url}?sslmode=verify-full\""),
             "unknown",
@@ -566,7 +565,7 @@ fn unreachable_at_the_start(engine: Engine) {
     assert!(!daemon.log().text().contains("hunter2"));
 }
 
-/// The first block of a language behind the first line with these words.
+/// Returns the first code block of a language after the first line with these words.
 fn block(words: &str, language: &str) -> String {
     let behind = FLEET
         .split_once(words)
@@ -611,7 +610,7 @@ fn subdomains(engine: Engine) {
     }
 }
 
-/// A control panel, with tables of the shape that it makes.
+/// A control panel, with tables of the same structure.
 struct Panel {
     name: &'static str,
     engine: Engine,
@@ -718,7 +717,7 @@ fn panels() -> Vec<Panel> {
 fn query_of_panel(panel: &Panel) {
     let database = Database::start(panel.engine);
     database.execute(panel.tables);
-    // The table of exceptions is the same for all.
+    // All panels have the same table of exceptions.
     database.execute(&block("has no such table yet, create one:", "sql"));
     let query = on_one_line(&block(&format!("#### {}", panel.name), "sql"));
     let commands = Commands::new(&database.section(&query));
@@ -735,7 +734,7 @@ fn query_of_panel(panel: &Panel) {
         let want = ((*verdict).to_owned(), (*source).to_owned());
         assert_eq!(said, want, "{}: {domain}", panel.name);
     }
-    // An exception of the owner's.
+    // An exception that the owner has set.
     database.execute("INSERT INTO sixgate_opt_in VALUES ('on.example', FALSE);");
     assert_eq!(
         commands.verdicts(&["on.example"])[0].0,

@@ -1,9 +1,8 @@
-//! A panic in a session ends that session alone: its connection is closed, which
-//! an MTA answers with a temporary failure, and it is told in the log. It is
-//! forced through what the server is run with: a resolver that panics, and a
-//! configuration that no file can bring about.
+//! A panic in a session ends that session alone: its connection is closed, which an MTA
+//! answers with a temporary failure, and the panic is logged. The test causes it with a
+//! resolver that panics, and with a configuration that cannot come from a file.
 //!
-//! One test, since panics and log belong to the whole process.
+//! One test, because panics and the log are global to the process.
 
 mod support;
 
@@ -28,8 +27,8 @@ use std::{
 use support::milter::{Address, MilterClient, Reply};
 use tokio::sync::watch;
 
-/// Panics over the PTR of 2001:db8::bad at once, and over the SPF record of
-/// panic.example and each key record after a while.
+/// Panics immediately in the PTR lookup of 2001:db8::bad, and after a delay in that of
+/// panic.example's SPF record and of each key record.
 struct Panicky;
 
 /// With a signature whose key has to be looked up.
@@ -94,8 +93,8 @@ fn snapshot(socket: &Path, change: impl FnOnce(&mut Config)) -> Arc<Snapshot<Pan
     Arc::new(Snapshot::new(config, sources, exemptions, Panicky))
 }
 
-/// Runs the server and `dialogue` beside it. The number of mail transactions
-/// left behind, or nothing when the dialogue fails.
+/// Runs `dialogue` with the server. Returns the number of open mail transactions, or
+/// nothing if the dialogue fails.
 fn serve(
     current: watch::Receiver<Arc<Snapshot<Panicky>>>,
     dialogue: impl FnOnce() + Send + 'static,
@@ -121,7 +120,7 @@ fn serve(
     })
 }
 
-/// What the log has.
+/// The contents of the log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -146,7 +145,7 @@ fn a_panic_closes_only_its_own_connection_and_is_logged() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("milter.sock");
     let sound = snapshot(&socket, |_| {});
-    // No clock goes that far, so the first look-up panics in the session itself.
+    // No clock reaches that far, so the first lookup panics in the session itself.
     let unsound = snapshot(&socket, |config| {
         config.limits.stage_timeout = Duration::MAX
     });
@@ -178,8 +177,8 @@ fn a_panic_closes_only_its_own_connection_and_is_logged() {
         let (mut other, _) = open("2001:db8::1");
         assert_eq!(rcpt(&mut other, "<a@good.example>"), Reply::Continue);
 
-        // In a look-up: it ends the session that started it, or that waits for
-        // it. A defect is no DNS failure, which a configuration may accept.
+        // In a lookup: it ends the session that started it or waits for it. A defect is not
+        // a DNS failure, which a configuration may accept.
         let (_mta, reply) = open("2001:db8::bad");
         assert_eq!(reply, Reply::Closed);
         let (mut mta, _) = open("2001:db8::1");

@@ -4,8 +4,8 @@
 #
 #     tests/readme-on-debian.sh bookworm|trixie
 #
-# The system is target/readme/SUITE, made anew each time: a chroot in namespaces of its
-# own, so the kernel is that of this machine.
+# The system is target/readme/SUITE, which is created each time: a chroot in its own
+# namespaces, so the kernel is that of this machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
@@ -20,7 +20,7 @@ rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
 make_system() {
     as_root rm -rf "$system"
     mkdir -p target/readme
-    # What README names (Rust comes from this machine), and git, which has brought the sources.
+    # The packages that README names (Rust comes from this machine), and git.
     as_root mmdebstrap --quiet --variant=important --dpkgopt=force-unsafe-io \
         --include=ca-certificates,git "$suite" "$system" </dev/null
     as_root git clone --quiet --no-local . "$system/root/sixgate"
@@ -31,7 +31,7 @@ inside() {
     # shellcheck disable=SC2016
     as_root unshare --mount --pid --fork --kill-child sh -ec '
         system=$1
-        # The tests make mount namespaces, for which the root has to be a mount point.
+        # The tests create mount namespaces, for which the root has to be a mount point.
         mount --bind "$system" "$system"
         mkdir -p "$system/cargo" "$system/rustup" "$system/vectors"
         mount --bind "$2" "$system/cargo"

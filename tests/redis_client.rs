@@ -1,5 +1,5 @@
-//! The connection to Redis with real servers: single, with password and TLS, in a list for
-//! failover and in a cluster; edits by several at once; changes that are followed.
+//! The connection to Redis with real servers: single, with password and TLS, in a failover
+//! list and in a cluster; simultaneous edits; notifications of changes.
 
 mod support;
 
@@ -56,7 +56,7 @@ fn runtime() -> Runtime {
 
 const SLOW: &str = ", timeout: 20s";
 
-/// Reads, edits and lists; the hash must not be there before.
+/// Reads, edits and lists; the hash must not exist before.
 async fn round_trip(client: &RedisClient) {
     let names = ["a.example", ".b.example", "c.example"].map(str::to_owned);
     let found = client.fields(KEY, &names).await.expect("an answer");
@@ -153,7 +153,7 @@ fn tls() {
     runtime().block_on(async {
         round_trip(&client(&section)).await;
         let table = [
-            // The system's CAs don't know it.
+            // The system's CAs have not signed it.
             section.split("?ssl-ca").next().expect("a part").to_owned() + "\"" + SLOW + "}",
             section.replace("localhost", "127.0.0.1"),
         ];
@@ -173,7 +173,7 @@ fn failover() {
     runtime().block_on(async {
         let client = client(&section);
         let name = ["a.example".to_owned()];
-        // The replica is named first and takes no edits.
+        // The replica is listed first and accepts no edits.
         let add = |_: usize, _: Option<&str>| Change::Set("yes".to_owned());
         client.edit(KEY, &name, add).await.expect("an edit");
         assert_eq!(primary.command(&["HGET", KEY, "a.example"]), "yes");
@@ -202,7 +202,7 @@ fn cluster() {
     runtime().block_on(async {
         let cluster_client = client(&section);
         round_trip(&cluster_client).await;
-        // Whichever node is subscribed to, it hears of changes.
+        // A subscription to any node receives the changes.
         for node in &cluster.nodes {
             let one = format!("redis: {{url: \"{}\", cluster: yes{SLOW}}}", node.url());
             let mut notices = client(&one).follow(KEY);
@@ -318,7 +318,7 @@ fn followed() {
     runtime().block_on(async {
         let mut notices = client.follow(KEY);
         assert_eq!(next(&mut notices).await, Notice::Subscribed);
-        // By hand, which the server itself announces.
+        // Manual edits, which the server itself announces.
         server.command(&["HSET", KEY, "hand.example", "yes"]);
         assert_eq!(next(&mut notices).await, Notice::AllChanged);
         server.command(&["CONFIG", "SET", "notify-keyspace-events", ""]);
@@ -330,7 +330,7 @@ fn followed() {
         };
         changed.sort();
         assert_eq!(changed, [".b.example", "a.example"]);
-        // What changes nothing is not announced.
+        // An edit that changes nothing is not announced.
         client.edit(KEY, &names, add).await.expect("an edit");
         let many: Vec<_> = (0..1000).map(|n| format!("d{n}.example")).collect();
         client.edit(KEY, &many, add).await.expect("an edit");

@@ -1,5 +1,5 @@
-//! docs/replies.md, which refused senders read, and docs/replies.html, which is
-//! made of it for web servers:
+//! docs/replies.md, the page for refused senders, and docs/replies.html, which is generated
+//! from it for web servers:
 //!
 //!     SIXGATE_WRITE_DOCS=1 cargo test --test replies_page
 
@@ -46,7 +46,7 @@ fn every_reply_has_a_section_that_begins_with_it() {
     }
 }
 
-/// The rules that refuse, as docs/policy.md has them.
+/// Returns the rules that refuse, from the table in docs/policy.md.
 fn refusing_rules() -> BTreeSet<&'static str> {
     let rows = POLICY.lines().filter(|line| line.starts_with('|'));
     let rules = rows.filter_map(|row| {
@@ -62,7 +62,7 @@ fn refusing_rules() -> BTreeSet<&'static str> {
     rules.collect()
 }
 
-/// `{rule}` of `replies.url` is one of them.
+/// `{rule}` in `replies.url` is replaced by one of these anchors.
 #[test]
 fn every_rule_that_refuses_has_an_anchor() {
     let rules = refusing_rules();
@@ -71,7 +71,7 @@ fn every_rule_that_refuses_has_an_anchor() {
     for rule in rules {
         assert!(anchors.contains(rule), "{rule}");
         assert_eq!(html.matches(&format!("id=\"{rule}\"")).count(), 1, "{rule}");
-        // And the table at the top leads there.
+        // The table at the top links to it.
         assert!(PAGE.contains(&format!("[`{rule}`](#{rule})")), "{rule}");
     }
 }
@@ -106,8 +106,7 @@ fn the_html_is_made_of_the_page() {
     );
 }
 
-/// The part for senders as one file without scripts, so that any web server can
-/// have it.
+/// Renders the part for senders as one file without scripts, for any web server.
 fn page() -> String {
     let (for_senders, _for_receivers) = PAGE
         .split_once("## For receivers")

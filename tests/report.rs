@@ -1,4 +1,4 @@
-//! `sixgate report`: logs of every form through the real program.
+//! `sixgate report` with logs of every form.
 
 mod support;
 #[path = "report/synthetic.rs"]
@@ -20,7 +20,7 @@ use support::{
 };
 use tempfile::TempDir;
 
-/// The columns `accepted`, `deferred`, `rejected` of the entry of a list.
+/// Returns the columns `accepted`, `deferred`, `rejected` of an entry of a list.
 fn counts(list: &Value, key: &str, name: &str) -> [u64; 3] {
     let entries = list.as_array().expect("a list");
     let entry = entries.iter().find(|entry| entry[key] == name);
@@ -75,7 +75,7 @@ fn each_deferred_message_is_shown_with_its_outcome() {
     for (fate, name) in table {
         assert_eq!(returns[fate][0]["name"], name, "{fate}");
     }
-    // Two recipient domains, two mails.
+    // Two recipient domains count as two messages.
     assert_eq!(returns["total"]["ipv6"], 2);
     assert_eq!(returns["total"]["mails"], 6);
     assert_eq!(returns["retrying"][0]["attempts"], 2);
@@ -121,7 +121,7 @@ fn a_return_is_seen_in_the_log_of_either_mta_and_of_mail_from_outside_only() {
             postfix("m[198.51.100.10], sasl_method=PLAIN, sasl_username=u", to),
             0,
         ),
-        // What a content filter hands back came over IPv6 before.
+        // A content filter returned this message, which came over IPv6.
         (postfix("localhost[127.0.0.1]", to), 0),
         (postfix("m[198.51.100.10]", "to=<b@other.example>"), 0),
         (sendmail("mail.v4.example [198.51.100.10]"), 1),
@@ -137,7 +137,7 @@ fn a_return_is_seen_in_the_log_of_either_mta_and_of_mail_from_outside_only() {
         logs.write("mail.log", format!("{deferred}{lines}"));
         let told = logs.json("mail.log");
         assert_eq!(told["returns"]["total"]["ipv4"], want, "{lines}");
-        // What came before the deferral is no return of it.
+        // A message before the deferral is not a retry.
         logs.write(
             "mail.log",
             format!("{}{deferred}", lines.replace("T06:05", "T05:05")),
@@ -301,7 +301,7 @@ fn what_a_peer_got_into_a_line_is_no_line_of_its_own() {
         format!("Nov 21 06:00:00 mx sixgate[7]: a milter connection is closed: {forged}"),
         format!("Nov 21 06:00:00 mx xsixgate[7]: {forged}"),
         format!("#011sixgate[7]: {forged}"),
-        // The end of a line too long to be one.
+        // The end of a line that is too long for a decision line.
         format!(
             "Nov 21 06:00:00 mx postfix/smtpd[1]: {}{forged}",
             "x".repeat(3 << 20)
@@ -334,7 +334,7 @@ fn what_a_reply_quotes_decides_nothing() {
 
 #[test]
 fn nothing_in_a_log_reaches_a_terminal_or_a_browser_as_it_is() {
-    // No sixgate writes this: somebody else has been at the log.
+    // sixgate does not write this: the line was edited.
     let line = "Nov 21 06:00:00 mx sixgate[7]: NOQUEUE: reject: RCPT from \
                 <b>\u{1b}[2Jx[2001:db8::1]: 550 5.2.1 x; rule=not-opted-in mode=enforce \
                 from=<a@\u{1b}]0;t\u{7}<script>alert(1)</script>\u{2028}.example> \
@@ -439,7 +439,7 @@ fn observe_mode_is_shown_with_the_refusals_it_suppressed() {
         "contoso.com"
     );
     assert_eq!(told["observed"]["recipient_domains"][0]["would_defer"], 6);
-    // What passed has nothing to come back for.
+    // A message that passed is not followed.
     assert_eq!(told["returns"]["total"]["mails"], 0);
     let page = logs.report("mail.log", b"").stdout;
     let page = String::from_utf8(page).expect("text");
@@ -452,8 +452,8 @@ fn the_report_reads_what_the_daemon_writes() {
     assert_eq!(text, json);
 }
 
-/// What the report tells of three mails to a gate that logs in this format,
-/// without the times and without how much was read.
+/// Returns the report about three messages to a daemon that logs in this format, without
+/// times and amounts read.
 fn report_of_a_gate(format: &str) -> Value {
     let zone = "
 2001:db8:1::10      PTR    mail.good.example
@@ -505,7 +505,7 @@ good.example        TXT    \"v=spf1 ip6:2001:db8:1::/64 -all\"
     told
 }
 
-/// One mail, to a domain that has opted in and one that has not.
+/// One message, to a domain that has opted in and one that has not.
 fn mail(daemon: &Daemon, client: &str, sender: &str) {
     let mut milter = MilterClient::open(&daemon.address());
     let client = client.parse().expect("an address");
@@ -623,7 +623,7 @@ fn a_closed_output_pipe_is_not_an_error() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    // It can't have written anything before its input ends.
+    // It cannot write anything before its input ends.
     drop(program.stdout.take());
     drop(program.stdin.take());
     let output = program.wait_with_output().expect("the program ends");
@@ -635,7 +635,7 @@ fn a_closed_output_pipe_is_not_an_error() {
 fn the_journal_is_asked_for_both_programs_and_the_period() {
     let logs = Logs::new();
     let record = r#"{"MESSAGE":"NOQUEUE: accept: rule=spf-pass mode=enforce client=x[2001:db8::1] from=<a@b> nrcpt=1 rcpt_domains=c","SYSLOG_IDENTIFIER":"sixgate","__REALTIME_TIMESTAMP":"1795242810123456"}"#;
-    // A journal of our own takes a systemd; the records are as it prints them.
+    // A private journal needs systemd; these records are in the format that it prints.
     let script =
         format!("#!/bin/sh\nprintf '%s ' \"$@\" >\"$0.asked\"\necho '{record}'\nexit \"$EXIT\"\n");
     fs::write(logs.path("journalctl"), script).expect("a script");
@@ -683,7 +683,7 @@ fn a_long_log_is_traced_exactly() {
     let truth = synthetic::write(&mut lines, 4, 12_000_000).expect("room");
     let logs = Logs::new();
     logs.write("mail.log", &lines);
-    // The year is that of the last change, and the log goes on for days.
+    // The year is that of the last change, and the log covers several days.
     let told = logs.json("--until 2026-12-31 mail.log");
     assert_eq!(told["read"]["lines"], truth.lines);
     assert_eq!(told["totals"]["accepted"], truth.accepted);

@@ -1,8 +1,8 @@
-//! The DNS servers of the system: `/etc/resolv.conf` as the running daemon follows
-//! it, link-local servers, and a network that is not there.
+//! The DNS servers of the system: changes of `/etc/resolv.conf` while the daemon runs,
+//! link-local servers, and a missing network.
 //!
-//! The whole program runs in a network and mount namespace of its own, where port
-//! 53 is free, `/etc` is a copy, and `fe80::53` is an address of `veth0`.
+//! The whole test runs in its own network and mount namespace, where port 53 is free,
+//! `/etc` is a copy, and `fe80::53` is an address of `veth0`.
 
 mod support;
 
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials.into()).exit_code()
 }
 
-/// Runs this program in the namespace, or says why there can be none.
+/// Runs this program in the namespace, or returns the reason if that is impossible.
 fn run_inside() -> Result<ExitCode, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let unshare = || {
@@ -106,7 +106,7 @@ fn run_inside() -> Result<ExitCode, String> {
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// No answer is cached, so that each mail shows which server is asked.
+/// No answer is cached, so that each message shows which server is queried.
 fn zone() -> Zone {
     let mut zone = Zone::new();
     zone.set_ttl(0);
@@ -154,7 +154,7 @@ fn readiness() -> (u16, String) {
     (response.status, response.body)
 }
 
-/// What the daemon makes of a good mail: the reply that decides.
+/// Returns the deciding reply to a message that should pass.
 fn send(daemon: &Daemon) -> Reply {
     let client = "[2001:db8:1::10]:25252".parse().expect("an address");
     let mut mta = MilterClient::open(&daemon.address());
@@ -200,7 +200,7 @@ fn starts_before() {
     log.wait_for(&["the DNS servers are 127.0.0.1:53"]);
     assert_accepted_by(&daemon, &server);
     let deadline = Instant::now() + TIMEOUT;
-    // What was found is told for some seconds.
+    // Results are cached for some seconds.
     while readiness().0 != 200 {
         assert!(Instant::now() < deadline, "{:?}", readiness());
         std::thread::sleep(Duration::from_millis(200));
@@ -301,7 +301,7 @@ fn link_local() {
 }
 
 fn unreachable() {
-    // There is no route to it.
+    // No route leads to it.
     let daemon = start_with("servers: \"2001:db8::53\", timeout: 10s");
     let start = Instant::now();
     assert!(matches!(send(&daemon), Reply::Smtp(text) if text.starts_with("451 ")));

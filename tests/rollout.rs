@@ -1,7 +1,7 @@
-//! What does a roll-out by rule and by share refuse, and what do log, report and
-//! `explain` say about it?
+//! Refusals during a rollout by rule and by share, and how log, report and `explain` show
+//! them.
 //!
-//! Everything runs the real daemon, with a real DNS server behind it.
+//! Everything runs the real daemon with a real DNS server.
 
 mod support;
 
@@ -24,7 +24,7 @@ bad.example               TXT    "v=spf1 -all"
 
 const MESSAGE: &[u8] = b"From: a@good.example\r\nSubject: x\r\n\r\nbody\r\n";
 
-/// The daemon with the DNS that it asks.
+/// The daemon with its DNS server.
 struct Site {
     daemon: Daemon,
     dns: DnsServer,
@@ -49,7 +49,7 @@ impl Site {
         self.daemon.reload_with(&Self::config(&self.dns, config));
     }
 
-    /// A message from the client, and the first refusal if there is one.
+    /// Sends a message from the client and returns the first refusal, if any.
     fn mail(&self, client: &str, sender: &str, to: &str) -> Option<String> {
         let client: IpAddr = client.parse().expect("an address");
         let mut mta = MilterClient::open(&self.daemon.address());
@@ -86,7 +86,7 @@ fn a_rule_that_is_observed_is_logged_and_the_next_rules_decide() {
         (NO_PTR, "<a@good.example>", "<b@contoso.com>", None),
         (BROKEN, "<a@good.example>", "<b@contoso.com>", None),
         (GOOD, "<a@good.example>", "<b@other.example>", None),
-        // Rule 12 is not observed, whatever spared the recipient.
+        // Rule 12 is enforced, whatever suppressed the refusal of the recipient.
         (
             NO_PTR,
             "<a@bad.example>",
@@ -186,7 +186,7 @@ fn a_roll_out_by_share_refuses_a_part_of_the_networks_that_only_grows_and_is_in_
     let site = Site::new("enforce_share: 10%");
     let ten = refused(&site);
     assert!((8..=35).contains(&ten.len()), "{}", ten.len());
-    // Another host of the same network sees the same, and so does another server.
+    // Another host of the same network gets the same result, also from another server.
     let other = Site::new("enforce_share: 10%");
     for n in 0..200 {
         let client = format!("2001:db8:2:{n:x}:ffff::1");
@@ -200,7 +200,7 @@ fn a_roll_out_by_share_refuses_a_part_of_the_networks_that_only_grows_and_is_in_
     site.reload_with("enforce_share: 50%\nenforce_share_key: mx.contoso.com");
     let with_key = refused(&site);
     assert!(!ten.is_subset(&with_key) || with_key != fifty);
-    // A 550 is spared like everything else.
+    // A 550 is suppressed like every refusal.
     for n in 0..200_u16 {
         let client = format!("2001:db8:2:{n:x}::1");
         let refusal = site.mail(&client, "<a@good.example>", "<b@fabrikam.com>");
@@ -249,7 +249,7 @@ fn the_report_tells_the_reasons_apart_in_both_forms_of_the_log() {
         for reason in ["observe_rules", "observe_domains", "mode"] {
             assert_eq!(no_ptr[reason], 1, "{format} {reason}: {told:#}");
         }
-        // The message that rule 12 refused is no part of it.
+        // The message that rule 12 refused is not included.
         assert!(of("unauthenticated").is_none(), "{told:#}");
         assert_eq!(told["totals"]["deferred"], 1, "{told:#}");
     }

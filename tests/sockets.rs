@@ -22,7 +22,7 @@ fn accepts_ipv4(address: &Address) -> bool {
     MilterClient::open(address).connect("x", b'4', "192.0.2.1", 25) == Reply::Accept
 }
 
-/// `serve` with a socket that it can't have: it must end by itself.
+/// `serve` with an unavailable socket: it must exit.
 fn serve_in_vain(socket: &str) -> Output {
     let directory = TempDir::new().expect("a directory");
     let config = directory.path().join("milter.yaml");
@@ -53,7 +53,7 @@ fn a_unix_socket_has_the_mode_and_the_group_that_are_set_and_goes_with_the_daemo
 fn a_socket_that_nobody_serves_any_more_is_replaced() {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("left-behind.sock");
-    // A listener that is dropped leaves its file behind, as a crash does.
+    // A dropped listener leaves its file behind, like a crash.
     drop(UnixListener::bind(&path).expect("a socket"));
     let daemon = Daemon::start_listening(&[&format!("unix:{}", path.display())]);
     assert!(accepts_ipv4(&Address::Unix(path)));
@@ -159,7 +159,7 @@ fn several_sockets_are_served_at_once() {
     assert!(Path::new(&daemon.socket()).exists());
 }
 
-/// One that was free a moment ago.
+/// A port that was free a moment ago.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()

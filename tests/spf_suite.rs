@@ -1,11 +1,10 @@
 //! SPF over real DNS: the official RFC 7208 test suite, and cases of our own
 //! that it lacks.
 //!
-//! The official suite (rfc7208-tests.yml) is read from the folder that the
-//! environment variable `SIXGATE_VECTORS` names, and is reported as ignored
-//! without it. Ours are in spf_suite/cases.yml, in the same format, and in
-//! spf_suite/effort.rs, where it matters what was asked of the DNS. Each case is
-//! a trial of its own, named after its scenario.
+//! The official suite (rfc7208-tests.yml) is read from the folder that the environment
+//! variable `SIXGATE_VECTORS` names, and is reported as ignored without it. Ours are in
+//! spf_suite/cases.yml, in the same format, and in spf_suite/effort.rs if they check DNS
+//! queries. Each case is a separate trial, named after its scenario.
 
 mod spf_suite {
     pub(crate) mod effort;
@@ -35,7 +34,7 @@ fn official() -> Vec<Trial> {
     let path = PathBuf::from(folder).join("rfc7208-tests.yml");
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut trials = scenarios("rfc7208", &text, Fault::ServFail);
-    // TIMEOUT is served as SERVFAIL, which is quick; once it is what it says.
+    // TIMEOUT is served as SERVFAIL, which is quick, except in one test.
     let silent = scenarios("rfc7208, in silence", &text, Fault::Silence);
     let chosen = |trial: &Trial| trial.name().ends_with("Record lookup / alltimeout");
     trials.extend(silent.into_iter().filter(chosen));

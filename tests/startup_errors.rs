@@ -1,7 +1,7 @@
-//! What does the system not allow, and what does the administrator read then?
+//! Errors of the operating system at startup, and their messages.
 //!
-//! Each case runs the real program. Its last line on standard error says what is wrong,
-//! and the exit code is that of sysexits.h.
+//! Each case runs the real program. Its last line on standard error is the error message,
+//! and the exit code is from sysexits.h.
 
 use nix::unistd::Uid;
 use std::{
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 enum System {
     /// Nothing.
     AsItIs,
-    /// The program runs as a user who owns nothing here.
+    /// The program runs as a user who owns no files here.
     OtherUser,
     /// FOLDER is on a read-only file system.
     ReadOnly,
@@ -28,10 +28,10 @@ struct Case {
     what: &'static str,
     system: System,
     arguments: &'static [&'static str],
-    /// FOLDER and PORT are filled in; without any, there is no file.
+    /// FOLDER and PORT are replaced; without a configuration there is no file.
     configuration: &'static str,
     code: i32,
-    /// The last line; FOLDER and PORT are filled in.
+    /// The last line; FOLDER and PORT are replaced.
     line: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! `sixgate trace`: messages followed through logs, by the real program.
+//! `sixgate trace`: messages found in logs, by the real program.
 
 mod support;
 #[path = "report/synthetic.rs"]
@@ -63,8 +63,8 @@ fn messages_are_found_by_every_filter_and_by_all_of_them_together() {
             "--to b@contoso.com",
             &[refused, gone, retrying, ipv6_com, ipv4],
         ),
-        // Decisions about a message name only the domains, but those about a recipient
-        // tell it from others.
+        // Decisions about a message name only the domains; those about a recipient
+        // distinguish it from others.
         ("--to c@contoso.com", &[refused, ipv6_com]),
         ("--client 2001:db8:4::1", &[gone]),
         ("--client 2001:db8:4::/64", &[rejected, gone]),
@@ -169,7 +169,7 @@ fn only_the_newest_messages_are_printed_and_the_others_are_mentioned() {
     assert_eq!(json(&all)["more"], false);
 }
 
-/// Of a log that Postfix and sixgate write in observe mode.
+/// A log of Postfix and sixgate in observe mode.
 const OBSERVED: &str = "\
 Nov 21 06:00:00 mx sixgate[7]: NOQUEUE: reject_warning: RCPT from unknown[2001:db8:1::20]: 450 4.7.25 Service unavailable; rule=no-ptr mode=observe would=defer from=<a@v6.example> to=<b@contoso.com> helo=<x> ptr=none opt_in=file ms=3
 Nov 21 06:00:00 mx postfix/smtpd[12]: 4F9D195432C: client=unknown[2001:db8:1::20]
@@ -199,7 +199,7 @@ fn observe_mode_says_what_would_have_happened() {
     }
 }
 
-/// What Sendmail logs, and what Postfix logs with a content filter.
+/// Lines of Sendmail, and of Postfix with a content filter.
 #[test]
 fn deliveries_of_either_mta_belong_to_the_message_also_behind_a_content_filter() {
     let accepted = |id: &str| {

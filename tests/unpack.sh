@@ -1,11 +1,9 @@
-# Gets packages of Debian and unpacks them without installing them: nothing is
-# started, and what excludes each other can be had side by side. Sourced by other
-# scripts, after tests/needs.sh.
-# Lists of packages are one word each.
-# shellcheck disable=SC2046
+# Downloads Debian packages and unpacks them without installing them: no service starts,
+# and conflicting packages can be used side by side. Sourced by other scripts, after
+# tests/needs.sh. Lists of packages are one word each. shellcheck disable=SC2046
 
-# unpack FOLDER PACKAGE...: with those libraries that the machine lacks. Does
-# nothing where it was done before with the same packages.
+# unpack FOLDER PACKAGE...: unpacks packages and the libraries that the machine lacks.
+# Does nothing if the same packages were unpacked there before.
 unpack() {
     local folder=$1 packages package
     shift

@@ -1,9 +1,8 @@
-//! What the most expensive SPF records cost that are still evaluated: DNS queries,
-//! CPU time and memory of the real program, each record with an empty cache and
-//! with a warm one.
+//! The cost of the most expensive SPF records that are still evaluated: DNS queries, CPU
+//! time and memory of the real program, each with an empty and with a warm cache.
 //!
-//! The bounds hold for the program that the tests build. Its figures, and with
-//! SIXGATE=PATH those of another build, are printed (`-- --nocapture`).
+//! The limits apply to the program that the tests build. `-- --nocapture` prints its
+//! figures or, with SIXGATE=PATH, those of another build.
 
 mod support;
 
@@ -24,23 +23,22 @@ const MAX_RECORD: usize = 8192;
 
 const MESSAGES: u32 = 40;
 
-/// Memory that all messages together may add.
+/// The memory that all messages together may add.
 const MAX_GROWTH_KIB: u64 = 16 * 1024;
 
-/// A record and what it may cost.
+/// A record and the limits of its cost.
 struct Worst {
     name: &'static str,
     zone: Zone,
     /// The local part of a sender at example.com.
     local_part: String,
-    /// DNS questions of SPF alone with an empty cache, those that are repeated
-    /// over TCP included.
+    /// DNS queries of SPF with an empty cache, including those repeated over TCP.
     questions: usize,
     /// CPU time of a message in the unoptimized program.
     max_cpu: Duration,
 }
 
-/// A zone with the client's name.
+/// Returns a zone with the client's name.
 fn zone() -> Zone {
     let mut zone = Zone::new();
     zone.add_ptr("2001:db8::1".parse().expect("an address"), "c.example");
@@ -49,8 +47,8 @@ fn zone() -> Zone {
     zone
 }
 
-/// Ten `mx` with ten hosts each; each host without an IPv6 address is asked for its
-/// IPv4 address too.
+/// Ten `mx` with ten hosts each; the IPv4 address of each host without an IPv6 address is
+/// looked up too.
 fn mx(name: &'static str, address: &Data, questions: usize) -> Worst {
     let terms: String = (0..10).map(|n| format!("mx:m{n}.example ")).collect();
     let mut zone = zone();
@@ -71,8 +69,8 @@ fn mx(name: &'static str, address: &Data, questions: usize) -> Worst {
     }
 }
 
-/// Includes inside one another, each in a record of as many terms as fit, all of
-/// which are in memory when the innermost is evaluated.
+/// Nested includes, each in a record with as many terms as fit; all are in memory when the
+/// innermost is evaluated.
 fn short_terms() -> Worst {
     Worst {
         name: "ten nested includes of 8 KiB of short terms",
@@ -81,14 +79,13 @@ fn short_terms() -> Worst {
             format!(" include:{end}{terms}")
         }),
         local_part: "a".to_owned(),
-        // Each record comes truncated over UDP first.
+        // Each record is first truncated over UDP.
         questions: 2 * 10 + 1,
         max_cpu: Duration::from_millis(200),
     }
 }
 
-/// The same with names of macros that take the local part apart and keep nothing
-/// of it.
+/// The same with macros that split the local part and keep nothing of it.
 fn macros() -> Worst {
     Worst {
         name: "ten nested includes of 8 KiB of macros",
@@ -137,7 +134,7 @@ fn check(worst: Worst) {
     let sender = format!("<{}@example.com>", worst.local_part);
     for cache in ["0", "32MiB"] {
         let daemon = start(&dns, cache);
-        // What is set up at the first message is no cost of a record.
+        // Initialization at the first message is not a cost of the record.
         send(&daemon, "<a@c.example>");
         let first = spf_questions(&dns, || send(&daemon, &sender));
         assert_eq!(first, worst.questions, "{}", worst.name);
@@ -169,7 +166,7 @@ fn start(dns: &DnsServer, cache: &str) -> Daemon {
     Daemon::start_by(Command::new(program), &config)
 }
 
-/// A message that is decided by SPF alone, which does not pass.
+/// A message that only SPF decides, which does not pass.
 fn send(daemon: &Daemon, sender: &str) {
     let client = "[2001:db8::1]:25".parse().expect("an address");
     let mut mta = MilterClient::open(&daemon.address());
@@ -184,7 +181,7 @@ fn send(daemon: &Daemon, sender: &str) {
     mta.quit();
 }
 
-/// How many questions were asked but those for the client's name.
+/// The number of queries, except for those for the client's name.
 fn spf_questions(dns: &DnsServer, work: impl FnOnce()) -> usize {
     dns.forget_questions();
     work();
@@ -193,10 +190,10 @@ fn spf_questions(dns: &DnsServer, work: impl FnOnce()) -> usize {
     questions.iter().filter(of_spf).count()
 }
 
-/// CPU time that a process has used, in ticks.
+/// The CPU time of a process, in ticks.
 fn cpu(daemon: &Daemon) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).expect("it runs");
-    // The fields behind the name, which may have spaces: proc_pid_stat(5).
+    // The fields after the name, which may contain spaces: proc_pid_stat(5).
     let (_, fields) = stat.rsplit_once(')').expect("a name");
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks = fields[11..13].iter().map(|field| field.parse::<u64>());

@@ -1,6 +1,5 @@
 #!/bin/bash
-# The inside of run.sh's namespace: a network without a way out, whose resolver
-# is the bench's own.
+# Runs inside run.sh's namespace: an isolated network with the benchmark's own resolver.
 set -euo pipefail
 
 mount -t tmpfs -o mode=755 tmpfs /mnt

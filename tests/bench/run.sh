@@ -1,6 +1,6 @@
 #!/bin/bash
-# Measures sixgate beside its peers, and rewrites docs/benchmarks.md with the
-# results; see there. Needs root, for a network namespace of its own.
+# Compares sixgate with other milters, and rewrites docs/benchmarks.md, which has the
+# details. Needs root, for a network namespace.
 #
 # tests/bench/run.sh [--quick] [--parts compare,growth,profile,postfix] [--only NAME,...]
 #                    [--peers NAME,...] [--repeat N] [--seconds S] [--list]
@@ -36,5 +36,5 @@ install_crate dkim-milter 0.2.0-alpha.1
 [ -n "${SIXGATE:-}" ] || cargo build --release --locked
 cargo build --release --locked --manifest-path tests/bench/Cargo.toml --target-dir target/bench/build
 
-# All ends with the namespace, whatever happens.
+# All processes end with the namespace, whatever happens.
 exec unshare --net --mount --pid --mount-proc --fork --kill-child tests/bench/inside.sh "$@"

@@ -1,11 +1,10 @@
 //! Finds the command lines of README.md, docs/ and the manual.
 //!
-//! In a block between fences the language says what it is. In an indented block,
-//! and in one of a manual page, each line is a command, if it begins with one of
-//! [`PROGRAMS`], or looks like an example; a line that is neither is an error,
-//! so that a command of a program that is new here can't be overlooked. In a
-//! paragraph or a table, code is a command if a program and an argument are in
-//! it.
+//! The language of a fenced block says whether it has commands. In an indented block, and
+//! in one of a manual page, each line either is a command, which starts with one of
+//! [`PROGRAMS`], or looks like an example; any other line is an error, so that commands of
+//! new programs are not overlooked. In a paragraph or a table, code is a command if it has
+//! a program and an argument.
 
 use clap::CommandFactory;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
@@ -15,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// With which command lines begin, besides scripts.
+/// The programs that command lines start with, besides scripts.
 const PROGRAMS: [&str; 46] = [
     "apt",
     "cargo",
@@ -65,29 +64,29 @@ const PROGRAMS: [&str; 46] = [
     "tsig-keygen",
 ];
 
-/// Examples that their first words do not give away: of master.cf and of a
-/// transport table.
+/// Examples that cannot be recognized by their first word: of master.cf and of a transport
+/// table.
 const EXAMPLES: [&str; 3] = [
     "submission inet n - y - - smtpd",
     "smtp-ipv4 unix - - y - - smtp",
     "contoso.com  smtp-ipv4:",
 ];
 
-/// A page, and the command lines in it in their order.
+/// A page and its command lines in order.
 #[derive(Default)]
 pub struct Document {
     pub name: String,
     pub lines: Vec<Line>,
-    /// Lines of which nobody knows what they are.
+    /// Unrecognized lines.
     pub unknown: Vec<String>,
-    /// The names of settings in the manner of main.cf.
+    /// The names of settings as in main.cf.
     pub settings: Vec<String>,
 }
 
-/// A command line as it is in the documentation.
+/// A command line of the documentation.
 pub struct Line {
     pub text: String,
-    /// In a paragraph a command may be named without all that it needs.
+    /// In a paragraph a command may lack required arguments.
     pub is_in_a_paragraph: bool,
 }
 
@@ -104,7 +103,7 @@ pub fn documents() -> Vec<Document> {
         .collect()
 }
 
-/// Whether a page is made of it: of one for a command that there is not, none is.
+/// Whether a page is generated from it; a file for an unknown command has none.
 fn is_of_manual(file: &Path) -> bool {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let is_of_a_command = match stem.strip_prefix("sixgate-") {
@@ -147,7 +146,7 @@ impl Document {
         }
     }
 
-    /// What is set as it is, and what is set in bold between quotes.
+    /// Literal blocks, and bold text between quotes.
     fn add_manual(&mut self, text: &str) {
         let text = text.replace("\\e\n", "\\\n").replace("\\-", "-");
         let mut pieces = text.split("\n.nf\n");
@@ -221,7 +220,7 @@ fn language(kind: &CodeBlockKind<'_>) -> String {
     }
 }
 
-/// Without empty lines; what goes on in the next line is one.
+/// Returns the lines, without empty ones and with continuation lines joined.
 fn whole_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut begun = String::new();
@@ -242,7 +241,7 @@ fn is_command(line: &str) -> bool {
     PROGRAMS.contains(&program) || program.ends_with(".sh")
 }
 
-/// One of the environment, whose names are in upper case.
+/// Whether it is an environment variable, whose name is in upper case.
 fn is_variable(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| is_upper(name))
 }
@@ -252,7 +251,7 @@ fn is_upper(name: &str) -> bool {
     name.chars().all(is_upper)
 }
 
-/// Root's prompt is the sign of a comment, too.
+/// `#` is root's prompt and also starts a comment.
 fn without_prompt(line: &str) -> &str {
     line.strip_prefix("# ").unwrap_or(line)
 }

@@ -1,8 +1,8 @@
-//! What is in a sandbox besides the machine's own files.
+//! The files in a sandbox besides the machine's own.
 
 use std::{fs, io, path::Path};
 
-/// The files that documents speak of.
+/// The files that the documentation mentions.
 pub const FILES: [(&str, &str); 13] = [
     (
         "etc/resolv.conf",
@@ -42,14 +42,14 @@ const JSON_LOG: &str = "{\"event\":\"message\",\"message\":\"ready\"}\n\
     {\"event\":\"decision\",\"refused\":true,\"rule\":\"no-ptr\"}\n\
     {\"event\":\"decision\",\"refused\":false,\"rule\":\"spf-pass\"}\n";
 
-/// Programs in place of what no test can have.
+/// Stubs for programs that a test cannot run.
 pub const STUBS: [(&str, &str); 2] = [
     ("psql", "#!/bin/sh\nprintf 'contoso.com\\nexample.org\\n'\n"),
-    // Another host is this one.
+    // The other host is this one.
     ("ssh", "#!/bin/sh\nshift\nexec \"$@\"\n"),
 ];
 
-/// Files that are made of what the documentation shows.
+/// Returns files with contents that the documentation shows.
 pub fn shown_files(docs: &Path) -> io::Result<[(&'static str, String); 3]> {
     let read = |page| fs::read_to_string(docs.join(page));
     Ok([
@@ -59,7 +59,7 @@ pub fn shown_files(docs: &Path) -> io::Result<[(&'static str, String); 3]> {
     ])
 }
 
-/// The decision lines of a page, as a log has them.
+/// Returns the decision lines of a page as a log.
 fn log_of(page: &str) -> String {
     let is_decision =
         |line: &&str| line.starts_with("    NOQUEUE:") || line.starts_with("    4F9D");
@@ -76,7 +76,7 @@ fn sql_of(page: &str) -> String {
     block.split("```").next().unwrap_or_default().to_owned()
 }
 
-/// The line of sendmail.mc.
+/// Returns the line of sendmail.mc.
 fn filter_of(page: &str) -> String {
     let is_filter = |line: &&str| line.trim().starts_with("INPUT_MAIL_FILTER(");
     let filter = page.lines().find(is_filter).unwrap_or_default();

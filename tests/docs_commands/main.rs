@@ -1,7 +1,6 @@
-//! Every command line in README.md, docs/ and the manual does what it is there
-//! for: it is run as it is written, on a copy of this machine that is gone
-//! afterwards, or `table.txt` says which file has what it names, or why none does.
-//! That this other file is right is not looked at.
+//! Runs every command line in README.md, docs/ and the manual as it is written, on a
+//! temporary copy of this machine. For the others `table.txt` names the file that covers
+//! them, or the reason why none does. The contents of that file are not verified.
 
 // `pub` marks what is meant for other modules of this binary.
 #![allow(dead_code, unreachable_pub)]
@@ -33,7 +32,7 @@ use std::{
 use support::dns::{DnsServer, Zone};
 use table::{How, Table};
 
-/// What the name servers that commands ask know.
+/// The zone of the name servers that commands query.
 const ZONE: &str = r#"
 2001:db8::25          PTR  mail.example.org
 mail.example.org      AAAA 2001:db8::25
@@ -123,7 +122,7 @@ fn source(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_default()
 }
 
-/// With `--help` an incomplete one is understood, too, and a wrong one is not.
+/// With `--help`, clap accepts an incomplete command line and rejects a wrong one.
 fn mentions_are_understood() -> Result<(), Failed> {
     let documents = documents();
     let lines = documents.iter().flat_map(|document| &document.lines);
@@ -154,7 +153,7 @@ fn nothing(found: Vec<String>, what: &str) -> Result<(), Failed> {
     }
 }
 
-/// One for each document, since its commands may build on one another.
+/// One trial for each document, because its commands may depend on each other.
 fn trials_of_documents() -> io::Result<Vec<Trial>> {
     namespace::prepare()?;
     let servers = Arc::new(name_servers()?);
@@ -173,7 +172,7 @@ fn trials_of_documents() -> io::Result<Vec<Trial>> {
 
 const SETTINGS: &str = "every setting of main.cf that is shown is one";
 
-/// Such as are written in the same manner.
+/// Values in the same format.
 const OF_EXIM: [&str; 2] = ["disable_ipv6", "ignore_target_hosts"];
 
 fn settings_are_of_postfix() -> Result<(), Failed> {
@@ -195,7 +194,7 @@ fn settings_are_of_postfix() -> Result<(), Failed> {
     nothing(unknown, "not settings of Postfix")
 }
 
-/// Our own, and that of others, which is asked by its address.
+/// Our own name server, and a public one that commands query by its address.
 fn name_servers() -> io::Result<[DnsServer; 2]> {
     let others = Ipv4Addr::new(9, 9, 9, 9);
     let network = format!("{others}/32");

@@ -1,5 +1,5 @@
-# Debian's Sendmail as its package sets it up, with one line more in sendmail.mc.
-# Run in a room that has the package's files.
+# Debian's Sendmail as its package configures it, with an additional line in sendmail.mc.
+# Runs in a sandbox that has the package's files.
 set -e
 ldconfig
 for user in smmta smmsp; do

@@ -1,5 +1,5 @@
-# What commands of the documentation work with: Postfix's configurations and a list
-# in git that has changed since it was cloned. Run in a room of its own.
+# Files that the documented commands need: Postfix configurations, and a list in git that
+# has changed since it was cloned. Runs in a sandbox.
 set -e
 for instance in postfix postfix-mx postfix-out; do
     mkdir -p /etc/$instance

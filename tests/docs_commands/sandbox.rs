@@ -1,5 +1,5 @@
-//! The machine itself, with all that is changed kept in memory, for command lines
-//! to be run as they are written. Only for the inside of a namespace.
+//! A copy of the machine that keeps all changes in memory, in which command lines run as
+//! written. Only inside a namespace.
 
 use super::{
     files::{FILES, STUBS, shown_files},
@@ -12,12 +12,12 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// Where commands are run.
+/// The working directory of commands.
 const HERE: &str = "/srv/here";
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What command lines use besides ours and what is in every Debian.
+/// Programs that command lines use, besides ours and those of every Debian.
 const TOOLS: [&str; 8] = [
     "dig",
     "git",
@@ -33,7 +33,7 @@ pub struct Sandbox {
     root: PathBuf,
 }
 
-/// What is missing to prepare one.
+/// Returns what is missing to create a sandbox.
 pub fn obstacle() -> Option<String> {
     let files = [promtool(), target("sendmail/complete")];
     let is_missing = files.iter().any(|file| !file.exists()) || !TOOLS.iter().all(is_installed);
@@ -59,7 +59,7 @@ fn target(below: &str) -> PathBuf {
 }
 
 impl Sandbox {
-    /// A sandbox that has nothing in common with the others.
+    /// Creates a sandbox that is independent of others.
     pub fn create(name: &str) -> io::Result<Self> {
         let place = Path::new(SCRATCH).join(name);
         let root = place.join("root");
@@ -138,7 +138,7 @@ impl Sandbox {
         namespace::run("mount", &["--bind", &file.to_string_lossy(), &place])
     }
 
-    /// Adds what is much work and needed by few.
+    /// Adds what takes long and only a few commands need.
     pub fn prepare(&self, line: &str) -> io::Result<()> {
         match line.starts_with("make -C /etc/mail") {
             true => self.add_sendmail(),
@@ -166,7 +166,7 @@ impl Sandbox {
         }
     }
 
-    /// What becomes of a command line.
+    /// The outcome of a command line.
     pub fn run(&self, line: &str) -> io::Result<Output> {
         Command::new("chroot")
             .arg(&self.root)
@@ -179,7 +179,7 @@ impl Sandbox {
     }
 }
 
-/// Cargo builds the examples with the tests.
+/// cargo builds the examples with the tests.
 fn examples() -> PathBuf {
     let tests = std::env::current_exe().unwrap_or_default();
     tests

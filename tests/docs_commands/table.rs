@@ -1,7 +1,7 @@
-//! What is expected of command lines: `table.txt`, taken apart.
+//! Parses `table.txt`, the expected outcomes of command lines.
 
 pub struct Entry {
-    /// How the lines that it is about begin.
+    /// The prefix of the command lines that the entry is about.
     pub begin: &'static str,
     pub how: How,
 }

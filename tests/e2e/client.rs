@@ -1,7 +1,7 @@
-//! An SMTP client that says what it is told to and judges nothing.
+//! An SMTP client that sends given commands and checks nothing.
 //!
-//! It speaks from a given source address, in plain text or, through `openssl
-//! s_client`, in TLS.
+//! It connects from a given source address, in plain text or, through `openssl s_client`,
+//! with TLS.
 
 use socket2::{Domain, Socket, Type};
 use std::{
@@ -29,16 +29,16 @@ pub struct SmtpClient {
 pub enum Security {
     /// Not at all.
     Plain,
-    /// STARTTLS, with a certificate and its key in one file perhaps.
+    /// STARTTLS, optionally with a certificate and its key in one file.
     StartTls {
         certificate: Option<PathBuf>,
-        /// In a TLS session that an earlier connection began.
+        /// Resumes the TLS session of an earlier connection.
         resumed: bool,
     },
 }
 
 impl SmtpClient {
-    /// Connects; the greeting is still to be read.
+    /// Connects without reading the greeting.
     pub fn connect(from: IpAddr, to: SocketAddr, security: &Security) -> io::Result<Self> {
         match security {
             Security::Plain => Self::connect_plain(from, to),
@@ -73,7 +73,7 @@ impl SmtpClient {
         })
     }
 
-    /// Greeting, EHLO and STARTTLS are spoken by openssl.
+    /// openssl handles greeting, EHLO and STARTTLS.
     fn connect_tls(
         from: IpAddr,
         to: SocketAddr,
@@ -96,11 +96,11 @@ impl SmtpClient {
         })
     }
 
-    /// Connects twice; the second connection has the session of the first, and shows
-    /// no certificate. Fails if the server does not resume the session.
+    /// Connects twice; the second connection resumes the session of the first without a
+    /// certificate. Fails if the server does not resume the session.
     fn resume_tls(from: IpAddr, to: SocketAddr, credentials: &[OsString]) -> io::Result<Self> {
-        // Sendmail forgets a session after one second, which a busy machine may take
-        // between the two connections.
+        // Sendmail expires a session after one second, which may pass between the two
+        // connections on a busy machine.
         for _ in 0..20 {
             if let Some(client) = Self::try_to_resume_tls(from, to, credentials)? {
                 return Ok(client);
@@ -143,7 +143,7 @@ impl SmtpClient {
         self.reply()
     }
 
-    /// Sends octets as they are.
+    /// Sends raw bytes.
     pub fn send(&mut self, octets: &[u8]) -> io::Result<()> {
         self.writer.write_all(octets)?;
         self.writer.flush()
@@ -166,7 +166,7 @@ impl SmtpClient {
         }
     }
 
-    /// Closes the connection without a word; nothing can be said afterwards.
+    /// Closes the connection without QUIT; it cannot be used afterwards.
     pub fn hang_up(&mut self) {
         self.reader = BufReader::new(Box::new(io::empty()));
         self.writer = Box::new(io::sink());

@@ -1,4 +1,4 @@
-//! The certificates and the account that every MTA here has.
+//! The certificates and the account of every MTA in the tests.
 
 use super::{namespace::run, release::Release};
 use std::{fs, io, path::Path};
@@ -15,8 +15,8 @@ const CLIENTS: [(&str, &str, &str); 8] = [
     ("self-signed", "mx.partner.example", ""),
 ];
 
-/// Into `tls` below the directory: two authorities, the server's certificate by
-/// the first, which the MTA trusts, and those of clients.
+/// Creates in the folder `tls` two CAs, the server's certificate from the first, which the
+/// MTA trusts, and those of clients.
 pub fn make_certificates(directory: &Path) -> io::Result<()> {
     let folder = directory.join("tls");
     fs::create_dir_all(&folder)?;
@@ -29,7 +29,7 @@ pub fn make_certificates(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// `NAME.key`, `NAME.crt` and both in `NAME.pem`. Without an issuer it signs itself.
+/// `NAME.key`, `NAME.crt` and both in `NAME.pem`. Without an issuer it is self-signed.
 fn make_certificate(folder: &Path, name: &str, common_name: &str, issuer: &str) -> io::Result<()> {
     let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let (key, out) = (file(&format!("{name}.key")), file(&format!("{name}.crt")));
@@ -64,8 +64,8 @@ fn make_certificate(folder: &Path, name: &str, common_name: &str, issuer: &str) 
     fs::write(file(&format!("{name}.pem")), both)
 }
 
-/// `alice` with the password `secret`, for AUTH PLAIN: a database that the user
-/// may read, and the configuration for Cyrus SASL that names it.
+/// `alice` with the password `secret`, for AUTH PLAIN: a database that the user may read,
+/// and the Cyrus SASL configuration for it.
 pub fn make_account(
     release: Release,
     database: &Path,

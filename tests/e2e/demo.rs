@@ -32,7 +32,7 @@ pub fn show(dialogues: &[(&str, Dialogue)], zone: &str) -> ExitCode {
     code
 }
 
-/// Leaves out what follows the first line of the reply to EHLO.
+/// Omits all lines but the first of the reply to EHLO.
 fn without_keywords(transcript: &str) -> String {
     let (mut lines, mut after_ehlo) = (Vec::new(), false);
     for line in transcript.lines() {

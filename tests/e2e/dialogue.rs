@@ -1,4 +1,4 @@
-//! Reads dialogues: what a client says and what it must be answered.
+//! Parses dialogues: the commands of a client and the expected replies.
 //!
 //! ```text
 //! == name_of_the_dialogue
@@ -25,8 +25,8 @@
 //! L: rule=spf-pass             what the decision line has
 //! ```
 //!
-//! Without `S:` a reply must be positive. What is accepted must arrive and what
-//! is refused must not; that is never written.
+//! Without `S:` a reply must be positive. Accepted mail must arrive and refused mail must
+//! not; this is always checked.
 
 use super::proxy_header::ProxyHeader;
 use std::net::IpAddr;
@@ -47,7 +47,7 @@ pub struct Dialogue {
     pub steps: Vec<Step>,
 }
 
-/// The mail server that it can be held with, and why no other.
+/// The mail server that it is limited to, and the reason.
 #[derive(Clone, Debug)]
 pub struct Only {
     pub mta: String,
@@ -66,18 +66,17 @@ pub enum Tls {
 /// What happens, in order.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// The client says a line.
+    /// The client sends a line.
     Say(Exchange),
-    /// The client says DATA, is told to go on, and sends the message of that
-    /// name.
+    /// The client sends DATA and, after 354, the message of that name.
     Send(Exchange),
     /// The same with BDAT, in chunks of at most that many bytes.
     SendChunks(Exchange, usize),
-    /// As before, but only half of it, and the connection is gone.
+    /// The same, but the client sends only half of it and disconnects.
     HangUp(String),
-    /// What the last message's field has; nothing stands for no field.
+    /// What the last message's field contains; nothing stands for no field.
     Results(Vec<String>),
-    /// What each of its Authentication-Results fields has, from the top.
+    /// What each of its Authentication-Results fields contains, from the top.
     AllResults(Vec<String>),
     /// A field that it has.
     Field(String),
@@ -85,8 +84,7 @@ pub enum Step {
     Log(Vec<String>),
 }
 
-/// Something said, and what is to be answered: a code or a whole reply, or
-/// anything positive.
+/// A command and its expected reply: a code, a whole reply, or any positive one.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     pub said: String,
@@ -94,7 +92,7 @@ pub struct Exchange {
 }
 
 impl Dialogue {
-    /// Reads a file of them.
+    /// Parses a file of dialogues.
     pub fn parse(text: &str) -> Result<Vec<Self>, String> {
         let mut dialogues: Vec<Self> = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -192,7 +190,7 @@ impl Exchange {
         }
     }
 
-    /// Whether this is the reply that was to come.
+    /// Whether this is the expected reply.
     pub fn is_answered_by(&self, reply: &str) -> bool {
         match self.reply.as_deref() {
             None => reply.starts_with(['2', '3']),

@@ -1,5 +1,5 @@
-//! Everything that runs around the dialogues: the DNS, and for each mail server
-//! one daemon for each gate, and the final delivery.
+//! The environment of the dialogues: the DNS and, for each mail server, one daemon for each
+//! gate (a port with its own configuration) and the final delivery.
 
 use super::{
     client::Security,
@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What all gates have.
+/// The settings of all gates.
 pub const COMMON: &str = "
 socket_mode: \"0666\"
 opt_in:
@@ -34,8 +34,7 @@ opt_in:
 dns: {timeout: 1s, attempts: 1}
 ";
 
-/// A port of the MTA with a daemon of its own behind it: name and
-/// configuration.
+/// A port of the MTA with its own daemon: name and configuration.
 const GATES: &[(&str, &str)] = &[
     ("enforce", ""),
     ("observe", "mode: observe"),
@@ -92,19 +91,19 @@ const GATES: &[(&str, &str)] = &[
     (HOST_NAMES, ""),
 ];
 
-/// Replies of several lines. The percent signs show what an MTA does to them.
+/// Replies of several lines. The percent signs show how an MTA handles them.
 const DETAILS: &str = "
 replies:
   details: yes
   url: \"https://mx.example.org/ipv6%20mail?from={address}&to={domain}#{rule}\"
 ";
 
-/// The gate of a site that rolls out: one rule refuses nobody and one half of the networks,
-/// who comes back for long is given up, and forwarders are known. Sendmail has room for 24
-/// filters, so these share one.
+/// The gate of a site during a rollout: one rule is only observed and one is enforced for
+/// half of the networks, senders that retry for long are given up, and there are known
+/// forwarders. Sendmail supports 24 filters, so these share one.
 pub const ROLL_OUT: &str = "roll-out";
 
-/// The gate where it is noted what the MTA and the daemon say to each other.
+/// The gate at which the milter protocol is recorded.
 pub const TAPPED: &str = "tapped";
 
 /// The gate with an exempt network, and with a list that `sixgate exempt` edits.
@@ -116,22 +115,22 @@ pub const MEASURED: &str = "measured";
 /// The gate whose daemon is killed.
 pub const KILLABLE: &str = "killable";
 
-/// The gate whose socket outlives its daemons, as with a service manager that
-/// passes it on.
+/// The gate whose socket stays open across restarts of its daemon, as with a service
+/// manager.
 pub const RESTARTED: &str = "restarted";
 
-/// The gate that is attached as the documentation recommends, for IPv6 clients
-/// alone. Daemons come and go at its socket.
+/// The gate that is attached as the documentation recommends, only for IPv6 clients. The
+/// tests start and stop its daemons.
 pub const IPV4_APART: &str = "ipv4-apart";
 
 /// How long the MTA waits there for a daemon that does not answer.
 pub const IPV4_APART_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The gate where clients keep their SMTP sessions while daemons are replaced. The
-/// tests start them.
+/// The gate at which clients keep their SMTP sessions while daemons are replaced. The tests
+/// start the daemons.
 pub const KEPT_SESSIONS: &str = "kept-sessions";
 
-/// The gates where [`other_milter`] is asked too, before sixgate or after it.
+/// The gates with [`other_milter`] before or after sixgate.
 pub const OTHER_MILTER_FIRST: &str = "other-milter-first";
 pub const OTHER_MILTER_LAST: &str = "other-milter-last";
 
@@ -150,14 +149,14 @@ pub const POSTSCREEN_PROXIED: &str = "postscreen-proxied";
 pub const RELAYED: &str = "relayed";
 pub const RELAYED_WITH_ADDRESS: &str = "relayed-with-address";
 
-/// The gate of a domain with a host name of its own. The test starts its daemon.
+/// The gate of a domain with its own host name. The test starts its daemon.
 pub const HOST_NAMES: &str = "host-names";
 
 /// The address of the mail server for IPv6 clients.
 pub const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x2525);
 
-/// Whether a gate is about what Sendmail does not have. Sendmail has room for 24
-/// filters (MAXFILTERS is 25, and it begins to count at 1), and each gate is one there.
+/// Whether a gate tests something that Sendmail does not support. Sendmail supports 24
+/// filters (MAXFILTERS is 25, and it counts from 1), and each gate needs one.
 fn is_for_postfix(gate: &str) -> bool {
     [
         NOT_DELAYED,
@@ -177,13 +176,13 @@ pub struct Gate {
     /// The socket that the MTA connects to.
     pub milter: PathBuf,
     daemon: Mutex<Daemon>,
-    /// At [`TAPPED`] and [`POSTSCREEN`] alone.
+    /// Only at [`TAPPED`] and [`POSTSCREEN`].
     pub tap: Option<Tap>,
-    /// At [`RESTARTED`] alone: its socket, which the scenario has served.
+    /// Only at [`RESTARTED`]: its socket, which the scenario passes to daemons.
     pub passed_on: Option<UnixListener>,
 }
 
-/// What all mail servers share.
+/// The state that all mail servers share.
 pub struct SharedSetup {
     pub keys: Keys,
     pub turn: Turn,
@@ -191,7 +190,7 @@ pub struct SharedSetup {
 }
 
 impl SharedSetup {
-    /// Only for the inside of a prepared namespace.
+    /// Only inside a prepared namespace.
     pub fn prepare(zone: &str) -> io::Result<Arc<Self>> {
         let keys = Keys::generate();
         Ok(Arc::new(Self {
@@ -202,14 +201,14 @@ impl SharedSetup {
     }
 }
 
-/// One mail server and what it talks to.
+/// One mail server and its peers.
 pub struct Fixture {
     pub setup: Arc<SharedSetup>,
     pub kind: Kind,
     pub mta: Box<dyn Mta>,
     pub sink: Sink,
     gates: Vec<Gate>,
-    /// Whom each message sent so far has to reach, by its token.
+    /// The expected recipients of each message so far, by its token.
     sent: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
@@ -235,7 +234,7 @@ impl Fixture {
         })
     }
 
-    /// Where the mail server has its files.
+    /// The folder of the mail server's files.
     pub fn directory(&self) -> PathBuf {
         directory(self.kind)
     }
@@ -245,7 +244,7 @@ impl Fixture {
         gate.unwrap_or_else(|| panic!("there is no gate {name:?}"))
     }
 
-    /// Where a client of that address reaches a gate.
+    /// The address at which a client with that address reaches a gate.
     pub fn address(&self, gate: &str, client: IpAddr) -> SocketAddr {
         let port = self.gate(gate).port;
         match client {
@@ -271,14 +270,14 @@ impl Fixture {
         }
     }
 
-    /// Keeps in mind who has to receive the message with the token: nobody if
-    /// it was refused.
+    /// Records the expected recipients of the message with the token: none if it was
+    /// refused.
     pub fn remember(&self, token: &str, recipients: &[String]) {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.insert(token.to_owned(), sorted(recipients.to_vec()));
     }
 
-    /// Waits until the MTA has handed everything on; not for ever.
+    /// Waits, with a limit, until the MTA has delivered everything.
     pub fn wait_until_idle(&self) {
         let deadline = Instant::now() + TIMEOUT;
         while !self.mta.is_idle() && Instant::now() < deadline {
@@ -286,8 +285,8 @@ impl Fixture {
         }
     }
 
-    /// Waits until the MTA has handed everything on, and compares what arrived
-    /// with what was accepted. Returns the differences.
+    /// Waits until the MTA has delivered everything, and compares that with what was
+    /// accepted. Returns the differences.
     pub fn unlike_what_was_accepted(&self) -> Vec<String> {
         self.wait_until_idle();
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -299,7 +298,7 @@ impl Fixture {
     }
 }
 
-/// Dialogues are held at the same time; some things want to be alone.
+/// Dialogues run in parallel; some scenarios must run alone.
 #[derive(Default)]
 pub struct Turn(RwLock<()>);
 
@@ -314,7 +313,7 @@ impl Turn {
 }
 
 impl Gate {
-    /// The first line of the daemon's log with all the words in it.
+    /// The first line of the daemon's log with all these words.
     pub fn log_line(&self, words: &[&str]) -> Option<String> {
         let log = self.daemon().log();
         log.find(words)
@@ -371,7 +370,7 @@ fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> i
     Ok(gate)
 }
 
-/// Everybody that the deliveries are for, in the spelling of [`plain_address`].
+/// All recipients of the deliveries, in the form of [`plain_address`].
 pub fn recipients(deliveries: &[Delivery]) -> Vec<String> {
     let all = deliveries.iter().flat_map(|d| &d.recipients);
     sorted(all.map(|recipient| plain_address(recipient)).collect())

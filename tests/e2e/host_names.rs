@@ -1,8 +1,8 @@
-//! A host name per domain (`opt_in.mx_zone`), as a sending Postfix sees it: through a
-//! caching resolver, while its AAAA record comes and goes by `sixgate opt-in`.
+//! A host name per domain (`opt_in.mx_zone`), as a sending Postfix sees it through a
+//! caching resolver, while `sixgate opt-in` adds and removes its AAAA record.
 //!
-//! The zone is on Knot, the resolver is BIND, and the sender prefers IPv6. It looks
-//! names up in a chroot, whose resolv.conf leads to the resolver.
+//! The zone is on Knot, the resolver is BIND, and the sender prefers IPv6. It resolves
+//! names in a chroot, whose resolv.conf names the resolver.
 
 use super::{
     fixture::{Fixture, HOST_NAMES, SERVER},
@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The customer. Its MX record stands in the zone of the test and never changes.
+/// The customer. Its MX record is in the zone of the test and never changes.
 const DOMAIN: &str = "hosted.example";
 
 const SUFFIX: &str = "mx.hoster.example";
@@ -36,7 +36,7 @@ const RESOLVER: &str = "127.0.0.53";
 
 const TTL: Duration = Duration::from_secs(3);
 
-/// Why this can't be tried here.
+/// Returns the reason if this test cannot run here.
 pub fn obstacle() -> Option<String> {
     let missing = ["knotd", "named"]
         .into_iter()
@@ -66,7 +66,7 @@ pub fn bounce_nothing(fixture: &Fixture) -> Result<(), String> {
     }
     sender.expect(3, Family::V4)?;
 
-    // Opted in: the next mail comes over IPv6.
+    // Opted in: the next message comes over IPv6.
     site.sixgate(&["add", "--sync-dns", DOMAIN])?;
     wait_for_aaaa(true)?;
     sender.send_one()?;
@@ -79,7 +79,8 @@ pub fn bounce_nothing(fixture: &Fixture) -> Result<(), String> {
         .map_err(text)?;
     let is_gone = || primary.addresses(HOST).1.is_empty();
     wait_until("the AAAA record is there still", is_gone)?;
-    // The resolver has it still, so this goes to IPv6, and must not be refused.
+    // The resolver still has it cached, so this message goes over IPv6 and must not be
+    // refused.
     sender.send_one()?;
     let after_removal = sender.expect_any(1)?;
     let deadline = Instant::now() + TIMEOUT;
@@ -107,7 +108,7 @@ pub fn bounce_nothing(fixture: &Fixture) -> Result<(), String> {
         return Err(log);
     }
 
-    // Without the order, it is bounced: so the test would notice.
+    // Without the documented order the message is bounced, so the test would detect it.
     site.sixgate(&["add", "--sync-dns", DOMAIN])?;
     wait_for_aaaa(true)?;
     site.sixgate(&["deny", "--no-dns", DOMAIN])?;
@@ -153,9 +154,10 @@ fn wait_for_aaaa(wanted: bool) -> Result<(), String> {
     wait_until("the resolver does not follow", || has() == wanted)
 }
 
-/// A caching resolver that asks Knot for the zone and the DNS of the test for all else.
+/// A caching resolver that queries Knot for the zone and the DNS of the test for everything
+/// else.
 fn start_resolver(directory: &Path, primary: &NameServer) -> Result<Program, String> {
-    // BIND listens on addresses of interfaces alone.
+    // BIND listens only on addresses of interfaces.
     run(
         "ip",
         &["address", "replace", &format!("{RESOLVER}/32"), "dev", "lo"],
@@ -219,7 +221,7 @@ impl Site {
         }
     }
 
-    /// It looks at the list twice a second, and believes what it has seen twice.
+    /// It polls the list twice a second, and applies a state that it has seen twice.
     fn wait_for_daemon(&self, verdict: &str) -> Result<(), String> {
         let status = self.sixgate(&["status", DOMAIN])?;
         let said = String::from_utf8_lossy(&status.stdout).into_owned();

@@ -20,8 +20,8 @@ use std::{
 
 const CLOSING: &str = "421 4.3.2 Service not available, closing transmission channel";
 
-/// What both mail servers do with our 421: they pass it on, close the connection,
-/// and answer nothing that the client has sent after it.
+/// Both mail servers pass on sixgate's 421, close the connection, and do not answer
+/// commands that the client has sent after it.
 pub fn drain_ends_them(fixture: &Fixture) -> Result<(), String> {
     // The other scenarios have a daemon at the same socket.
     let _shared = fixture.setup.turn.shared();
@@ -55,7 +55,7 @@ pub fn drain_ends_them(fixture: &Fixture) -> Result<(), String> {
     ended(&mut after_a_message, &format!("{mail}\r\n"))?;
     expect(&say(&mut in_transaction, ".").map_err(text)?, "250 ")?;
     ended(&mut in_transaction, &format!("{mail}\r\n"))?;
-    // sixgate accepted the whole connection, and the MTA needs it no more.
+    // sixgate accepted the whole connection, and the MTA no longer needs it.
     for command in [mail, rcpt, "DATA"] {
         say(&mut ipv4, command).map_err(text)?;
     }
@@ -70,7 +70,7 @@ fn text(error: impl ToString) -> String {
 const CLIENTS: u8 = 8;
 const RESTARTS: usize = 4;
 
-/// With the listening socket passed on by a service manager.
+/// With a listening socket from a service manager.
 pub fn survive_restarts(fixture: &Fixture) -> Result<(), String> {
     let _alone = fixture.setup.turn.alone();
     let socket = fixture.gate(RESTARTED).passed_on.as_ref();
@@ -96,7 +96,7 @@ pub fn survive_restarts(fixture: &Fixture) -> Result<(), String> {
 
 const HANDOVERS: usize = 20;
 
-/// No client notices, neither one that keeps its session nor one that opens others.
+/// No client is affected, neither one that keeps its session nor one that opens others.
 pub fn survive_handovers(fixture: &Fixture) -> Result<(), String> {
     let _alone = fixture.setup.turn.alone();
     let daemon = start(fixture)?;
@@ -159,7 +159,7 @@ pub fn are_kept_by_postfix_over_handovers(fixture: &Fixture) -> Result<(), Strin
     }
 }
 
-/// What lasts longer than the handover timeout ends as at a restart.
+/// Sessions that last longer than the handover timeout end as at a restart.
 pub fn end_after_the_handover_timeout(fixture: &Fixture) -> Result<(), String> {
     let _alone = fixture.setup.turn.alone();
     let more = "limits: {handover_timeout: 1s, drain_grace: 2s}\n";
@@ -186,7 +186,7 @@ pub fn end_after_the_handover_timeout(fixture: &Fixture) -> Result<(), String> {
         expect(&say(client, mail).map_err(text)?, CLOSING)?;
     }
     thread::sleep(Duration::from_millis(2500));
-    // The mail server has lost its milter; Postfix 3.10 closes the session for that.
+    // The mail server has lost its milter; Postfix 3.10 then closes the session.
     let lost = say(&mut idle, mail).map_err(text)?;
     if !lost.starts_with("421 4.7.1 ") {
         expect(&lost, "451 ")?;
@@ -204,8 +204,8 @@ pub fn end_after_the_handover_timeout(fixture: &Fixture) -> Result<(), String> {
 /// after it has taken over.
 const KILLED_AFTER: [u64; 8] = [0, 2, 5, 10, 15, 20, 40, 100];
 
-/// Whichever process is killed and when: the other one goes on, and nothing is delivered
-/// that was not checked.
+/// Whichever process is killed and when, the other one keeps serving, and no unchecked mail
+/// is delivered.
 pub fn survive_the_death_of_either_process(fixture: &Fixture) -> Result<(), String> {
     let _alone = fixture.setup.turn.alone();
     let daemon = start(fixture)?;
@@ -261,7 +261,7 @@ fn child_of(pid: u32) -> Result<Successor, String> {
 }
 
 /// Clients that keep their sessions and open another one only after 421 or a closed
-/// connection, and what they were answered.
+/// connection, and the replies that they got.
 struct Load {
     token: &'static str,
     gate: &'static str,
@@ -376,7 +376,7 @@ impl Load {
                     if self.messages_in_a_session.is_none() || failures < 3 {
                         connection = Some(smtp);
                     }
-                    // As a sender with more mail in its queue.
+                    // Like a sender with more mail in its queue.
                     thread::sleep(Duration::from_millis(20));
                 }
                 Ok(reply) => return Err(reply),
@@ -443,7 +443,7 @@ fn was_checked(delivery: &Delivery) -> bool {
         .any(|field| field.starts_with("Authentication-Results: ") && field.contains("spf=pass"))
 }
 
-/// A daemon with a socket of its own.
+/// A daemon with its own socket.
 fn start(fixture: &Fixture) -> Result<Daemon, String> {
     let socket = &fixture.gate(KEPT_SESSIONS).milter;
     Ok(Daemon::start_at(socket, COMMON))
@@ -461,7 +461,7 @@ fn client_address(_client: u8) -> IpAddr {
     [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10].into()
 }
 
-/// A client that has said EHLO.
+/// A client that has sent EHLO.
 fn session(fixture: &Fixture, gate: &str, from: IpAddr) -> Result<SmtpClient, String> {
     let to = fixture.address(gate, from);
     let mut client = SmtpClient::connect(from, to, &Security::Plain).map_err(text)?;

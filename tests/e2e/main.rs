@@ -1,11 +1,9 @@
-//! The gate on real mail servers, end to end: a private Postfix and a private
-//! Sendmail ask real daemons, clients speak from IPv6 addresses, a real DNS
-//! server answers, and what is delivered is looked at. All dialogues are held
-//! with both.
+//! End-to-end tests with real mail servers: a private Postfix and a private Sendmail query
+//! real daemons, clients connect from IPv6 addresses, a real DNS server answers, and
+//! deliveries are checked. All dialogues run with both.
 //!
-//! The dialogues stand in `dialogues/`, what the DNS knows in `zone`; see
-//! `dialogue.rs` for how to read them. `-- demo` shows some instead of testing
-//! all.
+//! The dialogues are in `dialogues/`, the DNS records in `zone`; `dialogue.rs` describes
+//! the format. `-- demo` shows some instead of testing all.
 
 // `pub` marks what is meant for other modules of this binary.
 #![allow(unreachable_pub)]
@@ -47,7 +45,7 @@ use std::{env, process::ExitCode, sync::Arc};
 
 use fixture::{Fixture, SharedSetup};
 
-/// Files of dialogues, by what they are about.
+/// Files of dialogues by subject.
 const DIALOGUES: [(&str, &str); 11] = [
     ("recipients", include_str!("dialogues/recipients.txt")),
     ("reverse-dns", include_str!("dialogues/reverse-dns.txt")),
@@ -88,7 +86,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why there can be no dialogues; where all are required, why not with all mail
+/// Returns the reason if no dialogue can run or, where all are required, not with all mail
 /// servers.
 fn obstacle() -> Option<String> {
     let of_a_server = || Kind::ALL.into_iter().find_map(Kind::obstacle);
@@ -151,8 +149,8 @@ fn trials(fixtures: &[Arc<Fixture>]) -> Vec<Trial> {
 
 const DOCUMENTED: &str = "the documentation names the versions that are tested";
 
-/// The documentation names the versions that the dialogues are held with, no more
-/// and no fewer. Only where all mail servers are present.
+/// The documentation names exactly the versions that are tested. Runs only if all mail
+/// servers are present.
 fn versions_are_documented(fixtures: &[Arc<Fixture>]) -> Result<(), Failed> {
     let dialogues = dialogues();
     let documents = [

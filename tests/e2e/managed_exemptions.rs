@@ -1,5 +1,5 @@
-//! A network that `sixgate exempt` exempts while the daemon runs: its mail is refused,
-//! then accepted, then refused again when the entry has ended, without a reload.
+//! A network that `sixgate exempt` exempts while the daemon runs: its mail is refused, then
+//! accepted, then refused again after the entry has expired, without a reload.
 
 use super::{
     client::{Security, SmtpClient},
@@ -20,7 +20,7 @@ use std::{
 const CLIENT: &str = "2001:db8:7::25";
 const NETWORK: &str = "2001:db8:7::/48";
 
-/// How long the entry lasts. A busy machine has to use it meanwhile.
+/// The duration of the entry. It has to be used within this time even on a busy machine.
 const LASTS: i64 = 15;
 
 const TOKEN: &str = "[managed exemption]";
@@ -107,7 +107,7 @@ fn session(fixture: &Fixture) -> io::Result<SmtpClient> {
     Ok(session)
 }
 
-/// What a recipient of a new session is answered.
+/// Returns the reply to a recipient in a new session.
 fn try_recipient(fixture: &Fixture) -> io::Result<String> {
     let mut session = session(fixture)?;
     let reply = say(&mut session, &format!("RCPT TO:<{RECIPIENT}>"))?;

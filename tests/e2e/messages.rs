@@ -23,12 +23,12 @@ pub const AUTHSERV_ID: &str = "mx.sixgate.test";
 
 const SIGNED: [&str; 4] = ["From", "To", "Subject", "Date"];
 
-/// The message of that name with CRLF lines, dots not yet stuffed. The token
-/// stands in it somewhere, outside what is signed.
+/// Returns the message of that name with CRLF lines, without dot stuffing. It contains the
+/// token outside the signed part.
 pub fn message(name: &str, token: &str, keys: &Keys) -> String {
     let mark = format!("X-Dialogue: {token}\r\n");
     let text = match name {
-        // It has no field that the token could stand in.
+        // It has no field for the token.
         "without-headers" => return format!("\r\nnothing but a body, {token}\r\n"),
         name => by_name(name, keys),
     };
@@ -163,7 +163,7 @@ fn utf8_header() -> String {
         .replace(subject, "Grüße")
 }
 
-/// White space where only `simple` minds it.
+/// White space that only `simple` considers.
 fn untidy() -> String {
     "From:Alice   <a@signed.example>\r\n\
      To:\tb@open.example\r\n\
@@ -177,7 +177,7 @@ fn untidy() -> String {
         .to_owned()
 }
 
-/// The client folds with CRLF; the milter sees LF.
+/// The client folds with CRLF; the milter receives LF.
 fn folded() -> String {
     "From: Alice\r\n\
      \x20<a@signed.example>\r\n\
@@ -192,7 +192,7 @@ fn folded() -> String {
         .to_owned()
 }
 
-/// Three in our name, in several spellings, and one of somebody else.
+/// Three with our authserv-id, in several spellings, and one with another.
 fn forged_results() -> String {
     format!(
         "Authentication-Results: {AUTHSERV_ID}; spf=pass smtp.mailfrom=forged.example\r\n\

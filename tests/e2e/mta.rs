@@ -1,25 +1,25 @@
-//! The mail servers that the dialogues are held with, and in what they differ.
+//! The mail servers of the dialogues, and their differences.
 
 use super::{fixture::Gate, postfix::Postfix, release::Release, sendmail::Sendmail};
 use std::{fmt, io, net::SocketAddr, path::Path};
 
-/// What dialogues need to know of a mail server.
+/// The interface of a mail server for dialogues.
 pub trait Mta: Send + Sync {
-    /// The version that runs, such as `3.7.11`.
+    /// Its version, such as `3.7.11`.
     fn version(&self) -> io::Result<String>;
-    /// Whether everything accepted has been handed on, or put off.
+    /// Whether everything accepted has been delivered or deferred.
     fn is_idle(&self) -> bool;
-    /// How this MTA passes a milter's reply on to that line of a client; and
-    /// what it says where a dialogue has a reply of Postfix's own.
+    /// How this MTA passes a milter's reply to that command of a client, and its own reply
+    /// where a dialogue expects Postfix's.
     fn passes_on(&self, said: &str, reply: &str) -> String;
-    /// What a client is answered, at MAIL or earlier, while the milter cannot be
-    /// reached; versions differ.
+    /// The reply to a client, at MAIL or earlier, while the milter is unreachable; versions
+    /// differ.
     fn replies_without_milter(&self) -> &[&str];
-    /// The message without what this MTA spells anew when it delivers.
+    /// The message without the parts that this MTA rewrites at delivery.
     fn plain_spelling(&self, message: &str) -> String;
 }
 
-/// Which mail server.
+/// The kind of mail server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     pub program: Program,
@@ -54,7 +54,7 @@ impl Kind {
         },
     ];
 
-    /// Why it can't be run here.
+    /// Returns the reason if it cannot run here.
     pub fn obstacle(self) -> Option<String> {
         self.release.obstacle().or_else(|| match self.program {
             Program::Postfix => None,

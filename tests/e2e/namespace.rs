@@ -1,5 +1,5 @@
-//! A machine of its own for the test: network, mounts and processes that nobody
-//! else sees, and that are gone when the test is, even if it is killed.
+//! An isolated machine for the test: network, mounts and processes that are invisible
+//! outside and that end with the test, even if it is killed.
 //!
 //! In it all of 2001:db8::/32, 64:ff9b::/96, 192.0.2.0/24 and 198.51.100.0/24 is local, port
 //! 25 and port 53 are free, [`SCRATCH`] is an empty file system in memory, and the
@@ -13,28 +13,28 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-/// Where files may be made inside.
+/// The folder for files inside.
 pub const SCRATCH: &str = "/srv";
 
 const INSIDE: &str = "SIXGATE_E2E_INSIDE";
 
-/// How non-root users may have it, see [`obstacle`].
+/// How users other than root can use it, see [`obstacle`].
 const SUDO: &str = "SIXGATE_E2E_SUDO";
 
-/// Whether this process is in a namespace of its own.
+/// Whether this process is in such a namespace.
 pub fn is_inside() -> bool {
     env::var_os(INSIDE).is_some()
 }
 
-/// Where this is set, an obstacle is a failure.
+/// If this variable is set, an obstacle is a failure.
 const REQUIRED: &str = "SIXGATE_E2E_REQUIRED";
 
-/// Whether it is wrong to go without.
+/// Whether skipping tests is a failure.
 pub fn is_required() -> bool {
     env::var_os(REQUIRED).is_some()
 }
 
-/// Why there can be no namespace, or nothing to run in it.
+/// Returns the reason if namespaces, or programs to run inside, are unavailable.
 pub fn obstacle() -> Option<String> {
     if !is_root() && env::var_os(SUDO).is_none() {
         return Some(format!("needs root, or {SUDO}=1 to use sudo"));
@@ -72,7 +72,7 @@ pub fn is_installed(tool: &str) -> bool {
     folders.iter().any(|f| Path::new(f).join(tool).exists())
 }
 
-/// Runs this very program inside, with the same arguments.
+/// Runs this program inside, with the same arguments.
 pub fn run_this_program_inside() -> io::Result<ExitCode> {
     let status = unshare(env::current_exe()?.as_os_str())
         .args(env::args_os().skip(1))
@@ -94,7 +94,7 @@ fn unshare(program: &OsStr) -> Command {
     }
     command.arg(format!("{INSIDE}=1"));
     command.arg(format!("TMPDIR={SCRATCH}/tmp"));
-    // sudo would take the death signal away, so it stands before this.
+    // sudo would reset the death signal, so it comes before this.
     command.args(["setpriv", "--pdeathsig", "KILL"]);
     command.args(["unshare", "--net", "--mount", "--uts", "--pid"]);
     command.args(["--mount-proc", "--fork", "--kill-child"]);
@@ -102,7 +102,7 @@ fn unshare(program: &OsStr) -> Command {
     command
 }
 
-/// Furnishes the namespace; to be called once, inside.
+/// Prepares the namespace; call it once, inside.
 pub fn prepare() -> io::Result<()> {
     run(
         "mount",
@@ -114,7 +114,7 @@ pub fn prepare() -> io::Result<()> {
     for network in ["192.0.2.0/24", "198.51.100.0/24"].into_iter().chain(ipv6) {
         run("ip", &["route", "add", "local", network, "dev", "lo"])?;
     }
-    // Clients bind to addresses that no interface has.
+    // Clients bind to addresses without an interface.
     fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")?;
     // Sendmail waits a minute for a name with a dot in it.
     fs::write("/proc/sys/kernel/hostname", "mx.sixgate.test")?;
@@ -132,7 +132,7 @@ pub fn prepare() -> io::Result<()> {
     )
 }
 
-/// Another text in place of a file, in here alone.
+/// Replaces a file by another text, only inside the namespace.
 pub fn put_over(file: &str, text: &str) -> io::Result<()> {
     let name = Path::new(file).file_name().unwrap_or_default();
     let ours: PathBuf = Path::new(SCRATCH).join(name);
@@ -140,7 +140,7 @@ pub fn put_over(file: &str, text: &str) -> io::Result<()> {
     run("mount", &["--bind", &ours.to_string_lossy(), file])
 }
 
-/// Runs a command to its end; what it says is in the error.
+/// Runs a command to its end; the error has its output.
 pub fn run(command: &str, arguments: &[&str]) -> io::Result<()> {
     run_to_end(Command::new(command).args(arguments))
 }

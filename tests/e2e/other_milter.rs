@@ -1,4 +1,4 @@
-//! Another milter, beside sixgate on the same port: it edits every message.
+//! Another milter on the same port, which edits every message.
 
 use indymilter::{Actions, Callbacks, Config, ContextActions, EomActions, EomContext, Status};
 use std::{
@@ -10,12 +10,12 @@ use std::{
 };
 use tokio::{net::UnixListener, runtime};
 
-/// Where it listens, for the mail server in that directory.
+/// Its socket, for the mail server in that folder.
 pub fn socket(directory: &Path) -> PathBuf {
     directory.join("other-milter.sock")
 }
 
-/// Starts it; it ends with the process.
+/// Starts it; it stops with the process.
 pub fn start(directory: &Path) -> io::Result<()> {
     let socket = socket(directory);
     let runtime = runtime::Builder::new_current_thread()
@@ -46,8 +46,8 @@ async fn edit(context: &mut EomContext<()>) -> Status {
     }
 }
 
-/// Changes a field that signatures cover, deletes the topmost result, and adds one
-/// of its own and one with the authserv-id that sixgate uses.
+/// Changes a signed field, deletes the topmost result, and adds one of its own and one with
+/// sixgate's authserv-id.
 async fn edit_header(actions: &EomActions) -> Result<(), indymilter::ActionError> {
     const RESULTS: &str = "Authentication-Results";
     actions

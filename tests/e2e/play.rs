@@ -1,4 +1,4 @@
-//! Plays a dialogue against the real mail server and judges the answers.
+//! Plays a dialogue against the real mail server and checks the replies.
 
 use super::{
     client::SmtpClient,
@@ -10,10 +10,10 @@ use super::{
 };
 use std::{collections::VecDeque, io};
 
-/// What was said and seen, for people.
+/// A readable transcript.
 pub type Transcript = String;
 
-/// Plays it; the error says what was not as written, and has the transcript.
+/// Plays it; the error describes the difference and has the transcript.
 pub fn play(number: usize, dialogue: &Dialogue, fixture: &Fixture) -> Result<Transcript, String> {
     let mut play = match Play::start(number, dialogue, fixture) {
         Ok(play) => play,
@@ -30,12 +30,12 @@ struct Play<'a> {
     fixture: &'a Fixture,
     client: SmtpClient,
     helo: String,
-    /// Commands said whose replies were not read yet.
+    /// Commands sent whose replies were not read yet.
     pending: VecDeque<Exchange>,
     /// Accepted in this mail transaction.
     recipients: Vec<String>,
     messages: usize,
-    /// The last message accepted and what arrived of it.
+    /// The last accepted message and its delivery.
     delivered: Option<(String, Delivery)>,
     /// Whether a step has looked at its Authentication-Results field.
     results_checked: bool,
@@ -176,7 +176,7 @@ impl<'a> Play<'a> {
         self.end_message(exchange, &reply, &token, &recipients, &message)
     }
 
-    /// Judges the reply to a whole message, and waits for it if it was accepted.
+    /// Checks the reply to a whole message, and waits for its delivery if it was accepted.
     fn end_message(
         &mut self,
         exchange: &Exchange,
@@ -267,7 +267,7 @@ impl<'a> Play<'a> {
         format!("[{}#{}]", self.dialogue.name, self.messages)
     }
 
-    /// Waits until it is there, for whom it was accepted and nobody else.
+    /// Waits until it is delivered to exactly the accepted recipients.
     fn wait_for_delivery(
         &mut self,
         token: &str,
@@ -287,7 +287,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Where no step says more: the field is there, first and once.
+    /// If no step checks more: the field is there, first and once.
     fn check_results_once(&mut self) -> Result<(), String> {
         match self.results_checked {
             true => Ok(()),
@@ -377,7 +377,7 @@ fn chunk_commands(message: &[u8], size: usize) -> Vec<Vec<u8>> {
     commands.collect()
 }
 
-/// What arrived is what was sent, below the MTA's own Received field.
+/// Checks that the delivered message is the one sent, below the MTA's own Received field.
 fn check_untouched(sent: &str, delivery: &Delivery, mta: &dyn Mta) -> Result<(), String> {
     let arrived = mta.plain_spelling(&delivery.message);
     let above = arrived.strip_suffix(&mta.plain_spelling(sent));
@@ -393,7 +393,7 @@ fn check_untouched(sent: &str, delivery: &Delivery, mta: &dyn Mta) -> Result<(),
     }
 }
 
-/// Our field, which has to stand first and be the only one that is ours.
+/// Our field, which has to be the first and the only one with our authserv-id.
 fn our_only_field(delivery: &Delivery) -> Result<String, String> {
     let fields = delivery.fields();
     let ours: Vec<&String> = fields.iter().filter(|f| is_our_field(f)).collect();
@@ -403,7 +403,7 @@ fn our_only_field(delivery: &Delivery) -> Result<String, String> {
     }
 }
 
-/// Nothing is taken away, forged fields apart; long messages are kept in part.
+/// Nothing is removed except forged fields; only a part of long messages is stored.
 fn check_text(sent: &str, delivery: &Delivery, mta: &dyn Mta) -> Result<(), String> {
     let is_forged = |field: &&str| is_our_field(field);
     let forgeries = sent.split("\n\n").next().unwrap_or_default();
@@ -417,7 +417,7 @@ fn check_text(sent: &str, delivery: &Delivery, mta: &dyn Mta) -> Result<(), Stri
     }
 }
 
-/// Whether a field claims to be the MTA's, however it is spelled.
+/// Whether a field has the MTA's authserv-id, in any spelling.
 fn is_our_field(field: &str) -> bool {
     let text: String = field
         .to_ascii_lowercase()

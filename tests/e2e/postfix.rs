@@ -1,5 +1,5 @@
-//! A private Postfix with a configuration, queue and ports of its own. It never
-//! touches the machine's.
+//! A private Postfix with its own configuration, queue and ports. It never touches the
+//! machine's.
 
 use super::{
     credentials::{make_account, make_certificates},
@@ -31,7 +31,7 @@ impl Mta for Postfix {
     }
 
     fn is_idle(&self) -> bool {
-        // What is deferred will not arrive, and is found missing.
+        // Deferred mail will not arrive, and is reported as missing.
         let queues = ["maildrop", "incoming", "active"];
         queues
             .iter()
@@ -98,7 +98,7 @@ fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Where a Postfix of the tests has its files.
+/// The folder of a Postfix of the tests.
 fn places(directory: &Path) -> String {
     let directory = directory.display();
     format!(
@@ -160,7 +160,7 @@ fn master_cf(directory: &Path, gates: &[Gate]) -> String {
             _ => text.push_str(&format!("{port} inet n - n - 200 smtpd\n")),
         }
         let ours = format!("unix:{}", gate.milter.display());
-        // Private addresses are left in, as the documentation has it.
+        // Private addresses are not excluded, as in the documentation.
         let private = format!(
             "    -o {{ smtpd_milter_maps = cidr:{{{{10.0.0.0/8 {ours}}}, {{172.16.0.0/12 {ours}}}, \
              {{192.168.0.0/16 {ours}}}, {{0.0.0.0/0 DISABLE}}}} }}\n"
@@ -191,8 +191,8 @@ fn master_cf(directory: &Path, gates: &[Gate]) -> String {
     text + SERVICES
 }
 
-/// A postscreen that has to see each client wait for its turn; what follows are
-/// options of the smtpd behind it.
+/// A postscreen that requires each client to wait for the greeting; the rest are options of
+/// the smtpd behind it.
 fn postscreen(gate: &Gate) -> String {
     let (name, port) = (gate.name, gate.port);
     let proxy = match name {
@@ -209,8 +209,8 @@ fn postscreen(gate: &Gate) -> String {
     )
 }
 
-/// What every Postfix here runs besides what it listens with. The queue manager
-/// looks each second for what it had to put back.
+/// Services of every Postfix in the tests besides its listeners. The queue manager checks
+/// deferred mail every second.
 pub const SERVICES: &str = "\
 pickup     unix  n  -  n  60    1  pickup
 cleanup    unix  n  -  n  -     0  cleanup

@@ -1,5 +1,5 @@
-//! The Debian that a mail server is of: this machine's, or a newer one in a folder
-//! that `tests/make-mail-servers.sh` has made, where its programs run in a chroot.
+//! The Debian release of a mail server: this machine's, or a newer one in a folder that
+//! `tests/make-mail-servers.sh` has created, where its programs run in a chroot.
 
 use super::namespace::{SCRATCH, run_to_end};
 use std::{
@@ -10,7 +10,7 @@ use std::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// That of this machine.
+    /// The release of this machine.
     Own,
     Debian13,
 }
@@ -18,7 +18,7 @@ pub enum Release {
 impl Release {
     pub const ALL: [Self; 2] = [Self::Own, Self::Debian13];
 
-    /// What is `/` for its programs.
+    /// The root folder of its programs.
     pub fn root(self) -> PathBuf {
         let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
         match self {
@@ -27,7 +27,7 @@ impl Release {
         }
     }
 
-    /// Why its programs can't be run here.
+    /// Returns the reason if its programs cannot run here.
     pub fn obstacle(self) -> Option<String> {
         let is_made = self == Self::Own || self.root().join("complete").exists();
         (!is_made).then(|| "needs Debian 13: run tests/make-mail-servers.sh".to_owned())
@@ -40,8 +40,8 @@ impl Release {
         Ok(format!("Debian {}", major.trim()))
     }
 
-    /// Gives its programs the files of the test, the devices and the processes.
-    /// Only for the inside of a prepared namespace, once.
+    /// Mounts the files of the test, devices and /proc for its programs. Call it once,
+    /// inside a prepared namespace.
     pub fn prepare(self) -> io::Result<()> {
         if self == Self::Own {
             return Ok(());
@@ -56,7 +56,7 @@ impl Release {
         mount("/dev", &["--rbind"])?;
         mount("/proc", &["--rbind"])?;
         for file in ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf"] {
-            // Without a name server, mmdebstrap leaves none.
+            // Without a name server, mmdebstrap creates no such file.
             let target = root.join(file.trim_start_matches('/'));
             if !target.exists() {
                 std::fs::write(target, "")?;

@@ -1,5 +1,5 @@
-//! Restarts under load, with a socket that outlives the daemon as a service
-//! manager passes it on. Whoever gets a 4xx comes back, as mail servers do.
+//! Restarts under load, with a socket that stays open across restarts, as with a service
+//! manager. Clients retry after a 4xx, like mail servers.
 
 use super::{
     fixture::{COMMON, Fixture, RESTARTED, recipients},
@@ -14,8 +14,8 @@ const RESTARTS: usize = 20;
 const MESSAGES: usize = 600;
 const TOKEN: &str = "[restarts]";
 
-/// Every message is delivered once, and with our results, whatever happened to
-/// the daemon meanwhile.
+/// Every message is delivered once, and with our results, whatever happened to the daemon
+/// in the meantime.
 pub fn lose_nothing(fixture: &Fixture) -> Result<(), String> {
     let _alone = fixture.setup.turn.alone();
     let sender = start_sender(fixture).map_err(|error| error.to_string())?;
@@ -42,9 +42,8 @@ fn start_sender(fixture: &Fixture) -> io::Result<Sender> {
     Sender::start(&fixture.directory().join("sender"), to)
 }
 
-/// Another daemon as soon as one has accepted a message, while it has others in
-/// hand. As with `systemctl restart`, there is none for a while, and
-/// connections wait.
+/// Replaces the daemon as soon as it has accepted a message, while others are in progress.
+/// As with `systemctl restart`, there is no daemon for a while, and connections wait.
 fn restart_while_mail_comes(fixture: &Fixture) -> Result<(), String> {
     for _ in 0..RESTARTS {
         let daemon = start(fixture)?;

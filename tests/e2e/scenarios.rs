@@ -1,4 +1,4 @@
-//! What a dialogue alone can't show.
+//! Scenarios that a dialogue cannot express.
 
 use super::{
     client::{Security, SmtpClient},
@@ -29,7 +29,7 @@ use std::{
 
 type Scenario = fn(&Fixture) -> Result<(), String>;
 
-/// Those of a mail server.
+/// Returns the scenarios of a mail server.
 pub fn of(kind: Kind) -> impl Iterator<Item = (&'static str, Scenario)> {
     let more: &[_] = match (kind.program, kind.release) {
         (Program::Postfix, Release::Own) => &OF_POSTFIX,
@@ -62,7 +62,7 @@ const HIDDEN_CLIENTS: &str =
 
 const HOST_NAMES: &str = "a_host_name_per_domain_makes_a_sending_postfix_bounce_nothing";
 
-/// Why a scenario can't be had here.
+/// Returns the reason if a scenario cannot run here.
 pub fn obstacle(name: &str) -> Option<String> {
     match name {
         HIDDEN_CLIENTS => hidden_clients::obstacle(),
@@ -106,7 +106,7 @@ const OF_ALL: [(&str, Scenario); 8] = [
     ),
 ];
 
-/// About the daemon more than about the mail server: with one release.
+/// Scenarios about the daemon rather than the mail server; they run with one release.
 const HEAVY: [(&str, Scenario); 6] = [
     (
         "twenty_signed_messages_of_30_megabytes_at_once_leave_the_daemon_below_40_megabytes",
@@ -134,7 +134,8 @@ const HEAVY: [(&str, Scenario); 6] = [
     ),
 ];
 
-/// The same message again and again from a host without reverse DNS, and others beside it.
+/// Retries the same message from a host without reverse DNS, and sends others at the same
+/// time.
 fn given_up(fixture: &Fixture) -> Result<(), String> {
     let _shared = fixture.setup.turn.shared();
     let attempt = |client: &str, sender: &str| {
@@ -147,7 +148,7 @@ fn given_up(fixture: &Fixture) -> Result<(), String> {
         if reply.contains("550 5.7.25 ") {
             break;
         }
-        // Sendmail puts the recipient in front of the text.
+        // Sendmail inserts the recipient before the text.
         let is_deferred = reply.starts_with("450 4.7.25 ") && reply.contains("must have reverse");
         if !is_deferred || start.elapsed() > TIMEOUT {
             return Err(reply);
@@ -180,7 +181,7 @@ fn given_up(fixture: &Fixture) -> Result<(), String> {
     line.map(|_| ()).ok_or("no decision line".to_owned())
 }
 
-/// What a recipient is answered.
+/// Returns the reply to a recipient.
 fn recipient_reply(fixture: &Fixture, client: &str, sender: &str) -> io::Result<String> {
     let from: IpAddr = client.parse().map_err(io::Error::other)?;
     let to = fixture.address(ROLL_OUT, from);
@@ -214,7 +215,7 @@ C: QUIT",
     let frames = tap.frames("198.51.100.10").ok_or("no milter connection")?;
     let commands: String = frames.iter().filter_map(command).collect();
     let answers: String = frames.iter().filter_map(answer).collect();
-    // Negotiation, macros and CONNECT; Postfix may say good-bye or not yet.
+    // Negotiation, macros and CONNECT, and perhaps QUIT.
     let commands = commands.trim_end_matches('Q');
     match (commands, answers.as_str()) {
         ("ODC", "Oa") => Ok(()),
@@ -222,11 +223,11 @@ C: QUIT",
     }
 }
 
-/// postscreen answers a client itself that talks before the greeting; one that waits
-/// meets sixgate.
+/// postscreen itself rejects a client that talks before the greeting; one that waits
+/// reaches sixgate.
 fn rejected_by_postscreen(fixture: &Fixture) -> Result<(), String> {
     let _shared = fixture.setup.turn.shared();
-    // Whether it waits, what the recipient is answered, and whether sixgate saw it.
+    // Whether the client waits, the reply to the recipient, and whether sixgate saw it.
     let table = [
         ("2001:db8:5c::1", false, "550 5.5.1 Protocol error", false),
         ("2001:db8:5c::2", true, "550 5.2.1 ", true),
@@ -259,7 +260,7 @@ fn talk_to_postscreen(fixture: &Fixture, client: &str, waits: bool) -> io::Resul
     ] {
         smtp.send(line.as_bytes())?;
     }
-    // postscreen may answer what was said too early, or forget it.
+    // postscreen may answer early commands or discard them.
     loop {
         let reply = smtp.reply()?;
         if !reply.starts_with('2') {
@@ -393,7 +394,7 @@ fn came_back_and_was_delivered(traced: &Value) -> Result<(), String> {
     }
 }
 
-/// Postfix tells who gets a mail when it has handed it on.
+/// Postfix logs the recipient of a message when it has delivered it.
 fn wait_for_delivery(log: &Path, from: &str) -> Result<(), String> {
     let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
@@ -411,7 +412,7 @@ fn wait_for_delivery(log: &Path, from: &str) -> Result<(), String> {
     Err(format!("no mail from {from} in Postfix's log"))
 }
 
-/// The mail server's own reply, by `milter_default_action` or `F=T`.
+/// The mail server's own reply because of `milter_default_action` or `F=T`.
 fn dead_daemon_defers(fixture: &Fixture) -> Result<(), String> {
     let _shared = fixture.setup.turn.shared();
     fixture.gate(KILLABLE).daemon().kill();
@@ -442,8 +443,7 @@ fn is_deferred(fixture: &Fixture, gate: &str) -> Result<(), String> {
     }
 }
 
-/// As the documentation attaches sixgate: the mail server does not ask it about
-/// IPv4 clients.
+/// As in the documentation, the mail server does not query sixgate about IPv4 clients.
 fn ipv4_mail_is_independent(fixture: &Fixture) -> Result<(), String> {
     let _shared = fixture.setup.turn.shared();
     let socket = &fixture.gate(IPV4_APART).milter;
@@ -457,7 +457,7 @@ fn ipv4_mail_is_independent(fixture: &Fixture) -> Result<(), String> {
         let checked = "S: 550 5.2.1 Service unavailable, [open.example] does not accept email over \
                        IPv6.";
         play_text(fixture, &format!("{over_ipv6}{checked}"), IPV4_APART)?;
-        // A process that has ended, but whose directory is still there.
+        // A process that has exited but whose folder still exists.
         let _daemon = end(daemon);
         let began = Instant::now();
         play_text(
@@ -536,7 +536,7 @@ fn m4_feature(fixture: &Fixture) -> Result<(), String> {
 }
 
 fn play_text(fixture: &Fixture, text: &str, gate: &str) -> Result<(), String> {
-    // Deliveries are told apart by the dialogue's name.
+    // Deliveries are distinguished by the dialogue's name.
     static PLAYED: AtomicUsize = AtomicUsize::new(0);
     let number = PLAYED.fetch_add(1, Ordering::Relaxed);
     let text = format!("== {gate}-{number}\nat {gate}\n{text}");

@@ -1,9 +1,9 @@
-//! A sending mail server as there are many in the fixture: a Postfix with a queue
-//! of its own that keeps SMTP sessions for further messages, as it does by default,
-//! and comes back after a 4xx. `smtp-source` feeds it.
+//! A typical sending mail server: a Postfix with its own queue that keeps SMTP sessions for
+//! further messages, as it does by default, and retries after a 4xx. `smtp-source` feeds
+//! it.
 //!
-//! It delivers everything over IPv6 to one address, from an address that has a
-//! PTR record and stands in the SPF record of [`SENDER`]'s domain.
+//! It delivers everything over IPv6 to one address, from an address that has a PTR record
+//! and is in the SPF record of [`SENDER`]'s domain.
 
 use super::{
     namespace::run,
@@ -35,9 +35,8 @@ impl Sender {
         })
     }
 
-    /// Puts that many copies of a message into its queue, the first for
-    /// `1b@open.example`, the next for `2b@open.example` and so on. Returns when
-    /// all are taken.
+    /// Adds that many copies of a message to its queue, the first for `1b@open.example`,
+    /// the next for `2b@open.example` and so on. Returns when all are taken.
     pub fn feed(&self, message: &str, count: usize) -> io::Result<()> {
         let file = self.directory.join("message");
         fs::write(&file, message.replace("\r\n", "\n"))?;
@@ -48,7 +47,7 @@ impl Sender {
         run("smtp-source", &[&arguments[..], &more, &[&to]].concat())
     }
 
-    /// Waits until that many messages are off its hands.
+    /// Waits until it has delivered that many messages.
     pub fn wait_until_removed(&self, count: usize) -> Result<(), String> {
         let deadline = Instant::now() + TIMEOUT;
         while self.count_logged(": removed") < count {
@@ -60,7 +59,7 @@ impl Sender {
         Ok(())
     }
 
-    /// How many times a message was put off and came back.
+    /// Returns how often a message was deferred and retried.
     pub fn deferrals(&self) -> usize {
         self.count_logged(" status=deferred ")
     }
@@ -83,7 +82,7 @@ mynetworks = 127.0.0.0/8
 relayhost = [{address}]:{port}
 smtp_bind_address6 = 2001:db8::10
 
-# It comes back at once.
+# It retries at once.
 minimal_backoff_time = 1s
 maximal_backoff_time = 1s
 queue_run_delay = 1s

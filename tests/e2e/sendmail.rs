@@ -1,8 +1,8 @@
-//! A private Sendmail, from Debian's packages but not installed, with a
-//! configuration, queue and ports of its own.
+//! A private Sendmail from Debian's packages, which are not installed, with its own
+//! configuration, queue and ports.
 //!
-//! `tests/extract-sendmail.sh` unpacks it. The first gate is attached by
-//! `packaging/sendmail/sixgate.m4`, the others by lines such as it writes.
+//! `tests/extract-sendmail.sh` unpacks it. The first gate is attached with
+//! `packaging/sendmail/sixgate.m4`, the others with similar lines.
 
 use super::{
     credentials::{make_account, make_certificates},
@@ -25,7 +25,7 @@ use std::{
     time::Instant,
 };
 
-/// What a dialogue has as Postfix's own reply, and Sendmail's in its place.
+/// Postfix's own replies in dialogues, and Sendmail's equivalents.
 const OWN_REPLIES: [(&str, &str); 3] = [
     (
         "554 5.5.1 Error: no valid recipients",
@@ -43,7 +43,7 @@ const OWN_REPLIES: [(&str, &str); 3] = [
 
 /// One daemon that listens on all ports.
 pub struct Sendmail {
-    /// What it says first to a client.
+    /// Its greeting.
     greeting: String,
     queue: PathBuf,
     /// It ends with its PID namespace.
@@ -78,7 +78,7 @@ impl Mta for Sendmail {
         &["451 4.3.2 Please try again later"]
     }
 
-    /// White space in the header is Sendmail's to choose.
+    /// Sendmail may change white space in the header.
     fn plain_spelling(&self, message: &str) -> String {
         let without_header = || ("", message.trim_start_matches('\n'));
         let parts = message.split_once("\n\n");
@@ -96,8 +96,8 @@ fn path(said: &str) -> Option<&str> {
     has_path.then(|| argument[..end].trim())
 }
 
-/// A whole reply with the path between the enhanced code and the text of its first
-/// line. Sendmail leaves it out after 451 and 452.
+/// A whole reply with the path between the enhanced code and the text of its first line.
+/// Sendmail omits it after 451 and 452.
 fn with_prefix(path: &str, reply: &str) -> String {
     let is_prefixed = !reply.starts_with("451") && !reply.starts_with("452");
     // The code is followed by a space, or by a hyphen if more lines follow.
@@ -111,7 +111,7 @@ fn with_prefix(path: &str, reply: &str) -> String {
 }
 
 impl Sendmail {
-    /// Why it can't be run here.
+    /// Returns the reason if it cannot run here.
     pub fn obstacle(release: Release) -> Option<String> {
         let missing = |what| Some(format!("needs {what}"));
         match cf_folder(release).exists() {
@@ -153,8 +153,8 @@ impl Sendmail {
     }
 }
 
-/// Where its packages are unpacked, as its programs see it: by
-/// `extract-sendmail.sh`, or by `make-mail-servers.sh`.
+/// The folder of its unpacked packages, as its programs see it: by `extract-sendmail.sh`,
+/// or by `make-mail-servers.sh`.
 fn unpacked(release: Release) -> PathBuf {
     match release {
         Release::Own => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sendmail"),
@@ -162,7 +162,7 @@ fn unpacked(release: Release) -> PathBuf {
     }
 }
 
-/// Where its macros are, as this program sees it.
+/// The folder of its macros, as this program sees it.
 fn cf_folder(release: Release) -> PathBuf {
     let unpacked = unpacked(release);
     let below_root = unpacked.strip_prefix("/").unwrap_or(&unpacked);
@@ -172,7 +172,7 @@ fn cf_folder(release: Release) -> PathBuf {
         .join("usr/share/sendmail/cf")
 }
 
-/// What m4 makes of a sendmail.mc, with the feature installed.
+/// Returns the output of m4 for a sendmail.mc, with the feature installed.
 pub fn configuration(release: Release, directory: &Path, mc: &str) -> io::Result<String> {
     let cf = directory.join("cf");
     if !cf.exists() {
@@ -198,7 +198,7 @@ pub fn configuration(release: Release, directory: &Path, mc: &str) -> io::Result
 }
 
 fn run_daemon(release: Release, cf: &Path) -> io::Result<Child> {
-    // It logs to the machine's syslog otherwise.
+    // Otherwise it would log to the machine's syslog.
     if Path::new("/dev/log").exists() {
         put_over("/dev/log", "")?;
     }
@@ -292,7 +292,7 @@ R$*	$#OK
     )
 }
 
-/// The first gate's filter is the one of all ports that name no other.
+/// The first gate's filter applies to all ports without InputMailFilters.
 fn port(gate: &Gate) -> String {
     let (name, port, socket) = (gate.name, gate.port, gate.milter.display());
     let address = format!("Name={name}, Port={port}, Family=inet6, Addr=::");

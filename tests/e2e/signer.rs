@@ -1,6 +1,5 @@
-//! Signs messages by RFC 6376, independently of the library that the program
-//! verifies with, so that a mistake of one is not hidden by the same mistake of
-//! the other.
+//! Signs messages by RFC 6376, independently of the library that the program uses to
+//! verify, so that the same defect in both cannot hide.
 
 use aws_lc_rs::{
     digest,
@@ -11,7 +10,7 @@ use aws_lc_rs::{
 };
 use std::fmt;
 
-/// A private key, generated anew for each run.
+/// A private key, generated for each run.
 pub enum Key {
     Rsa(RsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -80,7 +79,7 @@ impl fmt::Display for Canonicalization {
     }
 }
 
-/// What goes into a signature.
+/// The parameters of a signature.
 #[derive(Clone, Copy)]
 pub struct Signer<'a> {
     pub key: &'a Key,
@@ -90,7 +89,7 @@ pub struct Signer<'a> {
     pub body: Canonicalization,
     /// The names for `h=`.
     pub fields: &'a [&'a str],
-    /// Tags of one's own, each with its semicolon, such as `x=1; `.
+    /// Additional tags, each with its semicolon, such as `x=1; `.
     pub tags: &'a str,
 }
 

@@ -1,5 +1,4 @@
-//! The final delivery: an LMTP server (RFC 2033) that takes everything and
-//! remembers it.
+//! The final delivery: an LMTP server (RFC 2033) that accepts and stores everything.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -9,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// Longer messages are kept in part.
+/// Only this many bytes of a message are stored.
 const KEPT: usize = 256 * 1024;
 
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -21,7 +20,7 @@ pub struct Delivery {
     pub recipients: Vec<String>,
     /// The beginning of the message, dots unstuffed, line ends as LF.
     pub message: String,
-    /// The length of the whole message in octets.
+    /// The length of the whole message in bytes.
     pub octets: usize,
 }
 
@@ -73,13 +72,13 @@ impl Sink {
         self.address
     }
 
-    /// What has arrived so far with the token in its text.
+    /// The deliveries so far with the token in their text.
     pub fn with_token(&self, token: &str) -> Vec<Delivery> {
         matching(&self.inbox.lock(), token)
     }
 
-    /// The deliveries with the token in their text, as soon as they are for that
-    /// many recipients; those that there are, if more do not come.
+    /// Waits until the deliveries with the token in their text have that many recipients
+    /// and returns them; at the timeout, those that have arrived.
     pub fn wait_for(&self, token: &str, recipients: usize) -> Vec<Delivery> {
         let incomplete = |arrived: &mut Vec<Delivery>| {
             let deliveries = matching(arrived, token);
@@ -107,7 +106,7 @@ impl Inbox {
     }
 
     fn serve(&self, connection: &TcpStream) {
-        // The MTA's hanging up ends it.
+        // Ends when the MTA disconnects.
         let _ = self.converse(BufReader::new(connection), connection);
     }
 

@@ -1,4 +1,4 @@
-//! Passes a milter connection on and notes what is said, frame by frame.
+//! Forwards a milter connection and records its frames.
 
 use std::{
     io::{self, Read, Write},
@@ -21,7 +21,7 @@ pub enum Frame {
     Answer(char),
 }
 
-/// What is said on each connection; ends with the process.
+/// The recorded frames of each connection; stops with the process.
 #[derive(Clone, Default)]
 pub struct Tap {
     connections: Arc<Mutex<Vec<Connection>>>,
@@ -35,7 +35,7 @@ struct Connection {
 }
 
 impl Tap {
-    /// Listens at `here` and passes on to `there`.
+    /// Listens at `here` and forwards to `there`.
     pub fn start(here: &Path, there: PathBuf) -> io::Result<Self> {
         let listener = UnixListener::bind(here)?;
         // The MTA's user has to reach it.
@@ -46,14 +46,14 @@ impl Tap {
             for mta in listener.incoming().flatten() {
                 let connection = Connection::default();
                 lock(&connections).push(connection.clone());
-                // Without a daemon the MTA's connection just ends.
+                // Without a daemon, closes the MTA's connection.
                 let _ = UnixStream::connect(&there).map(|to| connection.pass_on(mta, to));
             }
         });
         Ok(tap)
     }
 
-    /// What was said on the first connection whose CONNECT has the text in it.
+    /// Returns the frames of the first connection whose CONNECT contains the text.
     pub fn frames(&self, text: &str) -> Option<Vec<Frame>> {
         let connections = lock(&self.connections);
         let found = connections.iter().find(|c| lock(&c.client).contains(text));
@@ -94,7 +94,7 @@ fn copy_frames(mut from: UnixStream, mut to: UnixStream, note: impl Fn(char, &[u
     let _ = from.shutdown(Shutdown::Both);
 }
 
-/// A frame with its length in front; never without a letter.
+/// A frame with its length prefix; it always has a letter.
 fn read_frame(from: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;

@@ -1,5 +1,5 @@
-//! The container image, beside a Postfix that is outside it. `tests/make-container.sh`
-//! makes it.
+//! The container image with a Postfix outside of it. `tests/make-container.sh` builds the
+//! image.
 
 use super::{
     debian::{Debian, Release},
@@ -55,7 +55,7 @@ impl Container {
         let mut lines = BufReader::new(log).lines();
         for line in &mut lines {
             if line?.contains("ready version=") {
-                // So that it never waits for us.
+                // Otherwise it would wait for this test.
                 thread::spawn(move || lines.for_each(drop));
                 return Ok(serving);
             }

@@ -1,4 +1,4 @@
-//! A booted Debian 12 or 13 of its own.
+//! A booted Debian 12 or 13 in a container.
 
 use super::namespace::{self, SCRATCH, run};
 use nix::{
@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where `tests/make-debian.sh` puts the system and the package.
+/// The folder in which `tests/make-debian.sh` creates the system and the package.
 fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target")
 }
@@ -49,13 +49,13 @@ impl Release {
         }
     }
 
-    /// The system as it was made, which no test changes.
+    /// The original system, which no test changes.
     pub fn folder(self) -> PathBuf {
         target().join(format!("debian-{}", self.number()))
     }
 }
 
-/// Why there is nothing to test, or nothing to test it with.
+/// Returns the reason if the package or the system is missing.
 pub fn obstacle() -> Option<String> {
     let is_made = |release: Release| release.folder().join("complete").exists();
     let is_made = Release::ALL.into_iter().all(is_made) && package().is_some();
@@ -70,11 +70,11 @@ pub fn package() -> Option<PathBuf> {
     files.find(|file| file.extension().is_some_and(|extension| extension == "deb"))
 }
 
-/// A running system. Dropping it ends it.
+/// A running system. Dropping it stops it.
 pub struct Debian {
     root: PathBuf,
     container: Child,
-    /// Its first process, as we see it.
+    /// Its first process, by its ID outside.
     init: u32,
     /// All systems have the same addresses, so that one runs at a time.
     _turn: MutexGuard<'static, ()>,
@@ -102,7 +102,7 @@ impl Debian {
             init: 0,
             _turn: turn,
         };
-        // The first child may be one that only makes ready.
+        // The first child may be one that only prepares the container.
         system.until_some(|system| {
             system.init = system.find_init()?;
             system.is_booted().then_some(())
@@ -118,7 +118,7 @@ impl Debian {
 
     fn is_booted(&self) -> bool {
         let state = self.try_run("systemctl is-system-running --wait");
-        // Degraded it is where the kernel has not all that Debian wants.
+        // The state is degraded if the kernel lacks features that Debian expects.
         state.is_ok_and(|output| {
             let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
             ["running", "degraded"].contains(&state.as_str())
@@ -144,7 +144,7 @@ impl Debian {
         &self.root
     }
 
-    /// What a command says that succeeds; else what it says is the error.
+    /// Returns the output of a command, as an error if it fails.
     pub fn run(&self, command: &str) -> io::Result<String> {
         let output = self.try_run(command)?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -194,7 +194,7 @@ impl Drop for Debian {
     }
 }
 
-/// The system's files, with what is changed kept in memory.
+/// The system's files; changes are kept in memory.
 fn prepare(release: Release) -> io::Result<PathBuf> {
     static BOOTS: AtomicUsize = AtomicUsize::new(0);
     let boot = BOOTS.fetch_add(1, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use std::{
 
 const CLIENT: &str = "2001:db8::10";
 
-/// What an administrator types.
+/// The documented command.
 const HAND_OVER: &str = "systemctl kill --kill-whom=main -s USR2 sixgate";
 
 /// Leaves the service running.
@@ -27,7 +27,7 @@ pub fn works_under_systemd(system: &Debian) -> Outcome {
     // Watchdog included.
     runs_in_its_sandbox(system)?;
 
-    // The new one crashes: nobody but its clients notices.
+    // The new process crashes: only its own clients are affected.
     system.run(&format!("kill -9 {second}"))?;
     let third = wait_for_other_main_pid(system, &second)?;
     expect(third == first, "the first process again", &third)?;
@@ -36,7 +36,7 @@ pub fn works_under_systemd(system: &Debian) -> Outcome {
     let restarts = system.run("systemctl show -P NRestarts sixgate")?;
     expect(restarts.trim() == "0", "no restart", &restarts)?;
 
-    // Over again; a reload is one of the new process.
+    // Once more; a reload applies to the new process.
     system.run(HAND_OVER)?;
     let fourth = wait_for_other_main_pid(system, &first)?;
     system.run("systemctl reload sixgate")?;
@@ -48,7 +48,7 @@ pub fn works_under_systemd(system: &Debian) -> Outcome {
     })?;
     accepts_a_message(CLIENT)?;
 
-    // With no process that could take its place, a crash is followed by a restart.
+    // Without another process, systemd restarts the service after a crash.
     system.run(&format!("kill -9 {fourth}"))?;
     wait_for_other_main_pid(system, &fourth)?;
     wait_until("it restarts", || Ok(accepts_a_message(CLIENT).is_ok()))?;
@@ -70,7 +70,7 @@ pub fn works_under_systemd(system: &Debian) -> Outcome {
     Ok(())
 }
 
-/// The main process, as systemd sees it.
+/// The main process according to systemd.
 pub fn main_pid(system: &Debian) -> io::Result<String> {
     let pid = system.run("systemctl show -P MainPID sixgate")?;
     Ok(pid.trim().to_owned())
@@ -96,7 +96,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> io::Result<bool>) -> Outcom
     Ok(())
 }
 
-/// A message in a session that is kept.
+/// Sends a message in a session that stays open.
 fn send(client: &mut SmtpClient) -> Outcome {
     for command in [
         "MAIL FROM:<a@sender.example>",

@@ -1,4 +1,4 @@
-//! What becomes of a package, told from the beginning to the end.
+//! The life cycle of a package, from installation to purge.
 
 use super::{
     client::{Security, SmtpClient},
@@ -35,7 +35,7 @@ pub fn with_postfix(release: Release) -> Outcome {
     on_a_booted_system(release, live)
 }
 
-/// Runs a test with a DNS server of its own, and adds the logs to its error.
+/// Runs a test with its own DNS server, and adds the logs to its error.
 pub fn on_a_booted_system(release: Release, test: impl FnOnce(&Debian) -> Outcome) -> Outcome {
     let system = Debian::boot(release)?;
     let zone = Zone::parse(ZONE).map_err(io::Error::other)?;
@@ -102,7 +102,7 @@ fn install_and_attach(system: &Debian) -> Outcome {
     expect(attach.len() == 3, "the three lines that attach it", &said)?;
     warns_of_nothing(&said)?;
     system.run("systemctl is-active sixgate")?;
-    // Nothing is attached behind the administrator's back.
+    // The package does not attach itself to the mail server.
     let milters = system.run("postconf -h smtpd_milters")?;
     expect(milters.trim().is_empty(), "no milter", &milters)?;
     system.run(&attach.join(" && "))?;
@@ -139,7 +139,7 @@ pub fn enforce(system: &Debian) -> Outcome {
     Ok(())
 }
 
-/// 0.1.0 enforced as installed, and dpkg replaces a configuration that nobody changed.
+/// The default of 0.1.0 was to enforce, and dpkg replaces an unchanged configuration.
 fn keeps_enforcing_when_upgraded_from_0_1(system: &Debian) -> Outcome {
     let as_in_0_1 = "sed -i 's/^Version: .*/Version: 0.1.0/' DEBIAN/control
         sed -i 's/^mode: observe/mode: enforce/' etc/sixgate/milter.yaml
@@ -168,7 +168,7 @@ fn keeps_enforcing_when_upgraded_from_0_1(system: &Debian) -> Outcome {
     Ok(())
 }
 
-/// What dpkg complains about.
+/// The complaints of dpkg.
 pub fn warns_of_nothing(said: &str) -> Outcome {
     let warns = said.lines().any(|line| line.contains("warning"));
     expect(!warns, "no warning of dpkg's", said)
@@ -290,7 +290,7 @@ pub fn runs_in_its_sandbox(system: &Debian) -> Outcome {
         "no complaint about the sandbox",
         &log,
     )?;
-    // systemd has no watchdog for a service that does not know of it.
+    // systemd has no watchdog for a service that does not support it.
     let watchdog = system.run("systemctl show -P WatchdogTimestampMonotonic sixgate")?;
     expect(watchdog.trim() != "0", "a word for the watchdog", &watchdog)
 }
@@ -318,7 +318,7 @@ fn serves_a_chrooted_postfix_through_a_unix_socket(system: &Debian) -> Outcome {
     let configuration = format!("{CONFIGURATION}listen: systemd:milter\n");
     fs::write(system.root().join("etc/sixgate/milter.yaml"), configuration)?;
     system.run("systemctl stop sixgate && systemctl enable --now sixgate.socket && systemctl start sixgate")?;
-    // Not a reload: a session might still be served as before.
+    // Not a reload, because sessions might keep the old configuration.
     system
         .run("postconf -e smtpd_milters=unix:/sixgate/milter.sock && systemctl restart postfix")?;
     let refused = recipient_reply("2001:db8::20", "b@open.example")?;
@@ -375,7 +375,7 @@ fn leaves_nothing_when_purged(
     before: &std::collections::BTreeSet<String>,
 ) -> Outcome {
     let said = system.run("dpkg --purge sixgate 2>&1")?;
-    // These two are the administrator's own.
+    // These two files belong to the administrator.
     let own = |line: &&str| line.contains("directory") && line.contains("not empty");
     let said: Vec<_> = said.lines().filter(|line| !own(line)).collect();
     warns_of_nothing(&said.join("\n"))?;

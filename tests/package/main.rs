@@ -1,12 +1,12 @@
 //! The Debian package on a clean Debian 12 and 13 that run systemd, with Debian's own
 //! chrooted Postfix and with Sendmail: installed, attached, upgraded, removed, purged.
-//! Debian's own piuparts checks it, too.
+//! Debian's piuparts checks it too.
 //!
-//! `tests/make-debian.sh` makes the systems and builds the package. A system is booted
-//! in a container over a copy in memory, in a network of its own with the tests' DNS
-//! server; nothing outside is changed.
+//! `tests/make-debian.sh` creates the systems and builds the package. A system boots in a
+//! container on a copy in memory, in its own network with the tests' DNS server; nothing
+//! outside is changed.
 //!
-//! Debian 13 takes as long as Debian 12 and rarely differs, so it is left to
+//! Debian 13 takes as long as Debian 12 and rarely differs, so it runs only in
 //! `tests/extended.sh`.
 
 // `pub` marks what is meant for other modules of this binary.

@@ -1,6 +1,6 @@
-//! What piuparts says, the program that Debian holds its packages against:
-//! installed, removed, installed over what that left, removed and purged, the
-//! system is as it was. It changes a copy, in which nothing runs.
+//! Runs piuparts, Debian's program for checking packages: after installing, removing,
+//! installing again, removing and purging the package, the system is unchanged. It works on
+//! a copy in which no services run.
 
 use super::debian::{self, Release};
 use std::{io, process::Command};
@@ -11,7 +11,7 @@ pub fn finds_nothing(release: Release) -> io::Result<()> {
         .arg(format!("--distribution={}", release.code_name()))
         .arg("--keep-sources-list")
         .args(["--no-eatmydata", "--install-remove-install"])
-        // Debian 13's debconf makes it at any installation by apt.
+        // Debian 13's debconf creates it at any installation with apt.
         .arg("--ignore=/var/cache/debconf/tmp.ci/")
         .arg("--existing-chroot")
         .arg(release.folder())
@@ -23,7 +23,7 @@ pub fn finds_nothing(release: Release) -> io::Result<()> {
     }
 }
 
-/// What it found is near the end, before it tidies up.
+/// Its findings are near the end, before the cleanup.
 fn end_of(log: &[u8]) -> String {
     let log = String::from_utf8_lossy(log);
     let lines: Vec<_> = log.lines().collect();

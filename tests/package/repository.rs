@@ -24,7 +24,7 @@ fn live(system: &Debian, release: Release) -> Outcome {
     repository.add(&repack("in-repository", "~earlier", "true")?)?;
     let _server = repository.serve()?;
 
-    // As docs/install.md has it; the system reaches no other repository.
+    // As in docs/install.md; the system reaches no other repository.
     let suite = release.code_name();
     let source = format!(
         "deb [signed-by=/etc/apt/keyrings/sixgate.asc] http://127.0.0.1:8099/ {suite} main"
@@ -64,7 +64,7 @@ fn live(system: &Debian, release: Release) -> Outcome {
     )
 }
 
-/// A repository with a key of its own.
+/// A repository with its own key.
 struct Repository {
     folder: PathBuf,
     keys: PathBuf,

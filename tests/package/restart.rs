@@ -1,6 +1,6 @@
-//! What connections meet while the service restarts, stops or does not start, with
-//! sockets of its own that systemd keeps over a restart (as the package has it), with
-//! sockets that nobody keeps, and with a socket unit.
+//! Connections while the service restarts, stops or does not start: with sockets that
+//! systemd keeps during a restart (the default of the package), with sockets that are not
+//! kept, and with a socket unit.
 
 use super::{
     debian::Debian,
@@ -18,17 +18,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where the service listens.
+/// The address that the service listens on.
 const MILTER: &str = "127.0.0.1:8894";
 
 /// SMFIC_OPTNEG as Postfix sends it.
 const NEGOTIATION: &[u8] = b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
 
-/// How long Postfix waits for a milter (`milter_connect_timeout`).
+/// The time that Postfix waits for a milter (`milter_connect_timeout`).
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// As the package has it, no connection is refused or reset during a restart; after a stop,
-/// and if the service does not start, each is refused at once.
+/// By default no connection is refused or reset during a restart; after a stop, and if the
+/// service does not start, each is refused at once.
 pub fn keeps_sockets(system: &Debian) -> Outcome {
     let kept = measure(system, "sockets kept over a restart (the package)")?;
     expect(
@@ -44,7 +44,7 @@ pub fn keeps_sockets(system: &Debian) -> Outcome {
             &seen.to_string(),
         )?;
     }
-    // A kept socket does not stand in the way of another one at its port.
+    // A kept socket does not block another one at its port.
     let file = system.root().join("etc/sixgate/milter.yaml");
     let configuration = fs::read_to_string(&file)?;
     for address in ["0.0.0.0", "127.0.0.1"] {
@@ -54,7 +54,7 @@ pub fn keeps_sockets(system: &Debian) -> Outcome {
         negotiate()?;
     }
     fs::write(&file, configuration)?;
-    // What the others do is in docs/operations.md.
+    // docs/operations.md describes the other configurations.
     drop_in(
         system,
         "sixgate.service",
@@ -87,7 +87,7 @@ struct Measured {
 }
 
 fn measure(system: &Debian, how: &str) -> io::Result<Measured> {
-    // It keeps a milter connection, so that the restart takes limits.drain_grace.
+    // It keeps a milter connection open, so that the restart takes limits.drain_grace.
     let mut session = greeted("2001:db8::10")?;
     let restart = meanwhile(|| system.run("systemctl restart sixgate"))?;
     drop(say(&mut session, "QUIT"));
@@ -118,14 +118,14 @@ fn sleep_a_second() -> io::Result<String> {
     Ok(String::new())
 }
 
-/// What connections have met.
+/// The outcome of connections.
 #[derive(Default)]
 struct Seen {
     answered: usize,
     refused: usize,
     /// Closed or not answered within [`TIMEOUT`].
     broken: usize,
-    /// How long one has waited.
+    /// The time that one has waited.
     longest: Duration,
 }
 
@@ -150,7 +150,7 @@ impl fmt::Display for Seen {
     }
 }
 
-/// Has four threads connect, 5 ms after each answer, while something is done.
+/// Connects from four threads, 5 ms after each answer, while something is done.
 fn meanwhile<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<Seen> {
     let (is_over, seen) = (AtomicBool::new(false), Mutex::new(Seen::default()));
     thread::scope(|scope| {

@@ -1,6 +1,5 @@
-//! What docs/operations.md says on loosening the service's sandbox, done as it is
-//! written there. Without it the check fails, with it it succeeds, so that no more
-//! is given away than is needed.
+//! Applies the drop-ins in docs/operations.md that loosen the service's sandbox. Without
+//! each the check fails, with it it succeeds, so none grants more than is needed.
 
 use super::debian::Debian;
 use std::{fs, io};
@@ -9,9 +8,9 @@ const PAGE: &str = include_str!("../../docs/operations.md");
 
 struct Case {
     heading: &'static str,
-    /// What the administrator has already.
+    /// The existing configuration.
     given: &'static str,
-    /// Besides that the service runs.
+    /// A check in addition to the running service.
     check: &'static str,
 }
 
@@ -54,7 +53,7 @@ const CASES: [Case; 8] = [
     Case {
         heading: "A log file",
         given: "true",
-        // Lines are written by a thread of their own, and all before the end.
+        // A separate thread writes the lines, all of them before the exit.
         check: "systemctl stop sixgate && grep -q 'ready version' /var/log/sixgate.log",
     },
     Case {
@@ -71,7 +70,7 @@ const TIDY_UP: &str = "systemctl disable --quiet --now sixgate.socket; \
       /var/spool/postfix/sixgate; \
     groupdel customers; systemctl daemon-reload; systemctl reset-failed";
 
-/// Leaves the system as it was.
+/// Restores the system.
 pub fn is_loosened_as_documented(system: &Debian) -> io::Result<()> {
     let file = system.root().join("etc/sixgate/milter.yaml");
     let configuration = fs::read_to_string(&file)?;
@@ -113,7 +112,7 @@ fn try_out(system: &Debian, case: &Case, recipe: &Recipe) -> io::Result<()> {
     Ok(())
 }
 
-/// As `systemctl edit` does.
+/// Like `systemctl edit`.
 fn edit(system: &Debian, unit: &str, text: &str) -> io::Result<()> {
     let folder = format!("etc/systemd/system/{unit}.d");
     let folder = system.root().join(folder);
@@ -121,7 +120,7 @@ fn edit(system: &Debian, unit: &str, text: &str) -> io::Result<()> {
     fs::write(folder.join("override.conf"), text)
 }
 
-/// A part of the section: its blocks by what they begin with behind "# ".
+/// Returns the code blocks of the section by their first line after "# ".
 struct Recipe {
     heading: &'static str,
     blocks: Vec<(&'static str, String)>,

@@ -51,7 +51,7 @@ fn replace_postfix(system: &Debian) -> Outcome {
     Ok(())
 }
 
-/// As docs/sendmail.md has it. The rest is because the test's zone has no mail hosts and
+/// As in docs/sendmail.md. The rest is needed because the test's zone has no mail hosts and
 /// its clients no ident server.
 const SENDMAIL_MC: &str = "
 FEATURE(`sixgate')dnl
@@ -74,7 +74,7 @@ fn attach(system: &Debian) -> Outcome {
         &file,
         format!("{before}{SENDMAIL_MC}MAILER_DEFINITIONS{mailers}"),
     )?;
-    // Debian 13's script leaves the daemon behind.
+    // Debian 13's script does not stop the daemon.
     system.run(
         "sendmailconfig --no-reload 2>&1 && systemctl stop sendmail && \
          (pkill -KILL '^sendmail' || true) && systemctl start sendmail",
@@ -82,7 +82,7 @@ fn attach(system: &Debian) -> Outcome {
     Ok(())
 }
 
-/// While Sendmail runs, by a handover.
+/// Upgrades while Sendmail runs, by a handover.
 fn upgrades(system: &Debian) -> Outcome {
     let newer = repack("sendmail-newer", "~f1", "true")?;
     fs::copy(newer, system.root().join("srv/newer.deb"))?;

@@ -1,5 +1,4 @@
-//! Upgrades of the package while clients send mail, in sessions that they keep and in
-//! others.
+//! Upgrades of the package while clients send mail, in kept and in new sessions.
 
 use super::{
     debian::Debian,
@@ -33,7 +32,7 @@ pub fn hands_over_or_restarts(system: &Debian) -> Outcome {
 
 /// To a version that does not start, and from one that can't hand over.
 pub fn leaves_the_old_version_or_restarts(system: &Debian) -> Outcome {
-    // A new version that does not start leaves the old one as it is.
+    // If the new version does not start, the old one keeps running.
     let broken = "printf '#!/bin/sh\\necho broken >&2; exit 1\\n' >usr/sbin/sixgate";
     let broken = format!("{UNIT}; {broken}");
     let old = main_pid(system)?;
@@ -61,7 +60,7 @@ pub fn leaves_the_old_version_or_restarts(system: &Debian) -> Outcome {
     expect(restarted.is_whole(), "421 at most", &restarted.to_string())
 }
 
-/// Installs the package as of another version while mail comes.
+/// Installs the package as another version while clients send mail.
 fn upgrade(system: &Debian, version: &str, change: &str, words: &str) -> io::Result<Seen> {
     let name = format!("newer{}", &version[1..]);
     fs::copy(
@@ -77,13 +76,13 @@ fn upgrade(system: &Debian, version: &str, change: &str, words: &str) -> io::Res
     Ok(seen)
 }
 
-/// What clients were answered.
+/// The replies to clients.
 #[derive(Default)]
 struct Seen {
     accepted: usize,
     told_421: usize,
     told_451: usize,
-    /// Anything else, with the last of them.
+    /// Other replies, and the last of them.
     other: Option<String>,
 }
 
@@ -103,8 +102,8 @@ impl fmt::Display for Seen {
     }
 }
 
-/// Has clients send while something is done: three that keep their sessions, and two that
-/// open one for each message.
+/// Sends mail while something is done: three clients keep their sessions, and two open one
+/// for each message.
 fn meanwhile<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<(Seen, T)> {
     let (is_over, seen) = (AtomicBool::new(false), Mutex::new(Seen::default()));
     let acted = thread::scope(|scope| {
@@ -128,7 +127,7 @@ fn meanwhile<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<(Seen, T)> {
     Ok((seen.map_err(|_| io::Error::other("a panic"))?, acted))
 }
 
-/// A session of one message, or until it is over or ends by 421.
+/// Runs a session for one message, or until the action is over or a 421 ends it.
 fn session(is_kept: bool, is_over: &AtomicBool, seen: &Mutex<Seen>) -> io::Result<()> {
     let mut client = greeted("2001:db8::10")?;
     loop {

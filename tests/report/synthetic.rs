@@ -1,5 +1,5 @@
-//! Logs made up: a Postfix with sixgate, its senders and its spam, the same for
-//! the same seed, together with what a report about them has to say.
+//! Generated logs of a Postfix with sixgate, its senders and its spam, reproducible by
+//! seed, together with the expected report.
 
 // Each test binary that includes this uses a part.
 #![allow(dead_code)]
@@ -14,7 +14,7 @@ use std::{
 /// 2026-11-14T00:00:00Z
 pub(crate) const BEGIN: i64 = 1_794_614_400;
 
-/// What the lines mean.
+/// The expected counts of the lines.
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
     pub(crate) lines: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    /// How many mails had the fate, by its name in the report.
+    /// The number of messages with an outcome, by its name in the report.
     pub(crate) fn fate(&self, name: &str) -> usize {
         self.mails
             .iter()
@@ -55,7 +55,7 @@ impl Mail {
     }
 }
 
-/// Writes whole mail transactions until there are `octets` of log.
+/// Writes whole mail transactions until the log has `octets` bytes.
 pub(crate) fn write(out: &mut impl Write, seed: u64, octets: u64) -> io::Result<Truth> {
     let mut fixture = Fixture {
         random: seed,
@@ -85,7 +85,7 @@ struct Fixture {
     sequence: u64,
 }
 
-/// What a sender does about a mail that was deferred.
+/// The behavior of a sender after a deferral.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Plan {
     GiveUp,
@@ -168,7 +168,7 @@ impl Fixture {
         self.refuse(id)
     }
 
-    /// A line with the head that syslog gives it.
+    /// A line with a syslog prefix.
     fn line(&mut self, tag: &str, text: fmt::Arguments<'_>) -> fmt::Result {
         let (day, rest) = (self.time / 86400 - BEGIN / 86400 + 14, self.time % 86400);
         // Two weeks from the 14th stay in November.
@@ -313,7 +313,7 @@ impl Fixture {
         }
     }
 
-    /// What no report is about, with octets that are no UTF-8 in some other log.
+    /// Lines that are irrelevant for the report, some of them not UTF-8.
     fn chatter(&mut self) -> fmt::Result {
         self.line(
             "dovecot",
@@ -330,7 +330,7 @@ fn queue_id(id: u64) -> String {
     format!("{:010X}", id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24)
 }
 
-/// Few domains send much, many little.
+/// A few domains send a lot of mail, many send little.
 fn sender_domain(id: u64) -> String {
     let spread = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
     let rank = spread % (1 + (spread >> 8) % 30_000);

@@ -1,4 +1,4 @@
-//! Cases where it matters what was asked of the DNS, or told in the trace.
+//! Cases that check the DNS queries or the trace.
 
 use super::format::resolver;
 use crate::support::dns::{Data, DnsServer, Fault, Zone};
@@ -60,7 +60,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     table.map(trial).into()
 }
 
-/// What came of a check of 2001:db8::1 as a client.
+/// The result of a check of the client 2001:db8::1.
 struct Checked {
     result: SpfResult,
     trace: Trace,
@@ -112,12 +112,12 @@ fn zone_with_record(text: &str) -> Zone {
     zone
 }
 
-/// RFC 7208 section 3.4 advises against more than 512 octets; 8 KiB are accepted.
+/// RFC 7208 section 3.4 advises against more than 512 octets; sixgate accepts 8 KiB.
 fn long_record_comes_over_tcp() {
     let record = record_of_length(8192, "-all");
     let checked = check(zone_with_record(&record), "<a@example.com>");
     assert_eq!(checked.result, SpfResult::Pass);
-    // Once by UDP, where the answer was truncated, and once by TCP.
+    // Once over UDP, with a truncated answer, and once over TCP.
     assert_eq!(checked.asked("TXT"), 2);
 }
 
@@ -215,8 +215,8 @@ fn ptr_asks_for_ten_names() {
     assert_eq!(checked.asked("AAAA"), 10);
 }
 
-/// The most that one record can make us ask if its hosts have addresses of the
-/// client's family: ten times ten hosts (RFC 7208 sections 4.6.4 and 11.1).
+/// The maximum number of queries of one record if its hosts have addresses of the client's
+/// family: ten times ten hosts (RFC 7208 sections 4.6.4 and 11.1).
 fn mx_worst_case() {
     let host = Data::Aaaa("2001:db8::2".parse().expect("an address"));
     let checked = check(zone_of_mail_exchangers(&host), "<a@example.com>");
@@ -224,7 +224,7 @@ fn mx_worst_case() {
     assert_eq!(checked.questions.len(), 1 + 10 + 10 * 10);
 }
 
-/// The most of all: each host beyond `spf.max_void_lookups` costs one more.
+/// The overall maximum: each host beyond `spf.max_void_lookups` costs one more.
 fn mx_worst_case_of_ipv4_only_hosts() {
     let host = Data::A("192.0.2.1".parse().expect("an address"));
     let checked = check(zone_of_mail_exchangers(&host), "<a@example.com>");
@@ -247,7 +247,7 @@ fn zone_of_mail_exchangers(address: &Data) -> Zone {
     zone
 }
 
-/// Three IPv4-only hosts, and a range with the client behind them.
+/// Three IPv4-only hosts, followed by a range with the client.
 const IPV4_HOSTS: &str = r#"
     example.com TXT "v=spf1 a:h1.example a:h2.example a:h3.example ip6:2001:db8::1 ~all"
     h1.example  A 192.0.2.1
@@ -298,7 +298,7 @@ pass: ip6:2001:db8::1 matches
     assert_eq!(checked.trace.to_string(), want);
 }
 
-/// `spf.max_lookups` may be set to anything; the stack has its own limit.
+/// `spf.max_lookups` can be any number, but the stack has its own limit.
 fn loop_without_limit_ends() {
     let limits = config::Spf {
         max_lookups: usize::MAX,

@@ -1,5 +1,4 @@
-//! The format of the official suite: YAML documents with test cases and the
-//! zone that they are about.
+//! The format of the official suite: YAML documents with test cases and their zone.
 
 use crate::support::dns::{Data, DnsServer, Fault, Zone};
 use libtest_mimic::Trial;
@@ -31,9 +30,9 @@ struct Case {
     mailfrom: String,
     helo: Option<String>,
     result: Allowed,
-    /// `DEFAULT` means none of the domain's own; absent means not checked.
+    /// `DEFAULT` means that the domain has none; absent means not checked.
     explanation: Option<String>,
-    /// Where it is not the RFC's default of 2; not part of the official format.
+    /// Set if it is not the RFC's default of 2; not part of the official format.
     max_void_lookups: Option<usize>,
 }
 
@@ -47,7 +46,7 @@ enum Allowed {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Entry {
-    /// `TIMEOUT`: types that the name does not have are not answered, but for
+    /// `TIMEOUT`: queries for types that the name does not have get no answer, except for
     /// those with the value `NODATA`, which is not part of the official format.
     Word(String),
     Record(BTreeMap<String, Value>),
@@ -68,7 +67,7 @@ impl Scenario {
         documents.map(read).collect()
     }
 
-    /// One trial a case; the first of them to run starts the server for all.
+    /// One trial for each case; the first to run starts the server for all.
     pub(crate) fn into_trials(self, suite: &str, timeout: Fault) -> Vec<Trial> {
         let zone = self.zone(timeout);
         let served = Arc::new(OnceLock::new());
@@ -102,8 +101,8 @@ impl Scenario {
     }
 }
 
-/// A zone, with what asks for it. Making a resolver costs more than a case, so
-/// the cases of a scenario share one.
+/// A zone with its resolver. Creating a resolver costs more than a case, so the cases of a
+/// scenario share one.
 struct Served {
     dns: Dns,
     runtime: Runtime,
@@ -126,15 +125,14 @@ impl Served {
     }
 }
 
-/// Octets beyond ASCII are written as the code points of the same number.
+/// Bytes beyond ASCII are written as the code points of the same number.
 fn latin1(text: &str) -> Vec<u8> {
     let octet = |c| u8::try_from(u32::from(c)).expect("code points up to U+00FF");
     text.chars().map(octet).collect()
 }
 
 fn records(entries: &[Entry]) -> Vec<Data> {
-    // Where a name has no TXT, its records of the abandoned type SPF stand for
-    // them.
+    // If a name has no TXT record, its records of the obsolete type SPF are used.
     let spf_is_txt = !has_key(entries, "TXT");
     let mut records = Vec::new();
     for (rtype, value) in fields(entries) {
@@ -161,7 +159,7 @@ fn has_key(entries: &[Entry], rtype: &str) -> bool {
     fields(entries).any(|(found, _)| found == rtype)
 }
 
-/// Whether questions for this type get an answer although others time out.
+/// Whether queries for this type get an answer although others time out.
 fn has(entries: &[Entry], rtype: &str) -> bool {
     let none = |value: &Value| matches!(value, Value::Text(text) if text == "NONE");
     let given = |wanted| fields(entries).any(|(found, value)| found == wanted && !none(value));
@@ -181,7 +179,7 @@ fn data(rtype: &str, value: &Value) -> Data {
     }
 }
 
-/// A TXT record has at least one string on the wire, if an empty one.
+/// A TXT record has at least one string on the wire, which may be empty.
 fn txt(strings: &[String]) -> Data {
     match strings {
         [] => Data::text(""),
@@ -197,7 +195,7 @@ impl Case {
         let told = spf::explain(dns, &request, self.limits(), &mut trace).await;
         self.compare(&told)
             .map_err(|why| format!("{why}\n{trace}"))?;
-        // The milter's way is the same but for the explanation.
+        // The milter does the same, except for the explanation.
         let quiet = spf::evaluate(dns, &request, self.limits()).await;
         let expected = Outcome {
             explanation: None,
@@ -245,7 +243,7 @@ impl Case {
     }
 }
 
-/// Waits long for an answer, but not for one that will not come.
+/// Waits long for an answer, but not if there will be none.
 pub(crate) fn resolver(server: &DnsServer, timeout: Fault) -> Dns {
     let timeout = match timeout {
         Fault::Silence => Duration::from_millis(200),

@@ -1,8 +1,7 @@
-//! The real program, started with a configuration of its own and stopped with
-//! the test.
+//! The real program, started with its own configuration and stopped at the end of the test.
 //!
-//! Nothing here sleeps: readiness comes through the notification socket of
-//! systemd's protocol, log lines through a pipe.
+//! Nothing sleeps: readiness is received on systemd's notification socket, and log lines
+//! from a pipe.
 
 use super::milter::Address;
 use nix::{
@@ -27,7 +26,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How long anything that ought to happen at once may take on a busy machine.
+/// The time limit on a busy machine for anything that should happen at once.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `sixgate serve`, ready. Dropping it kills it.
@@ -39,14 +38,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts with the text of a configuration, to which the listening socket
-    /// is added, and waits until it is ready. Panics with its log if it ends
-    /// instead.
+    /// Starts with the text of a configuration, to which the listening socket is added, and
+    /// waits until the daemon is ready. Panics with its log if it exits instead.
     pub fn start(config: &str) -> Self {
         Self::start_by(Command::new(env!("CARGO_BIN_EXE_sixgate")), config)
     }
 
-    /// As [`Daemon::start`], by a command that gets the arguments of the program.
+    /// As [`Daemon::start`], through a command that gets the arguments of the program.
     pub fn start_by(mut command: Command, config: &str) -> Self {
         command.stdin(Stdio::null());
         // An MTA's user has to reach the socket.
@@ -61,9 +59,9 @@ impl Daemon {
         daemon
     }
 
-    /// As [`Daemon::start`], where the system allows so many open files.
+    /// As [`Daemon::start`], with this limit of open files.
     pub fn start_with_open_files(config: &str, soft: u64, hard: u64) -> Self {
-        // Lowering the limit of a process that is not there yet takes a shell.
+        // Only a shell can lower the limit of a process before it starts.
         let limits = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"");
         let mut command = Command::new("/bin/sh");
         command
@@ -73,7 +71,7 @@ impl Daemon {
     }
 
     /// As [`Daemon::start`], with a socket passed on as a service manager does
-    /// (sd_listen_fds(3): descriptor 3 and three variables) instead of its own.
+    /// (sd_listen_fds(3): descriptor 3 and three variables) instead of opening one.
     pub fn start_with_passed_on(socket: &UnixListener, config: &str) -> Self {
         Self::start_listening_on_passed("systemd:milter", socket, config)
     }
@@ -116,7 +114,7 @@ impl Daemon {
         }
     }
 
-    /// Starts with more sockets than its own, as `listen` has them.
+    /// Starts with additional sockets in `listen`.
     pub fn start_listening(sockets: &[&str]) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let own = format!("unix:{}", directory.path().join("milter.sock").display());
@@ -128,7 +126,7 @@ impl Daemon {
         daemon
     }
 
-    /// As [`Daemon::start`], with a socket of its own at that path.
+    /// As [`Daemon::start`], with a unix socket at that path.
     pub fn start_at(socket: &Path, config: &str) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let config = format!("listen: unix:{}\n{config}", socket.display());
@@ -139,7 +137,7 @@ impl Daemon {
         daemon
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> Address {
         Address::Unix(self.socket())
     }
@@ -159,7 +157,7 @@ impl Daemon {
         self.directory.path()
     }
 
-    /// What it has logged.
+    /// Its log.
     pub fn log(&self) -> Arc<Log> {
         Arc::clone(&self.log)
     }
@@ -169,17 +167,17 @@ impl Daemon {
         self.child.id()
     }
 
-    /// The most memory it ever had resident, in KiB.
+    /// Its peak resident memory, in KiB.
     pub fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
     }
 
-    /// The memory it has resident now, in KiB.
+    /// Its resident memory, in KiB.
     pub fn memory(&self) -> u64 {
         self.status("VmRSS:")
     }
 
-    /// Whether the system may give it huge pages unasked.
+    /// Whether the system may use transparent huge pages for it.
     pub fn may_have_huge_pages(&self) -> bool {
         self.status("THP_enabled:") != 0
     }
@@ -198,33 +196,33 @@ impl Daemon {
         kill(Pid::from_raw(pid), signal).expect("the program runs");
     }
 
-    /// Has it read its configuration again, and waits until it has.
+    /// Reloads its configuration, and waits until it is done.
     pub fn reload(&self) {
         self.signal(Signal::SIGHUP);
         self.wait_for_notification("RELOADING=1");
         self.wait_for_notification("READY=1");
     }
 
-    /// The same with another configuration, but for the listening socket.
+    /// The same with another configuration and the same listening socket.
     pub fn reload_with(&self, config: &str) {
         let config = format!("listen: unix:{}\n{config}", self.socket().display());
         fs::write(self.config_file(), config).expect("the configuration can be written");
         self.reload();
     }
 
-    /// Asks it to end (SIGTERM) and waits until it has.
+    /// Sends SIGTERM and waits until it has exited.
     pub fn stop(self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.wait_for_end()
     }
 
-    /// Waits until it, and what it has handed over to, has ended.
+    /// Waits until it and the process that it has handed over to have exited.
     pub fn wait_for_end(mut self) -> ExitStatus {
         self.log.wait_until_closed();
         self.child.wait().expect("an exit status")
     }
 
-    /// Ends it without warning.
+    /// Kills it.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -246,7 +244,7 @@ impl Daemon {
         }
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it exits by itself.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
@@ -263,12 +261,12 @@ impl Daemon {
         self.find_notification(wanted, |line| line == wanted);
     }
 
-    /// Waits for a line with that beginning.
+    /// Waits for a line that starts so.
     pub fn wait_for_notification_of(&self, beginning: &str) -> String {
         self.find_notification(beginning, |line| line.starts_with(beginning))
     }
 
-    /// Everything that was notified and not waited for.
+    /// All notifications that no call has waited for.
     pub fn pending_notifications(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut buffer = [0; 4096];
@@ -285,7 +283,7 @@ impl Daemon {
         let deadline = Instant::now() + TIMEOUT;
         let mut buffer = [0; 4096];
         while Instant::now() < deadline {
-            // Short, so that a program that has ended is noticed soon.
+            // Short, so that an exited program is noticed soon.
             let wait = Some(Duration::from_millis(50));
             self.notifications.set_read_timeout(wait).expect("a wait");
             match self.notifications.recv(&mut buffer) {
@@ -309,7 +307,7 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// A process whose number is known from elsewhere.
+    /// A process with a known ID.
     pub fn of(pid: u32) -> Self {
         Self { pid }
     }
@@ -330,7 +328,7 @@ impl Successor {
         kill(Pid::from_raw(pid), signal).expect("the program runs");
     }
 
-    /// Whether it runs. A process that has ended and whose parent has not noticed does not.
+    /// Whether it runs. A zombie process does not.
     pub fn is_running(&self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/stat", self.pid));
         let state = status.ok().and_then(|status| {
@@ -368,7 +366,7 @@ impl Drop for Daemon {
     }
 }
 
-/// The lines that a program wrote, as they come.
+/// The lines that a program writes, as they arrive.
 #[derive(Default)]
 pub struct Log {
     written: Mutex<Written>,
@@ -382,7 +380,7 @@ struct Written {
 }
 
 impl Log {
-    /// Takes the lines of a pipe.
+    /// Reads the lines of a pipe.
     pub fn collect(pipe: impl Read + Send + 'static) -> Arc<Self> {
         let log = Arc::new(Self::default());
         let writer = Arc::clone(&log);
@@ -407,14 +405,14 @@ impl Log {
         self.lines().join("\n")
     }
 
-    /// The first line that has all the words in it, as soon as there is one.
-    /// Panics with the log when it does not come.
+    /// Waits for the first line with all these words and returns it. Panics with the log if
+    /// there is none in time.
     pub fn wait_for(&self, words: &[&str]) -> String {
         let line = self.find(words);
         line.unwrap_or_else(|| panic!("no line with {words:?}:\n{}", self.text()))
     }
 
-    /// As [`Log::wait_for`], and `None` when it does not come.
+    /// As [`Log::wait_for`], but returns `None` if there is no such line in time.
     pub fn find(&self, words: &[&str]) -> Option<String> {
         let has_all = |line: &&String| words.iter().all(|word| line.contains(word));
         let find = |written: &Written| written.lines.iter().find(has_all).cloned();

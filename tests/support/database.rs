@@ -17,13 +17,13 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How long a server may take to start on a busy machine.
+/// The time limit for the start of a server on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The password of the user `sixgate`, which no output may have.
+/// The password of the user `sixgate`, which must not appear in any output.
 pub const PASSWORD: &str = "hunter2 'ä\"\\@/";
 
-/// Which database.
+/// The kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     Postgres,
@@ -34,7 +34,7 @@ pub enum Engine {
 impl Engine {
     pub const ALL: [Self; 3] = [Self::Postgres, Self::MariaDb, Self::Sqlite];
 
-    /// Programs that it needs.
+    /// The programs that it needs.
     pub fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Postgres => &["initdb", "postgres", "psql"],
@@ -44,7 +44,7 @@ impl Engine {
     }
 }
 
-/// Where a program is. Debian keeps those of a PostgreSQL server out of the path.
+/// Finds a program. Debian's PostgreSQL server programs are not in the path.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
@@ -57,7 +57,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// A server with the database `mail` and a user `sixgate` who may read it. Dropping it
+/// A server with the database `mail` and a user `sixgate` with read access. Dropping it
 /// kills the server.
 pub struct Database {
     pub engine: Engine,
@@ -67,7 +67,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes the database and starts the server.
+    /// Creates the database and starts the server.
     pub fn start(engine: Engine) -> Self {
         let readable = fs::Permissions::from_mode(0o755);
         let folder = tempfile::Builder::new().permissions(readable).tempdir();
@@ -118,7 +118,7 @@ impl Database {
         self.folder.path().join(name)
     }
 
-    /// What `opt_in.sql.url` has for it.
+    /// Its `opt_in.sql.url`.
     pub fn url(&self) -> String {
         match self.engine {
             Engine::Postgres => format!("postgres://sixgate@127.0.0.1:{}/mail", self.port),
@@ -129,7 +129,7 @@ impl Database {
 
     /// The section `sql` of `opt_in`, in flow style.
     pub fn section(&self, query: &str) -> String {
-        // Unoptimized, and on a busy machine, SCRAM takes its time.
+        // In an unoptimized build on a busy machine, SCRAM is slow.
         self.section_with(&format!("\"{}\"", self.url()), query, ", timeout: 8s")
     }
 
@@ -144,7 +144,7 @@ impl Database {
         format!("sql: {{url: {url}, query: \"{query}\"{password}{more}}}")
     }
 
-    /// Statements by the administrator.
+    /// Executes statements as the administrator.
     #[track_caller]
     pub fn execute(&self, sql: &str) {
         self.execute_in("mail", sql);
@@ -185,7 +185,7 @@ impl Database {
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the client starts");
         let mut stdin = child.stdin.take().expect("a pipe");
-        // One that can't connect does not read.
+        // A client that cannot connect does not read its input.
         let _ = stdin.write_all(sql.as_bytes());
         drop(stdin);
         child.wait_with_output().expect("the client ends")
@@ -235,7 +235,7 @@ impl Database {
                     postgres.arg(format!("--ssl_cert_file={}", certificate.display()));
                     postgres.arg(format!("--ssl_key_file={}", key.display()));
                 }
-                // A killed one leaves it.
+                // A killed server leaves it behind.
                 let _ = fs::remove_file(data.join("postmaster.pid"));
                 unprivileged(&mut postgres);
                 postgres
@@ -247,7 +247,7 @@ impl Database {
                 mariadbd.arg(format!("--datadir={}", data.display()));
                 mariadbd.arg(format!("--socket={}", self.path("socket").display()));
                 mariadbd.arg(format!("--pid-file={}", self.path("pid").display()));
-                // Written for each commit, so that a kill loses nothing.
+                // Synced at each commit, so that a kill loses nothing.
                 mariadbd.args(["--innodb-flush-log-at-trx-commit=2", "--skip-name-resolve"]);
                 mariadbd
             }
@@ -271,7 +271,7 @@ impl Database {
         }
     }
 
-    /// Ends the server without a word, and so do its children.
+    /// Kills the server and its children.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.running.take() {
             self.signal_group(&child, Signal::SIGKILL);
@@ -286,7 +286,7 @@ impl Database {
         }
     }
 
-    /// Has the server started with a certificate for `localhost`.
+    /// Starts the server with a certificate for `localhost`.
     pub fn certify(&mut self) {
         assert_eq!(self.engine, Engine::Postgres);
         self.stop();
@@ -314,7 +314,7 @@ impl Database {
         self.run();
     }
 
-    /// Freezes the server, or lets it go on.
+    /// Freezes or resumes the server.
     pub fn freeze(&self, is_frozen: bool) {
         let child = self.running.as_ref().expect("it runs");
         let signal = match is_frozen {
@@ -325,7 +325,7 @@ impl Database {
     }
 
     fn signal_group(&self, child: &Child, signal: Signal) {
-        // Backends of PostgreSQL have groups of their own.
+        // PostgreSQL backends are in separate process groups.
         let group = i32::try_from(child.id()).expect("a process id");
         for pid in children(child.id()) {
             let _ = killpg(Pid::from_raw(pid), signal);
@@ -363,7 +363,7 @@ impl Source for Database {
     }
 }
 
-/// The table that docs/fleet.md makes.
+/// The table from docs/fleet.md.
 pub const TABLE: &str = "CREATE TABLE opt_in (domain VARCHAR(255) PRIMARY KEY, ipv6 BOOLEAN);";
 
 /// The query for it.

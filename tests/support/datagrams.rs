@@ -1,4 +1,4 @@
-//! A unix socket at which a log daemon would receive.
+//! A unix socket in place of a log daemon's.
 
 use super::daemon::TIMEOUT;
 use std::{
@@ -31,7 +31,7 @@ impl Datagrams {
         }
     }
 
-    /// The first datagram that has all the words in it, as soon as there is one.
+    /// Waits for the first datagram with all these words and returns it.
     pub fn wait_for(&self, words: &[&str]) -> String {
         let deadline = Instant::now() + TIMEOUT;
         let has_all = |text: &&String| words.iter().all(|word| text.contains(word));

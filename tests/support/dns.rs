@@ -1,9 +1,9 @@
 //! A real DNS server for tests, on UDP and TCP, over a zone in memory.
 //!
-//! It answers as a recursive resolver would: aliases are followed, NXDOMAIN and
-//! NODATA are told apart and carry a SOA (so that they are cached), answers too
-//! long for UDP are truncated. Names can be made to fail. It knows no zone cuts,
-//! no wildcards but those of [`Zone::add_below`], and no DNSSEC.
+//! It answers like a recursive resolver: it follows aliases, distinguishes NXDOMAIN and
+//! NODATA and adds a SOA record (so that they are cached), and truncates answers that are
+//! too long for UDP. Names can be made to fail. It supports no zone cuts, no wildcards
+//! except those of [`Zone::add_below`], and no DNSSEC.
 
 use super::daemon::TIMEOUT;
 use hickory_proto::{
@@ -48,7 +48,7 @@ impl DnsServer {
         panic!("no port is free for both UDP and TCP");
     }
 
-    /// Starts on a given address; port 0 stands for a free one.
+    /// Starts on a given address; port 0 selects a free one.
     pub fn start_at(zone: Zone, address: SocketAddr) -> io::Result<Self> {
         let tcp = TcpListener::bind(address)?;
         let address = tcp.local_addr()?;
@@ -73,29 +73,29 @@ impl DnsServer {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves another zone from now on. Resolvers may have the old one cached.
+    /// Serves another zone from now on. Resolvers may have cached the old one.
     pub fn set_zone(&self, zone: Zone) {
         *lock(&self.shared.zone) = zone;
     }
 
-    /// Refuses EDNS from now on, as [`Zone::refuse_edns`] has it.
+    /// Refuses EDNS from now on, as in [`Zone::refuse_edns`].
     pub fn refuse_edns(&self, code: ResponseCode) {
         lock(&self.shared.zone).refuse_edns(code);
     }
 
-    /// Everything asked so far: names as asked, without the trailing dot, octets
-    /// that are not printable ASCII as `\DDD`; types such as `TXT`. A question
-    /// that was asked again over TCP is there twice.
+    /// All queries so far: names as received, without the trailing dot, bytes that are not
+    /// printable ASCII as `\DDD`; types such as `TXT`. A query that was repeated over TCP
+    /// is listed twice.
     pub fn questions(&self) -> Vec<(String, String)> {
         lock(&self.shared.questions).clone()
     }
 
-    /// Waits until the questions are so; panics if they never are.
+    /// Waits until the queries are these; panics if they are not in time.
     pub fn wait_for_questions(&self, are_enough: impl Fn(&[(String, String)]) -> bool) {
         let questions = lock(&self.shared.questions);
         let (questions, result) = self
@@ -106,7 +106,7 @@ impl DnsServer {
         assert!(!result.timed_out(), "only these came: {questions:?}");
     }
 
-    /// Starts the list of questions anew.
+    /// Clears the list of queries.
     pub fn forget_questions(&self) {
         lock(&self.shared.questions).clear();
     }
@@ -115,7 +115,7 @@ impl DnsServer {
 impl Drop for DnsServer {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // One packet and one connection wake the two threads up.
+        // A packet and a connection wake up the two threads.
         let any: IpAddr = match self.address {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -171,8 +171,8 @@ impl Shared {
         let _ = connection.shutdown(Shutdown::Both);
     }
 
-    /// The octets to send, or nothing for silence and for what is no question.
-    /// No octets at all end a TCP connection.
+    /// The bytes to send, or `None` for no answer and for input that is not a query. An
+    /// empty answer closes a TCP connection.
     fn answer(&self, octets: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let query = Message::from_vec(octets).ok()?;
         let question = query.queries.first()?.clone();
@@ -241,7 +241,7 @@ fn refuse_edns(query: &Message, question: Query, code: ResponseCode) -> Option<M
     Some(message)
 }
 
-/// What a server may say that does not answer the question.
+/// Responses that do not answer the query.
 fn misbehave(how: Misbehaviour, query: &Message, transport: Transport) -> Option<Vec<u8>> {
     let id = query.metadata.id;
     match (how, transport) {
@@ -265,7 +265,7 @@ fn misbehave(how: Misbehaviour, query: &Message, transport: Transport) -> Option
     }
 }
 
-/// What everybody would like to hear: the PTR record is there, and SPF passes.
+/// Records with which every check passes: a PTR record, and an SPF pass.
 fn welcome(query: &Message, id: u16, question: Query) -> Option<Vec<u8>> {
     let data = match question.query_type {
         RecordType::PTR => Data::Ptr("mail.good.example".to_owned()),
@@ -298,7 +298,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Clone, Debug)]
 pub struct Zone {
     records: BTreeMap<Key, Vec<Record>>,
-    /// By the name whose subdomains have these records.
+    /// Keyed by the name whose subdomains have these records.
     wildcards: BTreeMap<Key, Vec<RData>>,
     faults: HashMap<(Key, Option<RecordType>), Fault>,
     ttl: u32,
@@ -313,14 +313,14 @@ pub enum Data {
     Aaaa(Ipv6Addr),
     /// Preference and host; an empty host is the root (null MX).
     Mx(u16, String),
-    /// The strings of one record, each of at most 255 octets.
+    /// The strings of one record, each of at most 255 bytes.
     Txt(Vec<Vec<u8>>),
     Ptr(String),
     Cname(String),
 }
 
 impl Data {
-    /// A TXT record of any length, cut into strings of 255 octets.
+    /// A TXT record of any length, split into strings of 255 bytes.
     pub fn text(text: impl AsRef<[u8]>) -> Self {
         Self::Txt(pieces(text.as_ref()))
     }
@@ -350,25 +350,24 @@ pub enum Fault {
     Refused,
     /// Answers with another response code.
     Code(ResponseCode),
-    /// Answers nothing at all.
+    /// Does not answer.
     Silence,
-    /// Sends what is no answer to the question.
+    /// Sends something that does not answer the query.
     Misbehaviour(Misbehaviour),
 }
 
-/// What a server sends in place of an answer.
+/// A response instead of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
-    /// A truncated answer over UDP; the TCP connection is closed over the same
-    /// question.
+    /// A truncated answer over UDP; a TCP connection with the same query is closed.
     Truncated,
-    /// A welcome answer with the id of another question.
+    /// A passing answer with the ID of another query.
     WrongId,
-    /// A welcome answer to another question.
+    /// A passing answer to another query.
     WrongQuestion,
-    /// The right id, and octets that mean nothing.
+    /// The right ID, followed by garbage.
     Garbage,
-    /// Too few octets for a header.
+    /// Too few bytes for a header.
     Noise,
 }
 
@@ -396,8 +395,8 @@ impl Zone {
         self.ttl = seconds;
     }
 
-    /// Adds a record. The name is raw octets, split at its dots; panics if DNS
-    /// can't carry it.
+    /// Adds a record. The name is raw bytes, split at its dots; panics if the name is not
+    /// valid in the DNS.
     pub fn add(&mut self, owner: impl AsRef<[u8]>, data: Data) {
         let owner = name(owner);
         let key = key(&owner);
@@ -405,18 +404,18 @@ impl Zone {
         self.records.entry(key).or_default().push(record);
     }
 
-    /// Adds a record to all names below this one that have none of their own.
+    /// Adds a record to all names below this one that have no records.
     pub fn add_below(&mut self, owner: impl AsRef<[u8]>, data: Data) {
         let records = self.wildcards.entry(key(&name(owner))).or_default();
         records.push(data.into_rdata());
     }
 
-    /// Answers every query that has an OPT record with this code, and others as ever.
+    /// Answers every query that has an OPT record with this code, and others as usual.
     pub fn refuse_edns(&mut self, code: ResponseCode) {
         self.edns_refusals = [Some(code); 2];
     }
 
-    /// The same over TCP alone.
+    /// The same only over TCP.
     pub fn refuse_edns_over_tcp(&mut self, code: ResponseCode) {
         self.edns_refusals = [None, Some(code)];
     }
@@ -426,18 +425,18 @@ impl Zone {
         self.add(reverse(ip), Data::Ptr(host.to_owned()));
     }
 
-    /// Makes all questions for a name fail.
+    /// Makes all queries for a name fail.
     pub fn fault(&mut self, owner: impl AsRef<[u8]>, fault: Fault) {
         self.faults.insert((key(&name(owner)), None), fault);
     }
 
-    /// Makes the questions for a name and one type (such as `TXT`) fail.
+    /// Makes the queries for a name and one type (such as `TXT`) fail.
     pub fn fault_for(&mut self, owner: impl AsRef<[u8]>, rtype: &str, fault: Fault) {
         let rtype = rtype.parse().expect("a record type");
         self.faults.insert((key(&name(owner)), Some(rtype)), fault);
     }
 
-    /// Reads a zone: a record a line, see [`Zone::add_line`].
+    /// Parses a zone with one record on each line, see [`Zone::add_line`].
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut zone = Self::new();
         for (number, line) in text.lines().enumerate() {
@@ -447,11 +446,11 @@ impl Zone {
         Ok(zone)
     }
 
-    /// Reads one line: `name TYPE value`, `name FAULT` or `name TYPE FAULT`,
-    /// where FAULT is SERVFAIL, REFUSED, FORMERR, NOTIMP, SILENCE, TRUNCATED, WRONG-ID,
-    /// WRONG-QUESTION, GARBAGE or NOISE; an IP address at the place of the name stands for its reverse name. The strings of TXT are quoted,
-    /// with `\"`, `\\` and `\DDD` in them; those too long for DNS are split. A
-    /// `;` begins a comment.
+    /// Parses one line: `name TYPE value`, `name FAULT` or `name TYPE FAULT`, where FAULT
+    /// is SERVFAIL, REFUSED, FORMERR, NOTIMP, SILENCE, TRUNCATED, WRONG-ID, WRONG-QUESTION,
+    /// GARBAGE or NOISE; an IP address instead of the name stands for its reverse name. The
+    /// strings of TXT are quoted and may contain `\"`, `\\` and `\DDD`; those too long for
+    /// the DNS are split. A `;` starts a comment.
     pub fn add_line(&mut self, line: &str) -> Result<(), String> {
         let words = words(line)?;
         let words: Vec<&Word> = words.iter().collect();
@@ -476,7 +475,7 @@ impl Zone {
     fn look_up(&self, question: &Query) -> Found {
         let mut answers = Vec::new();
         let mut at = key(&question.name);
-        // As far as a patient resolver follows aliases; a loop ends here too.
+        // The maximum number of aliases that a resolver follows; it also ends a loop.
         for _ in 0..16 {
             if let Some(fault) = self.fault_of(&at, question.query_type) {
                 return Found::fault(fault);
@@ -556,7 +555,7 @@ impl Zone {
 }
 
 struct Found {
-    /// `None` for silence.
+    /// `None` for no answer.
     code: Option<ResponseCode>,
     answers: Vec<Record>,
     soa: Option<Record>,
@@ -632,7 +631,7 @@ fn printable(name: &Name) -> String {
     text
 }
 
-/// A word of a zone file, its escapes resolved.
+/// A word of a zone file with its escapes decoded.
 struct Word {
     octets: Vec<u8>,
     quoted: bool,
@@ -656,7 +655,7 @@ fn words(line: &str) -> Result<Vec<Word>, String> {
     Ok(words)
 }
 
-/// The octets up to the closing quote or, unquoted, to the next space.
+/// Returns the bytes up to the closing quote or, unquoted, to the next space.
 fn word(mut rest: &[u8], quoted: bool) -> Result<(Vec<u8>, &[u8]), String> {
     let mut octets = Vec::new();
     loop {
@@ -717,7 +716,7 @@ fn data(rtype: &str, values: &[&Word]) -> Result<Data, String> {
     }
 }
 
-/// At least one, each of at most 255 octets (RFC 1035 section 3.3).
+/// At least one string, each of at most 255 bytes (RFC 1035 section 3.3).
 fn pieces(text: &[u8]) -> Vec<Vec<u8>> {
     match text {
         [] => vec![Vec::new()],

@@ -1,4 +1,4 @@
-//! A clock that is not the machine's.
+//! A fake system clock.
 
 use std::{fs, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! As much of HTTP as a test of monitoring needs.
+//! A minimal HTTP client for tests of monitoring.
 
 use std::{
     io::{Read, Write},
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -14,18 +14,18 @@ pub struct Response {
     pub body: String,
 }
 
-/// An address that nobody listens on now.
+/// Returns an address without a listener.
 pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address")
 }
 
-/// Asks for a path.
+/// Requests a path.
 pub fn get(address: SocketAddr, path: &str) -> Response {
     request(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
 }
 
-/// Sends any request.
+/// Sends a raw request.
 pub fn request(address: SocketAddr, request: &str) -> Response {
     let mut stream = connect(address);
     stream.write_all(request.as_bytes()).expect("it is read");
@@ -40,7 +40,7 @@ pub fn request(address: SocketAddr, request: &str) -> Response {
     }
 }
 
-/// Connects without a word.
+/// Connects without sending anything.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("somebody listens");
     let timeout = Some(Duration::from_secs(30));

@@ -1,4 +1,4 @@
-//! Log files in a directory, and `report` and `trace` run over them.
+//! Log files in a directory, and runs of `report` and `trace` on them.
 
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Nov 21 2026 12:00 UTC: when the logs were written last.
+/// Nov 21 2026 12:00 UTC: the modification time of the logs.
 const WRITTEN: u64 = 1_795_262_400;
 
 /// Log files, and the commands that read them.
@@ -30,7 +30,7 @@ impl Logs {
         self.directory.path().join(name)
     }
 
-    /// Writes a log, compressed if its name ends so.
+    /// Writes a log, compressed as its file name says.
     pub fn write(&self, name: &str, lines: impl AsRef<[u8]>) {
         let path = self.path(name);
         let lines = lines.as_ref();
@@ -66,7 +66,7 @@ impl Logs {
             .spawn()
             .expect("the program starts");
         let mut stdin = program.stdin.take().expect("a pipe");
-        // A program that has no use for its input may be gone.
+        // A program that does not read its input may have exited.
         let _ = stdin.write_all(input);
         drop(stdin);
         program.wait_with_output().expect("the program ends")
@@ -84,7 +84,7 @@ pub fn gzip(octets: &[u8]) -> Vec<u8> {
     encoder.finish().expect("room")
 }
 
-/// By the program that logrotate calls.
+/// With the program that logrotate uses.
 pub fn compressed_by(program: &str, octets: &[u8]) -> Vec<u8> {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("log");
@@ -95,13 +95,13 @@ pub fn compressed_by(program: &str, octets: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// The output of a command that succeeded.
+/// Returns the output of a command, which must succeed.
 pub fn json(output: &Output) -> Value {
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// What a postmaster finds in mail.log: Postfix and sixgate side by side.
+/// A mail.log with the lines of Postfix and sixgate.
 pub const MAIL_LOG: &str = "\
 Nov 21 06:00:00 mx postfix/smtpd[11]: connect from unknown[2001:db8:1::20]
 Nov 21 06:00:01 mx sixgate[7]: NOQUEUE: reject: RCPT from unknown[2001:db8:1::20]: 450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:1::20] must have reverse DNS record.; rule=no-ptr mode=enforce from=<a@v4.example> to=<b@contoso.com> helo=<x> ptr=none opt_in=file ms=3

@@ -1,8 +1,7 @@
-//! What several test binaries share: a DNS server to ask, the MTA's side of the
-//! milter protocol, and the real daemon.
+//! Code that several test binaries share: a DNS server, the MTA's side of the milter
+//! protocol, and the real daemon.
 
-// Each test binary includes the whole of it and uses a part; `pub` marks what is
-// meant for them.
+// Each test binary includes all of it and uses a part; `pub` marks the interface.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod daemon;

@@ -17,7 +17,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Which one.
+/// The kind of name server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Nsd,
@@ -41,7 +41,7 @@ pub const KEY: &str = "key \"sixgate-mx\" {\n\talgorithm hmac-sha256;\n\t\
 
 const SECRET: &str = "cGp1c3RhcmFuZG9ta2V5b2Z0aGlydHl0d29vY3RldHM=";
 
-/// A server that is primary for a zone. Dropping it kills the server.
+/// The primary server of a zone. Dropping it kills the server.
 pub struct NameServer {
     pub kind: Kind,
     zone: String,
@@ -62,7 +62,7 @@ impl NameServer {
         server
     }
 
-    /// Does not start yet.
+    /// Prepares a server without starting it.
     pub fn new(kind: Kind, zone: &str, text: &str) -> Self {
         let server = Self {
             kind,
@@ -85,7 +85,7 @@ impl NameServer {
         self.folder.path().join(name)
     }
 
-    /// Starts it with the zone as it is now.
+    /// Starts it with the current zone.
     pub fn run(&mut self) {
         let config = self.file("config");
         let (text, arguments, ready): (String, &[&str], &str) = match self.kind {
@@ -163,12 +163,12 @@ impl NameServer {
         )
     }
 
-    /// Asks it for the addresses of a name.
+    /// Queries it for the addresses of a name.
     pub fn addresses(&self, name: &str) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
         Self::ask(self.address, name)
     }
 
-    /// Asks any server.
+    /// Queries any server.
     pub fn ask(server: SocketAddr, name: &str) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
         let servers = vec![config::DnsServer::from(server)];
         let config = config::Dns {
@@ -208,7 +208,7 @@ pub fn empty_zone(zone: &str) -> String {
     )
 }
 
-/// Writes the key to a file that nobody else can read.
+/// Writes the key to a file that other users cannot read.
 pub fn write_key(file: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     fs::write(file, text).expect("a key");

@@ -1,5 +1,5 @@
-//! Mail to a domain, as far as its opt-in decides about it, and commands that ask for the
-//! same.
+//! Mail to a domain up to the decision about its opt-in, and commands that query the
+//! opt-in.
 
 use super::{
     daemon::{Daemon, TIMEOUT},
@@ -17,7 +17,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// What a client over IPv6 is told at RCPT.
+/// The reply to RCPT for a client over IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptIn {
     /// The recipient is accepted: the domain opted in.
@@ -28,11 +28,10 @@ pub enum OptIn {
     InDoubt,
 }
 
-/// The client of all mail, which needs a PTR record.
+/// The client that sends all mail; it needs a PTR record.
 pub const CLIENT: &str = "2001:db8:1::10";
 
-/// Sends mail for a domain up to RCPT; says what comes of it and how long RCPT
-/// took.
+/// Sends mail for a domain up to RCPT; returns the result and the duration of RCPT.
 #[track_caller]
 pub fn ask(daemon: &Daemon, domain: &str) -> (OptIn, Duration) {
     let client = SocketAddr::new(CLIENT.parse().expect("an address"), 25252);
@@ -45,13 +44,13 @@ pub fn ask(daemon: &Daemon, domain: &str) -> (OptIn, Duration) {
     (read(domain, &reply), start.elapsed())
 }
 
-/// What comes of mail for a domain.
+/// Returns the result of mail for a domain.
 #[track_caller]
 pub fn opt_in(daemon: &Daemon, domain: &str) -> OptIn {
     ask(daemon, domain).0
 }
 
-/// What comes of mail for each domain of a table.
+/// Checks the results of mail for each domain of a table.
 #[track_caller]
 pub fn assert_answers(daemon: &Daemon, table: &[(&str, OptIn)]) {
     for (domain, want) in table {
@@ -68,7 +67,7 @@ fn read(domain: &str, reply: &Reply) -> OptIn {
     }
 }
 
-/// Without a DNS server: the client's PTR record is taken for granted.
+/// Without a DNS server; a missing PTR record is accepted.
 pub fn settings() -> String {
     let limits = limits().replace("9s", "4s");
     format!("on_dns_failure: accept\n{limits}")
@@ -82,7 +81,7 @@ pub fn limits() -> String {
     )
 }
 
-/// Every mail asks anew.
+/// Every message causes a query.
 pub const NO_CACHE: &str = "cache: {positive: 0s, negative: 0s}";
 
 pub fn daemon(section: &str) -> Daemon {
@@ -92,7 +91,7 @@ pub fn daemon(section: &str) -> Daemon {
     ))
 }
 
-/// Waits for an answer that a busy machine may have late.
+/// Waits for an answer, which may be late on a busy machine.
 #[track_caller]
 pub fn wait_for(daemon: &Daemon, domain: &str, want: OptIn) {
     let deadline = Instant::now() + TIMEOUT;
@@ -138,7 +137,7 @@ impl Commands {
         with_input(command, input)
     }
 
-    /// The verdict and the source of domains, by the command.
+    /// Returns the verdict and the source of domains, from the command.
     pub fn verdicts(&self, domains: &[&str]) -> Vec<(String, String)> {
         let output = self.run(&["opt-in", "status", "--json", "-"], &domains.join("\n"));
         let told: Value = serde_json::from_slice(&output.stdout)

@@ -1,5 +1,5 @@
-//! What is answered while an opt-in source is gone, and once it is back: the
-//! same story for every kind of source, told as a table.
+//! Answers during and after an outage of an opt-in source; the same test as a table for
+//! every kind of source.
 
 use super::{
     daemon::{Daemon, TIMEOUT},
@@ -14,17 +14,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A source that can be taken away and brought back.
+/// A source that can be stopped and restarted.
 pub trait Source {
-    /// Starts with a domain that has opted in and one that has opted out, in
-    /// the place of what runs.
+    /// Starts with a domain that has opted in and one that has opted out, replacing a
+    /// running server.
     fn start(&mut self, yes: &str, no: &str);
-    /// Ends without a word.
+    /// Kills the server.
     fn kill(&mut self);
 }
 
-/// Takes the source away and brings it back three times, before a daemon that
-/// asks it for each mail; `opt_in` names it, `settings` are the other sections.
+/// Stops and restarts the source three times while a daemon queries it for each message;
+/// `opt_in` configures the source, `settings` are the other sections.
 pub fn kill_and_bring_back(source: &mut dyn Source, opt_in: &str, settings: &str) {
     let config = |stale: &str| {
         let cache = format!("cache: {{positive: 0s, negative: 0s, stale: {stale}}}");
@@ -62,9 +62,8 @@ pub fn kill_and_bring_back(source: &mut dyn Source, opt_in: &str, settings: &str
     log.wait_for(&["answers again"]);
 }
 
-/// What is to be heard of the domain that has opted in, the one that has opted
-/// out and one that is not listed; and of one that is not listed and new to the
-/// daemon.
+/// The expected answers for the domain that has opted in, the one that has opted out and
+/// one that is not listed; and for one that is not listed and not cached.
 type Table = ([OptIn; 3], (&'static str, OptIn));
 
 fn rows((known, new): Table) -> impl Iterator<Item = (String, OptIn)> {
@@ -73,7 +72,7 @@ fn rows((known, new): Table) -> impl Iterator<Item = (String, OptIn)> {
     all.map(|(name, want)| (format!("{name}.example"), want))
 }
 
-/// While the server is gone, each mail has this answer.
+/// While the server is down, each message gets this answer.
 #[track_caller]
 fn assert_answers(daemon: &Daemon, when: &str, known: [OptIn; 3], new: (&'static str, OptIn)) {
     for (domain, want) in rows((known, new)) {
@@ -81,8 +80,8 @@ fn assert_answers(daemon: &Daemon, when: &str, known: [OptIn; 3], new: (&'static
     }
 }
 
-/// While it is there, the first mail has this answer, unless the machine is so
-/// busy that the server takes longer than a mail waits for it.
+/// While it is up, the first message gets this answer, unless the machine is so busy that
+/// the server takes longer than a message waits.
 fn answers(daemon: &Daemon, when: &str, known: [OptIn; 3], new: (&'static str, OptIn)) {
     let deadline = Instant::now() + TIMEOUT;
     for (domain, want) in rows((known, new)) {
@@ -117,9 +116,9 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Nothing is refused for good by accident while the server comes and goes: what is
-/// known stays, what was never asked for is deferred until the server is back. `switch`
-/// starts the server or stops it.
+/// No mail is refused permanently by mistake while the server stops and starts: cached
+/// answers stay valid, and mail for other domains is deferred until the server is back.
+/// `switch` starts or stops the server.
 pub fn restart_under_load(daemon: &Daemon, mut switch: impl FnMut(bool)) {
     for n in 0..KNOWN {
         wait_for(daemon, &format!("known{n}.example"), Yes);
@@ -145,7 +144,7 @@ pub fn restart_under_load(daemon: &Daemon, mut switch: impl FnMut(bool)) {
             })
         });
         let load: Vec<_> = load.collect();
-        // Also when this fails, or the load would never end.
+        // Also if an assertion fails; otherwise the load would never end.
         let over = Over(&is_over);
         for turn in 1..=3 {
             let before = next.load(Ordering::Relaxed);
@@ -167,8 +166,9 @@ pub fn restart_under_load(daemon: &Daemon, mut switch: impl FnMut(bool)) {
     wait_for(daemon, "unlisted.example", No);
 }
 
-/// Asks for domains until one answer, which must be this one, comes within this time. A
-/// server that the daemon waits for delays each of them, a busy machine delays some.
+/// Sends mail for domains until one answer, which must be this one, arrives within this
+/// time. If the daemon waits for the server, every answer is late; on a busy machine only
+/// some are.
 #[track_caller]
 pub fn answered_within(
     limit: Duration,
@@ -188,14 +188,14 @@ pub fn answered_within(
     panic!("no answer within {limit:?}: {times:?}");
 }
 
-/// Stops the server of a daemon, which gives it 1 s for an answer: known domains get their
-/// last answer at once, and others are in doubt within this time. `a.example` has opted
-/// in and `b.example` out. `freeze` stops the server, and has it continue.
+/// Freezes the server of a daemon whose timeout is 1 s: known domains get their cached
+/// answer at once, and others are unknown within this time. `a.example` has opted in and
+/// `b.example` out. `freeze` freezes and resumes the server.
 pub fn frozen(daemon: &Daemon, in_doubt_within: Duration, freeze: impl Fn(bool)) {
     wait_for(daemon, "a.example", Yes);
     wait_for(daemon, "b.example", No);
     freeze(true);
-    // The first mail finds it out.
+    // The first message detects the failure.
     ask(daemon, "a.example");
     let known = || answered_within(Duration::from_secs(1), daemon, Yes, |_| "a.example".into());
     known();

@@ -1,11 +1,11 @@
-//! What a command prints, and commands that read standard input.
+//! Output of commands, and commands that read standard input.
 
 use std::{
     io::Write,
     process::{Command, Output, Stdio},
 };
 
-/// Runs a command that gets this as its standard input.
+/// Runs a command with this standard input.
 pub fn with_input(mut command: Command, input: &str) -> Output {
     command
         .stdin(Stdio::piped())
@@ -13,7 +13,7 @@ pub fn with_input(mut command: Command, input: &str) -> Output {
         .stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // A command that does not read it may have ended.
+    // A command that does not read it may have exited.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("the program ends")

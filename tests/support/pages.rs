@@ -1,11 +1,11 @@
-//! The pages of the documentation. What is in them is nothing to this module.
+//! The pages of the documentation, without their contents.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// README.md, and those of docs/ in the order of their names.
+/// Returns README.md and the pages of docs/ sorted by name.
 pub(crate) fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).expect("docs").flatten();

@@ -1,4 +1,4 @@
-//! Ports for servers that go and come back.
+//! Ports for servers that are stopped and restarted.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
@@ -6,12 +6,12 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// Below the range that Linux gives to whoever does not care which port it has:
-/// nobody is given ours while its server is away.
+/// Below the range of ephemeral ports, so that no other program gets the port while its
+/// server is stopped.
 const FIRST: u32 = 20_000;
 const COUNT: u32 = 12_000;
 
-/// An address of 127.0.0.1 that is free, for UDP and TCP, and stays so.
+/// Returns an address of 127.0.0.1 that is free for UDP and TCP and stays so.
 pub fn lasting_address() -> SocketAddr {
     static TURN: AtomicU32 = AtomicU32::new(0);
     for _ in 0..COUNT {

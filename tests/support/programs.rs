@@ -1,5 +1,4 @@
-//! Programs that are not ours: where they are, and as processes that end with the
-//! test.
+//! Third-party programs: their paths, and processes that end with the test.
 
 use super::{daemon::Log, database};
 use libtest_mimic::{Completion, Failed, Trial};
@@ -29,8 +28,7 @@ pub fn trial(name: &str, programs: &[&'static str], test: fn()) -> Trial {
     })
 }
 
-/// Where a program is: on the machine, or where `extract-dns-servers.sh` has
-/// put it.
+/// Finds a program: on the machine, or in the folder of `extract-dns-servers.sh`.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let unpacked = unpacked().join("usr");
@@ -66,7 +64,7 @@ impl Program {
             .stdout(said.try_clone().expect("a pipe"))
             .stderr(said);
         let child = command.spawn().expect("the program starts");
-        // Its end of the pipe closes with the program only when ours has.
+        // The pipe closes with the program only if our end is closed.
         drop(command);
         let program = Self { child };
         Log::collect(output).wait_for(&[ready]);

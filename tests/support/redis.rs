@@ -17,22 +17,22 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How long a server may take to start on a busy machine.
+/// The time limit for the start of a server on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The password of the user `sixgate`, which no output may have.
+/// The password of the user `sixgate`, which must not appear in any output.
 pub const PASSWORD: &str = "hunter2-äöü:@/#";
 
 /// The hash of the opt-ins.
 pub const KEY: &str = "sixgate:opt-in";
 
-/// Where it is made: on the node of a cluster that has it, too.
+/// A temporary name for it on the same node of a cluster.
 const NEW: &str = "{sixgate:opt-in}:new";
 
-/// Programs that are needed.
+/// The required programs.
 pub const PROGRAMS: &[&str] = &["redis-server", "redis-cli"];
 
-/// What a user needs for all of it, as docs/fleet.md says.
+/// The permissions that a user needs for everything, as in docs/fleet.md.
 pub const RIGHTS: &str = "~sixgate:* &sixgate:* &__keyspace@0__:sixgate:* \
      +hmget +exists +hlen +hscan +multi +exec +subscribe +ping \
      +eval +hset +hsetnx +hdel +publish";
@@ -48,7 +48,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// A server that is not running yet.
+    /// Prepares a server without starting it.
     pub fn new() -> Self {
         let readable = fs::Permissions::from_mode(0o755);
         let folder = tempfile::Builder::new().permissions(readable).tempdir();
@@ -100,8 +100,8 @@ impl RedisServer {
         self
     }
 
-    /// Lets the user `sixgate` in with [`PASSWORD`] only, who may do what docs/fleet.md
-    /// says.
+    /// Allows only the user `sixgate` with [`PASSWORD`] and the permissions of
+    /// docs/fleet.md.
     pub fn with_password(mut self, rights: &str) -> Self {
         let file = self.path("users.acl");
         let users = format!(
@@ -115,7 +115,7 @@ impl RedisServer {
         self.with(&["--aclfile", &file.display().to_string()])
     }
 
-    /// Speaks TLS on its port, with a certificate for `localhost`.
+    /// Uses TLS on its port, with a certificate for `localhost`.
     pub fn with_tls(mut self) -> Self {
         let [certificate, key] = ["server.crt", "server.key"].map(|name| self.path(name));
         let made = Command::new("openssl")
@@ -153,7 +153,7 @@ impl RedisServer {
         self.path("redis.sock")
     }
 
-    /// What `opt_in.redis.url` has for it.
+    /// Its `opt_in.redis.url`.
     pub fn url(&self) -> String {
         let user = if self.has_password { "sixgate@" } else { "" };
         match self.has_tls {
@@ -219,7 +219,7 @@ impl RedisServer {
         }
     }
 
-    /// Ends the server without a word.
+    /// Kills the server.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.running.take() {
             let _ = child.kill();
@@ -227,7 +227,7 @@ impl RedisServer {
         }
     }
 
-    /// Freezes the server, or lets it go on.
+    /// Freezes or resumes the server.
     pub fn freeze(&self, is_frozen: bool) {
         let signal = match is_frozen {
             true => Signal::SIGSTOP,
@@ -238,7 +238,7 @@ impl RedisServer {
         kill(Pid::from_raw(pid), signal).expect("it is ours");
     }
 
-    /// What a command by the administrator says.
+    /// Runs a command as the administrator and returns its output.
     #[track_caller]
     pub fn command(&self, words: &[&str]) -> String {
         self.try_command(words)
@@ -268,7 +268,7 @@ impl RedisServer {
         }
     }
 
-    /// Makes the hash anew with these fields.
+    /// Replaces the hash with these fields.
     pub fn fill(&self, fields: &[(&str, &str)]) {
         let mut words = vec!["HSET", NEW];
         words.extend(fields.iter().flat_map(|(field, value)| [field, value]));
@@ -360,7 +360,7 @@ impl RedisCluster {
         format!("redis: {{url: [{}], cluster: yes{more}}}", urls.join(", "))
     }
 
-    /// The node that has the hash.
+    /// The node with the hash.
     pub fn owner(&mut self) -> &mut RedisServer {
         let has_it = |node: &RedisServer| node.try_command(&["HLEN", KEY]).is_ok();
         let owner = self.nodes.iter().position(has_it);

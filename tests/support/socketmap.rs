@@ -1,6 +1,6 @@
-//! A server of Postfix's socketmap protocol for tests: answers from a table in
-//! memory, or misbehaves. The codec is its own, so that it shares no mistake
-//! with the program under test.
+//! A server of Postfix's socketmap protocol for tests: answers from a table in memory, or
+//! misbehaves. It has its own codec, so that it shares no defect with the program under
+//! test.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ pub struct SocketmapServer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Clone, Debug)]
 pub enum Place {
     Inet(SocketAddr),
@@ -31,7 +31,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// A map there, as milter.yaml and Postfix have it.
+    /// Returns a map of the server in the syntax of milter.yaml and Postfix.
     pub fn table(&self, map: &str) -> String {
         match self {
             Self::Inet(address) => format!("inet:{address}:{map}"),
@@ -40,7 +40,7 @@ impl Place {
     }
 }
 
-/// What a server does with a request.
+/// The behavior of a server at a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Behaviour {
     /// Sends the reply of the table, or NOTFOUND.
@@ -48,9 +48,9 @@ pub enum Behaviour {
     Answer,
     /// Does so and closes the connection.
     AnswerOnce,
-    /// Sends nothing.
+    /// Does not answer.
     Silent,
-    /// Sends these octets and closes the connection.
+    /// Sends these bytes and closes the connection.
     Send(Vec<u8>),
 }
 
@@ -80,7 +80,7 @@ impl SocketmapServer {
         Self::start_at(&any, replies).expect("a port")
     }
 
-    /// Starts at a given place.
+    /// Starts at a given address.
     pub fn start_at(place: &Place, replies: &[(&str, &str)]) -> io::Result<Self> {
         let listener = Listener::bind(place)?;
         let place = listener.place(place)?;
@@ -97,7 +97,7 @@ impl SocketmapServer {
         Ok(server)
     }
 
-    /// As milter.yaml and Postfix have it.
+    /// In the syntax of milter.yaml and Postfix.
     pub fn table(&self, map: &str) -> String {
         self.place.table(map)
     }
@@ -107,7 +107,7 @@ impl SocketmapServer {
         lock(&self.shared.replies).insert(request.to_owned(), reply.to_owned());
     }
 
-    /// Behaves otherwise from the next request on.
+    /// Changes the behavior from the next request on.
     pub fn behave(&self, behaviour: Behaviour) {
         *lock(&self.shared.behaviour) = behaviour;
     }
@@ -117,7 +117,7 @@ impl SocketmapServer {
         lock(&self.shared.requests).clone()
     }
 
-    /// How many connections there were so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         lock(&self.shared.connections).len()
     }
@@ -126,7 +126,7 @@ impl SocketmapServer {
 impl Drop for SocketmapServer {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // A connection wakes the thread up.
+        // A connection wakes up the thread.
         match &self.place {
             Place::Inet(address) => drop(TcpStream::connect(address)),
             Place::Unix(path) => {

@@ -1,10 +1,10 @@
-//! Tests that need programs which may be missing.
+//! Tests that need optional programs.
 
 use super::database::program;
 use libtest_mimic::{Completion, Failed, Trial};
 use std::env;
 
-/// A test that is ignored where a program is missing, unless all are required.
+/// Returns a test that is ignored if a program is missing, unless all are required.
 pub fn needing(
     name: &str,
     programs: &'static [&'static str],

@@ -1,4 +1,4 @@
-//! What may be answered to what, in the words of the protocol and of the policy.
+//! The replies that the protocol and the policy allow.
 
 use super::Knowledge;
 use std::net::Ipv6Addr;

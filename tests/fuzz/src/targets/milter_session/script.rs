@@ -27,7 +27,7 @@ pub(super) const DICTIONARY: &[&str] = &[
     "{auth_authen}",
 ];
 
-/// Dialogues to begin with: the fixture, the cut, and steps.
+/// Seed dialogues: the zone, the splitting, and steps.
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     let dialogues: [&[u8]; 6] = [
         // negotiate, CONNECT, HELO, MAIL, RCPT, From, end of headers, body, end
