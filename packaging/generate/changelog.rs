@@ -1,15 +1,15 @@
-//! The changelog in Debian's form (deb-changelog(5)), of CHANGELOG.md.
+//! Converts CHANGELOG.md to Debian's format (deb-changelog(5)).
 
 use super::date::Date;
 
 const CHANGELOG: &str = include_str!("../../CHANGELOG.md");
 const CONTROL: &str = include_str!("../debian/control");
 
-/// Room for the text of a line.
+/// The width of the text of a line.
 const WIDTH: usize = 74;
 
-/// One entry for each version that CHANGELOG.md has; one that is not released
-/// has the date of the sources.
+/// Writes one entry for each version in CHANGELOG.md; an unreleased one has the date of the
+/// sources.
 pub fn debian(sources: &Date) -> String {
     let versions = CHANGELOG.split("\n## ").skip(1);
     let entries = versions.map(|version| entry(version, sources));
@@ -35,7 +35,7 @@ fn maintainer() -> &'static str {
     line.unwrap_or_default()
 }
 
-/// Each in one line, without Markdown's marks.
+/// Returns each item on one line, without Markdown markup.
 fn changes(body: &str) -> Vec<String> {
     let mut changes: Vec<String> = Vec::new();
     for line in body.lines() {

@@ -1,7 +1,7 @@
-//! The copyright file (Debian's machine-readable form 1.0) of everything that is
-//! linked into the program, of what cargo knows and the crates say themselves.
+//! Writes the copyright file (Debian's machine-readable format 1.0) of everything that is
+//! linked into the program, from cargo's metadata and the files of the crates.
 //!
-//! Where a crate leaves a choice of licences, the first of [`TEXTS`] is taken.
+//! If a crate offers a choice of licences, the first of [`TEXTS`] is used.
 
 use serde_json::Value;
 use std::{
@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-/// Licences by their SPDX names, those that are chosen first standing first.
+/// Licences by their SPDX names, in order of preference.
 const TEXTS: [(&str, &str); 10] = [
     ("MIT", include_str!("../licences/MIT")),
     ("Apache-2.0", include_str!("../licences/Apache-2.0")),
@@ -42,8 +42,7 @@ Copyright: 2026 the sixgate maintainers
 License: GPL-3.0-or-later
 ";
 
-/// # Errors
-/// When cargo can't tell, or a crate has a licence without a text here.
+/// # Errors If cargo fails, or a crate has a licence without a text here.
 pub fn debian() -> io::Result<String> {
     let mut text = HEAD.to_owned();
     let mut used = BTreeSet::from(["GPL-3.0-or-later"]);
@@ -80,7 +79,7 @@ fn host() -> io::Result<String> {
         .ok_or_else(|| io::Error::other("rustc does not name its host"))
 }
 
-/// What the program is made of, without itself and what only builds or tests it.
+/// Returns the dependencies of the program, without those that only build or test it.
 fn linked(metadata: &Value) -> Vec<Value> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let nodes = list(&metadata["resolve"]["nodes"]);
@@ -106,7 +105,7 @@ fn word<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-/// One licence of each choice; `None` if one is not among [`TEXTS`].
+/// Selects one licence of each choice; `None` if one is not in [`TEXTS`].
 fn choose(expression: &str) -> Option<Vec<&'static str>> {
     let mut chosen = Vec::new();
     for choice in expression.split(" AND ") {
@@ -136,7 +135,7 @@ fn paragraph(package: &Value, licences: &[&str]) -> String {
     )
 }
 
-/// As the licence files of the crate name them, else its authors.
+/// Returns the copyright holders in the licence files of the crate, else its authors.
 fn holders(package: &Value) -> Vec<String> {
     let folder = Path::new(word(package, "manifest_path")).parent();
     let mut holders = folder.map(named_in_files).unwrap_or_default();
@@ -150,7 +149,7 @@ fn holders(package: &Value) -> Vec<String> {
     holders.into_iter().collect()
 }
 
-/// Also in the folders of what a crate has from others.
+/// Also searches the folders of third-party code in a crate.
 fn named_in_files(folder: &Path) -> BTreeSet<String> {
     let files = files_below(folder).into_iter().filter(|file| {
         let name = file.file_name().unwrap_or_default();
@@ -185,10 +184,10 @@ fn named_in(text: &str) -> Vec<String> {
         let rest = ["(c)", "(C)", "\u{a9}"]
             .iter()
             .fold(rest, |rest, sign| rest.trim_start_matches(sign));
-        // Where to look for more names nobody, and may go on in the next line.
+        // References to other files name no holder, and may continue in the next line.
         let rest = rest.split_once("(see").map_or(rest, |(names, _)| names);
         let rest = rest.trim();
-        // What is not filled in, and sentences about copyright, name nobody.
+        // Placeholders and sentences about copyright name no holder.
         let names = rest.starts_with(|c: char| c.is_ascii_digit()) || line.contains("(c)");
         (names && rest.len() > 4).then(|| rest.to_owned())
     });

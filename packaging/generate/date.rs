@@ -1,5 +1,5 @@
-//! The day that generated files bear: that of SOURCE_DATE_EPOCH, so that the
-//! same sources give the same files on any day.
+//! The date in generated files, from SOURCE_DATE_EPOCH, so that the same sources result in
+//! the same files on any day.
 
 use jiff::{Timestamp, civil, fmt::strtime, tz::TimeZone};
 use std::{env, io};
@@ -8,7 +8,7 @@ use std::{env, io};
 pub struct Date(Timestamp);
 
 impl Date {
-    /// SOURCE_DATE_EPOCH; without it the beginning of time.
+    /// Returns SOURCE_DATE_EPOCH, or 1970 without it.
     pub fn from_environment() -> io::Result<Self> {
         let text = env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "0".into());
         let seconds = text.parse().map_err(io::Error::other)?;
@@ -16,7 +16,7 @@ impl Date {
         Ok(Self(moment))
     }
 
-    /// Midnight of a day such as `2026-11-21`; `None` for anything else.
+    /// Parses a day such as `2026-11-21` as its midnight; `None` for anything else.
     pub fn from_iso(text: &str) -> Option<Self> {
         let day: civil::Date = text.parse().ok()?;
         let midnight = day.to_zoned(TimeZone::UTC).ok()?;
@@ -34,7 +34,7 @@ impl Date {
     }
 
     fn formatted(&self, format: &str) -> String {
-        // Each of these formats fits a moment.
+        // These formats are valid for a moment.
         strtime::format(format, self.0).unwrap_or_default()
     }
 }

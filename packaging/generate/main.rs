@@ -1,13 +1,12 @@
-//! Writes what the package is made of besides the program: manual pages, shell
-//! completions, the changelog in Debian's form and the copyright file.
+//! Generates the files of the package besides the program: manual pages, shell completions,
+//! the changelog in Debian's format and the copyright file.
 //!
 //!     cargo run --example generate -- FOLDER
 //!
-//! Everything is made of what the program itself is made of: the clap
-//! definitions, milter.yaml.example, CHANGELOG.md and cargo's own metadata. The
-//! same sources and the same SOURCE_DATE_EPOCH give the same files.
+//! The sources are the clap definitions, milter.yaml.example, CHANGELOG.md and cargo's
+//! metadata. The same sources and the same SOURCE_DATE_EPOCH result in the same files.
 
-// `pub` marks what is meant for other modules of this binary.
+// `pub` marks items for other modules of this binary.
 #![allow(unreachable_pub)]
 
 mod changelog;

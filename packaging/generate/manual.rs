@@ -1,9 +1,9 @@
-//! The manual pages: one of the program, one of each subcommand, one of its
+//! The manual pages: one for the program, one for each subcommand, one for the
 //! configuration.
 //!
-//! Names, synopses and options are those of the clap definitions, so that a page
-//! and `--help` say the same. What a page says beyond that stands in a file of
-//! its name in `packaging/manual`, in man(7).
+//! Names, synopses and options are from the clap definitions, so that a page and `--help`
+//! agree. Additional text of a page is in a file of its name in `packaging/manual`, in
+//! man(7).
 
 use super::{
     date::Date,
@@ -13,7 +13,7 @@ use super::{
 use clap::{Arg, ArgAction, Command};
 use std::{fs, path::PathBuf};
 
-/// A page that is to be written.
+/// A page.
 pub struct Page {
     name: String,
     number: u8,
@@ -56,14 +56,13 @@ impl Page {
     }
 }
 
-/// What stands about a page in `packaging/manual`, or in the one for all that
-/// have no file.
+/// Returns the text of a page in `packaging/manual`, or the default text.
 fn more_about(name: &str) -> String {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/manual"));
     fs::read_to_string(folder.join(format!("{name}.man"))).unwrap_or_default()
 }
 
-/// All of them.
+/// Returns all pages.
 pub fn pages(program: &Command) -> Vec<Page> {
     let mut program = program.clone();
     program.build();
@@ -171,7 +170,7 @@ fn uncapitalized(sentence: &str) -> String {
     first.into_iter().chain(chars).collect()
 }
 
-/// That of the command, or one for each of its own subcommands.
+/// Returns the synopsis of the command, or one for each of its subcommands.
 fn synopses(command: &Command) -> String {
     let mut inner: Vec<_> = command
         .get_subcommands()
@@ -196,7 +195,7 @@ fn synopsis(command: &Command) -> String {
     words.join(" ")
 }
 
-/// Without those that clap adds, which every command has.
+/// Returns the options without those that clap adds to every command.
 fn listed(command: &Command) -> impl Iterator<Item = &Arg> {
     let is_own = |arg: &&Arg| {
         !matches!(
@@ -290,7 +289,7 @@ fn sentence(help: String) -> String {
     }
 }
 
-/// Of a command that has commands of its own.
+/// Lists the subcommands of a command.
 fn subcommands(command: &Command) -> String {
     let inner = command
         .get_subcommands()
@@ -308,7 +307,7 @@ fn subcommands(command: &Command) -> String {
     }
 }
 
-/// The same for all commands: what `sixgate --help` ends with.
+/// The exit codes of all commands, as at the end of `sixgate --help`.
 fn exit_status(program: &Command) -> String {
     let codes = program.get_after_help().map(ToString::to_string);
     section("EXIT STATUS", &text(&codes.unwrap_or_default()))

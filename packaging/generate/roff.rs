@@ -1,7 +1,6 @@
-//! Text for man(7): what would be taken for a request or an escape is escaped.
+//! Text for man(7): escapes requests and escape sequences.
 
-/// Running text: one line a sentence or clause is not needed, but no line may
-/// begin with a control character.
+/// Running text. No line may start with a control character.
 pub fn text(plain: &str) -> String {
     let escaped = plain.replace('\\', "\\e").replace('-', "\\-");
     let lines = escaped.lines().map(|line| match line.trim() {
@@ -16,7 +15,7 @@ pub fn bold(plain: &str) -> String {
     format!("\\fB{}\\fR", text(plain))
 }
 
-/// In italics, which stand for what the user puts in.
+/// In italics, for placeholders.
 pub fn italic(plain: &str) -> String {
     format!("\\fI{}\\fR", text(plain))
 }
@@ -38,12 +37,12 @@ pub fn quoted(heading: &str) -> String {
     }
 }
 
-/// A paragraph with a tag that hangs out.
+/// A paragraph with a hanging tag.
 pub fn tagged(tag: &str, body: &str) -> String {
     format!(".TP\n{tag}\n{}\n", body.trim_end())
 }
 
-/// Breaks running text where lines get long, which changes nothing in print.
+/// Wraps long source lines, which does not change the output.
 pub fn fold(page: &str) -> String {
     let mut folded = String::new();
     let mut is_verbatim = false;
@@ -74,5 +73,5 @@ fn push_folded(page: &mut String, line: &str) {
     }
 }
 
-/// Octets in a line of source.
+/// The maximum length of a source line.
 const WIDTH: usize = 80;

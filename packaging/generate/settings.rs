@@ -1,12 +1,12 @@
-//! milter.yaml(5), of the comments in milter.yaml.example. A test of the project
-//! holds that file in step with the code.
+//! milter.yaml(5), generated from the comments in milter.yaml.example. A test compares that
+//! file with the code.
 
 use super::roff::{bold, quoted, tagged, text};
 
 const EXAMPLE: &str = include_str!("../../milter.yaml.example");
 
-/// Every setting with what it means and its default, in the example's order,
-/// under its headings.
+/// Writes every setting with its description and default, in the order and under the
+/// headings of the example.
 pub fn described() -> String {
     let mut page = String::new();
     let mut path: Vec<(usize, String)> = Vec::new();
@@ -46,7 +46,7 @@ fn entry(path: &[(usize, String)], comment: &str, default: &str) -> String {
     let path: Vec<_> = path.iter().map(|(_, key)| key.as_str()).collect();
     let mut body = text(comment);
     match default {
-        // A list or a section follows, or the comment says what none means.
+        // A list or a section follows, or the comment describes the missing value.
         "" => {}
         "[]" => body.push_str("\n.br\nDefault: none"),
         default => body.push_str(&format!("\n.br\nDefault: {}", bold(default))),

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Draws the panels of sixgate.json from what a Prometheus has, as a PNG.
+"""Renders the panels of sixgate.json with data from Prometheus as a PNG.
 
-A plain rendering for documentation and for machines without Grafana: each panel's
-own expressions are asked of the server's HTTP API and drawn where the dashboard
-has them. Needs matplotlib (Debian: python3-matplotlib).
+A plain rendering for documentation and for machines without Grafana: queries the
+expressions of each panel from the server's HTTP API and draws the panels in their
+positions. Needs matplotlib (Debian: python3-matplotlib).
 
     render.py http://127.0.0.1:9090 dashboard.png [MINUTES]
 """
@@ -43,13 +43,13 @@ def main(server, picture, minutes=30):
         draw = draw_number if panel["type"] == "stat" else draw_lines
         draw(figure.add_subplot(cells), panel, series)
     figure.savefig(picture, dpi=80, bbox_inches="tight", facecolor="white")
-    # A few colours will do, and take a third of the space.
+    # A reduced palette takes a third of the space.
     with PIL.Image.open(picture) as image:
         image.quantize(96).save(picture, optimize=True)
 
 
 def query(server, panel, start, end):
-    """Legend, times and values of every series of a panel."""
+    """Returns legend, times and values of every series of a panel."""
     found = []
     for target in panel["targets"]:
         expression = target["expr"].replace("$__rate_interval", "1m").replace("$instance", ".+")

@@ -7,7 +7,7 @@ export TMPDIR=/mnt
 echo 'nameserver 127.0.0.1' >/mnt/resolv.conf
 mount --bind /mnt/resolv.conf /etc/resolv.conf
 ip link set lo up
-# What connects to it comes from it, and has reverse DNS.
+# Clients have this address, which has reverse DNS.
 ip address add 2001:db8:1::25/128 dev lo
 ulimit -n "$(ulimit -Hn)"
 export PATH="$PATH:/usr/sbin:/sbin" PYTHONDONTWRITEBYTECODE=1

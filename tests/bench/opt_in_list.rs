@@ -1,7 +1,6 @@
-//! An opt-in list of a million domains beside a plain hash set: how long it
-//! takes to load, how much memory a domain takes, how long a look-up takes. Ten
-//! million are loaded once. Times are those of the processor, so that a busy
-//! machine does not matter much.
+//! An opt-in list of a million domains compared with a hash set: time to load, memory for
+//! each domain, time of a lookup. Ten million domains are loaded once. Times are CPU times,
+//! so that a busy machine matters little.
 //!
 //! `cargo bench --bench opt_in_list`
 
@@ -26,7 +25,7 @@ use tempfile::TempDir;
 
 const MILLION: usize = 1_000_000;
 
-/// How many domains are looked up.
+/// The number of lookups.
 const ASKED: u32 = 1 << 16;
 
 fn opt_in_list(criterion: &mut Criterion) {
@@ -56,15 +55,13 @@ fn load(criterion: &mut Criterion, file: &PathBuf) {
 }
 
 fn look_up(criterion: &mut Criterion, list: &List, set: &HashSet<String>) {
-    // Spread over the whole list, so that the processor's caches help as little
-    // as they will.
+    // Spread over the whole list, to minimize the effect of CPU caches.
     let some = (0..ASKED as usize).map(|n| n * 7919 % MILLION);
     let hits: Vec<Domain> = some.clone().map(|n| domain(&name(n))).collect();
     let misses: Vec<Domain> = some.map(|n| domain(&name(n + 10 * MILLION))).collect();
     for (what, asked) in [("hit", &hits), ("miss", &misses)] {
         let mut group = criterion.benchmark_group(format!("{what} in a million"));
-        // The processor's time is not told by the nanosecond: ask for all of
-        // them, and say what one takes.
+        // The CPU clock is coarse, so measure all lookups and divide.
         group.bench_function("List", |b| {
             b.iter_custom(|times| {
                 busy(times, || {
@@ -92,7 +89,7 @@ fn load_set(file: &PathBuf) -> HashSet<String> {
     lines.map(|line| line.expect("a line")).collect()
 }
 
-/// How long the processor takes to do something so many times.
+/// Returns the CPU time of doing something this many times.
 fn busy<T>(times: u64, mut work: impl FnMut() -> T) -> Duration {
     let start = processor_time();
     for _ in 0..times {
@@ -117,7 +114,7 @@ fn weigh<T>(what: &str, domains: usize, make: impl FnOnce() -> T) -> T {
     made
 }
 
-/// Octets of this process in memory.
+/// The resident memory of this process in bytes.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -138,7 +135,7 @@ fn write_list(folder: &Path, domains: usize) -> PathBuf {
     file
 }
 
-/// Names of 8 to 24 octets, all different, in no order.
+/// Distinct names of 8 to 24 bytes in no particular order.
 fn name(n: usize) -> String {
     const LETTERS: &[u8] = b"etaoinsrhldcumfpgwybvkxjqz";
     const TOP_LEVEL: [&str; 6] = ["com", "de", "net", "org", "co.uk", "example"];

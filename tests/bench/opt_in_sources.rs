@@ -1,8 +1,8 @@
-//! Opt-in sources beside plain clients of the same servers: lookups that are not in the
-//! cache, in turns within one run, with a million domains in each server.
+//! Opt-in sources compared with plain clients of the same servers: uncached lookups,
+//! alternating within one run, with a million domains in each server.
 //!
-//! `cargo bench --bench opt_in_sources` prints the table of docs/benchmarks.md. Names as
-//! arguments choose sources. Servers that are missing are left out.
+//! `cargo bench --bench opt_in_sources` prints the table of docs/benchmarks.md. Arguments
+//! select sources by name. Missing servers are skipped.
 
 // Only a part of it is used here.
 #[path = "../support/mod.rs"]
@@ -40,17 +40,17 @@ use tokio::{
 /// Domains in each server, all opted in.
 const DOMAINS: usize = 1_000_000;
 
-/// Lookups of a turn, and turns of each client.
+/// Lookups of a round, and rounds of each client.
 const LOOKUPS: usize = 20_000;
 const TURNS: usize = 5;
 
-/// Mails that wait for an answer at a time.
+/// Messages that wait for an answer at a time.
 const MAILS: usize = 32;
 
 /// Connections of a plain client, as many as the sources `sql` and `socketmap` have.
 const CONNECTIONS: usize = 8;
 
-/// Domains that are asked for once, far from each other.
+/// Domains that are looked up once, far apart in the list.
 #[derive(Clone, Default)]
 struct Cold(Arc<AtomicUsize>);
 
@@ -64,7 +64,7 @@ fn name(n: usize) -> String {
     format!("customer{n}.example")
 }
 
-/// What asks a server for one domain after the other, without sixgate.
+/// A client that looks up one domain after the other without sixgate.
 enum Plain {
     Postgres(Vec<sqlx::PgConnection>),
     MySql(Vec<sqlx::MySqlConnection>),
@@ -74,7 +74,7 @@ enum Plain {
     Socketmap(Vec<TcpStream>),
 }
 
-/// How long each lookup took, and all of them together.
+/// The duration of each lookup and of all together.
 struct Turn {
     took: Duration,
     each: Vec<Duration>,
@@ -86,7 +86,7 @@ impl Turn {
     }
 }
 
-/// Has `workers` look one domain up after the other until all are done.
+/// Lets `workers` look up one domain after the other until all are done.
 async fn turn<W, F>(
     workers: Vec<W>,
     lookups: usize,
@@ -113,7 +113,7 @@ where
     (Turn { took, each }, workers)
 }
 
-/// What is left to do.
+/// The remaining domains.
 #[derive(Clone)]
 struct Counter(Arc<AtomicUsize>);
 
@@ -218,7 +218,7 @@ impl Plain {
 
 const ZONE: &str = "opt-in.example.org";
 
-/// A question for the address of a domain in the zone.
+/// A query for the address of a domain in the zone.
 fn question(domain: &str) -> Vec<u8> {
     let mut message = vec![0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in format!("{domain}.{ZONE}").split('.') {
@@ -356,7 +356,7 @@ fn of_redis(runtime: &Runtime) {
     );
 }
 
-/// On the machine, or where `extract-dns-servers.sh` has put it.
+/// Finds a program on the machine or in the folder of `extract-dns-servers.sh`.
 fn nsd() -> Option<PathBuf> {
     let unpacked = unpacked().join("usr/sbin/nsd");
     database::program("nsd").or_else(|| Some(unpacked).filter(|file| file.is_file()))
@@ -366,12 +366,12 @@ fn unpacked() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dns-servers")
 }
 
-/// Ends a server with the measurement.
+/// Stops a server at the end of the measurement.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has processes of its own, which it ends.
+        // It has child processes, which it stops.
         let pid = i32::try_from(self.0.id()).expect("a process id");
         let pid = nix::unistd::Pid::from_raw(pid);
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
@@ -432,7 +432,7 @@ fn of_zone(runtime: &Runtime, nsd: &Path) {
     );
 }
 
-/// Answers one connection out of a table in memory.
+/// Answers one connection from a table in memory.
 async fn serve_map(connection: TcpStream, domains: Arc<HashSet<String>>) -> std::io::Result<()> {
     let mut stream = BufReader::new(connection);
     loop {
@@ -456,7 +456,7 @@ async fn serve_map(connection: TcpStream, domains: Arc<HashSet<String>>) -> std:
 
 fn of_socketmap(runtime: &Runtime) {
     let domains: Arc<HashSet<String>> = Arc::new((0..DOMAINS).map(name).collect());
-    // Threads of its own, as another process would have.
+    // Separate threads, like another process.
     let servers = Runtime::new().expect("a runtime");
     let listener = servers
         .block_on(TcpListener::bind("127.0.0.1:0"))
@@ -515,7 +515,7 @@ fn measure(
         });
         let mut plain = plain;
         let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        // The first turns fill caches of the server.
+        // The first rounds fill caches of the server.
         for n in 0..=TURNS {
             let (of_ours, _) = turn(mails(MAILS), LOOKUPS, &found).await;
             let (of_plain, again) = plain.turn(&cold, query).await;
@@ -527,7 +527,7 @@ fn measure(
             }
         }
         let (alone, _) = turn(mails(1), 500, &found).await;
-        // The last domains are remembered.
+        // The last domains are cached.
         const AGAIN: usize = 200_000;
         let remembered: Vec<Domain> = {
             let last = cold.0.load(Ordering::Relaxed);

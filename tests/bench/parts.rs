@@ -1,6 +1,6 @@
-//! What the parts of a decision cost: `cargo bench --bench parts`.
+//! The cost of the parts of a decision: `cargo bench --bench parts`.
 //!
-//! The DNS is a zone in memory, so that only our own work is measured.
+//! The DNS is a zone in memory, so that only sixgate's work is measured.
 
 // `pub` marks what is meant for other modules of this binary.
 #![allow(unreachable_pub)]
@@ -206,8 +206,8 @@ fn decision_line(criterion: &mut Criterion) {
     in_the_history(criterion, "history entry, refused", &refused);
 }
 
-/// What the mail path pays for the status page. The other side, which a task pays, comes
-/// after every 2000 decisions, and is left out.
+/// The cost of the status page on the mail path. The task that empties the queue after
+/// every 2000 decisions is excluded.
 fn in_the_history(criterion: &mut Criterion, name: &str, decision: &Decision<'_>) {
     let history = History::new(10_000);
     criterion.bench_function(name, |bencher| {
@@ -253,7 +253,7 @@ fn verification(fields: &[(String, String)]) -> Verification {
     Verification::new(block(fields), &dkim_settings(), None)
 }
 
-/// The hashes of a body that comes as from an MTA.
+/// The hashes of a body in the chunks of an MTA.
 fn hashes(verification: &Verification, body: &str) -> BodyHashes {
     let mut hasher = verification.body_hasher();
     let chunks = body.as_bytes().chunks(65535);
@@ -292,7 +292,7 @@ fn signed_by(key: &Key, size: usize) -> String {
     signer.sign(&format!("{}{header}\r\n{body}", received.repeat(5)))
 }
 
-/// The fields as a milter gets them, and the body.
+/// The fields as a milter receives them, and the body.
 fn parts(message: &str) -> (Vec<(String, String)>, &str) {
     let (header, body) = message.split_once("\r\n\r\n").expect("a header");
     let unfolded = header.replace("\r\n\t", "\n\t");

@@ -19,8 +19,7 @@ install_debian() {
     packages=$(PATH="$PATH:/usr/sbin" missing_packages | grep -v sasl || true)
     /usr/bin/python3 -c 'import matplotlib' 2>/dev/null || packages="$packages python3-matplotlib"
     if [ -n "${packages// /}" ]; then
-        # One word a package.
-        # shellcheck disable=SC2086
+        # Each word is a package. shellcheck disable=SC2086
         install_packages $packages
     fi
 }

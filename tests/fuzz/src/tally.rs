@@ -1,4 +1,4 @@
-//! Counts of a run, by class, and what no class explains.
+//! Counts of a run by class, and the unexplained differences.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -13,17 +13,17 @@ pub struct Tally {
 #[derive(Debug)]
 struct Unexplained {
     count: u64,
-    /// The first of them, wholly.
+    /// The first of them in full.
     first: String,
 }
 
 impl Tally {
-    /// Counts one more.
+    /// Counts one case.
     pub fn count(&mut self, class: impl Into<String>) {
         *self.classes.entry(class.into()).or_default() += 1;
     }
 
-    /// Keeps what has no explanation.
+    /// Records a difference without an explanation.
     pub fn unexplained(&mut self, kind: String, case: impl FnOnce() -> String) {
         let first = || Unexplained {
             count: 0,
@@ -39,7 +39,7 @@ impl Tally {
 }
 
 impl fmt::Display for Tally {
-    /// One class a line, then what is not explained.
+    /// Prints one class on each line, then the unexplained differences.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (class, count) in &self.classes {
             writeln!(f, "{count:>10}  {class}")?;

@@ -1,8 +1,8 @@
 //! A DNS in memory for both sides of a comparison.
 //!
-//! It has what it was told and, for every other name, what a seed makes up, so
-//! that a name that comes out of a macro has an answer of its own: two programs
-//! that expand it differently get different answers.
+//! It has given records and, for every other name, records generated from a seed. So each
+//! name that a macro expands to has a different answer, and two programs that expand it
+//! differently get different answers.
 
 use crate::random::{Random, hash};
 use async_trait::async_trait;
@@ -21,11 +21,11 @@ pub struct Zone {
     pub txt: HashMap<Vec<u8>, Found<Vec<u8>>>,
     /// Names of the client's address.
     pub ptr: Vec<Vec<u8>>,
-    /// Whether asking for them fails.
+    /// Whether their lookup fails.
     pub ptr_fails: bool,
-    /// The client, whose address made-up hosts often have.
+    /// The client, whose address generated hosts often have.
     pub client: Option<IpAddr>,
-    /// What is made up depends on this; 0 makes nothing up.
+    /// The seed of generated records; 0 generates none.
     pub seed: u64,
 }
 
@@ -53,7 +53,7 @@ impl Zone {
         found.unwrap_or(Found::Records(Vec::new()))
     }
 
-    /// The dice for a name and a type; `None` where nothing is made up.
+    /// The random generator for a name and a type; `None` if nothing is generated.
     fn dice(&self, name: &[u8], rtype: &str) -> Option<Random> {
         let seed = hash(self.seed, rtype.as_bytes());
         (self.seed != 0).then(|| Random::new(hash(seed, name)))
@@ -77,15 +77,14 @@ impl Zone {
         self.addresses(name, "AAAA", address)
     }
 
-    /// Whether records of a name are made up. One name in eight has none of any
-    /// type, so that what a missing name has in common with one that lacks a
-    /// type, and what not, is seen.
+    /// Whether records of a name are generated. One name in eight has none of any type, to
+    /// test the difference between a missing name and a missing type.
     fn is_made_up(&self, name: &[u8]) -> bool {
         let dice = self.dice(name, "any");
         dice.is_some_and(|mut dice| !dice.one_in(8))
     }
 
-    /// Why a name has no records of a type: the same for all types.
+    /// The reason why a name has no records of a type; the same for all types.
     fn absence(&self, name: &[u8]) -> Absence {
         let has_txt = self.txt.contains_key(&name.to_ascii_lowercase());
         match has_txt || self.is_made_up(name) {
@@ -124,7 +123,8 @@ impl Zone {
             _ => 1 + dice.below(4),
         };
         let host = |n| match (n, dice.below(40)) {
-            // A null MX (RFC 7505), but not alone: viaspf has no name for the root.
+            // A null MX (RFC 7505), but not alone, because viaspf cannot represent the
+            // root.
             (1, 0..8) => Vec::new(),
             (_, k) => format!("mx{k}.example.net").into_bytes(),
         };

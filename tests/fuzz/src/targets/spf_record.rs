@@ -1,5 +1,4 @@
-//! SPF records: parsed, shown, parsed again, and evaluated as the record of a
-//! domain.
+//! SPF records: parsed, displayed, parsed again, and evaluated as the record of a domain.
 
 use super::Target;
 use crate::{now::now, zone::Zone};
@@ -57,8 +56,8 @@ fn seeds() -> Vec<Vec<u8>> {
 
 /// Checks one record.
 ///
-/// # Panics
-/// If what is shown does not parse to the same, or telling changes the result.
+/// # Panics If the displayed record does not parse to the same, or the trace changes the
+/// result.
 pub fn check(text: &[u8]) {
     let record = spf::is_spf(text).then(|| Record::parse(text));
     if let Some(Ok(record)) = &record {
