@@ -290,7 +290,7 @@ fn answers_of_64_kb_are_read_correctly() {
         (3, Reply::Tempfail, "spf=fail"),
         (4, Reply::Tempfail, "spf=permerror"),
     ];
-    for (n, want, told) in table {
+    for (n, want, logged) in table {
         let sender = format!("<a@{}>", name(n));
         let start = Instant::now();
         let reply = send(&fixture.daemon, &sender, UNSIGNED).reply;
@@ -298,8 +298,8 @@ fn answers_of_64_kb_are_read_correctly() {
             Reply::Continue => assert_eq!(reply, want, "{n}"),
             _ => assert_reply(&reply, "450 4.7.26 ", &sender),
         }
-        assert_in_time(start, told);
-        fixture.daemon.log().wait_for(&[&sender, told]);
+        assert_in_time(start, logged);
+        fixture.daemon.log().wait_for(&[&sender, logged]);
     }
     let end = send(&fixture.daemon, "<a@bad.example>", &signed_with("long"));
     assert_reply(&end.reply, "450 4.7.26 ", "key");

@@ -94,7 +94,7 @@ impl Fixture {
 
     /// Returns its output; it must succeed without a warning.
     #[track_caller]
-    fn told(&self, arguments: &[&str]) -> String {
+    fn printed(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert_eq!(stderr(&output), "", "{arguments:?}");
         assert!(output.status.success(), "{arguments:?}");
@@ -102,7 +102,7 @@ impl Fixture {
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.told(arguments)).expect("JSON")
+        serde_json::from_str(&self.printed(arguments)).expect("JSON")
     }
 
     fn metrics(&self) -> String {
@@ -140,7 +140,7 @@ fn entries_are_added_listed_and_removed_while_the_daemon_follows() {
     let daemon = Daemon::start(&fixture.config());
     assert!(!is_exempt(&daemon.address(), "2001:db8:7::25"));
 
-    let told = fixture.told(&[
+    let printed = fixture.printed(&[
         "add",
         "2001:db8:7::/48",
         "--for",
@@ -148,8 +148,11 @@ fn entries_are_added_listed_and_removed_while_the_daemon_follows() {
         "--comment",
         "ticket 4711",
     ]);
-    assert!(told.starts_with("2001:db8:7::/48: added, until "), "{told}");
-    assert!(told.ends_with(" UTC (in 14 days)\n"), "{told}");
+    assert!(
+        printed.starts_with("2001:db8:7::/48: added, until "),
+        "{printed}"
+    );
+    assert!(printed.ends_with(" UTC (in 14 days)\n"), "{printed}");
     let waited = wait_until(&daemon, "2001:db8:7::25", true);
     eprintln!("added: in force after {} ms", waited.as_millis());
     assert!(waited < SOON + SLACK, "{waited:?}");
@@ -166,22 +169,22 @@ fn entries_are_added_listed_and_removed_while_the_daemon_follows() {
         "{list}"
     );
     assert!(list.trim_end().ends_with(" ticket 4711"), "{list}");
-    let again = fixture.told(&["add", "2001:db8:7::/48", "--until", "2999-12-31"]);
+    let again = fixture.printed(&["add", "2001:db8:7::/48", "--until", "2999-12-31"]);
     assert!(
         again.contains(": changed, until 3000-01-01 00:00 UTC "),
         "{again}"
     );
     assert!(again.contains("; it was until "), "{again}");
-    let again = fixture.told(&["add", "2001:DB8:7::/48", "--until", "2999-12-31"]);
+    let again = fixture.printed(&["add", "2001:DB8:7::/48", "--until", "2999-12-31"]);
     assert!(again.contains(": listed already, "), "{again}");
     assert!(again.ends_with(" (ticket 4711)\n"), "{again}");
 
     assert_eq!(
-        fixture.told(&["remove", "2001:db8:7::/48"]),
+        fixture.printed(&["remove", "2001:db8:7::/48"]),
         "2001:db8:7::/48: removed\n"
     );
     assert_eq!(
-        fixture.told(&["remove", "2001:db8:7::/48"]),
+        fixture.printed(&["remove", "2001:db8:7::/48"]),
         "2001:db8:7::/48: not listed\n"
     );
     assert_eq!(fixture.list(), "# ours\n# empty\n");
@@ -273,8 +276,8 @@ fn what_is_wrong_is_refused_in_one_line_and_nothing_is_written() {
     );
     assert_eq!(fixture.list(), before);
 
-    fixture.told(&["add", "2a00::/8", "--force", "--until", "2999-01-01"]);
-    fixture.told(&["add", "fd00::/8"]);
+    fixture.printed(&["add", "2a00::/8", "--force", "--until", "2999-01-01"]);
+    fixture.printed(&["add", "fd00::/8"]);
 }
 
 #[test]
@@ -321,7 +324,7 @@ fn the_status_names_the_entry_with_the_longest_prefix() {
          2001:db8:7::/48  until=2999-01-01T00:00:00Z  # Fabrikam\n\
          2001:db8:7::25  until=2020-01-01  # over\n",
     );
-    let status = fixture.told(&["status", "2001:db8:7::25"]);
+    let status = fixture.printed(&["status", "2001:db8:7::25"]);
     let file = fixture.path("exempt.list");
     let file = file.display();
     let lines: Vec<&str> = status.lines().collect();
@@ -341,7 +344,7 @@ fn the_status_names_the_entry_with_the_longest_prefix() {
         format!("    also 2001:db8::/32 in {file}:1: all of them")
     );
     assert_eq!(
-        fixture.told(&[
+        fixture.printed(&[
             "status",
             "2001:dead::1",
             "192.0.2.1",
@@ -365,13 +368,16 @@ fn the_status_names_the_entry_with_the_longest_prefix() {
 #[test]
 fn a_listed_list_is_read_as_the_same() {
     let fixture = Fixture::new("2001:db8:1::/48  until=2999-01-01T00:00:00Z  # 2024-02-03 why\n");
-    let output = fixture.run_with(&["add", "-"], &fixture.told(&["list", "--format", "list"]));
+    let output = fixture.run_with(
+        &["add", "-"],
+        &fixture.printed(&["list", "--format", "list"]),
+    );
     assert!(output.status.success());
     assert!(
         stdout(&output).contains("2001:db8:1::/48: listed already, "),
         "{output:?}"
     );
-    let table = fixture.told(&["list"]);
+    let table = fixture.printed(&["list"]);
     assert!(table.starts_with("NETWORK "), "{table}");
     assert!(table.contains("(exempt.networks)\n"), "{table}");
     let entries = fixture.json(&["list", "--json", "--managed"]);
@@ -385,7 +391,7 @@ fn an_entry_ends_by_itself_and_is_dropped_by_an_edit_a_month_later() {
     let fixture = Fixture::new("# empty\n");
     let daemon = Daemon::start(&fixture.config());
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(6);
-    fixture.told(&["add", "2001:db8:7::/48", "--until", &format!("{end:.0}")]);
+    fixture.printed(&["add", "2001:db8:7::/48", "--until", &format!("{end:.0}")]);
     wait_until(&daemon, "2001:db8:7::25", true);
     let list = fixture.list();
     wait_until(&daemon, "2001:db8:7::25", false);
@@ -397,10 +403,10 @@ fn an_entry_ends_by_itself_and_is_dropped_by_an_edit_a_month_later() {
     assert_eq!(fixture.list(), list);
     let entries = fixture.json(&["list", "--json", "--managed"]);
     assert_eq!(entries[0]["state"], "ended");
-    assert!(fixture.told(&["list"]).contains("ended 20"));
+    assert!(fixture.printed(&["list"]).contains("ended 20"));
     assert!(
         fixture
-            .told(&["list", "--format", "list"])
+            .printed(&["list", "--format", "list"])
             .contains("# ended: 2001:db8:7::/48")
     );
     assert!(
@@ -408,7 +414,7 @@ fn an_entry_ends_by_itself_and_is_dropped_by_an_edit_a_month_later() {
             .metrics()
             .contains("sixgate_exempt_entries{state=\"ended\"} 1\n")
     );
-    let renewed = fixture.told(&["add", "2001:db8:7::/48", "--for", "1h"]);
+    let renewed = fixture.printed(&["add", "2001:db8:7::/48", "--for", "1h"]);
     assert!(
         renewed.contains(": renewed, until ") && renewed.contains("; it had ended "),
         "{renewed}"
@@ -417,7 +423,7 @@ fn an_entry_ends_by_itself_and_is_dropped_by_an_edit_a_month_later() {
 
     let old = "2001:db8:9::/48  until=2020-01-01T00:00:00Z  # long over\n";
     fixture.write("exempt.list", old);
-    fixture.told(&["add", "2001:db8:7::/48"]);
+    fixture.printed(&["add", "2001:db8:7::/48"]);
     assert!(
         !fixture.list().contains("2001:db8:9::"),
         "{}",
@@ -477,8 +483,8 @@ fn a_list_that_is_wrong_or_gone_leaves_the_last_good_one_in_force() {
     ];
     for (text, want) in table {
         fixture.write("exempt.list", text);
-        let told = format!("exempt.managed_file: {}{want}", file.display());
-        let line = daemon.log().wait_for(&[&told]);
+        let printed = format!("exempt.managed_file: {}{want}", file.display());
+        let line = daemon.log().wait_for(&[&printed]);
         assert!(
             line.ends_with("; the last good list stays in force (1 entry)"),
             "{line}"
@@ -630,7 +636,7 @@ fn a_list_is_edited_under_load_without_a_wrong_answer() {
                 scope.spawn(move || {
                     for n in 0..10 {
                         let network = format!("2001:db8:1:{editor}{n}::/64");
-                        fixture.told(&["add", &network, "--for", "1d"]);
+                        fixture.printed(&["add", &network, "--for", "1d"]);
                     }
                 })
             })
@@ -722,7 +728,7 @@ fn a_list_keeps_its_owner_and_mode_and_may_be_a_link() {
     fs::rename(&file, fixture.path("real.list")).expect("the same file system");
     std::os::unix::fs::symlink("real.list", &file).expect("a link");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("a file of ours");
-    fixture.told(&["add", "2001:dead::1"]);
+    fixture.printed(&["add", "2001:dead::1"]);
     assert!(fs::symlink_metadata(&file).expect("a link").is_symlink());
     assert_eq!(mode(&fixture.path("real.list")), 0o640);
     assert!(fixture.list().contains("2001:dead::1  # 20"));

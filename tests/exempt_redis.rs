@@ -69,7 +69,7 @@ fn sixgate(server: &RedisServer, arguments: &[&str]) -> Output {
 
 /// Returns the output of a command; it must succeed.
 #[track_caller]
-fn told(server: &RedisServer, arguments: &[&str]) -> String {
+fn printed(server: &RedisServer, arguments: &[&str]) -> String {
     let output = sixgate(server, arguments);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
@@ -103,7 +103,7 @@ fn one_command() {
     assert!(hosts.iter().all(|host| !is_exempt(host)));
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(30);
     let end = format!("{end:.0}");
-    told(
+    printed(
         &server,
         &[
             "exempt",
@@ -122,7 +122,7 @@ fn one_command() {
         host.log()
             .wait_for(&["exempt_entry=2001:db8:7::/48 exempt_comment=why"]);
     }
-    told(&server, &["exempt", "remove", "2001:db8:7::/48"]);
+    printed(&server, &["exempt", "remove", "2001:db8:7::/48"]);
     for host in &hosts {
         let waited = wait_until(host, false);
         assert!(waited < SOON, "{waited:?}");
@@ -130,7 +130,7 @@ fn one_command() {
     // It expires automatically, on each host.
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
     let end = format!("{end:.0}");
-    told(
+    printed(
         &server,
         &["exempt", "add", "2001:db8:7::/48", "--until", &end],
     );
@@ -149,7 +149,7 @@ fn one_command() {
 
 fn commands() {
     let server = RedisServer::start();
-    let add = |arguments: &[&str]| told(&server, &[&["exempt", "add"], arguments].concat());
+    let add = |arguments: &[&str]| printed(&server, &[&["exempt", "add"], arguments].concat());
     let added = add(&[
         "2001:db8:7::/48",
         "2001:db8:8::25",
@@ -170,23 +170,23 @@ fn commands() {
         changed.contains(": changed, until 3000-01-01 00:00 UTC "),
         "{changed}"
     );
-    let status = told(&server, &["exempt", "status", CLIENT]);
+    let status = printed(&server, &["exempt", "status", CLIENT]);
     let want = format!(
         "{CLIENT}: exempt, by 2001:db8:7::/48 in {} of Redis, until ",
         hash()
     );
     assert!(status.starts_with(&want), "{status}");
-    let list = told(&server, &["exempt", "list", "--json"]);
+    let list = printed(&server, &["exempt", "list", "--json"]);
     let list: Value = serde_json::from_str(&list).expect("JSON");
     assert_eq!(list[0]["comment"], "ticket 4711");
     assert!(list[0]["file"].is_null());
-    let explained = told(&server, &["explain", "--client", CLIENT]);
+    let explained = printed(&server, &["explain", "--client", CLIENT]);
     assert!(explained.contains("by exempt-network"), "{explained}");
     // The next edit removes entries that expired long ago.
     let old = "yes until=2020-01-01 # over";
     server.command(&["HSET", &hash(), "2001:db8:9::/48", old]);
     assert_eq!(
-        told(
+        printed(
             &server,
             &["exempt", "remove", "2001:db8:8::25", "2001:db8:8::26"]
         ),
@@ -204,7 +204,7 @@ fn commands() {
 
 fn outage() {
     let mut server = RedisServer::start();
-    told(&server, &["exempt", "add", "2001:db8:7::/48"]);
+    printed(&server, &["exempt", "add", "2001:db8:7::/48"]);
     let daemon = Daemon::start(&config(&server));
     wait_until(&daemon, true);
     server.stop();
@@ -228,7 +228,7 @@ fn outage() {
 
 fn wrong_field() {
     let server = RedisServer::start();
-    told(&server, &["exempt", "add", "2001:db8:7::/48"]);
+    printed(&server, &["exempt", "add", "2001:db8:7::/48"]);
     let metrics = http::free_address();
     let config = format!("{}metrics: {{listen: \"{metrics}\"}}\n", config(&server));
     let daemon = Daemon::start(&config);
@@ -261,7 +261,7 @@ fn wrong_field() {
     change(&["DEL", &hash()]);
     daemon.log().wait_for(&["there is no such hash any more"]);
     assert!(is_exempt(&daemon));
-    told(&server, &["exempt", "add", "2001:db8:9::/48"]);
+    printed(&server, &["exempt", "add", "2001:db8:9::/48"]);
     wait_until(&daemon, false);
 }
 
@@ -270,7 +270,7 @@ fn password() {
     server.run();
     assert!(!PASSWORD.is_empty());
     let daemon = Daemon::start(&config(&server));
-    told(&server, &["exempt", "add", "2001:db8:7::/48"]);
+    printed(&server, &["exempt", "add", "2001:db8:7::/48"]);
     let waited = wait_until(&daemon, true);
     assert!(waited < SOON, "{waited:?}");
 }

@@ -160,10 +160,10 @@ fn explain_decides_as_the_daemon_does() {
         ),
     ];
     for (arguments, scope, action, stage, rule, reply) in table {
-        let told = fixture.json(arguments, "");
-        assert_eq!(told["scope"], scope, "{arguments}");
+        let explained = fixture.json(arguments, "");
+        assert_eq!(explained["scope"], scope, "{arguments}");
         let want = json!({"action": action, "stage": stage, "rule": rule, "reply": reply});
-        assert_eq!(told["verdict"], want, "{arguments}");
+        assert_eq!(explained["verdict"], want, "{arguments}");
     }
 }
 
@@ -195,32 +195,38 @@ fn a_detailed_reply_is_shown_line_by_line() {
     let indented = lines.map(|line| format!("             {line}\n")).concat();
     let verdict = format!("verdict    defer at eoh by unauthenticated:\n{indented}");
     assert!(text.contains(&verdict), "{text}");
-    let told: Value = serde_json::from_str(&explain("--json")).expect("JSON");
-    assert_eq!(told["verdict"]["reply_lines"], json!(lines));
-    assert_eq!(told["verdict"]["reply"], lines[0].replacen('-', " ", 1));
+    let explained: Value = serde_json::from_str(&explain("--json")).expect("JSON");
+    assert_eq!(explained["verdict"]["reply_lines"], json!(lines));
+    assert_eq!(
+        explained["verdict"]["reply"],
+        lines[0].replacen('-', " ", 1)
+    );
 }
 
 #[test]
 fn an_ipv4_client_behind_a_translator_is_shown_by_its_own_address() {
     let fixture = Fixture::new();
     let arguments = "--client 2001:db8:122:344:c0:2:2100:: --from a@translated.example";
-    let told = fixture.json(arguments, "");
-    assert_eq!(told["client"], "2001:db8:122:344:c0:2:2100:0");
-    assert_eq!(told["scope"], "ipv4");
-    assert_eq!(told["verdict"]["rule"], "ipv4");
+    let explained = fixture.json(arguments, "");
+    assert_eq!(explained["client"], "2001:db8:122:344:c0:2:2100:0");
+    assert_eq!(explained["scope"], "ipv4");
+    assert_eq!(explained["verdict"]["rule"], "ipv4");
     let want = json!({"prefix": "2001:db8:122:344::/64", "ipv4": "192.0.2.33"});
-    assert_eq!(told["translated"], want);
-    assert_eq!(told["ptr"]["names"], json!(["mail.translated.example"]));
-    assert_eq!(told["spf"]["result"], "pass");
+    assert_eq!(explained["translated"], want);
+    assert_eq!(
+        explained["ptr"]["names"],
+        json!(["mail.translated.example"])
+    );
+    assert_eq!(explained["spf"]["result"], "pass");
     let text = String::from_utf8(fixture.explain(arguments, "").stdout).expect("text");
     let line = "in 2001:db8:122:344::/64 of ipv4_prefixes, so it is the IPv4 client 192.0.2.33\n";
     assert!(text.contains(line), "{text}");
 
     let reserved = "--client 2001:db8:122:344:1c0:2:2100::";
-    let told = fixture.json(reserved, "");
-    assert_eq!(told["scope"], "checked");
+    let explained = fixture.json(reserved, "");
+    assert_eq!(explained["scope"], "checked");
     let want = json!({"prefix": "2001:db8:122:344::/64", "ipv4": null});
-    assert_eq!(told["translated"], want);
+    assert_eq!(explained["translated"], want);
     let text = String::from_utf8(fixture.explain(reserved, "").stdout).expect("text");
     assert!(text.contains("embeds no IPv4 address\n"), "{text}");
     assert_eq!(
@@ -234,21 +240,21 @@ fn a_certificate_is_shown_with_the_entry_that_matches_it() {
     let fixture = Fixture::new();
     let arguments = "--client 2001:db8:1::20 --to b@contoso.com --certificate";
     let named = format!("{arguments} MX.partner.example");
-    let told = fixture.json(&named, "");
-    assert_eq!(told["scope"], "exempt");
-    assert_eq!(told["verdict"]["rule"], "exempt-tls");
+    let explained = fixture.json(&named, "");
+    assert_eq!(explained["scope"], "exempt");
+    assert_eq!(explained["verdict"]["rule"], "exempt-tls");
     let want = json!({"name": "MX.partner.example", "named_by": "*.partner.example"});
-    assert_eq!(told["certificate"], want);
+    assert_eq!(explained["certificate"], want);
     let text = String::from_utf8(fixture.explain(&named, "").stdout).expect("text");
     let line = "tls        certificate MX.partner.example, verified: exempt.certificates has \
                 *.partner.example\n";
     assert!(text.contains(line), "{text}");
 
     let other = format!("{arguments} mx.other.example");
-    let told = fixture.json(&other, "");
-    assert_eq!(told["verdict"]["rule"], "no-ptr");
+    let explained = fixture.json(&other, "");
+    assert_eq!(explained["verdict"]["rule"], "no-ptr");
     let want = json!({"name": "mx.other.example", "named_by": null});
-    assert_eq!(told["certificate"], want);
+    assert_eq!(explained["certificate"], want);
     let text = String::from_utf8(fixture.explain(&other, "").stdout).expect("text");
     assert!(
         text.contains("exempt.certificates does not have it\n"),
@@ -282,36 +288,39 @@ fn without_a_configuration_the_defaults_hold_and_this_is_said() {
         String::from_utf8_lossy(&output.stderr),
         "/etc/sixgate/milter.yaml does not exist; using the defaults (-c FILE names another)\n"
     );
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(told["verdict"]["rule"], "ipv4");
+    let explained: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(explained["verdict"]["rule"], "ipv4");
 }
 
 #[test]
 fn every_check_is_shown_even_if_the_decision_does_not_need_it() {
     let fixture = Fixture::new();
-    let told = fixture.json(
+    let explained = fixture.json(
         "--client 2001:db8:1::10 --from a@good.example --to b@other.example --to b@contoso.com",
         "",
     );
     assert_eq!(
-        told["ptr"],
+        explained["ptr"],
         json!({"result": "found", "names": ["mail.good.example"], "confirmed": true, "reason": ""})
     );
-    assert_eq!(told["spf"]["result"], "pass");
-    assert_eq!(told["spf"]["identity"], "mailfrom");
-    assert_eq!(told["spf"]["domain"], "good.example");
-    assert_eq!(told["recipients"][0]["opt_in"], "no");
-    assert_eq!(told["recipients"][0]["verdict"]["rule"], "not-opted-in");
-    assert_eq!(told["recipients"][1]["opt_in"], "yes");
-    assert_eq!(told["recipients"][0]["reason"], "no source knows it");
-    assert_eq!(told["recipients"][1]["source"], "domains");
+    assert_eq!(explained["spf"]["result"], "pass");
+    assert_eq!(explained["spf"]["identity"], "mailfrom");
+    assert_eq!(explained["spf"]["domain"], "good.example");
+    assert_eq!(explained["recipients"][0]["opt_in"], "no");
     assert_eq!(
-        told["recipients"][1]["reason"],
+        explained["recipients"][0]["verdict"]["rule"],
+        "not-opted-in"
+    );
+    assert_eq!(explained["recipients"][1]["opt_in"], "yes");
+    assert_eq!(explained["recipients"][0]["reason"], "no source knows it");
+    assert_eq!(explained["recipients"][1]["source"], "domains");
+    assert_eq!(
+        explained["recipients"][1]["reason"],
         "contoso.com in opt_in.domains"
     );
-    assert_eq!(told["recipients"][1]["verdict"]["rule"], "spf-pass");
-    assert_eq!(told["verdict"]["rule"], "spf-pass");
-    let questions = told["dns"].as_array().expect("questions");
+    assert_eq!(explained["recipients"][1]["verdict"]["rule"], "spf-pass");
+    assert_eq!(explained["verdict"]["rule"], "spf-pass");
+    let questions = explained["dns"].as_array().expect("questions");
     let asked: Vec<_> = questions.iter().map(|q| (&q["type"], &q["name"])).collect();
     assert!(asked.contains(&(&json!("TXT"), &json!("_spf.good.example"))));
 }
@@ -341,9 +350,9 @@ fn spf_is_shown_record_by_record_with_the_deciding_term() {
 #[test]
 fn an_spf_fail_is_shown_with_the_domains_own_explanation() {
     let fixture = Fixture::new();
-    let told = fixture.json("--client 2001:db8:1::10 --from a@bad.example", "");
+    let explained = fixture.json("--client 2001:db8:1::10 --from a@bad.example", "");
     assert_eq!(
-        told["spf"]["explanation"],
+        explained["spf"]["explanation"],
         "2001:db8:1::10 may not send for bad.example"
     );
 }
@@ -353,17 +362,17 @@ fn a_signature_that_cannot_pass_is_shown_with_the_reason() {
     let fixture = Fixture::new();
     let message = "From: a@bad.example\nDKIM-Signature: v=1; a=rsa-sha1; d=bad.example; s=s;\n \
                    h=from; bh=AAAA; b=AAAA\n\nbody\n";
-    let told = fixture.json(
+    let explained = fixture.json(
         "--client 2001:db8:1::10 --from a@bad.example --to b@contoso.com --message -",
         message,
     );
-    let signature = &told["dkim"][0];
+    let signature = &explained["dkim"][0];
     assert_eq!(signature["domain"], "bad.example");
     assert_eq!(signature["selector"], "s");
     assert_ne!(signature["result"], "pass");
     assert_ne!(signature["reason"], "");
-    assert_eq!(told["verdict"]["stage"], "eom");
-    assert_eq!(told["verdict"]["rule"], "unauthenticated");
+    assert_eq!(explained["verdict"]["stage"], "eom");
+    assert_eq!(explained["verdict"]["rule"], "unauthenticated");
 }
 
 #[test]

@@ -387,8 +387,8 @@ fn log_header_metrics_report_trace_and_explain_name_the_forwarder() {
         let log = site.daemon.log();
         site.daemon.stop();
         let logs = Logs::new();
-        let told = json(&logs.report("--json", log.text().as_bytes()));
-        let forwarders = told["forwarders"].as_array().expect("a list");
+        let summary = json(&logs.report("--json", log.text().as_bytes()));
+        let forwarders = summary["forwarders"].as_array().expect("a list");
         let volumes: Vec<_> = forwarders
             .iter()
             .map(|f| (&f["name"], &f["accepted"]))

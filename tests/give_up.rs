@@ -167,8 +167,8 @@ fn who_comes_back_for_long_gets_the_same_text_for_good() {
         ),
     ] {
         assert_eq!(site.attempt(&attempt).as_deref(), Some(deferral));
-        let (told, took) = site.insist(&attempt);
-        assert_eq!(told, refusal);
+        let (answered, took) = site.insist(&attempt);
+        assert_eq!(answered, refusal);
         assert!(took >= AFTER - PAUSE, "{took:?}");
         // Now every message of the pair, and of no other.
         let another = Attempt {
@@ -212,13 +212,13 @@ fn who_comes_back_for_long_gets_the_same_text_for_good() {
         "deferred_for=",
     ]);
     site.daemon.stop();
-    let told = json(&Logs::new().report("--json", log.text().as_bytes()));
-    let names: Vec<_> = told["given_up"]
+    let summary = json(&Logs::new().report("--json", log.text().as_bytes()));
+    let names: Vec<_> = summary["given_up"]
         .as_array()
         .expect("a list")
         .iter()
         .collect();
-    assert_eq!(names.len(), 2, "{told:#}");
+    assert_eq!(names.len(), 2, "{summary:#}");
     let page = Logs::new().report("", log.text().as_bytes());
     let page = String::from_utf8(page.stdout).expect("text");
     assert!(

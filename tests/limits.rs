@@ -367,9 +367,9 @@ fn assert_recipients_take_no_memory(recipients: usize) {
             assert_eq!(mta.receive_frame(), Some((b'c', Vec::new())));
         }
     }
-    let told = format!("nrcpt={}", recipients + 1);
+    let logged = format!("nrcpt={}", recipients + 1);
     assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
-    fixture.daemon.log().wait_for(&["accept:", &told]);
+    fixture.daemon.log().wait_for(&["accept:", &logged]);
     fixture.assert_peak_below(16);
     fixture.assert_serves();
 }
@@ -486,11 +486,11 @@ fn an_idle_peer_is_closed_and_logged_and_an_active_one_is_not() {
         all_closed.store(true, Ordering::SeqCst);
         assert!(closed);
     });
-    let told = fixture
+    let logged = fixture
         .daemon
         .log()
         .wait_for(&["closed", "limits.idle_timeout"]);
-    assert!(told.contains("WARN"), "{told}");
+    assert!(logged.contains("WARN"), "{logged}");
     fixture.assert_serves();
     fixture.assert_peak_below(16);
 }
@@ -589,8 +589,8 @@ fn too_few_open_files_are_logged_at_startup_and_when_they_run_out() {
     log.wait_for(&["could not be accepted", "Too many open files"]);
     drop(many);
     fixture.assert_serves();
-    let told = log.text().matches("could not be accepted").count();
-    assert_eq!(told, 1, "{}", log.text());
+    let logged = log.text().matches("could not be accepted").count();
+    assert_eq!(logged, 1, "{}", log.text());
 }
 
 /// Input that closes the connection, and a word of the logged reason.

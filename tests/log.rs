@@ -263,7 +263,7 @@ fn json_lines() {
 }
 
 fn exempt_mail() {
-    for (level, told) in [("debug", true), ("info", false)] {
+    for (level, logged) in [("debug", true), ("info", false)] {
         let fixture = Fixture::new(&format!("log: {{level: {level}}}"));
         let mut mta = MilterClient::open(&fixture.daemon.address());
         let v4 = SocketAddr::new([192, 0, 2, 1].into(), 25);
@@ -274,7 +274,7 @@ fn exempt_mail() {
         let lines = fixture.daemon.log().lines();
         assert_eq!(
             lines.iter().any(|line| line.ends_with(want)),
-            told,
+            logged,
             "{lines:#?}"
         );
     }

@@ -898,9 +898,9 @@ fn drift_is_reported() {
     ];
     let mut asked = vec!["status", "--json"];
     asked.extend(rows.iter().map(|row| row.0));
-    let told: Value = serde_json::from_str(&site.printed(&asked, "")).expect("JSON");
+    let statuses: Value = serde_json::from_str(&site.printed(&asked, "")).expect("JSON");
     for (index, (domain, verdict, label, aaaa, drift, until)) in rows.iter().enumerate() {
-        let of = |key: &str| told[index][key].clone();
+        let of = |key: &str| statuses[index][key].clone();
         assert_eq!(of("domain"), *domain);
         assert_eq!(of("verdict"), *verdict, "{domain}");
         assert_eq!(of("host"), format!("{label}.{SUFFIX}"), "{domain}");

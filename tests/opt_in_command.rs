@@ -93,7 +93,7 @@ impl Fixture {
 
     /// Returns its output; it must succeed without a warning.
     #[track_caller]
-    fn told(&self, arguments: &[&str]) -> String {
+    fn printed(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert_eq!(stderr(&output), "", "{arguments:?}");
         assert!(output.status.success(), "{arguments:?}");
@@ -135,7 +135,7 @@ fn the_managed_list_keeps_its_comments_its_order_and_its_mode() {
     ];
     for (arguments, want) in table {
         let arguments = [arguments, &["--no-dns"]].concat();
-        assert_eq!(fixture.told(&arguments), want, "{arguments:?}");
+        assert_eq!(fixture.printed(&arguments), want, "{arguments:?}");
     }
     let managed = fixture.managed();
     let lines: Vec<&str> = managed.lines().collect();
@@ -159,7 +159,7 @@ fn a_list_that_is_not_there_is_made_and_a_link_is_followed() {
     let fixture = Fixture::new();
     fs::remove_file(fixture.path("managed.list")).expect("a file");
     assert_eq!(
-        fixture.told(&["add", "a.example", "--no-dns"]),
+        fixture.printed(&["add", "a.example", "--no-dns"]),
         "a.example: added\n"
     );
     assert!(
@@ -171,7 +171,7 @@ fn a_list_that_is_not_there_is_made_and_a_link_is_followed() {
     fs::rename(fixture.path("managed.list"), fixture.path("real.list")).expect("a file");
     symlink(fixture.path("real.list"), fixture.path("managed.list")).expect("a link");
     assert_eq!(
-        fixture.told(&["remove", "a.example", "--no-dns"]),
+        fixture.printed(&["remove", "a.example", "--no-dns"]),
         "a.example: removed\nnow a.example: no (default: no source knows it)\n"
     );
     assert!(fixture.path("managed.list").is_symlink());
@@ -274,7 +274,7 @@ fn editors_take_turns() {
             let fixture = &fixture;
             scope.spawn(move || {
                 for m in 0..4 {
-                    fixture.told(&["add", "--no-dns", &format!("a{n}-{m}.example")]);
+                    fixture.printed(&["add", "--no-dns", &format!("a{n}-{m}.example")]);
                 }
             });
         }
@@ -379,11 +379,11 @@ fn deny_writes_opt_outs_as_add_writes_opt_ins() {
         } else {
             &["--no-dns"]
         };
-        let told = fixture.told(&[arguments, no_dns].concat());
+        let printed = fixture.printed(&[arguments, no_dns].concat());
         let want = want
             .replace("DATE", &today(&fixture))
             .replace("FILE", &file);
-        assert_eq!(told, want, "{arguments:?}");
+        assert_eq!(printed, want, "{arguments:?}");
     }
     let want = "# ours\n\n!old.example  # DATE\nxn--bcher-kva.example  # DATE\n\
                 !.sub.example  # DATE\n!listed.example  # DATE ticket 7\n";
@@ -524,7 +524,7 @@ fn status_names_the_deciding_source_and_line() {
     let fixture = Fixture::new();
     let (managed, list) = (fixture.path("managed.list"), fixture.path("a.list"));
     let (managed, list) = (managed.display(), list.display());
-    let told = fixture.told(&[
+    let printed = fixture.printed(&[
         "status",
         "Old.Example",
         "x.below.example",
@@ -537,21 +537,22 @@ fn status_names_the_deciding_source_and_line() {
          x.out.below.example: no (domains: !.out.below.example in opt_in.domains)\n\
          no.example: no (default: no source knows it)\n"
     );
-    assert_eq!(told, want);
-    let told: Value =
-        serde_json::from_str(&fixture.told(&["status", "--json", "listed.example"])).expect("JSON");
+    assert_eq!(printed, want);
+    let printed: Value =
+        serde_json::from_str(&fixture.printed(&["status", "--json", "listed.example"]))
+            .expect("JSON");
     let want = json!([{
         "domain": "listed.example", "verdict": "yes", "opt_in": "yes", "source": "file", "entry": "listed.example",
         "file": format!("{list}"), "line": 1, "reason": format!("listed.example in {list}:1 (a customer)"),
     }]);
-    assert_eq!(told, want);
+    assert_eq!(printed, want);
     let output = fixture.run(&["status", "a@b.example"]);
     assert_eq!(output.status.code(), Some(64));
 
     let input = "old.example # ours\n\nx.below.example\n";
     let output = fixture.run_with(&["status", "--json", "no.example", "-"], input);
-    let told: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
-    let verdicts = told.as_array().expect("an array").iter();
+    let printed: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let verdicts = printed.as_array().expect("an array").iter();
     let verdicts: Vec<_> = verdicts
         .map(|o| (&o["domain"], &o["verdict"], &o["source"], &o["entry"]))
         .map(|(domain, verdict, source, entry)| json!([domain, verdict, source, entry]))
@@ -587,18 +588,18 @@ fn lists_are_printed_as_one_equivalent_list() {
         "# managed: {managed}\na.example  # 2024-01-01\n!.b.example\n# domains\n\
          !.out.below.example\n# file: {list}\n.below.example\n!no.below.example\n"
     );
-    assert_eq!(fixture.told(&["list"]), want);
-    let managed_alone = fixture.told(&["list", "--managed"]);
+    assert_eq!(fixture.printed(&["list"]), want);
+    let managed_alone = fixture.printed(&["list", "--managed"]);
     assert!(want.starts_with(&managed_alone), "{managed_alone}");
     let json: Value =
-        serde_json::from_str(&fixture.told(&["list", "--format", "json"])).expect("JSON");
+        serde_json::from_str(&fixture.printed(&["list", "--format", "json"])).expect("JSON");
     assert_eq!(json.as_array().map(Vec::len), Some(5));
     assert_eq!(json[4]["entry"], "!no.below.example");
     assert_eq!(json[4]["opt_in"], "no");
     fixture.write("managed.list", "# empty\n");
-    assert_eq!(fixture.told(&["list", "--managed"]), "# empty\n");
+    assert_eq!(fixture.printed(&["list", "--managed"]), "# empty\n");
     assert_eq!(
-        fixture.told(&["list", "--managed", "--format", "json"]),
+        fixture.printed(&["list", "--managed", "--format", "json"]),
         "[]\n"
     );
 }
@@ -611,7 +612,7 @@ fn in_a_zone_every_name_below_a_wildcard_says_what_the_wildcard_does() {
         "a.example\n!out.example\na.example\n.w.example\n!x.y.w.example\n!.v.w.example\n",
     );
     fixture.write("a.list", "# empty\n");
-    let zone = fixture.told(&[
+    let zone = fixture.printed(&[
         "list",
         "--managed",
         "--format",
@@ -641,7 +642,7 @@ fn in_a_zone_every_name_below_a_wildcard_says_what_the_wildcard_does() {
         "*.v.w.example A 127.0.0.3",
     ];
     assert_eq!(lines.collect::<Vec<_>>(), want);
-    let rbldnsd = fixture.told(&["list", "--managed", "--format", "rbldnsd"]);
+    let rbldnsd = fixture.printed(&["list", "--managed", "--format", "rbldnsd"]);
     for line in [
         "a.example :127.0.0.2:",
         "*.w.example :127.0.0.2:",
@@ -663,7 +664,7 @@ fn the_running_daemon_follows() {
         (&["remove", "!listed.example"], "listed.example", true),
     ];
     for (arguments, domain, want) in steps {
-        fixture.told(&[arguments, &["--no-dns"]].concat());
+        fixture.printed(&[arguments, &["--no-dns"]].concat());
         let start = Instant::now();
         let mut mta = mta(&daemon);
         while has_opted_in(&mut mta, domain) != want {

@@ -653,16 +653,16 @@ fn metrics_show_the_state_of_the_servers() {
         "metrics: {{listen: inet:{address}}}\n{}",
         config(dns.address(), &socketmap)
     ));
-    let told = |line: &str| {
+    let has_metric = |line: &str| {
         let metrics = http::get(address, "/metrics").body;
         assert!(metrics.contains(&format!("{line}\n")), "{line}: {metrics}");
     };
     assert_eq!(opt_in(&daemon, "yes.example"), Yes);
-    told("sixgate_opt_in_domains{source=\"socketmap\"} 1");
-    told("sixgate_opt_in_stale{source=\"socketmap\"} 0");
+    has_metric("sixgate_opt_in_domains{source=\"socketmap\"} 1");
+    has_metric("sixgate_opt_in_stale{source=\"socketmap\"} 0");
     server.behave(Behaviour::Send(Vec::new()));
     assert_eq!(opt_in(&daemon, "new.example"), InDoubt);
-    told("sixgate_opt_in_stale{source=\"socketmap\"} 1");
+    has_metric("sixgate_opt_in_stale{source=\"socketmap\"} 1");
     let ready = http::get(address, "/readyz").body;
     assert!(ready.contains("note: socketmap: it hung up\n"), "{ready}");
 }

@@ -213,9 +213,9 @@ fn a_panic_closes_only_its_own_connection_and_is_logged() {
         "forced over PTR\\nNOQUEUE",
         "overflow when adding",
     ] {
-        let told = text.lines().any(|line| {
+        let logged = text.lines().any(|line| {
             line.contains("ERROR") && line.contains("internal error at") && line.contains(message)
         });
-        assert!(told, "{message}: {text}");
+        assert!(logged, "{message}: {text}");
     }
 }

@@ -32,10 +32,10 @@ fn counts(list: &Value, key: &str, name: &str) -> [u64; 3] {
 fn decisions_are_summed_up_by_rule_domain_and_network() {
     let logs = Logs::new();
     logs.write("mail.log", MAIL_LOG);
-    let told = logs.json("mail.log");
-    assert_eq!(told["period"]["first"], "2026-11-21T06:00:01Z");
-    assert_eq!(told["period"]["last"], "2026-11-21T11:50:00Z");
-    assert_eq!(told["read"]["decisions"], 8);
+    let summary = logs.json("mail.log");
+    assert_eq!(summary["period"]["first"], "2026-11-21T06:00:01Z");
+    assert_eq!(summary["period"]["last"], "2026-11-21T11:50:00Z");
+    assert_eq!(summary["read"]["decisions"], 8);
     let table = [
         ("rules", "rule", "no-ptr", [0, 4, 0]),
         ("rules", "rule", "spf-pass", [1, 0, 0]),
@@ -49,15 +49,15 @@ fn decisions_are_summed_up_by_rule_domain_and_network() {
         ("clients", "network", "2001:db8:4::/64", [0, 1, 1]),
     ];
     for (list, key, name, want) in table {
-        assert_eq!(counts(&told[list], key, name), want, "{list} {name}");
+        assert_eq!(counts(&summary[list], key, name), want, "{list} {name}");
     }
-    assert_eq!(told["not_opted_in"][0]["name"], "fabrikam.com");
-    assert_eq!(told["temporary_failures"]["spf"], 1);
+    assert_eq!(summary["not_opted_in"][0]["name"], "fabrikam.com");
+    assert_eq!(summary["temporary_failures"]["spf"], 1);
     assert_eq!(
-        told["temporary_failures"]["names"][0]["name"],
+        summary["temporary_failures"]["names"][0]["name"],
         "slow.example"
     );
-    assert_eq!(told["waited"]["longest_ms"], 6000);
+    assert_eq!(summary["waited"]["longest_ms"], 6000);
 }
 
 #[test]
@@ -135,15 +135,15 @@ fn a_return_is_seen_in_the_log_of_either_mta_and_of_mail_from_outside_only() {
     for (lines, want) in table {
         let logs = Logs::new();
         logs.write("mail.log", format!("{deferred}{lines}"));
-        let told = logs.json("mail.log");
-        assert_eq!(told["returns"]["total"]["ipv4"], want, "{lines}");
+        let summary = logs.json("mail.log");
+        assert_eq!(summary["returns"]["total"]["ipv4"], want, "{lines}");
         // A message before the deferral is not a retry.
         logs.write(
             "mail.log",
             format!("{}{deferred}", lines.replace("T06:05", "T05:05")),
         );
-        let told = logs.json("mail.log");
-        assert_eq!(told["returns"]["total"]["ipv4"], 0, "before: {lines}");
+        let summary = logs.json("mail.log");
+        assert_eq!(summary["returns"]["total"]["ipv4"], 0, "before: {lines}");
     }
 }
 
@@ -164,10 +164,13 @@ fn the_mta_may_have_a_log_of_its_own() {
         of(false).split_off(MAIL_LOG.find('\n').expect("a line") + 1),
     );
     for names in ["sixgate.log early.log", "sixgate.log late.log"] {
-        let told = logs.json(names);
-        assert_eq!(told["returns"]["total"]["ipv4"], 1, "{names}");
-        assert_eq!(told["returns"]["ipv4"][0]["name"], "v4.example", "{names}");
-        assert_eq!(told["returns"]["total"]["mails"], 6, "{names}");
+        let summary = logs.json(names);
+        assert_eq!(summary["returns"]["total"]["ipv4"], 1, "{names}");
+        assert_eq!(
+            summary["returns"]["ipv4"][0]["name"], "v4.example",
+            "{names}"
+        );
+        assert_eq!(summary["returns"]["total"]["mails"], 6, "{names}");
     }
 }
 
@@ -227,7 +230,7 @@ fn every_form_of_a_log_gives_the_same_report() {
         "whole.zst",
         "two-in-zstd",
     ] {
-        let told = logs.json(names);
+        let summary = logs.json(names);
         for part in [
             "period",
             "totals",
@@ -237,12 +240,12 @@ fn every_form_of_a_log_gives_the_same_report() {
             "returns",
             "hours",
         ] {
-            assert_eq!(told[part], want[part], "{names}: {part}");
+            assert_eq!(summary[part], want[part], "{names}: {part}");
         }
     }
     for arguments in ["--json", "--json -"] {
-        let told = json(&logs.report(arguments, modern.as_bytes()));
-        assert_eq!(told["returns"], want["returns"], "standard input");
+        let summary = json(&logs.report(arguments, modern.as_bytes()));
+        assert_eq!(summary["returns"], want["returns"], "standard input");
     }
 }
 
@@ -276,11 +279,11 @@ fn json_lines_are_read_raw_behind_syslog_and_from_the_journal() {
         (text.to_owned(), 1),
     ];
     for (line, want) in table {
-        let told = json(&Logs::new().report("--json", line.as_bytes()));
-        assert_eq!(told["totals"]["deferred"], want, "{line}");
+        let summary = json(&Logs::new().report("--json", line.as_bytes()));
+        assert_eq!(summary["totals"]["deferred"], want, "{line}");
         if want > 0 {
             assert_eq!(
-                told["sender_domains"][0]["name"], "b\\x1b.example",
+                summary["sender_domains"][0]["name"], "b\\x1b.example",
                 "{line}"
             );
         }
@@ -312,9 +315,9 @@ fn what_a_peer_got_into_a_line_is_no_line_of_its_own() {
         ),
     ];
     for line in table {
-        let told = json(&Logs::new().report("--json", line.as_bytes()));
+        let summary = json(&Logs::new().report("--json", line.as_bytes()));
         let beginning = &line[..line.len().min(200)];
-        assert_eq!(told["read"]["decisions"], 0, "{beginning}");
+        assert_eq!(summary["read"]["decisions"], 0, "{beginning}");
     }
 }
 
@@ -324,10 +327,10 @@ fn what_a_reply_quotes_decides_nothing() {
                 Service unavailable, [\"; rule=spf-pass from=<x@forged.example>\"] does not accept \
                 email over IPv6.; rule=not-opted-in mode=enforce from=<a@true.example> \
                 to=<\"\\x3b\\x20rule=spf-pass\"> helo=<x> ms=0\n";
-    let told = json(&Logs::new().report("--json", line.as_bytes()));
-    assert_eq!(counts(&told["rules"], "rule", "not-opted-in"), [0, 0, 1]);
+    let summary = json(&Logs::new().report("--json", line.as_bytes()));
+    assert_eq!(counts(&summary["rules"], "rule", "not-opted-in"), [0, 0, 1]);
     assert_eq!(
-        counts(&told["sender_domains"], "name", "true.example"),
+        counts(&summary["sender_domains"], "name", "true.example"),
         [0, 0, 1]
     );
 }
@@ -404,8 +407,8 @@ fn logs_without_decisions_give_an_empty_report() {
             let page = String::from_utf8(output.stdout).expect("text");
             assert!(page.contains("0 decisions"), "{name}: {page}");
         }
-        let told = json(&logs.report("--json", input));
-        assert_eq!(told["totals"]["accepted"], 0, "{name}");
+        let summary = json(&logs.report("--json", input));
+        assert_eq!(summary["totals"]["accepted"], 0, "{name}");
     }
 }
 
@@ -418,9 +421,9 @@ fn bytes_of_other_programs_that_are_not_text_do_no_harm() {
     octets.extend_from_slice(b"Nov 21 05:59:59 mx x\xff[1]: \xff\0\n");
     octets.extend_from_slice(MAIL_LOG.as_bytes());
     logs.write("mail.log", octets);
-    let told = logs.json("mail.log");
-    assert_eq!(told["read"]["decisions"], 8);
-    assert_eq!(told["returns"]["total"]["ipv4"], 1);
+    let summary = logs.json("mail.log");
+    assert_eq!(summary["read"]["decisions"], 8);
+    assert_eq!(summary["returns"]["total"]["ipv4"], 1);
 }
 
 #[test]
@@ -430,17 +433,20 @@ fn observe_mode_is_shown_with_the_refusals_it_suppressed() {
         .replace(": reject: ", ": reject_warning: ")
         .replace("mode=enforce", "mode=observe");
     logs.write("mail.log", observed);
-    let told = logs.json("mail.log");
-    assert_eq!(told["totals"]["deferred"], 0);
-    assert_eq!(told["totals"]["would_defer"], 6);
-    assert_eq!(told["totals"]["would_reject"], 1);
+    let summary = logs.json("mail.log");
+    assert_eq!(summary["totals"]["deferred"], 0);
+    assert_eq!(summary["totals"]["would_defer"], 6);
+    assert_eq!(summary["totals"]["would_reject"], 1);
     assert_eq!(
-        told["observed"]["recipient_domains"][0]["name"],
+        summary["observed"]["recipient_domains"][0]["name"],
         "contoso.com"
     );
-    assert_eq!(told["observed"]["recipient_domains"][0]["would_defer"], 6);
+    assert_eq!(
+        summary["observed"]["recipient_domains"][0]["would_defer"],
+        6
+    );
     // A message that passed is not followed.
-    assert_eq!(told["returns"]["total"]["mails"], 0);
+    assert_eq!(summary["returns"]["total"]["mails"], 0);
     let page = logs.report("mail.log", b"").stdout;
     let page = String::from_utf8(page).expect("text");
     assert!(page.contains("Observe mode would have refused 7"), "{page}");
@@ -476,7 +482,7 @@ good.example        TXT    \"v=spf1 ip6:2001:db8:1::/64 -all\"
     }
     let log = daemon.log();
     daemon.stop();
-    let mut told = json(&Logs::new().report("--json", log.text().as_bytes()));
+    let mut summary = json(&Logs::new().report("--json", log.text().as_bytes()));
     for (rule, want) in [
         ("no-ptr", [0, 1, 0]),
         ("spf-pass", [1, 0, 0]),
@@ -484,25 +490,25 @@ good.example        TXT    \"v=spf1 ip6:2001:db8:1::/64 -all\"
         ("ipv4", [1, 0, 0]),
     ] {
         assert_eq!(
-            counts(&told["rules"], "rule", rule),
+            counts(&summary["rules"], "rule", rule),
             want,
             "{rule}\n{}",
             log.text()
         );
     }
     assert_eq!(
-        counts(&told["sender_domains"], "name", "\\x1blate.example"),
+        counts(&summary["sender_domains"], "name", "\\x1blate.example"),
         [0, 1, 0]
     );
     assert_eq!(
-        counts(&told["clients"], "network", "2001:db8:1::/64"),
+        counts(&summary["clients"], "network", "2001:db8:1::/64"),
         [1, 1, 1]
     );
-    assert_eq!(told["not_checked"], 1);
+    assert_eq!(summary["not_checked"], 1);
     for of_this_run in ["period", "read", "waited", "hours"] {
-        told[of_this_run] = Value::Null;
+        summary[of_this_run] = Value::Null;
     }
-    told
+    summary
 }
 
 /// One message, to a domain that has opted in and one that has not.
@@ -536,14 +542,14 @@ fn a_flood_of_invented_senders_hides_no_real_one() {
              ms=0\n"
         );
     }
-    let told = json(&Logs::new().report("--json", lines.as_bytes()));
-    let first = &told["sender_domains"][0];
+    let summary = json(&Logs::new().report("--json", lines.as_bytes()));
+    let first = &summary["sender_domains"][0];
     assert_eq!(first["name"], "known.example");
-    let [_, counted, _] = counts(&told["sender_domains"], "name", "known.example");
+    let [_, counted, _] = counts(&summary["sender_domains"], "name", "known.example");
     let missed = first["missed"].as_u64().expect("a number");
     assert!(counted <= 4000 && counted + missed >= 4000, "{first}");
-    assert_eq!(told["totals"]["deferred"], 40_000);
-    assert_eq!(told["returns"]["total"]["mails"], 40_000);
+    assert_eq!(summary["totals"]["deferred"], 40_000);
+    assert_eq!(summary["returns"]["total"]["mails"], 40_000);
 }
 
 #[test]
@@ -558,13 +564,13 @@ fn a_period_can_be_chosen() {
         ("--since 2026-11-22", 0),
     ];
     for (arguments, want) in table {
-        let told = logs.json(&format!("{arguments} mail.log"));
-        assert_eq!(told["read"]["decisions"], want, "{arguments}");
+        let summary = logs.json(&format!("{arguments} mail.log"));
+        assert_eq!(summary["read"]["decisions"], want, "{arguments}");
     }
     let untimed = "NOQUEUE: accept: rule=spf-pass mode=enforce client=x[2001:db8::1] from=<a@b>";
-    let told = json(&logs.report("--json --since 7d", untimed.as_bytes()));
-    assert_eq!(told["read"]["decisions"], 0);
-    assert_eq!(told["read"]["untimed"], 1);
+    let summary = json(&logs.report("--json --since 7d", untimed.as_bytes()));
+    assert_eq!(summary["read"]["decisions"], 0);
+    assert_eq!(summary["read"]["untimed"], 1);
     assert_eq!(logs.report("--since soon", b"").status.code(), Some(64));
 }
 
@@ -573,8 +579,8 @@ fn lists_are_as_long_as_asked_for() {
     let logs = Logs::new();
     logs.write("mail.log", MAIL_LOG);
     for top in [0, 1, 3] {
-        let told = logs.json(&format!("--top {top} mail.log"));
-        let list = told["sender_domains"].as_array().expect("a list");
+        let summary = logs.json(&format!("--top {top} mail.log"));
+        let list = summary["sender_domains"].as_array().expect("a list");
         assert_eq!(list.len(), top);
     }
 }
@@ -605,8 +611,8 @@ fn unreadable_files_are_reported_and_the_rest_is_counted() {
     for (name, exit, words) in table {
         let output = logs.report(&format!("--json {name} mail.log"), b"");
         assert_eq!(output.status.code(), Some(exit), "{name}");
-        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        assert!(told["read"]["decisions"].as_u64() >= Some(8), "{name}");
+        let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(summary["read"]["decisions"].as_u64() >= Some(8), "{name}");
         let errors = String::from_utf8(output.stderr).expect("text");
         assert!(errors.contains(words), "{name}: {errors}");
     }
@@ -658,8 +664,8 @@ fn the_journal_is_asked_for_both_programs_and_the_period() {
             .output()
             .expect("the program runs");
         assert_eq!(output.status.code(), Some(want), "{output:?}");
-        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        assert_eq!(told["totals"]["accepted"], 1);
+        let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(summary["totals"]["accepted"], 1);
     }
     let asked = fs::read_to_string(logs.path("journalctl.asked")).expect("arguments");
     for argument in [
@@ -684,13 +690,13 @@ fn a_long_log_is_traced_exactly() {
     let logs = Logs::new();
     logs.write("mail.log", &lines);
     // The year is that of the last change, and the log covers several days.
-    let told = logs.json("--until 2026-12-31 mail.log");
-    assert_eq!(told["read"]["lines"], truth.lines);
-    assert_eq!(told["totals"]["accepted"], truth.accepted);
-    assert_eq!(told["totals"]["deferred"], truth.deferred);
-    assert_eq!(told["totals"]["rejected"], truth.rejected);
+    let summary = logs.json("--until 2026-12-31 mail.log");
+    assert_eq!(summary["read"]["lines"], truth.lines);
+    assert_eq!(summary["totals"]["accepted"], truth.accepted);
+    assert_eq!(summary["totals"]["deferred"], truth.deferred);
+    assert_eq!(summary["totals"]["rejected"], truth.rejected);
     for (rule, count) in &truth.rules {
-        let sum: u64 = counts(&told["rules"], "rule", rule).iter().sum();
+        let sum: u64 = counts(&summary["rules"], "rule", rule).iter().sum();
         assert_eq!(sum, *count, "{rule}");
     }
     for fate in [
@@ -701,7 +707,11 @@ fn a_long_log_is_traced_exactly() {
         "gone",
         "waiting",
     ] {
-        assert_eq!(told["returns"]["total"][fate], truth.fate(fate), "{fate}");
+        assert_eq!(
+            summary["returns"]["total"][fate],
+            truth.fate(fate),
+            "{fate}"
+        );
     }
 }
 
@@ -715,7 +725,7 @@ fn a_gigabyte_is_summed_up() {
     let truth = synthetic::write(&mut file, 6, 1_000_000_000).expect("room");
     file.flush().expect("room");
     let begin = std::time::Instant::now();
-    let told = json(&report_of(&path));
+    let summary = json(&report_of(&path));
     let peak = getrusage(UsageWho::RUSAGE_CHILDREN).expect("it").max_rss();
     println!(
         "{} lines, {:.1} s, {} MiB",
@@ -724,10 +734,10 @@ fn a_gigabyte_is_summed_up() {
         peak >> 10
     );
     assert!(peak < 256 << 10, "{peak} KiB");
-    assert_eq!(told["read"]["lines"], truth.lines);
-    assert_eq!(told["totals"]["accepted"], truth.accepted);
-    assert_eq!(told["totals"]["deferred"], truth.deferred);
-    assert_eq!(told["totals"]["rejected"], truth.rejected);
+    assert_eq!(summary["read"]["lines"], truth.lines);
+    assert_eq!(summary["totals"]["accepted"], truth.accepted);
+    assert_eq!(summary["totals"]["deferred"], truth.deferred);
+    assert_eq!(summary["totals"]["rejected"], truth.rejected);
 }
 
 fn report_of(path: &Path) -> Output {

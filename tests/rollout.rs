@@ -211,8 +211,8 @@ fn a_roll_out_by_share_refuses_a_part_of_the_networks_that_only_grows_and_is_in_
 
     let log = other.daemon.log();
     other.daemon.stop();
-    let told = json(&Logs::new().report("--json", log.text().as_bytes()));
-    let roll_out = &told["roll_out"];
+    let summary = json(&Logs::new().report("--json", log.text().as_bytes()));
+    let roll_out = &summary["roll_out"];
     let no_ptr = &roll_out["rules"][0];
     assert_eq!(no_ptr["rule"], "no-ptr");
     assert_eq!(no_ptr["refused"], ten.len());
@@ -242,16 +242,16 @@ fn the_report_tells_the_reasons_apart_in_both_forms_of_the_log() {
         site.mail(NO_PTR, "<a@good.example>", "<b@contoso.com>");
         let log = site.daemon.log();
         site.daemon.stop();
-        let told = json(&Logs::new().report("--json", log.text().as_bytes()));
-        let rules = told["roll_out"]["rules"].as_array().expect("a list");
+        let summary = json(&Logs::new().report("--json", log.text().as_bytes()));
+        let rules = summary["roll_out"]["rules"].as_array().expect("a list");
         let of = |rule: &str| rules.iter().find(|row| row["rule"] == rule);
         let no_ptr = of("no-ptr").expect("a row");
         for reason in ["observe_rules", "observe_domains", "mode"] {
-            assert_eq!(no_ptr[reason], 1, "{format} {reason}: {told:#}");
+            assert_eq!(no_ptr[reason], 1, "{format} {reason}: {summary:#}");
         }
         // The message that rule 12 refused is not included.
-        assert!(of("unauthenticated").is_none(), "{told:#}");
-        assert_eq!(told["totals"]["deferred"], 1, "{told:#}");
+        assert!(of("unauthenticated").is_none(), "{summary:#}");
+        assert_eq!(summary["totals"]["deferred"], 1, "{summary:#}");
     }
 }
 

@@ -21,8 +21,8 @@ fn logs() -> Logs {
 
 /// `sender to domains: result` of each message.
 fn found(output: &Output) -> Vec<String> {
-    let told = json(output);
-    let messages = told["messages"].as_array().expect("a list");
+    let timeline = json(output);
+    let messages = timeline["messages"].as_array().expect("a list");
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let line = |message: &Value| {
         let domains = message["recipient_domains"].as_array().expect("a list");
@@ -303,8 +303,8 @@ fn every_form_of_a_log_gives_the_same_trace() {
         "sixgate.log mta.log",
     ];
     for names in sources {
-        let told = json(&logs.trace(&format!("{filter} {names}"), b""));
-        assert_eq!(told, want, "{names}");
+        let timeline = json(&logs.trace(&format!("{filter} {names}"), b""));
+        assert_eq!(timeline, want, "{names}");
     }
     // Standard input can be read once, and is read twice.
     let modern = MAIL_LOG

@@ -368,14 +368,14 @@ fn logs_show_returns(fixture: &Fixture) -> Result<(), String> {
     };
     let traced = ask(&["trace", "--json", "--from", "a@returning.example"])?;
     came_back_and_was_delivered(&traced)?;
-    let told = ask(&["report", "--json", "--top=1000"])?;
-    let returned = told["returns"]["ipv4"].as_array().ok_or("no list")?;
+    let summary = ask(&["report", "--json", "--top=1000"])?;
+    let returned = summary["returns"]["ipv4"].as_array().ok_or("no list")?;
     match returned
         .iter()
         .find(|entry| entry["name"] == "returning.example")
     {
         Some(entry) if entry["mails"] == 1 && entry["rule"] == "no-ptr" => Ok(()),
-        _ => Err(format!("{:#}", told["returns"])),
+        _ => Err(format!("{:#}", summary["returns"])),
     }
 }
 

@@ -96,7 +96,7 @@ fn check_evaluation(text: &[u8], client: IpAddr) {
         receiver: "mx.example.org",
     };
     let mut trace = Trace::default();
-    let told = now(spf::explain(
+    let traced = now(spf::explain(
         &zone,
         &request,
         config::Spf::default(),
@@ -104,8 +104,8 @@ fn check_evaluation(text: &[u8], client: IpAddr) {
     ));
     let outcome = now(spf::evaluate(&zone, &request, config::Spf::default()));
     assert_eq!(
-        (told.result, &told.reason),
+        (traced.result, &traced.reason),
         (outcome.result, &outcome.reason)
     );
-    assert!(told.reason.bytes().all(|c| matches!(c, b' '..=b'~')));
+    assert!(traced.reason.bytes().all(|c| matches!(c, b' '..=b'~')));
 }

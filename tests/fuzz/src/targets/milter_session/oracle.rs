@@ -84,8 +84,8 @@ pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) 
             _ => {
                 let may_pass =
                     transaction.header_may_pass == Some(true) && knowledge == Knowledge::PtrAndSpf;
-                let told = edits.iter().any(|edit| mentions(edit, b"spf=pass"));
-                let passed = pass && may_pass && told;
+                let reported = edits.iter().any(|edit| mentions(edit, b"spf=pass"));
+                let passed = pass && may_pass && reported;
                 assert!(passed || is_refusal(answer), "EOM {answer:?} {edits:?}");
                 transaction = Transaction::default();
             }
