@@ -595,7 +595,7 @@ fn uses_are_counted_by_entry_and_outlive_the_daemon() {
     assert!(last("2001:db8:8::/48").is_null());
     assert!(last("2001:db8:ffff::/48").is_string());
 
-    // The next daemon knows it, and goes on without.
+    // The next daemon knows the uses and continues without the file.
     let daemon = Daemon::start(&fixture.config());
     assert!(
         fixture

@@ -1,10 +1,9 @@
 //! The MTA's side of the milter protocol, for dialogues with the real daemon.
 //!
-//! It offers what Postfix and Sendmail offer and honours what was negotiated:
-//! steps that the milter does not want are not sent, replies that it does not
-//! give are not awaited. It decides nothing: whether to go on after a refusal is
-//! the test's business. The codec is its own, so that it shares no mistake with
-//! the library under test.
+//! It offers what Postfix and Sendmail offer and follows the negotiation: it does not send
+//! steps that the milter has excluded, and does not wait for replies that the milter does
+//! not send. It decides nothing: the test decides whether to continue after a refusal. It
+//! has its own codec, so that it shares no defect with the library under test.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// Where a milter listens.
+/// The address of a milter.
 #[derive(Clone, Debug)]
 pub enum Address {
     Tcp(SocketAddr),
@@ -32,17 +31,17 @@ pub struct MilterClient {
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
-/// What an MTA offers, or a milter asks for.
+/// The offer of an MTA, or the request of a milter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     pub version: u32,
-    /// The `SMFIF_` bits: what may be done to a message.
+    /// The `SMFIF_` bits: permitted changes of a message.
     pub actions: u32,
     /// The `SMFIP_` bits, see [`protocol`].
     pub protocol: u32,
 }
 
-/// What Postfix 3.7 and Sendmail 8.17 offer.
+/// The offer of Postfix 3.7 and Sendmail 8.17.
 pub const OFFER: Options = Options {
     version: 6,
     actions: 0x1ff,
@@ -74,15 +73,15 @@ pub mod protocol {
     pub const HEADER_LEADING_SPACE: u32 = 0x10_0000;
 }
 
-/// What the milter asked for.
+/// The request of the milter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
     pub options: Options,
-    /// Macro names asked for by stage; stages not named have the MTA's own.
+    /// Requested macro names by stage; for other stages the MTA's defaults apply.
     pub macros: BTreeMap<MacroStage, Vec<String>>,
 }
 
-/// A stage as macro requests number them.
+/// A stage, numbered as in macro requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MacroStage {
     Connect,
@@ -92,7 +91,7 @@ pub enum MacroStage {
     Data,
     EndOfMessage,
     EndOfHeaders,
-    /// One that the protocol does not know.
+    /// A stage that the protocol does not define.
     Other(u32),
 }
 
@@ -131,7 +130,7 @@ impl Command {
         self as isize as u8
     }
 
-    /// The version of the protocol that brought it.
+    /// The protocol version that introduced it.
     fn version(self) -> u32 {
         match self {
             Self::Unknown => 3,
@@ -140,7 +139,7 @@ impl Command {
         }
     }
 
-    /// The bits with which a milter does not want it, or does not answer it.
+    /// The bits with which a milter excludes it, or does not reply to it.
     fn bits(self) -> (u32, u32) {
         match self {
             Self::Connect => (protocol::NO_CONNECT, protocol::NR_CONNECT),
@@ -157,16 +156,16 @@ impl Command {
     }
 }
 
-/// How the milter answers a command.
+/// The milter's reply to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Also: the command was not wanted, or is not answered.
+    /// Also if the command is excluded or has no reply.
     Continue,
     Accept,
     Reject,
     Tempfail,
     Discard,
-    /// No more of the same kind, please.
+    /// The milter wants no more commands of this kind.
     Skip,
     /// A whole SMTP reply, as the milter sent it (`%` doubled).
     Smtp(String),
@@ -174,7 +173,7 @@ pub enum Reply {
     Closed,
 }
 
-/// What the milter does to a message at its end.
+/// A change that the milter makes at the end of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Modification {
     AddHeader {
@@ -199,11 +198,11 @@ pub enum Modification {
     Quarantine(String),
 }
 
-/// Everything that the milter says at the end of a message.
+/// All replies of the milter at the end of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndOfMessage {
     pub modifications: Vec<Modification>,
-    /// How often it reported progress.
+    /// The number of progress replies.
     pub progress: usize,
     pub reply: Reply,
 }
@@ -214,14 +213,13 @@ impl MilterClient {
         Self::open_with(address, OFFER).expect("the milter negotiates")
     }
 
-    /// Connects and makes an offer of one's own; `None` if the milter closes
-    /// the connection over it.
+    /// Connects with a given offer; `None` if the milter then closes the connection.
     pub fn open_with(address: &Address, offer: Options) -> Option<Self> {
         let mut client = Self::connect_only(address);
         client.negotiate(offer).then_some(client)
     }
 
-    /// Connects without a word, for frames of one's own.
+    /// Connects without negotiation, for raw frames.
     pub fn connect_only(address: &Address) -> Self {
         Self {
             stream: connect_stream(address).expect("the milter listens"),
@@ -251,7 +249,7 @@ impl MilterClient {
         &self.negotiated
     }
 
-    /// Sends the macros that belong to the command to come.
+    /// Sends the macros of the next command.
     pub fn macros(&mut self, command: Command, macros: &[(&str, &str)]) {
         let pairs = macros.iter().flat_map(|&(name, value)| [name, value]);
         let data = [vec![command.letter()], strings(pairs)].concat();
@@ -295,9 +293,8 @@ impl MilterClient {
         self.command(Command::Data, &[])
     }
 
-    /// A field as it stands in the message, folds as LF; the value begins with
-    /// what follows the colon. One leading space is taken away where the milter
-    /// did not ask to see it.
+    /// A field as in the message, with folds as LF; the value starts after the colon. One
+    /// leading space is removed unless the milter has requested it.
     pub fn header(&mut self, name: &str, value: &str) -> Reply {
         let keeps_space = self.has_asked_for(protocol::HEADER_LEADING_SPACE);
         let value = match value.strip_prefix(' ') {
@@ -307,12 +304,12 @@ impl MilterClient {
         self.command(Command::Header, &strings([name, value]))
     }
 
-    /// The end of headers, which is answered unless the milter said that it is not.
+    /// The end of headers, which has a reply unless the milter has excluded it.
     pub fn eoh(&mut self) -> Reply {
         self.command(Command::EndOfHeaders, &[])
     }
 
-    /// A chunk of at most 65535 octets; not sent once the milter has said Skip.
+    /// A chunk of at most 65535 bytes; not sent after the milter has replied Skip.
     pub fn body(&mut self, chunk: &[u8]) -> Reply {
         if self.skips_body {
             return Reply::Continue;
@@ -322,7 +319,7 @@ impl MilterClient {
         reply
     }
 
-    /// The end of the message, and all that the milter answers to it.
+    /// The end of the message, and all replies to it.
     pub fn eom(&mut self) -> EndOfMessage {
         self.send_frame(b'E', &[]);
         let mut modifications = Vec::new();
@@ -342,7 +339,7 @@ impl MilterClient {
         }
     }
 
-    /// Ends the mail transaction; not answered.
+    /// Ends the mail transaction; has no reply.
     pub fn abort(&mut self) {
         self.send_frame(b'A', &[]);
     }
@@ -391,13 +388,13 @@ impl MilterClient {
         self.send_octets(&frame(letter, data));
     }
 
-    /// Octets that need not be a frame.
+    /// Raw bytes that need not be a frame.
     pub fn send_octets(&mut self, octets: &[u8]) {
-        // A milter that has hung up shows in the next reply.
+        // If the milter has disconnected, the next reply shows it.
         let _ = self.stream.write_all(octets);
     }
 
-    /// The same; says whether the milter still takes them.
+    /// The same; returns whether the milter still accepts them.
     pub fn try_send_octets(&mut self, octets: &[u8]) -> bool {
         self.stream.write_all(octets).is_ok()
     }
@@ -550,13 +547,13 @@ fn parse_strings(data: &[u8]) -> Vec<String> {
     strings.map(|s| String::from_utf8_lossy(s).into()).collect()
 }
 
-/// A frame as it goes over the wire.
+/// A frame in wire format.
 pub fn frame(letter: u8, data: &[u8]) -> Vec<u8> {
     let length = u32::try_from(data.len() + 1).expect("a frame of 4 GiB at most");
     [&length.to_be_bytes(), [letter].as_slice(), data].concat()
 }
 
-/// The fields, folds as LF and values from behind the colon, and the body.
+/// The fields, with folds as LF and values from after the colon, and the body.
 pub fn split_message(message: &[u8]) -> (Vec<(String, String)>, &[u8]) {
     let end = message.windows(4).position(|w| w == b"\r\n\r\n");
     let (headers, body) = match end {
@@ -578,7 +575,7 @@ pub fn split_message(message: &[u8]) -> (Vec<(String, String)>, &[u8]) {
 }
 
 fn connect_stream(address: &Address) -> io::Result<Box<dyn Stream>> {
-    // Longer than any deadline of the daemon's own.
+    // Longer than any deadline of the daemon.
     let timeout = Some(Duration::from_secs(30));
     match address {
         Address::Tcp(address) => {
