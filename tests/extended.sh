@@ -9,6 +9,7 @@
 #   build            the package builds on Debian 13, whose lintian finds nothing
 #   checkout         packaging/install.sh installs from a clean clone
 #   milter clients   clients that are not ours, with what other MTAs offer
+#   status page      in Chromium, with axe-core; its API under schemathesis
 #   soak             long or big runs: limits, DNS faults, gigabytes of logs, lists of a
 #                    million domains, a million senders to give_up_after
 set -euo pipefail
@@ -25,11 +26,24 @@ check_compose_example() {
     "$tool/bin/check-jsonschema" --builtin-schema vendor.compose-spec packaging/container/compose.yaml
 }
 
-needs="$needs gpg:gpg reprepro:reprepro miltertest:miltertest go:golang-go"
+# For tests/status_browser.rs.
+get_status_page_tools() {
+    local python=target/tools/status-page axe=target/tools/axe-core
+    if [ ! -x "$python/bin/schemathesis" ]; then
+        python3 -m venv "$python"
+        "$python/bin/pip" install --quiet schemathesis==4.32.5 selenium==4.51.0
+    fi
+    [ -f "$axe/node_modules/axe-core/axe.min.js" ] ||
+        npm install --silent --no-audit --no-fund --prefix "$axe" axe-core@4.14.1
+}
+
+needs="$needs gpg:gpg reprepro:reprepro miltertest:miltertest go:golang-go
+       chromium:chromium chromedriver:chromium-driver npm:npm"
 file_needs="$file_needs /usr/lib/python3*/ensurepip:python3-venv
             /usr/share/gocode/src/github.com/emersion/go-milter:golang-github-emersion-go-milter-dev"
 install_needs
 check_compose_example
+get_status_page_tools
 tests/make-debian.sh
 tests/make-container.sh
 tests/build-on-debian-13.sh
@@ -38,4 +52,5 @@ export SIXGATE_E2E_REQUIRED=1
 cargo test --locked --test milter_conformance -- --ignored --nocapture
 cargo test --locked --no-fail-fast --test package --test install --test handover --test limits \
     --test dns_faults --test opt_in --test report --test trace --test give_up --test exempt \
+    --test status_browser \
     -- --ignored

@@ -78,6 +78,16 @@ pub(super) struct Question {
     message: Option<Vec<u8>>,
 }
 
+/// Refuses too many recipients, also empty ones.
+pub(super) fn check_recipients(count: usize) -> Result<(), BadRequest> {
+    match count {
+        0..=MAX_RECIPIENTS => Ok(()),
+        _ => Err(BadRequest(format!(
+            "there are more than {MAX_RECIPIENTS} recipients"
+        ))),
+    }
+}
+
 impl Question {
     /// Reads the parameters.
     pub(super) fn new(
@@ -105,11 +115,7 @@ impl Question {
             }
         }
         let to: Vec<String> = parameters.all("to").map(str::to_owned).collect();
-        if to.len() > MAX_RECIPIENTS {
-            return Err(BadRequest(format!(
-                "there are more than {MAX_RECIPIENTS} recipients"
-            )));
-        }
+        check_recipients(to.len())?;
         let yes = |text: &str| match text {
             "yes" => Ok(true),
             "no" => Ok(false),

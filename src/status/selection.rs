@@ -20,6 +20,9 @@ pub(super) const PARAMETERS: [&str; 8] = [
 /// How many of them are filters.
 const FILTERS: usize = 6;
 
+/// The greatest integer that every JSON parser reads exactly (RFC 8259 section 6).
+const MAX_NUMBER: u64 = (1 << 53) - 1;
+
 /// The most decisions of one answer.
 pub(super) const MAX_LIMIT: usize = 1000;
 
@@ -37,7 +40,10 @@ impl Selection {
     /// Reads the parameters.
     pub(super) fn new(pairs: Pairs) -> Result<Self, BadRequest> {
         let given = Parameters::new(pairs, &PARAMETERS)?;
-        let number = |text: &str| text.parse::<u64>().map_err(|_| "it is not a number");
+        let number = |text: &str| match text.parse() {
+            Ok(number @ 0..=MAX_NUMBER) => Ok(number),
+            Ok(_) | Err(_) => Err("it is not a number of a decision"),
+        };
         let limit = |text: &str| match text.parse() {
             Ok(limit @ 1..=MAX_LIMIT) => Ok(limit),
             _ => Err(format!("it is not a number from 1 to {MAX_LIMIT}")),
@@ -110,7 +116,7 @@ mod tests {
                 ("limit", "1001"),
                 "limit: it is not a number from 1 to 1000",
             ),
-            (("before", "-1"), "before: it is not a number"),
+            (("before", "-1"), "before: it is not a number of a decision"),
             (
                 ("rule", "spf"),
                 "rule: \"spf\" is not a rule of the decision table",

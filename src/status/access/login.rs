@@ -172,6 +172,7 @@ fn page(csrf: &Csrf, next: &str, error: Option<&str>) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "Log in · sixgate" }
                 link rel="stylesheet" href="/assets/style.css";
+                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
             }
             body {
                 main {
@@ -182,6 +183,8 @@ fn page(csrf: &Csrf, next: &str, error: Option<&str>) -> Markup {
                         @if let Some(error) = error {
                             p #login-error role="alert" { (error) }
                         }
+                        // For password managers.
+                        input type="text" name="username" value="sixgate" autocomplete="username" hidden;
                         p {
                             label for="token" { "Token" }
                             input #token type="password" name="token" required autofocus

@@ -30,6 +30,7 @@ async fn by_link(
     pairs: Result<Query<Pairs>, QueryRejection>,
 ) -> Result<Json<Report>, Problem> {
     let Query(pairs) = pairs.map_err(|wrong| Problem::new(wrong.status(), wrong.body_text()))?;
+    check::check_recipients(pairs.iter().filter(|(name, _)| name == "to").count())?;
     let question = Question::new(&Parameters::new(pairs, &PARAMETERS)?, None)?;
     let slot = state.0.checks.begin(visitor.address);
     let slot = slot.ok_or_else(Problem::busy)?;
@@ -69,6 +70,7 @@ async fn by_message(
         let text = "the message is longer than 10 MiB";
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
+    check::check_recipients(body.to.len())?;
     let authenticated = body.authenticated.then(|| "yes".to_owned());
     let optional = [
         ("client", Some(body.client)),

@@ -63,8 +63,8 @@ fn live(overview: &Overview) -> Markup {
                     }
                 }
             }
-            section aria-labelledby="health" {
-                h2 #health { "DNS servers" }
+            section aria-label="Health" {
+                h2 { "DNS servers" }
                 (dns(overview))
                 h2 { "Opt-in sources" }
                 (sources(overview))
