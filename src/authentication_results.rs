@@ -65,6 +65,22 @@ pub struct Iprev<'a> {
     pub name: Option<&'a Name>,
 }
 
+/// The identity that SPF was evaluated for. In a complete field it is the domain of MAIL
+/// FROM alone, as RFC 8601 section 2.7.2 allows: OpenDMARC 1.4.2 does not find an address
+/// aligned.
+pub fn sender<'a>(
+    outcome: &'a spf::Outcome,
+    reverse_path: &'a str,
+    helo: &'a str,
+    is_complete: bool,
+) -> &'a str {
+    match (outcome.identity, &outcome.domain) {
+        (spf::Identity::MailFrom, Some(domain)) if is_complete => domain,
+        (spf::Identity::MailFrom, _) => reverse_path,
+        (spf::Identity::Helo, _) => helo,
+    }
+}
+
 /// Room for an ordinary field, so that it is allocated once.
 const USUAL_LENGTH: usize = 512;
 
@@ -114,7 +130,8 @@ fn write<'a>(
 ) -> Vec<&'a dkim::SignatureResult> {
     field.push_str(authserv_id);
     iprev(field, &results.iprev, comments);
-    for (outcome, identity) in results.spf.into_iter().chain(results.helo_spf) {
+    // The sender's comes last: readers that keep one result keep the last.
+    for (outcome, identity) in results.helo_spf.into_iter().chain(results.spf) {
         spf(field, outcome, identity, comments);
     }
     if let Some(proof) = results.forwarder {
@@ -256,7 +273,8 @@ const MAX_VALUE: usize = 200;
 /// `value` of RFC 8601 section 2.2: as it is where it is made of token
 /// characters (RFC 2045 section 5.1) and `@`, else as a quoted string.
 fn value(field: &mut String, text: &str) {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~@".contains(&b);
+    // An apostrophe may stand there as it is, but some programs take it for a quote.
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&*+-.^_`{|}~@".contains(&b);
     if !text.is_empty() && text.len() <= MAX_VALUE && text.bytes().all(plain) {
         field.push_str(text);
         return;
@@ -384,6 +402,7 @@ mod tests {
         let table = [
             ("a@example.org", "a@example.org"),
             ("", "\"\""),
+            ("o'brien@example.org", "\"o'brien@example.org\""),
             ("ab/c+d=", "\"ab/c+d=\""),
             ("a b@example.org", "\"a b@example.org\""),
             ("x; dkim=pass", "\"x; dkim=pass\""),

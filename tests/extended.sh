@@ -7,6 +7,8 @@
 #   container        the image is built, and refuses and accepts mail beside a Postfix
 #   APT repository   both releases install and upgrade from a signed one
 #   build            the package builds on Debian 13, whose lintian finds nothing
+#   DMARC            OpenDMARC behind sixgate and behind OpenDKIM and pyspf-milter, and
+#                    programs that read Authentication-Results fields
 #   checkout         packaging/install.sh installs from a clean clone
 #   milter clients   clients that are not ours, with what other MTAs offer
 #   status page      in Chromium, with axe-core; its API under schemathesis
@@ -26,6 +28,14 @@ check_compose_example() {
     "$tool/bin/check-jsonschema" --builtin-schema vendor.compose-spec packaging/container/compose.yaml
 }
 
+# What reads the fields of tests/dmarc; Debian has no package of it.
+install_mailauth() {
+    local folder=target/tools/mailauth
+    if [ ! -d "$folder/node_modules/mailauth" ]; then
+        npm install --prefix "$folder" --silent --no-audit --no-fund --ignore-scripts mailauth@4.8.2
+    fi
+}
+
 # For tests/status_browser.rs.
 get_status_page_tools() {
     local python=target/tools/status-page axe=target/tools/axe-core
@@ -38,12 +48,16 @@ get_status_page_tools() {
 }
 
 needs="$needs gpg:gpg reprepro:reprepro miltertest:miltertest go:golang-go
-       chromium:chromium chromedriver:chromium-driver npm:npm"
+       chromium:chromium chromedriver:chromium-driver npm:npm
+       node:nodejs opendmarc:opendmarc opendkim:opendkim pyspf-milter:pyspf-milter"
 file_needs="$file_needs /usr/lib/python3*/ensurepip:python3-venv
+            /usr/lib/python3/dist-packages/authres/__init__.py:python3-authres
+            /usr/share/perl5/Mail/AuthenticationResults.pm:libmail-authenticationresults-perl
             /usr/share/gocode/src/github.com/emersion/go-milter:golang-github-emersion-go-milter-dev"
 install_needs
 check_compose_example
 get_status_page_tools
+install_mailauth
 tests/make-debian.sh
 tests/make-container.sh
 tests/build-on-debian-13.sh
@@ -52,5 +66,5 @@ export SIXGATE_E2E_REQUIRED=1
 cargo test --locked --test milter_conformance -- --ignored --nocapture
 cargo test --locked --no-fail-fast --test package --test install --test handover --test limits \
     --test dns_faults --test opt_in --test report --test trace --test give_up --test exempt \
-    --test status_browser \
+    --test status_browser --test dmarc \
     -- --ignored

@@ -7,7 +7,6 @@ use crate::{
     config::{Config, Families},
     dkim,
     policy::{Rule, Stage},
-    spf,
 };
 
 /// Stands for the MTA's name, which the milter has from the MTA.
@@ -34,6 +33,8 @@ pub(super) fn fields(
     let is_at_end = verdicts.message.stage == Stage::EndOfMessage.to_string();
     let is_forwarder = verdicts.message.rule == Rule::KnownForwarder.name();
     let helo = arguments.helo.as_deref().unwrap_or_default();
+    let reverse_path = &findings.reverse_path;
+    let sender = authentication_results::sender(&findings.spf, reverse_path, helo, is_complete);
     let unsigned = dkim::Outcome::default();
     let results = Results {
         iprev: Iprev {
@@ -42,11 +43,10 @@ pub(super) fn fields(
             confirmation: findings.confirmation,
             name: findings.reverse.host_names().first(),
         },
-        spf: Some(match findings.spf.identity {
-            spf::Identity::MailFrom => (&findings.spf, findings.reverse_path.as_str()),
-            spf::Identity::Helo => (&findings.spf, helo),
-        }),
-        helo_spf: findings.helo_spf.as_ref().map(|outcome| (outcome, helo)),
+        spf: Some((&findings.spf, sender)),
+        helo_spf: (findings.helo_spf.as_ref())
+            .filter(|_| is_complete)
+            .map(|outcome| (outcome, helo)),
         forwarder: (findings.forwarder.as_ref())
             .and_then(|found| found.proof.as_ref())
             .filter(|_| is_forwarder),

@@ -12,7 +12,6 @@ use crate::{
     dkim::{self, DkimResult, SignatureResult},
     dns::Resolve,
     policy::Stage,
-    spf,
     telemetry::metrics,
 };
 use std::time::Instant;
@@ -110,15 +109,17 @@ impl<R: Resolve> Transaction<R> {
         };
         let reverse_path = self.reverse_path.to_string();
         let helo = peer.helo.as_deref().unwrap_or_default();
-        let sender = |outcome: &spf::Outcome| match outcome.identity {
-            spf::Identity::MailFrom => reverse_path.as_str(),
-            spf::Identity::Helo => helo,
-        };
+        let is_complete = self.is_complete;
         let helo_spf = self.helo_spf.as_ref().and_then(|spf| spf.known());
         let unverified;
         let results = Results {
             iprev,
-            spf: self.known_spf().map(|outcome| (outcome, sender(outcome))),
+            spf: self.known_spf().map(|outcome| {
+                (
+                    outcome,
+                    authentication_results::sender(outcome, &reverse_path, helo, is_complete),
+                )
+            }),
             helo_spf: helo_spf.map(|outcome| (outcome, helo)),
             forwarder: self
                 .forwarder
