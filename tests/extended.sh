@@ -9,6 +9,8 @@
 #   build            the package builds on Debian 13, whose lintian finds nothing
 #   DMARC            OpenDMARC behind sixgate and behind OpenDKIM and pyspf-milter, and
 #                    programs that read Authentication-Results fields
+#   dialogues        all of tests/e2e once more with authentication_results.complete, with
+#                    the same replies
 #   checkout         packaging/install.sh installs from a clean clone
 #   milter clients   clients that are not ours, with what other MTAs offer
 #   status page      in Chromium, with axe-core; its API under schemathesis
@@ -64,6 +66,7 @@ tests/build-on-debian-13.sh
 tests/milter_conformance/build-clients.sh
 export SIXGATE_E2E_REQUIRED=1
 cargo test --locked --test milter_conformance -- --ignored --nocapture
+SIXGATE_E2E_COMPLETE=1 cargo test --locked --test e2e
 cargo test --locked --no-fail-fast --test package --test install --test handover --test limits \
     --test dns_faults --test opt_in --test report --test trace --test give_up --test exempt \
     --test status_browser --test dmarc \

@@ -66,21 +66,21 @@ fn opendmarc_says_the_same_behind_sixgate_as_behind_the_milters_that_it_replaces
         );
         return;
     }
-    namespace::furnish().expect("the namespace can be furnished");
+    namespace::prepare().expect("the namespace can be prepared");
     let keys = Keys::generate();
     let zone = Zone::parse(&mail::zone(&keys)).expect("a zone");
     let _dns = DnsServer::start_at(zone, ([127, 0, 0, 1], 53).into()).expect("a DNS server");
-    let room = Path::new(namespace::ROOM);
+    let scratch = Path::new(namespace::SCRATCH);
     let sixgate = Daemon::start(
         "mode: observe\nsocket_mode: \"0666\"\nopt_in: {default: yes}\n\
          dns: {timeout: 1s, attempts: 1}\n\
          authentication_results: {complete: yes, families: all}\n",
     );
-    let milters = Milters::start(room, &sixgate.socket()).expect("the milters start");
+    let milters = Milters::start(scratch, &sixgate.socket()).expect("the milters start");
     let sink = Sink::start().expect("a sink");
     let mtas = [
-        MtaPorts::start_postfix(&room.join("postfix"), &milters, sink.address()),
-        MtaPorts::start_sendmail(&room.join("sendmail"), &milters, sink.address()),
+        MtaPorts::start_postfix(&scratch.join("postfix"), &milters, sink.address()),
+        MtaPorts::start_sendmail(&scratch.join("sendmail"), &milters, sink.address()),
     ]
     .map(|started| started.expect("the mail server starts"));
 
@@ -140,7 +140,7 @@ fn opendmarc_says_the_same_behind_sixgate_as_behind_the_milters_that_it_replaces
         mails.len()
     );
     assert!(verdicts.len() >= 3, "{verdicts:?}");
-    fs::write(room.join("fields"), fields.join("\0")).expect("the fields");
+    fs::write(scratch.join("fields"), fields.join("\0")).expect("the fields");
     readers::compare(&fields);
     drop(sixgate);
 }

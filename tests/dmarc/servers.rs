@@ -1,8 +1,8 @@
 //! The milters, and two mail servers with a port for each set of them.
 
 use super::{
-    namespace::{self, ROOM, run},
-    support::daemon::PATIENCE,
+    namespace::{self, SCRATCH, run},
+    support::daemon::TIMEOUT,
 };
 use std::{
     env, fs, io,
@@ -93,7 +93,7 @@ impl Milters {
         };
         // The real list does not have the names for examples.
         file("public_suffix_list.dat", "example\n")?;
-        let pid = format!("PidFile = {ROOM}/pyspf.pid\n");
+        let pid = format!("PidFile = {SCRATCH}/pyspf.pid\n");
         let processes = [
             start(
                 "opendmarc",
@@ -122,7 +122,7 @@ impl Milters {
 }
 
 fn wait_for_port(address: SocketAddr) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while let Err(error) = TcpStream::connect(address) {
         if Instant::now() > deadline {
             return Err(io::Error::other(format!("{address}: {error}")));

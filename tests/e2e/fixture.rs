@@ -6,7 +6,7 @@ use super::{
     dialogue::{Dialogue, Tls},
     messages::Keys,
     mta::{Kind, Mta, Program},
-    namespace::SCRATCH,
+    namespace::{SCRATCH, has_complete_results},
     other_milter,
     sink::{Delivery, Sink},
     support::{
@@ -339,7 +339,10 @@ fn start_dns(zone: &str, keys: &Keys) -> io::Result<DnsServer> {
 fn start_gate(kind: Kind, index: u16, (name, config): (&'static str, &str)) -> io::Result<Gate> {
     let room = directory(kind);
     fs::write(room.join("exempt.list"), "# empty\n")?;
-    let config = config.replace("SCRATCH", &room.to_string_lossy());
+    let mut config = config.replace("SCRATCH", &room.to_string_lossy());
+    if has_complete_results() && !config.contains("authentication_results:") {
+        config.push_str("\nauthentication_results: {complete: yes}");
+    }
     let daemon = Daemon::start(&format!("{COMMON}{config}\n"));
     let mut gate = Gate {
         name,

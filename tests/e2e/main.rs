@@ -193,7 +193,8 @@ fn trials_with(fixture: &Arc<Fixture>) -> Vec<Trial> {
         };
         Trial::ignorable_test(name, hold).with_kind(file)
     });
-    let scenarios = scenarios::of(fixture.kind).map(|(name, scenario)| {
+    let scenarios = scenarios::of(fixture.kind).filter(|_| !namespace::has_complete_results());
+    let scenarios = scenarios.map(|(name, scenario)| {
         let fixture = Arc::clone(fixture);
         let name_here = format!("{} / {name}", fixture.kind);
         let run = move || match scenarios::obstacle(name) {

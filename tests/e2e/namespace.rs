@@ -21,6 +21,15 @@ const INSIDE: &str = "SIXGATE_E2E_INSIDE";
 /// How users other than root can use it, see [`obstacle`].
 const SUDO: &str = "SIXGATE_E2E_SUDO";
 
+/// Where this is set, the dialogues are held with a complete Authentication-Results field,
+/// and nothing else is tested. Their replies have to be the same.
+const COMPLETE: &str = "SIXGATE_E2E_COMPLETE";
+
+/// Whether the field is complete.
+pub fn has_complete_results() -> bool {
+    env::var_os(COMPLETE).is_some()
+}
+
 /// Whether this process is in such a namespace.
 pub fn is_inside() -> bool {
     env::var_os(INSIDE).is_some()
@@ -94,6 +103,10 @@ fn unshare(program: &OsStr) -> Command {
     }
     command.arg(format!("{INSIDE}=1"));
     command.arg(format!("TMPDIR={SCRATCH}/tmp"));
+    // sudo does not pass it on.
+    if env::var_os(COMPLETE).is_some() {
+        command.arg(format!("{COMPLETE}=1"));
+    }
     // sudo would reset the death signal, so it comes before this.
     command.args(["setpriv", "--pdeathsig", "KILL"]);
     command.args(["unshare", "--net", "--mount", "--uts", "--pid"]);
