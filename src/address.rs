@@ -102,8 +102,8 @@ impl fmt::Display for DomainError {
         f.write_str(match self {
             Self::Empty => "it is empty",
             Self::EmptyLabel => "it has an empty label (two dots in a row or a leading dot)",
-            Self::LabelTooLong => "it has a label of more than 63 octets",
-            Self::TooLong => "it has more than 253 octets",
+            Self::LabelTooLong => "it has a label of more than 63 bytes",
+            Self::TooLong => "it has more than 253 bytes",
             Self::Character => "it has a character that no domain name has",
         })
     }

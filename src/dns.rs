@@ -143,7 +143,7 @@ impl fmt::Display for Absence {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout => f.write_str("time-out"),
+            Self::Timeout => f.write_str("timeout"),
             Self::ServFail => f.write_str("SERVFAIL"),
             Self::Refused => f.write_str("REFUSED"),
             Self::Other(reason) => f.write_str(reason),

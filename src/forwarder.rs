@@ -225,7 +225,7 @@ impl KnownForwarders {
             )),
             None => Err((
                 Forwarder::Temperror,
-                format!("spf:{domain}: it can't be told whether the record passes any client"),
+                format!("spf:{domain}: whether the record passes any client is unknown"),
             )),
         }
     }

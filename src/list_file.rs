@@ -152,7 +152,7 @@ fn next_line(reader: &mut impl BufRead, octets: &mut Vec<u8>) -> io::Result<bool
 
 fn text_of(octets: &[u8], number: usize) -> Result<&str, String> {
     if octets.len() as u64 == MAX_LINE {
-        return Err(format!("the line has more than {MAX_LINE} octets"));
+        return Err(format!("the line has more than {MAX_LINE} bytes"));
     }
     let text = str::from_utf8(octets);
     let text = text.map_err(|_| "this is not UTF-8; save the file as UTF-8".to_owned())?;

@@ -330,7 +330,7 @@ impl Sources {
                 "no source knows it, and opt_in.default is yes".to_owned()
             }
             (Source::Default, _, _) => "no source knows it".to_owned(),
-            (Source::NoDomain, _, _) => "what is no domain can't opt in".to_owned(),
+            (Source::NoDomain, _, _) => "what is not a valid domain can't opt in".to_owned(),
         }
     }
 

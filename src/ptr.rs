@@ -40,7 +40,7 @@ impl Reverse {
         Self {
             result: Ptr::Temperror,
             names: Vec::new(),
-            reason: "time-out".to_owned(),
+            reason: "timeout".to_owned(),
         }
     }
 }

@@ -214,10 +214,10 @@ impl fmt::Display for ReplyError {
                 "it must be a code, an enhanced status code and a text, \
                  such as \"450 4.7.25 Service unavailable\"",
             ),
-            Self::Code(code) => write!(f, "{code:?} is no reply code; use 4xx or 5xx"),
+            Self::Code(code) => write!(f, "{code:?} is not a valid reply code; use 4xx or 5xx"),
             Self::Enhanced(code) => write!(
                 f,
-                "{code:?} is no enhanced status code; use a form such as 4.7.25"
+                "{code:?} is not a valid enhanced status code; use a form such as 4.7.25"
             ),
             Self::Class { code, enhanced } => write!(
                 f,
@@ -230,7 +230,7 @@ impl fmt::Display for ReplyError {
             ),
             Self::Placeholder(name) => write!(
                 f,
-                "{{{name}}} is no placeholder; use {{address}} or {{domain}}"
+                "{{{name}}} is not a valid placeholder; use {{address}} or {{domain}}"
             ),
         }
     }

@@ -120,7 +120,7 @@ fn values_of_the_wrong_type_are_refused_with_what_to_write() {
         ),
         (
             "dns:\n  attempts: two\n",
-            "2: dns.attempts: \"two\" is no whole number from 1 to 10",
+            "2: dns.attempts: \"two\" is not a whole number from 1 to 10",
         ),
         (
             "opt_in:\n  domains:\n    -\n",
@@ -173,22 +173,22 @@ fn what_is_no_yaml_is_refused_with_what_helps() {
         ),
         (
             "replies:\n  no_ptr: 450 4.7.25 no PTR: go away\n",
-            "2: replies.no_ptr: this is no YAML (mapping values are not allowed in this \
+            "2: replies.no_ptr: this is not valid YAML (mapping values are not allowed in this \
              context); quote the value if it has a colon in it, else mind the indentation",
         ),
         (
             "mode: @enforce\n",
-            "1: mode: this is no YAML (found character that cannot start any token); \
+            "1: mode: this is not valid YAML (found character that cannot start any token); \
              quote the value",
         ),
         (
             "exempt:\n  certificates: [*.example.org]\n",
-            "2: exempt.certificates: this is no YAML (did not find \
+            "2: exempt.certificates: this is not valid YAML (did not find \
              expected alphabetic or numeric character); quote what begins with *",
         ),
         (
             "listen:\n - inet:127.0.0.1:8894\n- unix:/x\n",
-            "3: listen: this is no YAML (did not find expected key); \
+            "3: listen: this is not valid YAML (did not find expected key); \
              mind the indentation: keys that belong together begin in one column",
         ),
     ]);
@@ -207,7 +207,7 @@ fn wrong_networks_and_servers_are_refused() {
         ),
         (
             "exempt:\n  networks: example.org\n",
-            "2: exempt.networks: \"example.org\" is no network; \
+            "2: exempt.networks: \"example.org\" is not a valid network; \
              write one such as \"2001:db8::/32\"",
         ),
         (
@@ -222,7 +222,7 @@ fn wrong_networks_and_servers_are_refused() {
         ),
         (
             "dns:\n  servers: [127.0.0.1, \"[::1]:0\"]\n",
-            "2: dns.servers: 0 is no port; write ::1 for the usual one",
+            "2: dns.servers: 0 is not a valid port; write ::1 for the usual one",
         ),
     ]);
 }
@@ -330,12 +330,12 @@ fn sockets_that_are_nearly_right_are_refused() {
     assert_refused(&[
         (
             "listen: /run/sixgate.sock\n",
-            "1: listen: \"/run/sixgate.sock\" is no milter socket; \
+            "1: listen: \"/run/sixgate.sock\" is not a valid milter socket; \
              write \"unix:/run/sixgate.sock\"",
         ),
         (
             "listen: unix:sixgate.sock\n",
-            "1: listen: \"sixgate.sock\" is no absolute path; \
+            "1: listen: \"sixgate.sock\" is not an absolute path; \
              write one such as unix:/run/sixgate/milter.sock",
         ),
         (
@@ -348,16 +348,16 @@ fn sockets_that_are_nearly_right_are_refused() {
         ),
         (
             "listen: tcp:127.0.0.1:8894\n",
-            "1: listen: \"tcp:127.0.0.1:8894\" is no milter socket; \
+            "1: listen: \"tcp:127.0.0.1:8894\" is not a valid milter socket; \
              write \"inet:127.0.0.1:8894\"",
         ),
         (
             "listen: inet:127.0.0.1:0\n",
-            "1: listen: \"0\" is no TCP port; write one from 1 to 65535",
+            "1: listen: \"0\" is not a valid TCP port; write one from 1 to 65535",
         ),
         (
             "listen: inet:127.0.0.1:65536\n",
-            "1: listen: \"65536\" is no TCP port; write one from 1 to 65535",
+            "1: listen: \"65536\" is not a valid TCP port; write one from 1 to 65535",
         ),
         (
             "listen: []\n",
@@ -374,7 +374,7 @@ fn sockets_that_are_nearly_right_are_refused() {
         ),
         (
             "socket_mode: rw-rw----\n",
-            "1: socket_mode: \"rw-rw----\" is no mode; \
+            "1: socket_mode: \"rw-rw----\" is not a valid mode; \
              write permission bits in octal such as \"0660\"",
         ),
     ]);
@@ -385,12 +385,12 @@ fn opt_in_servers_that_are_nearly_right_are_refused() {
     assert_refused(&[
         (
             "opt_in:\n  dns_zone: .opt-in.example.org\n",
-            "2: opt_in.dns_zone: \".opt-in.example.org\" is no zone: it has an empty label \
+            "2: opt_in.dns_zone: \".opt-in.example.org\" is not a valid zone: it has an empty label \
              (two dots in a row or a leading dot); write opt-in.example.org",
         ),
         (
             "opt_in:\n  dns_zone: opt-in.example.org=127.0.0.2\n",
-            "2: opt_in.dns_zone: \"opt-in.example.org=127.0.0.2\" is no zone: it has a \
+            "2: opt_in.dns_zone: \"opt-in.example.org=127.0.0.2\" is not a valid zone: it has a \
              character that no domain name has; write opt-in.example.org",
         ),
         (
@@ -399,7 +399,7 @@ fn opt_in_servers_that_are_nearly_right_are_refused() {
         ),
         (
             "opt_in:\n  socketmap: socketmap:inet:127.0.0.1:10001:opt-in\n",
-            "2: opt_in.socketmap: \"socketmap:inet:127.0.0.1:10001:opt-in\" is no socketmap \
+            "2: opt_in.socketmap: \"socketmap:inet:127.0.0.1:10001:opt-in\" is not a valid socketmap \
              server; write \"inet:127.0.0.1:10001:opt-in\"",
         ),
         (
@@ -414,7 +414,7 @@ fn opt_in_servers_that_are_nearly_right_are_refused() {
         ),
         (
             "opt_in:\n  socketmap: pgsql:/etc/postfix/opt-in.cf\n",
-            "2: opt_in.socketmap: \"pgsql:/etc/postfix/opt-in.cf\" is no socketmap server; \
+            "2: opt_in.socketmap: \"pgsql:/etc/postfix/opt-in.cf\" is not a valid socketmap server; \
              write one such as inet:127.0.0.1:10001:opt-in or unix:/run/opt-in.sock:opt-in",
         ),
         (
@@ -450,11 +450,11 @@ fn what_this_machine_does_not_have_is_refused() {
         ),
         (
             "listen: unix:/etc/passwd\n",
-            "1: listen: /etc/passwd exists and is no socket; write another path",
+            "1: listen: /etc/passwd exists and is not a socket; write another path",
         ),
         (
             "listen: unix:/etc/passwd/milter.sock\n",
-            "1: listen: /etc/passwd is no folder",
+            "1: listen: /etc/passwd is not a folder",
         ),
         (
             "mode: enforce\nsocket_group: no-such-group\n",
@@ -469,7 +469,7 @@ fn wrong_words_and_texts_are_refused() {
     assert_refused(&[
         (
             "mode: Observe\n",
-            "1: mode: \"Observe\" is no value of this key; write observe",
+            "1: mode: \"Observe\" is not allowed here; write observe",
         ),
         (
             "mode:\n",
@@ -483,7 +483,7 @@ fn wrong_words_and_texts_are_refused() {
         ),
         (
             "replies: {give_up_after: never}\n",
-            "1: replies.give_up_after: \"never\" is no duration; write a duration such as 500ms, 2s, \
+            "1: replies.give_up_after: \"never\" is not a valid duration; write a duration such as 500ms, 2s, \
              5m, 2h or 1d",
         ),
         (
@@ -546,23 +546,23 @@ fn wrong_words_and_texts_are_refused() {
         ),
         (
             "reverse_dns: any\n",
-            "1: reverse_dns: \"any\" is no value of this key; write exists or confirmed",
+            "1: reverse_dns: \"any\" is not allowed here; write exists or confirmed",
         ),
         (
             "on_dns_failure: defer\n",
-            "1: on_dns_failure: \"defer\" is no value of this key; write tempfail or accept",
+            "1: on_dns_failure: \"defer\" is not allowed here; write tempfail or accept",
         ),
         (
             "exempt:\n  tls: verfied\n",
-            "2: exempt.tls: \"verfied\" is no value of this key; write verified",
+            "2: exempt.tls: \"verfied\" is not allowed here; write verified",
         ),
         (
             "opt_in:\n  default: maybe\n",
-            "2: opt_in.default: \"maybe\" is no value of this key; write yes or no",
+            "2: opt_in.default: \"maybe\" is not allowed here; write yes or no",
         ),
         (
             "opt_in:\n  domains:\n    - example.org\n    - \"*.example.org\"\n",
-            "4: opt_in.domains: \"*.example.org\" is no domain: it has a character that no \
+            "4: opt_in.domains: \"*.example.org\" is not a valid domain: it has a character that no \
              domain name has; write .example.org",
         ),
         (
@@ -571,7 +571,7 @@ fn wrong_words_and_texts_are_refused() {
         ),
         (
             "opt_in: {domains: [!example.org]}\n",
-            "1: opt_in: this is no YAML (did not find expected whitespace or line break); \
+            "1: opt_in: this is not valid YAML (did not find expected whitespace or line break); \
              quote what begins with !",
         ),
         (
@@ -580,7 +580,7 @@ fn wrong_words_and_texts_are_refused() {
         ),
         (
             "opt_in:\n  files: lists/a.list\n",
-            "2: opt_in.files: \"lists/a.list\" is no path; write an absolute path such as \
+            "2: opt_in.files: \"lists/a.list\" is not a valid path; write an absolute path such as \
              /etc/sixgate/opt-in.list",
         ),
         (
@@ -590,19 +590,19 @@ fn wrong_words_and_texts_are_refused() {
         ),
         (
             "replies:\n  no_ptr: \"450 4.7.25 [{ip}]\"\n",
-            "2: replies.no_ptr: {ip} is no placeholder; use {address} or {domain}",
+            "2: replies.no_ptr: {ip} is not a valid placeholder; use {address} or {domain}",
         ),
         (
             "replies: {preset: exchange-nrd}\n",
-            "1: replies.preset: \"exchange-nrd\" is no value of this key; write exchange-ndr",
+            "1: replies.preset: \"exchange-nrd\" is not allowed here; write exchange-ndr",
         ),
         (
             "replies: {preset: gmail}\n",
-            "1: replies.preset: \"gmail\" is no value of this key; write exchange or exchange-ndr",
+            "1: replies.preset: \"gmail\" is not allowed here; write exchange or exchange-ndr",
         ),
         (
             "replies: {details: some}\n",
-            "1: replies.details: \"some\" is no value of this key; write yes or no",
+            "1: replies.details: \"some\" is not allowed here; write yes or no",
         ),
         (
             "replies:\n  url: mx.example.org/ipv6\n",
@@ -620,26 +620,26 @@ fn wrong_words_and_texts_are_refused() {
         ),
         (
             "authentication_results:\n  authserv_id: mx example\n",
-            "2: authentication_results.authserv_id: \"mx example\" is no authserv-id; \
+            "2: authentication_results.authserv_id: \"mx example\" is not a valid authserv-id; \
              write a name such as mx.example.org",
         ),
         (
             "authentication_results:\n  complete: always\n",
-            "2: authentication_results.complete: \"always\" is no value of this key; write yes or no",
+            "2: authentication_results.complete: \"always\" is not allowed here; write yes or no",
         ),
         (
             "authentication_results:\n  families: ipv4\n",
-            "2: authentication_results.families: \"ipv4\" is no value of this key; write checked or \
+            "2: authentication_results.families: \"ipv4\" is not allowed here; write checked or \
              all",
         ),
         (
             "log:\n  level: verbose\n",
-            "2: log.level: \"verbose\" is no level; write error, warn, info, debug or trace, \
+            "2: log.level: \"verbose\" is not a valid level; write error, warn, info, debug or trace, \
              or a filter such as info,sixgate::dns=debug",
         ),
         (
             "log: {target: journal}\n",
-            "1: log.target: \"journal\" is no value of this key; write journald",
+            "1: log.target: \"journal\" is not allowed here; write journald",
         ),
         (
             "metrics:\n  listen: http://127.0.0.1:9894\n",
@@ -673,12 +673,12 @@ fn wrong_quantities_are_refused() {
         ),
         (
             "limits:\n  header_bytes: 1 MB\n",
-            "2: limits.header_bytes: \"1 MB\" is no size; \
+            "2: limits.header_bytes: \"1 MB\" is not a valid size; \
              write a size such as 1 MiB, 64 KiB or 65536",
         ),
         (
             "limits:\n  connections: 0\n",
-            "2: limits.connections: \"0\" is no whole number from 1 to 1000000",
+            "2: limits.connections: \"0\" is not a whole number from 1 to 1000000",
         ),
         (
             "dkim:\n  min_rsa_bits: 512\n",
@@ -687,7 +687,7 @@ fn wrong_quantities_are_refused() {
         ),
         (
             "spf:\n  max_lookups: 0\n",
-            "2: spf.max_lookups: \"0\" is no whole number from 1 to 100",
+            "2: spf.max_lookups: \"0\" is not a whole number from 1 to 100",
         ),
     ]);
 }

@@ -240,7 +240,7 @@ fn without_a_dns_it_lives_and_is_not_ready_and_says_why() {
     let mute = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let mute = mute.local_addr().expect("an address");
     let table = [
-        (mute, "the DNS does not answer: time-out\n"),
+        (mute, "the DNS does not answer: timeout\n"),
         (
             http::free_address(),
             "the DNS does not answer: port closed\n",

@@ -267,7 +267,7 @@ fn a_list_that_is_wrong_empty_or_gone_leaves_the_last_good_one_in_force() {
     let table: [(Harm, &str); 8] = [
         (
             |fixture| fixture.replace("lists/a.list", "x.example\n\n*.example.org\n"),
-            "lists/a.list:3: \"*.example.org\" is no domain",
+            "lists/a.list:3: \"*.example.org\" is not a valid domain",
         ),
         (
             |fixture| fixture.replace("lists/a.list", "x.example\n!x.example\n"),

@@ -34,8 +34,11 @@ impl Kind for Network {
 /// Returns the error for a text that is not a network. Postfix writes `[2001:db8::]/32`.
 fn no_network(text: &str) -> String {
     match text.replace(['[', ']'], "").parse::<IpNet>() {
-        Ok(network) => format!("{text:?} is no network; write \"{}\"", network.trunc()),
-        Err(_) => format!("{text:?} is no network; write one such as \"2001:db8::/32\""),
+        Ok(network) => format!(
+            "{text:?} is not a valid network; write \"{}\"",
+            network.trunc()
+        ),
+        Err(_) => format!("{text:?} is not a valid network; write one such as \"2001:db8::/32\""),
     }
 }
 
@@ -68,12 +71,12 @@ mod tests {
             ("2001:db8::1/32", "write \"2001:db8::/32\""),
             ("10.1.2.3/8", "write \"10.0.0.0/8\""),
             ("[2001:db8::]/32", "write \"2001:db8::/32\""),
-            ("[2001:db8::1]", "no network"),
-            ("2001:db8::/129", "no network"),
-            ("10.0.0.0/255.0.0.0", "no network"),
-            ("fe80::1%eth0", "no network"),
-            ("example.org", "no network"),
-            ("", "no network"),
+            ("[2001:db8::1]", "not a valid network"),
+            ("2001:db8::/129", "not a valid network"),
+            ("10.0.0.0/255.0.0.0", "not a valid network"),
+            ("fe80::1%eth0", "not a valid network"),
+            ("example.org", "not a valid network"),
+            ("", "not a valid network"),
         ];
         for (text, want) in table {
             let complaint = Network::parse(text).unwrap_err();

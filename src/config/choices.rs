@@ -108,7 +108,7 @@ fn no_such_word<T: Words>(text: &str) -> String {
 fn not_a_value(text: &str, write: &str) -> String {
     match text {
         "" => format!("nothing is given; write {write}"),
-        _ => format!("{text:?} is no value of this key; write {write}"),
+        _ => format!("{text:?} is not allowed here; write {write}"),
     }
 }
 

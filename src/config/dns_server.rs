@@ -152,7 +152,7 @@ fn parse_unscoped(text: &str, unscoped: &str) -> Result<DnsServer, String> {
     match unscoped.parse::<SocketAddr>() {
         Ok(server) if server.port() != 0 => Ok(server.into()),
         Ok(server) => Err(format!(
-            "0 is no port; write {} for the usual one",
+            "0 is not a valid port; write {} for the usual one",
             server.ip()
         )),
         Err(_) => Err(format!(
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn wrong_addresses_of_dns_servers_are_refused_with_what_to_write() {
         let table = [
-            ("127.0.0.1:0", "0 is no port"),
+            ("127.0.0.1:0", "0 is not a valid port"),
             ("dns.example", "not a valid address"),
             ("127.0.0.1:65536", "not a valid address"),
             ("127.1", "not a valid address"),

@@ -57,7 +57,7 @@ fn check_path(path: &Path) -> Result<(), String> {
     let folder = path.parent().unwrap_or(path);
     match fs::metadata(folder) {
         Ok(found) if found.is_dir() => check_nothing_in_the_way(path),
-        Ok(_) => Err(format!("{} is no folder", folder.display())),
+        Ok(_) => Err(format!("{} is not a folder", folder.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = folder.display();
             Err(format!(
@@ -76,7 +76,7 @@ fn check_path(path: &Path) -> Result<(), String> {
 fn check_nothing_in_the_way(path: &Path) -> Result<(), String> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => Err(format!(
-            "{} exists and is no socket; write another path",
+            "{} exists and is not a socket; write another path",
             path.display()
         )),
         Ok(_) | Err(_) => Ok(()),

@@ -48,7 +48,10 @@ impl Kind for ListPath {
     fn parse(text: &str) -> Result<PathBuf, String> {
         match text.starts_with('/') {
             true => Ok(PathBuf::from(text)),
-            false => Err(format!("{text:?} is no path; write {}", Self::EXPECTED)),
+            false => Err(format!(
+                "{text:?} is not a valid path; write {}",
+                Self::EXPECTED
+            )),
         }
     }
 

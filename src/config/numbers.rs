@@ -26,7 +26,7 @@ where
 }
 
 fn not_in_range(text: &str, min: u64, max: u64) -> String {
-    format!("{text:?} is no whole number from {min} to {max}")
+    format!("{text:?} is not a whole number from {min} to {max}")
 }
 
 /// The minimum length of an RSA key in bits.
@@ -102,7 +102,7 @@ impl Kind for Wait {
 }
 
 fn no_duration(text: &str) -> String {
-    format!("{text:?} is no duration; write {EXAMPLE_DURATION}")
+    format!("{text:?} is not a valid duration; write {EXAMPLE_DURATION}")
 }
 
 /// A duration of at least a millisecond.
@@ -196,7 +196,10 @@ impl<const MIN: usize> Kind for Size<MIN> {
         };
         let number = digits(number).and_then(|number| usize::try_from(number).ok());
         let (Some(factor), Some(number)) = (factor, number) else {
-            return Err(format!("{text:?} is no size; write {}", Self::EXPECTED));
+            return Err(format!(
+                "{text:?} is not a valid size; write {}",
+                Self::EXPECTED
+            ));
         };
         match number.checked_mul(factor) {
             None => Err(format!("{text:?} is more than this machine can address")),
@@ -261,15 +264,15 @@ mod tests {
     fn what_is_no_duration_is_refused_with_an_example() {
         let table = [
             ("8", "no unit"),
-            ("1.5s", "no duration"),
-            ("1h30m", "no duration"),
-            ("-2s", "no duration"),
-            ("2S", "no duration"),
-            ("2 sec", "no duration"),
-            ("s", "no duration"),
-            ("", "no duration"),
+            ("1.5s", "not a valid duration"),
+            ("1h30m", "not a valid duration"),
+            ("-2s", "not a valid duration"),
+            ("2S", "not a valid duration"),
+            ("2 sec", "not a valid duration"),
+            ("s", "not a valid duration"),
+            ("", "not a valid duration"),
             ("400d", "too long"),
-            ("99999999999999999999s", "no duration"),
+            ("99999999999999999999s", "not a valid duration"),
             ("18446744073709551615d", "too long"),
         ];
         for (text, want) in table {

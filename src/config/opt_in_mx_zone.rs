@@ -128,7 +128,7 @@ impl Kind for Suffix {
             0..=LONGEST_SUFFIX => Ok(domain),
             _ => Err(format!(
                 "{text:?} leaves no room for a label in front of it; \
-                 write a name of {LONGEST_SUFFIX} octets or less"
+                 write a name of {LONGEST_SUFFIX} bytes or less"
             )),
         }
     }

@@ -21,7 +21,7 @@ impl Kind for ZoneName {
             0..=LONGEST_ZONE => Ok(zone),
             _ => Err(format!(
                 "{text:?} leaves no room for domains in front of it; \
-                 write a zone of {LONGEST_ZONE} octets or less"
+                 write a zone of {LONGEST_ZONE} bytes or less"
             )),
         }
     }
@@ -37,8 +37,10 @@ const LONGEST_ZONE: usize = 128;
 
 fn no_zone(text: &str, reason: &str) -> String {
     match plain_zone(text) {
-        Some(zone) => format!("{text:?} is no zone: {reason}; write {zone}"),
-        None => format!("{text:?} is no zone: {reason}; write one such as opt-in.example.org"),
+        Some(zone) => format!("{text:?} is not a valid zone: {reason}; write {zone}"),
+        None => {
+            format!("{text:?} is not a valid zone: {reason}; write one such as opt-in.example.org")
+        }
     }
 }
 
@@ -131,15 +133,15 @@ fn map_name(text: &str) -> Result<String, String> {
     match text.bytes().all(|b| b.is_ascii_graphic()) && !text.is_empty() {
         true => Ok(text.to_owned()),
         false => Err(format!(
-            "{text:?} is no name of a map; write one without spaces, such as opt-in"
+            "{text:?} is not a valid map name; write one without spaces, such as opt-in"
         )),
     }
 }
 
 fn no_table(text: &str) -> String {
     match nearly(text) {
-        Some(table) => format!("{text:?} is no socketmap server; write \"{table}\""),
-        None => format!("{text:?} is no socketmap server; write one such as {EXAMPLES}"),
+        Some(table) => format!("{text:?} is not a valid socketmap server; write \"{table}\""),
+        None => format!("{text:?} is not a valid socketmap server; write one such as {EXAMPLES}"),
     }
 }
 
@@ -198,10 +200,10 @@ mod tests {
             ("inet:127.0.0.1:0:m", "from 1 to 65535"),
             ("inet:127.0.0.1:smtp:m", "from 1 to 65535"),
             ("inet:*:1:m", "neither an address nor a host name"),
-            ("inet:127.0.0.1:1:", "no name of a map"),
-            ("inet:127.0.0.1:1:a b", "no name of a map"),
+            ("inet:127.0.0.1:1:", "not a valid map name"),
+            ("inet:127.0.0.1:1:a b", "not a valid map name"),
             ("unix:/run/x", "write unix:/run/x:opt-in"),
-            ("unix:run/x:m", "no absolute path"),
+            ("unix:run/x:m", "not an absolute path"),
             ("tcp:127.0.0.1:10001", "write one such as"),
             ("mysql:/etc/postfix/x.cf", "write one such as"),
             ("", "write one such as"),
@@ -224,7 +226,7 @@ mod tests {
             ("dns://opt-in.example.org", "write opt-in.example.org"),
             ("opt in", "write one such as opt-in.example.org"),
             ("", "write one such as opt-in.example.org"),
-            (&long, "write a zone of 128 octets or less"),
+            (&long, "write a zone of 128 bytes or less"),
         ];
         for (text, want) in table {
             let complaint = ZoneName::parse(text).unwrap_err();

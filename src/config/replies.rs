@@ -49,7 +49,7 @@ impl Kind for AuthservId {
     fn parse(text: &str) -> Result<String, String> {
         if text.is_empty() || !text.bytes().all(is_token_octet) {
             return Err(format!(
-                "{text:?} is no authserv-id; write {}",
+                "{text:?} is not a valid authserv-id; write {}",
                 Self::EXPECTED
             ));
         }
@@ -102,8 +102,11 @@ fn is_no_directive(word: &str) -> bool {
 
 fn no_level(word: &str) -> String {
     match nearest(word, &LEVELS) {
-        Some(level) => format!("{word:?} is no level; write {level}"),
-        None => format!("{word:?} is no level; write {}", LogFilter::EXPECTED),
+        Some(level) => format!("{word:?} is not a valid level; write {level}"),
+        None => format!(
+            "{word:?} is not a valid level; write {}",
+            LogFilter::EXPECTED
+        ),
     }
 }
 

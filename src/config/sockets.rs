@@ -73,12 +73,12 @@ fn unix(path: &str) -> Result<Socket, String> {
 pub(super) fn unix_path(path: &str) -> Result<PathBuf, String> {
     if !Path::new(path).is_absolute() {
         return Err(format!(
-            "{path:?} is no absolute path; write one such as unix:/run/sixgate/milter.sock"
+            "{path:?} is not an absolute path; write one such as unix:/run/sixgate/milter.sock"
         ));
     }
     if path.len() > LONGEST_PATH {
         return Err(format!(
-            "{path:?} is too long for a socket; write {LONGEST_PATH} octets or less"
+            "{path:?} is too long for a socket; write {LONGEST_PATH} bytes or less"
         ));
     }
     Ok(PathBuf::from(path))
@@ -91,7 +91,7 @@ fn systemd(name: &str) -> Result<Socket, String> {
     match name.len() {
         1..=255 if name.bytes().all(allowed) => Ok(Socket::Systemd(name.to_owned())),
         _ => Err(format!(
-            "{name:?} is no name of a socket; write systemd:NAME, with the \
+            "{name:?} is not a valid socket name; write systemd:NAME, with the \
              FileDescriptorName of a .socket unit"
         )),
     }
@@ -178,7 +178,7 @@ pub(super) fn parse_host(host: &str) -> Result<String, String> {
 pub(super) fn parse_port(text: &str) -> Result<u16, String> {
     let port = text.parse().ok().filter(|port| *port != 0);
     port.filter(|_| is_number(text))
-        .ok_or_else(|| format!("{text:?} is no TCP port; write one from 1 to 65535"))
+        .ok_or_else(|| format!("{text:?} is not a valid TCP port; write one from 1 to 65535"))
 }
 
 pub(super) fn is_number(text: &str) -> bool {
@@ -187,8 +187,8 @@ pub(super) fn is_number(text: &str) -> bool {
 
 fn no_socket(text: &str) -> String {
     match nearly(text) {
-        Some(socket) => format!("{text:?} is no milter socket; write \"{socket}\""),
-        None => format!("{text:?} is no milter socket; write one such as {EXAMPLES}"),
+        Some(socket) => format!("{text:?} is not a valid milter socket; write \"{socket}\""),
+        None => format!("{text:?} is not a valid milter socket; write one such as {EXAMPLES}"),
     }
 }
 
@@ -343,7 +343,10 @@ impl Kind for SocketMode {
         let mode = u32::from_str_radix(digits, 8).ok();
         let mode = mode.filter(|mode| is_number(digits) && *mode <= 0o777);
         match mode {
-            None => Err(format!("{text:?} is no mode; write {}", Self::EXPECTED)),
+            None => Err(format!(
+                "{text:?} is not a valid mode; write {}",
+                Self::EXPECTED
+            )),
             Some(mode) if mode & 0o600 != 0o600 => Err(format!(
                 "{text:?} keeps sixgate itself out; write one such as \"0660\""
             )),
@@ -366,7 +369,10 @@ impl Kind for GroupName {
     fn parse(text: &str) -> Result<String, String> {
         let refused = |c: char| c.is_whitespace() || c.is_control() || c == ':' || c == '/';
         if text.is_empty() || text.contains(refused) {
-            return Err(format!("{text:?} is no group; write {}", Self::EXPECTED));
+            return Err(format!(
+                "{text:?} is not a valid group; write {}",
+                Self::EXPECTED
+            ));
         }
         Ok(text.to_owned())
     }
@@ -407,8 +413,8 @@ mod tests {
         let long = format!("unix:/{}", "x".repeat(LONGEST_PATH));
         let table = [
             ("/run/x.sock", "write \"unix:/run/x.sock\""),
-            ("unix:run/x.sock", "no absolute path"),
-            ("unix:", "no absolute path"),
+            ("unix:run/x.sock", "not an absolute path"),
+            ("unix:", "not an absolute path"),
             ("inet:8894", "write inet:127.0.0.1:8894"),
             ("8894", "write \"inet:127.0.0.1:8894\""),
             ("127.0.0.1:8894", "write \"inet:127.0.0.1:8894\""),
@@ -469,7 +475,7 @@ mod tests {
             ("tcp:127.0.0.1:9894", "write \"inet:127.0.0.1:9894\""),
             ("9894@localhost", "write \"inet:localhost:9894\""),
             ("/run/x.sock", "write \"unix:/run/x.sock\""),
-            ("unix:x.sock", "no absolute path"),
+            ("unix:x.sock", "not an absolute path"),
             ("::1", "write \"[::1]:9894\""),
             ("inet6:::1", "write \"[::1]:9894\""),
             ("localhost", "write \"localhost:9894\""),

@@ -45,8 +45,8 @@ const ADVICE: [(&str, &str); 9] = [
 fn advice(said: &str) -> String {
     let problem = said.split(" at line ").next().unwrap_or(said);
     match ADVICE.iter().find(|(sign, _)| said.contains(sign)) {
-        Some((_, advice)) => format!("this is no YAML ({problem}); {advice}"),
-        None => format!("this is no YAML ({problem})"),
+        Some((_, advice)) => format!("this is not valid YAML ({problem}); {advice}"),
+        None => format!("this is not valid YAML ({problem})"),
     }
 }
 

@@ -222,7 +222,11 @@ fn public_key(tags: &TagList<'_>) -> Result<(Kind, Verifier), Refusal> {
 fn rsa(text: &[u8], octets: &[u8]) -> Result<(Kind, Verifier), Refusal> {
     let verifier = verifier("rsa", text)?;
     let kind = match verifier.public_key_bits() {
-        0 => return Err(permerror("the key (p=) in the key record is no RSA key")),
+        0 => {
+            return Err(permerror(
+                "the key (p=) in the key record is not a valid RSA key",
+            ));
+        }
         bits => Kind::Rsa { bits },
     };
     // The same algorithm that mail-auth uses.
@@ -239,7 +243,7 @@ fn ed25519(text: &[u8], length: usize) -> Result<(Kind, Verifier), Refusal> {
     match length {
         32 => Ok((Kind::Ed25519, Verifier::Other(verifier("ed25519", text)?))),
         _ => Err(permerror(
-            "the key (p=) in the key record is no Ed25519 key of 32 octets",
+            "the key (p=) in the key record is not an Ed25519 key of 32 bytes",
         )),
     }
 }
@@ -333,7 +337,12 @@ mod tests {
             ("v=DKIM1; p=".into(), rsa_sha256, Permerror, "revoked"),
             ("v=DKIM1; p= ;".into(), rsa_sha256, Permerror, "revoked"),
             ("p=!!!!".into(), rsa_sha256, Permerror, "Base64"),
-            ("p=AAAA".into(), rsa_sha256, Permerror, "no RSA key"),
+            (
+                "p=AAAA".into(),
+                rsa_sha256,
+                Permerror,
+                "not a valid RSA key",
+            ),
             (format!("{ED25519}; p="), ed, Permerror, "twice"),
             (format!("{ED25519};;"), ed, Permerror, "empty tag"),
             (format!("{ED25519}; v=DKIM1"), ed, Permerror, "first tag"),
@@ -352,7 +361,7 @@ mod tests {
                 Permerror,
                 "unknown type",
             ),
-            (ED25519.replace("URo=", "UQ=="), ed, Permerror, "32 octets"),
+            (ED25519.replace("URo=", "UQ=="), ed, Permerror, "32 bytes"),
             (rsa(512), rsa_sha256, Policy, "512 bits"),
             (rsa(1016), rsa_sha256, Policy, "1016 bits"),
             (rsa(8200), rsa_sha256, Policy, "8200 bits"),

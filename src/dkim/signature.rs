@@ -202,8 +202,8 @@ fn canonicalization(name: &[u8]) -> Result<Canonicalization, Refusal> {
 }
 
 fn signing_domain(text: &[u8]) -> Result<Domain, Refusal> {
-    let domain =
-        host_name(text).map_err(|()| neutral("the signing domain (d=) is no domain name"))?;
+    let domain = host_name(text)
+        .map_err(|()| neutral("the signing domain (d=) is not a valid domain name"))?;
     match domain.parent() {
         Some(_) => Ok(domain),
         None => Err(policy("the signing domain (d=) is a top-level domain")),
@@ -242,7 +242,7 @@ fn signed_fields(text: &[u8]) -> Result<Vec<u8>, Refusal> {
     }
     if !items(text).all(printable) {
         return Err(neutral(
-            "the list of signed fields (h=) is no list of field names",
+            "the list of signed fields (h=) is not a list of field names",
         ));
     }
     if !items(text).any(|name| name.eq_ignore_ascii_case(b"from")) {
@@ -315,7 +315,7 @@ fn body_length(tags: &TagList<'_>) -> Result<(), Refusal> {
             "the signature covers the body only in part (l=), which is not accepted; \
              sign without l=",
         )),
-        Some(_) => Err(neutral("the body length (l=) is no number")),
+        Some(_) => Err(neutral("the body length (l=) is not a valid number")),
     }
 }
 
@@ -361,7 +361,9 @@ fn seconds(tags: &TagList<'_>, name: &'static str) -> Result<Option<Duration>, R
         return Ok(None);
     };
     if !is_number(digits) {
-        return Err(neutral(format!("the time {name}= is no number of seconds")));
+        return Err(neutral(format!(
+            "the time {name}= is not a valid number of seconds"
+        )));
     }
     let digits = std::str::from_utf8(digits).unwrap_or_default();
     let seconds = digits.parse().unwrap_or(u64::MAX);
@@ -483,16 +485,16 @@ mod tests {
             ("", "c=simple/", Neutral, "canonicalization"),
             ("", "c=simple/relaxed/simple", Neutral, "canonicalization"),
             ("d", "", Neutral, "no d= tag"),
-            ("d", "d=", Neutral, "no domain name"),
+            ("d", "d=", Neutral, "not a valid domain name"),
             ("d", "d=org", Policy, "top-level"),
-            ("d", "d=example.org.", Neutral, "no domain name"),
-            ("d", "d=exa mple.org", Neutral, "no domain name"),
-            ("d", "d=a_b.example.org", Neutral, "no domain name"),
-            ("d", "d=-a.example.org", Neutral, "no domain name"),
+            ("d", "d=example.org.", Neutral, "not a valid domain name"),
+            ("d", "d=exa mple.org", Neutral, "not a valid domain name"),
+            ("d", "d=a_b.example.org", Neutral, "not a valid domain name"),
+            ("d", "d=-a.example.org", Neutral, "not a valid domain name"),
             ("h", "", Neutral, "no h= tag"),
-            ("h", "h=", Neutral, "no list"),
-            ("h", "h=from::to", Neutral, "no list"),
-            ("h", "h=from:a b", Neutral, "no list"),
+            ("h", "h=", Neutral, "not a list"),
+            ("h", "h=from::to", Neutral, "not a list"),
+            ("h", "h=from:a b", Neutral, "not a list"),
             ("h", "h=to:subject", Permerror, "not signed"),
             ("h", &long_h, Policy, "too long"),
             ("", "i=example.org", Neutral, "identity"),
@@ -519,13 +521,18 @@ mod tests {
             ("s", "s=a._domainkey.b", Neutral, "selector"),
             ("s", "s=_domainkey", Neutral, "selector"),
             ("s", "s=a b", Neutral, "selector"),
-            ("d", "d=_dmarc.example.org", Neutral, "no domain name"),
+            (
+                "d",
+                "d=_dmarc.example.org",
+                Neutral,
+                "not a valid domain name",
+            ),
             ("s", &long_s, Neutral, "too long"),
-            ("", "t=", Neutral, "t= is no number"),
-            ("", "t=-1", Neutral, "t= is no number"),
+            ("", "t=", Neutral, "t= is not a valid number"),
+            ("", "t=-1", Neutral, "t= is not a valid number"),
             ("", "t=1086401", Policy, "future"),
             ("", "t=99999999999999999999", Policy, "future"),
-            ("", "x=1e9", Neutral, "x= is no number"),
+            ("", "x=1e9", Neutral, "x= is not a valid number"),
             ("", "x=0", Policy, "expired"),
             ("", "x=1000000", Policy, "expired"),
             ("", "t=1000005; x=1000005", Neutral, "before it was made"),

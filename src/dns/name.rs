@@ -25,8 +25,8 @@ impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::EmptyLabel => "a label is empty",
-            Self::LabelTooLong => "a label has more than 63 octets",
-            Self::TooLong => "the name has more than 253 octets",
+            Self::LabelTooLong => "a label has more than 63 bytes",
+            Self::TooLong => "the name has more than 253 bytes",
         })
     }
 }

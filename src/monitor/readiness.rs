@@ -42,7 +42,7 @@ async fn look<R: Resolve>(resolver: &R) -> Option<String> {
     match timeout(PATIENCE, resolver.ptr(unused_address().into())).await {
         Ok(Answer::Found(_) | Answer::Absent(_)) => None,
         Ok(Answer::Temperror(failure)) => Some(format!("the DNS does not answer: {failure}")),
-        Err(_too_late) => Some("the DNS does not answer: time-out".to_owned()),
+        Err(_too_late) => Some("the DNS does not answer: timeout".to_owned()),
     }
 }
 

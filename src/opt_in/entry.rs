@@ -124,8 +124,8 @@ impl fmt::Display for EntryError {
             Why::SeveralWords => write!(f, "{text:?} is more than one word")
                 .and_then(|()| write!(f, "; write one entry a line: {FORMS}")),
             Why::NoDomain(error) => match self.meant() {
-                Some(entry) => write!(f, "{text:?} is no domain: {error}; write {entry}"),
-                None => write!(f, "{text:?} is no domain: {error}; write {FORMS}"),
+                Some(entry) => write!(f, "{text:?} is not a valid domain: {error}; write {entry}"),
+                None => write!(f, "{text:?} is not a valid domain: {error}; write {FORMS}"),
             },
         }
     }

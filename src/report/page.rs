@@ -248,7 +248,7 @@ fn temporary_failures(summary: &Summary) -> Option<Item> {
         .collect();
     Some(Item {
         headline: format!(
-            "{}, a look-up had no answer: {}.",
+            "{}, a lookup had no answer: {}.",
             plural(count, "temporary failure", "temporary failures"),
             kinds.join(", ")
         ),
@@ -471,7 +471,7 @@ fn sums(summary: &Summary, zone: &TimeZone) -> Vec<Item> {
             .is_some_and(|table| !table.rows.is_empty())
     });
     if summary.returns.total.mails > 0 {
-        sums.push(sum("What became of deferred mail", fates(summary)));
+        sums.push(sum("Outcome of deferred mail", fates(summary)));
     }
     sums
 }

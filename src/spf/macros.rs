@@ -44,7 +44,7 @@ pub enum MacroError {
 impl fmt::Display for MacroError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Octet => "an octet that is not visible ASCII",
+            Self::Octet => "a byte that is not visible ASCII",
             Self::Percent => "a '%' that starts no macro",
             Self::Syntax => "a macro that is not well-formed",
             Self::Letter => "an unknown macro letter",

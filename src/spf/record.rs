@@ -121,7 +121,7 @@ impl fmt::Display for SyntaxError {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Octet => "an octet that is not visible ASCII",
+            Self::Octet => "a byte that is not visible ASCII",
             Self::Unknown => "unknown mechanism",
             Self::MissingArgument => "it needs an argument",
             Self::UnexpectedArgument => "it does not take this argument",
@@ -662,7 +662,7 @@ mod tests {
     #[test]
     fn errors_show_the_term_printably_and_shortened() {
         let error = Record::parse(b"v=spf1 a:\xef\"").unwrap_err();
-        let want = r#"syntax error in "a:\xef\"": an octet that is not visible ASCII"#;
+        let want = r#"syntax error in "a:\xef\"": a byte that is not visible ASCII"#;
         assert_eq!(error.to_string(), want);
         let long = Record::parse(&[b"v=spf1 ", [b'x'; 60_000].as_slice()].concat()).unwrap_err();
         assert!(long.to_string().len() < 120);

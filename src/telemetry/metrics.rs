@@ -334,7 +334,7 @@ impl Metrics {
             checks: checks(&make),
             body_bytes: make.counter(
                 "sixgate_body_bytes_total",
-                "Octets of message bodies that MTAs sent",
+                "Bytes of message bodies that MTAs sent",
             ),
             forwarder_messages: make.counters(
                 "sixgate_forwarder_messages_total",
@@ -398,7 +398,7 @@ impl Metrics {
             ),
             opt_in_stale: make.gauges(
                 "sixgate_opt_in_stale",
-                "1 if an opt-in source is out of reach or wrong, so that what was known last holds",
+                "1 if an opt-in source is unreachable or invalid, so that its last known data is used",
                 "source",
             ),
             registry: make.registry,
@@ -503,7 +503,7 @@ fn exempt(make: &Make) -> Exempt {
         ended: entries.with_label_values(&["ended"]),
         stale: make.gauge(
             "sixgate_exempt_stale",
-            "1 if the list of sixgate exempt is wrong, so that the last good one holds",
+            "1 if the list of sixgate exempt is invalid, so that the last valid one is used",
         ),
     }
 }

@@ -74,7 +74,7 @@ fn one_dead_server(world: &World) {
     found.has(
         "dns-servers",
         "warning",
-        &format!("{address} does not answer: time-out"),
+        &format!("{address} does not answer: timeout"),
     );
     found.has("dns-servers", "ok", "answers in");
 }
@@ -88,7 +88,7 @@ fn no_server(world: &World) {
     found.has(
         "dns-servers",
         "problem",
-        &format!("{address} does not answer: time-out"),
+        &format!("{address} does not answer: timeout"),
     );
     found.has("domains", "warning", "no domain was asked for");
 }

@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &OptInList) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
     let zone = match &arguments.zone {
         Some(name) => Some(Domain::parse(name).map_err(|error| {
-            let complaint = anyhow!("{name:?} is no name of a zone: {error}");
+            let complaint = anyhow!("{name:?} is not a valid zone name: {error}");
             Failure::new(Exit::Usage, complaint)
         })?),
         None => None,

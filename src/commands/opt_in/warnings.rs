@@ -52,7 +52,7 @@ async fn look_after(dns: Dns, entries: Vec<Entry>) {
         let dns = Arc::clone(&dns);
         async move {
             let found = timeout(PATIENCE, exchangers::look_up(&*dns, &entry.domain)).await;
-            let found = found.unwrap_or(Exchangers::Temperror("time-out".to_owned()));
+            let found = found.unwrap_or(Exchangers::Temperror("timeout".to_owned()));
             (entry, found)
         }
     };

@@ -84,10 +84,10 @@ impl Connection {
                 digit @ b'0'..=b'9' => length = length * 10 + usize::from(digit - b'0'),
                 b':' if length <= LONGEST_REPLY => return Ok(length),
                 b':' => break,
-                _ => return Err(broken("a reply is no netstring")),
+                _ => return Err(broken("a reply is not a valid netstring")),
             }
         }
-        Err(broken("a reply has more than 100000 octets"))
+        Err(broken("a reply has more than 100000 bytes"))
     }
 }
 
@@ -101,7 +101,10 @@ fn parse(reply: &[u8]) -> io::Result<Response> {
         b"OK" => Ok(Response::Found(data.to_owned())),
         b"NOTFOUND" => Ok(Response::NotFound),
         b"TEMP" | b"TIMEOUT" | b"PERM" => Ok(Response::Failed(printable(reply))),
-        _ => Err(broken(&format!("\"{}\" is no status", printable(status)))),
+        _ => Err(broken(&format!(
+            "\"{}\" is not a valid status",
+            printable(status)
+        ))),
     }
 }
 
@@ -164,12 +167,12 @@ mod tests {
             (b"6:OK y", "it hung up"),
             (b"6:OK yes", "it hung up"),
             (b"6:OK yesX", "does not end with a comma"),
-            (b"OK yes\n", "no netstring"),
-            (b"HTTP/1.1 400 Bad Request\r\n", "no netstring"),
-            (b"-1:,", "no netstring"),
-            (b"3:yes,", "\"yes\" is no status"),
-            (b"6:ok yes,", "\"ok\" is no status"),
-            (b"0:,", "\"\" is no status"),
+            (b"OK yes\n", "not a valid netstring"),
+            (b"HTTP/1.1 400 Bad Request\r\n", "not a valid netstring"),
+            (b"-1:,", "not a valid netstring"),
+            (b"3:yes,", "\"yes\" is not a valid status"),
+            (b"6:ok yes,", "\"ok\" is not a valid status"),
+            (b"0:,", "\"\" is not a valid status"),
             (longer.as_bytes(), "more than 100000"),
             (b"99999999999999999999:", "more than 100000"),
         ];

@@ -145,7 +145,7 @@ pub(super) fn fates(out: &mut String, summary: &Summary) -> fmt::Result {
     }
     writeln!(
         out,
-        "<figure><figcaption>What became of {} deferred mails</figcaption>",
+        "<figure><figcaption>Outcome of {} deferred messages</figcaption>",
         grouped(total.mails)
     )?;
     bar(out, &fate_parts(total), total.mails)?;

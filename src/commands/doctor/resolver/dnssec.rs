@@ -23,7 +23,7 @@ pub(super) async fn check(server: &DnsServer, patience: Duration) -> Finding {
             |answer| judge(server, &answer),
         ),
         Ok(Err(error)) => unknown(server, &error.to_string()),
-        Err(_too_late) => unknown(server, "time-out"),
+        Err(_too_late) => unknown(server, "timeout"),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn try_out(dns: Dns, config: &Config, name: &str) -> Finding {
     let Ok(mute) = Name::parse(name) else {
         return Finding::warning(
             Check::MuteDomain,
-            format!("{name:?} is no domain name"),
+            format!("{name:?} is not a valid domain name"),
             "give --mute a name whose DNS servers do not answer",
         );
     };

@@ -17,7 +17,7 @@ const ONLY_THEIRS: &[(&str, &str)] = &[
     ("top-level domain", "6.1.1: d= is a top-level domain"),
     ("more than one From", "8.15: more than one From field"),
     (
-        "no Ed25519 key of 32 octets",
+        "not an Ed25519 key of 32 bytes",
         "RFC 8463 4.2: viadkim accepts an Ed25519 key in the structure of RSA keys",
     ),
 ];
