@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_domain_can_never_opt_in_and_is_named_as_it_is() {
+    fn invalid_domains_cannot_opt_in_and_are_shown_as_written() {
         let table = [
             ("<b@[192.0.2.1]>", None, "192.0.2.1"),
             ("<b@[IPv6:2001:db8::1]>", None, "IPv6:2001:db8::1"),
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_usual_is_read_as_all_else_is() {
+    fn the_fast_path_parses_like_the_general_one() {
         const PARTS: [&str; 15] = [
             "", "a", "@", "<", ">", ".", " ", "\t", "\u{a0}", "\"", "\\", ":", ";", "(", ")",
         ];
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn the_null_reverse_path_is_told_from_a_mailbox() {
+    fn the_null_reverse_path_differs_from_a_mailbox() {
         assert_eq!(ReversePath::parse("<>"), ReversePath::Null);
         assert_eq!(ReversePath::parse(""), ReversePath::Null);
         let ReversePath::Mailbox(mailbox) = ReversePath::parse("<\"a@b\"@c.example>") else {

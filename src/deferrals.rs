@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn other_messages_are_no_attempts() {
+    fn other_messages_do_not_count_as_attempts() {
         // A sender that falls back to IPv4: a new message every hour for a week.
         let falls_back: Vec<_> = (0..168).map(|n| (f64::from(n), n)).collect();
         assert!(play(&falls_back).iter().all(|given_up| !given_up));
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_begins_anew_and_pairs_do_not_mix() {
+    fn a_passed_message_resets_its_pair_and_no_other() {
         let deferrals = Deferrals::default();
         let pair = |network, domain| deferrals.pair(client(network), Some(domain)).unwrap();
         let message = deferrals.message(&[b"m"]);
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_clients_take_bounded_memory_and_give_nobody_up_early() {
+    fn a_million_clients_take_bounded_memory_and_cause_no_early_rejection() {
         let deferrals = Deferrals::default();
         let message = deferrals.message(&[b"m"]);
         let pair = |network| {
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handover_keeps_what_is_known_and_broken_bytes_are_refused() {
+    fn a_handover_keeps_the_pairs_and_invalid_bytes_are_refused() {
         let deferrals = Deferrals::default();
         let pair = deferrals.pair(client(1), Some("sender.example")).unwrap();
         let message = deferrals.message(&[b"m"]);

@@ -62,13 +62,13 @@ pub struct Verification {
     header_results: Option<BTreeMap<usize, HeaderResult>>,
 }
 
-/// What an MTA changed of a message when it handed it over. A signature that does not
-/// verify then may be valid.
+/// The changes that the MTA made to a message before passing it on. A signature that does
+/// not verify because of them may still be valid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
-    /// The space after the colon of header fields.
+    /// The MTA does not preserve the space after the colon of header fields.
     pub leading_space_lost: bool,
-    /// The body begins with the header.
+    /// The body begins with the header fields.
     pub header_in_body: bool,
 }
 
@@ -108,13 +108,13 @@ impl Verification {
         }
     }
 
-    /// Takes into account what the MTA did to the message.
+    /// Sets the changes that the MTA made to the message.
     pub fn set_damage(&mut self, damage: Damage) {
         self.damage = damage;
     }
 
-    /// Returns whether a body that begins like this has the header in it: its first line
-    /// is the first header field, or any field if no header came.
+    /// Returns whether a body that begins like this contains the header: its first line
+    /// is the first header field, or any field if there was no header.
     pub fn is_in_body(&self, start: &[u8]) -> bool {
         self.headers.is_at(start)
     }
@@ -174,7 +174,7 @@ impl Verification {
             fields.map(|(n, field)| field.result(header_results.remove(&n), body, damage));
         let mut signatures: Vec<SignatureResult> = results.collect();
         if damage.header_in_body && self.headers.is_empty() {
-            // Whether it is signed is not known either.
+            // Then it is also unknown whether the message is signed.
             signatures.push(Claims::default().with(DkimResult::Unverifiable, HEADER_IN_BODY));
         }
         Outcome { signatures }
@@ -289,8 +289,8 @@ fn verified(
     match (body, header) {
         (Ok(()), Ok(key)) => Ok(key),
         (Ok(()), Err(refusal)) if refusal.result != DkimResult::Fail => Err(refusal),
-        // The key says for sure that the signature does not count. That it can't be
-        // fetched says nothing of a body that is not the one that was signed.
+        // A permanent error of the key is definite. A temporary failure is not reported
+        // if the body is not the signed one.
         (Err(_), Err(refusal))
             if !matches!(refusal.result, DkimResult::Fail | DkimResult::Temperror) =>
         {

@@ -361,11 +361,11 @@ pub async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
 /// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// It exempts for more than another week.
+    /// The entry exempts for more than another week.
     InForce,
-    /// It exempts, and ends within a week.
+    /// The entry exempts, and ends within a week.
     Ending,
-    /// It has ended.
+    /// The entry has ended.
     Ended,
 }
 

@@ -258,7 +258,7 @@ async fn evaluate<R: Resolve>(
 /// Addresses that no client can have: documentation (RFC 9637) and benchmarking (RFC
 /// 5180). A record that passes one of them, by `+all` or a network such as 2000::/3, does
 /// not identify a forwarder.
-const NOBODY: [Ipv6Addr; 2] = [
+const UNUSED_ADDRESSES: [Ipv6Addr; 2] = [
     Ipv6Addr::new(
         0x3fff, 0xfff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xfffe,
     ),
@@ -284,8 +284,8 @@ pub async fn examine<R: Resolve>(
     domain: &Domain,
     limits: config::Spf,
 ) -> RecordState {
-    for nobody in NOBODY {
-        let outcome = evaluate(resolver, nobody.into(), domain, limits).await;
+    for unused in UNUSED_ADDRESSES {
+        let outcome = evaluate(resolver, unused.into(), domain, limits).await;
         match outcome.result {
             SpfResult::Pass => return RecordState::Open(outcome.term.unwrap_or(outcome.reason)),
             SpfResult::TempError => return RecordState::Temperror(outcome.reason),

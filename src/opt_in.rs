@@ -97,9 +97,9 @@ pub enum ServerFinding {
 /// The answer of one source for a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Known {
-    /// It opted in.
+    /// The domain opted in.
     Yes,
-    /// It opted out.
+    /// The domain opted out.
     No,
     /// The source has no entry for the domain: continue with the next one.
     Nothing,

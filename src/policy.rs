@@ -77,11 +77,11 @@ impl Settings {
 /// Which clients TLS exempts from the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExemptTls {
-    /// None, but for those in `exempt.certificates`.
+    /// No clients, except those in `exempt.certificates`.
     None,
-    /// Those whose certificate the MTA verified, whatever its name.
+    /// Clients whose certificate the MTA verified, whatever its name.
     Verified,
-    /// All that use TLS.
+    /// All clients that use TLS.
     Any,
 }
 
@@ -195,9 +195,9 @@ pub enum Tls {
 /// Whether a recipient's domain takes mail over IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptIn {
-    /// It opted in.
+    /// The domain opted in.
     Yes,
-    /// It did not opt in, or it cannot.
+    /// The domain did not opt in, or it cannot.
     No,
     /// The opt-in source is down and the cache has no answer.
     Temperror,
@@ -228,9 +228,9 @@ pub enum Confirmation {
 /// Whether a client is one of the known forwarders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forwarder {
-    /// It is, by its address or a confirmed name.
+    /// The client is one, by its address or a confirmed name.
     Known,
-    /// It is not.
+    /// The client is not one.
     Unknown,
     /// No match was found, and a lookup failed.
     Temperror,
@@ -239,15 +239,15 @@ pub enum Forwarder {
 /// The result of SPF or DKIM, reduced to what the policy distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// It passes.
+    /// The message passes.
     Pass,
-    /// It definitively does not pass. For SPF: fail, softfail, neutral, none and
+    /// The message definitely does not pass. For SPF: fail, softfail, neutral, none and
     /// permerror.
     NoPass,
     /// Unknown, because of a temporary failure.
     Temperror,
-    /// It can't be known, whatever the DNS says: the message did not come here as it
-    /// was sent. Of DKIM alone.
+    /// Unknown for a reason other than DNS: the message was not passed on as it was sent.
+    /// Only for DKIM.
     Unverifiable,
 }
 
@@ -530,7 +530,7 @@ fn at_end_of_message(settings: &Settings, facts: &Facts) -> Step {
     match (certainty, facts.dkim) {
         (_, None) => Step::Need(Check::Dkim),
         (_, Some(Pass)) => Step::Done(Verdict::Accept(Rule::DkimPass)),
-        // No failure of the DNS, which may be accepted by configuration.
+        // Not a DNS failure, which `on_dns_failure: accept` would accept.
         (_, Some(Unverifiable)) => refuse(Rule::AuthTemperror, Refusal::Temporary),
         (Certainty::Doubt, Some(NoPass | Temperror)) | (Certainty::Sure, Some(Temperror)) => {
             auth_temperror(settings)

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_bounded_and_keeps_what_is_asked_for() {
+    fn it_is_bounded_and_keeps_used_entries() {
         let mut recent = Recent::new(100);
         for number in 0..1000 {
             recent.insert(number, number);

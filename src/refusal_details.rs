@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_proof_is_told_what_spf_and_dkim_found() {
+    fn an_unauthenticated_message_gets_the_spf_and_dkim_results() {
         let spf = spf(SpfResult::Fail, Some("-all"), "-all matches");
         let dkim = dkim::Outcome {
             signatures: vec![signature("example.net", "s1", "body changed after signing")],
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_not_signed_is_told_so_and_a_bounce_the_helo_name() {
+    fn an_unsigned_message_gets_that_reason_and_a_bounce_the_helo_name() {
         let spf = spf::Outcome {
             identity: Identity::Helo,
             ..spf(
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn reverse_dns_is_told_by_the_name_to_create_or_the_names_that_do_not_match() {
+    fn reverse_dns_details_are_the_name_to_create_or_the_names_that_do_not_match() {
         let reverse = |result, names: &[&str], reason: &str| Reverse {
             result,
             names: names.iter().map(|n| Name::parse(n).unwrap()).collect(),

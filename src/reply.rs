@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_chose_cannot_break_a_reply() {
+    fn client_chosen_text_cannot_break_a_reply() {
         let values = Values {
             address: "2001:db8::1".parse().unwrap(),
             domain: "a\r\n250 ok\u{2028}{address}] x; rule=spf-pass",

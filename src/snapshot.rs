@@ -18,7 +18,7 @@ use std::{net::IpAddr, sync::Arc};
 /// The configuration and state that a milter connection uses.
 #[derive(Debug)]
 pub struct Snapshot<R> {
-    /// When it was made.
+    /// When the snapshot was created.
     pub made: Timestamp,
     /// The configuration.
     pub config: Config,

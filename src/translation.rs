@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_outside_or_has_reserved_bits_embeds_nothing_and_a_suffix_is_ignored() {
+    fn addresses_outside_or_with_reserved_bits_embed_nothing_and_a_suffix_is_ignored() {
         let table = [
             // prefix, address, expected
             ("64:ff9b::/96", "64:ff9b::1:192.0.2.33", None),

@@ -72,7 +72,7 @@ fn run_logged(
     let log = telemetry::log::init(&config.log);
     let served = start(file, config, inherited, predecessor);
     if let Err(failure) = &served {
-        log.last_word(&failure.error);
+        log.log_fatal(&failure.error);
     }
     served
 }

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused_with_what_to_write() {
+    fn invalid_networks_are_refused_with_a_suggestion() {
         let table = [
             ("2001:db8::1/32", "write \"2001:db8::/32\""),
             ("10.1.2.3/8", "write \"10.0.0.0/8\""),

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_addresses_of_dns_servers_are_refused_with_what_to_write() {
+    fn wrong_addresses_of_dns_servers_are_refused_with_a_suggestion() {
         let table = [
             ("127.0.0.1:0", "0 is not a valid port"),
             ("dns.example", "not a valid address"),

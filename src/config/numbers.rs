@@ -36,8 +36,8 @@ impl Kind for RsaBits {
     type Value = usize;
     const EXPECTED: &'static str = "a number of bits such as 1024";
 
-    /// RFC 8301 section 3.2: "Verifiers MUST NOT consider signatures using RSA
-    /// keys of less than 1024 bits as valid signatures", and they must be able
+    /// Parses the length. RFC 8301 section 3.2: "Verifiers MUST NOT consider signatures
+    /// using RSA keys of less than 1024 bits as valid signatures", and they must be able
     /// to verify those up to 4096.
     fn parse(text: &str) -> Result<usize, String> {
         match Number::<usize, 1, { u32::MAX as u64 }>::parse(text)? {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused_with_an_example() {
+    fn invalid_durations_are_refused_with_an_example() {
         let table = [
             ("8", "no unit"),
             ("1.5s", "not a valid duration"),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_octets_or_have_a_binary_unit() {
+    fn sizes_are_bytes_or_have_a_binary_unit() {
         let table = [
             ("1 MiB", 1 << 20, "1 MiB"),
             ("1MiB", 1 << 20, "1 MiB"),

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_socketmap_server_is_refused_with_what_to_write() {
+    fn invalid_socketmap_servers_are_refused_with_a_suggestion() {
         let table = [
             (
                 "socketmap:inet:127.0.0.1:1:m",

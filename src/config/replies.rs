@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_level_is_no_target() {
+    fn a_mistyped_level_is_not_a_target() {
         for text in [
             "info",
             "INFO",

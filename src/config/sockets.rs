@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_that_are_nearly_right_are_refused_with_what_to_write() {
+    fn nearly_valid_sockets_are_refused_with_a_suggestion() {
         let long = format!("unix:/{}", "x".repeat(LONGEST_PATH));
         let table = [
             ("/run/x.sock", "write \"unix:/run/x.sock\""),
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn other_addresses_of_metrics_are_refused_with_what_to_write() {
+    fn invalid_metrics_addresses_are_refused_with_a_suggestion() {
         let table = [
             ("9894", "write \"inet:127.0.0.1:9894\""),
             (":9894", "write \"inet:[::]:9894\""),

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_finger_is_recognized_and_another_word_is_not() {
+    fn a_typo_is_recognized_and_another_word_is_not() {
         let words = ["networks", "authenticated", "tls"];
         let table = [
             ("netwroks", Some("networks")),

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn encoded_bytes_are_decoded() {
         let octets: Vec<u8> = (0..=255).collect();
         for length in 0..octets.len() {
             let text = encode(&octets[..length]);

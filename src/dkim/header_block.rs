@@ -97,13 +97,13 @@ impl HeaderBlock {
         self.truncated
     }
 
-    /// Returns whether no field has come.
+    /// Returns whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty() && !self.truncated
     }
 
-    /// Returns whether a text begins with the first of the fields; if there is none, with
-    /// any.
+    /// Returns whether a text begins with the first field or, if there are none, with any
+    /// field.
     pub(super) fn is_at(&self, text: &[u8]) -> bool {
         let mut parts = text.splitn(2, |&c| c == b':');
         let (Some(name), Some(_)) = (parts.next(), parts.next()) else {
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_kept_octet_for_octet_with_crlf() {
+    fn fields_are_stored_byte_for_byte_with_crlf() {
         let headers = block(&[("A ", " x\n\ty"), ("b", ""), ("C", "x\r\n y ")]);
         let fields: Vec<_> = headers.fields().map(|f| (f.name, f.value)).collect();
         let want: [(&[u8], &[u8]); 3] = [
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_programs_understand_differently_is_a_defect() {
+    fn ambiguous_syntax_is_a_defect() {
         let from = ("From", " a@example.org");
         let table: [(Fields<'_>, Option<&str>); 14] = [
             (&[from], None),

@@ -101,8 +101,8 @@ impl Key {
         self.check_length(min_rsa_bits)
     }
 
-    /// RFC 6376 section 6.1.2 step 7: the algorithm of the signature must be one
-    /// for this type of key.
+    /// Checks that the algorithm of the signature fits this type of key (RFC 6376 section
+    /// 6.1.2 step 7).
     fn fits(&self, algorithm: Algorithm) -> Result<(), Refusal> {
         match (algorithm, self.kind) {
             (Algorithm::RsaSha256, Kind::Rsa { .. })

@@ -88,8 +88,8 @@ pub enum DkimResult {
     Neutral,
     /// A temporary failure prevented fetching its key.
     Temperror,
-    /// It does not verify, and may be valid: the MTA did not hand the message over as
-    /// it was signed. RFC 8601 has no word of its own for it.
+    /// It does not verify but may be valid: the MTA did not pass the message on as it was
+    /// signed. RFC 8601 has no keyword for this.
     Unverifiable,
     /// It can never be verified: no key, an invalid or revoked key, or no From field.
     Permerror,

@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_allow_is_refused_with_the_reason() {
+    fn what_rfc_6376_forbids_is_refused_with_the_reason() {
         use DkimResult::{Neutral, Permerror, Policy};
         let long_h = format!("h=from{}", ":a".repeat(MAX_SIGNED_FIELDS));
         let long_b = format!("b={}", "AAAA".repeat(400));
@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_told_of_refused_signatures_and_never_forge_a_field() {
+    fn refused_signatures_have_claims_that_never_forge_a_field() {
         let claims = |tags: &str| Signature::parse(tags.as_bytes(), now()).0;
         let refused = claims("v=2; d=Example.org; s=S; a=rsa-sha1; b=AB\r\n CDEFGHIJ");
         assert_eq!(refused.domain.as_deref(), Some("example.org"));

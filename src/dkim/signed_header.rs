@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_feed_is_no_white_space() {
+    fn a_form_feed_is_not_white_space() {
         let own = signature("c=relaxed; h=from", "; b=AAAA");
         let found = signed(&[("DKIM-Signature", &own), ("From", " a \u{c} b\u{b}")]);
         assert!(found.starts_with("from:a \u{c} b\u{b}\r\n"), "{found}");

@@ -124,7 +124,7 @@ fn parse_tag(text: &[u8], spec: Range<usize>) -> Result<Tag<'_>, TagListError> {
     Ok(Tag { name, span })
 }
 
-/// `tag-name = ALPHA *ALNUMPUNC`
+/// Returns whether a name is valid: `tag-name = ALPHA *ALNUMPUNC`.
 fn is_tag_name(name: &[u8]) -> bool {
     let punctuated = |c: &u8| c.is_ascii_alphanumeric() || *c == b'_';
     name.first().is_some_and(u8::is_ascii_alphabetic) && name.iter().all(punctuated)
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_grammar_is_no_tag_list() {
+    fn invalid_tag_lists_are_refused() {
         let table = [
             (";", TagListError::EmptyTag),
             (" ", TagListError::EmptyTag),

@@ -42,16 +42,16 @@ pub struct Dns {
     cache: Cache,
 }
 
-/// How a server has answered one question.
+/// The answer of one server to a test query.
 #[derive(Clone, Debug)]
 pub struct ServerHealth {
-    /// Which one it is.
+    /// The server.
     pub server: DnsServer,
-    /// Whether it has refused EDNS within the last hour.
+    /// Whether it refused EDNS within the last hour.
     pub refuses_edns: bool,
-    /// How long it took.
+    /// The response time.
     pub took: Duration,
-    /// Why it gave no answer.
+    /// The failure, if there was no answer.
     pub failure: Option<Failure>,
 }
 
@@ -76,7 +76,7 @@ struct Servers {
 }
 
 impl NoServer {
-    /// The servers could not be checked.
+    /// Creates the result for servers that could not be checked.
     pub fn unchecked(error: &impl fmt::Display) -> Self {
         Self(format!("the DNS servers can't be checked: {error}"))
     }
@@ -161,11 +161,10 @@ impl Dns {
         refusing.map(|server| server.address().clone()).collect()
     }
 
-    /// Asks each server for the names of an address, past the cache and one beside the
-    /// other.
+    /// Queries all servers concurrently for the names of an address, without the cache.
     ///
     /// # Errors
-    /// When there is no server.
+    /// Fails if there are no servers.
     pub async fn check_servers(&self, address: IpAddr) -> Result<Vec<ServerHealth>, NoServer> {
         let servers = self.servers();
         if let Some(problem) = &servers.problem {

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_keep_every_octet_that_a_macro_may_expand_to() {
+    fn names_keep_every_byte_that_a_macro_may_expand_to() {
         for dotted in ["a:b/c%d.example.com", "a b.example", "*.example", "a\\.b"] {
             let name = Name::parse(dotted).unwrap();
             assert_eq!(name.to_octets(), dotted.as_bytes(), "{dotted}");
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_in_printable_ascii() {
+    fn names_are_shown_in_printable_ascii() {
         let table: [(&[u8], &str); 5] = [
             (b"", "."),
             (b"mail.Example.com.", "mail.Example.com"),

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_entry_is_refused_with_what_to_write() {
+    fn invalid_entries_are_refused_with_a_suggestion() {
         let table = [
             (
                 "2001:db8::1/32",

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_kept_for_a_month_and_can_be_renewed() {
+    fn ended_entries_are_kept_for_a_month_and_can_be_renewed() {
         let ended = |days: i64| Timestamp::now() - SignedDuration::from_hours(days * 24);
         let old = format!("2001:db8::/32  until={:.0}\n", ended(31));
         let recent = format!("2001:db8:1::/48  until={:.0}  # why\n", ended(29));

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_memory_a_comment_takes_is_bounded() {
+    fn the_memory_of_a_comment_is_bounded() {
         let comment = "\u{e4}".repeat(1000);
         let table = parse(&format!("2001:db8::/32 # x{comment}\n")).unwrap();
         assert_eq!(table.iter().next().unwrap().comment.len(), 199);

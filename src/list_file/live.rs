@@ -67,7 +67,7 @@ struct Failure {
     bad: Fingerprint,
     error: ListError,
     /// When the error was last logged.
-    told: Instant,
+    logged_at: Instant,
 }
 
 /// Whether files have to exist.
@@ -149,7 +149,7 @@ impl<L: Contents> LiveList<L> {
         let now = Fingerprint::take(&self.paths);
         match self.is_to_be_read(&now) {
             true => self.read_changed(now),
-            false => self.remind(),
+            false => self.log_again(),
         }
     }
 
@@ -204,22 +204,26 @@ impl<L: Contents> LiveList<L> {
         if last.is_some_and(|last| last.bad == bad && last.error == error) {
             return;
         }
-        self.tell(&error);
-        let told = Instant::now();
-        state.failure = Some(Failure { bad, error, told });
+        self.log(&error);
+        let logged_at = Instant::now();
+        state.failure = Some(Failure {
+            bad,
+            error,
+            logged_at,
+        });
     }
 
-    fn remind(&self) {
+    fn log_again(&self) {
         let mut state = self.state();
         if let Some(failure) = &mut state.failure
-            && failure.told.elapsed() >= REMINDER
+            && failure.logged_at.elapsed() >= REMINDER
         {
-            self.tell(&failure.error);
-            failure.told = Instant::now();
+            self.log(&failure.error);
+            failure.logged_at = Instant::now();
         }
     }
 
-    fn tell(&self, error: &ListError) {
+    fn log(&self, error: &ListError) {
         let (key, entries) = (self.key, entries(self.in_force().len()));
         tracing::error!("{key}: {error}; the last good list stays in force ({entries})");
     }

@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reply_quotes_is_no_field() {
+    fn text_quoted_in_a_reply_is_not_a_field() {
         let line = "NOQUEUE: reject: RCPT from unknown[2001:db8::1]: 550 5.2.1 Service \
                     unavailable, [\"; rule=spf-pass from=<x@y>\"] does not accept email over \
                     IPv6.; rule=not-opted-in mode=enforce from=<a@b> \
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn observed_refusals_are_told_from_those_carried_out() {
+    fn observed_refusals_differ_from_enforced_ones() {
         let line = "NOQUEUE: reject_warning: RCPT from unknown[2001:db8::1]: 450 4.7.25 x; \
                     rule=no-ptr mode=observe would=defer from=<> to=<B@Contoso.COM> helo=<e> ms=0";
         let decision = decision(line).unwrap();
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_of_ours_are_no_decisions() {
+    fn other_lines_of_sixgate_are_not_decisions() {
         let table = [
             "listening on inet:127.0.0.1:8894",
             "a milter connection is closed: accept: rule=spf-pass",

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn people_see_what_was_there_unless_it_could_do_harm() {
+    fn readable_values_contain_nothing_harmful() {
         let table = [
             ("a.example", "a.example"),
             ("\\x5b192.0.2.1\\x5d", "[192.0.2.1]"),

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_said_it_is_read_from_the_head_alone() {
+    fn the_program_is_read_from_the_header_only() {
         let decision = "NOQUEUE: accept: rule=spf-pass";
         let mta = "4F9D195432C: client=a[192.0.2.1]";
         let table = [

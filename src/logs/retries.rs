@@ -21,18 +21,18 @@ pub(crate) const SAME_ATTEMPT: i64 = 60;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
-    /// The MTA accepted it over IPv4.
+    /// The MTA accepted the message over IPv4.
     Ipv4,
-    /// It was retried over IPv4, where the MTA refused it by a rule of its own.
+    /// The message was retried over IPv4, where the MTA refused it by a rule of its own.
     Ipv4Refused,
-    /// It passed over IPv6 in a later attempt.
+    /// The message passed over IPv6 in a later attempt.
     Ipv6,
-    /// It was retried over IPv6 only, and never passed: the sender is a real mail server
-    /// and its mail does not arrive.
+    /// The message was retried over IPv6 only and never passed: the sender is a real mail
+    /// server and its mail does not arrive.
     Retrying,
-    /// It was never retried.
+    /// The message was never retried.
     Gone,
-    /// It was first deferred within the last four hours of the log.
+    /// The message was first deferred within the last four hours of the log.
     Waiting,
 }
 

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_none() {
+    fn invalid_times_are_none() {
         for line in [
             "",
             "Nov",

@@ -12,7 +12,7 @@ use std::{
 use tokio::{sync::Mutex, time::timeout};
 
 /// The timeout of the lookup.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a result is cached.
 const VALIDITY: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ impl Readiness {
 }
 
 async fn look<R: Resolve>(resolver: &R) -> Option<String> {
-    match timeout(PATIENCE, resolver.ptr(unused_address().into())).await {
+    match timeout(TIMEOUT, resolver.ptr(unused_address().into())).await {
         Ok(Answer::Found(_) | Answer::Absent(_)) => None,
         Ok(Answer::Temperror(failure)) => Some(format!("the DNS does not answer: {failure}")),
         Err(_too_late) => Some("the DNS does not answer: timeout".to_owned()),

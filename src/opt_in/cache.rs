@@ -30,24 +30,24 @@ const CAPACITY: usize = 1 << 18;
 
 /// How long a message waits for a new answer if there is a stale one. RFC 8767 section 5
 /// recommends 1.8 s.
-const PATIENCE: Duration = Duration::from_millis(1800);
+const MAX_WAIT: Duration = Duration::from_millis(1800);
 
-/// The same while the server is failing: long enough for a server that works again to
-/// answer the first message.
-const PATIENCE_WHILE_FAILING: Duration = Duration::from_millis(50);
+/// The maximum wait while the server is failing: long enough for a server that works
+/// again to answer the first message.
+const MAX_WAIT_WHILE_FAILING: Duration = Duration::from_millis(50);
 
 /// The time after the deadline of a query by which its failure is recorded.
-const LAST_WORD: Duration = Duration::from_millis(100);
+const SETTLE_TIME: Duration = Duration::from_millis(100);
 
 /// While the server is failing, the number of pending queries above which messages with a
 /// stale answer start no more.
-const PROBES: usize = 16;
+const MAX_PENDING_WHILE_FAILING: usize = 16;
 
 /// The interval at which an unreachable server is queried at the start, until it answers.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A domain that cannot exist (RFC 6761 section 6.4), for queries without a message.
-pub(super) const NOBODY: &str = "sixgate-probe.invalid";
+pub(super) const PROBE_DOMAIN: &str = "sixgate-probe.invalid";
 
 /// The cache of one server.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl From<Failure> for Reply {
 pub(super) enum Says {
     /// The domain opted in.
     Yes,
-    /// It opted out.
+    /// The domain opted out.
     No,
     /// There is no entry for it.
     Nothing,
@@ -86,7 +86,7 @@ pub(super) enum Says {
 #[derive(Debug)]
 struct Shared {
     answers: Mutex<Recent<Domain, Entry>>,
-    under_way: Mutex<HashMap<Domain, Pending>>,
+    pending: Mutex<HashMap<Domain, Pending>>,
     health: Mutex<Health>,
     /// Incremented to make all answers stale.
     generation: AtomicU64,
@@ -121,7 +121,7 @@ impl Cache {
             lifetimes,
             shared: Arc::new(Shared {
                 answers: Mutex::new(Recent::new(CAPACITY)),
-                under_way: Mutex::default(),
+                pending: Mutex::default(),
                 health: Mutex::new(Health::new(server)),
                 generation: AtomicU64::new(0),
             }),
@@ -165,7 +165,7 @@ impl Cache {
             }
             Last::Nothing => {
                 let answer = self.shared.ask(domain, deadline, question);
-                let until = deadline + LAST_WORD;
+                let until = deadline + SETTLE_TIME;
                 in_time(answer, until).await.unwrap_or(Known::Temperror)
             }
         }
@@ -183,7 +183,7 @@ impl Cache {
         S: Send + Sync + 'static,
         Q: Future<Output = Reply> + Send + 'static,
     {
-        let Ok(nobody) = Domain::parse(NOBODY) else {
+        let Ok(domain) = Domain::parse(PROBE_DOMAIN) else {
             return;
         };
         let in_use = Arc::downgrade(source);
@@ -193,8 +193,8 @@ impl Cache {
                 && let Some(source) = in_use.upgrade()
             {
                 let deadline = Instant::now() + timeout * 2;
-                let question = || look_up(source, nobody.clone());
-                cache.get(&nobody, deadline, question).await;
+                let question = || look_up(source, domain.clone());
+                cache.get(&domain, deadline, question).await;
                 sleep(PROBE_INTERVAL).await;
             }
         });
@@ -216,7 +216,7 @@ impl Cache {
     /// query.
     pub(super) fn expire(&self, domain: &Domain) {
         // A pending query may have been answered before the change.
-        if lock(&self.shared.under_way).contains_key(domain) {
+        if lock(&self.shared.pending).contains_key(domain) {
             self.expire_all();
             return;
         }
@@ -265,7 +265,7 @@ impl Entry {
 
 impl Shared {
     fn is_busy_failing(&self) -> bool {
-        lock(&self.health).is_failing() && lock(&self.under_way).len() >= PROBES
+        lock(&self.health).is_failing() && lock(&self.pending).len() >= MAX_PENDING_WHILE_FAILING
     }
 
     /// Starts a query, or joins a pending one for the same domain. The query continues
@@ -279,13 +279,13 @@ impl Shared {
     where
         Q: Future<Output = Reply> + Send + 'static,
     {
-        let mut under_way = lock(&self.under_way);
-        if let Some(pending) = under_way.get(domain) {
+        let mut queries = lock(&self.pending);
+        if let Some(pending) = queries.get(domain) {
             return pending.clone();
         }
         let (sender, pending) = watch::channel(None);
-        under_way.insert(domain.clone(), pending.clone());
-        let turn = Turn {
+        queries.insert(domain.clone(), pending.clone());
+        let registration = Registration {
             shared: Arc::clone(self),
             domain: domain.clone(),
             generation: self.generation.load(Ordering::Relaxed),
@@ -294,7 +294,7 @@ impl Shared {
         tokio::spawn(async move {
             let reply = timeout_at(deadline, question).await;
             let late = |_elapsed| Reply::Failed("no answer in time".to_owned());
-            let known = turn.take_note(reply.unwrap_or_else(late));
+            let known = registration.complete(reply.unwrap_or_else(late));
             sender.send_replace(Some(known));
         });
         pending
@@ -302,8 +302,8 @@ impl Shared {
 
     /// Returns a new answer if it arrives soon, else the stale one.
     async fn better_than(&self, last: Says, answer: Pending, deadline: Instant) -> Known {
-        let patience = last.patience(lock(&self.health).is_failing());
-        let until = patience.map_or(deadline, |patience| deadline.min(Instant::now() + patience));
+        let max_wait = last.max_wait(lock(&self.health).is_failing());
+        let until = max_wait.map_or(deadline, |wait| deadline.min(Instant::now() + wait));
         match in_time(answer, until).await {
             Some(known @ (Known::Yes | Known::No | Known::Nothing)) => known,
             Some(Known::Temperror) => last.into(),
@@ -319,10 +319,10 @@ impl Says {
     /// Returns how long a message waits for a new answer instead of this stale one;
     /// `None` is until its deadline. A stale negative answer may permanently reject mail
     /// of a domain that has opted in since, so it waits longer.
-    fn patience(self, is_failing: bool) -> Option<Duration> {
+    fn max_wait(self, is_failing: bool) -> Option<Duration> {
         match (self, is_failing) {
-            (Self::Yes, true) => Some(PATIENCE_WHILE_FAILING),
-            (Self::Yes, false) | (Self::No | Self::Nothing, true) => Some(PATIENCE),
+            (Self::Yes, true) => Some(MAX_WAIT_WHILE_FAILING),
+            (Self::Yes, false) | (Self::No | Self::Nothing, true) => Some(MAX_WAIT),
             (Self::No | Self::Nothing, false) => None,
         }
     }
@@ -340,14 +340,14 @@ async fn in_time(answer: Pending, until: Instant) -> Option<Known> {
 }
 
 /// The registration of a pending query, removed on drop even if the query panics.
-struct Turn {
+struct Registration {
     shared: Arc<Shared>,
     domain: Domain,
     generation: u64,
 }
 
-impl Turn {
-    fn take_note(&self, reply: Reply) -> Known {
+impl Registration {
+    fn complete(&self, reply: Reply) -> Known {
         match reply {
             Reply::Definite(says, valid_until) => {
                 lock(&self.shared.health).succeeded();
@@ -369,9 +369,9 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Registration {
     fn drop(&mut self) {
-        lock(&self.shared.under_way).remove(&self.domain);
+        lock(&self.shared.pending).remove(&self.domain);
     }
 }
 

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_is_refused_with_what_to_write() {
+    fn invalid_entries_are_refused_with_a_suggestion() {
         let table = [
             ("*.example.org", "write .example.org"),
             ("!*.example.org", "write !.example.org"),

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_counts_once_and_its_contrary_is_told() {
+    fn an_entry_counts_once_and_its_opposite_is_reported() {
         let mut list = list(&["example.org", ".example.org", "!other.example"]);
         let table = [
             ("example.org", Insertion::Duplicate),

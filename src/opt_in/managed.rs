@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_without_entries_says_that_it_is_meant() {
+    fn a_list_without_entries_is_marked_as_intentional() {
         let mut managed = parse("# ours\na.example\n");
         managed.remove(&"a.example".parse().unwrap());
         assert_eq!(managed.lines.text(), "# ours\n# empty\n");

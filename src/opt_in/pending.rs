@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_as_the_same() {
+    fn pending_opt_outs_survive_writing_and_reading() {
         let folder = tempfile::tempdir().unwrap();
         let managed = folder.path().join("opt-in.list");
         assert_eq!(read(&managed).unwrap(), OptOuts::new());

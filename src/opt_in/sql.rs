@@ -9,7 +9,7 @@ mod truth;
 
 use super::{
     Known, ServerCheck, ServerStatus, Source,
-    cache::{Cache, NOBODY, Reply, Says},
+    cache::{Cache, PROBE_DOMAIN, Reply, Says},
 };
 use crate::{address::Domain, config};
 use database::Database;
@@ -86,7 +86,7 @@ impl Sql {
 
     /// Checks each database and the query.
     pub(super) async fn check(&self) -> Vec<ServerCheck> {
-        self.shared.database.check(NOBODY).await
+        self.shared.database.check(PROBE_DOMAIN).await
     }
 }
 

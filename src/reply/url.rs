@@ -65,7 +65,7 @@ impl fmt::Display for Url {
 /// Why a text is not a valid URL template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlError {
-    /// It does not begin with `https://` or `http://` and a host name.
+    /// The text does not begin with `https://` or `http://` and a host name.
     NoHost,
     /// A placeholder in the host name, which would let a peer choose the server.
     PlaceholderInHost,
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused() {
+    fn invalid_urls_are_refused() {
         let long = format!("https://mx.example/{}", "x".repeat(MAX_DETAIL));
         let filled = format!("https://mx.example/{{address}}{}", "x".repeat(440));
         let table = [

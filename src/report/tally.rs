@@ -421,7 +421,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_are_told_within_a_quarter() {
+    fn percentiles_are_accurate_within_a_quarter() {
         for milliseconds in [0, 1, 3, 4, 5, 7, 8, 9, 100, 999, 7999, 1 << 40] {
             let mut waits = Waits::default();
             waits.add(milliseconds);

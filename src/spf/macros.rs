@@ -387,14 +387,15 @@ impl Delimiters {
     }
 }
 
-/// `domain-end = ( "." toplabel [ "." ] )`, in the last literal.
+/// Returns whether the last literal ends in `domain-end = ( "." toplabel [ "." ] )`.
 fn ends_in_top_label(literal: &str) -> bool {
     let literal = literal.strip_suffix('.').unwrap_or(literal);
     let label = literal.rsplit_once('.').map(|(_, label)| label);
     label.is_some_and(is_top_label)
 }
 
-/// `toplabel`: letters, digits and inner hyphens, and not a number.
+/// Returns whether a label is a `toplabel`: letters, digits and inner hyphens, and not a
+/// number.
 fn is_top_label(label: &str) -> bool {
     let label = label.as_bytes();
     let ldh = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-';
@@ -427,9 +428,9 @@ impl Macro {
         value
     }
 
-    /// Section 7.3: split, reverse, keep parts on the right, join with dots. Reads no
-    /// more of the value than it keeps: a record can have a thousand macros that each
-    /// keep nothing of a long local part.
+    /// Applies the transformers (section 7.3): splits, reverses, keeps parts on the
+    /// right, joins with dots. Reads no more of the value than it keeps: a record can
+    /// have a thousand macros that each keep nothing of a long local part.
     fn transform<'a>(&self, value: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
         if self.keep.is_none() && !self.reverse && self.delimiters.0 == 0 {
             return value;
@@ -467,8 +468,9 @@ impl Letter {
     }
 }
 
-/// `%{i}`: for IPv6 the 32 nibbles, separated by dots. DNS ignores their case; they are
-/// in upper case because the RFC 7208 test suite shows them so in an explanation.
+/// Formats `%{i}`: for IPv6 the 32 nibbles, separated by dots. DNS ignores their case;
+/// they are in upper case because the RFC 7208 test suite shows them so in an
+/// explanation.
 fn dotted(client: IpAddr) -> String {
     match client {
         IpAddr::V4(ip) => ip.to_string(),
@@ -704,7 +706,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_more_than_253_octets_lose_labels_on_the_left() {
+    fn names_of_more_than_253_bytes_lose_labels_on_the_left() {
         let label = "a".repeat(63);
         let long = format!("{label}.{label}.{label}.{label}.example.com");
         let want = format!("{label}.{label}.{label}.example.com");
@@ -738,7 +740,7 @@ mod tests {
     }
 
     #[test]
-    fn explanations_never_carry_what_would_break_a_reply() {
+    fn explanations_never_contain_text_that_breaks_a_reply() {
         let string = ExplainString::parse(b"%{l}").unwrap();
         for local_part in ["a\r\n250 b", "m\u{fc}ller", &"x".repeat(5000)] {
             let values = Values {
@@ -750,7 +752,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_parses_to_the_same() {
+    fn shown_text_parses_to_the_same_value() {
         for text in [
             "%{ir}.%{v}.%{L2r-+/}._spf.%{d2}",
             "a%%b%_c%-",

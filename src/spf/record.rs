@@ -217,8 +217,8 @@ impl Record {
     }
 }
 
-/// `name "="`: a modifier differs from a mechanism by an equals sign right after the
-/// name, before any colon or slash (section 4.6.1).
+/// Splits a modifier, `name "="`, from its value. A modifier differs from a mechanism by
+/// an equals sign right after the name, before any colon or slash (section 4.6.1).
 fn split_modifier(term: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = term.iter().position(|&b| b == b'=')?;
     let (name, value) = (&term[..end], &term[end + 1..]);
@@ -272,7 +272,7 @@ impl Mechanism {
     }
 }
 
-/// `":" domain-spec`
+/// Parses `":" domain-spec`.
 fn parse_domain(argument: &[u8]) -> Result<DomainSpec, Problem> {
     let value = after_colon(argument)?;
     DomainSpec::parse(value).map_err(|error| match parse_ascii::<IpAddr>(value) {
@@ -281,7 +281,7 @@ fn parse_domain(argument: &[u8]) -> Result<DomainSpec, Problem> {
     })
 }
 
-/// `[ ":" domain-spec ]`
+/// Parses `[ ":" domain-spec ]`.
 fn parse_optional_domain(argument: &[u8]) -> Result<Option<DomainSpec>, Problem> {
     match argument {
         b"" => Ok(None),
@@ -298,7 +298,7 @@ fn after_colon(argument: &[u8]) -> Result<&[u8], Problem> {
 }
 
 impl Hosts {
-    /// `[ ":" domain-spec ] [ dual-cidr-length ]`
+    /// Parses `[ ":" domain-spec ] [ dual-cidr-length ]`.
     ///
     /// The domain may contain slashes too, but cannot end in a slash and digits, so these
     /// are always a prefix length.
@@ -349,7 +349,7 @@ fn parse_ip6(argument: &[u8]) -> Result<Mechanism, Problem> {
     Ok(Mechanism::Ip6(network, prefix))
 }
 
-/// `":" network [ "/" prefix ]`
+/// Splits `":" network [ "/" prefix ]`.
 fn split_network<const MAX: u8>(argument: &[u8]) -> Result<(&[u8], Prefix<MAX>), Problem> {
     let value = after_colon(argument)?;
     match value.iter().position(|&b| b == b'/') {
@@ -366,7 +366,7 @@ impl<const MAX: u8> Prefix<MAX> {
     /// All bits, the default for a term without a prefix length.
     const ALL: Self = Self(MAX);
 
-    /// `"0" / %x31-39 *DIGIT`: no leading zeros, at most `MAX`.
+    /// Parses `"0" / %x31-39 *DIGIT`: no leading zeros, at most `MAX`.
     fn parse(digits: &[u8]) -> Result<Self, Problem> {
         let decimal = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
         let leading_zero = digits.len() > 1 && digits.starts_with(b"0");

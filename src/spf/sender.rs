@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helo_name_that_is_no_domain_gives_nothing_to_check() {
+    fn a_helo_name_that_is_not_a_domain_gives_nothing_to_check() {
         let bad = [
             "",
             "OEMCOMPUTER",

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_chose_can_end_neither_its_field_nor_its_line() {
+    fn peer_chosen_text_can_end_neither_its_field_nor_its_line() {
         let table = [
             // value, as a field, as a message, in JSON
             (
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_cut_off_and_never_within_an_escape() {
+    fn overlong_values_are_truncated_but_never_within_an_escape() {
         let long = "x".repeat(65536);
         let want = "x".repeat(MAX_VALUE) + "...";
         assert_eq!(escaped(Style::Field, &long), want);

@@ -326,7 +326,7 @@ mod tests {
     type Row = (&'static str, &'static [(&'static str, u64)], bool);
 
     #[test]
-    fn a_relay_is_told_from_what_looks_like_it() {
+    fn a_relay_is_distinguished_from_similar_setups() {
         const LAN: [(&str, u64); 3] = [("10.0.0.5", 400), ("10.0.0.6", 400), ("10.0.0.7", 400)];
         let table: [Row; 16] = [
             ("docker-proxy", &[("172.17.0.1", 1000)], true),

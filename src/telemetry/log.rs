@@ -49,7 +49,7 @@ pub struct Logging(());
 impl Logging {
     /// Logs the error that ends the program, unless the log is standard error, where it
     /// is printed anyway.
-    pub fn last_word(&self, error: &anyhow::Error) {
+    pub fn log_fatal(&self, error: &anyhow::Error) {
         if LOG.get().is_some_and(|log| log.is_elsewhere) {
             tracing::error!("{error:#}");
         }

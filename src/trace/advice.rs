@@ -162,7 +162,7 @@ mod tests {
     use super::in_command;
 
     #[test]
-    fn what_a_peer_chose_is_not_offered_to_a_shell() {
+    fn peer_chosen_text_is_not_offered_to_a_shell() {
         let table = [
             ("a+b=c@example.org", "a+b=c@example.org"),
             ("", "<>"),

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_url_is_said_without_repeating_a_password() {
+    fn url_errors_do_not_repeat_a_password() {
         let password = "a password does not belong in the URL";
         let table = [
             ("", "this is not a URL"),

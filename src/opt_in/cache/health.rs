@@ -19,7 +19,7 @@ pub(super) struct Health {
 #[derive(Debug)]
 struct Failure {
     reason: String,
-    told: bool,
+    logged: bool,
 }
 
 impl Health {
@@ -49,17 +49,17 @@ impl Health {
     pub(super) fn succeeded(&mut self) {
         self.failing = false;
         self.last_success = Some(Instant::now());
-        if self.failure.take().is_some_and(|failure| failure.told) {
+        if self.failure.take().is_some_and(|failure| failure.logged) {
             tracing::info!("{} answers again", self.server);
         }
     }
 
     pub(super) fn failed(&mut self, reason: &str) {
         self.failing = true;
-        let told_before = self.failure.take().is_some_and(|failure| failure.told);
+        let logged_before = self.failure.take().is_some_and(|failure| failure.logged);
         self.failure = Some(Failure {
             reason: reason.to_owned(),
-            told: self.warn(reason) || told_before,
+            logged: self.warn(reason) || logged_before,
         });
     }
 

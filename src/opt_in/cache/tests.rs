@@ -112,12 +112,12 @@ async fn a_mute_server_is_waited_for_briefly_where_an_answer_is_known() {
     advance(LIFETIMES.positive).await;
     let table = [
         // domain, expected answer, after
-        ("a.example", Known::Yes, PATIENCE),
-        ("a.example", Known::Yes, PATIENCE_WHILE_FAILING),
-        ("b.example", Known::Yes, PATIENCE_WHILE_FAILING),
+        ("a.example", Known::Yes, MAX_WAIT),
+        ("a.example", Known::Yes, MAX_WAIT_WHILE_FAILING),
+        ("b.example", Known::Yes, MAX_WAIT_WHILE_FAILING),
         ("new.example", Known::Temperror, STAGE),
         ("other.example", Known::Temperror, STAGE),
-        ("a.example", Known::Yes, PATIENCE_WHILE_FAILING),
+        ("a.example", Known::Yes, MAX_WAIT_WHILE_FAILING),
     ];
     for (name, want, after) in table {
         let (known, elapsed) = get(&cache, name, pending).await;
@@ -149,7 +149,7 @@ async fn a_slow_answer_is_waited_for_longer_before_the_last_one_refuses() {
             (
                 get(&cache, "c.example", pending).await,
                 last.into(),
-                PATIENCE,
+                MAX_WAIT,
             ),
         ];
         for ((known, elapsed), want, after) in table {
@@ -177,7 +177,7 @@ async fn the_first_mail_after_a_failure_has_the_new_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_ask_for_the_same_domain_share_one_question() {
+async fn concurrent_lookups_of_a_domain_share_one_query() {
     let cache = cache();
     let asked = Arc::new(AtomicUsize::new(0));
     let mut askers = JoinSet::new();
@@ -217,7 +217,9 @@ async fn a_question_whose_asker_has_gone_is_answered_for_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_failing_server_is_not_heaped_with_questions() {
     let cache = cache();
-    let names: Vec<String> = (0..10 * PROBES).map(|n| format!("d{n}.example")).collect();
+    let names: Vec<String> = (0..10 * MAX_PENDING_WHILE_FAILING)
+        .map(|n| format!("d{n}.example"))
+        .collect();
     for name in &names {
         get(&cache, name, || ready(definite(Says::Yes))).await;
     }
@@ -232,7 +234,7 @@ async fn a_failing_server_is_not_heaped_with_questions() {
         assert_eq!(get(&cache, name, question).await.0, Known::Yes);
     }
     // Pending queries time out and make room for others.
-    let most = PROBES * names.len() * 50 / 8000 + 2 * PROBES;
+    let most = MAX_PENDING_WHILE_FAILING * names.len() * 50 / 8000 + 2 * MAX_PENDING_WHILE_FAILING;
     assert!(asked.load(Ordering::Relaxed) <= most);
 }
 
@@ -268,7 +270,7 @@ async fn the_same_server_is_remembered_with_other_lifetimes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_state_of_the_server_can_be_told() {
+async fn the_status_of_the_server_is_reported() {
     let cache = cache();
     let told = |domains, age, error: Option<&str>| {
         let status = cache.status(Source::Socketmap);

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_reply_is_an_error_and_never_an_answer() {
+    async fn malformed_replies_are_errors_and_never_answers() {
         let longest = format!("100000:OK {},", "x".repeat(99_997));
         assert!(answer_of(longest.as_bytes()).await.is_ok());
         let longer = format!("100001:OK {},", "x".repeat(99_998));

@@ -47,7 +47,7 @@ pub(super) struct Outlet {
     place: Place,
     socket: Option<UnixDatagram>,
     /// Whether the loss of the socket was logged.
-    told: bool,
+    loss_logged: bool,
 }
 
 impl Outlet {
@@ -63,7 +63,7 @@ impl Outlet {
         Self {
             place,
             socket: None,
-            told: false,
+            loss_logged: false,
         }
     }
 
@@ -104,7 +104,7 @@ impl Outlet {
         loop {
             match self.try_send(path, record) {
                 Ok(()) => {
-                    self.told = false;
+                    self.loss_logged = false;
                     return Ok(());
                 }
                 Err(error) if is_too_long(&error) => return Err(error),
@@ -126,8 +126,8 @@ impl Outlet {
 
     fn lose(&mut self, path: &str, error: &io::Error) {
         self.socket = None;
-        if !self.told {
-            self.told = true;
+        if !self.loss_logged {
+            self.loss_logged = true;
             let text = format!("the log at {path} can't be written: {error}; lines wait for it\n");
             let _ = write_to_stderr(text.as_bytes());
         }
@@ -173,8 +173,9 @@ fn auto() -> Place {
     }
 }
 
-/// systemd.exec(5): JOURNAL_STREAM is the device and inode of the stream that leads to
-/// the journal; standard error may have been redirected since.
+/// Returns whether standard error is connected to the journal. By systemd.exec(5),
+/// JOURNAL_STREAM is the device and inode of the stream that leads to the journal;
+/// standard error may have been redirected since.
 fn stderr_is_the_journal() -> bool {
     let stream = env::var("JOURNAL_STREAM").unwrap_or_default();
     let stderr = fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
