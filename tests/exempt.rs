@@ -816,7 +816,7 @@ fn report_shows_uses_and_what_ends_or_is_not_used() {
     for want in [
         "1 exemption ends within a week.",
         "1 exemption has not been used for 90 days.",
-        "By exemption, the last use first",
+        "By exemption, most recently used first",
     ] {
         assert!(text.contains(want), "{want}: {text}");
     }

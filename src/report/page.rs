@@ -162,7 +162,7 @@ fn not_opted_in(summary: &Summary) -> Option<Item> {
     let count = some(row.counts.rejected)?;
     Some(Item {
         headline: format!(
-            "{} rejected for good: the domain has not opted in.",
+            "{} rejected permanently: the domain has not opted in.",
             plural(count, "recipient was", "recipients were")
         ),
         advice: "Opt the domain in (sixgate opt-in add), or take the AAAA record from its MX.",
@@ -176,11 +176,11 @@ fn retrying(summary: &Summary) -> Option<Item> {
     let count = some(summary.returns.total.retrying)?;
     Some(Item {
         headline: format!(
-            "{} tried again over IPv6 alone and did not pass.",
-            plural(count, "deferred mail was", "deferred mails were")
+            "{} retried over IPv6 only and did not pass.",
+            plural(count, "deferred message was", "deferred messages were")
         ),
-        advice: "Real mail servers whose mail does not arrive. Tell their postmasters, or exempt \
-                 their networks.",
+        advice: "These are real mail servers whose mail does not arrive. Contact their \
+                 postmasters, or exempt their networks.",
         table: Some(returned(&summary.returns.retrying)),
     })
 }
@@ -190,10 +190,10 @@ fn given_up(summary: &Summary) -> Option<Item> {
     some(domains)?;
     Some(Item {
         headline: format!(
-            "{} given up (replies.give_up_after): it had been deferred over IPv6 for too long.",
+            "{} given up (replies.give_up_after) after being deferred over IPv6 for too long.",
             plural(domains, "sender domain was", "sender domains were")
         ),
-        advice: "Their users have a bounce that says what is missing. Help those that you know.",
+        advice: "Their users got a bounce with the reason. Help the senders that you know.",
         table: Some(causes(&summary.given_up, |cause| vec![sender(&cause.name)])),
     })
 }
@@ -248,12 +248,12 @@ fn temporary_failures(summary: &Summary) -> Option<Item> {
         .collect();
     Some(Item {
         headline: format!(
-            "{}, a lookup had no answer: {}.",
+            "{} because of a lookup without an answer: {}.",
             plural(count, "temporary failure", "temporary failures"),
             kinds.join(", ")
         ),
-        advice: "Many of one name: its name servers are down. Many names: look at the resolver \
-                 (sixgate doctor).",
+        advice: "Many failures of one name: its name servers are down. Of many names: check \
+                 the resolver (sixgate doctor).",
         table: Some(causes(&summary.temporary_failures.names, |cause| {
             vec![cause.check.clone(), sender(&cause.name)]
         })),
@@ -268,8 +268,8 @@ fn exempt_ending(summary: &Summary, zone: &TimeZone) -> Option<Item> {
             "{} within a week.",
             plural(count, "exemption ends", "exemptions end")
         ),
-        advice: "Their mail is checked after that. See whether it would pass (sixgate explain), or \
-                 go on: sixgate exempt add NETWORK --for 14d.",
+        advice: "Their mail is checked after that. Check whether it would pass (sixgate explain), \
+                 or extend them: sixgate exempt add NETWORK --for 14d.",
         table: Some(exempt_entries(ending, zone)),
     })
 }
@@ -330,7 +330,7 @@ fn blind(summary: &Summary) -> Option<Item> {
     let blind = summary.read.mta_lines == 0 && summary.returns.total.mails > 0;
     blind.then(|| Item {
         headline: "No line of Postfix or Sendmail was read.".to_owned(),
-        advice: "What came back over IPv4 can't be told and counts as not seen again. Read the \
+        advice: "Retries over IPv4 can't be detected and count as not seen again. Read the \
                  MTA's log together with sixgate's.",
         table: None,
     })
@@ -341,7 +341,7 @@ fn came_back(summary: &Summary) -> Option<Item> {
     Some(Item {
         headline: format!(
             "{}{} came back over IPv4 and arrived.",
-            plural(count, "deferred mail", "deferred mails"),
+            plural(count, "deferred message", "deferred messages"),
             of_domains(summary.returns.ipv4_domains)
         ),
         advice: "",
@@ -354,7 +354,7 @@ fn passed_later(summary: &Summary) -> Option<Item> {
     Some(Item {
         headline: format!(
             "{} back over IPv6 and passed.",
-            plural(count, "deferred mail came", "deferred mails came")
+            plural(count, "deferred message came", "deferred messages came")
         ),
         advice: "",
         table: Some(returned(&summary.returns.ipv6)),
@@ -366,7 +366,7 @@ fn refused_by_others(summary: &Summary) -> Option<Item> {
     Some(Item {
         headline: format!(
             "{} back over IPv4, where another rule of the MTA refused {}.",
-            plural(count, "deferred mail came", "deferred mails came"),
+            plural(count, "deferred message came", "deferred messages came"),
             if count == 1 { "it" } else { "them" }
         ),
         advice: "",
@@ -379,10 +379,10 @@ fn gone(summary: &Summary) -> Option<Item> {
     Some(Item {
         headline: format!(
             "{}{} not seen again after one attempt.",
-            plural(count, "deferred mail", "deferred mails"),
+            plural(count, "deferred message", "deferred messages"),
             of_domains(summary.returns.gone_domains) + if count == 1 { " was" } else { " were" }
         ),
-        advice: "A mail server tries again; what does not is mostly spam. Look for names you know.",
+        advice: "Mail servers retry; senders that do not are mostly spam. Look for names you know.",
         table: Some(returned(&summary.returns.gone)),
     })
 }
@@ -402,8 +402,8 @@ fn waiting(summary: &Summary) -> Option<Item> {
     let count = some(summary.returns.total.waiting)?;
     Some(Item {
         headline: format!(
-            "{} deferred in the last four hours and may still come back.",
-            plural(count, "mail was", "mails were")
+            "{} deferred in the last four hours and may still be retried.",
+            plural(count, "message was", "messages were")
         ),
         advice: "",
         table: None,
@@ -448,7 +448,7 @@ fn sums(summary: &Summary, zone: &TimeZone) -> Vec<Item> {
         ),
     ];
     sums.push(sum(
-        "By exemption, the last use first",
+        "By exemption, most recently used first",
         exempt_uses(&summary.exempt.used, zone),
     ));
     let forwarders = summary.forwarders.iter();
