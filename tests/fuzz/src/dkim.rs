@@ -2,6 +2,7 @@
 //! results compared signature by signature and every difference put into a class.
 
 mod classes;
+mod samples;
 mod seeds;
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     tally::Tally,
     zone::{Found, Zone, shown},
 };
+use samples::Samples;
 use seeds::Seed;
 use sixgate::dkim::{DkimResult, SignatureResult};
 use std::{io, sync::Arc};
@@ -20,10 +22,11 @@ use viadkim::verifier::{self, LookupTxt, VerificationResult, VerificationStatus}
 pub fn run(count: u64, seed: u64) -> Tally {
     let seeds = seeds::load();
     let mut tally = Tally::default();
+    let mut samples = Samples::from_environment();
     for number in 0..count {
         let number = seed.wrapping_add(number);
         let case = Case::generate(&seeds, number);
-        compare(&case, number, &mut tally);
+        compare(&case, number, &mut tally, &mut samples);
     }
     tally
 }
@@ -287,7 +290,7 @@ impl LookupTxt for Keys {
     }
 }
 
-fn compare(case: &Case, number: u64, tally: &mut Tally) {
+fn compare(case: &Case, number: u64, tally: &mut Tally, samples: &mut Samples) {
     let ours = message::verify(&case.message, &case.zone).signatures;
     let theirs = viadkim_results(case);
     for (place, our) in ours.iter().enumerate() {
@@ -304,7 +307,12 @@ fn compare(case: &Case, number: u64, tally: &mut Tally) {
             (found, _) => found,
         };
         match found {
-            Ok(class) => tally.count(class),
+            Ok(class) => {
+                if !is_same(class) {
+                    samples.add(class, case, &ours);
+                }
+                tally.count(class);
+            }
             Err(kind) => tally.unexplained(kind, || {
                 format!(
                     "case {number}: {}",

@@ -5,6 +5,7 @@ pub mod body_chunks;
 pub mod dkim_signature;
 pub mod header_block;
 pub mod key_record;
+pub mod milter_offer;
 pub mod milter_session;
 pub mod spf_macro;
 pub mod spf_record;
@@ -25,13 +26,14 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     spf_record::TARGET,
     spf_macro::TARGET,
     dkim_signature::TARGET,
     key_record::TARGET,
     header_block::TARGET,
     body_chunks::TARGET,
+    milter_offer::TARGET,
     milter_session::TARGET,
 ];
 
@@ -41,10 +43,14 @@ impl Target {
         TARGETS.into_iter().find(|target| target.name == name)
     }
 
-    /// Checks `count` inputs: seeds, mutated again and again.
+    /// Checks `count` inputs: the seeds, then seeds that are mutated again and again.
     pub fn soak(&self, count: u64, seed: u64) {
         let seeds = (self.seeds)();
         for number in 0..count {
+            if let Some(seed) = usize::try_from(number).ok().and_then(|n| seeds.get(n)) {
+                (self.check)(seed);
+                continue;
+            }
             let mut random = Random::new(mix(seed.wrapping_add(number)));
             let mut input = seeds[random.below(seeds.len())].clone();
             for _ in 0..=random.below(6) {

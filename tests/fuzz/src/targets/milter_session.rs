@@ -71,13 +71,21 @@ pub fn check(input: &[u8]) {
     check_answers(knowledge, &sent, &answered);
 }
 
-/// Sends the octets in pieces, waiting for no answer, and returns what came back.
 async fn play(knowledge: Knowledge, sent: &[u8], cut: u8) -> Vec<u8> {
+    converse(fixture(knowledge), sent, cut).await
+}
+
+/// Sends the octets in pieces, waiting for no answer, and returns what came back.
+pub(super) async fn converse(
+    current: watch::Receiver<Arc<Snapshot<Zone>>>,
+    sent: &[u8],
+    cut: u8,
+) -> Vec<u8> {
     let (mta, ours) = duplex(4096);
     let (_end, end) = oneshot::channel();
     let drain = Arc::<Drain>::default();
     let idle = Duration::from_secs(60);
-    let connection = Connection::new(ours, idle, end, fixture(knowledge), Arc::clone(&drain));
+    let connection = Connection::new(ours, idle, end, current, Arc::clone(&drain));
     let (reader, writer) = tokio::io::split(mta);
     let dialogue = async {
         let (served, (), answered) =
@@ -126,12 +134,19 @@ fn fixture(knowledge: Knowledge) -> watch::Receiver<Arc<Snapshot<Zone>>> {
     fixtures[knowledge as usize].subscribe()
 }
 
-fn snapshot(knowledge: Knowledge) -> Arc<Snapshot<Zone>> {
+/// A configuration above a zone.
+pub(super) fn snapshot_of(zone: Zone) -> Arc<Snapshot<Zone>> {
     let text = "opt_in: {domains: [contoso.com]}\n\
                 exempt: {tls: none}\n\
                 limits: {header_bytes: 4 KiB}\n\
                 authentication_results: {authserv_id: mx.contoso.com}\n";
     let config = Config::parse(text, "milter.yaml").expect("a configuration");
+    let sources = Sources::open(&config.opt_in, None).expect("lists that can be read");
+    let exemptions = Exemptions::open(&config, None).expect("a list that can be read");
+    Arc::new(Snapshot::new(config, sources, exemptions, zone))
+}
+
+fn snapshot(knowledge: Knowledge) -> Arc<Snapshot<Zone>> {
     let mut zone = Zone {
         ptr_fails: knowledge == Knowledge::Fails,
         ..Zone::default()
@@ -142,7 +157,5 @@ fn snapshot(knowledge: Knowledge) -> Arc<Snapshot<Zone>> {
     if knowledge == Knowledge::PtrAndSpf {
         zone.add_txt("good.example", "v=spf1 ip6:2001:db8::/32 -all");
     }
-    let sources = Sources::open(&config.opt_in, None).expect("lists that can be read");
-    let exemptions = Exemptions::open(&config, None).expect("a list that can be read");
-    Arc::new(Snapshot::new(config, sources, exemptions, zone))
+    snapshot_of(zone)
 }

@@ -12,11 +12,21 @@ struct Transaction {
     /// MAIL was let pass.
     begun: bool,
     recipients: usize,
+    fields: usize,
     has_signature: bool,
     /// Whether what the end of headers came to, once that was sent, may be to go
     /// on. It is said at the next command.
     header_may_pass: Option<bool>,
+    /// Rules 4 and 5 accepted it at MAIL, so that all of it goes on.
+    is_accepted: bool,
 }
+
+// The bits of the negotiation that change which commands are answered, and how.
+const NR_HEADER: u32 = 0x80;
+const SKIP: u32 = 0x400;
+const NR_HELO: u32 = 0x2000;
+const NR_EOH: u32 = 0x4_0000;
+const LEADING_SPACE: u32 = 0x10_0000;
 
 /// Looks at each answer.
 ///
@@ -26,25 +36,45 @@ pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) 
     let mut answers = frames(answered).into_iter();
     let mut transaction = Transaction::default();
     let mut macros = Macros::default();
+    let mut agreed = 0;
+    let mut is_connection_accepted = false;
     for (letter, data) in frames(sent) {
         match letter {
             b'D' => macros.define(data),
-            b'A' | b'H' | b'K' => transaction = Transaction::default(),
+            b'A' | b'H' => transaction = Transaction::default(),
+            b'K' => {
+                transaction = Transaction::default();
+                is_connection_accepted = false;
+            }
+            b'L' | b'N' | b'R' | b'T' if transaction.is_accepted => {}
             // What comes out of order ends the mail transaction.
-            b'L' | b'N' | b'R' if transaction.header_may_pass.is_some() => {
+            b'L' | b'N' | b'R' | b'T' if transaction.header_may_pass.is_some() => {
                 transaction = Transaction::default();
             }
-            b'L' => transaction.has_signature |= is_signature(data),
+            b'L' => {
+                transaction.has_signature |= is_signature(data);
+                transaction.fields += 1;
+            }
             _ => {}
         }
         if letter == b'N' {
             transaction.header_may_pass = Some(
                 transaction.begun
                     && transaction.recipients > 0
-                    && (transaction.has_signature || knowledge == Knowledge::PtrAndSpf),
+                    && (transaction.has_signature
+                        || knowledge == Knowledge::PtrAndSpf
+                        // It may be in the body.
+                        || (transaction.fields == 0 && agreed & LEADING_SPACE == 0)),
             );
         }
-        if !b"OCMRBE".contains(&letter) {
+        let is_answered = match letter {
+            b'O' | b'C' | b'M' | b'R' | b'B' | b'E' | b'T' | b'U' => true,
+            b'H' => agreed & NR_HELO == 0,
+            b'L' => agreed & NR_HEADER == 0,
+            b'N' => agreed & NR_EOH == 0,
+            _ => false,
+        };
+        if !is_answered {
             continue;
         }
         // A connection that is closed is a temporary failure.
@@ -52,12 +82,38 @@ pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) 
             return;
         };
         let pass = answer.0 == b'c';
+        assert!(
+            answer.0 != b's' || agreed & SKIP != 0,
+            "SKIP was not agreed on"
+        );
+        let is_accepted =
+            is_connection_accepted || (transaction.is_accepted && !b"OCMH".contains(&letter));
         match letter {
-            b'O' => assert_eq!(answer.0, b'O'),
-            b'C' => assert!(pass || (answer.0 == b'a' && !is_checked(data))),
+            b'O' => {
+                assert_eq!(answer.0, b'O');
+                agreed = check_agreement(data, answer.1);
+            }
+            b'C' => {
+                assert!(pass || (answer.0 == b'a' && !is_checked(data)));
+                is_connection_accepted = !pass;
+            }
+            _ if is_accepted => {
+                assert!(pass || (letter == b'B' && answer.0 == b's'), "{answer:?}");
+                assert!(edits.is_empty(), "{edits:?} of what is not looked at");
+                if letter == b'E' {
+                    transaction = Transaction::default();
+                }
+            }
+            b'H' | b'L' | b'T' | b'U' => assert!(pass, "{letter} {answer:?}"),
+            b'N' if is_refusal(answer) => transaction = Transaction::default(),
+            b'N' => {
+                let may_pass = transaction.header_may_pass == Some(true);
+                assert!(pass && may_pass, "the end of headers {answer:?}");
+            }
             b'M' => {
                 transaction = Transaction {
                     begun: pass,
+                    is_accepted: answer.0 == b'a',
                     ..Transaction::default()
                 };
                 let exempt = answer.0 == b'a' && macros.authenticated();
@@ -92,6 +148,30 @@ pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) 
         }
     }
     assert!(answers.next().is_none(), "an answer to nothing");
+}
+
+/// Whether the answer keeps to the offer; returns the options that are agreed on.
+fn check_agreement(offer: &[u8], answer: &[u8]) -> u32 {
+    let word = |octets: &[u8], place: usize| {
+        let octets = octets.get(4 * place..4 * place + 4).expect("a word");
+        u32::from_be_bytes(octets.try_into().expect("four octets"))
+    };
+    let (offered, agreed) = (
+        [0, 1, 2].map(|n| word(offer, n)),
+        [0, 1, 2].map(|n| word(answer, n)),
+    );
+    assert!(
+        (2..=6).contains(&agreed[0]) && agreed[0] <= offered[0],
+        "{agreed:?}"
+    );
+    assert_eq!(agreed[1] & !offered[1], 0, "actions that were not offered");
+    assert_eq!(agreed[2] & !offered[2], 0, "options that were not offered");
+    let takes_macros = agreed[0] == 6 && offered[1] & 0x100 != 0;
+    assert!(
+        answer.len() == 12 || takes_macros,
+        "macros for an MTA that takes none"
+    );
+    agreed[2]
 }
 
 /// The macros that matter, as the last packet for their stage has them.

@@ -29,7 +29,7 @@ pub(super) const DICTIONARY: &[&str] = &[
 
 /// Seed dialogues: the zone, the splitting, and steps.
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let dialogues: [&[u8]; 6] = [
+    let dialogues: [&[u8]; 10] = [
         // negotiate, CONNECT, HELO, MAIL, RCPT, From, end of headers, body, end
         &[0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 9, 16, 10, 12],
         // with macros, several recipients and a signature; ABORT
@@ -44,6 +44,22 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         // two messages, forged results
         &[
             0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 2, 7, 0, 8, 10, 5, 2, 6, 3, 7, 0, 7, 1, 8, 9, 1, 10, 12,
+        ],
+        // no options, as maddy: each command is answered
+        &[
+            1, 6, 32, 0, 0, 0, 3, 0, 4, 0, 5, 0, 6, 0, 12, 2, 7, 0, 7, 1, 8, 9, 90, 9, 9, 10, 12,
+        ],
+        // Stalwart, which goes on after an acceptance
+        &[
+            1, 6, 255, 0, 0, 66, 3, 3, 4, 0, 5, 0, 6, 0, 12, 2, 7, 0, 8, 9, 9, 10, 12,
+        ],
+        &[
+            1, 6, 255, 0, 0, 66, 3, 0, 4, 0, 2, 1, 2, 5, 0, 6, 0, 12, 2, 7, 0, 8, 9, 9, 10, 5, 0,
+            6, 1, 10,
+        ],
+        // version 2
+        &[
+            1, 2, 63, 0, 0, 127, 3, 0, 4, 0, 5, 2, 6, 0, 7, 0, 7, 1, 7, 2, 8, 9, 40, 10, 12,
         ],
         // steps left out
         &[0, 3, 0, 5, 0, 6, 0, 10, 5, 0, 8, 10, 5, 0, 6, 0, 9, 3, 10],
@@ -136,8 +152,15 @@ impl<'a> Script<'a> {
 
     fn step(&mut self, step: u8, sent: &mut Vec<u8>) {
         match step % 16 {
-            0 => frame(sent, b'O', &offer(0x1ff, 0x001f_ffff)),
-            1 => frame(sent, b'O', &offer(self.number() as u32, 0xff)),
+            0 => frame(sent, b'O', &offer(6, 0x1ff, 0x001f_ffff)),
+            1 => {
+                let version = self.number() as u32 % 8;
+                let [actions, high, middle, low] = [(); 4].map(|()| self.number() as u32);
+                let options = high << 16 | middle << 8 | low;
+                // What a negotiation needs is nearly always there.
+                let needed = u32::from(actions & 0xe0 != 0);
+                frame(sent, b'O', &offer(version, actions << 1 | needed, options));
+            }
             2 => {
                 let stage = self.pick(b"CMRNEHTLB");
                 let pairs = self.pick(&PAIRS);
@@ -174,8 +197,8 @@ impl<'a> Script<'a> {
     }
 }
 
-fn offer(actions: u32, opts: u32) -> Vec<u8> {
-    [6, actions, opts].map(u32::to_be_bytes).concat()
+fn offer(version: u32, actions: u32, opts: u32) -> Vec<u8> {
+    [version, actions, opts].map(u32::to_be_bytes).concat()
 }
 
 fn frame(sent: &mut Vec<u8>, letter: u8, data: &[u8]) {

@@ -1,0 +1,74 @@
+//! Writes examples of each class of difference to a folder, for other verifiers to judge:
+//! `SIXGATE_FUZZ_SAMPLES` names it. See `judges/`.
+
+use super::{Case, key_name};
+use crate::zone::Found;
+use sixgate::dkim::SignatureResult;
+use std::{collections::HashMap, env, fs, path::PathBuf};
+
+/// Examples of a class.
+const PER_CLASS: u32 = 5;
+
+/// The samples that were written.
+pub(super) struct Samples {
+    folder: Option<PathBuf>,
+    written: HashMap<&'static str, u32>,
+}
+
+impl Samples {
+    pub(super) fn from_environment() -> Self {
+        Self {
+            folder: env::var_os("SIXGATE_FUZZ_SAMPLES").map(PathBuf::from),
+            written: HashMap::new(),
+        }
+    }
+
+    /// Writes a case, unless there are enough of its class. A message has to have one
+    /// signature, so that a verdict about it is one about the signature.
+    ///
+    /// # Panics
+    /// If it can't be written.
+    pub(super) fn add(&mut self, class: &'static str, case: &Case, ours: &[SignatureResult]) {
+        let (Some(folder), [our]) = (&self.folder, ours) else {
+            return;
+        };
+        // Not every judge has Ed25519, and most change line breaks that are not CRLF.
+        let is_rsa = our.algorithm.as_deref() == Some("rsa-sha256");
+        if !is_tidy(&case.message.to_octets()) || !(is_rsa || class.starts_with("RFC 8463")) {
+            return;
+        }
+        let written = self.written.entry(class).or_default();
+        if *written == PER_CLASS {
+            return;
+        }
+        *written += 1;
+        let name = key_name(our);
+        let records = match case.zone.txt.get(&name) {
+            Some(Found::Records(texts)) => texts.iter().map(|text| latin1(text)).collect(),
+            Some(Found::Fails) | None => Vec::new(),
+        };
+        let mark = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let file: String = class.chars().map(mark).collect();
+        let file = folder.join(format!("{file}-{written}"));
+        let facts = serde_json::json!({
+            "class": class,
+            "sixgate": our.result.word(),
+            "reason": our.reason,
+            "name": latin1(&name),
+            "records": records,
+        });
+        fs::write(file.with_extension("eml"), case.message.to_octets()).expect("a message");
+        fs::write(file.with_extension("json"), facts.to_string()).expect("its facts");
+    }
+}
+
+/// Whether a text has ASCII and CRLF alone.
+fn is_tidy(octets: &[u8]) -> bool {
+    let rest = String::from_utf8_lossy(octets).replace("\r\n", "");
+    rest.is_ascii() && !rest.contains(['\r', '\n'])
+}
+
+/// Octets as the characters of the same numbers.
+fn latin1(octets: &[u8]) -> String {
+    octets.iter().map(|&octet| char::from(octet)).collect()
+}
