@@ -8,7 +8,7 @@
 //!    chooses those worth verifying.
 //! 3. [`fetch_keys`] looks up their keys while [`BodyHasher`] hashes the body.
 //! 4. [`Verification::verify_header`] verifies everything but the body hash, at any time
-//! once the keys are known.
+//!    once the keys are known.
 //! 5. [`Verification::verify`] combines the results at the end of the message.
 //!
 //! In case of doubt a signature does not pass: anything that programs may interpret

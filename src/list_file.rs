@@ -1,5 +1,5 @@
 //! List files and directories of them: finding the files, detecting changes, and reading
-//! lines. [`live`] follows them while the program runs, [`edit`] changes those that
+//! lines. `live` follows them while the program runs, `edit` changes those that
 //! commands manage.
 //!
 //! A list is used only if all of it is valid. One without an entry is an error unless it

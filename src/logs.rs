@@ -1,7 +1,7 @@
 //! Parses logs: sixgate's decision lines, and the lines of Postfix and Sendmail about
 //! messages.
 //!
-//! [`Log::for_each`] finds them among the lines of other programs. `report` and `trace`
+//! `Log::for_each` finds them among the lines of other programs. `report` and `trace`
 //! are built on it. This module opens no files and reads no clock. Text that a peer can
 //! choose is never interpreted as anything but a value.
 

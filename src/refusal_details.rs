@@ -2,7 +2,7 @@
 //! postmaster, and a URL.
 //!
 //! The peer chooses much of this: names in its DNS, terms of its SPF record, tags of its
-//! signatures. [`quote`] reduces all of it to an alphabet without line breaks, escape
+//! signatures. `quote` reduces all of it to an alphabet without line breaks, escape
 //! sequences, markup and URLs.
 
 use crate::{

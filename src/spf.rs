@@ -1,6 +1,6 @@
 //! SPF (RFC 7208): whether the sender's domain authorizes the client.
 //!
-//! [`evaluate`] takes the facts of the SMTP session and does lookups through
+//! [`evaluate()`] takes the facts of the SMTP session and does lookups through
 //! [`dns::Resolve`]; [`explain`] also records each step. Both follow the RFC strictly and
 //! never pass in case of doubt. Neither limits the time of its lookups: the caller sets
 //! the deadline and reports [`Outcome::timed_out`] when it expires.

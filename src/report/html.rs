@@ -1,7 +1,7 @@
 //! Renders the page as HTML: one self-contained file without scripts, with a content
 //! security policy that says so.
 //!
-//! Peers choose the values, so each goes through [`Escaped`].
+//! Peers choose the values, so each goes through `Escaped`.
 
 mod chart;
 

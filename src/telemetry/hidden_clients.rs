@@ -6,8 +6,8 @@
 //! address, none from an IPv6 client, and hardly any from a public IPv4 address. A proxy
 //! that passes on client addresses has public ones.
 //!
-//! [`count`] is called for each connection; [`watch`] collects the counts every [`EVERY`]
-//! and evaluates those of the last [`HOURS`] hours.
+//! [`count`] is called for each connection; [`watch()`] collects the counts every `EVERY`
+//! and evaluates those of the last `HOURS` hours.
 
 use super::metrics;
 use crate::{address::ClientAddr, dns::Resolve, snapshot::Snapshot};
@@ -265,7 +265,7 @@ impl Window {
 }
 
 /// Evaluates the counts while the program runs: sets the metric, and logs when clients
-/// begin to be hidden, every [`HOURS`] hours while they are, and when they no longer are.
+/// begin to be hidden, every `HOURS` hours while they are, and when they no longer are.
 /// Does nothing while no domain can have opted in.
 pub async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
     let mut window = Window::new();
