@@ -107,7 +107,8 @@ fn every_configuration_that_is_shown_is_one() {
             // A program without the feature rejects it.
             let without_sql = !cfg!(feature = "sql") && settings.contains("sql:");
             let without_redis = !cfg!(feature = "redis") && settings.contains("redis:");
-            if without_sql || without_redis {
+            let without_status = !cfg!(feature = "status") && settings.contains("status:");
+            if without_sql || without_redis || without_status {
                 assert!(parsed.is_err(), "{name}: {settings}");
                 continue;
             }
