@@ -10,10 +10,7 @@ use viadkim::{
 /// A part of the reason that sixgate gives, and what it stands for.
 const ONLY_THEIRS: &[(&str, &str)] = &[
     ("only in part (l=)", "8.2: l= is not accepted"),
-    (
-        "only tests DKIM",
-        "3.6.1: t=y counts as not signed",
-    ),
+    ("only tests DKIM", "3.6.1: t=y counts as not signed"),
     ("top-level domain", "6.1.1: d= is a top-level domain"),
     ("more than one From", "8.15: more than one From field"),
     (
