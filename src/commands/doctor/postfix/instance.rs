@@ -3,6 +3,7 @@
 use crate::commands::doctor::program;
 use std::{
     collections::HashMap,
+    ffi::OsString,
     path::{Path, PathBuf},
 };
 
@@ -94,8 +95,12 @@ impl Instance {
     pub(in crate::commands::doctor) async fn read(
         directory: &Path,
     ) -> Result<Self, program::Failure> {
+        // Postfix 3.10 expands $config_directory to its default in spite of -c.
+        let mut own_directory = OsString::from("config_directory=");
+        own_directory.push(directory);
         let ask = async |options: &[&str]| {
             let mut arguments = vec!["-c".into(), directory.as_os_str().to_owned()];
+            arguments.extend(["-o".into(), own_directory.clone()]);
             arguments.extend(options.iter().map(Into::into));
             program::ask("postconf", &arguments).await
         };
