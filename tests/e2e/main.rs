@@ -138,16 +138,24 @@ fn trials(fixtures: &[Arc<Fixture>]) -> Vec<Trial> {
     });
     let fixtures = fixtures.to_vec();
     let documented = Trial::ignorable_test(DOCUMENTED, move || match fixtures.len() {
-        count if count == Kind::ALL.len() => {
+        count if count == Kind::ALL.len() && own_release_differs() => {
             versions_are_documented(&fixtures)?;
             Ok(Completion::Completed)
         }
-        _ => Ok(Completion::ignored_with("needs all mail servers")),
+        _ => Ok(Completion::ignored_with(
+            "needs the mail servers of two releases",
+        )),
     });
     trials.flatten().chain([documented]).collect()
 }
 
 const DOCUMENTED: &str = "the documentation names the versions that are tested";
+
+/// Whether this machine is not a Debian 13, whose mail servers are tested in any case.
+fn own_release_differs() -> bool {
+    let [own, other] = Release::ALL.map(|release| release.title().ok());
+    own.is_some() && own != other
+}
 
 /// The documentation names exactly the versions that are tested. Runs only if all mail
 /// servers are present.

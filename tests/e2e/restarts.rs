@@ -8,7 +8,7 @@ use super::{
     sink::Delivery,
     support::daemon::Daemon,
 };
-use std::{io, net::IpAddr, thread};
+use std::{collections::BTreeSet, io, net::IpAddr, thread};
 
 const RESTARTS: usize = 20;
 const MESSAGES: usize = 600;
@@ -74,12 +74,10 @@ fn stop(daemon: Daemon) -> Result<(), String> {
 }
 
 fn arrived_once(deliveries: &[Delivery]) -> Result<(), String> {
-    let mut wanted: Vec<String> = (1..=MESSAGES)
-        .map(|number| format!("{number}b@open.example"))
-        .collect();
-    wanted.sort();
     let arrived = recipients(deliveries);
-    match arrived == wanted {
+    // smtp-source numbers the recipients: 1b, 2b in Postfix 3.7, b0, b1 in 3.10.
+    let different: BTreeSet<&String> = arrived.iter().collect();
+    match arrived.len() == MESSAGES && different.len() == MESSAGES {
         true => Ok(()),
         false => Err(format!("of {MESSAGES} messages these arrived: {arrived:?}")),
     }
