@@ -35,6 +35,15 @@ pub enum Release {
 impl Release {
     pub const ALL: [Self; 2] = [Self::Twelve, Self::Thirteen];
 
+    /// The oldest release on which a package that is built on this machine can be installed.
+    pub fn of_the_package() -> Self {
+        let version = fs::read_to_string("/etc/debian_version").unwrap_or_default();
+        match version.starts_with("13") {
+            true => Self::Thirteen,
+            false => Self::Twelve,
+        }
+    }
+
     pub fn number(self) -> u8 {
         match self {
             Self::Twelve => 12,
