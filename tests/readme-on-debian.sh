@@ -44,7 +44,11 @@ inside() {
         cp /etc/resolv.conf "$system/etc/resolv.conf"
         vectors=${4:+SIXGATE_VECTORS=/vectors}
         shift 4
-        exec chroot "$system" env -i HOME=/root CARGO_HOME=/cargo RUSTUP_HOME=/rustup $vectors \
+        # Not chroot, in which no user namespace can be made, as systemd does for the service.
+        cd "$system"
+        pivot_root . mnt
+        umount --lazy /mnt
+        exec env -i HOME=/root CARGO_HOME=/cargo RUSTUP_HOME=/rustup $vectors \
             PATH=/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
             sh -c "cd /root/sixgate && exec \"\$@\"" sh "$@"
     ' sh "$system" "$cargo_home" "$rustup_home" "${SIXGATE_VECTORS:-}" "$@"
