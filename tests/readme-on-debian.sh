@@ -4,8 +4,8 @@
 #
 #     tests/readme-on-debian.sh bookworm|trixie
 #
-# The system is target/readme/SUITE, which is created each time: a chroot in its own
-# namespaces, so the kernel is that of this machine.
+# The system is target/readme/SUITE, which is created each time. It runs in its own
+# namespaces on the kernel of this machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/needs.sh
