@@ -111,14 +111,24 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
+/// The lowest of these counts. On a busy machine threads wake up more often, which can add
+/// a tenth.
+const ATTEMPTS: usize = 3;
+
 fn holds(scenario: &Scenario) -> Result<(), Failed> {
-    let [fewer, more] = MESSAGES.map(|count| instructions(scenario, count));
-    let cost = (more - fewer) / (MESSAGES[1] - MESSAGES[0]) / 1000;
     let budget = scenario.budget;
-    println!(
-        "{}: {cost} of {budget} thousand instructions",
-        scenario.name
-    );
+    let mut cost = u64::MAX;
+    for _ in 0..ATTEMPTS {
+        let [fewer, more] = MESSAGES.map(|count| instructions(scenario, count));
+        cost = cost.min((more - fewer) / (MESSAGES[1] - MESSAGES[0]) / 1000);
+        println!(
+            "{}: {cost} of {budget} thousand instructions",
+            scenario.name
+        );
+        if cost <= budget {
+            break;
+        }
+    }
     match cost {
         _ if cost > budget => Err(format!("{cost} is more than {budget}").into()),
         _ if cost * 2 < budget => Err(format!("{budget} is no budget for {cost}").into()),
