@@ -2,7 +2,7 @@
 # Compares sixgate with other milters, and rewrites docs/benchmarks.md, which has the
 # details. Needs root, for a network namespace.
 #
-# tests/bench/run.sh [--quick] [--parts compare,growth,profile,postfix] [--only NAME,...]
+# tests/bench/run.sh [--quick] [--parts compare,growth,profile,postfix,complete] [--only NAME,...]
 #                    [--peers NAME,...] [--repeat N] [--seconds S] [--list]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -30,8 +30,10 @@ install_crate() {
 }
 
 install_debian
-install_crate spf-milter 0.7.0-alpha.1
-install_crate dkim-milter 0.2.0-alpha.1
+if [[ " $* " != *" --parts complete "* ]]; then
+    install_crate spf-milter 0.7.0-alpha.1
+    install_crate dkim-milter 0.2.0-alpha.1
+fi
 [ -n "${SIXGATE:-}" ] || cargo build --release --locked
 cargo build --release --locked --manifest-path tests/bench/Cargo.toml --target-dir target/bench/build
 

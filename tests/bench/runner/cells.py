@@ -64,6 +64,19 @@ CELLS = [
     Cell("idle-2000", "2000 idle connections", connections=2000, idle=True, peers=("sixgate", "noop", "rspamd", "opendkim")),
 ]
 
+# What a site has that wants every result of every message: a complete field, or two
+# milters, of which the mail server asks one after the other, or rspamd.
+REPLACED = ("opendkim", "pyspf-milter")
+COMPLETE = ("sixgate-complete", *REPLACED, "rspamd")
+
+COMPLETE_CELLS = [
+    Cell("complete-1", "SPF and DKIM pass, 4 KB, 1 connection", "spf-pass", connections=1, peers=COMPLETE),
+    Cell("complete-32", "SPF and DKIM pass, 4 KB, 32 connections", "spf-pass", peers=COMPLETE),
+    Cell("complete-dkim-32", "SPF fails and DKIM passes, 4 KB, 32 connections", peers=COMPLETE),
+    Cell("complete-ipv4-32", "IPv4, SPF and DKIM pass, 4 KB, 32 connections", "ipv4", peers=COMPLETE),
+    Cell("complete-1mb", "SPF and DKIM pass, 1 MB, 8 connections", "spf-pass", connections=8, size=MB, messages=200, pool=1, peers=COMPLETE),
+]
+
 # cell -> peer -> one measurement a repetition
 Results = dict[str, dict[str, list[dict]]]
 

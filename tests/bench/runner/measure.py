@@ -50,7 +50,7 @@ def expectations(peer: Peer, scenario: str, outcome: str) -> list[str]:
     options = []
     if peer.fields.get(scenario):
         options += ["--expect-field", peer.fields[scenario]]
-    if peer.name == "sixgate":
+    if peer.name.startswith("sixgate"):
         options += ["--expect", outcome]
     return options
 

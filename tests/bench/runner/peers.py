@@ -144,11 +144,18 @@ def rspamd_command(directory: pathlib.Path) -> list[str]:
 
 
 PASSES = {"spf-pass": "spf=pass", "dkim-pass": "dkim=pass"}
+# With the signature verified where SPF has passed, too.
+COMPLETE = {"spf-pass": "dkim=pass", "dkim-pass": "dkim=pass", "ipv4": "dkim=pass"}
 
 PEERS = {
     peer.name: peer
     for peer in [
         Peer("sixgate", sixgate_command(), PASSES),
+        Peer(
+            "sixgate-complete",
+            sixgate_command("authentication_results: {complete: yes, families: all}"),
+            COMPLETE,
+        ),
         Peer("floor", own("milter-floor")),
         Peer("noop", own("milter-noop")),
         Peer("floor-gate", own("milter-floor", "gate")),

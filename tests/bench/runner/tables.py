@@ -4,7 +4,7 @@ import pathlib
 import re
 from statistics import median
 
-from cells import CELLS, TARGETS, Results
+from cells import COMPLETE_CELLS, CELLS, REPLACED, TARGETS, Results
 from peers import ROOT
 
 PAGE = ROOT / "docs/benchmarks.md"
@@ -26,6 +26,7 @@ def tables(run: dict) -> dict[str, str]:
         "comparison": comparison(run["results"]),
         "growth": growth(run.get("growth", {})),
         "profile": profile(run.get("profile", {})),
+        "complete": complete(run.get("complete", {})),
     }
 
 
@@ -66,6 +67,41 @@ def cell_table(peers: dict[str, list[dict]]) -> str:
         ratio = to_sixgate(peers, name, "cpu_seconds_per_1000")
         rows.append([name, number(of(measured, "cpu_seconds_per_1000")), ratio, *map(number, row)])
     return table(COLUMNS, rows)
+
+
+def complete(run: dict) -> str:
+    """Complete results, with the machine that they were measured on."""
+    if not run:
+        return "Not measured."
+    cells = [cell for cell in COMPLETE_CELLS if cell.name in run["results"]]
+    parts = [f"**{cell.title}**\n\n{complete_table(run['results'][cell.name])}" for cell in cells]
+    return "\n\n".join([machine(run), *parts])
+
+
+def complete_table(peers: dict[str, list[dict]]) -> str:
+    """The milters that are replaced count together: the mail server asks one after the
+    other."""
+    ours = peers["sixgate-complete"]
+    sets = {"sixgate, complete": ours}
+    if all(name in peers for name in REPLACED):
+        sets[" and ".join(REPLACED)] = [added(row) for row in zip(*(peers[n] for n in REPLACED))]
+    sets |= {name: measured for name, measured in peers.items() if name != "sixgate-complete"}
+    rows = []
+    for name, measured in sets.items():
+        figures = ("cpu_seconds_per_1000", "p50_ms", "p99_ms")
+        ratios = [
+            number(median(other[figure] / own[figure] for other, own in zip(measured, ours)))
+            for figure in figures[:2]
+        ]
+        cpu, *latency = (number(of(measured, figure)) for figure in figures)
+        rows.append([name, cpu, ratios[0], *latency, ratios[1]])
+    head = ["milter", "CPU s per 1000", "to sixgate", "p50 ms", "p99 ms", "p50 to sixgate"]
+    return table(head, rows)
+
+
+def added(measured: tuple[dict, ...]) -> dict:
+    figures = ("cpu_seconds_per_1000", "p50_ms", "p99_ms")
+    return {figure: sum(one[figure] for one in measured) for figure in figures}
 
 
 def idle_table(peers: dict[str, list[dict]]) -> str:
