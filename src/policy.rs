@@ -339,6 +339,28 @@ impl Rule {
         )
     }
 
+    /// Returns whether the rule applies to checked mail. Rules 1 to 5 do not: they say why
+    /// mail is not checked.
+    pub fn applies_to_checked_mail(self) -> bool {
+        match self {
+            Self::Local
+            | Self::Ipv4
+            | Self::ExemptNetwork
+            | Self::ExemptAuthenticated
+            | Self::ExemptTls => false,
+            Self::NotOptedIn
+            | Self::OptInTemperror
+            | Self::NoPtr
+            | Self::PtrTemperror
+            | Self::PtrUnconfirmed
+            | Self::SpfPass
+            | Self::KnownForwarder
+            | Self::DkimPass
+            | Self::AuthTemperror
+            | Self::Unauthenticated => true,
+        }
+    }
+
     /// Returns whether the rule can refuse a recipient or a message.
     pub fn can_refuse(self) -> bool {
         match self {

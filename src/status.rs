@@ -10,6 +10,7 @@ mod advice;
 mod api;
 pub mod charts;
 mod check;
+mod document_head;
 mod domain_verdict;
 mod health;
 pub mod history;

@@ -19,20 +19,10 @@ use std::{
 };
 use support::{
     daemon::{Daemon, TIMEOUT},
-    dns::{DnsServer, Zone},
+    dns::{DnsServer, SENDERS, Zone},
     faketime, http,
-    milter::{MilterClient, Reply},
+    milter::{MilterClient, Reply, UNSIGNED},
 };
-
-const ZONE: &str = r#"
-2001:db8:1::10            PTR    mail.good.example
-mail.good.example         AAAA   2001:db8:1::10
-2001:db8:1::60            SERVFAIL
-good.example              TXT    "v=spf1 ip6:2001:db8:1::/64 -all"
-bad.example               TXT    "v=spf1 -all"
-"#;
-
-const MESSAGE: &[u8] = b"From: a@good.example\r\nSubject: x\r\n\r\nTwelve octets and more\r\n";
 
 /// The daemon with the DNS that it asks and the address of its metrics.
 struct World {
@@ -43,7 +33,7 @@ struct World {
 
 impl World {
     fn new(config: &str) -> Self {
-        let dns = DnsServer::start(Zone::parse(ZONE).expect("a zone"));
+        let dns = DnsServer::start(Zone::parse(SENDERS).expect("a zone"));
         let address = http::free_address();
         let daemon = Daemon::start(&format!(
             "dns: {{servers: [{}], timeout: 500ms, attempts: 1}}\n\
@@ -74,7 +64,7 @@ impl World {
         let replies = recipients.iter().map(|recipient| mta.rcpt(&[recipient]));
         let replies: Vec<Reply> = replies.collect();
         let message = match replies.contains(&Reply::Continue) {
-            true => mta.message(MESSAGE, 65535).reply,
+            true => mta.message(UNSIGNED, 65535).reply,
             false => Reply::Continue,
         };
         (replies, message)
@@ -264,7 +254,7 @@ fn a_list_that_is_broken_is_noted_and_the_last_good_one_serves() {
     let list = folder.path().join("opt-in.list");
     fs::write(&list, "listed.example\n").expect("a list");
     let address = http::free_address();
-    let dns = DnsServer::start(Zone::parse(ZONE).expect("a zone"));
+    let dns = DnsServer::start(Zone::parse(SENDERS).expect("a zone"));
     let daemon = Daemon::start(&format!(
         "dns: {{servers: [{}]}}\nmetrics: {{listen: inet:{address}}}\n\
          opt_in: {{files: [{}]}}\n",
@@ -288,7 +278,7 @@ fn a_list_that_is_broken_is_noted_and_the_last_good_one_serves() {
 
 #[test]
 fn a_server_of_opt_ins_is_told_of_with_what_it_has_answered() {
-    let zone = format!("{ZONE}asked.example.optin.example A 127.0.0.2\n");
+    let zone = format!("{SENDERS}asked.example.optin.example A 127.0.0.2\n");
     let address = http::free_address();
     let dns = DnsServer::start(Zone::parse(&zone).expect("a zone"));
     let daemon = Daemon::start(&format!(

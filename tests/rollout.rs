@@ -9,18 +9,10 @@ use serde_json::Value;
 use std::{collections::BTreeSet, net::IpAddr, process::Command};
 use support::{
     daemon::Daemon,
-    dns::{DnsServer, Zone},
+    dns::{DnsServer, SENDERS, Zone},
     logs::{Logs, json},
     milter::{MilterClient, Reply},
 };
-
-const ZONE: &str = r#"
-2001:db8:1::10            PTR    mail.good.example
-mail.good.example         AAAA   2001:db8:1::10
-2001:db8:1::60            SERVFAIL
-good.example              TXT    "v=spf1 ip6:2001:db8:1::/64 -all"
-bad.example               TXT    "v=spf1 -all"
-"#;
 
 const MESSAGE: &[u8] = b"From: a@good.example\r\nSubject: x\r\n\r\nbody\r\n";
 
@@ -32,7 +24,7 @@ struct Site {
 
 impl Site {
     fn new(config: &str) -> Self {
-        let dns = DnsServer::start(Zone::parse(ZONE).expect("a zone"));
+        let dns = DnsServer::start(Zone::parse(SENDERS).expect("a zone"));
         let daemon = Daemon::start(&Self::config(&dns, config));
         Self { daemon, dns }
     }

@@ -13,20 +13,10 @@ use std::{
 };
 use support::{
     daemon::{Daemon, TIMEOUT},
-    dns::{DnsServer, Zone},
+    dns::{DnsServer, SENDERS, Zone},
     http::{self, Response},
-    milter::{self, MilterClient, Reply},
+    milter::{self, MilterClient, Reply, UNSIGNED},
 };
-
-const ZONE: &str = r#"
-2001:db8:1::10            PTR    mail.good.example
-mail.good.example         AAAA   2001:db8:1::10
-2001:db8:1::60            SERVFAIL
-good.example              TXT    "v=spf1 ip6:2001:db8:1::/64 -all"
-bad.example               TXT    "v=spf1 -all"
-"#;
-
-const MESSAGE: &[u8] = b"From: a@good.example\r\nSubject: x\r\n\r\nTwelve octets and more\r\n";
 
 /// The daemon with its status page, its metrics, and the DNS that it asks.
 struct World {
@@ -57,7 +47,7 @@ const GOOD: Mail<'static> = Mail {
 
 impl World {
     fn new(status: &str) -> Self {
-        let dns = DnsServer::start(Zone::parse(ZONE).expect("a zone"));
+        let dns = DnsServer::start(Zone::parse(SENDERS).expect("a zone"));
         let (page, metrics) = (http::free_address(), http::free_address());
         let daemon = Daemon::start(&format!(
             "dns: {{servers: [{}], timeout: 500ms, attempts: 1}}\n\
@@ -86,7 +76,7 @@ impl World {
         assert_eq!(mta.mail(&[mail.sender]), Reply::Continue);
         mta.macros(milter::Command::Rcpt, &[("i", mail.queue_id)]);
         match mta.rcpt(&[mail.recipient]) {
-            Reply::Continue => mta.message(MESSAGE, 65535).reply,
+            Reply::Continue => mta.message(UNSIGNED, 65535).reply,
             refused => refused,
         }
     }
@@ -707,7 +697,7 @@ fn a_check_takes_a_message_and_has_bounds() {
     let world = World::new("");
     let csrf = world.csrf();
     let client = ("client", "2001:db8:1::10");
-    let message = String::from_utf8_lossy(MESSAGE).into_owned();
+    let message = String::from_utf8_lossy(UNSIGNED).into_owned();
     let signed = format!("DKIM-Signature: v=1; a=rsa-sha256; d=good.example; s=s\r\n{message}");
     let page = world.submit(&[("csrf", &csrf), client, ("message", &signed)]);
     assert_eq!(page.status, 200, "{}", page.body);

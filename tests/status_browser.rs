@@ -21,21 +21,11 @@ use std::{
 };
 use support::{
     daemon::Daemon,
-    dns::{DnsServer, Zone},
+    dns::{DnsServer, SENDERS, Zone},
     http,
-    milter::{self, Address, MilterClient, Reply},
+    milter::{self, Address, MilterClient, Reply, UNSIGNED},
 };
 use tempfile::TempDir;
-
-const ZONE: &str = r#"
-2001:db8:1::10            PTR    mail.good.example
-mail.good.example         AAAA   2001:db8:1::10
-2001:db8:1::60            SERVFAIL
-good.example              TXT    "v=spf1 ip6:2001:db8:1::/64 -all"
-bad.example               TXT    "v=spf1 -all"
-"#;
-
-const MESSAGE: &[u8] = b"From: a@good.example\r\nSubject: x\r\n\r\nTwelve octets and more\r\n";
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -98,7 +88,7 @@ struct World {
 impl World {
     fn new(has_token: bool) -> Self {
         let folder = TempDir::new().unwrap();
-        let dns = DnsServer::start(Zone::parse(ZONE).expect("a zone"));
+        let dns = DnsServer::start(Zone::parse(SENDERS).expect("a zone"));
         let page = http::free_address();
         let file = folder.path().join("token");
         fs::write(&file, TOKEN).unwrap();
@@ -135,7 +125,7 @@ fn send_all(address: &Address) {
         mta.mail(&[sender]);
         mta.macros(milter::Command::Rcpt, &[("i", "4F9D195432C")]);
         if mta.rcpt(&[recipient]) == Reply::Continue {
-            mta.message(MESSAGE, 65535);
+            mta.message(UNSIGNED, 65535);
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::{
     counts::Counts,
     retries::Mails,
-    tally::{ClientSums, ExemptSums, Tally, is_not_checked},
+    tally::{ClientSums, ExemptSums, Tally},
     top_k::{Top, TopK},
 };
 use crate::{enforcement::ObservedBy, logs::Fate, policy::Rule};
@@ -328,7 +328,7 @@ impl RuleCounts {
     /// Returns whether this is one of rules 1 to 5, which do not check mail.
     pub(super) fn is_not_checked(&self) -> bool {
         let rule = Rule::ALL.into_iter().find(|rule| rule.name() == self.rule);
-        is_not_checked(rule)
+        rule.is_some_and(|rule| !rule.applies_to_checked_mail())
     }
 }
 

@@ -165,7 +165,10 @@ impl Tally {
         }
         self.decisions += 1;
         self.rules[Counts::row(decision.rule)].add(decision);
-        if is_not_checked(decision.rule) {
+        if decision
+            .rule
+            .is_some_and(|rule| !rule.applies_to_checked_mail())
+        {
             self.not_checked += 1;
             self.exempt(decision, time);
             return;
@@ -342,32 +345,6 @@ impl Tally {
             let domain = raw_domain(address);
             self.returns.arrived_over_ipv4(sender, &domain, arrived);
         }
-    }
-}
-
-/// Rules 1 to 5: they only tell which mail was not checked.
-pub(super) fn is_not_checked(rule: Option<Rule>) -> bool {
-    match rule {
-        Some(
-            Rule::Local
-            | Rule::Ipv4
-            | Rule::ExemptNetwork
-            | Rule::ExemptAuthenticated
-            | Rule::ExemptTls,
-        ) => true,
-        Some(
-            Rule::NotOptedIn
-            | Rule::OptInTemperror
-            | Rule::NoPtr
-            | Rule::PtrTemperror
-            | Rule::PtrUnconfirmed
-            | Rule::SpfPass
-            | Rule::KnownForwarder
-            | Rule::DkimPass
-            | Rule::AuthTemperror
-            | Rule::Unauthenticated,
-        )
-        | None => false,
     }
 }
 

@@ -260,29 +260,10 @@ impl Decisions {
 /// Without those that are not checked: on most hosts nearly all clients have IPv4, and
 /// nothing else would be seen.
 fn checked(counts: &DecisionCounts, action: Action) -> u64 {
-    let rules = Rule::ALL.into_iter().filter(|rule| is_checked(*rule));
+    let rules = Rule::ALL
+        .into_iter()
+        .filter(|rule| rule.applies_to_checked_mail());
     rules.map(|rule| counts.get(rule, action)).sum()
-}
-
-/// Whether a rule is about mail that is checked.
-pub(super) fn is_checked(rule: Rule) -> bool {
-    match rule {
-        Rule::Local
-        | Rule::Ipv4
-        | Rule::ExemptNetwork
-        | Rule::ExemptAuthenticated
-        | Rule::ExemptTls => false,
-        Rule::NotOptedIn
-        | Rule::OptInTemperror
-        | Rule::NoPtr
-        | Rule::PtrTemperror
-        | Rule::PtrUnconfirmed
-        | Rule::SpfPass
-        | Rule::KnownForwarder
-        | Rule::DkimPass
-        | Rule::AuthTemperror
-        | Rule::Unauthenticated => true,
-    }
 }
 
 impl Intervals {

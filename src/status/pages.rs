@@ -9,7 +9,9 @@ mod decisions;
 mod opt_in;
 mod overview;
 
-use super::{State, Visitor, advice, parameters::BadRequest, visible::visible};
+use super::{
+    State, Visitor, advice, document_head::document_head, parameters::BadRequest, visible::visible,
+};
 use axum::{
     Router,
     http::{StatusCode, Uri, header},
@@ -61,12 +63,7 @@ pub(super) fn layout(visitor: &Visitor, path: &str, title: &str, content: &Marku
         (DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="robots" content="noindex";
-                title { (title) " - sixgate" }
-                link rel="stylesheet" href="/assets/style.css";
-                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
+                (document_head(title))
                 script src="/assets/refresh.js" defer {}
             }
             body {

@@ -2,7 +2,10 @@
 
 use super::{
     namespace::{self, SCRATCH, run},
-    support::daemon::TIMEOUT,
+    support::{
+        daemon::TIMEOUT,
+        mta::{self, POSTFIX_SERVICES},
+    },
 };
 use std::{
     env, fs, io,
@@ -181,7 +184,7 @@ smtpd_client_connection_count_limit = 0
             format!("inet:127.0.0.1:{PYSPF},inet:127.0.0.1:{OPENDKIM},inet:127.0.0.1:{OPENDMARC}");
         let master_cf = format!(
             "2601 inet n - n - - smtpd\n    -o smtpd_milters={sixgate}\n\
-             2602 inet n - n - - smtpd\n    -o smtpd_milters={others}\n{SERVICES}"
+             2602 inet n - n - - smtpd\n    -o smtpd_milters={others}\n{POSTFIX_SERVICES}"
         );
         fs::write(etc.join("main.cf"), main_cf)?;
         fs::write(etc.join("master.cf"), master_cf)?;
@@ -197,7 +200,6 @@ smtpd_client_connection_count_limit = 0
     pub fn start_sendmail(folder: &Path, milters: &Milters, relay: SocketAddr) -> io::Result<Self> {
         fs::create_dir_all(folder.join("queue"))?;
         fs::set_permissions(folder.join("queue"), fs::Permissions::from_mode(0o700))?;
-        let directory = folder.display();
         let filter = |name: &str, socket: &str| {
             format!("MAIL_FILTER(`{name}', `S={socket}, F=T, T=C:10s;S:30s;R:30s;E:5m')\n")
         };
@@ -210,20 +212,9 @@ smtpd_client_connection_count_limit = 0
         };
         let ports = port(2603, "sixgate;opendmarc") + &port(2604, "pyspf;opendkim;opendmarc");
         let (relay_port, relay_ip) = (relay.port(), relay.ip());
+        let common = mta::sendmail_mc(&folder);
         let mc = format!(
-            "OSTYPE(`linux')
-define(`confDOMAIN_NAME', `mx.sixgate.test')
-define(`QUEUE_DIR', `{directory}/queue')
-define(`STATUS_FILE', `{directory}/statistics')
-define(`confPID_FILE', `{directory}/pid')
-define(`ALIAS_FILE', `')
-define(`confDONT_PROBE_INTERFACES', `True')
-define(`confLOG_LEVEL', `0')
-define(`confQUEUE_LA', `10000')
-define(`confREFUSE_LA', `10000')
-define(`confDELAY_LA', `10000')
-define(`confTO_IDENT', `0')
-FEATURE(`no_default_msa')
+            "{common}FEATURE(`no_default_msa')
 FEATURE(`nocanonify')
 FEATURE(`accept_unresolvable_domains')
 define(`SMART_HOST', `sink:[{relay_ip}]')
@@ -287,20 +278,3 @@ R$*\t$#OK
 fn unpacked_sendmail() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sendmail")
 }
-
-const SERVICES: &str = "\
-pickup     unix  n  -  n  60    1  pickup
-cleanup    unix  n  -  n  -     0  cleanup
-qmgr       unix  n  -  n  1     1  qmgr
-rewrite    unix  -  -  n  -     -  trivial-rewrite
-bounce     unix  -  -  n  -     0  bounce
-defer      unix  -  -  n  -     0  bounce
-trace      unix  -  -  n  -     0  bounce
-flush      unix  n  -  n  1000? 0  flush
-proxymap   unix  -  -  n  -     -  proxymap
-error      unix  -  -  n  -     -  error
-retry      unix  -  -  n  -     -  error
-lmtp       unix  -  -  n  -     -  lmtp
-anvil      unix  -  -  n  -     1  anvil
-postlog    unix-dgram n - n  -     1  postlogd
-";

@@ -6,9 +6,9 @@ use super::{
     fixture::{Fixture, ROLL_OUT},
     messages,
     namespace::{SCRATCH, is_installed, run},
-    postfix::{self, SERVICES},
+    postfix,
     release::Release,
-    support::{daemon::TIMEOUT, port::lasting_address},
+    support::{daemon::TIMEOUT, mta::POSTFIX_SERVICES, port::lasting_address},
 };
 use std::{
     fs, io,
@@ -104,7 +104,7 @@ fn master_cf() -> String {
     format!(
         "submission unix n  -  n  -     -  smtpd
 smtp       unix  -  -  n  -     -  smtp
-{SERVICES}"
+{POSTFIX_SERVICES}"
     )
 }
 

@@ -7,10 +7,11 @@
 use super::{
     fixture::{Fixture, HOST_NAMES, SERVER},
     namespace::run,
-    postfix::{self, SERVICES},
+    postfix,
     release::Release,
     support::{
         daemon::{Daemon, TIMEOUT},
+        mta::POSTFIX_SERVICES,
         name_server::{KEY, Kind, NameServer, write_key},
         programs::{Program, command, program},
     },
@@ -277,7 +278,7 @@ queue_run_delay = 1s
         let master_cf = format!(
             "submission unix n  -  n  -     -  smtpd
 smtp       unix  -  -  y  -     -  smtp
-{SERVICES}"
+{POSTFIX_SERVICES}"
         );
         postfix::start(Release::Own, directory, &main_cf, &master_cf).map_err(text)?;
         Ok(Self {

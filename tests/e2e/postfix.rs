@@ -10,6 +10,7 @@ use super::{
     mta::Mta,
     other_milter,
     release::Release,
+    support::mta::POSTFIX_SERVICES,
 };
 use std::{
     fs, io,
@@ -188,7 +189,7 @@ fn master_cf(directory: &Path, gates: &[Gate]) -> String {
             ));
         }
     }
-    text + SERVICES
+    text + POSTFIX_SERVICES
 }
 
 /// A postscreen that requires each client to wait for the greeting; the rest are options of
@@ -208,23 +209,3 @@ fn postscreen(gate: &Gate) -> String {
 {proxy}{name}-smtpd pass - - n - - smtpd\n"
     )
 }
-
-/// Services of every Postfix in the tests besides its listeners. The queue manager checks
-/// deferred mail every second.
-pub const SERVICES: &str = "\
-pickup     unix  n  -  n  60    1  pickup
-cleanup    unix  n  -  n  -     0  cleanup
-qmgr       unix  n  -  n  1     1  qmgr
-tlsmgr     unix  -  -  n  1000? 1  tlsmgr
-rewrite    unix  -  -  n  -     -  trivial-rewrite
-bounce     unix  -  -  n  -     0  bounce
-defer      unix  -  -  n  -     0  bounce
-trace      unix  -  -  n  -     0  bounce
-flush      unix  n  -  n  1000? 0  flush
-proxymap   unix  -  -  n  -     -  proxymap
-error      unix  -  -  n  -     -  error
-retry      unix  -  -  n  -     -  error
-lmtp       unix  -  -  n  -     -  lmtp
-anvil      unix  -  -  n  -     1  anvil
-postlog    unix-dgram n - n  -     1  postlogd
-";

@@ -7,9 +7,9 @@
 
 use super::{
     namespace::run,
-    postfix::{self, SERVICES},
+    postfix,
     release::Release,
-    support::daemon::TIMEOUT,
+    support::{daemon::TIMEOUT, mta::POSTFIX_SERVICES},
 };
 use std::{
     fs, io,
@@ -95,6 +95,6 @@ fn master_cf() -> String {
     format!(
         "submission unix n  -  n  -     -  smtpd
 smtp       unix  -  -  n  -     -  smtp
-{SERVICES}"
+{POSTFIX_SERVICES}"
     )
 }

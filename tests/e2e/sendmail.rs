@@ -14,6 +14,7 @@ use super::{
     other_milter,
     release::Release,
     support::daemon::TIMEOUT,
+    support::mta,
 };
 use std::{
     env, fs,
@@ -240,24 +241,11 @@ fn greeting(gate: &Gate) -> io::Result<String> {
 
 fn sendmail_mc(directory: &Path, gates: &[Gate], relay: SocketAddr) -> String {
     let other = other_milter::socket(directory);
+    let common = mta::sendmail_mc(directory);
     let directory = directory.display();
     let ports: String = gates.iter().map(port).collect();
     format!(
-        "OSTYPE(`linux')
-define(`confDOMAIN_NAME', `mx.sixgate.test')
-define(`QUEUE_DIR', `{directory}/queue')
-define(`STATUS_FILE', `{directory}/statistics')
-define(`confPID_FILE', `{directory}/pid')
-define(`ALIAS_FILE', `')
-define(`confDONT_PROBE_INTERFACES', `True')
-define(`confLOG_LEVEL', `0')
-
-dnl However busy the machine is.
-define(`confQUEUE_LA', `10000')
-define(`confREFUSE_LA', `10000')
-define(`confDELAY_LA', `10000')
-define(`confTO_IDENT', `0')
-dnl 32 KiB otherwise
+        "{common}dnl 32 KiB otherwise
 define(`confMAX_HEADERS_LENGTH', `1048576')
 
 define(`confCACERT', `{directory}/tls/ca.crt')

@@ -1,14 +1,13 @@
 //! Real database servers, started privately: PostgreSQL and MariaDB of Debian, and a
 //! SQLite file.
 
-use super::{outage::Source, port::lasting_address};
+use super::{outage::Source, output::with_input, port::lasting_address};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::{Pid, User, geteuid},
 };
 use std::{
     env, fs,
-    io::Write,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -158,7 +157,7 @@ impl Database {
     }
 
     fn client(&self, database: &str, sql: &str) -> Output {
-        let mut command = match self.engine {
+        let command = match self.engine {
             Engine::Postgres => {
                 let mut psql = command("psql");
                 psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-h"]);
@@ -179,16 +178,7 @@ impl Database {
                 sqlite
             }
         };
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the client starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        // A client that cannot connect does not read its input.
-        let _ = stdin.write_all(sql.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("the client ends")
+        with_input(command, sql)
     }
 
     fn create(&self) {

@@ -21,6 +21,16 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+/// Senders for most tests: a client whose mail passes SPF for good.example, one without
+/// reverse DNS, one whose reverse DNS fails, and a domain that no client passes for.
+pub const SENDERS: &str = r#"
+2001:db8:1::10            PTR    mail.good.example
+mail.good.example         AAAA   2001:db8:1::10
+2001:db8:1::60            SERVFAIL
+good.example              TXT    "v=spf1 ip6:2001:db8:1::/64 -all"
+bad.example               TXT    "v=spf1 -all"
+"#;
+
 /// A running server. Dropping it stops it.
 pub struct DnsServer {
     address: SocketAddr,

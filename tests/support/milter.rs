@@ -14,6 +14,9 @@ use std::{
     time::Duration,
 };
 
+/// A message without a signature.
+pub const UNSIGNED: &[u8] = b"From: a@good.example\r\nSubject: x\r\n\r\nA body of some length.\r\n";
+
 /// The address of a milter.
 #[derive(Clone, Debug)]
 pub enum Address {

@@ -12,6 +12,7 @@ pub mod faketime;
 pub mod http;
 pub mod logs;
 pub mod milter;
+pub mod mta;
 pub mod name_server;
 pub mod opt_in;
 pub mod outage;

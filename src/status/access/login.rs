@@ -4,6 +4,7 @@ use super::{
     Client, Csrf, Guard, Refusal, origin,
     sessions::{self, SessionId},
 };
+use crate::status::document_head::document_head;
 use axum::{
     Extension, Form, Router,
     extract::Query,
@@ -167,13 +168,7 @@ fn page(csrf: &Csrf, next: &str, error: Option<&str>) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Log in · sixgate" }
-                link rel="stylesheet" href="/assets/style.css";
-                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
-            }
+            head { (document_head("Log in")) }
             body {
                 main {
                     h1 { "sixgate" }

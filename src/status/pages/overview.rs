@@ -4,7 +4,7 @@ use super::{chart::chart, layout};
 use crate::{
     status::{
         State, Visitor,
-        overview::{Overview, RuleCounts, is_checked},
+        overview::{Overview, RuleCounts},
         visible::visible,
     },
     telemetry::Action,
@@ -151,7 +151,9 @@ fn sources(overview: &Overview) -> Markup {
 }
 
 fn rules(rules: &[RuleCounts]) -> Markup {
-    let checked = rules.iter().filter(|counts| is_checked(counts.rule));
+    let checked = rules
+        .iter()
+        .filter(|counts| counts.rule.applies_to_checked_mail());
     let highest = checked.map(|counts| counts.day).max().unwrap_or_default();
     html! {
         @if rules.is_empty() {
@@ -175,7 +177,7 @@ fn rules(rules: &[RuleCounts]) -> Markup {
                             @let (rule, action) = (counts.rule.name(), counts.action.name());
                             tr {
                                 th scope="row" {
-                                    @if is_checked(counts.rule) {
+                                    @if counts.rule.applies_to_checked_mail() {
                                         a href={ "/decisions?rule=" (rule) "&action=" (action) } { (rule) }
                                     } @else {
                                         (rule) " " span.faint { "(not checked)" }
@@ -204,7 +206,7 @@ fn bar(counts: &RuleCounts, highest: u64) -> Markup {
         Action::Reject => "r",
     };
     html! {
-        @if is_checked(counts.rule) && width > 0 {
+        @if counts.rule.applies_to_checked_mail() && width > 0 {
             svg.bar viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" {
                 rect class=(class) width=(width) height="10" {}
             }
