@@ -84,11 +84,6 @@ impl State {
         Arc::clone(&self.0.current.borrow())
     }
 
-    /// Mail transactions in progress, and whether the program ends.
-    pub fn drain(&self) -> &Drain {
-        &self.0.drain
-    }
-
     /// When this process started.
     pub fn started(&self) -> Instant {
         self.0.started

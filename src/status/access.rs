@@ -92,8 +92,8 @@ impl fmt::Display for Client {
     }
 }
 
-/// The token against cross-site request forgery of one client. Handlers get it as
-/// `Extension<Csrf>`, put [`Csrf::token`] into each form as the hidden field
+/// The token against cross-site request forgery of one client. Handlers get it in
+/// [`Visitor`](super::Visitor), put [`Csrf::token`] into each form as the hidden field
 /// [`Csrf::FIELD`], and refuse a form for which [`Csrf::is`] is false.
 #[derive(Clone, Debug)]
 pub struct Csrf {
@@ -272,7 +272,7 @@ impl Guard {
     }
 }
 
-/// Why a client is let in.
+/// Why a client is let in, or that it is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Session {
     /// No token is configured.
@@ -281,7 +281,7 @@ enum Session {
     Bearer,
     /// It has logged in.
     Cookie(SessionId),
-    /// It is not.
+    /// It has neither token nor session.
     None,
 }
 

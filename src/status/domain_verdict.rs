@@ -1,4 +1,4 @@
-//! What applies to a domain, and which source says so: what the milter would be told.
+//! What applies to a domain, and which source says so: the answer that the milter would get.
 
 use super::State;
 use crate::{address::Domain, policy::OptIn, server::http::Peer};

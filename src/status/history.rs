@@ -176,7 +176,7 @@ async fn empty_queue(history: Weak<History>) {
         ticks.tick().await;
         match history.upgrade() {
             // A search has the lock, on a thread of low priority, and this one is of mail.
-            // The search empties the queue itself.
+            // The search has emptied the queue when it began.
             Some(history) => {
                 if let Ok(mut store) = history.store.try_lock() {
                     store.empty_queue(history.capacity);

@@ -96,7 +96,7 @@ impl Page {
         listeners.map(Listeners::passable).unwrap_or_default()
     }
 
-    /// What has to be told about reloads.
+    /// Records reloads for the page.
     pub fn reloads(&self) -> Reloads {
         Reloads(self.0.as_ref().map(|page| Recorder {
             access: page.access.clone(),

@@ -11,12 +11,12 @@ use std::{
 const CAPACITY: usize = 1024;
 
 /// Wrong tokens without consequence: slips happen.
-const FREE: u32 = 3;
+const FREE: u32 = 2;
 
 /// The longest wait. It doubles from 1 s with each wrong token.
 const MAX_WAIT: Duration = Duration::from_secs(32);
 
-/// After so long without a wrong token it is forgotten that there were any.
+/// After this time without a wrong token, earlier ones are forgotten.
 const MEMORY: Duration = Duration::from_secs(15 * 60);
 
 /// The clients that have presented wrong tokens.
@@ -49,7 +49,7 @@ impl Failures {
         self.record_at(client, Instant::now());
     }
 
-    /// Forgets what was, because the client has the token.
+    /// Forgets wrong tokens of a client that has presented the right one.
     pub(super) fn forget(&self, client: Option<IpAddr>) {
         let network = network(client);
         let mut failures = self.lock();
@@ -88,7 +88,7 @@ impl Failures {
 
 impl Failure {
     fn wait(self) -> Duration {
-        match self.count.checked_sub(FREE) {
+        match self.count.checked_sub(FREE + 1) {
             None => Duration::ZERO,
             Some(doublings) => Duration::from_secs(1 << doublings.min(5)).min(MAX_WAIT),
         }
@@ -111,7 +111,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn after_three_wrong_tokens_the_wait_doubles_up_to_half_a_minute() {
+    fn from_the_third_wrong_token_on_the_wait_doubles_up_to_half_a_minute() {
         let failures = Failures::default();
         let client = Some("2001:db8::1".parse().unwrap());
         let neighbour = Some("2001:db8::2".parse().unwrap());

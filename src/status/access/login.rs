@@ -22,7 +22,7 @@ pub(super) const PATH: &str = "/login";
 
 pub(super) struct Login;
 
-/// The page that was asked for, to go on with.
+/// The page that was requested, to which a login leads back.
 #[derive(Default, Deserialize)]
 struct Next {
     #[serde(default)]
@@ -154,7 +154,7 @@ fn with_cookie(mut response: Response, cookie: &str) -> Response {
     response
 }
 
-/// Belongs into every page.
+/// Belongs on every page.
 pub(super) fn logout_form(csrf: &Csrf) -> Markup {
     html! {
         form .logout method="post" action="/logout" {

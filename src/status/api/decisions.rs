@@ -13,7 +13,10 @@ use crate::{
 };
 use axum::{
     Json,
-    extract::{self, Path, Query, rejection::QueryRejection},
+    extract::{
+        self, Path, Query,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::StatusCode,
 };
 use serde::Serialize;
@@ -48,8 +51,9 @@ pub(super) async fn list(
 
 pub(super) async fn detail(
     extract::State(state): extract::State<State>,
-    Path(number): Path<String>,
+    number: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Decision>, Problem> {
+    let Path(number) = number.map_err(|wrong| Problem::new(wrong.status(), wrong.body_text()))?;
     let found = number
         .parse()
         .ok()

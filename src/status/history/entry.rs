@@ -78,7 +78,7 @@ pub struct Entry {
     pub time: Timestamp,
     /// What was decided.
     pub action: Action,
-    /// Whether the MTA was told to refuse.
+    /// Whether the reply was a refusal.
     pub is_refused: bool,
     /// What decided it.
     pub rule: Rule,
@@ -171,6 +171,7 @@ impl Entry {
                 writer.signatures(outcome);
             }
             writer.list(Text::PtrNames, decision.ptr_names.iter().take(MAX_NAMES));
+            writer.is_cut |= decision.ptr_names.len() > MAX_NAMES;
             writer.text(Text::Forwarder, decision.forwarder);
             if let Some(reply) = decision.reply {
                 writer.list(Text::Details, reply.details());
@@ -483,7 +484,8 @@ impl Writer<'_> {
 
     fn signatures(&mut self, outcome: &dkim::Outcome) {
         let end = self.out.len() + Text::Signatures.max();
-        for (place, signature) in outcome.best().take(MAX_SIGNATURES).enumerate() {
+        let mut best = outcome.best();
+        for (place, signature) in best.by_ref().take(MAX_SIGNATURES).enumerate() {
             let line = if place > 0 { "\n" } else { "" };
             self.item(line, end, 20, signature.result);
             self.item("\t", end, 100, signature.domain.as_deref().unwrap_or("?"));
@@ -491,6 +493,7 @@ impl Writer<'_> {
             self.item("\t", end, 130, &signature.reason);
         }
         self.end(Text::Signatures);
+        self.is_cut |= best.next().is_some();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which decisions to show.
+//! Filters of the history: how they are parsed, and which entries match.
 
 use super::Entry;
 use crate::{

@@ -1,4 +1,4 @@
-//! Which source decides about a domain.
+//! The opt-in page: whether a domain takes mail over IPv6, and which source says so.
 
 use super::{bad_request, error, layout};
 use crate::status::{
