@@ -17,7 +17,7 @@ use std::{
 /// The field's name.
 pub const NAME: &str = "Authentication-Results";
 
-/// What the field tells. A method that is `None` is left out.
+/// The results in the field. A method that is `None` is left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Results<'a> {
     /// Reverse DNS of the client.
@@ -30,16 +30,16 @@ pub struct Results<'a> {
     pub forwarder: Option<&'a Proof>,
     /// The DKIM signatures. No signature is `dkim=none`.
     pub dkim: Option<&'a dkim::Outcome>,
-    /// Which of them are told.
+    /// Which signatures are reported.
     pub signatures: Signatures,
 }
 
-/// How many signatures are told.
+/// The number of signatures to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signatures {
-    /// As many of the best as one field has room for.
+    /// The best ones that fit into one field.
     Fitting,
-    /// So many of the best, in further fields if one has no room for them.
+    /// At most this many of the best, in several fields if needed.
     All(usize),
 }
 
@@ -160,17 +160,16 @@ fn signatures<'a>(
     signatures: impl Iterator<Item = &'a dkim::SignatureResult>,
     comments: Comments,
 ) -> Vec<&'a dkim::SignatureResult> {
-    let has_room = |signature: &&dkim::SignatureResult| {
+    let has_no_room = |signature: &&dkim::SignatureResult| {
         let end = field.len();
         dkim(field, signature, comments);
         let fits = fits(field);
         if !fits {
             field.truncate(end);
         }
-        fits
+        !fits
     };
-    let (_written, left_out): (Vec<_>, Vec<_>) = signatures.partition(has_room);
-    left_out
+    signatures.filter(has_no_room).collect()
 }
 
 fn fits(field: &str) -> bool {

@@ -23,7 +23,7 @@ pub enum Closed {
     /// A command came before the connection was ready for it, or was negotiated
     /// away.
     Unexpected(&'static str),
-    /// It does not offer what sixgate can't do without.
+    /// The MTA does not offer a required feature.
     Unsuitable {
         /// Its version of the protocol, if that is too old.
         version: Option<u32>,

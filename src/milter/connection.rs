@@ -255,9 +255,9 @@ where
         Ok(())
     }
 
-    /// Tells the MTA to go on, if it waits for that.
+    /// Replies with continue if the MTA waits for a reply.
     fn go_on(&mut self, no_reply: ProtoOpts) {
-        if self.negotiated.answers(no_reply) {
+        if self.negotiated.awaits_reply(no_reply) {
             self.wire.replies.respond(&Response::Continue);
         }
     }
@@ -336,8 +336,7 @@ where
         Ok(())
     }
 
-    /// Says nothing of the message, and is asked for by no one; some MTAs send it
-    /// nevertheless.
+    /// DATA decides nothing. MTAs that do not support NO_DATA send it.
     fn data(&mut self) -> Result<(), Closed> {
         let is_wanted = !self.negotiated.excludes(ProtoOpts::NO_DATA);
         self.expect(is_wanted, "DATA")?;
@@ -347,7 +346,7 @@ where
         Ok(())
     }
 
-    /// What the MTA says to an SMTP command that it does not know is its own business.
+    /// An unknown SMTP command decides nothing.
     fn unknown(&mut self) -> Result<(), Closed> {
         let is_wanted = !self.negotiated.excludes(ProtoOpts::NO_UNKNOWN);
         self.expect(is_wanted, "an unknown SMTP command")?;
@@ -381,7 +380,7 @@ where
             // To accept at the next command would be to accept the message.
             Response::Continue | Response::Accept => None,
         };
-        if self.negotiated.answers(ProtoOpts::NOREPLY_EOH) && !self.pay() {
+        if self.negotiated.awaits_reply(ProtoOpts::NOREPLY_EOH) && !self.pay() {
             self.wire.replies.respond(&Response::Continue);
         }
         Ok(())

@@ -1,9 +1,9 @@
-//! What we ask of an MTA, and what we do without.
+//! Negotiation of the milter protocol's version, actions and options.
 //!
 //! Only a protocol version that we speak is required, and the right to add header
 //! fields where they are to be added. Whatever else an MTA does not offer has a
-//! substitute that costs time, or makes DKIM and Authentication-Results say less, but
-//! never more.
+//! substitute, which costs time or leaves results out, and never turns a result into a
+//! pass.
 
 use super::{
     closed::Closed,
@@ -76,10 +76,10 @@ impl Negotiated {
         takes_macros: false,
     };
 
-    /// Takes of an offer what we use.
+    /// Selects the offered features that sixgate uses.
     ///
     /// # Errors
-    /// When it lacks something that we can't do without.
+    /// If a required feature is missing.
     pub(super) fn from_offer(
         offer: &OptNegPayload,
         results: &AuthenticationResults,
@@ -130,12 +130,12 @@ impl Negotiated {
         accepted.into_message()
     }
 
-    /// Whether the MTA waits for a reply to a command that this says there is none to.
-    pub(super) fn answers(self, no_reply: ProtoOpts) -> bool {
+    /// Returns whether the MTA waits for a reply to the commands of this `NOREPLY` option.
+    pub(super) fn awaits_reply(self, no_reply: ProtoOpts) -> bool {
         !self.opts.contains(no_reply)
     }
 
-    /// Whether the MTA sends no more of a body once it is told so.
+    /// Returns whether the MTA stops sending a body after SKIP.
     pub(super) fn can_skip(self) -> bool {
         self.opts.contains(ProtoOpts::SKIP)
     }
@@ -171,9 +171,12 @@ impl Negotiated {
             drop(logged);
             let version = self.version;
             let losses = self.losses(results).join("; ");
-            tracing::warn!(
-                "an MTA negotiated milter protocol {version}, and does not offer: {losses}"
-            );
+            // Where no field is added, nothing is lost without the actions for that.
+            if !losses.is_empty() {
+                tracing::warn!(
+                    "an MTA negotiated milter protocol {version}, and does not offer: {losses}"
+                );
+            }
         }
     }
 
@@ -299,5 +302,12 @@ mod tests {
         assert!(Negotiated::EVERYTHING.losses(&results).is_empty());
         let maddy = negotiate((6, Actions::ADD_HEADER, ProtoOpts::empty()), true).unwrap();
         assert_eq!(maddy.losses(&results).len(), 6);
+        let nothing_added = AuthenticationResults {
+            add: false,
+            ..AuthenticationResults::default()
+        };
+        let offer = (6, Actions::all() - WANTED_ACTIONS, ProtoOpts::all());
+        let without = negotiate(offer, false).unwrap();
+        assert!(without.losses(&nothing_added).is_empty());
     }
 }

@@ -48,9 +48,9 @@ struct Verifying {
     verification: dkim::Verification,
     body: dkim::BodyHasher,
     keys: Pending<dkim::Keys>,
-    /// How the body begins, if the MTA may have put the header there.
+    /// How the body begins, if the MTA does not keep leading space and may have put the
+    /// header there.
     start: Option<Vec<u8>>,
-    damage: dkim::Damage,
 }
 
 /// The bytes of a body that are compared with the header: enough for the name of a
@@ -77,15 +77,18 @@ impl Verifying {
     /// does. A body that happens to look like this loses nothing if it verifies.
     fn look_for_header(&mut self) {
         static LIMIT: Limit = Limit::same_text();
-        let start = self.start.as_deref().unwrap_or_default();
-        if self.verification.is_in_body(start) {
-            self.damage.header_in_body = true;
+        let Some(start) = &self.start else { return };
+        let header_in_body = self.verification.is_in_body(start);
+        if header_in_body {
             LIMIT.log(
                 "the MTA hands over the whole message, with its header, as the body: DKIM can't \
                  be verified there and is a temperror",
             );
         }
-        self.verification.set_damage(self.damage);
+        self.verification.set_damage(dkim::Damage {
+            leading_space_lost: true,
+            header_in_body,
+        });
     }
 
     /// Boxed, so that it is no part of what waits.
@@ -187,10 +190,6 @@ impl Message {
             keys: checks.dkim_keys(&verification),
             verification,
             start: (!self.keeps_leading_space).then(Vec::new),
-            damage: dkim::Damage {
-                leading_space_lost: !self.keeps_leading_space,
-                header_in_body: false,
-            },
         }));
     }
 

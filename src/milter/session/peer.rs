@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-/// A client whose mail is looked at.
+/// A client whose mail is checked or gets results.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) client: Client,

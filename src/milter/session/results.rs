@@ -1,5 +1,5 @@
 //! The Authentication-Results field of a mail transaction: which mail gets one, what
-//! is found out for it beyond what a decision needs, and what it says.
+//! is found out for it beyond what a decision needs, and its content.
 //!
 //! Nothing here reaches the policy: what is found out for the field comes after the
 //! decision and is no fact of it.
@@ -73,7 +73,7 @@ impl<R: Resolve> Transaction<R> {
         let waited = start.elapsed();
         self.waited += waited;
         // Where a rule has waited at this stage, that is counted already.
-        if !self.has_waited_at_end {
+        if self.facts.dkim.is_none() {
             metrics::get().waited(Stage::EndOfMessage, waited);
         }
     }
@@ -144,8 +144,8 @@ impl<R: Resolve> Transaction<R> {
     }
 }
 
-/// What a complete field says of signatures that were not verified: there are none, or
-/// the MTA left the end of headers out.
+/// Returns the DKIM results of a complete field if nothing was verified: none for an unsigned
+/// message, temperror if the MTA sent no end of headers.
 fn without_verification(is_signed: bool) -> dkim::Outcome {
     let result = SignatureResult {
         result: DkimResult::Temperror,

@@ -49,12 +49,12 @@ pub struct MailCommand {
     pub size: Option<u64>,
 }
 
-/// A mail transaction that is looked at.
+/// A mail transaction that is checked or gets results.
 #[derive(Debug)]
 pub(super) struct Transaction<R> {
     pub(super) snapshot: Arc<Snapshot<R>>,
     scope: Scope,
-    facts: Facts,
+    pub(super) facts: Facts,
     pub(super) reverse_path: ReversePath,
     size: Option<u64>,
     pub(super) authserv_id: Option<String>,
@@ -74,8 +74,6 @@ pub(super) struct Transaction<R> {
     settled: Option<Verdict>,
     /// Time that the MTA waited for us.
     pub(super) waited: Duration,
-    /// Whether a rule has waited at the end of the message.
-    pub(super) has_waited_at_end: bool,
     _under_way: UnderWay,
 }
 
@@ -149,7 +147,6 @@ impl<R: Resolve> Transaction<R> {
             ),
             settled: None,
             waited: Duration::ZERO,
-            has_waited_at_end: false,
             _under_way: under_way,
         })
     }
@@ -220,7 +217,10 @@ impl<R: Resolve> Transaction<R> {
             return self.end_of_unchecked_headers(peer);
         }
         let verdict = match self.has_forged_fields_that_would_stay(peer) {
-            true => BROKEN,
+            true => {
+                self.log_forged_fields(peer);
+                BROKEN
+            }
             false => self.settle(Stage::EndOfHeaders, Instant::now(), peer).await,
         };
         match verdict {
@@ -246,40 +246,38 @@ impl<R: Resolve> Transaction<R> {
         }
     }
 
-    /// A message of mail that is not checked is never refused for what it is. One with
-    /// more forged fields than can be removed is: the rest would be believed.
+    /// Mail that is not checked is refused only if forged fields would stay in it, because
+    /// programs would trust them.
     fn end_of_unchecked_headers(&mut self, peer: &Peer) -> Response {
-        static LIMIT: Limit = Limit::warnings();
         if self.has_forged_fields_that_would_stay(peer)
-            && self.snapshot.config.mode == Mode::Enforce
+            && self.observed_by(peer, Rule::AuthTemperror).is_none()
         {
-            if self.message.is_over_limits() {
-                LIMIT.log(format_args!(
-                    "too many forged Authentication-Results fields to remove: answered with a \
-                     temporary failure client={}",
-                    peer.ip
-                ));
-            }
+            self.log_forged_fields(peer);
             return Response::Refuse(self.reply(peer, Rule::AuthTemperror, Refusal::Temporary, ""));
         }
         self.start_dkim_for_results();
         Response::Continue
     }
 
-    /// Whether readers would be shown a forged field, as far as that is a reason to
-    /// refuse a message.
+    /// Returns whether forged fields would stay in the message, as far as that is a reason
+    /// to refuse it.
     fn has_forged_fields_that_would_stay(&self, peer: &Peer) -> bool {
-        static LIMIT: Limit = Limit::warnings();
         let is_strict = self.snapshot.config.authentication_results.strict;
         let stays = is_strict && !peer.mta.removes_fields && !self.message.forged().is_empty();
-        if stays {
-            LIMIT.log(format_args!(
-                "a message has a forged Authentication-Results field, which the MTA can't remove \
-                 (authentication_results.strict) client={}",
-                peer.ip
-            ));
-        }
         stays || self.message.is_over_limits()
+    }
+
+    /// Logs what no decision line says.
+    fn log_forged_fields(&self, peer: &Peer) {
+        static LIMIT: Limit = Limit::warnings();
+        let cause = match self.message.is_over_limits() {
+            true => "there are too many",
+            false => "the MTA can't remove them (authentication_results.strict)",
+        };
+        LIMIT.log(format_args!(
+            "forged Authentication-Results fields would stay in a message: {cause} client={}",
+            peer.ip
+        ));
     }
 
     /// Takes a piece of the body. Says whether more of it is wanted.
@@ -330,7 +328,6 @@ impl<R: Resolve> Transaction<R> {
             None if self.message.is_being_verified() => {
                 let start = Instant::now();
                 let verdict = self.settle(Stage::EndOfMessage, start, peer).await;
-                self.has_waited_at_end = true;
                 self.conclude(peer, verdict, queue_id)
             }
             // The MTA left the end of headers out. That is no DNS failure,

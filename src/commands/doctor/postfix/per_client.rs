@@ -130,8 +130,8 @@ fn unusable(instance: &Instance, service: &Service, table: &str, failure: &str) 
     )
 }
 
-/// Whether sixgate sees every IPv6 client, and IPv4 mail does without it unless it gets
-/// results, too.
+/// Checks that sixgate sees every IPv6 client, and that IPv4 mail bypasses it unless it gets
+/// results.
 pub(super) async fn check(
     instance: &Instance,
     config: &Config,
