@@ -212,7 +212,7 @@ smtpd_client_connection_count_limit = 0
         };
         let ports = port(2603, "sixgate;opendmarc") + &port(2604, "pyspf;opendkim;opendmarc");
         let (relay_port, relay_ip) = (relay.port(), relay.ip());
-        let common = mta::sendmail_mc(&folder);
+        let common = mta::sendmail_mc(folder);
         let mc = format!(
             "{common}FEATURE(`no_default_msa')
 FEATURE(`nocanonify')
