@@ -1,9 +1,9 @@
-//! The status page and its API (`status.listen`).
+//! The status page and its API (`status.listen`): read-only views of what the daemon does.
+//! They change nothing and never delay mail.
 //!
-//! They run on a thread of their own with the lowest priority, so that mail goes first
-//! where both want the processor. What asks the DNS or an opt-in source runs on the
-//! threads of mail by [`State::run`], because connections to servers belong to the
-//! runtime that opened them.
+//! They run on their own thread with the lowest priority. Whatever queries the DNS or an
+//! opt-in source runs on mail's threads by [`State::run`], because connections to servers
+//! belong to the runtime that opened them.
 
 mod access;
 mod advice;

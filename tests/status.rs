@@ -1,4 +1,5 @@
-//! Pages and API of the status page, by the real daemon with real milter connections.
+//! Pages and API of the status page, served by the real daemon to real HTTP clients while real
+//! milter connections bring mail.
 
 #![cfg(feature = "status")]
 

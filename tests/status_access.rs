@@ -1,6 +1,5 @@
-//! Who may see the status page, and what a hostile client can do to it and to mail.
-//!
-//! Everything runs the real daemon.
+//! Access to the status page, and attacks of hostile clients on it and on mail, with the real
+//! daemon.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! In place of the status page, without the cargo feature `status`. The configuration does
-//! not allow `status.listen` then, so there is nothing to serve.
+//! The status page in a build without the cargo feature `status`. The configuration rejects
+//! `status.listen` then, so there is nothing to serve.
 
 use crate::{
     config::{Config, ConfigError},

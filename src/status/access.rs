@@ -1,8 +1,7 @@
-//! Who may see the status page, and what a browser may do with it.
+//! Access control of the status page, and the headers that restrict browsers.
 //!
-//! Every request passes [`guard`] before any page or API sees it: the names that the page
-//! has, requests from other sites, sizes, and the token, in this order. Every response
-//! gets the headers that confine a browser.
+//! Every request passes [`guard`] before any page or API sees it. It checks the host name,
+//! requests from other sites, sizes, and the token, in this order.
 
 mod failures;
 mod login;

@@ -1,5 +1,5 @@
-//! What a sender should do about a refusal: docs/replies.md, which is the one source, in
-//! the HTML that is made of it.
+//! What a sender should do about a refusal: the HTML made from docs/replies.md, which is the
+//! only source of these texts.
 
 use crate::policy::Rule;
 use std::sync::LazyLock;

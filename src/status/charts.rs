@@ -1,7 +1,7 @@
-//! Numbers of decisions over the last hour and the last day.
+//! Counts of decisions over the last hour and the last day.
 //!
-//! They are differences of the metrics between two looks, so they cost mail nothing, they
-//! need no history, and their sums are what the metrics say.
+//! They are differences between two readings of the metrics, so they cost mail nothing, need
+//! no history, and add up to the metrics.
 
 use crate::telemetry::metrics::{self, DecisionCounts};
 use jiff::Timestamp;

@@ -1,5 +1,5 @@
-//! The check of a sender: `sixgate explain`, by the same code, for one request at a time
-//! from each client and a few at a time altogether.
+//! The check of a sender: runs the code of `sixgate explain` for one request at a time from
+//! each client, and for a few at a time in total.
 
 use super::{
     State,

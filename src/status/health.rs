@@ -1,4 +1,4 @@
-//! How the DNS servers are doing: each is asked when somebody looks, at most every ten
+//! Health of the DNS servers: each is queried when the page is requested, at most every ten
 //! seconds.
 
 use super::State;

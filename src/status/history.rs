@@ -1,11 +1,11 @@
 //! The last decisions, in bounded memory.
 //!
-//! A decision becomes an [`Entry`] where it is made and goes into a bounded queue, which
-//! neither wakes anybody nor waits; a task moves entries from there to the ring ten times
-//! a second. If the queue is full, the entry is lost and counted.
+//! A decision becomes an [`Entry`] where it is made and enters a bounded queue, which never
+//! blocks mail; a task moves entries from the queue to the ring ten times a second. If the
+//! queue is full, the entry is lost and counted.
 //!
-//! Values are escaped when they are recorded, as in the log: an entry holds printable
-//! ASCII only, so nothing that a peer chose can do harm wherever it is shown.
+//! Values are escaped when they are recorded, as in the log: an entry holds printable ASCII
+//! only, so values that a peer chose are harmless wherever they are shown.
 
 mod entry;
 mod filter;

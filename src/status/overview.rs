@@ -1,4 +1,4 @@
-//! How the daemon is doing, and what it has decided: the overview, and `/api/v1/status`.
+//! State and decisions of the daemon, for the overview page and `/api/v1/status`.
 
 use super::{State, charts::Chart};
 use crate::{

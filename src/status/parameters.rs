@@ -1,5 +1,5 @@
-//! Parameters of a request: each name at most once unless it may be repeated, and none that
-//! is not known, because a filter that is silently ignored shows the wrong decisions.
+//! Parameters of a request. Each name may occur once unless it may be repeated. Unknown names
+//! are errors, because a filter that is silently ignored shows the wrong decisions.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Which decisions a request asks for.
+//! Selects decisions by the parameters of a request.
 
 use super::{
     history::{Filter, parse_action, parse_rule},

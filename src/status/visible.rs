@@ -1,7 +1,7 @@
-//! Text that people typed or that the DNS holds, with what could mislead made visible.
+//! Makes characters visible that a reader cannot see, or that change the order of others, in
+//! texts from people and from the DNS.
 //!
-//! Templates escape what HTML would interpret. What remains is characters that are not
-//! seen, or that change the order of those that are.
+//! Templates escape what HTML would interpret.
 
 use std::borrow::Cow;
 

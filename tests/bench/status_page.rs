@@ -1,8 +1,8 @@
-//! What people who reload the status page cost mail: the time of a message that passes SPF,
-//! beside no clients and beside 200.
+//! Measures how clients that reload the status page affect mail: the time of a message that
+//! passes SPF, without clients and with 200.
 //!
-//! The two take turns, so that what else the machine does meets both. Clients are in a
-//! process of their own with the lowest priority, as if they were on other machines.
+//! The two alternate, so that other load on the machine affects both. The clients are in their
+//! own process with the lowest priority, as if they were on other machines.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! The messages, and what the DNS knows of their senders.
+//! The test messages, and the DNS records of their senders.
 
 use super::signer::{Canonicalization, Key, Signer};
 use std::net::IpAddr;

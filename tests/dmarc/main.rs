@@ -1,10 +1,10 @@
-//! OpenDMARC behind sixgate says the same as behind OpenDKIM and pyspf-milter, on a real
-//! Postfix and a real Sendmail, and others read our fields as we meant them.
+//! Compares the verdicts of OpenDMARC behind sixgate with those behind OpenDKIM and
+//! pyspf-milter, on a real Postfix and a real Sendmail, and has other programs parse
+//! sixgate's Authentication-Results fields.
 //!
-//! Everything runs in a namespace of its own (`tests/e2e/namespace.rs`). Each message is
-//! sent twice to each mail server: to a port with sixgate and OpenDMARC, and to one with
-//! the milters that sixgate replaces and OpenDMARC. `tests/extended.sh` installs what this
-//! needs.
+//! Everything runs in its own namespace (`tests/e2e/namespace.rs`). Each message is sent twice
+//! to each mail server: to a port with sixgate and OpenDMARC, and to one with the milters that
+//! sixgate replaces and OpenDMARC. `tests/extended.sh` installs what this needs.
 
 // `pub` marks what is meant for other modules of this binary.
 #![allow(unreachable_pub)]

@@ -1,5 +1,5 @@
-//! Programs of others that read Authentication-Results fields: each has to read of ours
-//! what stands in them.
+//! Parsers of Authentication-Results fields that are not ours. Each must find the values that
+//! sixgate wrote.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,5 @@
-//! What the protocol demands of any milter, whatever it decides. `MILTER_SOCKET` names
-//! one that is not sixgate: `unix:/path` or `inet:address:port`.
+//! Requirements of the milter protocol on any milter, whatever it decides. `MILTER_SOCKET`
+//! names one that is not sixgate: `unix:/path` or `inet:address:port`.
 
 use crate::{
     fixture::Fixture,

@@ -1,4 +1,4 @@
-//! The real daemon with a DNS server behind it, and an MTA that keeps to a mask.
+//! The real daemon with a DNS server, and an MTA that offers only what a mask allows.
 
 use crate::{
     mail::{self, Mail, SELECTOR},

@@ -1,5 +1,5 @@
-//! Clients that are not ours, each with every mask and every message. They are programs
-//! with the same arguments and output (README.md), made by `build-clients.sh`.
+//! Milter clients that are not ours, each with every mask and every message. They are programs
+//! with the same arguments and output (README.md), built by `build-clients.sh`.
 
 use crate::{
     fixture::Fixture,

@@ -1,4 +1,4 @@
-//! Messages whose verdict is known, and what may become of them under each mask.
+//! Messages with known verdicts, and the outcomes that each mask allows.
 
 use crate::{
     masks::Mask,

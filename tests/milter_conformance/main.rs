@@ -1,4 +1,5 @@
-//! That sixgate serves any MTA that speaks milter, whatever it offers: see README.md.
+//! Tests that sixgate serves any MTA that speaks the milter protocol, whatever it offers. See
+//! README.md.
 
 // Modules of one test share what they have.
 #![allow(unreachable_pub)]

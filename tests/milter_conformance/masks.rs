@@ -1,4 +1,4 @@
-//! What MTAs offer.
+//! The versions, actions and options that MTAs offer.
 
 use crate::support::milter::{Options, protocol};
 

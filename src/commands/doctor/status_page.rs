@@ -1,4 +1,4 @@
-//! The status page: whether it answers, and whom it lets in.
+//! Checks that the status page answers, and who can reach it.
 
 use super::finding::{Check, Finding};
 use crate::{

@@ -1,4 +1,4 @@
-//! The Authentication-Results field that a mail would get.
+//! The Authentication-Results field that a message would get.
 
 use super::{Findings, verdict::Verdicts};
 use crate::{

@@ -1,8 +1,7 @@
-//! The Authentication-Results field of a mail transaction: which mail gets one, what
-//! is found out for it beyond what a decision needs, and its content.
+//! The Authentication-Results fields of a mail transaction: which mail gets them, the lookups
+//! that only they need, and their content.
 //!
-//! Nothing here reaches the policy: what is found out for the field comes after the
-//! decision and is no fact of it.
+//! Nothing here reaches the policy: these lookups finish after the decision and are not facts.
 
 use super::{Edits, peer::Peer, transaction::Transaction};
 use crate::{

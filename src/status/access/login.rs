@@ -1,4 +1,4 @@
-//! The form that takes the token, and the end of a session.
+//! Login form and logout.
 
 use super::{
     Client, Csrf, Guard, Refusal, origin,

@@ -1,4 +1,4 @@
-//! Under which names browsers may open the page, and from where they may send requests.
+//! Host names under which browsers may open the page, and origins that may send requests.
 
 use super::Refusal;
 use crate::address::Domain;

@@ -1,4 +1,4 @@
-//! Who has logged in.
+//! Sessions of browsers that have logged in.
 
 use super::{
     Session,

@@ -1,4 +1,4 @@
-//! The last decisions: a table with filters, and everything about one of them.
+//! The list of decisions with its filters, and the page of one decision.
 
 use super::{bad_request, error, layout, or_dash, overview::time};
 use crate::{

@@ -1,4 +1,4 @@
-//! The overview: is everything well, and what was decided?
+//! The overview page.
 
 use super::{chart::chart, layout};
 use crate::{
