@@ -2,13 +2,10 @@
 
 mod check_config;
 mod doctor;
-mod exchangers;
 mod exempt;
 pub(crate) mod explain;
 mod healthcheck;
-mod http_probe;
 mod logs;
-mod milter_probe;
 mod opt_in;
 mod outcomes;
 mod report;

@@ -5,6 +5,7 @@
 //! does), does not read a hosts file and never appends a search domain.
 
 mod cache;
+pub(crate) mod exchangers;
 mod live;
 mod name;
 pub mod primary;

@@ -13,6 +13,7 @@ pub mod config;
 pub mod deferrals;
 pub mod dkim;
 pub mod dns;
+mod doctor;
 pub mod enforcement;
 pub mod exempt;
 pub mod exit;
@@ -25,6 +26,7 @@ pub mod opt_in;
 #[cfg(any(feature = "redis", feature = "sql", feature = "status"))]
 mod password_file;
 pub mod policy;
+mod probe;
 pub mod ptr;
 pub mod recent;
 #[cfg(feature = "redis")]

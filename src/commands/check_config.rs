@@ -8,9 +8,10 @@
 
 use crate::{
     cli::CheckConfig,
-    commands::{self, doctor},
+    commands,
     config::Config,
     dns::system_servers,
+    doctor,
     exempt::Exemptions,
     exit::{Exit, Failure},
     opt_in::{ServerFinding, Source, Sources},

@@ -1,259 +1,80 @@
-//! `sixgate doctor`: tries what an installation needs and says what is wrong and
-//! what to do.
-//!
-//! Looks and asks, and changes nothing: sockets are connected to as an MTA does,
-//! DNS servers are asked what mail asks them, Postfix and Sendmail are known by
-//! their configurations. One file a subject; each makes [`finding::Finding`]s.
-
-mod certificates;
-mod clients;
-mod clock;
-mod configuration;
-mod domains;
-mod exemptions;
-mod finding;
-mod forwarders;
-mod listening;
-mod mta_time;
-mod opt_in;
-mod postfix;
-mod program;
-mod reach;
-mod report;
-mod resolver;
-mod sendmail;
-mod sockets;
-mod status_page;
-mod translation;
+//! `sixgate doctor`: prints what [`doctor::examine`] finds, and chooses the exit code.
 
 use crate::{
     cli::Doctor,
     commands,
     config::Config,
-    dns::Dns,
-    exempt::Exemptions,
+    doctor::{self, Finding, Level},
     exit::{Exit, Failure},
-    opt_in::Sources,
-    snapshot::Snapshot,
 };
-use certificates::ClientCertificates;
-use exemptions::OwnNetworks;
-use finding::{Check, Finding, Level};
-use listening::Gate;
-use sendmail::Cf;
-use std::path::{Path, PathBuf};
+use anyhow::anyhow;
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
 
-/// Examines the installation and tells about it on standard output.
+/// Examines the installation and prints the findings.
 ///
 /// # Errors
-/// When there is anything to be warned of, with the exit code of the worst.
+/// When there is a warning or a problem, with the exit code of the worst finding.
 pub(super) fn run(arguments: &Doctor) -> Result<(), Failure> {
     let config = match Config::load_for_host(&arguments.config.path) {
         Ok(config) => config,
         Err(error) => {
-            report::print(&[Finding::from(&error)], arguments.json)
+            print(&[Finding::from(&error)], arguments.json)
                 .map_err(|error| Failure::new(Exit::Io, error))?;
             return Err(error.into());
         }
     };
     let runtime = commands::runtime()?;
-    let findings = runtime.block_on(examine(arguments, &config))?;
-    report::print(&findings, arguments.json).map_err(|error| Failure::new(Exit::Io, error))?;
-    report::outcome(&findings)
+    let findings = runtime.block_on(doctor::examine(arguments, &config))?;
+    print(&findings, arguments.json).map_err(|error| Failure::new(Exit::Io, error))?;
+    outcome(&findings)
 }
 
-/// What there is to be warned of about client certificates, given what the MTAs of
-/// this machine ask for and trust.
-pub(super) async fn certificate_warnings(config: &Config) -> Vec<String> {
-    let mtas = Mtas::installed().await;
-    let findings = certificates::check(config, &mtas.client_certificates());
-    let warnings = findings.into_iter().filter(|f| f.level > Level::Ok);
-    warnings.map(|finding| finding.seen).collect()
+/// Writes the findings to standard output.
+fn print(findings: &[Finding], json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match json {
+        true => {
+            serde_json::to_writer_pretty(&mut out, findings)?;
+            writeln!(out)?;
+        }
+        false => out.write_all(text(findings).as_bytes())?,
+    }
+    out.flush()
 }
 
-/// What there is to be warned of about `exempt.forwarders`. Asks the DNS.
-pub(super) async fn forwarder_warnings(config: &Config) -> Vec<String> {
-    let findings = match Dns::new(&config.dns) {
-        Ok(dns) => forwarders::check(config, &dns).await,
-        Err(error) => return vec![format!("exempt.forwarders: not checked: {error}")],
+fn text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let (level, check) = (finding.level, finding.check.name());
+        // Nothing fails that writes to a String.
+        let _ = writeln!(text, "{level:<8} {check:<12} {}", finding.seen);
+        if let Some(todo) = &finding.todo {
+            let _ = writeln!(text, "{:<21} -> {todo}", "");
+        }
+    }
+    text
+}
+
+/// How the command ends. sysexits.h says of EX_TEMPFAIL that it is "not really
+/// an error", which is what a warning is.
+fn outcome(findings: &[Finding]) -> Result<(), Failure> {
+    let count = |level| findings.iter().filter(|f| f.level == level).count();
+    let (warnings, problems) = (count(Level::Warning), count(Level::Problem));
+    let exit = match (warnings, problems) {
+        (0, 0) => return Ok(()),
+        (_, 0) => Exit::TempFail,
+        (_, _) => Exit::Unavailable,
     };
-    let warnings = findings.into_iter().filter(|f| f.level > Level::Ok);
-    warnings.map(|finding| finding.seen).collect()
+    let (warnings, problems) = (number(warnings, "warning"), number(problems, "problem"));
+    Err(Failure::new(exit, anyhow!("{problems}, {warnings}")))
 }
 
-async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Failure> {
-    let file = &arguments.config.path;
-    let mut findings = configuration::check(config, file);
-    let sources = opt_in::open(config).await;
-    findings.extend(opt_in::check(&sources));
-    let exemptions = exemptions::open(config).await;
-    let snapshot = snapshot(config, sources, &exemptions);
-    if let Some(snapshot) = &snapshot {
-        let zone = snapshot.config.opt_in.dns_zone.as_ref();
-        findings.extend(opt_in::ask_servers(&snapshot.checks, zone).await);
-        let mx = &snapshot.config.opt_in.mx;
-        let resolver = snapshot.checks.resolver();
-        findings.extend(opt_in::exchangers(resolver, mx).await);
-        findings.extend(forwarders::check(config, resolver).await);
+fn number(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        many => format!("{many} {what}s"),
     }
-    findings.extend(resolver::check(config, arguments.mute.as_deref()).await);
-    findings.extend(translation::check(config).await);
-    findings.push(clock::check(file).await);
-    findings.extend(status_page::check(config).await);
-    let mtas = Mtas::find(arguments).await;
-    findings.extend(examine_mtas(&mtas, config, &exemptions).await);
-    findings.extend(match &exemptions {
-        Ok(exemptions) => exemptions::check_entries(exemptions),
-        Err(finding) => vec![finding.clone()],
-    });
-    if arguments.dns || arguments.domains.is_some() {
-        findings.extend(match snapshot {
-            Some(snapshot) if dns_works(&findings) => {
-                domains::check(arguments, snapshot, &mtas).await?
-            }
-            Some(_) => vec![not_walked("no DNS server answers")],
-            None => vec![not_walked(
-                "a list of opt-ins can't be read, or there is no DNS server",
-            )],
-        });
-    }
-    Ok(findings)
-}
-
-/// What the milter would work with; `None` if it could not.
-fn snapshot(
-    config: &Config,
-    sources: Result<Sources, Finding>,
-    exemptions: &Result<Exemptions, Finding>,
-) -> Option<Snapshot<Dns>> {
-    let dns = Dns::new(&config.dns).ok()?;
-    let exemptions = exemptions.clone().ok()?;
-    Some(Snapshot::new(
-        config.clone(),
-        sources.ok()?,
-        exemptions,
-        dns,
-    ))
-}
-
-async fn examine_mtas(
-    mtas: &Mtas,
-    config: &Config,
-    exempt: &Result<Exemptions, Finding>,
-) -> Vec<Finding> {
-    let gate = Gate(listening::find(&config.listen).await);
-    let mut findings = sockets::check(&gate).await;
-    findings.extend(mtas.check(config, &gate).await);
-    findings.extend(clients::check());
-    let exempt = exempt.as_ref().ok();
-    findings.extend(exemptions::check(config, exempt, &mtas.own_networks()));
-    findings.extend(certificates::check(config, &mtas.client_certificates()));
-    findings
-}
-
-fn dns_works(findings: &[Finding]) -> bool {
-    let is_dead = |f: &Finding| f.check == Check::DnsServers && f.level == Level::Problem;
-    !findings.iter().any(is_dead)
-}
-
-fn not_walked(why: &str) -> Finding {
-    let seen = format!("no domain was asked for, as {why}");
-    Finding::warning(Check::Domains, seen, "mend that first")
-}
-
-/// The mail servers of this machine.
-#[derive(Default)]
-struct Mtas {
-    postfix: Vec<postfix::Instance>,
-    sendmail: Option<Cf>,
-    /// Those that were named and can't be read.
-    missing: Vec<Finding>,
-}
-
-impl Mtas {
-    /// Those that were named, else those that are installed.
-    async fn find(arguments: &Doctor) -> Self {
-        let named = !arguments.postfix_config.is_empty() || arguments.sendmail_cf.is_some();
-        if !named {
-            return Self::installed().await;
-        }
-        let mut mtas = Self::default();
-        mtas.read_postfix(&arguments.postfix_config).await;
-        mtas.read_sendmail(arguments.sendmail_cf.as_deref());
-        mtas
-    }
-
-    async fn installed() -> Self {
-        let mut mtas = Self::default();
-        mtas.read_postfix(&postfix::installed().await).await;
-        mtas.read_sendmail(sendmail::installed());
-        mtas
-    }
-
-    async fn read_postfix(&mut self, directories: &[PathBuf]) {
-        for directory in directories {
-            match postfix::Instance::read(directory).await {
-                Ok(instance) => self.postfix.push(instance),
-                Err(failure) => {
-                    let seen = format!("Postfix in {}: postconf: {failure}", directory.display());
-                    self.missing.push(unreadable(seen));
-                }
-            }
-        }
-    }
-
-    fn read_sendmail(&mut self, file: Option<&Path>) {
-        match file.map(|file| (file, Cf::read(file))) {
-            Some((_, Ok(cf))) => self.sendmail = Some(cf),
-            Some((file, Err(error))) => {
-                let seen = format!("{}: can't be read: {error}", file.display());
-                self.missing.push(unreadable(seen));
-            }
-            None => {}
-        }
-    }
-
-    async fn check(&self, config: &Config, gate: &Gate) -> Vec<Finding> {
-        let mut findings = self.missing.clone();
-        for instance in &self.postfix {
-            findings.extend(postfix::check(instance, config, gate).await);
-        }
-        if let Some(cf) = &self.sendmail {
-            findings.extend(sendmail::check(cf, config, gate).await);
-        }
-        if findings.is_empty() {
-            findings.push(no_mta());
-        }
-        // Services that share a setting share what is said of it.
-        let mut told = Vec::new();
-        findings.retain(|finding| {
-            let is_new = !told.contains(finding);
-            told.push(finding.clone());
-            is_new
-        });
-        findings
-    }
-
-    fn own_networks(&self) -> Vec<OwnNetworks> {
-        self.postfix.iter().map(postfix::own_networks).collect()
-    }
-
-    fn client_certificates(&self) -> Vec<ClientCertificates> {
-        let of_postfix = self.postfix.iter().flat_map(postfix::client_certificates);
-        let of_sendmail = self.sendmail.iter().map(sendmail::client_certificates);
-        of_postfix.chain(of_sendmail).collect()
-    }
-}
-
-fn unreadable(seen: String) -> Finding {
-    Finding::problem(Check::Mta, seen, "name the right one, and run this as root")
-}
-
-fn no_mta() -> Finding {
-    Finding::warning(
-        Check::Mta,
-        "neither Postfix nor Sendmail is found on this machine",
-        "run this where the mail server is, or name its configuration with --postfix-config or \
-         --sendmail-cf",
-    )
 }

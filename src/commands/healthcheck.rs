@@ -4,12 +4,12 @@
 //! `metrics.listen`, `/readyz` must answer 200, too, which includes DNS and the opt-in
 //! sources. The verdict goes to standard output.
 
-use super::{http_probe, milter_probe};
 use crate::{
     cli::Healthcheck,
     commands,
     config::{Config, HttpSocket, Socket},
     exit::{Exit, Failure},
+    probe::{http, milter},
 };
 use anyhow::{Context as _, Result, anyhow, bail};
 use hyper::StatusCode;
@@ -39,7 +39,7 @@ async fn check(config: &Config) -> Result<()> {
         );
     }
     for socket in sockets {
-        let negotiated = milter_probe::negotiate(socket).await;
+        let negotiated = milter::negotiate(socket).await;
         negotiated.map_err(|refused| anyhow!("listen: {socket}: {refused}"))?;
     }
     for address in &config.metrics.listen {
@@ -51,7 +51,7 @@ async fn check(config: &Config) -> Result<()> {
 }
 
 async fn check_readyz(address: &HttpSocket) -> Result<()> {
-    let answer = http_probe::get(address, "/readyz").await?;
+    let answer = http::get(address, "/readyz").await?;
     match answer.status {
         StatusCode::OK => Ok(()),
         _ => Err(anyhow!("{}", answer.first_line)),

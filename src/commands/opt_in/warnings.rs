@@ -3,13 +3,12 @@
 
 use crate::{
     cli::OptInEdit,
-    commands::{
-        self,
-        exchangers::{self, Exchangers},
-        outcomes::FEW,
-    },
+    commands::{self, outcomes::FEW},
     config::Config,
-    dns::Dns,
+    dns::{
+        Dns,
+        exchangers::{self, Exchangers},
+    },
     exit::Failure,
     opt_in::entry::{Entry, Scope},
 };

@@ -218,7 +218,7 @@ fn network(pattern: &str) -> Option<Ipv6Net> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::finding::Level;
+    use crate::doctor::finding::Level;
 
     fn findings(exempt: &str, mynetworks: &str) -> Vec<Level> {
         let yaml = format!("exempt: {{networks: [{exempt}]}}");

@@ -6,28 +6,28 @@ use std::fmt;
 
 /// One result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
-    pub(super) check: Check,
-    pub(super) level: Level,
+pub(crate) struct Finding {
+    pub(crate) check: Check,
+    pub(crate) level: Level,
     /// For people, in one line.
-    pub(super) seen: String,
+    pub(crate) seen: String,
     /// What mends it; `None` if there is nothing to mend.
-    pub(super) todo: Option<String>,
+    pub(crate) todo: Option<String>,
 }
 
 impl Finding {
     /// All is well, or it can't be told from here.
-    pub(super) fn ok(check: Check, seen: impl Into<String>) -> Self {
+    pub(crate) fn ok(check: Check, seen: impl Into<String>) -> Self {
         Self::new(check, Level::Ok, seen.into(), None)
     }
 
     /// Mail passes as it should, but somebody should know this.
-    pub(super) fn warning(check: Check, seen: impl Into<String>, todo: impl Into<String>) -> Self {
+    pub(crate) fn warning(check: Check, seen: impl Into<String>, todo: impl Into<String>) -> Self {
         Self::new(check, Level::Warning, seen.into(), Some(todo.into()))
     }
 
     /// Mail is refused or let through that should not be, or will be one day.
-    pub(super) fn problem(check: Check, seen: impl Into<String>, todo: impl Into<String>) -> Self {
+    pub(crate) fn problem(check: Check, seen: impl Into<String>, todo: impl Into<String>) -> Self {
         Self::new(check, Level::Problem, seen.into(), Some(todo.into()))
     }
 
@@ -61,7 +61,7 @@ impl From<&ConfigError> for Finding {
 /// How bad a finding is; the worst is last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub(crate) enum Level {
     /// As it should be, or it can't be told from here.
     Ok,
     /// Mail passes as it should, but somebody should know this.
@@ -82,7 +82,7 @@ impl fmt::Display for Level {
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Check {
+pub(crate) enum Check {
     /// The configuration and what it names on this machine.
     Config,
     /// Whether the DNS servers answer, and how fast.
@@ -135,7 +135,7 @@ pub(super) enum Check {
 
 impl Check {
     /// For scripts: it stays as it is.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Config => "config",
             Self::DnsServers => "dns-servers",
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn every_check_is_told_in_the_documentation() {
-        let page = include_str!("../../../docs/doctor.md");
+        let page = include_str!("../../docs/doctor.md");
         for check in ALL {
             let row = format!("| `{}` |", check.name());
             assert!(page.contains(&row), "{row}");

@@ -22,16 +22,16 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BODY: usize = 64 * 1024;
 
 /// What was answered.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) first_line: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) first_line: String,
 }
 
 /// Asks for a path.
 ///
 /// # Errors
 /// When nobody answers in time.
-pub(super) async fn get(address: &HttpSocket, path: &str) -> Result<Answer> {
+pub(crate) async fn get(address: &HttpSocket, path: &str) -> Result<Answer> {
     let asked = async {
         match address {
             HttpSocket::Unix(socket) => ask(UnixStream::connect(socket).await?, path).await,

@@ -128,8 +128,8 @@ fn own_addresses(interfaces: &str) -> Vec<(Ipv6Addr, TranslationPrefix)> {
 mod tests {
     use super::*;
     use crate::{
-        commands::doctor::finding::Level,
         dns::{Absence, Failure, Records},
+        doctor::finding::Level,
     };
     use std::time::Instant;
 

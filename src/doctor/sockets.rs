@@ -5,8 +5,8 @@ use super::{
     listening::{Gate, Listening},
 };
 use crate::{
-    commands::milter_probe::{self, Refused},
     config::Socket,
+    probe::milter::{self, Refused},
 };
 
 /// Tries every socket.
@@ -33,7 +33,7 @@ fn unknown(listening: &Listening) -> Finding {
 }
 
 async fn try_place(place: &Socket) -> Finding {
-    match milter_probe::negotiate(place).await {
+    match milter::negotiate(place).await {
         Ok(done) => Finding::ok(
             Check::Socket,
             format!(

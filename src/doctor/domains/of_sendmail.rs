@@ -2,7 +2,7 @@
 //! and of virtual hosts.
 
 use super::{Gathered, first_word};
-use crate::commands::doctor::sendmail::Cf;
+use crate::doctor::sendmail::Cf;
 use std::{fs, io};
 
 /// Adds them to what was gathered. A file may be missing.

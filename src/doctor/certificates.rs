@@ -171,7 +171,7 @@ fn certificates_in(octets: &[u8]) -> HashSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::finding::Level;
+    use crate::doctor::finding::Level;
 
     fn pem(number: usize) -> String {
         format!("text\n-----BEGIN CERTIFICATE-----\nAAAA\n{number:04}\n-----END CERTIFICATE-----\n")

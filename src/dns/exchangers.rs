@@ -7,7 +7,7 @@ use crate::{
 
 /// The hosts that take a domain's mail (RFC 5321 section 5.1).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Exchangers {
+pub(crate) enum Exchangers {
     /// At least this one has an AAAA record; name and address for people.
     WithAaaa(String),
     /// These, and none has.
@@ -19,7 +19,7 @@ pub(super) enum Exchangers {
 }
 
 /// Asks for the MX records of a domain and the AAAA records of their hosts.
-pub(super) async fn look_up<R: Resolve>(resolver: &R, domain: &Domain) -> Exchangers {
+pub(crate) async fn look_up<R: Resolve>(resolver: &R, domain: &Domain) -> Exchangers {
     let Ok(name) = Name::parse(domain.as_str()) else {
         return Exchangers::None("it is no name that the DNS can carry");
     };

@@ -9,11 +9,11 @@ use super::{
     milters::{self, Milter},
 };
 use crate::{
-    commands::doctor::{
+    config::Config,
+    doctor::{
         finding::{Check, Finding},
         listening::Gate,
     },
-    config::Config,
 };
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,6 +1,6 @@
 //! One Postfix configuration, as `postconf` tells it.
 
-use crate::commands::doctor::program;
+use crate::doctor::program;
 use std::{
     collections::HashMap,
     ffi::OsString,
@@ -43,9 +43,9 @@ const PARAMETERS: [&str; 29] = [
 /// A Postfix configuration: main.cf with its defaults, and the smtpd services of
 /// master.cf.
 #[derive(Clone, Debug)]
-pub(in crate::commands::doctor) struct Instance {
+pub(in crate::doctor) struct Instance {
     /// Where its main.cf is.
-    pub(in crate::commands::doctor) directory: String,
+    pub(in crate::doctor) directory: String,
     main: HashMap<String, String>,
     services: Vec<Service>,
 }
@@ -75,7 +75,7 @@ pub(super) enum Role {
 }
 
 /// The machine's own configurations; none if there is no Postfix.
-pub(in crate::commands::doctor) async fn installed() -> Vec<PathBuf> {
+pub(in crate::doctor) async fn installed() -> Vec<PathBuf> {
     let question = ["-h", "-x", "config_directory", "multi_instance_directories"];
     match program::ask("postconf", &question).await {
         Ok(answer) => answer
@@ -92,9 +92,7 @@ impl Instance {
     ///
     /// # Errors
     /// What postconf says, when there is none or it is wrong.
-    pub(in crate::commands::doctor) async fn read(
-        directory: &Path,
-    ) -> Result<Self, program::Failure> {
+    pub(in crate::doctor) async fn read(directory: &Path) -> Result<Self, program::Failure> {
         // Postfix 3.10 expands $config_directory to its default in spite of -c.
         let mut own_directory = OsString::from("config_directory=");
         own_directory.push(directory);
@@ -139,7 +137,7 @@ impl Instance {
     }
 
     /// A parameter of main.cf; empty if this Postfix does not know it.
-    pub(in crate::commands::doctor) fn main(&self, parameter: &str) -> &str {
+    pub(in crate::doctor) fn main(&self, parameter: &str) -> &str {
         self.main.get(parameter).map_or("", String::as_str)
     }
 
@@ -205,7 +203,7 @@ impl Instance {
 }
 
 /// The items of a list as Postfix has it.
-pub(in crate::commands::doctor) fn words(list: &str) -> impl Iterator<Item = &str> {
+pub(in crate::doctor) fn words(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', ' ', '\t', '\n'])
         .filter(|word| !word.is_empty())
 }

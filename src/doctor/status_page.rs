@@ -2,8 +2,8 @@
 
 use super::finding::{Check, Finding};
 use crate::{
-    commands::http_probe,
     config::{Config, HttpSocket},
+    probe::http,
 };
 use hyper::StatusCode;
 
@@ -18,7 +18,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
 }
 
 async fn check_address(address: &HttpSocket, needs_token: bool) -> Finding {
-    let answer = match http_probe::get(address, "/").await {
+    let answer = match http::get(address, "/").await {
         Ok(answer) => answer,
         Err(error) => {
             return Finding::warning(

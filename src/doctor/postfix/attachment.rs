@@ -6,12 +6,12 @@ use super::{
     per_client::PerClient,
 };
 use crate::{
-    commands::doctor::{
+    config::Socket,
+    doctor::{
         finding::{Check, Finding},
         listening::Gate,
         reach::{self, Who},
     },
-    config::Socket,
 };
 
 /// A service that asks sixgate.

@@ -2,11 +2,11 @@
 
 use super::{attachment::Attachment, instance::Instance};
 use crate::{
-    commands::doctor::{
+    config::{Config, Mode},
+    doctor::{
         finding::{Check, Finding},
         mta_time::time,
     },
-    config::{Config, Mode},
 };
 use std::time::Duration;
 

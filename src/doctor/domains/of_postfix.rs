@@ -2,7 +2,7 @@
 //! that can be listed.
 
 use super::{Gathered, first_word};
-use crate::commands::doctor::{
+use crate::doctor::{
     postfix::{Instance, words},
     program,
 };

@@ -65,7 +65,7 @@ fn newer_than_now(config: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::finding::Level;
+    use crate::doctor::finding::Level;
 
     #[test]
     fn a_clock_that_nobody_keeps_right_is_told() {

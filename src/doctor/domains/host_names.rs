@@ -4,12 +4,9 @@
 use super::{Gathered, Walked};
 use crate::{
     address::Domain,
-    commands::{
-        doctor::finding::{Check, Finding},
-        exchangers::Exchangers,
-    },
     config::Config,
-    dns::Dns,
+    dns::{Dns, exchangers::Exchangers},
+    doctor::finding::{Check, Finding},
     opt_in::{
         mx_zone::{Domains, Drift, MxZone},
         pending::{self, OptOuts},

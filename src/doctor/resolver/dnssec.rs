@@ -84,7 +84,7 @@ fn unknown(server: &DnsServer, why: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::finding::Level;
+    use crate::doctor::finding::Level;
     use hickory_resolver::proto::rr::{RData, Record, rdata::SOA};
 
     #[test]

@@ -1,6 +1,6 @@
 //! What of sendmail.cf concerns mail filters and the domains that are taken.
 
-use crate::{commands::doctor::mta_time::time, config::Socket};
+use crate::{config::Socket, doctor::mta_time::time};
 use std::{collections::HashMap, fs, io, net::Ipv6Addr, path::Path, time::Duration};
 
 /// The options about TLS that are read.
@@ -13,9 +13,9 @@ const TLS_OPTIONS: [&str; 4] = [
 
 /// What was read.
 #[derive(Clone, Debug, Default)]
-pub(in crate::commands::doctor) struct Cf {
+pub(in crate::doctor) struct Cf {
     /// Its name.
-    pub(in crate::commands::doctor) file: String,
+    pub(in crate::doctor) file: String,
     /// `RunAsUser`, else root.
     pub(super) user: String,
     /// `InputMailFilters`, in their order.
@@ -25,8 +25,8 @@ pub(in crate::commands::doctor) struct Cf {
     /// Options about TLS that have a value.
     tls: HashMap<String, String>,
     /// Domains in class w and files of the classes w, R and VirtHost.
-    pub(in crate::commands::doctor) domains: Vec<String>,
-    pub(in crate::commands::doctor) domain_files: Vec<String>,
+    pub(in crate::doctor) domains: Vec<String>,
+    pub(in crate::doctor) domain_files: Vec<String>,
 }
 
 /// An X line.
@@ -137,7 +137,7 @@ impl Cf {
     ///
     /// # Errors
     /// When it can't be read.
-    pub(in crate::commands::doctor) fn read(file: &Path) -> io::Result<Self> {
+    pub(in crate::doctor) fn read(file: &Path) -> io::Result<Self> {
         let octets = fs::read(file)?;
         let cf = Self::parse(&String::from_utf8_lossy(&octets));
         Ok(Self {

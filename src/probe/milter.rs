@@ -21,16 +21,16 @@ const LONGEST: u32 = 64 * 1024;
 
 /// A negotiation that went well.
 #[derive(Debug)]
-pub(super) struct Negotiated {
+pub(crate) struct Negotiated {
     /// Of the milter protocol.
-    pub(super) version: u32,
+    pub(crate) version: u32,
     /// From the connection to the answer.
-    pub(super) elapsed: Duration,
+    pub(crate) elapsed: Duration,
 }
 
 /// Why it did not.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// There is no such file.
     NoSocket,
     /// The file or the port is there, or was, but nobody has it open.
@@ -76,7 +76,7 @@ impl From<io::Error> for Refused {
 }
 
 /// Connects, negotiates and says goodbye.
-pub(super) async fn negotiate(place: &Socket) -> Result<Negotiated, Refused> {
+pub(crate) async fn negotiate(place: &Socket) -> Result<Negotiated, Refused> {
     let dialogue = async {
         match place {
             Socket::Unix(path) => talk(UnixStream::connect(path).await?).await,

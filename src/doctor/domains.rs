@@ -16,9 +16,11 @@ use super::{
 use crate::{
     address::{Domain, Recipient},
     cli::Doctor,
-    commands::exchangers::{self, Exchangers},
     config::Mode,
-    dns::Dns,
+    dns::{
+        Dns,
+        exchangers::{self, Exchangers},
+    },
     exit::{Exit, Failure},
     opt_in::mx_zone::Drift,
     policy::{OptIn, Refusal, Rule},
