@@ -13,12 +13,12 @@ mod domains;
 mod exemptions;
 mod finding;
 mod forwarders;
-mod listening;
-mod mta_time;
+mod listeners;
+mod mta_duration;
 mod opt_in;
+mod permissions;
 mod postfix;
 mod program;
-mod reach;
 mod resolver;
 mod sendmail;
 mod sockets;
@@ -33,7 +33,7 @@ use certificates::ClientCertificates;
 use exemptions::OwnNetworks;
 use finding::Check;
 pub(crate) use finding::{Finding, Level};
-use listening::Gate;
+use listeners::Listeners;
 use sendmail::Cf;
 use std::path::{Path, PathBuf};
 
@@ -69,10 +69,10 @@ pub(crate) async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<F
     let snapshot = snapshot(config, sources, &exemptions);
     if let Some(snapshot) = &snapshot {
         let zone = snapshot.config.opt_in.dns_zone.as_ref();
-        findings.extend(opt_in::ask_servers(&snapshot.checks, zone).await);
+        findings.extend(opt_in::check_servers(&snapshot.checks, zone).await);
         let mx = &snapshot.config.opt_in.mx;
         let resolver = snapshot.checks.resolver();
-        findings.extend(opt_in::exchangers(resolver, mx).await);
+        findings.extend(opt_in::check_mx_hosts(resolver, mx).await);
         findings.extend(forwarders::check(config, resolver).await);
     }
     findings.extend(resolver::check(config, arguments.mute.as_deref()).await);
@@ -90,8 +90,8 @@ pub(crate) async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<F
             Some(snapshot) if dns_works(&findings) => {
                 domains::check(arguments, snapshot, &mtas).await?
             }
-            Some(_) => vec![not_walked("no DNS server answers")],
-            None => vec![not_walked(
+            Some(_) => vec![domains_skipped("no DNS server answers")],
+            None => vec![domains_skipped(
                 "a list of opt-ins can't be read, or there is no DNS server",
             )],
         });
@@ -120,9 +120,9 @@ async fn examine_mtas(
     config: &Config,
     exempt: &Result<Exemptions, Finding>,
 ) -> Vec<Finding> {
-    let gate = Gate(listening::find(&config.listen).await);
-    let mut findings = sockets::check(&gate).await;
-    findings.extend(mtas.check(config, &gate).await);
+    let listeners = Listeners(listeners::find(&config.listen).await);
+    let mut findings = sockets::check(&listeners).await;
+    findings.extend(mtas.check(config, &listeners).await);
     findings.extend(clients::check());
     let exempt = exempt.as_ref().ok();
     findings.extend(exemptions::check(config, exempt, &mtas.own_networks()));
@@ -135,7 +135,7 @@ fn dns_works(findings: &[Finding]) -> bool {
     !findings.iter().any(is_dead)
 }
 
-fn not_walked(why: &str) -> Finding {
+fn domains_skipped(why: &str) -> Finding {
     let seen = format!("no domain was asked for, as {why}");
     Finding::warning(Check::Domains, seen, "mend that first")
 }
@@ -192,22 +192,22 @@ impl Mtas {
         }
     }
 
-    async fn check(&self, config: &Config, gate: &Gate) -> Vec<Finding> {
+    async fn check(&self, config: &Config, listeners: &Listeners) -> Vec<Finding> {
         let mut findings = self.missing.clone();
         for instance in &self.postfix {
-            findings.extend(postfix::check(instance, config, gate).await);
+            findings.extend(postfix::check(instance, config, listeners).await);
         }
         if let Some(cf) = &self.sendmail {
-            findings.extend(sendmail::check(cf, config, gate).await);
+            findings.extend(sendmail::check(cf, config, listeners).await);
         }
         if findings.is_empty() {
             findings.push(no_mta());
         }
         // Services that share a setting share what is said of it.
-        let mut told = Vec::new();
+        let mut seen = Vec::new();
         findings.retain(|finding| {
-            let is_new = !told.contains(finding);
-            told.push(finding.clone());
+            let is_new = !seen.contains(finding);
+            seen.push(finding.clone());
             is_new
         });
         findings

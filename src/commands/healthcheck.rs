@@ -40,7 +40,7 @@ async fn check(config: &Config) -> Result<()> {
     }
     for socket in sockets {
         let negotiated = milter::negotiate(socket).await;
-        negotiated.map_err(|refused| anyhow!("listen: {socket}: {refused}"))?;
+        negotiated.map_err(|error| anyhow!("listen: {socket}: {error}"))?;
     }
     for address in &config.metrics.listen {
         check_readyz(address)

@@ -109,11 +109,11 @@ fn no_effect(mta: &ClientCertificates, key: &str) -> Finding {
 }
 
 /// So many authorities are not a site's own.
-const MANY: usize = 20;
+const MIN_PUBLIC: usize = 20;
 
 /// Public authorities one by one, as Debian and its kin have them. The system's
 /// bundle would not do: it has the site's own CA too, once that is installed.
-const PUBLIC: &str = "/usr/share/ca-certificates/mozilla";
+const PUBLIC_CAS: &str = "/usr/share/ca-certificates/mozilla";
 
 impl ClientCertificates {
     /// The public authorities that it trusts, for people.
@@ -124,10 +124,10 @@ impl ClientCertificates {
         if let Some(setting) = &self.system_authorities {
             return Ok(Some(format!("the system's CAs ({setting})")));
         }
-        let public = certificates_below(Path::new(PUBLIC)).unwrap_or_default();
+        let public = certificates_below(Path::new(PUBLIC_CAS)).unwrap_or_default();
         for (setting, path) in &self.authorities {
             let trusted = certificates_at(path).map_err(|error| (path.clone(), error))?;
-            if trusted.len() >= MANY || trusted.intersection(&public).next().is_some() {
+            if trusted.len() >= MIN_PUBLIC || trusted.intersection(&public).next().is_some() {
                 let number = trusted.len();
                 let noun = if number == 1 { "CA" } else { "CAs" };
                 return Ok(Some(format!("{number} {noun} ({setting})")));
@@ -195,8 +195,8 @@ mod tests {
         for (number, want) in [
             (0, None),
             (1, None),
-            (MANY - 1, None),
-            (MANY, Some("20 CAs")),
+            (MIN_PUBLIC - 1, None),
+            (MIN_PUBLIC, Some("20 CAs")),
         ] {
             fs::write(&file, (0..number).map(pem).collect::<String>()).unwrap();
             for path in [&file, &folder.path().to_owned()] {
@@ -216,7 +216,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (own, public) = (folder.path().join("own"), folder.path().join("public"));
         fs::write(&own, pem(1)).unwrap();
-        fs::write(&public, (0..MANY).map(pem).collect::<String>()).unwrap();
+        fs::write(&public, (0..MIN_PUBLIC).map(pem).collect::<String>()).unwrap();
         let silent = ClientCertificates {
             is_asked_for: false,
             ..mta(&public)

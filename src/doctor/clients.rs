@@ -8,10 +8,10 @@ use std::{fs, net::Ipv6Addr};
 pub(super) fn check() -> Vec<Finding> {
     let mut findings: Vec<Finding> = processes()
         .iter()
-        .filter_map(|arguments| forwarder(arguments))
+        .filter_map(|arguments| hidden_by_docker_proxy(arguments))
         .collect();
     let interfaces = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
-    findings.extend(no_address(&interfaces));
+    findings.extend(without_ipv6_address(&interfaces));
     if findings.is_empty() {
         findings.push(Finding::ok(
             Check::Clients,
@@ -21,7 +21,7 @@ pub(super) fn check() -> Vec<Finding> {
     findings
 }
 
-fn no_address(interfaces: &str) -> Option<Finding> {
+fn without_ipv6_address(interfaces: &str) -> Option<Finding> {
     let reachable = |ip: &Ipv6Addr| !ip.is_loopback() && !ip.is_unicast_link_local();
     if addresses(interfaces).iter().any(reachable) {
         return None;
@@ -64,7 +64,7 @@ fn processes() -> Vec<Vec<String>> {
 
 /// A docker-proxy that takes connections over IPv6 and goes on over IPv4: the
 /// client's address can't come through.
-fn forwarder(arguments: &[String]) -> Option<Finding> {
+fn hidden_by_docker_proxy(arguments: &[String]) -> Option<Finding> {
     let program = arguments.first()?;
     let value = |key: &str| {
         let at = arguments.iter().position(|argument| argument == key)?;
@@ -95,9 +95,9 @@ mod tests {
         let lo = "00000000000000000000000000000001 01 80 10 80       lo\n";
         let link = "fe8000000000000000fc00fffe000001 04 40 20 80     eth0\n";
         let global = "20010db8000000000000000000000019 04 40 00 80     eth0\n";
-        assert!(no_address("").is_some());
-        assert!(no_address(&format!("{lo}{link}")).is_some());
-        assert!(no_address(&format!("{lo}{link}{global}")).is_none());
+        assert!(without_ipv6_address("").is_some());
+        assert!(without_ipv6_address(&format!("{lo}{link}")).is_some());
+        assert!(without_ipv6_address(&format!("{lo}{link}{global}")).is_none());
     }
 
     #[test]
@@ -115,7 +115,11 @@ mod tests {
                  -container-ip {to} -container-port 25"
             );
             let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            assert_eq!(forwarder(&arguments).is_some(), hides, "{line}");
+            assert_eq!(
+                hidden_by_docker_proxy(&arguments).is_some(),
+                hides,
+                "{line}"
+            );
         }
     }
 }

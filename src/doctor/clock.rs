@@ -20,7 +20,7 @@ pub(super) async fn check(config: &Path) -> Finding {
             "set it, and have it kept right by chrony or systemd-timesyncd",
         );
     }
-    match program::ask(
+    match program::run(
         "timedatectl",
         &["show", "--property=NTPSynchronized", "--value"],
     )

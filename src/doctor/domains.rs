@@ -5,9 +5,9 @@
 //! mail over IPv6, which harms nobody.
 
 mod host_names;
-mod of_postfix;
-mod of_sendmail;
-mod opted_in;
+mod opt_in_lists;
+mod postfix;
+mod sendmail;
 
 use super::{
     Mtas,
@@ -43,29 +43,29 @@ pub(super) async fn check(
     snapshot: Snapshot<Dns>,
     mtas: &Mtas,
 ) -> Result<Vec<Finding>, Failure> {
-    let mut gathered = gather(arguments, mtas).await?;
-    opted_in::gather(&snapshot, &mut gathered);
-    let host_names = HostNames::gather(&snapshot.config, &mut gathered).map(Arc::new);
+    let mut candidates = gather(arguments, mtas).await?;
+    opt_in_lists::gather(&snapshot, &mut candidates);
+    let host_names = HostNames::gather(&snapshot.config, &mut candidates).map(Arc::new);
     let snapshot = Arc::new(snapshot);
-    let walked = walk(&snapshot, host_names.as_ref(), gathered.domains).await;
-    let mut findings = gathered.findings;
-    for walked in &walked {
+    let examined = look_up_all(&snapshot, host_names.as_ref(), candidates.domains).await;
+    let mut findings = candidates.findings;
+    for examined in &examined {
         let names = host_names.as_ref();
-        findings.extend(names.and_then(|names| names.finding(walked)));
-        if !names.is_some_and(|names| names.has_said(walked)) {
-            findings.extend(walked.mismatch(&snapshot));
+        findings.extend(names.and_then(|names| names.finding(examined)));
+        if !names.is_some_and(|names| names.covers(examined)) {
+            findings.extend(examined.mismatch(&snapshot));
         }
     }
-    findings.extend(host_names.and_then(|names| names.missing(&walked)));
-    findings.push(sum(walked.len(), &findings));
+    findings.extend(host_names.and_then(|names| names.missing(&examined)));
+    findings.push(summary(examined.len(), &findings));
     Ok(findings)
 }
 
-fn sum(walked: usize, findings: &[Finding]) -> Finding {
+fn summary(examined: usize, findings: &[Finding]) -> Finding {
     Finding::ok(
         Check::Domains,
         format!(
-            "{walked} domain(s) asked for, {} to look at",
+            "{examined} domain(s) asked for, {} to look at",
             findings.len()
         ),
     )
@@ -73,13 +73,13 @@ fn sum(walked: usize, findings: &[Finding]) -> Finding {
 
 /// What is to be asked for.
 #[derive(Default)]
-struct Gathered {
+struct Candidates {
     domains: BTreeSet<Domain>,
     /// What could not be read.
     findings: Vec<Finding>,
 }
 
-impl Gathered {
+impl Candidates {
     /// Takes a name if it can be a mail domain of the Internet: `localhost` is
     /// none, and `.example.org` is a pattern.
     fn take(&mut self, name: &str) {
@@ -100,22 +100,22 @@ impl Gathered {
     }
 }
 
-async fn gather(arguments: &Doctor, mtas: &Mtas) -> Result<Gathered, Failure> {
-    let mut gathered = Gathered::default();
+async fn gather(arguments: &Doctor, mtas: &Mtas) -> Result<Candidates, Failure> {
+    let mut candidates = Candidates::default();
     if let Some(file) = &arguments.domains {
         let text = read(file).map_err(|error| no_list(file, error))?;
         text.lines()
             .filter_map(first_word)
-            .for_each(|name| gathered.take(name));
-        return Ok(gathered);
+            .for_each(|name| candidates.take(name));
+        return Ok(candidates);
     }
     for instance in &mtas.postfix {
-        of_postfix::gather(instance, &mut gathered).await;
+        postfix::gather(instance, &mut candidates).await;
     }
     if let Some(cf) = &mtas.sendmail {
-        of_sendmail::gather(cf, &mut gathered);
+        sendmail::gather(cf, &mut candidates);
     }
-    Ok(gathered)
+    Ok(candidates)
 }
 
 fn read(file: &Path) -> io::Result<String> {
@@ -141,10 +141,10 @@ fn first_word(line: &str) -> Option<&str> {
 }
 
 /// Domains that are asked for at once.
-const AT_ONCE: usize = 32;
+const CONCURRENCY: usize = 32;
 
 /// One domain, and what was found out about it.
-struct Walked {
+struct Examined {
     domain: Domain,
     opt_in: OptIn,
     exchangers: Exchangers,
@@ -152,43 +152,43 @@ struct Walked {
     drift: Option<Drift>,
 }
 
-async fn walk(
+async fn look_up_all(
     snapshot: &Arc<Snapshot<Dns>>,
     host_names: Option<&Arc<HostNames>>,
     domains: BTreeSet<Domain>,
-) -> Vec<Walked> {
+) -> Vec<Examined> {
     let total = domains.len();
     let mut waiting = domains.into_iter();
     let mut asking = JoinSet::new();
-    let mut walked = Vec::with_capacity(total);
+    let mut examined = Vec::with_capacity(total);
     loop {
-        while asking.len() < AT_ONCE
+        while asking.len() < CONCURRENCY
             && let Some(domain) = waiting.next()
         {
             asking.spawn(look_up(Arc::clone(snapshot), host_names.cloned(), domain));
         }
         match asking.join_next().await {
-            Some(done) => walked.extend(done.ok()),
+            Some(done) => examined.extend(done.ok()),
             None => break,
         }
-        show_progress(walked.len(), total);
+        show_progress(examined.len(), total);
     }
-    walked.sort_by(|a, b| a.domain.cmp(&b.domain));
-    walked
+    examined.sort_by(|a, b| a.domain.cmp(&b.domain));
+    examined
 }
 
 async fn look_up(
     snapshot: Arc<Snapshot<Dns>>,
     host_names: Option<Arc<HostNames>>,
     domain: Domain,
-) -> Walked {
+) -> Examined {
     let checks = &snapshot.checks;
     let opt_in = checks.opt_in(Some(&domain)).await.opt_in;
     let drift = match host_names {
         Some(names) => Some(names.drift(checks.resolver(), &domain, opt_in).await),
         None => None,
     };
-    Walked {
+    Examined {
         opt_in,
         drift,
         exchangers: exchangers::look_up(checks.resolver(), &domain).await,
@@ -199,8 +199,8 @@ async fn look_up(
 /// On a terminal alone, and on the same line; the last word wipes it away.
 fn show_progress(done: usize, total: usize) {
     let mut terminal = io::stderr();
-    let is_seldom = done.is_multiple_of(AT_ONCE) || done == total;
-    if total < 2 * AT_ONCE || !is_seldom || !terminal.is_terminal() {
+    let is_seldom = done.is_multiple_of(CONCURRENCY) || done == total;
+    if total < 2 * CONCURRENCY || !is_seldom || !terminal.is_terminal() {
         return;
     }
     // If the terminal is gone, nobody misses it.
@@ -210,7 +210,7 @@ fn show_progress(done: usize, total: usize) {
     };
 }
 
-impl Walked {
+impl Examined {
     fn mismatch(&self, snapshot: &Snapshot<Dns>) -> Option<Finding> {
         let domain = &self.domain;
         match (self.opt_in, &self.exchangers) {

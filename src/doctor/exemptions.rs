@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Zoned};
 use std::{cmp::Reverse, net::Ipv6Addr};
 
 /// How many entries a finding names.
-const FEW: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// An entry that was used within this time is in use.
 const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -50,7 +50,7 @@ pub(super) fn check_entries(exemptions: &Exemptions) -> Vec<Finding> {
     };
     let all = Finding::ok(
         Check::Exemptions,
-        format!("by last use: {}", some_of(&entries, used)),
+        format!("by last use: {}", list_first(&entries, used)),
     );
     let mut findings = vec![all];
     findings.extend(ending(&entries, &now));
@@ -76,7 +76,7 @@ fn ending(entries: &[Found], now: &Zoned) -> Option<Finding> {
             Check::Exemptions,
             format!(
                 "exempt only for some days more, and in use: {}",
-                some_of(&ending, entry)
+                list_first(&ending, entry)
             ),
             "see whether their mail would pass (sixgate explain), or go on: sixgate exempt add \
              NETWORK --for 14d",
@@ -93,16 +93,16 @@ fn unused(entries: &[Found], now: &Zoned) -> Option<Finding> {
     (!unused.is_empty()).then(|| {
         Finding::warning(
             Check::Exemptions,
-            format!("not used for 90 days: {}", some_of(&unused, entry)),
+            format!("not used for 90 days: {}", list_first(&unused, entry)),
             "remove what is not needed: sixgate exempt remove NETWORK",
         )
     })
 }
 
-fn some_of(entries: &[Found], name: impl Fn(&Found) -> String) -> String {
-    let names: Vec<String> = entries.iter().take(FEW).map(name).collect();
+fn list_first(entries: &[Found], name: impl Fn(&Found) -> String) -> String {
+    let names: Vec<String> = entries.iter().take(MAX_NAMED).map(name).collect();
     let names = names.join(", ");
-    match entries.len().saturating_sub(FEW) {
+    match entries.len().saturating_sub(MAX_NAMED) {
         0 => names,
         more => format!("{names} and {more} more"),
     }
@@ -121,7 +121,7 @@ pub(super) fn check(
     exemptions: Option<&Exemptions>,
     own: &[OwnNetworks],
 ) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = ipv4_alone(config).into_iter().collect();
+    let mut findings: Vec<Finding> = only_ipv4(config).into_iter().collect();
     for own in own {
         findings.extend(
             own.networks
@@ -150,7 +150,7 @@ fn describe(config: &Config) -> String {
     }
 }
 
-fn ipv4_alone(config: &Config) -> Option<Finding> {
+fn only_ipv4(config: &Config) -> Option<Finding> {
     let networks = &config.policy.exempt_networks;
     let all_ipv4 = !networks.is_empty() && networks.iter().all(|net| matches!(net, IpNet::V4(_)));
     all_ipv4.then(|| {
@@ -195,7 +195,7 @@ fn is_always_exempt(network: &Ipv6Net) -> bool {
 /// The IPv6 networks in a list as Postfix has it. IPv4-mapped ones, such as
 /// `[::ffff:127.0.0.0]/104` of Debian's main.cf, are IPv4. Tables are not looked
 /// into.
-pub(super) fn of_postfix(mynetworks: &str) -> Vec<Ipv6Net> {
+pub(super) fn parse_mynetworks(mynetworks: &str) -> Vec<Ipv6Net> {
     let patterns = mynetworks.split([',', ' ', '\t']);
     patterns.filter_map(network).collect()
 }
@@ -225,7 +225,7 @@ mod tests {
         let config = Config::parse(&yaml, "milter.yaml").unwrap();
         let own = OwnNetworks {
             place: "main.cf: mynetworks".to_owned(),
-            networks: of_postfix(mynetworks),
+            networks: parse_mynetworks(mynetworks),
         };
         let findings = check(&config, None, &[own]);
         findings.into_iter().map(|finding| finding.level).collect()

@@ -50,14 +50,14 @@ fn check_lists(sources: &Sources) -> Vec<Finding> {
     let lists = sources.lists();
     let of_source = |status: &ListStatus| {
         let list = lists.iter().find(|list| list.source == status.source)?;
-        is_used(status, list).then(|| described(status, list))
+        is_used(status, list).then(|| describe(status, list))
     };
     let mut findings: Vec<Finding> = sources.list_status().iter().filter_map(of_source).collect();
-    findings.extend(sources.warning().map(nobody));
+    findings.extend(sources.warning().map(nobody_opted_in));
     findings
 }
 
-fn nobody(warning: &str) -> Finding {
+fn nobody_opted_in(warning: &str) -> Finding {
     Finding::warning(
         Check::OptIn,
         warning,
@@ -69,7 +69,7 @@ fn is_used(status: &ListStatus, list: &SourceList<'_>) -> bool {
     status.entries > 0 || newest(list).is_some()
 }
 
-fn described(status: &ListStatus, list: &SourceList<'_>) -> Finding {
+fn describe(status: &ListStatus, list: &SourceList<'_>) -> Finding {
     let entries = match status.entries {
         1 => format!("{}: 1 entry", status.source),
         many => format!("{}: {many} entries", status.source),
@@ -78,7 +78,7 @@ fn described(status: &ListStatus, list: &SourceList<'_>) -> Finding {
         let age = SystemTime::now().duration_since(written).ok()?;
         Some(format!(
             ", changed {} ago ({})",
-            roughly(age),
+            format_age(age),
             file.display()
         ))
     });
@@ -95,22 +95,22 @@ fn described(status: &ListStatus, list: &SourceList<'_>) -> Finding {
 
 /// A name that nobody has (RFC 6761 section 6.4), so that a list can't answer for
 /// it and the servers are asked.
-const NOBODY: &str = "sixgate-doctor.invalid";
+const TEST_DOMAIN: &str = "sixgate-doctor.invalid";
 
 /// Has the servers asked that are asked over the network, if there are any.
-pub(super) async fn ask_servers(checks: &Checks<Dns>, zone: Option<&Domain>) -> Vec<Finding> {
+pub(super) async fn check_servers(checks: &Checks<Dns>, zone: Option<&Domain>) -> Vec<Finding> {
     let sources = checks.opt_in_sources();
     if sources.server_status().is_empty() {
         return Vec::new();
     }
-    let domain = Domain::parse(NOBODY).ok();
+    let domain = Domain::parse(TEST_DOMAIN).ok();
     checks.opt_in(domain.as_ref()).await;
     let servers = sources.server_status();
     let checked = sources.check_servers().await;
     let others = servers
         .iter()
         .filter(|server| checked.iter().all(|check| check.source != server.source));
-    let mut findings: Vec<Finding> = others.map(server).collect();
+    let mut findings: Vec<Finding> = others.map(server_status).collect();
     findings.splice(..0, checked.into_iter().map(checked_server));
     if let Some(zone) = zone {
         findings.extend(test_entry(checks.resolver(), zone).await);
@@ -119,7 +119,7 @@ pub(super) async fn ask_servers(checks: &Checks<Dns>, zone: Option<&Domain>) -> 
 }
 
 /// Whether mail can come over IPv6 to the hosts by which domains opt in.
-pub(super) async fn exchangers(resolver: &Dns, mx: &OptInMx) -> Vec<Finding> {
+pub(super) async fn check_mx_hosts(resolver: &Dns, mx: &OptInMx) -> Vec<Finding> {
     let mut findings = Vec::new();
     for host in mx.hosts.iter().filter_map(HostPattern::host) {
         let Ok(name) = Name::parse(host.as_str()) else {
@@ -198,7 +198,7 @@ fn checked_server(check: ServerCheck) -> Finding {
     }
 }
 
-fn server(status: &ServerStatus) -> Finding {
+fn server_status(status: &ServerStatus) -> Finding {
     let source = status.source;
     match (&status.error, status.age) {
         (Some(error), _) => Finding::problem(
@@ -225,7 +225,7 @@ fn newest(list: &SourceList<'_>) -> Option<(PathBuf, SystemTime)> {
     written.max_by_key(|(_, written)| *written)
 }
 
-fn roughly(age: Duration) -> String {
+fn format_age(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),

@@ -5,10 +5,10 @@
 //! defaults. What a Postfix that runs has not reloaded is not seen.
 
 mod attachment;
+mod failure_mode;
 mod instance;
+mod milter_maps;
 mod milters;
-mod per_client;
-mod when_down;
 
 pub(super) use instance::{Instance, installed, words};
 
@@ -16,7 +16,7 @@ use super::{
     certificates::ClientCertificates,
     exemptions::{self, OwnNetworks},
     finding::{Check, Finding},
-    listening::Gate,
+    listeners::Listeners,
 };
 use crate::config::Config;
 use attachment::Attachment;
@@ -24,7 +24,11 @@ use instance::{Role, Service};
 use std::path::PathBuf;
 
 /// Everything about one Postfix.
-pub(super) async fn check(instance: &Instance, config: &Config, gate: &Gate) -> Vec<Finding> {
+pub(super) async fn check(
+    instance: &Instance,
+    config: &Config,
+    listeners: &Listeners,
+) -> Vec<Finding> {
     let mut findings = vec![Finding::ok(
         Check::Mta,
         format!(
@@ -33,15 +37,15 @@ pub(super) async fn check(instance: &Instance, config: &Config, gate: &Gate) -> 
             instance.directory
         ),
     )];
-    let attachments = from_internet(instance, gate, &mut findings).await;
+    let attachments = find_attachments(instance, listeners, &mut findings).await;
     for attachment in &attachments {
         findings.extend(attachment::order(instance, attachment));
-        findings.extend(per_client::check(instance, config, attachment, gate).await);
-        findings.extend(attachment::reach(instance, attachment));
-        findings.extend(when_down::check(instance, config, attachment));
+        findings.extend(milter_maps::check(instance, config, attachment, listeners).await);
+        findings.extend(attachment::permissions(instance, attachment));
+        findings.extend(failure_mode::check(instance, config, attachment));
     }
-    findings.extend(submission(instance, config, gate).await);
-    findings.extend(local_mail(instance, gate).await);
+    findings.extend(submission(instance, config, listeners).await);
+    findings.extend(local_mail(instance, listeners).await);
     findings.extend(ipv6(instance));
     findings
 }
@@ -50,7 +54,7 @@ pub(super) async fn check(instance: &Instance, config: &Config, gate: &Gate) -> 
 pub(super) fn own_networks(instance: &Instance) -> OwnNetworks {
     OwnNetworks {
         place: format!("{}/main.cf: mynetworks", instance.directory),
-        networks: exemptions::of_postfix(instance.main("mynetworks")),
+        networks: exemptions::parse_mynetworks(instance.main("mynetworks")),
     }
 }
 
@@ -59,7 +63,7 @@ pub(super) fn own_networks(instance: &Instance) -> OwnNetworks {
 pub(super) fn client_certificates(instance: &Instance) -> Vec<ClientCertificates> {
     let mut all: Vec<ClientCertificates> = Vec::new();
     for service in instance.with_role(Role::Internet) {
-        let of_service = certificates_of(instance, service);
+        let of_service = service_certificates(instance, service);
         if !all.contains(&of_service) {
             all.push(of_service);
         }
@@ -67,7 +71,7 @@ pub(super) fn client_certificates(instance: &Instance) -> Vec<ClientCertificates
     all
 }
 
-fn certificates_of(instance: &Instance, service: &Service) -> ClientCertificates {
+fn service_certificates(instance: &Instance, service: &Service) -> ClientCertificates {
     let value = |parameter: &str| instance.value(service, parameter);
     let setting = |parameter: &str| format!("{parameter} = {}", value(parameter));
     let asking = ["smtpd_tls_req_ccert", "smtpd_tls_ask_ccert"];
@@ -89,9 +93,9 @@ fn certificates_of(instance: &Instance, service: &Service) -> ClientCertificates
     }
 }
 
-async fn from_internet<'a>(
+async fn find_attachments<'a>(
     instance: &'a Instance,
-    gate: &Gate,
+    listeners: &Listeners,
     findings: &mut Vec<Finding>,
 ) -> Vec<Attachment<'a>> {
     let mut attachments = Vec::new();
@@ -100,9 +104,9 @@ async fn from_internet<'a>(
         findings.push(no_service(instance));
     }
     for service in services {
-        match attachment::find(instance, service, gate).await {
+        match attachment::find(instance, service, listeners).await {
             Ok(found) => {
-                findings.push(attachment::well(instance, &found));
+                findings.push(attachment::attached(instance, &found));
                 attachments.push(found);
             }
             Err(finding) => findings.push(finding),
@@ -125,10 +129,10 @@ fn no_service(instance: &Instance) -> Finding {
 
 /// Users have logged in, which exempts; where they need not, they are checked
 /// like strangers.
-async fn submission(instance: &Instance, config: &Config, gate: &Gate) -> Vec<Finding> {
+async fn submission(instance: &Instance, config: &Config, listeners: &Listeners) -> Vec<Finding> {
     let mut findings = Vec::new();
     for service in instance.with_role(Role::Submission) {
-        let finding = match attachment::find(instance, service, gate).await {
+        let finding = match attachment::find(instance, service, listeners).await {
             Ok(_) => attached_submission(instance, service, config),
             Err(_not_attached) => Finding::ok(
                 Check::Submission,
@@ -174,12 +178,12 @@ fn attached_submission(instance: &Instance, service: &Service, config: &Config) 
 
 /// Mail from pickup has no client; a filter can't help it, and a 4xx would keep
 /// it in the maildrop queue.
-async fn local_mail(instance: &Instance, gate: &Gate) -> Option<Finding> {
+async fn local_mail(instance: &Instance, listeners: &Listeners) -> Option<Finding> {
     let text = instance.main("non_smtpd_milters");
     for milter in milters::parse(text) {
         let place = milter.place(false, instance.queue());
         if let Some(place) = place
-            && gate.is_at(&place).await
+            && listeners.contains(&place).await
         {
             return Some(Finding::warning(
                 Check::LocalMail,

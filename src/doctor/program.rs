@@ -13,7 +13,7 @@ use std::{
 use tokio::{process::Command, time::timeout};
 
 /// A large table may take postmap seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Folders that the PATH of users other than root may lack.
 const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
@@ -26,7 +26,7 @@ pub(super) enum Failure {
     /// It ended with an error, or not at all; in its own words.
     Failed(String),
     /// It ended with an error and said nothing.
-    Silent,
+    NoMessage,
 }
 
 impl fmt::Display for Failure {
@@ -34,22 +34,22 @@ impl fmt::Display for Failure {
         match self {
             Self::Missing => f.write_str("there is no such program"),
             Self::Failed(words) => f.write_str(words),
-            Self::Silent => f.write_str("it failed"),
+            Self::NoMessage => f.write_str("it failed"),
         }
     }
 }
 
 /// What a program writes to standard output.
-pub(super) async fn ask<A: AsRef<OsStr>>(
+pub(super) async fn run<A: AsRef<OsStr>>(
     program: &str,
     arguments: &[A],
 ) -> Result<String, Failure> {
-    ask_with_input(program, arguments, "").await
+    run_with_input(program, arguments, "").await
 }
 
-/// As [`ask`], with something to read on standard input. It must fit into a
+/// As [`run`], with something to read on standard input. It must fit into a
 /// pipe, which holds 64 KiB.
-pub(super) async fn ask_with_input<A: AsRef<OsStr>>(
+pub(super) async fn run_with_input<A: AsRef<OsStr>>(
     program: &str,
     arguments: &[A],
     input: &str,
@@ -62,14 +62,14 @@ pub(super) async fn ask_with_input<A: AsRef<OsStr>>(
         .env("LC_ALL", "C")
         .stdin(stdin(input)?)
         .kill_on_drop(true);
-    match timeout(PATIENCE, command.output()).await {
+    match timeout(TIMEOUT, command.output()).await {
         Ok(Ok(output)) if output.status.success() => {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         }
-        Ok(Ok(output)) => Err(last_words(&output.stderr)),
+        Ok(Ok(output)) => Err(error_message(&output.stderr)),
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(Failure::Missing),
         Ok(Err(error)) => Err(Failure::Failed(error.to_string())),
-        Err(_too_late) => Err(Failure::Failed(format!("no answer in {PATIENCE:?}"))),
+        Err(_too_late) => Err(Failure::Failed(format!("no answer in {TIMEOUT:?}"))),
     }
 }
 
@@ -87,10 +87,10 @@ fn stdin(input: &str) -> Result<Stdio, Failure> {
     }
 }
 
-fn last_words(stderr: &[u8]) -> Failure {
+fn error_message(stderr: &[u8]) -> Failure {
     let text = String::from_utf8_lossy(stderr);
     match text.lines().last() {
         Some(words) => Failure::Failed(words.to_owned()),
-        None => Failure::Silent,
+        None => Failure::NoMessage,
     }
 }

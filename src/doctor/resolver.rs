@@ -5,8 +5,8 @@
 //! for decades.
 
 mod dnssec;
-mod mute;
 mod reverse;
+mod unresponsive_domain;
 
 use super::finding::{Check, Finding};
 use crate::{
@@ -31,9 +31,12 @@ pub(super) async fn check(config: &Config, mute: Option<&str>) -> Vec<Finding> {
         findings.push(dnssec::check(&trial.server, config.dns.timeout).await);
     }
     findings.push(reverse::check(&dns).await);
-    findings.push(mute::patience(config, servers.len()));
+    findings.push(unresponsive_domain::check_stage_timeout(
+        config,
+        servers.len(),
+    ));
     if let Some(name) = mute {
-        findings.push(mute::try_out(dns, config, name).await);
+        findings.push(unresponsive_domain::look_up(dns, config, name).await);
     }
     findings
 }
@@ -130,7 +133,7 @@ const SLOW: Duration = Duration::from_millis(250);
 fn speed(trial: &Trial, another_works: bool) -> Finding {
     let server = &trial.server;
     let Some(median) = trial.median() else {
-        return mute_server(trial, another_works);
+        return unresponsive_server(trial, another_works);
     };
     let asked = trial.answers.len();
     let milliseconds = median.as_secs_f64() * 1000.0;
@@ -157,7 +160,7 @@ fn speed(trial: &Trial, another_works: bool) -> Finding {
     }
 }
 
-fn mute_server(trial: &Trial, another_works: bool) -> Finding {
+fn unresponsive_server(trial: &Trial, another_works: bool) -> Finding {
     let failure = trial.failure.as_deref().unwrap_or("no answer");
     let seen = format!("{} does not answer: {failure}", trial.server);
     let todo = "mend it, or take it out of dns.servers or /etc/resolv.conf; REFUSED means that it \

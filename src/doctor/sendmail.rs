@@ -10,8 +10,8 @@ pub(super) use cf::Cf;
 use super::{
     certificates::ClientCertificates,
     finding::{Check, Finding},
-    listening::Gate,
-    reach::{self, Who},
+    listeners::Listeners,
+    permissions::{self, Account},
 };
 use crate::config::{Config, Mode, Socket};
 use cf::{Daemon, Filter};
@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Everything about one Sendmail.
-pub(super) async fn check(cf: &Cf, config: &Config, gate: &Gate) -> Vec<Finding> {
+pub(super) async fn check(cf: &Cf, config: &Config, listeners: &Listeners) -> Vec<Finding> {
     let mut findings = vec![Finding::ok(Check::Mta, format!("Sendmail by {}", cf.file))];
     let mut daemons = cf.daemons();
     daemons.retain(Daemon::is_for_internet);
@@ -30,8 +30,8 @@ pub(super) async fn check(cf: &Cf, config: &Config, gate: &Gate) -> Vec<Finding>
         findings.push(no_port(cf));
         return findings;
     }
-    let Some(filter) = find(cf, gate).await else {
-        findings.push(no_filter(cf, gate));
+    let Some(filter) = find(cf, listeners).await else {
+        findings.push(no_filter(cf, listeners));
         return findings;
     };
     for daemon in &daemons {
@@ -41,9 +41,9 @@ pub(super) async fn check(cf: &Cf, config: &Config, gate: &Gate) -> Vec<Finding>
             false => ipv4_mail(cf, &filter, daemon),
         });
     }
-    findings.push(when_down(cf, &filter, config.mode));
-    findings.extend(time_outs(cf, &filter, config.limits.stage_timeout));
-    findings.extend(reach(cf, &filter));
+    findings.push(failure_mode(cf, &filter, config.mode));
+    findings.extend(timeouts(cf, &filter, config.limits.stage_timeout));
+    findings.extend(permissions(cf, &filter));
     findings.extend(ipv6(cf));
     findings
 }
@@ -72,10 +72,10 @@ pub(super) fn client_certificates(cf: &Cf) -> ClientCertificates {
     }
 }
 
-async fn find(cf: &Cf, gate: &Gate) -> Option<Filter> {
+async fn find(cf: &Cf, listeners: &Listeners) -> Option<Filter> {
     for filter in cf.filters() {
         if let Some(place) = filter.place()
-            && gate.is_at(&place).await
+            && listeners.contains(&place).await
         {
             return Some(filter);
         }
@@ -83,13 +83,13 @@ async fn find(cf: &Cf, gate: &Gate) -> Option<Filter> {
     None
 }
 
-fn no_filter(cf: &Cf, gate: &Gate) -> Finding {
+fn no_filter(cf: &Cf, listeners: &Listeners) -> Finding {
     Finding::problem(
         Check::Attached,
         format!(
             "{}: no filter (X line) leads to sixgate, which listens on {}",
             cf.file,
-            gate.describe()
+            listeners.describe()
         ),
         "add FEATURE(`sixgate') to sendmail.mc, make sendmail.cf and restart Sendmail",
     )
@@ -147,15 +147,15 @@ fn ipv4_mail(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
             todo,
         ),
         (true, false) => {
-            let lost = cf
+            let missing = cf
                 .input_filters
                 .iter()
                 .find(|other| *other != name && !filters.contains(other));
-            match lost {
-                Some(lost) => Finding::warning(
+            match missing {
+                Some(missing) => Finding::warning(
                     Check::Ipv4Mail,
-                    format!("{file}: {port} does not ask {lost} either, which other ports ask"),
-                    format!("name it, unless that is intended: InputMailFilters={lost}"),
+                    format!("{file}: {port} does not ask {missing} either, which other ports ask"),
+                    format!("name it, unless that is intended: InputMailFilters={missing}"),
                 ),
                 None => Finding::ok(
                     Check::Ipv4Mail,
@@ -227,7 +227,7 @@ fn is_sendmail(program: &str) -> bool {
 }
 
 /// `F=` of op.me, section 5.11.
-fn when_down(cf: &Cf, filter: &Filter, mode: Mode) -> Finding {
+fn failure_mode(cf: &Cf, filter: &Filter, mode: Mode) -> Finding {
     let (file, name) = (&cf.file, &filter.name);
     let flags = filter.value("F").unwrap_or_default();
     let todo = "write F=T in that INPUT_MAIL_FILTER, as FEATURE(`sixgate') does";
@@ -257,7 +257,7 @@ fn when_down(cf: &Cf, filter: &Filter, mode: Mode) -> Finding {
 /// The least that `R` should be beyond `limits.stage_timeout`.
 const MARGIN: Duration = Duration::from_secs(5);
 
-fn time_outs(cf: &Cf, filter: &Filter, stage: Duration) -> Vec<Finding> {
+fn timeouts(cf: &Cf, filter: &Filter, stage: Duration) -> Vec<Finding> {
     let wait = filter.time('R');
     let seen = format!(
         "{}: Sendmail waits {wait:?} for an answer of {}; sixgate may take \
@@ -282,11 +282,11 @@ fn time_outs(cf: &Cf, filter: &Filter, stage: Duration) -> Vec<Finding> {
     findings
 }
 
-fn reach(cf: &Cf, filter: &Filter) -> Vec<Finding> {
+fn permissions(cf: &Cf, filter: &Filter) -> Vec<Finding> {
     let Some(Socket::Unix(path)) = filter.place() else {
         return Vec::new();
     };
-    let open = reach::open_folders(&path);
+    let open = permissions::world_writable_folders(&path);
     if let Some(folder) = open.first() {
         let seen = format!(
             "everybody may write to {}: Sendmail takes no socket below it",
@@ -298,7 +298,7 @@ fn reach(cf: &Cf, filter: &Filter) -> Vec<Finding> {
             "put it in a folder such as /run/sixgate",
         )];
     }
-    let Some(who) = Who::find(&cf.user) else {
+    let Some(account) = Account::find(&cf.user) else {
         let seen = format!("{}: RunAsUser={}: there is no such user", cf.file, cf.user);
         return vec![Finding::problem(
             Check::Reach,
@@ -306,22 +306,7 @@ fn reach(cf: &Cf, filter: &Filter) -> Vec<Finding> {
             "name a user of this machine",
         )];
     };
-    vec![match reach::obstacle(&who, &path) {
-        Ok(Some(obstacle)) => Finding::problem(Check::Reach, obstacle.seen, obstacle.todo),
-        Ok(None) => Finding::ok(
-            Check::Reach,
-            format!("the user {} can connect to {}", who.name, path.display()),
-        ),
-        Err(error) => Finding::warning(
-            Check::Reach,
-            format!(
-                "whether {} can connect to {} can't be told: {error}",
-                who.name,
-                path.display()
-            ),
-            "start sixgate, and run this as root",
-        ),
-    }]
+    vec![account.check_access(&path)]
 }
 
 fn ipv6(cf: &Cf) -> Option<Finding> {

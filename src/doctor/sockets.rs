@@ -2,29 +2,29 @@
 
 use super::{
     finding::{Check, Finding},
-    listening::{Gate, Listening},
+    listeners::{Listener, Listeners},
 };
 use crate::{
     config::Socket,
-    probe::milter::{self, Refused},
+    probe::milter::{self, ProbeError},
 };
 
 /// Tries every socket.
-pub(super) async fn check(gate: &Gate) -> Vec<Finding> {
+pub(super) async fn check(listeners: &Listeners) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for listening in &gate.0 {
-        if listening.places.is_empty() {
-            findings.push(unknown(listening));
+    for listener in &listeners.0 {
+        if listener.places.is_empty() {
+            findings.push(unknown(listener));
         }
-        for place in &listening.places {
+        for place in &listener.places {
             findings.push(try_place(place).await);
         }
     }
     findings
 }
 
-fn unknown(listening: &Listening) -> Finding {
-    let socket = &listening.socket;
+fn unknown(listener: &Listener) -> Finding {
+    let socket = &listener.socket;
     Finding::warning(
         Check::Socket,
         format!("{socket}: systemd does not tell where this is"),
@@ -42,24 +42,22 @@ async fn try_place(place: &Socket) -> Finding {
                 done.elapsed.as_secs_f64() * 1000.0
             ),
         ),
-        Err(refused) => {
-            Finding::problem(Check::Socket, format!("{place}: {refused}"), todo(&refused))
-        }
+        Err(error) => Finding::problem(Check::Socket, format!("{place}: {error}"), todo(&error)),
     }
 }
 
-fn todo(refused: &Refused) -> &'static str {
+fn todo(error: &ProbeError) -> &'static str {
     match refused {
-        Refused::NoSocket | Refused::NobodyListens => {
+        ProbeError::NoSocket | ProbeError::NotListening => {
             "start it: systemctl start sixgate; if it does not stay, see its log: \
              journalctl -u sixgate"
         }
-        Refused::NotAllowed => "run this as root or as the user of sixgate",
-        Refused::Closed => {
+        ProbeError::NotAllowed => "run this as root or as the user of sixgate",
+        ProbeError::Closed => {
             "see the log of sixgate for the reason: limits.connections or allow_peers may be it"
         }
-        Refused::NoMilter(_) => "another program has this socket: give one of them another",
-        Refused::Mute => "see the log of sixgate; restart it",
-        Refused::Other(_) => "see that the address exists on this machine",
+        ProbeError::NotMilter(_) => "another program has this socket: give one of them another",
+        ProbeError::Timeout => "see the log of sixgate; restart it",
+        ProbeError::Other(_) => "see that the address exists on this machine",
     }
 }

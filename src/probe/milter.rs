@@ -30,42 +30,42 @@ pub(crate) struct Negotiated {
 
 /// Why it did not.
 #[derive(Debug)]
-pub(crate) enum Refused {
+pub(crate) enum ProbeError {
     /// There is no such file.
     NoSocket,
     /// The file or the port is there, or was, but nobody has it open.
-    NobodyListens,
+    NotListening,
     /// We may not connect.
     NotAllowed,
     /// The connection was closed without an answer.
     Closed,
     /// It answers something else.
-    NoMilter(String),
+    NotMilter(String),
     /// It does not answer in time.
-    Mute,
+    Timeout,
     /// Anything else, in the words of the system.
     Other(io::Error),
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSocket => f.write_str("there is no such socket"),
-            Self::NobodyListens => f.write_str("nobody listens"),
+            Self::NotListening => f.write_str("nobody listens"),
             Self::NotAllowed => f.write_str("we may not connect to it"),
             Self::Closed => f.write_str("the connection is closed without an answer"),
-            Self::NoMilter(what) => write!(f, "the answer is not a milter's: {what}"),
-            Self::Mute => write!(f, "there is no answer in {TIMEOUT:?}"),
+            Self::NotMilter(what) => write!(f, "the answer is not a milter's: {what}"),
+            Self::Timeout => write!(f, "there is no answer in {TIMEOUT:?}"),
             Self::Other(error) => error.fmt(f),
         }
     }
 }
 
-impl From<io::Error> for Refused {
+impl From<io::Error> for ProbeError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NoSocket,
-            io::ErrorKind::ConnectionRefused => Self::NobodyListens,
+            io::ErrorKind::ConnectionRefused => Self::NotListening,
             io::ErrorKind::PermissionDenied => Self::NotAllowed,
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
@@ -76,27 +76,27 @@ impl From<io::Error> for Refused {
 }
 
 /// Connects, negotiates and says goodbye.
-pub(crate) async fn negotiate(place: &Socket) -> Result<Negotiated, Refused> {
+pub(crate) async fn negotiate(place: &Socket) -> Result<Negotiated, ProbeError> {
     let dialogue = async {
         match place {
-            Socket::Unix(path) => talk(UnixStream::connect(path).await?).await,
+            Socket::Unix(path) => exchange(UnixStream::connect(path).await?).await,
             Socket::Inet { host, port } => {
-                talk(TcpStream::connect((host.as_str(), *port)).await?).await
+                exchange(TcpStream::connect((host.as_str(), *port)).await?).await
             }
-            Socket::Systemd(_) => Err(Refused::NoSocket),
+            Socket::Systemd(_) => Err(ProbeError::NoSocket),
         }
     };
     let start = Instant::now();
     let version = timeout(TIMEOUT, dialogue)
         .await
-        .unwrap_or(Err(Refused::Mute))?;
+        .unwrap_or(Err(ProbeError::Timeout))?;
     Ok(Negotiated {
         version,
         elapsed: start.elapsed(),
     })
 }
 
-async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<u32, Refused> {
+async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<u32, ProbeError> {
     let mut stream = stream;
     let offer: Vec<u8> = OFFER.iter().flat_map(|word| word.to_be_bytes()).collect();
     send(&mut stream, b'O', &offer).await?;
@@ -113,13 +113,15 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), command: u8, data: &[u8]) 
     stream.flush().await
 }
 
-async fn version(stream: &mut (impl AsyncRead + Unpin)) -> Result<u32, Refused> {
+async fn version(stream: &mut (impl AsyncRead + Unpin)) -> Result<u32, ProbeError> {
     let length = stream.read_u32().await?;
     if !(13..=LONGEST).contains(&length) {
-        return Err(Refused::NoMilter(format!("a packet of {length} octets")));
+        return Err(ProbeError::NotMilter(format!(
+            "a packet of {length} octets"
+        )));
     }
     match stream.read_u8().await? {
         b'O' => Ok(stream.read_u32().await?),
-        other => Err(Refused::NoMilter(format!("{:?}", char::from(other)))),
+        other => Err(ProbeError::NotMilter(format!("{:?}", char::from(other)))),
     }
 }

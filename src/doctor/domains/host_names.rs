@@ -1,7 +1,7 @@
 //! Host names of `opt_in.mx_zone` whose AAAA records do not go together with the
 //! opt-ins.
 
-use super::{Gathered, Walked};
+use super::{Candidates, Examined};
 use crate::{
     address::Domain,
     config::Config,
@@ -25,24 +25,24 @@ pub(super) struct HostNames {
 impl HostNames {
     /// `None` if there are none. The domains of its files are added to those that are
     /// asked for.
-    pub(super) fn gather(config: &Config, gathered: &mut Gathered) -> Option<Self> {
+    pub(super) fn gather(config: &Config, candidates: &mut Candidates) -> Option<Self> {
         let zone = MxZone::new(&config.opt_in.mx_zone)?;
         for file in &config.opt_in.mx_zone.domains {
             let mut domains = Domains::default();
             if let Err(error) = domains.add_file(file) {
-                gathered.findings.push(Finding::warning(
+                candidates.findings.push(Finding::warning(
                     Check::Domains,
                     format!("opt_in.mx_zone.domains: {error}"),
                     "fix the file, or what writes it; sync-dns fails by it, too",
                 ));
             }
-            gathered.domains.extend(domains.domains);
+            candidates.domains.extend(domains.domains);
         }
         let pending = pending::read(&config.opt_in.managed_file);
         let pending = pending.unwrap_or_else(|error| {
             let todo = "fix the file, or run this as root";
             let seen = format!("opt-outs in progress: {error}");
-            gathered
+            candidates
                 .findings
                 .push(Finding::warning(Check::Domains, seen, todo));
             OptOuts::new()
@@ -56,9 +56,9 @@ impl HostNames {
     }
 
     /// What is wrong with a domain's host name.
-    pub(super) fn finding(&self, walked: &Walked) -> Option<Finding> {
-        let (domain, host) = (&walked.domain, self.zone.host(&walked.domain));
-        Some(match walked.drift? {
+    pub(super) fn finding(&self, examined: &Examined) -> Option<Finding> {
+        let (domain, host) = (&examined.domain, self.zone.host(&examined.domain));
+        Some(match examined.drift? {
             Drift::UnexpectedAaaa => Finding::problem(
                 Check::Domains,
                 format!(
@@ -80,24 +80,24 @@ impl HostNames {
     }
 
     /// Whether a finding about the domain's own exchangers would say the same again.
-    pub(super) fn has_said(&self, walked: &Walked) -> bool {
-        let host = self.zone.host(&walked.domain);
-        match (&walked.exchangers, walked.drift) {
+    pub(super) fn covers(&self, examined: &Examined) -> bool {
+        let host = self.zone.host(&examined.domain);
+        match (&examined.exchangers, examined.drift) {
             (Exchangers::WithAaaa(name), Some(Drift::UnexpectedAaaa)) => name.starts_with(&host),
             (Exchangers::WithoutAaaa(names), Some(Drift::MissingAaaa)) => *names == host,
             // While an opt-out is in progress, this is how it should be.
             (Exchangers::WithoutAaaa(names), Some(Drift::None)) => {
-                walked.opt_in == OptIn::Yes && *names == host
+                examined.opt_in == OptIn::Yes && *names == host
             }
             _ => false,
         }
     }
 
     /// Domains without a host name, in one finding.
-    pub(super) fn missing(&self, walked: &[Walked]) -> Option<Finding> {
-        let mut missing = walked
+    pub(super) fn missing(&self, examined: &[Examined]) -> Option<Finding> {
+        let mut missing = examined
             .iter()
-            .filter(|walked| walked.drift == Some(Drift::NoHost));
+            .filter(|examined| examined.drift == Some(Drift::NoHost));
         let first = missing.next()?;
         let number = 1 + missing.count();
         Some(Finding::warning(

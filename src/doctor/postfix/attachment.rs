@@ -2,15 +2,15 @@
 
 use super::{
     instance::{Instance, Service},
+    milter_maps::MilterMaps,
     milters::Milter,
-    per_client::PerClient,
 };
 use crate::{
     config::Socket,
     doctor::{
         finding::{Check, Finding},
-        listening::Gate,
-        reach::{self, Who},
+        listeners::Listeners,
+        permissions::Account,
     },
 };
 
@@ -28,16 +28,16 @@ pub(super) struct Attachment<'a> {
 pub(super) async fn find<'a>(
     instance: &'a Instance,
     service: &'a Service,
-    gate: &Gate,
+    listeners: &Listeners,
 ) -> Result<Attachment<'a>, Finding> {
-    let list = PerClient::look_up(instance, service).await?.ipv6_milters();
+    let list = MilterMaps::look_up(instance, service).await?.ipv6_milters();
     let options = instance.value(service, "receive_override_options");
     if options.contains("no_milters") {
-        return Err(switched_off(instance, service));
+        return Err(milters_disabled(instance, service));
     }
     for (position, milter) in list.iter().enumerate() {
         if let Some(place) = milter.place(service.chroot, instance.queue())
-            && gate.is_at(&place).await
+            && listeners.contains(&place).await
         {
             return Ok(Attachment {
                 service,
@@ -47,10 +47,10 @@ pub(super) async fn find<'a>(
             });
         }
     }
-    Err(not_found(instance, service, gate, &list).await)
+    Err(not_found(instance, service, listeners, &list).await)
 }
 
-fn switched_off(instance: &Instance, service: &Service) -> Finding {
+fn milters_disabled(instance: &Instance, service: &Service) -> Finding {
     let origin = instance.origin(service, "receive_override_options");
     Finding::problem(
         Check::Attached,
@@ -65,15 +65,15 @@ fn switched_off(instance: &Instance, service: &Service) -> Finding {
 async fn not_found(
     instance: &Instance,
     service: &Service,
-    gate: &Gate,
+    listeners: &Listeners,
     list: &[Milter],
 ) -> Finding {
     for milter in list {
         let otherwise = milter.place(!service.chroot, instance.queue());
         if let Some(place) = otherwise
-            && gate.is_at(&place).await
+            && listeners.contains(&place).await
         {
-            return wrong_root(instance, service, milter);
+            return wrong_chroot(instance, service, milter);
         }
     }
     let text = instance.value(service, "smtpd_milters");
@@ -84,20 +84,20 @@ async fn not_found(
             "{origin}: smtpd_milters = {text}: {} {} does not ask sixgate, which listens on {}",
             service.name,
             service.kind,
-            gate.describe()
+            listeners.describe()
         ),
-        attach(instance, service, gate),
+        how_to_attach(instance, service, listeners),
     )
 }
 
-fn attach(instance: &Instance, service: &Service, gate: &Gate) -> String {
-    let Some(socket) = gate
+fn how_to_attach(instance: &Instance, service: &Service, listeners: &Listeners) -> String {
+    let Some(socket) = listeners
         .0
         .iter()
         .flat_map(|l| &l.places)
-        .find_map(|place| seen_from(instance, service, place))
+        .find_map(|place| socket_for(instance, service, place))
     else {
-        return below_the_queue(instance);
+        return use_queue_directory(instance);
     };
     match instance.origin(service, "smtpd_milters") == instance.master(service) {
         true => format!("take -o smtpd_milters out of that service, or put {socket} first in it"),
@@ -109,7 +109,7 @@ fn attach(instance: &Instance, service: &Service, gate: &Gate) -> String {
 }
 
 /// What a service has to write for a place; `None` if its chroot keeps it away.
-fn seen_from(instance: &Instance, service: &Service, place: &Socket) -> Option<String> {
+fn socket_for(instance: &Instance, service: &Service, place: &Socket) -> Option<String> {
     match place {
         Socket::Unix(path) if service.chroot => {
             let path = path.strip_prefix(instance.queue()).ok()?;
@@ -119,7 +119,7 @@ fn seen_from(instance: &Instance, service: &Service, place: &Socket) -> Option<S
     }
 }
 
-fn below_the_queue(instance: &Instance) -> String {
+fn use_queue_directory(instance: &Instance) -> String {
     format!(
         "smtpd runs in a chroot: listen: unix:{}/sixgate/milter.sock in milter.yaml, and \
          smtpd_milters = unix:/sixgate/milter.sock; or n in the chroot column of master.cf",
@@ -128,7 +128,7 @@ fn below_the_queue(instance: &Instance) -> String {
 }
 
 /// The path is right for a service with the other kind of root.
-fn wrong_root(instance: &Instance, service: &Service, milter: &Milter) -> Finding {
+fn wrong_chroot(instance: &Instance, service: &Service, milter: &Milter) -> Finding {
     let master = instance.master(service);
     let (socket, queue) = (&milter.socket, instance.queue().display());
     match service.chroot {
@@ -138,7 +138,7 @@ fn wrong_root(instance: &Instance, service: &Service, milter: &Milter) -> Findin
                 "{master} runs in a chroot, where {socket} means {queue}{}: sixgate is not there",
                 milter.socket.trim_start_matches("unix:")
             ),
-            below_the_queue(instance),
+            use_queue_directory(instance),
         ),
         false => Finding::problem(
             Check::Reach,
@@ -149,7 +149,7 @@ fn wrong_root(instance: &Instance, service: &Service, milter: &Milter) -> Findin
 }
 
 /// That it is attached.
-pub(super) fn well(instance: &Instance, attachment: &Attachment<'_>) -> Finding {
+pub(super) fn attached(instance: &Instance, attachment: &Attachment<'_>) -> Finding {
     let master = instance.master(attachment.service);
     Finding::ok(
         Check::Attached,
@@ -174,12 +174,12 @@ pub(super) fn order(instance: &Instance, attachment: &Attachment<'_>) -> Option<
 }
 
 /// Whether smtpd's user may connect.
-pub(super) fn reach(instance: &Instance, attachment: &Attachment<'_>) -> Option<Finding> {
+pub(super) fn permissions(instance: &Instance, attachment: &Attachment<'_>) -> Option<Finding> {
     let Socket::Unix(path) = &attachment.place else {
         return None;
     };
     let user = instance.main("mail_owner");
-    let Some(who) = Who::find(user) else {
+    let Some(account) = Account::find(user) else {
         let seen = format!("mail_owner = {user}: there is no such user");
         return Some(Finding::problem(
             Check::Reach,
@@ -187,19 +187,5 @@ pub(super) fn reach(instance: &Instance, attachment: &Attachment<'_>) -> Option<
             "set mail_owner to Postfix's user",
         ));
     };
-    Some(match reach::obstacle(&who, path) {
-        Ok(Some(obstacle)) => Finding::problem(Check::Reach, obstacle.seen, obstacle.todo),
-        Ok(None) => Finding::ok(
-            Check::Reach,
-            format!("the user {user} can connect to {}", path.display()),
-        ),
-        Err(error) => Finding::warning(
-            Check::Reach,
-            format!(
-                "whether {user} can connect to {} can't be told: {error}",
-                path.display()
-            ),
-            "start sixgate, and run this as root",
-        ),
-    })
+    Some(account.check_access(path))
 }

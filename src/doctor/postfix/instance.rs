@@ -77,7 +77,7 @@ pub(super) enum Role {
 /// The machine's own configurations; none if there is no Postfix.
 pub(in crate::doctor) async fn installed() -> Vec<PathBuf> {
     let question = ["-h", "-x", "config_directory", "multi_instance_directories"];
-    match program::ask("postconf", &question).await {
+    match program::run("postconf", &question).await {
         Ok(answer) => answer
             .split([',', ' ', '\n'])
             .filter(|directory| !directory.is_empty())
@@ -100,7 +100,7 @@ impl Instance {
             let mut arguments = vec!["-c".into(), directory.as_os_str().to_owned()];
             arguments.extend(["-o".into(), own_directory.clone()]);
             arguments.extend(options.iter().map(Into::into));
-            program::ask("postconf", &arguments).await
+            program::run("postconf", &arguments).await
         };
         let main = ask(&[["-x"].as_slice(), &PARAMETERS].concat()).await?;
         let main: HashMap<String, String> = settings(&main).collect();
@@ -123,11 +123,11 @@ impl Instance {
         keys: &[&str],
     ) -> Result<Vec<(String, String)>, program::Failure> {
         let arguments = ["-c", &self.directory, "-q", "-", table];
-        let answer = program::ask_with_input("postmap", &arguments, &keys.join("\n")).await;
+        let answer = program::run_with_input("postmap", &arguments, &keys.join("\n")).await;
         let pairs = match answer {
             Ok(answer) => answer,
             // It fails in silence if there is no entry for any key.
-            Err(program::Failure::Silent) => String::new(),
+            Err(program::Failure::NoMessage) => String::new(),
             Err(failure) => return Err(failure),
         };
         let pairs = pairs.lines().filter_map(|line| line.split_once('\t'));
@@ -181,14 +181,14 @@ impl Instance {
             return Role::Loopback;
         }
         let submission = ["submission", "submissions", "smtps", "587", "465"];
-        match submission.contains(&port) || self.is_for_users_alone(service) {
+        match submission.contains(&port) || self.requires_login(service) {
             true => Role::Submission,
             false => Role::Internet,
         }
     }
 
     /// Whether it lets those alone send who have logged in.
-    fn is_for_users_alone(&self, service: &Service) -> bool {
+    fn requires_login(&self, service: &Service) -> bool {
         let restrictions = [
             "smtpd_client_restrictions",
             "smtpd_sender_restrictions",
@@ -229,7 +229,7 @@ fn services(columns: &str, overrides: &str, main: &HashMap<String, String>) -> V
             name: name.to_owned(),
             kind: kind.to_owned(),
             chroot: is_chrooted(value_of(&columns, &format!("{service}/chroot")), main),
-            overrides: below(&overrides, &format!("{service}/")),
+            overrides: with_prefix(&overrides, &format!("{service}/")),
         })
     });
     smtpd.collect()
@@ -249,7 +249,7 @@ fn value_of<'a>(settings: &'a [(String, String)], key: &str) -> &'a str {
     found.map_or("-", |(_, value)| value)
 }
 
-fn below(settings: &[(String, String)], prefix: &str) -> HashMap<String, String> {
+fn with_prefix(settings: &[(String, String)], prefix: &str) -> HashMap<String, String> {
     let own = settings.iter().filter_map(|(name, value)| {
         let name = name.strip_prefix(prefix)?;
         Some((name.to_owned(), value.clone()))

@@ -20,7 +20,7 @@ pub(super) async fn check(server: &DnsServer, patience: Duration) -> Finding {
     match answer {
         Ok(Ok(octets)) => Message::from_vec(&octets).map_or_else(
             |error| unknown(server, &error.to_string()),
-            |answer| judge(server, &answer),
+            |answer| finding(server, &answer),
         ),
         Ok(Err(error)) => unknown(server, &error.to_string()),
         Err(_too_late) => unknown(server, "timeout"),
@@ -54,7 +54,7 @@ fn question() -> Message {
     question
 }
 
-fn judge(server: &DnsServer, answer: &Message) -> Finding {
+fn finding(server: &DnsServer, answer: &Message) -> Finding {
     let has_root = answer
         .answers
         .iter()
@@ -103,7 +103,7 @@ mod tests {
             let soa = Record::from_rdata(Name::root(), 1, RData::SOA(soa));
             answer.add_answers(root.then_some(soa));
             let server = DnsServer::new(Ipv4Addr::LOCALHOST.into(), None);
-            let finding = judge(&server, &answer);
+            let finding = finding(&server, &answer);
             assert_eq!(finding.level, level, "{ad} {root}");
             assert!(finding.seen.contains(words), "{}", finding.seen);
         }

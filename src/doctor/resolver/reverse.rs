@@ -32,8 +32,8 @@ pub(super) async fn check(dns: &Dns) -> Finding {
             Answer::Absent(absence) => absence.to_string(),
             Answer::Temperror(failure) => failure.to_string(),
         };
-        if leads_to(dns, name, address).await {
-            return kept_back(address, name, &reverse);
+        if resolves_to(dns, name, address).await {
+            return blocked(address, name, &reverse);
         }
         unknown.push(format!("{address}: {reverse}"));
     }
@@ -46,7 +46,7 @@ pub(super) async fn check(dns: &Dns) -> Finding {
     )
 }
 
-async fn leads_to(dns: &Dns, name: &str, address: Ipv6Addr) -> bool {
+async fn resolves_to(dns: &Dns, name: &str, address: Ipv6Addr) -> bool {
     let Ok(name) = Name::parse(name) else {
         return false;
     };
@@ -56,7 +56,7 @@ async fn leads_to(dns: &Dns, name: &str, address: Ipv6Addr) -> bool {
     }
 }
 
-fn kept_back(address: Ipv6Addr, name: &str, reverse: &str) -> Finding {
+fn blocked(address: Ipv6Addr, name: &str, reverse: &str) -> Finding {
     Finding::problem(
         Check::ReverseDns,
         format!(

@@ -1,6 +1,6 @@
 //! What of sendmail.cf concerns mail filters and the domains that are taken.
 
-use crate::{config::Socket, doctor::mta_time::time};
+use crate::{config::Socket, doctor::mta_duration};
 use std::{collections::HashMap, fs, io, net::Ipv6Addr, path::Path, time::Duration};
 
 /// The options about TLS that are read.
@@ -109,7 +109,7 @@ impl Filter {
         let mut pairs = times.filter_map(|time| time.trim().split_once(':'));
         let set = pairs
             .find(|(name, _)| name.starts_with(key))
-            .and_then(|(_, value)| time(value));
+            .and_then(|(_, value)| mta_duration::parse(value));
         set.unwrap_or(match key {
             'C' | 'E' => Duration::from_secs(300),
             _ => Duration::from_secs(10),
@@ -152,12 +152,12 @@ impl Cf {
             ..Self::default()
         };
         for line in logical_lines(text) {
-            cf.take(&line);
+            cf.parse_line(&line);
         }
         cf
     }
 
-    fn take(&mut self, line: &str) {
+    fn parse_line(&mut self, line: &str) {
         let (letter, rest) = line.split_at(line.chars().next().map_or(0, char::len_utf8));
         match letter {
             "X" => self.filters.extend(Filter::parse(rest)),

@@ -1,21 +1,21 @@
 //! The domains that a Sendmail takes mail for: those of class w, of relay-domains
 //! and of virtual hosts.
 
-use super::{Gathered, first_word};
+use super::{Candidates, first_word};
 use crate::doctor::sendmail::Cf;
 use std::{fs, io};
 
-/// Adds them to what was gathered. A file may be missing.
-pub(super) fn gather(cf: &Cf, gathered: &mut Gathered) {
-    cf.domains.iter().for_each(|name| gathered.take(name));
+/// Adds them to what was candidates. A file may be missing.
+pub(super) fn gather(cf: &Cf, candidates: &mut Candidates) {
+    cf.domains.iter().for_each(|name| candidates.take(name));
     for file in &cf.domain_files {
         match fs::read_to_string(file) {
             Ok(text) => text
                 .lines()
                 .filter_map(first_word)
-                .for_each(|name| gathered.take(name)),
+                .for_each(|name| candidates.take(name)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => gathered.not_read(file, error),
+            Err(error) => candidates.not_read(file, error),
         }
     }
 }

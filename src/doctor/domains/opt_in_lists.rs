@@ -1,7 +1,7 @@
 //! The domains that the opt-in lists name. An entry for subdomains names none that
 //! could be asked for.
 
-use super::Gathered;
+use super::Candidates;
 use crate::{
     dns::Dns,
     list_file,
@@ -12,30 +12,30 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Adds them to what was gathered.
-pub(super) fn gather(snapshot: &Snapshot<Dns>, gathered: &mut Gathered) {
+/// Adds them to what was candidates.
+pub(super) fn gather(snapshot: &Snapshot<Dns>, candidates: &mut Candidates) {
     for entry in &snapshot.config.opt_in.domains {
-        take(entry.clone(), gathered);
+        take(entry.clone(), candidates);
     }
     for list in snapshot.checks.opt_in_sources().lists() {
         for file in list_file::expand(list.paths).unwrap_or_default() {
             let read = files::each_entry(&file, |line| {
-                take(line.entry, gathered);
+                take(line.entry, candidates);
                 Ok(())
             });
             if let Err(error) = read
                 && file.exists()
             {
-                gathered.not_read(&file.display().to_string(), error);
+                candidates.not_read(&file.display().to_string(), error);
             }
         }
     }
 }
 
-fn take(entry: Entry, gathered: &mut Gathered) {
+fn take(entry: Entry, candidates: &mut Candidates) {
     match entry.scope {
         Scope::Itself => {
-            gathered.domains.insert(entry.domain);
+            candidates.domains.insert(entry.domain);
         }
         Scope::Subdomains => {}
     }

@@ -5,7 +5,7 @@ use crate::{
     config::{Config, Mode},
     doctor::{
         finding::{Check, Finding},
-        mta_time::time,
+        mta_duration,
     },
 };
 use std::time::Duration;
@@ -20,13 +20,13 @@ pub(super) fn check(
         |option: &str, parameter: &str| Setting::find(instance, attachment, option, parameter);
     let stage = config.limits.stage_timeout;
     [
-        action(
+        default_action(
             &setting("default_action", "milter_default_action"),
             config.mode,
         ),
         protocol(&setting("protocol", "milter_protocol")),
-        patience(&setting("command_timeout", "milter_command_timeout"), stage),
-        patience(&setting("content_timeout", "milter_content_timeout"), stage),
+        command_timeout(&setting("command_timeout", "milter_command_timeout"), stage),
+        command_timeout(&setting("content_timeout", "milter_content_timeout"), stage),
     ]
     .into()
 }
@@ -62,7 +62,7 @@ impl Setting {
     }
 }
 
-fn action(setting: &Setting, mode: Mode) -> Finding {
+fn default_action(setting: &Setting, mode: Mode) -> Finding {
     let shown = &setting.shown;
     let todo = "set milter_default_action = tempfail";
     let consequence = match setting.value.as_str() {
@@ -112,9 +112,9 @@ fn protocol(setting: &Setting) -> Finding {
     }
 }
 
-fn patience(setting: &Setting, stage: Duration) -> Finding {
+fn command_timeout(setting: &Setting, stage: Duration) -> Finding {
     let shown = &setting.shown;
-    match time(&setting.value) {
+    match mta_duration::parse(&setting.value) {
         Some(wait) if wait > stage => Finding::ok(Check::TimeOuts, shown.clone()),
         Some(_) => Finding::problem(
             Check::TimeOuts,
@@ -126,20 +126,5 @@ fn patience(setting: &Setting, stage: Duration) -> Finding {
             format!("{shown}: this is no time that is understood"),
             "write it as 30s",
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_as_postfix_does() {
-        let seconds = |text| time(text).map(|time| time.as_secs());
-        assert_eq!(seconds("30s"), Some(30));
-        assert_eq!(seconds("5m"), Some(300));
-        assert_eq!(seconds("7"), Some(7));
-        assert_eq!(seconds("1x"), None);
-        assert_eq!(seconds(""), None);
     }
 }

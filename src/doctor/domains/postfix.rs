@@ -1,7 +1,7 @@
 //! The domains that a Postfix takes mail for: in main.cf, in files and in tables
 //! that can be listed.
 
-use super::{Gathered, first_word};
+use super::{Candidates, first_word};
 use crate::doctor::{
     postfix::{Instance, words},
     program,
@@ -16,44 +16,44 @@ const PARAMETERS: [&str; 4] = [
     "virtual_mailbox_domains",
 ];
 
-/// Adds them to what was gathered.
-pub(super) async fn gather(instance: &Instance, gathered: &mut Gathered) {
+/// Adds them to what was candidates.
+pub(super) async fn gather(instance: &Instance, candidates: &mut Candidates) {
     for parameter in PARAMETERS {
         for item in words(instance.main(parameter)) {
-            take(instance, item, gathered).await;
+            take(instance, item, candidates).await;
         }
     }
 }
 
 /// A domain, a file of domains or a table of them (postconf(5), relay_domains).
-async fn take(instance: &Instance, item: &str, gathered: &mut Gathered) {
+async fn take(instance: &Instance, item: &str, candidates: &mut Candidates) {
     match item.split_once(':') {
         Some(("static" | "inline", _)) => {}
-        Some(_) => take_table(instance, item, gathered).await,
-        None if item.starts_with('/') => take_file(item, gathered),
-        None => gathered.take(item),
+        Some(_) => take_table(instance, item, candidates).await,
+        None if item.starts_with('/') => take_file(item, candidates),
+        None => candidates.take(item),
     }
 }
 
-fn take_file(file: &str, gathered: &mut Gathered) {
+fn take_file(file: &str, candidates: &mut Candidates) {
     match fs::read_to_string(file) {
         Ok(text) => text
             .lines()
             .filter_map(first_word)
-            .for_each(|name| gathered.take(name)),
-        Err(error) => gathered.not_read(file, error),
+            .for_each(|name| candidates.take(name)),
+        Err(error) => candidates.not_read(file, error),
     }
 }
 
 /// The keys of a table; an address among them is no domain, and is not taken.
-async fn take_table(instance: &Instance, table: &str, gathered: &mut Gathered) {
+async fn take_table(instance: &Instance, table: &str, candidates: &mut Candidates) {
     let itself = table.strip_prefix("proxy:").unwrap_or(table);
     let question = ["-c", &instance.directory, "-s", itself];
-    match program::ask("postmap", &question).await {
+    match program::run("postmap", &question).await {
         Ok(lines) => lines
             .lines()
             .filter_map(|line| line.split_whitespace().next())
-            .for_each(|key| gathered.take(key)),
-        Err(failure) => gathered.not_read(table, failure),
+            .for_each(|key| candidates.take(key)),
+        Err(failure) => candidates.not_read(table, failure),
     }
 }

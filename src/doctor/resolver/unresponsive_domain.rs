@@ -13,7 +13,7 @@ use std::{
 use tokio::time::timeout;
 
 /// Whether `limits.stage_timeout` lets every server be asked.
-pub(super) fn patience(config: &Config, servers: usize) -> Finding {
+pub(super) fn check_stage_timeout(config: &Config, servers: usize) -> Finding {
     let (timeout, stage) = (config.dns.timeout, config.limits.stage_timeout);
     let round = timeout.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
     let whole = round.saturating_mul(u32::try_from(config.dns.attempts).unwrap_or(u32::MAX));
@@ -33,7 +33,7 @@ pub(super) fn patience(config: &Config, servers: usize) -> Finding {
 }
 
 /// Asks for a name that is known to be mute, and meanwhile for others.
-pub(super) async fn try_out(dns: Dns, config: &Config, name: &str) -> Finding {
+pub(super) async fn look_up(dns: Dns, config: &Config, name: &str) -> Finding {
     let Ok(mute) = Name::parse(name) else {
         return Finding::warning(
             Check::MuteDomain,
@@ -46,9 +46,9 @@ pub(super) async fn try_out(dns: Dns, config: &Config, name: &str) -> Finding {
     let start = Instant::now();
     let question =
         tokio::spawn(async move { (asking.txt(&mute, Purpose::Other).await, start.elapsed()) });
-    let beside = beside(&dns, config.limits.stage_timeout).await;
+    let concurrent = concurrent(&dns, config.limits.stage_timeout).await;
     match question.await {
-        Ok((Answer::Temperror(_), elapsed)) => judge(name, config, elapsed, beside),
+        Ok((Answer::Temperror(_), elapsed)) => judge(name, config, elapsed, concurrent),
         Ok((Answer::Found(_) | Answer::Absent(_), elapsed)) => Finding::ok(
             Check::MuteDomain,
             format!("{name} is not mute: it is answered in {elapsed:.1?}"),
@@ -58,19 +58,19 @@ pub(super) async fn try_out(dns: Dns, config: &Config, name: &str) -> Finding {
 }
 
 /// How long another question takes; `None` if it fails.
-async fn beside(dns: &Dns, patience: Duration) -> Option<Duration> {
+async fn concurrent(dns: &Dns, limit: Duration) -> Option<Duration> {
     let start = Instant::now();
     let other = Name::parse(NAMES[0]).ok()?;
-    match timeout(patience, dns.txt(&other, Purpose::Other)).await {
+    match timeout(limit, dns.txt(&other, Purpose::Other)).await {
         Ok(Answer::Found(_) | Answer::Absent(_)) => Some(start.elapsed()),
         Ok(Answer::Temperror(_)) | Err(_) => None,
     }
 }
 
-fn judge(name: &str, config: &Config, elapsed: Duration, beside: Option<Duration>) -> Finding {
+fn judge(name: &str, config: &Config, elapsed: Duration, concurrent: Option<Duration>) -> Finding {
     let answered = elapsed.min(config.limits.stage_timeout);
     let seen = format!("mail from {name} is deferred after {answered:.1?}");
-    match beside {
+    match concurrent {
         Some(quick) if quick < config.dns.timeout => Finding::ok(
             Check::MuteDomain,
             format!("{seen}; meanwhile another question takes {quick:.1?}"),

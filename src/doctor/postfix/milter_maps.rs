@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     doctor::{
         finding::{Check, Finding},
-        listening::Gate,
+        listeners::Listeners,
     },
 };
 use std::collections::{BTreeSet, HashMap};
@@ -42,14 +42,14 @@ const IPV6_SAMPLES: [&str; 7] = [
 ];
 
 /// The milters of clients, as a service has them.
-pub(super) struct PerClient {
+pub(super) struct MilterMaps {
     /// Of a client without an entry in the tables.
     default: String,
     /// What the tables have for samples.
     found: HashMap<String, String>,
 }
 
-impl PerClient {
+impl MilterMaps {
     /// Asks the tables of a service.
     ///
     /// # Errors
@@ -93,11 +93,11 @@ impl PerClient {
         samples: &[&'static str],
         instance: &Instance,
         service: &Service,
-        gate: &Gate,
+        listeners: &Listeners,
     ) -> Vec<&'static str> {
         let mut without = Vec::new();
         for client in samples {
-            if !has_sixgate(self.of(client), instance, service, gate).await {
+            if !has_sixgate(self.of(client), instance, service, listeners).await {
                 without.push(*client);
             }
         }
@@ -105,18 +105,28 @@ impl PerClient {
     }
 }
 
-async fn has_sixgate(list: &str, instance: &Instance, service: &Service, gate: &Gate) -> bool {
+async fn has_sixgate(
+    list: &str,
+    instance: &Instance,
+    service: &Service,
+    listeners: &Listeners,
+) -> bool {
     for milter in milters::parse(list) {
-        if is_sixgate(&milter, instance, service, gate).await {
+        if is_sixgate(&milter, instance, service, listeners).await {
             return true;
         }
     }
     false
 }
 
-async fn is_sixgate(milter: &Milter, instance: &Instance, service: &Service, gate: &Gate) -> bool {
+async fn is_sixgate(
+    milter: &Milter,
+    instance: &Instance,
+    service: &Service,
+    listeners: &Listeners,
+) -> bool {
     match milter.place(service.chroot, instance.queue()) {
-        Some(place) => gate.is_at(&place).await,
+        Some(place) => listeners.contains(&place).await,
         None => false,
     }
 }
@@ -136,15 +146,15 @@ pub(super) async fn check(
     instance: &Instance,
     config: &Config,
     attachment: &Attachment<'_>,
-    gate: &Gate,
+    listeners: &Listeners,
 ) -> Vec<Finding> {
     let service = attachment.service;
-    let per_client = match PerClient::look_up(instance, service).await {
-        Ok(per_client) => per_client,
+    let maps = match MilterMaps::look_up(instance, service).await {
+        Ok(maps) => maps,
         Err(unusable) => return vec![unusable],
     };
-    let mut findings: Vec<Finding> = per_client
-        .without_sixgate(&IPV6_SAMPLES, instance, service, gate)
+    let mut findings: Vec<Finding> = maps
+        .without_sixgate(&IPV6_SAMPLES, instance, service, listeners)
         .await
         .first()
         .map(|client| unchecked(instance, service, client))
@@ -153,8 +163,8 @@ pub(super) async fn check(
     let protocols: Vec<&str> = words(instance.main("inet_protocols")).collect();
     if protocols.contains(&"all") || protocols.contains(&"ipv4") {
         findings.extend(match config.authentication_results.need_ipv4_mail() {
-            true => vec![ipv4_results(instance, service, &per_client, gate).await],
-            false => ipv4(instance, service, &per_client, gate).await,
+            true => vec![ipv4_results(instance, service, &maps, listeners).await],
+            false => ipv4(instance, service, &maps, listeners).await,
         });
     }
     findings
@@ -177,13 +187,13 @@ fn unchecked(instance: &Instance, service: &Service, client: &str) -> Finding {
 async fn ipv4_results(
     instance: &Instance,
     service: &Service,
-    per_client: &PerClient,
-    gate: &Gate,
+    maps: &MilterMaps,
+    listeners: &Listeners,
 ) -> Finding {
     let origin = instance.origin(service, "smtpd_milter_maps");
     let place = format!("{} {}", service.name, service.kind);
-    let without = per_client
-        .without_sixgate(&IPV4_SAMPLES, instance, service, gate)
+    let without = maps
+        .without_sixgate(&IPV4_SAMPLES, instance, service, listeners)
         .await;
     match without.first() {
         Some(client) => Finding::warning(
@@ -207,17 +217,17 @@ async fn ipv4_results(
 async fn ipv4(
     instance: &Instance,
     service: &Service,
-    per_client: &PerClient,
-    gate: &Gate,
+    maps: &MilterMaps,
+    listeners: &Listeners,
 ) -> Vec<Finding> {
-    let others = other_milters(&per_client.default, instance, service, gate).await;
+    let others = other_milters(&maps.default, instance, service, listeners).await;
     let place = format!("{} {}", service.name, service.kind);
-    let apart = per_client
-        .without_sixgate(&IPV4_SAMPLES, instance, service, gate)
+    let without = maps
+        .without_sixgate(&IPV4_SAMPLES, instance, service, listeners)
         .await;
     let origin = instance.origin(service, "smtpd_milter_maps");
-    if apart.len() < IPV4_SAMPLES.len() {
-        return recommended(instance, service, &others)
+    if without.len() < IPV4_SAMPLES.len() {
+        return how_to_bypass(instance, service, &others)
             .map(|todo| {
                 Finding::warning(
                     Check::Ipv4Mail,
@@ -231,21 +241,21 @@ async fn ipv4(
             .into_iter()
             .collect();
     }
-    let lost: BTreeSet<&String> = others
+    let dropped: BTreeSet<&String> = others
         .iter()
         .filter(|other| {
             let kept = |client: &&str| {
-                let kept = milters::parse(per_client.of(client));
+                let kept = milters::parse(maps.of(client));
                 kept.iter().any(|milter| milter.socket == **other)
             };
             !IPV4_SAMPLES.iter().all(kept)
         })
         .collect();
-    vec![match lost.first() {
-        Some(lost) => Finding::warning(
+    vec![match dropped.first() {
+        Some(dropped) => Finding::warning(
             Check::Ipv4Mail,
             format!(
-                "{origin}: smtpd_milter_maps takes {lost} from IPv4 clients too, which \
+                "{origin}: smtpd_milter_maps takes {dropped} from IPv4 clients too, which \
                  smtpd_milters has"
             ),
             format!(
@@ -265,11 +275,11 @@ async fn other_milters(
     list: &str,
     instance: &Instance,
     service: &Service,
-    gate: &Gate,
+    listeners: &Listeners,
 ) -> Vec<String> {
     let mut others = Vec::new();
     for milter in milters::parse(list) {
-        if !is_sixgate(&milter, instance, service, gate).await {
+        if !is_sixgate(&milter, instance, service, listeners).await {
             others.push(milter.socket);
         }
     }
@@ -277,7 +287,7 @@ async fn other_milters(
 }
 
 /// What to write; `None` before Postfix 3.2, which has no `smtpd_milter_maps`.
-fn recommended(instance: &Instance, service: &Service, others: &[String]) -> Option<String> {
+fn how_to_bypass(instance: &Instance, service: &Service, others: &[String]) -> Option<String> {
     let version = version(instance.main("mail_version"));
     if version < (3, 2) {
         return None;

@@ -7,7 +7,7 @@ use tokio::net::lookup_host;
 
 /// One item of `listen`.
 #[derive(Clone, Debug)]
-pub(super) struct Listening {
+pub(super) struct Listener {
     /// As the configuration has it.
     pub(super) socket: Socket,
     /// Where that is; several for one that systemd opens in several places,
@@ -16,14 +16,14 @@ pub(super) struct Listening {
 }
 
 /// Finds out where each socket of a configuration is.
-pub(super) async fn find(sockets: &[Socket]) -> Vec<Listening> {
+pub(super) async fn find(sockets: &[Socket]) -> Vec<Listener> {
     let mut found = Vec::new();
     for socket in sockets {
         let places = match socket {
             Socket::Unix(_) | Socket::Inet { .. } => vec![socket.clone()],
-            Socket::Systemd(name) => passed_on_as(name).await,
+            Socket::Systemd(name) => places_from_systemd(name).await,
         };
-        found.push(Listening {
+        found.push(Listener {
             socket: socket.clone(),
             places,
         });
@@ -32,23 +32,23 @@ pub(super) async fn find(sockets: &[Socket]) -> Vec<Listening> {
 }
 
 /// What systemd's units say about a socket that they pass on by this name.
-async fn passed_on_as(name: &str) -> Vec<Socket> {
+async fn places_from_systemd(name: &str) -> Vec<Socket> {
     let question = [
         "show",
         "*.socket",
         "--property=Id,FileDescriptorName,Listen",
     ];
-    match program::ask("systemctl", &question).await {
+    match program::run("systemctl", &question).await {
         Ok(units) => units
             .split("\n\n")
-            .flat_map(|unit| places(unit, name))
+            .flat_map(|unit| places_of_unit(unit, name))
             .collect(),
         Err(_no_systemd) => Vec::new(),
     }
 }
 
 /// systemd.socket(5): without a FileDescriptorName it is the name of the unit.
-fn places(unit: &str, name: &str) -> Vec<Socket> {
+fn places_of_unit(unit: &str, name: &str) -> Vec<Socket> {
     let value = |line: &str, key: &str| line.strip_prefix(key).map(str::to_owned);
     let is_named = unit.lines().any(|line| {
         ["FileDescriptorName=", "Id="]
@@ -58,12 +58,12 @@ fn places(unit: &str, name: &str) -> Vec<Socket> {
     let listen = unit.lines().filter_map(|line| line.strip_prefix("Listen="));
     let places = listen.filter_map(|place| place.strip_suffix(" (Stream)"));
     match is_named {
-        true => places.filter_map(of_systemd).collect(),
+        true => places.filter_map(parse_listen).collect(),
         false => Vec::new(),
     }
 }
 
-fn of_systemd(place: &str) -> Option<Socket> {
+fn parse_listen(place: &str) -> Option<Socket> {
     let family = if place.starts_with('/') {
         "unix"
     } else {
@@ -73,12 +73,12 @@ fn of_systemd(place: &str) -> Option<Socket> {
 }
 
 /// The sockets of sixgate.
-pub(super) struct Gate(pub(super) Vec<Listening>);
+pub(super) struct Listeners(pub(super) Vec<Listener>);
 
-impl Gate {
+impl Listeners {
     /// Whether an MTA that connects to `there` reaches sixgate.
-    pub(super) async fn is_at(&self, there: &Socket) -> bool {
-        for here in self.0.iter().flat_map(|listening| &listening.places) {
+    pub(super) async fn contains(&self, there: &Socket) -> bool {
+        for here in self.0.iter().flat_map(|listener| &listener.places) {
             if leads_to(there, here).await {
                 return true;
             }
@@ -102,7 +102,7 @@ async fn leads_to(there: &Socket, here: &Socket) -> bool {
                 host: here,
                 port: ours,
             },
-        ) => port == ours && share_an_address(there, here, *port).await,
+        ) => port == ours && share_address(there, here, *port).await,
         (Socket::Unix(_) | Socket::Inet { .. } | Socket::Systemd(_), _) => false,
     }
 }
@@ -115,7 +115,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-async fn share_an_address(there: &str, here: &str, port: u16) -> bool {
+async fn share_address(there: &str, here: &str, port: u16) -> bool {
     let (there, here) = (addresses(there, port).await, addresses(here, port).await);
     let any = |ip: &IpAddr| {
         here.iter()
@@ -162,7 +162,7 @@ mod tests {
         let unit = "Id=sixgate.socket\nFileDescriptorName=milter\n\
                     Listen=/run/sixgate/milter.sock (Stream)\nListen=127.0.0.1:8894 (Stream)\n";
         let described = |name| {
-            let places = places(unit, name);
+            let places = places_of_unit(unit, name);
             places.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let both = ["unix:/run/sixgate/milter.sock", "inet:127.0.0.1:8894"];
