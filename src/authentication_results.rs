@@ -46,7 +46,7 @@ pub enum Signatures {
 impl Signatures {
     fn max(self) -> usize {
         match self {
-            Self::Fitting => dkim::MAX_TOLD,
+            Self::Fitting => dkim::MAX_REPORTED,
             Self::All(max) => max,
         }
     }

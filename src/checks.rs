@@ -3,7 +3,7 @@
 //!
 //! What runs out of time is a temperror. Nothing is decided here.
 
-mod found;
+mod metrics;
 mod pending;
 
 pub use pending::Pending;
@@ -81,7 +81,7 @@ impl<R: Resolve> Checks<R> {
         let start = Instant::now();
         let deadline = start + self.timeout;
         let answer = self.opt_in.ask(&self.resolver, deadline, domain).await;
-        found::opt_in(&answer, start.elapsed());
+        metrics::opt_in(&answer, start.elapsed());
         answer
     }
 
@@ -91,7 +91,7 @@ impl<R: Resolve> Checks<R> {
         let deadline = self.deadline();
         let (names_to, names_from) = oneshot::channel();
         let resolver = Arc::clone(&self.resolver);
-        let reverse = Pending::start(found::ptr, async move {
+        let reverse = Pending::start(metrics::ptr, async move {
             match timeout_at(deadline, ptr::look_up(&*resolver, ip)).await {
                 Ok(reverse) => {
                     // Nobody may want the confirmation any more.
@@ -102,7 +102,7 @@ impl<R: Resolve> Checks<R> {
             }
         });
         let resolver = Arc::clone(&self.resolver);
-        let confirmation = Pending::start(found::confirmation, async move {
+        let confirmation = Pending::start(metrics::confirmation, async move {
             let confirmation = timeout_at(deadline, async {
                 match names_from.await {
                     Ok(names) => ptr::confirm(&*resolver, ip, &names).await,
@@ -116,7 +116,7 @@ impl<R: Resolve> Checks<R> {
 
     /// Starts the evaluation of SPF.
     pub fn spf(&self, sender: Sender) -> Pending<spf::Outcome> {
-        self.evaluate_spf(sender, found::spf)
+        self.evaluate_spf(sender, metrics::spf)
     }
 
     /// Starts that of the HELO name by itself (RFC 7208 section 2.3).
@@ -126,7 +126,7 @@ impl<R: Resolve> Checks<R> {
             reverse_path: ReversePath::Null,
             helo: Some(helo.to_owned()),
         };
-        self.evaluate_spf(sender, found::helo_spf)
+        self.evaluate_spf(sender, metrics::helo_spf)
     }
 
     fn evaluate_spf(
@@ -153,7 +153,7 @@ impl<R: Resolve> Checks<R> {
     ) -> Pending<Identified> {
         let deadline = Instant::from_std(since) + self.timeout;
         let (forwarders, resolver) = (Arc::clone(&self.forwarders), Arc::clone(&self.resolver));
-        Pending::start(found::forwarder, async move {
+        Pending::start(metrics::forwarder, async move {
             let identified = forwarders.identify(&resolver, client, &reverse);
             let identified = timeout_at(deadline, identified).await;
             identified.unwrap_or_else(|_too_late| Identified::timed_out())
@@ -189,7 +189,7 @@ impl<R: Resolve> Checks<R> {
         let names = verification.key_names();
         let deadline = self.deadline().into_std();
         // The fetch itself ends in time, with the keys that it has by then.
-        Pending::start(found::keys, async move {
+        Pending::start(metrics::keys, async move {
             dkim::fetch_keys(&resolver, &cache, &names, deadline).await
         })
     }

@@ -27,7 +27,7 @@ mod tag_list;
 pub use body_hash::{BodyHasher, BodyHashes};
 pub use header_block::HeaderBlock;
 pub use key_lookup::{KeyCache, Keys, fetch_keys};
-pub use outcome::{DkimResult, MAX_TOLD, Outcome, SignatureResult};
+pub use outcome::{DkimResult, MAX_REPORTED, Outcome, SignatureResult};
 
 use crate::{address::Domain, dns::Name};
 use header_block::Index;

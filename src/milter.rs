@@ -1,13 +1,13 @@
 //! The milter protocol: connections translate, sessions gather facts.
 
-pub mod closed;
 mod command;
 pub mod connection;
 pub mod drain;
+pub mod error;
 mod frame;
+mod idle_timeout;
 mod macros;
 mod negotiation;
-mod patience;
 mod replies;
 pub mod session;
 mod wire;

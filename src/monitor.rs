@@ -110,8 +110,8 @@ impl<R: Resolve> Monitor<R> {
 
     fn metrics(&self) -> Answer {
         let metrics = metrics::get();
-        let under_way = i64::try_from(self.drain.under_way()).unwrap_or(i64::MAX);
-        metrics.connections.in_transaction.set(under_way);
+        let pending = i64::try_from(self.drain.pending_transactions()).unwrap_or(i64::MAX);
+        metrics.connections.in_transaction.set(pending);
         for source in self.sources() {
             source.tell(metrics);
         }

@@ -332,7 +332,7 @@ impl Rule {
 impl Rule {
     /// Returns whether the sender has to fix the cause of the refusal: rules 8, 10, 12
     /// and 15.
-    pub fn is_the_senders(self) -> bool {
+    pub fn sender_must_fix(self) -> bool {
         matches!(
             self,
             Self::NoPtr | Self::PtrUnconfirmed | Self::Unauthenticated

@@ -13,9 +13,9 @@ pub use listeners::{Listeners, bind};
 use crate::{
     dns::Resolve,
     milter::{
-        closed::Closed,
         connection::Connection,
         drain::{Drain, Draining},
+        error::ConnectionError,
     },
     snapshot::Snapshot,
     telemetry::metrics::OpenConnection,
@@ -102,7 +102,7 @@ pub async fn run<R: Resolve>(
 /// one alone.
 #[derive(Default)]
 struct Connections {
-    tasks: JoinSet<Result<(), Closed>>,
+    tasks: JoinSet<Result<(), ConnectionError>>,
     open: HashMap<Id, Open>,
 }
 
@@ -118,7 +118,7 @@ struct Open {
 impl Connections {
     fn begin<F>(&mut self, permit: OwnedSemaphorePermit, serve: impl FnOnce(Draining) -> F)
     where
-        F: Future<Output = Result<(), Closed>> + Send + 'static,
+        F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
     {
         let (serving, draining) = oneshot::channel();
         let task = self.tasks.spawn(serve(draining));
@@ -153,7 +153,7 @@ impl Connections {
             }
         };
         if timeout(limit, all_closed).await.is_err() {
-            let transactions = drain.under_way();
+            let transactions = drain.pending_transactions();
             if transactions > 0 {
                 tracing::warn!(
                     transactions,

@@ -144,9 +144,9 @@ pub fn line(decision: &Decision<'_>) -> String {
 }
 
 /// Logs a decision at info and counts it.
-pub fn decided(decision: &Decision<'_>) {
+pub fn log_decision(decision: &Decision<'_>) {
     metrics::get().decided(decision);
-    log::decided(decision);
+    log::write_decision(decision);
     if let Some(observer) = OBSERVER.get() {
         observer(Observed::Decision(decision));
     }
@@ -181,9 +181,9 @@ impl Exemption<'_> {
 /// Logs that a connection or mail transaction is not checked, and counts it. The line is
 /// at debug, or at info if a certificate or an entry of the managed list exempts: such
 /// mail is rare, and its origin has to be traceable later.
-pub fn exempted(exemption: &Exemption<'_>) {
+pub fn log_exempt(exemption: &Exemption<'_>) {
     metrics::get().exempt(exemption.client, exemption.rule);
-    log::exempt(exemption);
+    log::write_exemption(exemption);
     if let Some(observer) = OBSERVER.get()
         && exemption.is_notable()
     {

@@ -116,7 +116,7 @@ fn serve(
         let played = tokio::task::spawn_blocking(dialogue).await;
         drain.start();
         serving.await.expect("no panic");
-        played.ok().map(|()| drain.under_way())
+        played.ok().map(|()| drain.pending_transactions())
     })
 }
 

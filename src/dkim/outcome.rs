@@ -27,10 +27,10 @@ impl Outcome {
         }
     }
 
-    /// Returns the results to report, at most [`MAX_TOLD`]: first those that pass, then
+    /// Returns the results to report, at most [`MAX_REPORTED`]: first those that pass, then
     /// temperrors, then the rest.
     pub fn best(&self) -> impl Iterator<Item = &SignatureResult> {
-        self.best_of(MAX_TOLD)
+        self.best_of(MAX_REPORTED)
     }
 
     /// Returns the results to report as [`Self::best`] does, at most `max`.
@@ -50,7 +50,7 @@ impl Outcome {
 
 /// The maximum number of signatures reported in logs, and in header fields unless these
 /// have to be complete.
-pub const MAX_TOLD: usize = 10;
+pub const MAX_REPORTED: usize = 10;
 
 /// The result of one signature.
 ///

@@ -47,7 +47,7 @@ async fn try_place(place: &Socket) -> Finding {
 }
 
 fn todo(error: &ProbeError) -> &'static str {
-    match refused {
+    match error {
         ProbeError::NoSocket | ProbeError::NotListening => {
             "start it: systemctl start sixgate; if it does not stay, see its log: \
              journalctl -u sixgate"

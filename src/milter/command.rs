@@ -4,7 +4,7 @@
 //! than any MTA sends them, and an address is one. Nothing is decided here, and
 //! the order of commands is not looked at.
 
-use super::{closed::Closed, frame::Frame};
+use super::{error::ConnectionError, frame::Frame};
 use crate::address::ClientAddr;
 use indymilter::message::{
     Message,
@@ -64,10 +64,11 @@ impl<'a> Command<'a> {
     ///
     /// # Errors
     /// When the protocol has no such command or its data is malformed.
-    pub(super) fn parse(frame: Frame<'a>) -> Result<Self, Closed> {
+    pub(super) fn parse(frame: Frame<'a>) -> Result<Self, ConnectionError> {
         let Frame { letter, data, rest } = frame;
-        let kind = CommandKind::try_from(letter).map_err(|_| Closed::UnknownCommand(letter))?;
-        let malformed = |what| move || Closed::Malformed(what);
+        let kind =
+            CommandKind::try_from(letter).map_err(|_| ConnectionError::UnknownCommand(letter))?;
+        let malformed = |what| move || ConnectionError::Malformed(what);
         Ok(match kind {
             CommandKind::OptNeg => Self::Negotiate(offer(data)?),
             CommandKind::DefMacros => Self::Macros(data),
@@ -114,10 +115,10 @@ fn kept(data: &[u8]) -> Option<&[u8]> {
     (first.len() <= MAX_STRING).then_some(first)
 }
 
-fn offer(data: &[u8]) -> Result<OptNegPayload, Closed> {
+fn offer(data: &[u8]) -> Result<OptNegPayload, ConnectionError> {
     match Parsed::parse_command(Message::new(CommandKind::OptNeg, data.to_vec())) {
         Ok(Parsed::OptNeg(offer)) => Ok(offer),
-        Ok(_) | Err(_) => Err(Closed::Malformed("negotiation")),
+        Ok(_) | Err(_) => Err(ConnectionError::Malformed("negotiation")),
     }
 }
 
@@ -157,7 +158,7 @@ fn header(data: &[u8]) -> Option<Command<'_>> {
 mod tests {
     use super::*;
 
-    fn parse(letter: u8, data: &[u8]) -> Result<Command<'_>, Closed> {
+    fn parse(letter: u8, data: &[u8]) -> Result<Command<'_>, ConnectionError> {
         let rest = 0;
         Command::parse(Frame { letter, data, rest })
     }

@@ -4,9 +4,9 @@
 //! without limit. Nothing is decided here: that is the session's.
 
 use super::{
-    closed::Closed,
     command::{Command, declared_size},
     drain::{Drain, Draining, Grace},
+    error::ConnectionError,
     frame::Frames,
     macros::Macros,
     negotiation::Negotiated,
@@ -39,7 +39,7 @@ pub struct Connection<S, R> {
     accepted: Accepted,
     /// The refusal that the end of headers came to. The MTA does not wait there: it
     /// hears this at its next command.
-    owed: Option<Reply>,
+    pending_refusal: Option<Reply>,
     /// There from CONNECT on, unless the whole connection was accepted.
     session: Option<Box<Session<R>>>,
 }
@@ -59,7 +59,7 @@ enum Accepted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     /// Nothing is agreed on yet.
-    Begun,
+    Connected,
     /// The client is to come.
     Negotiated,
     /// No mail transaction is under way that we look at.
@@ -73,7 +73,7 @@ enum Phase {
     /// All of them have come; the body comes.
     Body,
     /// The MTA said QUIT.
-    Over,
+    Ended,
 }
 
 impl<S, R> Connection<S, R>
@@ -98,9 +98,9 @@ where
             current,
             negotiated: Negotiated::NOTHING,
             macros: Macros::default(),
-            phase: Phase::Begun,
+            phase: Phase::Connected,
             accepted: Accepted::Nothing,
-            owed: None,
+            pending_refusal: None,
             session: None,
         }
     }
@@ -114,22 +114,22 @@ where
         clippy::manual_async_fn,
         reason = "an async function that takes itself by value has room for two of it"
     )]
-    pub fn serve(mut self) -> impl Future<Output = Result<(), Closed>> {
+    pub fn serve(mut self) -> impl Future<Output = Result<(), ConnectionError>> {
         async move { self.serve_all().await }
     }
 
-    async fn serve_all(&mut self) -> Result<(), Closed> {
+    async fn serve_all(&mut self) -> Result<(), ConnectionError> {
         let mut frames = Frames::default();
-        while self.phase != Phase::Over {
+        while self.phase != Phase::Ended {
             if !self.await_frame(&mut frames).await? {
                 break;
             }
-            let had_begun = frames.has_begun();
+            let was_mid_frame = frames.is_mid_frame();
             if let Some(frame) = frames.next()? {
-                self.obey(Command::parse(frame)?).await?;
+                self.handle(Command::parse(frame)?).await?;
             }
             // Its beginning may have waited for us, at the end of headers.
-            if frames.has_begun() && !had_begun {
+            if frames.is_mid_frame() && !was_mid_frame {
                 self.wire.expect_frame();
             }
         }
@@ -139,11 +139,11 @@ where
     /// Whether there is a frame. While none is, the MTA gets the replies that it
     /// waits for, and the session works ahead; none is waited for when the connection
     /// is to end.
-    async fn await_frame(&mut self, frames: &mut Frames) -> Result<bool, Closed> {
+    async fn await_frame(&mut self, frames: &mut Frames) -> Result<bool, ConnectionError> {
         let has_next = frames.has_next()?;
-        if !has_next || self.wire.replies.are_many() {
+        if !has_next || self.wire.replies.should_flush() {
             self.wire.flush().await?;
-            if !frames.has_begun() {
+            if !frames.is_mid_frame() {
                 self.wire.expect_frame();
             }
         }
@@ -157,21 +157,21 @@ where
     }
 
     /// Reads until there is a frame. There is none when the connection is to end.
-    async fn receive(&mut self, frames: &mut Frames) -> Result<bool, Closed> {
+    async fn receive(&mut self, frames: &mut Frames) -> Result<bool, ConnectionError> {
         let is_idle = self.phase <= Phase::Idle;
         let is_accepted = self.phase == Phase::Idle && self.session.is_none();
         while !frames.has_next()? {
             select! {
                 biased;
                 // First, so that an MTA that goes on and on can't put it off.
-                () = self.grace.over(is_accepted), if is_idle => return Ok(false),
+                () = self.grace.expired(is_accepted), if is_idle => return Ok(false),
                 filled = self.wire.fill(frames, is_idle) => filled?,
             }
         }
         Ok(true)
     }
 
-    async fn obey(&mut self, command: Command<'_>) -> Result<(), Closed> {
+    async fn handle(&mut self, command: Command<'_>) -> Result<(), ConnectionError> {
         if self.accepted != Accepted::Nothing && self.is_accepted(&command) {
             self.respond_to_accepted(&command);
             return Ok(());
@@ -195,7 +195,7 @@ where
             Command::EndOfMessage(piece) => Box::pin(self.end_of_message(piece)).await?,
             Command::Unknown => self.unknown()?,
             Command::Abort => self.abort(),
-            Command::Quit => self.phase = Phase::Over,
+            Command::Quit => self.phase = Phase::Ended,
             Command::QuitForNext => {
                 self.abort();
                 self.session = None;
@@ -233,9 +233,9 @@ where
         match command {
             Command::BodyPart(_) => {}
             Command::Body(_) => self.respond_to_body(false),
-            Command::Helo(_) => self.go_on(ProtoOpts::NOREPLY_HELO),
-            Command::Header(..) => self.go_on(ProtoOpts::NOREPLY_HEADER),
-            Command::EndOfHeaders => self.go_on(ProtoOpts::NOREPLY_EOH),
+            Command::Helo(_) => self.continue_if_awaited(ProtoOpts::NOREPLY_HELO),
+            Command::Header(..) => self.continue_if_awaited(ProtoOpts::NOREPLY_HEADER),
+            Command::EndOfHeaders => self.continue_if_awaited(ProtoOpts::NOREPLY_EOH),
             _ => self.wire.replies.respond(&Response::Continue),
         }
         if matches!(command, Command::EndOfMessage(_)) && self.accepted == Accepted::Transaction {
@@ -243,8 +243,8 @@ where
         }
     }
 
-    fn negotiate(&mut self, offer: &OptNegPayload) -> Result<(), Closed> {
-        self.expect(self.phase == Phase::Begun, "a negotiation")?;
+    fn negotiate(&mut self, offer: &OptNegPayload) -> Result<(), ConnectionError> {
+        self.expect(self.phase == Phase::Connected, "a negotiation")?;
         let snapshot = self.current.borrow();
         let results = &snapshot.config.authentication_results;
         self.negotiated = Negotiated::from_offer(offer, results)?;
@@ -256,16 +256,16 @@ where
     }
 
     /// Replies with continue if the MTA waits for a reply.
-    fn go_on(&mut self, no_reply: ProtoOpts) {
+    fn continue_if_awaited(&mut self, no_reply: ProtoOpts) {
         if self.negotiated.awaits_reply(no_reply) {
             self.wire.replies.respond(&Response::Continue);
         }
     }
 
-    fn expect(&self, is_expected: bool, what: &'static str) -> Result<(), Closed> {
+    fn expect(&self, is_expected: bool, what: &'static str) -> Result<(), ConnectionError> {
         match is_expected {
             true => Ok(()),
-            false => Err(Closed::Unexpected(what)),
+            false => Err(ConnectionError::Unexpected(what)),
         }
     }
 
@@ -291,16 +291,16 @@ where
         self.phase = Phase::Idle;
     }
 
-    fn helo(&mut self, name: &[u8]) -> Result<(), Closed> {
+    fn helo(&mut self, name: &[u8]) -> Result<(), ConnectionError> {
         self.macros.enter(MacroStage::Helo);
         self.abort();
         let session = session(&mut self.session, "HELO")?;
         session.helo(String::from_utf8_lossy(name).into_owned());
-        self.go_on(ProtoOpts::NOREPLY_HELO);
+        self.continue_if_awaited(ProtoOpts::NOREPLY_HELO);
         Ok(())
     }
 
-    fn mail(&mut self, argument: &[u8], parameters: &[u8]) -> Result<(), Closed> {
+    fn mail(&mut self, argument: &[u8], parameters: &[u8]) -> Result<(), ConnectionError> {
         self.macros.enter(MacroStage::Mail);
         self.abort();
         let command = MailCommand {
@@ -320,9 +320,9 @@ where
         Ok(())
     }
 
-    async fn rcpt(&mut self, argument: &[u8]) -> Result<(), Closed> {
+    async fn rcpt(&mut self, argument: &[u8]) -> Result<(), ConnectionError> {
         self.macros.enter(MacroStage::Rcpt);
-        self.in_order(Phase::Mail, Phase::Recipients);
+        self.expect_phase(Phase::Mail, Phase::Recipients);
         let resolved = self.macros.resolved_recipient();
         let argument = String::from_utf8_lossy(argument);
         let recipient = Recipient::parse(&argument, resolved.as_deref());
@@ -337,17 +337,17 @@ where
     }
 
     /// DATA decides nothing. MTAs that do not support NO_DATA send it.
-    fn data(&mut self) -> Result<(), Closed> {
+    fn data(&mut self) -> Result<(), ConnectionError> {
         let is_wanted = !self.negotiated.excludes(ProtoOpts::NO_DATA);
         self.expect(is_wanted, "DATA")?;
         session(&mut self.session, "DATA")?;
-        self.in_order(Phase::Recipients, Phase::Recipients);
+        self.expect_phase(Phase::Recipients, Phase::Recipients);
         self.wire.replies.respond(&Response::Continue);
         Ok(())
     }
 
     /// An unknown SMTP command decides nothing.
-    fn unknown(&mut self) -> Result<(), Closed> {
+    fn unknown(&mut self) -> Result<(), ConnectionError> {
         let is_wanted = !self.negotiated.excludes(ProtoOpts::NO_UNKNOWN);
         self.expect(is_wanted, "an unknown SMTP command")?;
         session(&mut self.session, "an unknown SMTP command")?;
@@ -355,8 +355,8 @@ where
         Ok(())
     }
 
-    fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), Closed> {
-        if self.in_order(Phase::Recipients, Phase::Header) {
+    fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), ConnectionError> {
+        if self.expect_phase(Phase::Recipients, Phase::Header) {
             self.phase = Phase::Header;
         }
         let session = session(&mut self.session, "a header field")?;
@@ -365,54 +365,54 @@ where
             // Nearly every field has one, and simple canonicalization needs it.
             false => session.header(name, &[b" ", value].concat()),
         }
-        self.go_on(ProtoOpts::NOREPLY_HEADER);
+        self.continue_if_awaited(ProtoOpts::NOREPLY_HEADER);
         Ok(())
     }
 
-    async fn end_of_headers(&mut self) -> Result<(), Closed> {
-        self.in_order(Phase::Recipients, Phase::Header);
+    async fn end_of_headers(&mut self) -> Result<(), ConnectionError> {
+        self.expect_phase(Phase::Recipients, Phase::Header);
         let queue_id = self.macros.get("i");
         let session = session(&mut self.session, "the end of headers")?;
         let response = session.end_of_headers(queue_id.as_deref()).await;
         self.phase = Phase::Body;
-        self.owed = match response {
+        self.pending_refusal = match response {
             Response::Refuse(reply) => Some(reply),
             // To accept at the next command would be to accept the message.
             Response::Continue | Response::Accept => None,
         };
-        if self.negotiated.awaits_reply(ProtoOpts::NOREPLY_EOH) && !self.pay() {
+        if self.negotiated.awaits_reply(ProtoOpts::NOREPLY_EOH) && !self.send_pending_refusal() {
             self.wire.replies.respond(&Response::Continue);
         }
         Ok(())
     }
 
-    fn body(&mut self, last_part: &[u8]) -> Result<(), Closed> {
+    fn body(&mut self, last_part: &[u8]) -> Result<(), ConnectionError> {
         let is_more_wanted = self.body_part(last_part)?;
-        if !self.pay() {
+        if !self.send_pending_refusal() {
             self.respond_to_body(is_more_wanted);
         }
         Ok(())
     }
 
     fn respond_to_body(&mut self, is_more_wanted: bool) {
-        let goes_on = is_more_wanted || !self.negotiated.can_skip();
-        self.wire.replies.body(goes_on);
+        let needs_more = is_more_wanted || !self.negotiated.can_skip();
+        self.wire.replies.body(needs_more);
     }
 
     /// Says whether more of the body is wanted.
-    fn body_part(&mut self, part: &[u8]) -> Result<bool, Closed> {
-        if self.owed.is_some() {
+    fn body_part(&mut self, part: &[u8]) -> Result<bool, ConnectionError> {
+        if self.pending_refusal.is_some() {
             return Ok(false);
         }
-        self.in_order(Phase::Recipients, Phase::Body);
+        self.expect_phase(Phase::Recipients, Phase::Body);
         Ok(session(&mut self.session, "a body")?.body(part))
     }
 
-    async fn end_of_message(&mut self, last_piece: &[u8]) -> Result<(), Closed> {
-        if self.pay() {
+    async fn end_of_message(&mut self, last_piece: &[u8]) -> Result<(), ConnectionError> {
+        if self.send_pending_refusal() {
             return Ok(());
         }
-        self.in_order(Phase::Recipients, Phase::Body);
+        self.expect_phase(Phase::Recipients, Phase::Body);
         let session = session(&mut self.session, "the end of a message")?;
         if !last_piece.is_empty() {
             session.body(last_piece);
@@ -433,14 +433,14 @@ where
         if self.accepted == Accepted::Transaction {
             self.accepted = Accepted::Nothing;
         }
-        self.owed = None;
+        self.pending_refusal = None;
         self.phase = self.phase.min(Phase::Idle);
     }
 
     /// Answers a command with what is owed, which ends the mail transaction. Says
     /// whether anything was.
-    fn pay(&mut self) -> bool {
-        let Some(reply) = self.owed.take() else {
+    fn send_pending_refusal(&mut self) -> bool {
+        let Some(reply) = self.pending_refusal.take() else {
             return false;
         };
         self.wire.replies.respond(&Response::Refuse(reply));
@@ -451,12 +451,12 @@ where
     /// Whether the mail transaction is as far as a command needs it. If not,
     /// the transaction ends here: the session answers what comes without one
     /// with a temporary failure.
-    fn in_order(&mut self, from: Phase, to: Phase) -> bool {
-        let is_in_order = (from..=to).contains(&self.phase);
-        if !is_in_order {
+    fn expect_phase(&mut self, from: Phase, to: Phase) -> bool {
+        let is_expected = (from..=to).contains(&self.phase);
+        if !is_expected {
             self.abort();
         }
-        is_in_order
+        is_expected
     }
 }
 
@@ -464,8 +464,10 @@ where
 fn session<'a, R>(
     session: &'a mut Option<Box<Session<R>>>,
     what: &'static str,
-) -> Result<&'a mut Session<R>, Closed> {
-    session.as_deref_mut().ok_or(Closed::Unexpected(what))
+) -> Result<&'a mut Session<R>, ConnectionError> {
+    session
+        .as_deref_mut()
+        .ok_or(ConnectionError::Unexpected(what))
 }
 
 /// The name in CONNECT; an address in brackets means that the MTA found none.

@@ -28,7 +28,7 @@ pub struct Drain {
 
 /// A mail transaction that an orderly end waits for.
 #[derive(Debug)]
-pub struct UnderWay(Arc<Drain>);
+pub struct PendingTransaction(Arc<Drain>);
 
 impl Drain {
     /// A drain that has not started. Connections without a mail transaction will be
@@ -44,13 +44,13 @@ impl Drain {
 
     /// Begins a mail transaction; `None` if there is to be no new one, and the
     /// client has to be told 421.
-    pub fn begin(self: &Arc<Self>) -> Option<UnderWay> {
+    pub fn begin(self: &Arc<Self>) -> Option<PendingTransaction> {
         if self.has_started() {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         self.transactions.fetch_add(1, Ordering::Relaxed);
-        Some(UnderWay(Arc::clone(self)))
+        Some(PendingTransaction(Arc::clone(self)))
     }
 
     /// Lets no new mail transaction begin.
@@ -74,7 +74,7 @@ impl Drain {
     }
 
     /// How many mail transactions are under way.
-    pub fn under_way(&self) -> usize {
+    pub fn pending_transactions(&self) -> usize {
         self.transactions.load(Ordering::Relaxed)
     }
 
@@ -108,7 +108,7 @@ impl Grace {
 
     /// Waits until an idle connection has to be closed: at once if no MAIL can come
     /// (`is_accepted`). Cancel safe.
-    pub(super) async fn over(&mut self, is_accepted: bool) {
+    pub(super) async fn expired(&mut self, is_accepted: bool) {
         if self.timer.is_none() {
             // An error, since nothing can be sent.
             let _dropped = (&mut self.draining).await;
@@ -122,7 +122,7 @@ impl Grace {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for PendingTransaction {
     fn drop(&mut self) {
         self.0.transactions.fetch_sub(1, Ordering::Relaxed);
     }

@@ -6,7 +6,7 @@
 //! with what comes, never with what a peer announces. But for the letter of a body,
 //! what is in a frame is nothing to this module.
 
-use super::closed::Closed;
+use super::error::ConnectionError;
 use std::ops::Range;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -20,13 +20,13 @@ const LENGTH: usize = 4;
 const BODY: u8 = b'B';
 
 /// Room for what comes between mail transactions.
-const IDLE_ROOM: usize = 512;
+const IDLE_CAPACITY: usize = 512;
 /// Room for what comes within one: MTAs write header fields by 4 KiB.
-const BUSY_ROOM: usize = 8 << 10;
+const TRANSACTION_CAPACITY: usize = 8 << 10;
 /// Room for the rest of a frame that has begun, however long it is to be. Hundreds
 /// of connections may have as much at once. A piece of a body is 64 KiB, and with the
 /// macros that Postfix sends before it, it still comes in two parts.
-const FRAME_ROOM: usize = (32 << 10) + 64;
+const FRAME_CAPACITY: usize = (32 << 10) + 64;
 
 /// One frame, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +61,12 @@ impl Frames {
     ///
     /// # Errors
     /// When the next one can't be a frame.
-    pub(super) fn has_next(&self) -> Result<bool, Closed> {
+    pub(super) fn has_next(&self) -> Result<bool, ConnectionError> {
         Ok(self.next_part()?.is_some())
     }
 
     /// Whether a part of a frame was handed out, and not yet its end.
-    pub(super) fn has_begun(&self) -> bool {
+    pub(super) fn is_mid_frame(&self) -> bool {
         self.rest > 0
     }
 
@@ -74,7 +74,7 @@ impl Frames {
     ///
     /// # Errors
     /// When it can't be a frame.
-    pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, Closed> {
+    pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, ConnectionError> {
         let Some(Part { letter, data, rest }) = self.next_part()? else {
             return Ok(None);
         };
@@ -90,21 +90,25 @@ impl Frames {
     ///
     /// # Errors
     /// When the MTA has gone, or the stream fails.
-    pub(super) async fn fill<S>(&mut self, stream: &mut S, is_idle: bool) -> Result<(), Closed>
+    pub(super) async fn fill<S>(
+        &mut self,
+        stream: &mut S,
+        is_idle: bool,
+    ) -> Result<(), ConnectionError>
     where
         S: AsyncRead + Unpin,
     {
-        self.make_room(is_idle)?;
+        self.ensure_capacity(is_idle)?;
         match stream.read_buf(&mut self.buffer).await? {
-            0 => Err(Closed::Gone),
+            0 => Err(ConnectionError::Disconnected),
             _ => Ok(()),
         }
     }
 
-    fn make_room(&mut self, is_idle: bool) -> Result<(), Closed> {
+    fn ensure_capacity(&mut self, is_idle: bool) -> Result<(), ConnectionError> {
         self.buffer.drain(..self.start);
         self.start = 0;
-        if is_idle && self.buffer.is_empty() && self.buffer.capacity() > IDLE_ROOM {
+        if is_idle && self.buffer.is_empty() && self.buffer.capacity() > IDLE_CAPACITY {
             self.buffer = Vec::new();
         }
         let missing = match self.rest {
@@ -114,15 +118,19 @@ impl Frames {
             }
             rest => rest,
         };
-        let least = if is_idle { IDLE_ROOM } else { BUSY_ROOM };
-        let room = missing.clamp(least, FRAME_ROOM);
+        let least = if is_idle {
+            IDLE_CAPACITY
+        } else {
+            TRANSACTION_CAPACITY
+        };
+        let room = missing.clamp(least, FRAME_CAPACITY);
         if self.buffer.capacity() - self.buffer.len() < room {
             self.buffer.reserve_exact(room.max(self.buffer.len()));
         }
         Ok(())
     }
 
-    fn next_part(&self) -> Result<Option<Part>, Closed> {
+    fn next_part(&self) -> Result<Option<Part>, ConnectionError> {
         let (letter, start, length) = match self.rest {
             0 => match (self.next_length()?, self.unread().get(LENGTH)) {
                 (Some(length), Some(&letter)) => (letter, self.start + LENGTH + 1, length - 1),
@@ -144,13 +152,13 @@ impl Frames {
     }
 
     /// The octets of the next frame, without those of its length.
-    fn next_length(&self) -> Result<Option<usize>, Closed> {
+    fn next_length(&self) -> Result<Option<usize>, ConnectionError> {
         let Some((length, _)) = self.unread().split_first_chunk() else {
             return Ok(None);
         };
         match u32::from_be_bytes(*length) as usize {
-            0 => Err(Closed::Malformed("frame: it has no command")),
-            length if length > MAX_FRAME => Err(Closed::TooLong),
+            0 => Err(ConnectionError::Malformed("frame: it has no command")),
+            length if length > MAX_FRAME => Err(ConnectionError::FrameTooLong),
             length => Ok(Some(length)),
         }
     }
@@ -162,7 +170,7 @@ mod tests {
 
     const SENT: &[u8] = b"\0\0\0\x01Q\0\0\0\x05Babcd\0\0\0\x02Hx";
 
-    async fn read(mut sent: &[u8]) -> (Vec<(u8, Vec<u8>)>, Closed) {
+    async fn read(mut sent: &[u8]) -> (Vec<(u8, Vec<u8>)>, ConnectionError) {
         let mut frames = Frames::default();
         let mut seen: Vec<(u8, Vec<u8>)> = Vec::new();
         let mut goes_on = false;
@@ -174,7 +182,7 @@ mod tests {
                         _ => seen.push((letter, data.to_vec())),
                     }
                     goes_on = rest > 0;
-                    let is_small = frames.buffer.capacity() <= 2 * FRAME_ROOM;
+                    let is_small = frames.buffer.capacity() <= 2 * FRAME_CAPACITY;
                     assert!(is_small || !goes_on, "a body is kept");
                 }
                 Err(closed) => return (seen, closed),
@@ -188,7 +196,13 @@ mod tests {
 
     #[tokio::test]
     async fn frames_come_out_as_they_were_sent_however_long() {
-        for length in [1, IDLE_ROOM, BUSY_ROOM, FRAME_ROOM, MAX_FRAME - 1] {
+        for length in [
+            1,
+            IDLE_CAPACITY,
+            TRANSACTION_CAPACITY,
+            FRAME_CAPACITY,
+            MAX_FRAME - 1,
+        ] {
             let data = vec![b'x'; length];
             let announced = (length as u32 + 1).to_be_bytes();
             for letter in [b'B', b'L'] {
@@ -198,7 +212,7 @@ mod tests {
                 assert_eq!(letters, [b'Q', b'B', b'H', letter, b'Q', b'B', b'H']);
                 assert_eq!(seen[1].1, b"abcd");
                 assert_eq!(seen[3].1, data);
-                assert!(matches!(closed, Closed::Gone));
+                assert!(matches!(closed, ConnectionError::Disconnected));
             }
         }
     }
@@ -242,11 +256,11 @@ mod tests {
         let mut frames = Frames::default();
         let mut announced: &[u8] = &[0, 0x10, 0, 0, b'B', b'x'];
         frames.fill(&mut announced, false).await.unwrap();
-        frames.make_room(false).unwrap();
-        assert!(frames.buffer.capacity() <= 2 * FRAME_ROOM);
+        frames.ensure_capacity(false).unwrap();
+        assert!(frames.buffer.capacity() <= 2 * FRAME_CAPACITY);
         frames.buffer.resize(LENGTH + MAX_FRAME, b'x');
         assert!(frames.next().unwrap().is_some());
-        frames.make_room(true).unwrap();
-        assert_eq!(frames.buffer.capacity(), IDLE_ROOM);
+        frames.ensure_capacity(true).unwrap();
+        assert_eq!(frames.buffer.capacity(), IDLE_CAPACITY);
     }
 }

@@ -6,7 +6,7 @@
 //! pass.
 
 use super::{
-    closed::Closed,
+    error::ConnectionError,
     macros::{ASKED_FOR, TLS},
     replies::Replies,
     session::Abilities,
@@ -83,10 +83,10 @@ impl Negotiated {
     pub(super) fn from_offer(
         offer: &OptNegPayload,
         results: &AuthenticationResults,
-    ) -> Result<Self, Closed> {
+    ) -> Result<Self, ConnectionError> {
         let lacks_add_header = results.add && !offer.actions.contains(Actions::ADD_HEADER);
         if offer.version < OLDEST_VERSION || lacks_add_header {
-            return Err(Closed::Unsuitable {
+            return Err(ConnectionError::MissingFeature {
                 version: (offer.version < OLDEST_VERSION).then_some(offer.version),
                 lacks_add_header,
             });

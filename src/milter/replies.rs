@@ -9,24 +9,24 @@ use indymilter::message::{Message, reply::ReplyKind};
 #[derive(Debug, Default)]
 pub(super) struct Replies(Vec<u8>);
 
-/// Beyond this many octets replies are not gathered any more.
-const MANY: usize = 4096;
+/// Beyond this many bytes replies are not gathered any more.
+const FLUSH_SIZE: usize = 4096;
 
 impl Replies {
     /// What is to be written.
-    pub(super) fn octets(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// Whether it is time to write although more is to come.
-    pub(super) fn are_many(&self) -> bool {
-        self.0.len() >= MANY
+    pub(super) fn should_flush(&self) -> bool {
+        self.0.len() >= FLUSH_SIZE
     }
 
     /// All was written.
     pub(super) fn clear(&mut self) {
         self.0.clear();
-        self.0.shrink_to(MANY);
+        self.0.shrink_to(FLUSH_SIZE);
     }
 
     /// The answer to a negotiation.

@@ -1,6 +1,6 @@
 //! The two directions of a milter connection, neither of which waits for ever.
 
-use super::{closed::Closed, frame::Frames, patience::Patience, replies::Replies};
+use super::{error::ConnectionError, frame::Frames, idle_timeout::IdleTimeout, replies::Replies};
 use std::{pin::Pin, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
@@ -17,7 +17,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     stream: S,
-    patience: Patience,
+    idle_timeout: IdleTimeout,
     /// What [`Wire::flush`] writes.
     pub(super) replies: Replies,
 }
@@ -27,25 +27,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) fn new(stream: S, idle_timeout: Duration) -> Self {
         Self {
             stream,
-            patience: Patience::new(idle_timeout),
+            idle_timeout: IdleTimeout::new(idle_timeout),
             replies: Replies::default(),
         }
     }
 
     /// Begins to wait for a frame: the MTA has the idle time for all of it.
     pub(super) fn expect_frame(&mut self) {
-        self.patience.renew();
+        self.idle_timeout.restart();
     }
 
     /// Reads what there is; cancel safe.
     ///
     /// # Errors
     /// When the MTA has gone or has been silent too long.
-    pub(super) async fn fill(&mut self, frames: &mut Frames, is_idle: bool) -> Result<(), Closed> {
+    pub(super) async fn fill(
+        &mut self,
+        frames: &mut Frames,
+        is_idle: bool,
+    ) -> Result<(), ConnectionError> {
         select! {
             biased;
             read = frames.fill(&mut self.stream, is_idle) => read,
-            () = self.patience.over() => Err(Closed::Silent),
+            () = self.idle_timeout.expired() => Err(ConnectionError::IdleTimeout),
         }
     }
 
@@ -53,15 +57,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     ///
     /// # Errors
     /// When the MTA has gone or does not read.
-    pub(super) async fn flush(&mut self) -> Result<(), Closed> {
-        if self.replies.octets().is_empty() {
+    pub(super) async fn flush(&mut self) -> Result<(), ConnectionError> {
+        if self.replies.bytes().is_empty() {
             return Ok(());
         }
-        self.patience.renew();
+        self.idle_timeout.restart();
         select! {
             biased;
-            written = self.stream.write_all(self.replies.octets()) => written?,
-            () = self.patience.over() => return Err(Closed::Silent),
+            written = self.stream.write_all(self.replies.bytes()) => written?,
+            () = self.idle_timeout.expired() => return Err(ConnectionError::IdleTimeout),
         }
         self.replies.clear();
         Ok(())
@@ -76,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) async fn report_progress<T>(
         &mut self,
         mut work: Pin<&mut impl Future<Output = T>>,
-    ) -> Result<T, Closed> {
+    ) -> Result<T, ConnectionError> {
         let mut interval = Duration::ZERO;
         loop {
             match timeout(interval, &mut work).await {

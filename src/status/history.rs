@@ -93,12 +93,12 @@ impl History {
 
     /// Takes a decision. Never waits.
     pub fn record(&self, decision: &Decision<'_>) {
-        self.push(Entry::of(decision));
+        self.push(Entry::from_decision(decision));
     }
 
     /// Takes mail that was not checked. Never waits.
     pub fn record_exemption(&self, exemption: &Exemption<'_>) {
-        self.push(Entry::of_exemption(exemption));
+        self.push(Entry::from_exemption(exemption));
     }
 
     fn push(&self, entry: Entry) {

@@ -170,7 +170,7 @@ impl Overview {
             },
             connections: Connections {
                 open: metrics.connections.open.get(),
-                in_transaction: shared.drain.under_way(),
+                in_transaction: shared.drain.pending_transactions(),
                 limit: snapshot.config.limits.connections,
                 refused_over_limit: metrics.connections.over_limit.get(),
                 refused_strangers: metrics.connections.strangers.get(),

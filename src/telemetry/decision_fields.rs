@@ -87,7 +87,7 @@ pub(super) trait Fields {
 }
 
 /// Writes the fields of a decision from `event` on.
-pub(super) fn of_decision(decision: &Decision<'_>, fields: &mut impl Fields) {
+pub(super) fn write_decision(decision: &Decision<'_>, fields: &mut impl Fields) {
     settled(decision, fields);
     envelope(decision, fields);
     findings(decision, fields);
@@ -99,7 +99,7 @@ pub(super) fn of_decision(decision: &Decision<'_>, fields: &mut impl Fields) {
 }
 
 /// Writes the fields of a connection or mail transaction that is not checked.
-pub(super) fn of_exemption(exemption: &Exemption<'_>, fields: &mut impl Fields) {
+pub(super) fn write_exemption(exemption: &Exemption<'_>, fields: &mut impl Fields) {
     fields.text("event", Some("decision"));
     fields.text("queue_id", None::<&str>);
     fields.text("action", Some("accept"));

@@ -15,12 +15,12 @@ pub use queue::{MAX_LINES, MAX_OCTETS};
 
 use super::{
     Decision, Exemption, TARGET,
-    decision_fields::{Fields, of_decision, of_exemption},
+    decision_fields::{self, Fields},
     decision_line, panics,
 };
 use crate::config;
 use events::Events;
-use frame::{Frame, Said};
+use frame::{Frame, LogRecord};
 use outlet::Outlet;
 use queue::Queue;
 use std::sync::OnceLock;
@@ -78,7 +78,7 @@ fn start(config: &config::Log) -> Log {
     let outlet = Outlet::of(config.target);
     let frame = Frame::new(config.format, outlet.place());
     let is_elsewhere = outlet.is_elsewhere();
-    let (decisions, exemptions) = lets_through(filter());
+    let (decisions, exemptions) = enabled_lines(filter());
     let log = Log {
         frame,
         queue: Queue::start(outlet, frame),
@@ -93,7 +93,7 @@ fn start(config: &config::Log) -> Log {
 
 /// Returns whether the filter includes decisions, and mail that is not checked. Evaluated
 /// once, because decisions do not pass through tracing.
-fn lets_through(filter: EnvFilter) -> (bool, bool) {
+fn enabled_lines(filter: EnvFilter) -> (bool, bool) {
     let asked = Dispatch::new(Registry::default().with(filter));
     dispatcher::with_default(&asked, || {
         (
@@ -104,20 +104,20 @@ fn lets_through(filter: EnvFilter) -> (bool, bool) {
 }
 
 impl Log {
-    fn say(&self, level: Level, said: &impl Said) {
-        self.queue.push(self.frame.render(level, said));
+    fn write(&self, level: Level, record: &impl LogRecord) {
+        self.queue.push(self.frame.render(level, record));
     }
 }
 
 /// Logs a decision.
-pub(super) fn decided(decision: &Decision<'_>) {
+pub(super) fn write_decision(decision: &Decision<'_>) {
     if let Some(log) = LOG.get().filter(|log| log.decisions) {
-        log.say(Level::INFO, decision);
+        log.write(Level::INFO, decision);
     }
 }
 
 /// Logs mail that is not checked.
-pub(super) fn exempt(exemption: &Exemption<'_>) {
+pub(super) fn write_exemption(exemption: &Exemption<'_>) {
     let Some(log) = LOG.get() else {
         return;
     };
@@ -126,26 +126,26 @@ pub(super) fn exempt(exemption: &Exemption<'_>) {
         false => (log.exemptions, Level::DEBUG),
     };
     if is_logged {
-        log.say(level, exemption);
+        log.write(level, exemption);
     }
 }
 
-impl Said for Decision<'_> {
+impl LogRecord for Decision<'_> {
     fn text(&self, line: &mut String) {
         decision_line::render(line, self);
     }
 
     fn fields(&self, fields: &mut impl Fields) {
-        of_decision(self, fields);
+        decision_fields::write_decision(self, fields);
     }
 }
 
-impl Said for Exemption<'_> {
+impl LogRecord for Exemption<'_> {
     fn text(&self, line: &mut String) {
         decision_line::render_exempt(line, self);
     }
 
     fn fields(&self, fields: &mut impl Fields) {
-        of_exemption(self, fields);
+        decision_fields::write_exemption(self, fields);
     }
 }

@@ -1,11 +1,6 @@
 //! Decisions with all fields, for tests.
 
-use super::{
-    Decision, Exemption,
-    decision_fields::{of_decision, of_exemption},
-    decision_line,
-    json::Object,
-};
+use super::{Decision, Exemption, decision_fields, decision_line, json::Object};
 use crate::{
     address::{Client, Domain, Recipient, ReversePath},
     config::Mode,
@@ -108,7 +103,7 @@ pub(crate) fn worst() -> Decision<'static> {
 pub(super) fn object(decision: &Decision<'_>) -> String {
     let mut text = String::new();
     let mut object = Object::begin(&mut text);
-    of_decision(decision, &mut object);
+    decision_fields::write_decision(decision, &mut object);
     object.end();
     text
 }
@@ -141,7 +136,7 @@ pub(super) fn exempt_line() -> String {
 pub(super) fn exempt_object() -> String {
     let mut text = String::new();
     let mut object = Object::begin(&mut text);
-    of_exemption(&exemption(), &mut object);
+    decision_fields::write_exemption(&exemption(), &mut object);
     object.end();
     text
 }

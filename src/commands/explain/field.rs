@@ -55,7 +55,7 @@ pub(super) fn fields(
             found => found.as_ref().filter(|_| is_complete || is_at_end),
         },
         signatures: match is_complete {
-            true => Signatures::All(config.dkim.max_signatures.max(dkim::MAX_TOLD)),
+            true => Signatures::All(config.dkim.max_signatures.max(dkim::MAX_REPORTED)),
             false => Signatures::Fitting,
         },
     };

@@ -59,7 +59,7 @@ impl Peer {
                 entry.count();
             }
             client.addr = addr;
-            telemetry::exempted(&Exemption {
+            telemetry::log_exempt(&Exemption {
                 client: &client,
                 stage: Stage::Connect,
                 rule,

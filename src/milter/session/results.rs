@@ -134,7 +134,7 @@ impl<R: Resolve> Transaction<R> {
             signatures: match self.is_complete {
                 true => {
                     let verified = self.snapshot.config.dkim.max_signatures;
-                    Signatures::All(verified.max(dkim::MAX_TOLD))
+                    Signatures::All(verified.max(dkim::MAX_REPORTED))
                 }
                 false => Signatures::Fitting,
             },

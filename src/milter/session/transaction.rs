@@ -17,7 +17,7 @@ use crate::{
     dns::Resolve,
     enforcement::ObservedBy,
     forwarder::Identified,
-    milter::drain::UnderWay,
+    milter::drain::PendingTransaction,
     opt_in,
     policy::{Check, Facts, OptIn, Refusal, Rule, Stage, Step, Tls, Verdict, decide},
     refusal_details::{self, Evidence},
@@ -74,7 +74,7 @@ pub(super) struct Transaction<R> {
     settled: Option<Verdict>,
     /// Time that the MTA waited for us.
     pub(super) waited: Duration,
-    _under_way: UnderWay,
+    _pending: PendingTransaction,
 }
 
 /// What is done with a mail transaction.
@@ -93,7 +93,7 @@ impl<R: Resolve> Transaction<R> {
         snapshot: &Arc<Snapshot<R>>,
         peer: &Peer,
         command: MailCommand,
-        under_way: UnderWay,
+        pending: PendingTransaction,
     ) -> Option<Self> {
         let policy = &snapshot.config.policy;
         let certificate = command.certificate.as_deref();
@@ -112,7 +112,7 @@ impl<R: Resolve> Transaction<R> {
         if scope == Scope::Checked
             && let Step::Done(Verdict::Accept(rule)) = decide(Stage::Mail, policy, &facts)
         {
-            telemetry::exempted(&Exemption {
+            telemetry::log_exempt(&Exemption {
                 client: &peer.client,
                 stage: Stage::Mail,
                 rule,
@@ -147,7 +147,7 @@ impl<R: Resolve> Transaction<R> {
             ),
             settled: None,
             waited: Duration::ZERO,
-            _under_way: under_way,
+            _pending: pending,
         })
     }
 
@@ -176,7 +176,7 @@ impl<R: Resolve> Transaction<R> {
                     Some(_) => None,
                 };
                 let reply = give_up(reply, deferred_for);
-                telemetry::decided(&Decision {
+                telemetry::log_decision(&Decision {
                     mode: effective(observed_by),
                     observed_by,
                     deferred_for,
@@ -343,7 +343,7 @@ impl<R: Resolve> Transaction<R> {
                 if rule != Rule::AuthTemperror {
                     self.sender_passed(peer);
                 }
-                telemetry::decided(&self.decision(peer, Stage::EndOfMessage, rule, queue_id));
+                telemetry::log_decision(&self.decision(peer, Stage::EndOfMessage, rule, queue_id));
                 return Response::Continue;
             }
             Verdict::Refuse(rule, refusal) => (rule, refusal),
@@ -433,7 +433,7 @@ impl<R: Resolve> Transaction<R> {
             Some(_) => None,
         };
         let reply = give_up(reply, deferred_for);
-        telemetry::decided(&Decision {
+        telemetry::log_decision(&Decision {
             mode: effective(observed_by),
             observed_by,
             deferred_for,
@@ -454,7 +454,7 @@ impl<R: Resolve> Transaction<R> {
     ) -> Option<Duration> {
         let deferrals = self.snapshot.deferrals.as_ref()?;
         let after = self.snapshot.config.replies.give_up_after?;
-        if !rule.is_the_senders() || reply.class() == Class::Permanent {
+        if !rule.sender_must_fix() || reply.class() == Class::Permanent {
             return None;
         }
         let pair = deferrals.pair(peer.ip, self.reverse_path.domain())?;

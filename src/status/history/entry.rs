@@ -147,7 +147,7 @@ pub struct Signature<'a> {
 
 impl Entry {
     /// Keeps a decision.
-    pub fn of(decision: &Decision<'_>) -> Self {
+    pub fn from_decision(decision: &Decision<'_>) -> Self {
         let spf = decision.spf;
         let domains = decision.recipient_domains;
         let of_recipient = decision.recipient.and_then(|to| to.domain.name());
@@ -204,7 +204,7 @@ impl Entry {
     }
 
     /// Keeps mail that is not checked.
-    pub fn of_exemption(exemption: &Exemption<'_>) -> Self {
+    pub fn from_exemption(exemption: &Exemption<'_>) -> Self {
         let listed = exemption.entry.map(|found| &found.listed);
         let texts = Writer::write(|writer| {
             writer.text(Text::ClientName, Some(&exemption.client.name));
@@ -504,7 +504,7 @@ mod tests {
 
     #[test]
     fn an_entry_has_what_is_known_of_a_message() {
-        let entry = Entry::of(&sample::decisions().pop().unwrap());
+        let entry = Entry::from_decision(&sample::decisions().pop().unwrap());
         assert_eq!(entry.queue_id(), Some("4F9D195432C"));
         assert_eq!(entry.client_name(), Some("mail.example.org"));
         assert_eq!(entry.helo(), Some("mail.example.org"));
@@ -540,7 +540,7 @@ mod tests {
 
     #[test]
     fn an_entry_has_why_mail_was_not_checked() {
-        let entry = Entry::of_exemption(&sample::exemption());
+        let entry = Entry::from_exemption(&sample::exemption());
         assert_eq!(entry.certificate(), Some("mx.partner.example"));
         let (network, comment) = entry.exempt_entry().unwrap();
         assert_eq!(network, "2001:db8::/32");
@@ -550,7 +550,7 @@ mod tests {
 
     #[test]
     fn the_most_hostile_message_is_cut_to_a_kibibyte_of_printable_ascii() {
-        let entry = Entry::of(&sample::worst());
+        let entry = Entry::from_decision(&sample::worst());
         assert!(entry.is_cut());
         assert!(
             entry.texts.texts.len() <= MAX_TEXTS,
@@ -586,7 +586,7 @@ mod tests {
             ("<>".to_owned(), None),
         ];
         for (sender, want) in table {
-            let entry = Entry::of(&Decision {
+            let entry = Entry::from_decision(&Decision {
                 reverse_path: &ReversePath::parse(&sender),
                 ..message
             });
@@ -597,7 +597,7 @@ mod tests {
     #[test]
     fn texts_that_are_missing_are_missing_and_move_no_other() {
         let message = sample::decisions().pop().unwrap();
-        let entry = Entry::of(&Decision {
+        let entry = Entry::from_decision(&Decision {
             queue_id: None,
             reply: None,
             spf: None,

@@ -206,7 +206,7 @@ mod tests {
             ptr_names: &[],
             ..message
         };
-        [Entry::of(&message), Entry::of(&other)]
+        [Entry::from_decision(&message), Entry::from_decision(&other)]
     }
 
     fn client(text: &str) -> Filter {

@@ -6,7 +6,7 @@ use super::{
         escape::{Style, escape},
     },
     LOG,
-    frame::Said,
+    frame::LogRecord,
     limit::Limit,
 };
 use std::fmt::Debug;
@@ -34,7 +34,7 @@ impl<S: Subscriber> Layer<S> for Events {
             return;
         }
         if let Some(log) = LOG.get() {
-            log.say(*metadata.level(), &message);
+            log.write(*metadata.level(), &message);
         }
     }
 }
@@ -83,7 +83,7 @@ impl Visit for Message {
     }
 }
 
-impl Said for Message {
+impl LogRecord for Message {
     fn text(&self, line: &mut String) {
         escape(line, Style::Message, MAX_MESSAGE, &self.text);
         for (name, value) in &self.fields {

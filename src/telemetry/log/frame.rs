@@ -11,7 +11,7 @@ use std::{fmt::Write, process};
 use tracing::Level;
 
 /// A loggable event, in both forms.
-pub(super) trait Said {
+pub(super) trait LogRecord {
     /// Writes the text form, without a line break.
     fn text(&self, line: &mut String);
     /// Writes the fields from `event` on.
@@ -37,56 +37,56 @@ impl Frame {
     }
 
     /// Formats the whole record for the target.
-    pub(super) fn render(&self, level: Level, said: &impl Said) -> String {
-        let mut record = String::with_capacity(USUAL_LENGTH);
+    pub(super) fn render(&self, level: Level, record: &impl LogRecord) -> String {
+        let mut line = String::with_capacity(USUAL_LENGTH);
         // Writing to a string can't fail.
-        let _ = self.begin(&mut record, level);
+        let _ = self.begin(&mut line, level);
         match self.format {
-            LogFormat::Text => said.text(&mut record),
-            LogFormat::Json => object(&mut record, level, said),
+            LogFormat::Text => record.text(&mut line),
+            LogFormat::Json => object(&mut line, level, record),
         }
-        self.end(&mut record, said);
-        record
+        self.end(&mut line, record);
+        line
     }
 
-    fn begin(&self, record: &mut String, level: Level) -> std::fmt::Result {
+    fn begin(&self, line: &mut String, level: Level) -> std::fmt::Result {
         let severity = severity(level);
         match (self.place, self.format) {
-            (Place::Journal, _) => journal::begin(record, severity, FACILITY),
+            (Place::Journal, _) => journal::begin(line, severity, FACILITY),
             (Place::Syslog, _) => {
                 let priority = FACILITY * 8 + severity;
                 let time = Zoned::now();
                 let time = time.strftime("%b %e %H:%M:%S");
                 // RFC 3164 section 4.1.2 puts the host name after the time; on the local
                 // host it is omitted, as in syslog(3).
-                write!(record, "<{priority}>{time} sixgate[{}]: ", process::id())
+                write!(line, "<{priority}>{time} sixgate[{}]: ", process::id())
             }
             // sd-daemon(3)
-            (Place::JournalStream, _) => write!(record, "<{severity}>"),
+            (Place::JournalStream, _) => write!(line, "<{severity}>"),
             (Place::Stderr, LogFormat::Text) => {
-                write!(record, "{:.3} {level:>5} ", Timestamp::now())
+                write!(line, "{:.3} {level:>5} ", Timestamp::now())
             }
             (Place::Stderr, LogFormat::Json) => Ok(()),
         }
     }
 
-    fn end(&self, record: &mut String, said: &impl Said) {
+    fn end(&self, line: &mut String, record: &impl LogRecord) {
         match self.place {
             Place::Journal => {
-                record.push('\n');
-                said.fields(&mut Journal::new(record));
+                line.push('\n');
+                record.fields(&mut Journal::new(line));
             }
-            Place::JournalStream | Place::Stderr => record.push('\n'),
+            Place::JournalStream | Place::Stderr => line.push('\n'),
             Place::Syslog => {}
         }
     }
 }
 
-fn object(record: &mut String, level: Level, said: &impl Said) {
-    let mut object = Object::begin(record);
+fn object(line: &mut String, level: Level, record: &impl LogRecord) {
+    let mut object = Object::begin(line);
     object.text("time", Some(format_args!("{:.3}", Timestamp::now())));
     object.text("level", Some(level_word(level)));
-    said.fields(&mut object);
+    record.fields(&mut object);
     object.end();
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn converse(
         answered
     };
     let answered = timeout(Duration::from_secs(30), dialogue).await;
-    assert_eq!(drain.under_way(), 0, "a mail transaction is left behind");
+    assert_eq!(drain.pending_transactions(), 0, "a mail transaction is left behind");
     answered.expect("the connection ends")
 }
 

@@ -5,7 +5,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// How long an MTA may leave us waiting, and since when it does.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct IdleTimeout {
     limit: Duration,
     /// Unknown until somebody waits: most of what is awaited is there at once, and the
     /// clock need not be read.
@@ -15,7 +15,7 @@ pub(super) struct Patience {
     timer: Pin<Box<Sleep>>,
 }
 
-impl Patience {
+impl IdleTimeout {
     /// Begins to wait.
     pub(super) fn new(limit: Duration) -> Self {
         Self {
@@ -26,12 +26,12 @@ impl Patience {
     }
 
     /// Begins to wait anew: the limit holds from the next wait on.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.deadline = None;
     }
 
     /// Waits until it has been too long; cancel safe.
-    pub(super) async fn over(&mut self) {
+    pub(super) async fn expired(&mut self) {
         let limit = self.limit;
         let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
         loop {
@@ -55,23 +55,24 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     /// Whether it has been too long.
-    fn is_over(patience: &mut Patience) -> bool {
-        let over = pin!(patience.over());
-        over.poll(&mut Context::from_waker(Waker::noop()))
+    fn has_expired(timeout: &mut IdleTimeout) -> bool {
+        let expired = pin!(timeout.expired());
+        expired
+            .poll(&mut Context::from_waker(Waker::noop()))
             .is_ready()
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_lasts_from_the_first_wait_after_the_last_renewal() {
-        let mut patience = Patience::new(LIMIT);
-        assert!(!is_over(&mut patience));
+        let mut timeout = IdleTimeout::new(LIMIT);
+        assert!(!has_expired(&mut timeout));
         sleep(LIMIT * 9 / 10).await;
-        patience.renew();
+        timeout.restart();
         sleep(LIMIT * 9 / 10).await;
         let start = Instant::now();
-        assert!(!is_over(&mut patience));
+        assert!(!has_expired(&mut timeout));
         sleep(LIMIT / 2).await;
-        patience.over().await;
+        timeout.expired().await;
         assert_eq!(start.elapsed(), LIMIT);
     }
 }

@@ -8,14 +8,14 @@ use std::{fmt, io};
 
 /// What ends a connection.
 #[derive(Debug)]
-pub enum Closed {
+pub enum ConnectionError {
     /// The MTA went away. Sendmail leaves like this when its client does.
-    Gone,
+    Disconnected,
     /// It was silent, left a frame unfinished or its replies unread for
     /// `limits.idle_timeout`.
-    Silent,
+    IdleTimeout,
     /// It announced a longer frame than [`MAX_FRAME`](super::frame::MAX_FRAME).
-    TooLong,
+    FrameTooLong,
     /// It sent a command that the milter protocol does not have.
     UnknownCommand(u8),
     /// A command's data is not what the protocol says.
@@ -24,7 +24,7 @@ pub enum Closed {
     /// away.
     Unexpected(&'static str),
     /// The MTA does not offer a required feature.
-    Unsuitable {
+    MissingFeature {
         /// Its version of the protocol, if that is too old.
         version: Option<u32>,
         /// Whether header fields can't be added although they are to be.
@@ -34,7 +34,7 @@ pub enum Closed {
     Io(io::Error),
 }
 
-impl Closed {
+impl ConnectionError {
     /// Logs the reason, unless the MTA closed the connection itself.
     pub fn log(&self) {
         if let Some(limit) = self.limit() {
@@ -45,41 +45,41 @@ impl Closed {
     /// Each reason has a limit of its own: whoever causes one by the thousand must
     /// not hide that another MTA fails for another reason.
     fn limit(&self) -> Option<&'static Limit> {
-        static SILENT: Limit = Limit::warnings();
-        static TOO_LONG: Limit = Limit::warnings();
+        static IDLE_TIMEOUT: Limit = Limit::warnings();
+        static FRAME_TOO_LONG: Limit = Limit::warnings();
         static UNKNOWN_COMMAND: Limit = Limit::warnings();
         static MALFORMED: Limit = Limit::warnings();
         static UNEXPECTED: Limit = Limit::warnings();
-        static UNSUITABLE: Limit = Limit::warnings();
+        static MISSING_FEATURE: Limit = Limit::warnings();
         static IO: Limit = Limit::warnings();
         match self {
-            Self::Gone => None,
-            Self::Silent => Some(&SILENT),
-            Self::TooLong => Some(&TOO_LONG),
+            Self::Disconnected => None,
+            Self::IdleTimeout => Some(&IDLE_TIMEOUT),
+            Self::FrameTooLong => Some(&FRAME_TOO_LONG),
             Self::UnknownCommand(_) => Some(&UNKNOWN_COMMAND),
             Self::Malformed(_) => Some(&MALFORMED),
             Self::Unexpected(_) => Some(&UNEXPECTED),
-            Self::Unsuitable { .. } => Some(&UNSUITABLE),
+            Self::MissingFeature { .. } => Some(&MISSING_FEATURE),
             Self::Io(_) => Some(&IO),
         }
     }
 }
 
-impl fmt::Display for Closed {
+impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const BROKE: &str = "the MTA broke the milter protocol";
         match self {
-            Self::Gone => f.write_str("the MTA went away"),
-            Self::Silent => {
+            Self::Disconnected => f.write_str("the MTA went away"),
+            Self::IdleTimeout => {
                 f.write_str("the MTA was silent, or did not read, for limits.idle_timeout")
             }
-            Self::TooLong => f.write_str("the MTA sent a frame of more than 1 MiB"),
+            Self::FrameTooLong => f.write_str("the MTA sent a frame of more than 1 MiB"),
             Self::UnknownCommand(letter) => {
                 write!(f, "{BROKE}: unknown command '{}'", letter.escape_ascii())
             }
             Self::Malformed(what) => write!(f, "{BROKE}: malformed {what}"),
             Self::Unexpected(what) => write!(f, "{BROKE}: {what} was not to come now"),
-            Self::Unsuitable {
+            Self::MissingFeature {
                 version,
                 lacks_add_header,
             } => {
@@ -103,11 +103,11 @@ impl fmt::Display for Closed {
     }
 }
 
-impl From<io::Error> for Closed {
+impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
         match error.kind() {
-            BrokenPipe | ConnectionReset | NotConnected | UnexpectedEof => Self::Gone,
+            BrokenPipe | ConnectionReset | NotConnected | UnexpectedEof => Self::Disconnected,
             _ => Self::Io(error),
         }
     }
