@@ -163,7 +163,7 @@ fn check_labels(ascii: &str) -> Result<(), DomainError> {
     if ascii.len() > 253 {
         return Err(DomainError::TooLong);
     }
-    let mut labels = ascii.as_bytes().split(|&octet| octet == b'.');
+    let mut labels = ascii.as_bytes().split(|&byte| byte == b'.');
     labels.try_for_each(check_label)
 }
 

@@ -166,14 +166,14 @@ pub const EXEMPT_FILE: &str = "/var/lib/sixgate/exempt.list";
 fn read(path: &Path) -> Result<String, ConfigError> {
     let file = path.display().to_string();
     match fs::read(path) {
-        Ok(octets) => String::from_utf8(octets).map_err(|error| not_utf8(file, &error)),
+        Ok(bytes) => String::from_utf8(bytes).map_err(|error| not_utf8(file, &error)),
         Err(error) => Err(ConfigError::Unreadable { file, error }),
     }
 }
 
 fn not_utf8(file: String, error: &std::string::FromUtf8Error) -> ConfigError {
     let well_formed = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-    let line_breaks = well_formed.iter().filter(|octet| **octet == b'\n').count();
+    let line_breaks = well_formed.iter().filter(|byte| **byte == b'\n').count();
     ConfigError::Invalid {
         file,
         line: Some(line_breaks + 1),
@@ -400,7 +400,7 @@ pub struct Limits {
     /// Milter connections at a time. The default is 10000.
     #[serde(with = "Scalar::<Number<usize, 1, 1_000_000>>")]
     pub connections: usize,
-    /// The longest header block kept, in octets. The default is 1 MiB.
+    /// The longest header block kept, in bytes. The default is 1 MiB.
     #[serde(with = "Scalar::<Size<1024>>")]
     pub header_bytes: usize,
     /// How long one milter command may wait for look-ups. The default is 8 s.

@@ -99,13 +99,13 @@ pub fn each_line(
     mut visit: impl FnMut(RawLine<'_>) -> Result<(), String>,
 ) -> Result<(), ListError> {
     let mut reader = open(file)?;
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let mut number = 0;
     let mut is_meant = false;
-    while next_line(&mut reader, &mut octets).map_err(|e| unreadable(file, &e))? {
+    while next_line(&mut reader, &mut bytes).map_err(|e| unreadable(file, &e))? {
         number += 1;
         let wrong = |complaint: String| at_line(file, number, complaint);
-        let line = text_of(&octets, number).map_err(wrong)?;
+        let line = text_of(&bytes, number).map_err(wrong)?;
         let (text, comment) = split(line);
         is_meant |= !text.is_empty() || says_empty(line);
         let line = RawLine {
@@ -144,17 +144,17 @@ fn open(file: &Path) -> Result<BufReader<File>, ListError> {
 }
 
 /// Reads a line with its line break. Returns `false` at the end of the file.
-fn next_line(reader: &mut impl BufRead, octets: &mut Vec<u8>) -> io::Result<bool> {
-    octets.clear();
-    let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', octets)?;
+fn next_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    bytes.clear();
+    let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', bytes)?;
     Ok(read > 0)
 }
 
-fn text_of(octets: &[u8], number: usize) -> Result<&str, String> {
-    if octets.len() as u64 == MAX_LINE {
+fn text_of(bytes: &[u8], number: usize) -> Result<&str, String> {
+    if bytes.len() as u64 == MAX_LINE {
         return Err(format!("the line has more than {MAX_LINE} bytes"));
     }
-    let text = str::from_utf8(octets);
+    let text = str::from_utf8(bytes);
     let text = text.map_err(|_| "this is not UTF-8; save the file as UTF-8".to_owned())?;
     // Some editors begin a file with a byte order mark.
     Ok(match number {
@@ -191,8 +191,8 @@ fn lists_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut lists = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        let octets = name.as_encoded_bytes();
-        if octets.ends_with(b".list") && !octets.starts_with(b".") {
+        let bytes = name.as_encoded_bytes();
+        if bytes.ends_with(b".list") && !bytes.starts_with(b".") {
             lists.push(folder.join(name));
         }
     }

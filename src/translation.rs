@@ -46,13 +46,13 @@ impl TranslationPrefix {
     /// are not zero, which no translator creates. Ignores the bits after the IPv4
     /// address.
     pub fn embedded(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
-        let octets = address.octets();
-        if !self.0.contains(&address) || octets[RESERVED] != 0 {
+        let bytes = address.octets();
+        if !self.0.contains(&address) || bytes[RESERVED] != 0 {
             return None;
         }
         let start = usize::from(self.0.prefix_len() / 8);
-        let mut embedded = (start..octets.len()).filter(|index| *index != RESERVED);
-        let mut next = || embedded.next().map(|index| octets[index]);
+        let mut embedded = (start..bytes.len()).filter(|index| *index != RESERVED);
+        let mut next = || embedded.next().map(|index| bytes[index]);
         Some(Ipv4Addr::new(next()?, next()?, next()?, next()?))
     }
 
@@ -239,13 +239,13 @@ mod tests {
             let prefix = TranslationPrefix::of(base, length).unwrap();
             // As in RFC 6052 section 2.3: insert at the prefix length, around the
             // reserved byte.
-            let mut octets = prefix.network().addr().octets();
+            let mut bytes = prefix.network().addr().octets();
             let start = usize::from(length / 8);
             let places = (start..16).filter(|index| *index != RESERVED);
-            for (index, octet) in places.zip(address.octets()) {
-                octets[index] = octet;
+            for (index, byte) in places.zip(address.octets()) {
+                bytes[index] = byte;
             }
-            assert_eq!(prefix.embedded(octets.into()), Some(address), "/{length}");
+            assert_eq!(prefix.embedded(bytes.into()), Some(address), "/{length}");
         }
     }
 }

@@ -48,10 +48,10 @@ impl Signer {
     }
 }
 
-fn base64(octets: &[u8]) -> String {
+fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
-    for group in octets.chunks(3) {
+    for group in bytes.chunks(3) {
         let bits = group.iter().fold(0, |bits, &o| bits << 8 | usize::from(o));
         let bits = bits << (8 * (3 - group.len()));
         text.extend((0..=group.len()).map(|n| char::from(DIGITS[bits >> (18 - 6 * n) & 63])));

@@ -130,8 +130,8 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> T {
 async fn run(folder: &Path, case: &Case) -> Result<(), Failed> {
     let mut records: Records = read_json(&folder.join("zone.json"));
     records.extend(case.zone.clone());
-    let octets = fs::read(folder.join(&case.file))?;
-    let message = Message::parse(&octets);
+    let bytes = fs::read(folder.join(&case.file))?;
+    let message = Message::parse(&bytes);
 
     let outcome = judge_and_rechunk(case, &message, &records).await?;
     if only_tests(&outcome) && case.expected == Expected::Pass {
@@ -236,10 +236,10 @@ enum Form {
 impl<'a> Message<'a> {
     /// A bare CR or LF, which is not a line break on the wire, stays unchanged: MTAs differ
     /// in how they treat it.
-    fn parse(octets: &'a [u8]) -> Self {
-        let (header, body) = match find(octets, b"\r\n\r\n") {
-            Some(end) => (&octets[..end], &octets[end + 4..]),
-            None => (octets.strip_suffix(b"\r\n").unwrap_or(octets), &b""[..]),
+    fn parse(bytes: &'a [u8]) -> Self {
+        let (header, body) = match find(bytes, b"\r\n\r\n") {
+            Some(end) => (&bytes[..end], &bytes[end + 4..]),
+            None => (bytes.strip_suffix(b"\r\n").unwrap_or(bytes), &b""[..]),
         };
         Self {
             fields: split_fields(header),
@@ -325,7 +325,7 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 /// Ways to split a body, each with its name.
 fn chunkings(body: &[u8]) -> Vec<(&'static str, Vec<&[u8]>)> {
     vec![
-        ("octet by octet", body.chunks(1).collect()),
+        ("byte by byte", body.chunks(1).collect()),
         ("in 64 KiB", body.chunks(1 << 16).collect()),
         ("between CR and LF", between_cr_and_lf(body)),
         ("at random", at_random(body)),

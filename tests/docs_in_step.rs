@@ -69,7 +69,7 @@ fn operations_has_the_bounds_of_the_queue() {
     let queue = format!(
         "{} lines and {} MiB",
         telemetry::log::MAX_LINES,
-        telemetry::log::MAX_OCTETS >> 20
+        telemetry::log::MAX_BYTES >> 20
     );
     let page: Vec<&str> = OPERATIONS.split_whitespace().collect();
     assert!(page.join(" ").contains(&queue), "{queue}");

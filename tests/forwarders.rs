@@ -119,7 +119,7 @@ impl Site {
             .args(arguments)
             .output()
             .expect("it runs");
-        let text = |octets| String::from_utf8(octets).expect("text");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
         (text(output.stdout), text(output.stderr))
     }
 

@@ -427,7 +427,7 @@ fn flood(daemon: &Daemon, client: u16, domains: std::ops::Range<u32>) -> usize {
                 b"<b@contoso.com>\0",
             ));
         }
-        mta.send_octets(&frames);
+        mta.send_bytes(&frames);
         for _ in 0..2 * batch.len() {
             let (letter, text) = mta.receive_frame().expect("a reply");
             permanent += usize::from(letter == b'y' && text.starts_with(b"5"));

@@ -127,7 +127,7 @@ fn oversized_frames_close_their_connection_and_are_logged() {
     for letter in *b"OCHMRLNBEDUTXA" {
         for length in [FRAME as u32 + 1, u32::MAX / 2, u32::MAX] {
             for mut mta in [fixture.mta(), fixture.mta_after_rcpt()] {
-                mta.send_octets(&frame(length, letter, &[0; 4096]));
+                mta.send_bytes(&frame(length, letter, &[0; 4096]));
                 assert_closed(&mut mta, &format!("{} {length}", char::from(letter)));
             }
         }
@@ -147,7 +147,7 @@ fn a_frame_takes_no_memory_before_it_arrives() {
     let holders: Vec<MilterClient> = (0..200)
         .map(|_| {
             let mut mta = fixture.mta_with_client();
-            mta.send_octets(&frame(FRAME as u32, b'B', &[0; 16]));
+            mta.send_bytes(&frame(FRAME as u32, b'B', &[0; 16]));
             mta
         })
         .collect();
@@ -164,7 +164,7 @@ fn unknown_commands_close_their_connection_and_are_logged() {
     for letter in (0..=255).filter(|letter| !b"ABCDEHKLMNOQRTU".contains(letter)) {
         for length in [0, 1] {
             let mut mta = fixture.mta_with_client();
-            mta.send_octets(&frame(length, letter, &[]));
+            mta.send_bytes(&frame(length, letter, &[]));
             assert_closed(&mut mta, &format!("{letter:#x}"));
         }
     }
@@ -183,8 +183,8 @@ fn frames_without_data_accept_nothing() {
     for letter in *b"CHMRLOU" {
         for length in [0, 1] {
             let mut mta = fixture.mta_with_client();
-            mta.send_octets(&frame(length, letter, &[]));
-            mta.send_octets(&honest(b'Q', b""));
+            mta.send_bytes(&frame(length, letter, &[]));
+            mta.send_bytes(&honest(b'Q', b""));
             let answer = mta.receive_frame();
             assert!(!accepts(&answer), "{} {answer:?}", char::from(letter));
         }
@@ -219,8 +219,8 @@ fn commands_before_negotiation_or_connect_accept_nothing() {
             if negotiated && letter == b'C' {
                 continue;
             }
-            mta.send_octets(&honest(letter, data));
-            mta.send_octets(&honest(b'Q', b""));
+            mta.send_bytes(&honest(letter, data));
+            mta.send_bytes(&honest(b'Q', b""));
             let answer = mta.receive_frame();
             let what = char::from(letter);
             assert!(!accepts(&answer), "{what} {negotiated} {answer:?}");
@@ -235,7 +235,7 @@ fn a_reply_in_place_of_a_negotiation_ends_the_connection() {
     let fixture = Fixture::new("");
     for letter in *b"cartdsyp" {
         let mut mta = MilterClient::connect_only(&fixture.daemon.address());
-        mta.send_octets(&honest(letter, b""));
+        mta.send_bytes(&honest(letter, b""));
         assert_closed(&mut mta, &char::from(letter).to_string());
     }
     fixture.assert_serves();
@@ -270,7 +270,7 @@ fn malformed_connect_commands_accept_nothing() {
     ];
     for connect in table {
         let mut mta = fixture.mta();
-        mta.send_octets(&honest(b'C', connect));
+        mta.send_bytes(&honest(b'C', connect));
         assert_closed(&mut mta, &connect.escape_ascii().to_string());
     }
     fixture
@@ -300,7 +300,7 @@ fn assert_macros_take_bounded_memory(packets: usize) {
         .flat_map(|n| honest(b'D', format!("Rname{n}\0value\0").as_bytes()))
         .collect();
     for _ in 0..packets / 1000 {
-        mta.send_octets(&thousand);
+        mta.send_bytes(&thousand);
     }
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     fixture.assert_peak_below(16);
@@ -335,7 +335,7 @@ fn macros_as_large_as_a_frame_take_bounded_memory() {
         for stage in *b"CHMRTNE" {
             for data in [&one, &small, &wanted] {
                 let data = [&[stage], &data[..data.len().min(FRAME - 2)]].concat();
-                mta.send_octets(&honest(b'D', &data));
+                mta.send_bytes(&honest(b'D', &data));
             }
         }
     }
@@ -362,7 +362,7 @@ fn assert_recipients_take_no_memory(recipients: usize) {
         let frames: Vec<u8> = (0..BATCH)
             .flat_map(|n| honest(b'R', format!("<b{batch}x{n}@contoso.com>\0").as_bytes()))
             .collect();
-        mta.send_octets(&frames);
+        mta.send_bytes(&frames);
         for _ in 0..BATCH {
             assert_eq!(mta.receive_frame(), Some((b'c', Vec::new())));
         }
@@ -469,7 +469,7 @@ fn an_idle_peer_is_closed_and_logged_and_an_active_one_is_not() {
     // A frame that is never completed.
     for end in 1..whole.len() {
         let mut mta = fixture.mta_with_client();
-        mta.send_octets(&whole[..end]);
+        mta.send_bytes(&whole[..end]);
         silent.push(mta);
     }
     let all_closed = AtomicBool::new(false);
@@ -500,14 +500,14 @@ fn a_frame_sent_byte_by_byte_must_arrive_within_idle_timeout() {
     let fixture = Fixture::new("limits: {idle_timeout: 500ms}");
     let mut mta = fixture.mta_with_client();
     let start = Instant::now();
-    mta.send_octets(&frame(FRAME as u32, b'B', &[]));
+    mta.send_bytes(&frame(FRAME as u32, b'B', &[]));
     let mut closed = false;
     while !closed && start.elapsed() < Duration::from_secs(20) {
         // Serving another connection is the pause between the bytes.
         fixture.assert_serves();
-        closed = !mta.try_send_octets(b"x");
+        closed = !mta.try_send_bytes(b"x");
     }
-    assert!(closed, "an octet now and then keeps a connection open");
+    assert!(closed, "a byte now and then keeps a connection open");
     fixture.daemon.log().wait_for(&["limits.idle_timeout"]);
     fixture.assert_peak_below(16);
 }
@@ -520,7 +520,7 @@ fn a_peer_that_does_not_read_replies_is_closed_and_logged() {
         .flat_map(|_| honest(b'R', b"<b@other.example>\0"))
         .collect();
     // Each is refused with a long line, until the replies fill the socket.
-    while mta.try_send_octets(&recipients) {}
+    while mta.try_send_bytes(&recipients) {}
     fixture
         .daemon
         .log()
@@ -625,7 +625,7 @@ fn broken_connections_by_the_thousand_take_few_lines_that_count_them() {
                 scope.spawn(|| {
                     for _ in 0..TIMES / 4 {
                         let mut mta = MilterClient::connect_only(&address);
-                        mta.send_octets(&honest(letter, data));
+                        mta.send_bytes(&honest(letter, data));
                         assert_closed(&mut mta, reason);
                     }
                 });
@@ -676,7 +676,7 @@ fn a_flood_that_goes_on_is_counted_every_minute_and_a_new_one_is_logged_in_full(
     let address = fixture.daemon.address();
     let closed = || {
         let mut mta = MilterClient::connect_only(&address);
-        mta.send_octets(&honest(b'Z', b""));
+        mta.send_bytes(&honest(b'Z', b""));
         assert_closed(&mut mta, "an unknown command");
     };
     (0..1000).for_each(|_| closed());

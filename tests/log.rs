@@ -475,7 +475,7 @@ fn last_word() {
 /// long as the daemon accepts, and 64 KB. In each of the first two cases one recipient is
 /// refused.
 fn attack(fixture: &Fixture) {
-    let octets = [
+    let bytes = [
         // HELO, MAIL, RCPT
         (1, 1, 1),
         (3900, 3900, 3900),
@@ -483,7 +483,7 @@ fn attack(fixture: &Fixture) {
         (1, 65_000, 1),
         (1, 1, 65_000),
     ];
-    for (helo, mail, rcpt) in octets {
+    for (helo, mail, rcpt) in bytes {
         let mut mta = MilterClient::open(&fixture.daemon.address());
         let ip: IpAddr = "2001:db8:1::20".parse().expect("an address");
         mta.connect_from("h]: x; rule=spf-pass\n", SocketAddr::new(ip, 25));
@@ -503,8 +503,8 @@ fn attack(fixture: &Fixture) {
 }
 
 /// At least once, and at least this many bytes.
-fn filled(octets: usize, with: &str) -> String {
-    with.repeat(octets.div_ceil(with.len()))
+fn filled(bytes: usize, with: &str) -> String {
+    with.repeat(bytes.div_ceil(with.len()))
 }
 
 /// All lines are sixgate's, and the decisions are those that were made.
@@ -513,7 +513,7 @@ fn assert_not_forged(format: &str, lines: &[&str]) {
     assert_eq!(decisions.len(), 3, "{lines:#?}");
     for line in decisions {
         assert!(
-            line.bytes().all(|octet| (b' '..=b'~').contains(&octet)),
+            line.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
             "{line}"
         );
         assert!(line.len() < 8000, "{}", line.len());

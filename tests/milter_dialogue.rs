@@ -278,7 +278,7 @@ fn an_mta_that_waits_for_no_reply_gets_the_same_ones() {
             frame(b'N', b""),
             frame(b'E', b""),
         ];
-        mta.send_octets(&frames.concat());
+        mta.send_bytes(&frames.concat());
         let mut replies = std::iter::from_fn(|| mta.receive_frame()).map(|(letter, _)| letter);
         let replies = [
             replies.next(),

@@ -348,7 +348,7 @@ fn nothing_in_a_log_reaches_a_terminal_or_a_browser_as_it_is() {
         let page = String::from_utf8(output.stdout).expect("text");
         let is_plain = page
             .bytes()
-            .all(|octet| octet == b'\n' || (b' '..=b'~').contains(&octet));
+            .all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte));
         assert!(is_plain, "{arguments}: {page}");
         assert!(
             page.contains("\\x1b") || page.contains("\\\\x1b"),
@@ -415,12 +415,12 @@ fn logs_without_decisions_give_an_empty_report() {
 #[test]
 fn bytes_of_other_programs_that_are_not_text_do_no_harm() {
     let logs = Logs::new();
-    let mut octets =
+    let mut bytes =
         b"Nov 21 05:59:59 mx postfix/qmgr[1]: 4F9D195432C: from=<\xff@\xfe>, size=1, nrcpt=1\n"
             .to_vec();
-    octets.extend_from_slice(b"Nov 21 05:59:59 mx x\xff[1]: \xff\0\n");
-    octets.extend_from_slice(MAIL_LOG.as_bytes());
-    logs.write("mail.log", octets);
+    bytes.extend_from_slice(b"Nov 21 05:59:59 mx x\xff[1]: \xff\0\n");
+    bytes.extend_from_slice(MAIL_LOG.as_bytes());
+    logs.write("mail.log", bytes);
     let summary = logs.json("mail.log");
     assert_eq!(summary["read"]["decisions"], 8);
     assert_eq!(summary["returns"]["total"]["ipv4"], 1);

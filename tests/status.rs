@@ -375,7 +375,7 @@ fn hostile_values_are_shown_harmlessly() {
     let encoded = HOSTILE.map(|value| {
         value
             .bytes()
-            .map(|octet| format!("%{octet:02x}"))
+            .map(|byte| format!("%{byte:02x}"))
             .collect::<String>()
     });
     let typed = encoded.iter().flat_map(|value| {

@@ -533,7 +533,7 @@ fn slow_and_many_connections_are_closed_and_mail_goes_on() {
         let mut one_more = http::connect(world.address);
         let read = one_more.read(&mut [0]);
         let is_closed = match &read {
-            Ok(octets) => *octets == 0,
+            Ok(bytes) => *bytes == 0,
             Err(error) => error.kind() == ErrorKind::ConnectionReset,
         };
         assert!(is_closed, "{read:?}");

@@ -298,9 +298,9 @@ mod tests {
             ("65536", 65536, "64 KiB"),
             ("65537", 65537, "65537"),
         ];
-        for (text, octets, shown) in table {
-            assert_eq!(Size::<1024>::parse(text), Ok(octets), "{text}");
-            assert_eq!(Size::<1024>::show(&octets), shown);
+        for (text, bytes, shown) in table {
+            assert_eq!(Size::<1024>::parse(text), Ok(bytes), "{text}");
+            assert_eq!(Size::<1024>::show(&bytes), shown);
         }
         for text in [
             "1 MB",

@@ -47,7 +47,7 @@ impl Kind for AuthservId {
     /// Parses a "value" of RFC 2045 section 5.1 (RFC 8601 section 2.5) without the quoted
     /// form, which would have to be unquoted for comparison.
     fn parse(text: &str) -> Result<String, String> {
-        if text.is_empty() || !text.bytes().all(is_token_octet) {
+        if text.is_empty() || !text.bytes().all(is_token_byte) {
             return Err(format!(
                 "{text:?} is not a valid authserv-id; write {}",
                 Self::EXPECTED
@@ -63,8 +63,8 @@ impl Kind for AuthservId {
 
 /// Returns whether a byte may be in a token (RFC 2045 section 5.1): ASCII without space,
 /// controls and tspecials.
-fn is_token_octet(octet: u8) -> bool {
-    octet.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&octet)
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte)
 }
 
 /// A filter in the syntax of tracing's `EnvFilter`.

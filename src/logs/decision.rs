@@ -155,7 +155,7 @@ pub(crate) fn comparable_domain(escaped: &str) -> Cow<'_, str> {
     let cut = &escaped[..escaped.len().min(LONGEST)];
     let is_plain = cut
         .bytes()
-        .all(|octet| !octet.is_ascii_uppercase() && octet != b'\\');
+        .all(|byte| !byte.is_ascii_uppercase() && byte != b'\\');
     if is_plain {
         return Cow::Borrowed(cut.strip_suffix('.').unwrap_or(cut));
     }

@@ -10,13 +10,13 @@ use std::{borrow::Cow, fmt::Write};
 /// Escapes a value as in a text decision line: bytes that are not printable ASCII, and
 /// field delimiters, become `\xHH`.
 pub(crate) fn escape(raw: &str) -> Cow<'_, str> {
-    escape_where(raw, |octet| !Style::Field.keeps(octet))
+    escape_where(raw, |byte| !Style::Field.keeps(byte))
 }
 
 /// Returns a value that should be escaped already. The log may come from another program,
 /// so unprintable bytes are still escaped.
 pub(crate) fn printable(escaped: &str) -> Cow<'_, str> {
-    escape_where(escaped, |octet| !octet.is_ascii_graphic())
+    escape_where(escaped, |byte| !byte.is_ascii_graphic())
 }
 
 fn escape_where(text: &str, needs_escape: impl Fn(u8) -> bool) -> Cow<'_, str> {
@@ -24,11 +24,11 @@ fn escape_where(text: &str, needs_escape: impl Fn(u8) -> bool) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() * 2);
-    for octet in text.bytes() {
+    for byte in text.bytes() {
         // Writing to a `String` can't fail.
-        let _ = match needs_escape(octet) {
-            true => write!(escaped, "\\x{octet:02x}"),
-            false => escaped.write_char(char::from(octet)),
+        let _ = match needs_escape(byte) {
+            true => write!(escaped, "\\x{byte:02x}"),
+            false => escaped.write_char(char::from(byte)),
         };
     }
     Cow::Owned(escaped)
@@ -36,15 +36,15 @@ fn escape_where(text: &str, needs_escape: impl Fn(u8) -> bool) -> Cow<'_, str> {
 
 /// Reverses the escaping; `None` if the result is not UTF-8.
 pub(crate) fn unescape(escaped: &str) -> Option<String> {
-    let mut octets = Vec::with_capacity(escaped.len());
+    let mut bytes = Vec::with_capacity(escaped.len());
     let mut pieces = escaped.split("\\x");
-    octets.extend_from_slice(pieces.next()?.as_bytes());
+    bytes.extend_from_slice(pieces.next()?.as_bytes());
     for piece in pieces {
         let (digits, rest) = piece.split_at_checked(2)?;
-        octets.push(u8::from_str_radix(digits, 16).ok()?);
-        octets.extend_from_slice(rest.as_bytes());
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
     }
-    String::from_utf8(octets).ok()
+    String::from_utf8(bytes).ok()
 }
 
 /// Makes a value readable: `[192.0.2.1]` and `bücher` in place of their escapes. The
@@ -64,9 +64,9 @@ pub(crate) fn readable(escaped: &str) -> Cow<'_, str> {
             ' '..='~' if c != '\\' => text.push(c),
             c if !c.is_ascii() && c.is_alphanumeric() => text.push(c),
             c => {
-                for octet in c.encode_utf8(&mut [0; 4]).bytes() {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
                     // Writing to a `String` can't fail.
-                    let _ = write!(text, "\\x{octet:02x}");
+                    let _ = write!(text, "\\x{byte:02x}");
                 }
             }
         }

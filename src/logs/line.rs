@@ -26,7 +26,7 @@ impl Log {
 
     /// Returns the time of the first line in `text` that has one, in seconds since 1970.
     pub fn first_time(&mut self, text: &[u8]) -> Option<i64> {
-        text.split(|&octet| octet == b'\n')
+        text.split(|&byte| byte == b'\n')
             .find_map(|line| self.time(line))
     }
 

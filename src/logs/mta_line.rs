@@ -120,7 +120,7 @@ fn sender(rest: &[u8]) -> Option<MtaEvent<'_>> {
         return Some(MtaEvent::Sender { from });
     };
     let message_id = after(&rest[..relay], b"msgid=")
-        .and_then(|id| id.split(|&octet| octet == b',').next())
+        .and_then(|id| id.split(|&byte| byte == b',').next())
         .unwrap_or_default();
     Some(MtaEvent::Received {
         peer: Peer::parse(&rest[relay + 8..])?,
@@ -207,7 +207,7 @@ impl<'a> Delivery<'a> {
     /// Returns the next hop; empty if the line has none.
     pub(crate) fn relay(&self) -> &'a [u8] {
         let relay = after(self.fields(), b", relay=").unwrap_or_default();
-        relay.split(|&octet| octet == b',').next().unwrap_or(relay)
+        relay.split(|&byte| byte == b',').next().unwrap_or(relay)
     }
 
     /// Returns the text after the recipients' addresses.

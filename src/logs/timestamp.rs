@@ -126,7 +126,7 @@ fn offset(text: &[u8]) -> Option<(i64, &[u8])> {
 fn skip_fraction(text: &[u8]) -> &[u8] {
     match text {
         [b'.', digits @ ..] => {
-            let end = digits.iter().position(|octet| !octet.is_ascii_digit());
+            let end = digits.iter().position(|byte| !byte.is_ascii_digit());
             &digits[end.unwrap_or(digits.len())..]
         }
         _ => text,

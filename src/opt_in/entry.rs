@@ -95,7 +95,7 @@ fn parse_domain(name: &str) -> Result<Domain, Why> {
     })?;
     // No top-level domain is a number (RFC 3696 section 2).
     let top_level = domain.as_str().rsplit('.').next().unwrap_or_default();
-    match top_level.bytes().all(|octet| octet.is_ascii_digit()) {
+    match top_level.bytes().all(|byte| byte.is_ascii_digit()) {
         true => Err(Why::Address),
         false => Ok(domain),
     }

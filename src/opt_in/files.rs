@@ -134,9 +134,9 @@ mod tests {
         ];
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list");
-        for (octets, want) in table {
-            fs::write(&file, octets).unwrap();
-            let text = octets.escape_ascii();
+        for (bytes, want) in table {
+            fs::write(&file, bytes).unwrap();
+            let text = bytes.escape_ascii();
             match (read(std::slice::from_ref(&file)), want) {
                 (Ok(list), Ok(entries)) => assert_eq!(list.len(), entries, "{text}"),
                 (Err(error), Err(want)) => {

@@ -117,12 +117,12 @@ impl List {
         let Some(place) = self.place_or_append(entry.domain.as_str()) else {
             return Insertion::Full;
         };
-        let octet = &mut self.names[place as usize + 1];
-        let marks = Marks(*octet);
+        let byte = &mut self.names[place as usize + 1];
+        let marks = Marks(*byte);
         match marks.get(entry.scope) {
             Some(opted_in) if opted_in == entry.opted_in => return Insertion::Duplicate,
             Some(_contrary) => return Insertion::Contradiction,
-            None => *octet = marks.with(entry.scope, entry.opted_in).0,
+            None => *byte = marks.with(entry.scope, entry.opted_in).0,
         }
         self.entries += 1;
         self.has_subdomain_entries |= entry.scope == Scope::Subdomains;
@@ -140,8 +140,8 @@ impl List {
     }
 
     /// Reserves memory for names of this many bytes.
-    pub fn reserve(&mut self, octets: usize) {
-        self.names.reserve(octets);
+    pub fn reserve(&mut self, bytes: usize) {
+        self.names.reserve(bytes);
     }
 
     /// Releases unused reserved memory.

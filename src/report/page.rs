@@ -108,7 +108,7 @@ fn subtitle(summary: &Summary) -> String {
     let read = &summary.read;
     let decisions = plural(read.decisions, "decision", "decisions");
     let lines = plural(read.lines, "line", "lines");
-    let mut text = format!("{decisions} in {lines} ({})", octets(read.octets));
+    let mut text = format!("{decisions} in {lines} ({})", bytes(read.bytes));
     if summary.not_checked > 0 {
         let count = grouped(summary.not_checked);
         text += &format!("; {count} of them about mail that is not checked");
@@ -677,12 +677,12 @@ fn duration(milliseconds: u64) -> String {
     }
 }
 
-pub(super) fn octets(octets: u64) -> String {
-    match octets {
-        0..10_000 => format!("{octets} bytes"),
-        10_000..10_000_000 => format!("{} kB", octets / 1000),
-        10_000_000..10_000_000_000 => format!("{} MB", octets / 1_000_000),
-        _ => format!("{} GB", octets / 1_000_000_000),
+pub(super) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1000),
+        10_000_000..10_000_000_000 => format!("{} MB", bytes / 1_000_000),
+        _ => format!("{} GB", bytes / 1_000_000_000),
     }
 }
 

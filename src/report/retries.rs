@@ -132,7 +132,7 @@ impl Returns {
 
     /// Converts an escaped address of a decision line.
     pub(super) fn sender(&self, escaped: &str) -> Sender {
-        let upper = escaped.bytes().any(|octet| octet.is_ascii_uppercase());
+        let upper = escaped.bytes().any(|byte| byte.is_ascii_uppercase());
         let lower = match upper {
             true => Cow::Owned(escaped.to_ascii_lowercase()),
             false => Cow::Borrowed(escaped),

@@ -72,7 +72,8 @@ pub struct Period {
 #[derive(Debug, Serialize)]
 pub struct Read {
     /// Bytes after decompression.
-    pub octets: u64,
+    #[serde(rename = "octets")]
+    pub bytes: u64,
     /// Lines of any program.
     pub lines: u64,
     /// Decision lines within the period.
@@ -337,7 +338,7 @@ impl Summary {
         Self {
             period: period(tally),
             read: Read {
-                octets: tally.octets,
+                bytes: tally.bytes,
                 lines: tally.lines,
                 decisions: tally.decisions,
                 untimed: tally.untimed,

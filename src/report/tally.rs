@@ -63,7 +63,7 @@ pub(super) struct Waits {
 pub struct Tally {
     pub(super) window: Window,
     pub(super) lines: u64,
-    pub(super) octets: u64,
+    pub(super) bytes: u64,
     pub(super) decisions: u64,
     pub(super) untimed: u64,
     pub(super) mta_lines: u64,
@@ -103,7 +103,7 @@ impl Tally {
         Self {
             window,
             lines: 0,
-            octets: 0,
+            bytes: 0,
             decisions: 0,
             untimed: 0,
             mta_lines: 0,
@@ -132,7 +132,7 @@ impl Tally {
 
     /// Counts the lines of a chunk of a log, which has to end at the end of a line.
     pub fn add(&mut self, log: &mut Log, piece: &[u8]) {
-        self.octets += piece.len() as u64;
+        self.bytes += piece.len() as u64;
         self.lines += log.for_each(piece, |entry| self.entry(&entry));
     }
 

@@ -304,7 +304,7 @@ mod tests {
         let object = sample::object(&worst);
         for text in [&line, &object] {
             assert!((4000..8000).contains(&text.len()), "{}", text.len());
-            assert!(text.bytes().all(|octet| (b' '..=b'~').contains(&octet)));
+            assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
         }
         assert!(serde_json::from_str::<Value>(&object).is_ok());
     }

@@ -48,7 +48,7 @@ impl Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
         while !rest.is_empty() {
-            let harmless = rest.bytes().take_while(|&octet| self.style.keeps(octet));
+            let harmless = rest.bytes().take_while(|&byte| self.style.keeps(byte));
             let (run, behind) = rest.split_at(harmless.count());
             self.push_run(run)?;
             let mut chars = behind.chars();
@@ -79,7 +79,7 @@ impl Escaping<'_> {
     fn push_escaped(&mut self, c: char) -> fmt::Result {
         let before = self.out.len();
         match self.style {
-            Style::Field | Style::Message => push_octets(self.out, c),
+            Style::Field | Style::Message => push_bytes(self.out, c),
             Style::Json => push_json(self.out, c),
         }
         match self.left.checked_sub(self.out.len() - before) {
@@ -105,25 +105,25 @@ impl Escaping<'_> {
 
 impl Style {
     /// Returns whether a byte is written unescaped.
-    pub(crate) fn keeps(self, octet: u8) -> bool {
+    pub(crate) fn keeps(self, byte: u8) -> bool {
         match self {
             Self::Field => {
-                octet.is_ascii_graphic()
-                    && !matches!(octet, b'<' | b'>' | b'\\' | b'[' | b']' | b';' | b',')
+                byte.is_ascii_graphic()
+                    && !matches!(byte, b'<' | b'>' | b'\\' | b'[' | b']' | b';' | b',')
             }
-            Self::Message => matches!(octet, b' '..=b'~') && octet != b'\\',
-            Self::Json => matches!(octet, b' '..=b'~') && !matches!(octet, b'"' | b'\\'),
+            Self::Message => matches!(byte, b' '..=b'~') && byte != b'\\',
+            Self::Json => matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'),
         }
     }
 }
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-fn push_octets(out: &mut String, c: char) {
-    let mut octets = [0; 4];
-    for octet in c.encode_utf8(&mut octets).bytes() {
+fn push_bytes(out: &mut String, c: char) {
+    let mut bytes = [0; 4];
+    for byte in c.encode_utf8(&mut bytes).bytes() {
         out.push_str("\\x");
-        push_hex(out, u16::from(octet), 2);
+        push_hex(out, u16::from(byte), 2);
     }
 }
 

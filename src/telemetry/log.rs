@@ -11,7 +11,7 @@ mod outlet;
 mod queue;
 
 pub use limit::{BURST, INTERVAL, Limit, summarize_every_minute};
-pub use queue::{MAX_LINES, MAX_OCTETS};
+pub use queue::{MAX_BYTES, MAX_LINES};
 
 use super::{
     Decision, Exemption, TARGET,

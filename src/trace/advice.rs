@@ -149,7 +149,7 @@ fn fix(refusal: &Decided, message: &Message) -> Option<String> {
 /// Returns a value for a shell command that the reader may paste. Peers choose the value,
 /// so one with unusual characters is replaced by a placeholder.
 fn in_command(value: &str) -> &str {
-    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"@._+=-".contains(&octet);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@._+=-".contains(&byte);
     match value {
         "" => "<>",
         value if value.bytes().all(is_plain) && !value.starts_with('-') => value,

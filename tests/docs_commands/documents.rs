@@ -265,7 +265,7 @@ fn is_example(line: &str) -> bool {
     let is_unit = first.starts_with('[') || (first.contains('=') && !is_variable(first));
     let starts_reply = |rest: &str| rest.starts_with('-') && rest[1..].contains('.');
     let is_reply = first.get(3..).is_some_and(starts_reply)
-        && first.bytes().take(3).all(|octet| octet.is_ascii_digit());
+        && first.bytes().take(3).all(|byte| byte.is_ascii_digit());
     let is_said = name.is_none_or(is_upper) || line == "." || is_reply;
     let is_record = second == "IN" || ["#", ";"].contains(&first);
     let is_item = first.starts_with('-');

@@ -154,8 +154,8 @@ impl Sandbox {
 
     /// Whether a file has these words.
     pub fn has(&self, file: &str, words: &str) -> bool {
-        let octets = fs::read(self.root.join(file)).unwrap_or_default();
-        String::from_utf8_lossy(&octets).contains(words)
+        let bytes = fs::read(self.root.join(file)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).contains(words)
     }
 
     fn say(&self, script: &str) -> io::Result<()> {

@@ -144,8 +144,8 @@ impl SmtpClient {
     }
 
     /// Sends raw bytes.
-    pub fn send(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.writer.write_all(octets)?;
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer.write_all(bytes)?;
         self.writer.flush()
     }
 

@@ -50,8 +50,8 @@ impl ProxyHeader {
             Version::V2 => [
                 b"\r\n\r\n\0\r\nQUIT\n".as_slice(),
                 &[0x21, family, 0, length],
-                &octets(client),
-                &octets(proxy),
+                &bytes(client),
+                &bytes(proxy),
                 &client_port.to_be_bytes(),
                 &proxy_port.to_be_bytes(),
             ]
@@ -60,7 +60,7 @@ impl ProxyHeader {
     }
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+fn bytes(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),

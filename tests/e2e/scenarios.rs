@@ -306,7 +306,7 @@ fn small_with_large_messages(fixture: &Fixture) -> Result<(), String> {
     }
     let peak = fixture.gate(MEASURED).daemon().peak_memory();
     let deliveries = fixture.sink.wait_for("[huge]", 20);
-    if deliveries.len() != 20 || deliveries.iter().any(|d| d.octets < message.len()) {
+    if deliveries.len() != 20 || deliveries.iter().any(|d| d.bytes < message.len()) {
         return Err(format!("{} of 20 arrived whole", deliveries.len()));
     }
     eprintln!("peak memory of the daemon: {before} KiB before, {peak} KiB after");

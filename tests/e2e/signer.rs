@@ -190,14 +190,14 @@ fn relaxed_line(line: &str) -> String {
     relaxed + "\r\n"
 }
 
-fn sha256(octets: &[u8]) -> digest::Digest {
-    digest::digest(&digest::SHA256, octets)
+fn sha256(bytes: &[u8]) -> digest::Digest {
+    digest::digest(&digest::SHA256, bytes)
 }
 
-fn base64(octets: &[u8]) -> String {
+fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
-    for chunk in octets.chunks(3) {
+    for chunk in bytes.chunks(3) {
         let [a, b, c] = [0, 1, 2].map(|index| chunk.get(index).copied().unwrap_or(0));
         let bits = u32::from_be_bytes([0, a, b, c]);
         for digit in 0..4 {

@@ -21,7 +21,7 @@ pub struct Delivery {
     /// The beginning of the message, dots unstuffed, line ends as LF.
     pub message: String,
     /// The length of the whole message in bytes.
-    pub octets: usize,
+    pub bytes: usize,
 }
 
 impl Delivery {
@@ -132,12 +132,12 @@ impl Inbox {
                 }
                 "DATA" => {
                     writer.write_all(b"354 go on\r\n")?;
-                    let (message, octets) = read_message(&mut reader)?;
+                    let (message, bytes) = read_message(&mut reader)?;
                     let replies = b"250 2.0.0 ok\r\n".repeat(recipients.len());
                     self.lock().push(Delivery {
                         recipients: std::mem::take(&mut recipients),
                         message,
-                        octets,
+                        bytes,
                     });
                     self.arrived.notify_all();
                     writer.write_all(&replies)?;
@@ -157,7 +157,7 @@ fn path(line: &str) -> String {
 }
 
 fn read_message(reader: &mut impl BufRead) -> io::Result<(String, usize)> {
-    let (mut message, mut octets) = (Vec::new(), 0);
+    let (mut message, mut bytes) = (Vec::new(), 0);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -165,10 +165,10 @@ fn read_message(reader: &mut impl BufRead) -> io::Result<(String, usize)> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if line == b".\r\n" {
-            return Ok((String::from_utf8_lossy(&message).into(), octets));
+            return Ok((String::from_utf8_lossy(&message).into(), bytes));
         }
         let unstuffed = line.strip_prefix(b".").unwrap_or(&line);
-        octets += unstuffed.len();
+        bytes += unstuffed.len();
         if message.len() < KEPT {
             message.extend_from_slice(unstuffed.strip_suffix(b"\r\n").unwrap_or(unstuffed));
             message.push(b'\n');

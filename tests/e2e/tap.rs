@@ -98,9 +98,9 @@ fn copy_frames(mut from: UnixStream, mut to: UnixStream, note: impl Fn(char, &[u
 fn read_frame(from: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
-    let octets = u32::from_be_bytes(length).max(1) as usize;
+    let bytes = u32::from_be_bytes(length).max(1) as usize;
     let mut frame = length.to_vec();
-    frame.resize(4 + octets, 0);
+    frame.resize(4 + bytes, 0);
     from.read_exact(&mut frame[4..])?;
     Ok(frame)
 }

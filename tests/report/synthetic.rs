@@ -18,7 +18,7 @@ pub(crate) const BEGIN: i64 = 1_794_614_400;
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
     pub(crate) lines: u64,
-    pub(crate) octets: u64,
+    pub(crate) bytes: u64,
     pub(crate) accepted: u64,
     pub(crate) deferred: u64,
     pub(crate) rejected: u64,
@@ -55,8 +55,8 @@ impl Mail {
     }
 }
 
-/// Writes whole mail transactions until the log has `octets` bytes.
-pub(crate) fn write(out: &mut impl Write, seed: u64, octets: u64) -> io::Result<Truth> {
+/// Writes whole mail transactions until the log has `bytes` bytes.
+pub(crate) fn write(out: &mut impl Write, seed: u64, bytes: u64) -> io::Result<Truth> {
     let mut fixture = Fixture {
         random: seed,
         time: BEGIN,
@@ -65,11 +65,11 @@ pub(crate) fn write(out: &mut impl Write, seed: u64, octets: u64) -> io::Result<
         retries: BinaryHeap::new(),
         sequence: 0,
     };
-    while fixture.truth.octets < octets {
+    while fixture.truth.bytes < bytes {
         fixture.text.clear();
         // Formatting into a string can't fail.
         fixture.step().map_err(io::Error::other)?;
-        fixture.truth.octets += fixture.text.len() as u64;
+        fixture.truth.bytes += fixture.text.len() as u64;
         fixture.truth.end = fixture.time;
         out.write_all(fixture.text.as_bytes())?;
     }

@@ -112,7 +112,7 @@ fn zone_with_record(text: &str) -> Zone {
     zone
 }
 
-/// RFC 7208 section 3.4 advises against more than 512 octets; sixgate accepts 8 KiB.
+/// RFC 7208 section 3.4 advises against more than 512 bytes; sixgate accepts 8 KiB.
 fn long_record_comes_over_tcp() {
     let record = record_of_length(8192, "-all");
     let checked = check(zone_with_record(&record), "<a@example.com>");

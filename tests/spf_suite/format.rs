@@ -127,8 +127,8 @@ impl Served {
 
 /// Bytes beyond ASCII are written as the code points of the same number.
 fn latin1(text: &str) -> Vec<u8> {
-    let octet = |c| u8::try_from(u32::from(c)).expect("code points up to U+00FF");
-    text.chars().map(octet).collect()
+    let byte = |c| u8::try_from(u32::from(c)).expect("code points up to U+00FF");
+    text.chars().map(byte).collect()
 }
 
 fn records(entries: &[Entry]) -> Vec<Data> {

@@ -183,8 +183,8 @@ impl Shared {
 
     /// The bytes to send, or `None` for no answer and for input that is not a query. An
     /// empty answer closes a TCP connection.
-    fn answer(&self, octets: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let query = Message::from_vec(octets).ok()?;
+    fn answer(&self, bytes: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let query = Message::from_vec(bytes).ok()?;
         let question = query.queries.first()?.clone();
         lock(&self.questions).push((printable(&question.name), question.query_type.to_string()));
         self.asked.notify_all();
@@ -469,7 +469,7 @@ impl Zone {
         };
         let owner = match owner.as_str()?.parse() {
             Ok(ip) => reverse(ip),
-            Err(_) => owner.octets.clone(),
+            Err(_) => owner.bytes.clone(),
         };
         match rest {
             [only] => self.fault(owner, fault(only).ok_or("no fault")?),
@@ -621,7 +621,7 @@ fn name(dotted: impl AsRef<[u8]>) -> Name {
     if labels.is_empty() {
         return Name::root();
     }
-    Name::from_labels(labels.split(|&octet| octet == b'.'))
+    Name::from_labels(labels.split(|&byte| byte == b'.'))
         .unwrap_or_else(|error| panic!("{}: {error}", dotted.escape_ascii()))
 }
 
@@ -630,12 +630,12 @@ fn reverse(ip: IpAddr) -> Vec<u8> {
 }
 
 fn printable(name: &Name) -> String {
-    let octets = name.iter().collect::<Vec<_>>().join(&b'.');
+    let bytes = name.iter().collect::<Vec<_>>().join(&b'.');
     let mut text = String::new();
-    for octet in octets {
-        match octet {
-            b'!'..=b'~' => text.push(char::from(octet)),
-            _ => text.push_str(&format!("\\{octet:03}")),
+    for byte in bytes {
+        match byte {
+            b'!'..=b'~' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("\\{byte:03}")),
         }
     }
     text
@@ -643,23 +643,23 @@ fn printable(name: &Name) -> String {
 
 /// A word of a zone file with its escapes decoded.
 struct Word {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     quoted: bool,
 }
 
 impl Word {
     fn as_str(&self) -> Result<&str, String> {
-        str::from_utf8(&self.octets).map_err(|error| error.to_string())
+        str::from_utf8(&self.bytes).map_err(|error| error.to_string())
     }
 }
 
 fn words(line: &str) -> Result<Vec<Word>, String> {
     let mut words = Vec::new();
     let mut rest = line.trim_start().as_bytes();
-    while let Some(&first) = rest.first().filter(|&&octet| octet != b';') {
+    while let Some(&first) = rest.first().filter(|&&byte| byte != b';') {
         let quoted = first == b'"';
-        let (octets, after) = word(&rest[usize::from(quoted)..], quoted)?;
-        words.push(Word { octets, quoted });
+        let (bytes, after) = word(&rest[usize::from(quoted)..], quoted)?;
+        words.push(Word { bytes, quoted });
         rest = after.trim_ascii_start();
     }
     Ok(words)
@@ -667,18 +667,18 @@ fn words(line: &str) -> Result<Vec<Word>, String> {
 
 /// Returns the bytes up to the closing quote or, unquoted, to the next space.
 fn word(mut rest: &[u8], quoted: bool) -> Result<(Vec<u8>, &[u8]), String> {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     loop {
         match rest {
-            [b'"', after @ ..] if quoted => return Ok((octets, after)),
+            [b'"', after @ ..] if quoted => return Ok((bytes, after)),
             [] if quoted => return Err("a quote is not closed".to_owned()),
-            [] | [b' ' | b'\t' | b';', ..] if !quoted => return Ok((octets, rest)),
+            [] | [b' ' | b'\t' | b';', ..] if !quoted => return Ok((bytes, rest)),
             [b'\\', a @ b'0'..=b'9', b, c, after @ ..] => {
-                octets.push((a - b'0') * 100 + (b - b'0') * 10 + (c - b'0'));
+                bytes.push((a - b'0') * 100 + (b - b'0') * 10 + (c - b'0'));
                 rest = after;
             }
-            [b'\\', octet, after @ ..] | [octet, after @ ..] => {
-                octets.push(*octet);
+            [b'\\', byte, after @ ..] | [byte, after @ ..] => {
+                bytes.push(*byte);
                 rest = after;
             }
             [] => return Err("nothing".to_owned()),
@@ -687,7 +687,7 @@ fn word(mut rest: &[u8], quoted: bool) -> Result<(Vec<u8>, &[u8]), String> {
 }
 
 fn fault(word: &Word) -> Option<Fault> {
-    match word.octets.as_slice() {
+    match word.bytes.as_slice() {
         _ if word.quoted => None,
         b"SERVFAIL" => Some(Fault::ServFail),
         b"REFUSED" => Some(Fault::Refused),
@@ -706,7 +706,7 @@ fn fault(word: &Word) -> Option<Fault> {
 fn data(rtype: &str, values: &[&Word]) -> Result<Data, String> {
     if rtype == "TXT" {
         let unquoted = values.iter().any(|value| !value.quoted);
-        let pieces = values.iter().flat_map(|value| pieces(&value.octets));
+        let pieces = values.iter().flat_map(|value| pieces(&value.bytes));
         return match unquoted {
             true => Err("the strings of TXT must be quoted".to_owned()),
             false => Ok(Data::Txt(pieces.collect())),

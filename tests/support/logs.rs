@@ -34,13 +34,13 @@ impl Logs {
     pub fn write(&self, name: &str, lines: impl AsRef<[u8]>) {
         let path = self.path(name);
         let lines = lines.as_ref();
-        let octets = match name.rsplit_once('.') {
+        let bytes = match name.rsplit_once('.') {
             Some((_, "gz")) => gzip(lines),
             Some((_, "xz")) => compressed_by("xz", lines),
             Some((_, "zst")) => compressed_by("zstd", lines),
             _ => lines.to_vec(),
         };
-        fs::write(&path, octets).expect("a log");
+        fs::write(&path, bytes).expect("a log");
         let file = File::options().write(true).open(&path).expect("the log");
         let written = SystemTime::UNIX_EPOCH + Duration::from_secs(WRITTEN);
         file.set_modified(written).expect("a time");
@@ -78,17 +78,17 @@ impl Logs {
     }
 }
 
-pub fn gzip(octets: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(octets).expect("room");
+    encoder.write_all(bytes).expect("room");
     encoder.finish().expect("room")
 }
 
 /// With the program that logrotate uses.
-pub fn compressed_by(program: &str, octets: &[u8]) -> Vec<u8> {
+pub fn compressed_by(program: &str, bytes: &[u8]) -> Vec<u8> {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("log");
-    fs::write(&file, octets).expect("a log");
+    fs::write(&file, bytes).expect("a log");
     let output = Command::new(program).arg("-qc").arg(&file).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program}: {output:?}");

@@ -354,7 +354,7 @@ impl MilterClient {
     }
 
     /// From `DATA` to the end of a message with CRLF lines, in chunks of
-    /// `chunk` octets; stops at the first reply that is not `Continue` or
+    /// `chunk` bytes; stops at the first reply that is not `Continue` or
     /// `Skip`.
     pub fn message(&mut self, message: &[u8], chunk: usize) -> EndOfMessage {
         match self.message_before_its_end(message, chunk) {
@@ -388,18 +388,18 @@ impl MilterClient {
 
     /// Any frame: a letter and its data.
     pub fn send_frame(&mut self, letter: u8, data: &[u8]) {
-        self.send_octets(&frame(letter, data));
+        self.send_bytes(&frame(letter, data));
     }
 
     /// Raw bytes that need not be a frame.
-    pub fn send_octets(&mut self, octets: &[u8]) {
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
         // If the milter has disconnected, the next reply shows it.
-        let _ = self.stream.write_all(octets);
+        let _ = self.stream.write_all(bytes);
     }
 
     /// The same; returns whether the milter still accepts them.
-    pub fn try_send_octets(&mut self, octets: &[u8]) -> bool {
-        self.stream.write_all(octets).is_ok()
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
     }
 
     /// The next frame; `None` once the milter has closed the connection.
@@ -520,7 +520,7 @@ fn parse_negotiated(data: &[u8]) -> Option<Negotiated> {
     let (protocol, mut data) = data.split_first_chunk()?;
     let mut macros = BTreeMap::new();
     while let Some((stage, rest)) = data.split_first_chunk() {
-        let end = rest.iter().position(|&octet| octet == 0)?;
+        let end = rest.iter().position(|&byte| byte == 0)?;
         let names = String::from_utf8_lossy(&rest[..end]);
         let names = names.split_ascii_whitespace().map(str::to_owned).collect();
         macros.insert(MacroStage::from_number(u32::from_be_bytes(*stage)), names);
@@ -546,7 +546,7 @@ fn strings<'a>(strings: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
 
 fn parse_strings(data: &[u8]) -> Vec<String> {
     let data = data.strip_suffix(b"\0").unwrap_or(data);
-    let strings = data.split(|&octet| octet == 0);
+    let strings = data.split(|&byte| byte == 0);
     strings.map(|s| String::from_utf8_lossy(s).into()).collect()
 }
 

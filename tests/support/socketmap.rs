@@ -186,10 +186,10 @@ impl Connection {
         })
     }
 
-    fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Inet(stream) => stream.write_all(octets),
-            Self::Unix(stream) => stream.write_all(octets),
+            Self::Inet(stream) => stream.write_all(bytes),
+            Self::Unix(stream) => stream.write_all(bytes),
         }
     }
 }
@@ -214,12 +214,12 @@ impl Shared {
         while let Some(request) = read_netstring(&mut reader) {
             lock(&self.requests).push(request.clone());
             let behaviour = lock(&self.behaviour).clone();
-            let octets = match &behaviour {
+            let bytes = match &behaviour {
                 Behaviour::Answer | Behaviour::AnswerOnce => self.reply(&request),
                 Behaviour::Silent => continue,
-                Behaviour::Send(octets) => octets.clone(),
+                Behaviour::Send(bytes) => bytes.clone(),
             };
-            connection.write(&octets).ok()?;
+            connection.write(&bytes).ok()?;
             if behaviour != Behaviour::Answer {
                 break;
             }

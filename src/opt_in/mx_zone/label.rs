@@ -73,8 +73,8 @@ fn hashed(domain: &Domain, plain: &str) -> String {
 /// Returns the first 80 bits of SHA-256, in lower-case Base32 (RFC 4648 section 6).
 fn hash(domain: &Domain) -> String {
     let digest = digest(&SHA256, domain.as_str().as_bytes());
-    let octets = &digest.as_ref()[..HASH_LENGTH * 5 / 8];
-    BASE32_NOPAD.encode(octets).to_ascii_lowercase()
+    let bytes = &digest.as_ref()[..HASH_LENGTH * 5 / 8];
+    BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
 }
 
 #[cfg(test)]

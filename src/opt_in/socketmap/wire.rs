@@ -92,7 +92,7 @@ impl Connection {
 }
 
 fn parse(reply: &[u8]) -> io::Result<Response> {
-    let space = reply.iter().position(|octet| *octet == b' ');
+    let space = reply.iter().position(|byte| *byte == b' ');
     let (status, data) = match space {
         Some(space) => (&reply[..space], &reply[space + 1..]),
         None => (reply, &[][..]),
@@ -114,8 +114,8 @@ fn broken(complaint: &str) -> io::Error {
 }
 
 /// Reduces text from the server to one printable line for the log.
-pub(super) fn printable(octets: &[u8]) -> String {
-    let start = &octets[..octets.len().min(LONGEST_QUOTE)];
+pub(super) fn printable(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(LONGEST_QUOTE)];
     start.trim_ascii().escape_ascii().to_string()
 }
 

@@ -61,7 +61,7 @@ pub(super) fn location(uri: &Uri) -> String {
 fn local(next: &str) -> &str {
     let is_local = next.starts_with('/')
         && !next[1..].starts_with(['/', '\\'])
-        && next.bytes().all(|octet| octet.is_ascii_graphic());
+        && next.bytes().all(|byte| byte.is_ascii_graphic());
     if is_local { next } else { "/" }
 }
 

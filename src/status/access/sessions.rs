@@ -124,13 +124,13 @@ pub(super) fn presented(headers: &HeaderMap) -> Option<SessionId> {
 }
 
 fn random() -> [u8; 32] {
-    let mut octets = [0; 32];
+    let mut bytes = [0; 32];
     #[expect(
         clippy::expect_used,
-        reason = "AWS-LC never fails to give random octets"
+        reason = "AWS-LC never fails to give random bytes"
     )]
-    rand::fill(&mut octets).expect("random octets");
-    octets
+    rand::fill(&mut bytes).expect("random bytes");
+    bytes
 }
 
 #[cfg(test)]

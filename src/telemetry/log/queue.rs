@@ -20,7 +20,7 @@ use tracing::Level;
 pub const MAX_LINES: usize = 8192;
 
 /// The capacity in bytes.
-pub const MAX_OCTETS: usize = 8 << 20;
+pub const MAX_BYTES: usize = 8 << 20;
 
 /// How long shutdown waits for queued lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ enum Item {
 #[derive(Default)]
 struct Waiting {
     lines: AtomicUsize,
-    octets: AtomicUsize,
+    bytes: AtomicUsize,
     /// Lines lost since the loss was last logged.
     lost: AtomicU64,
 }
@@ -94,17 +94,17 @@ impl Waiting {
     /// Reserves capacity for a line of `length` bytes; returns `false` if there is none.
     fn enter(&self, length: usize) -> bool {
         let lines = self.lines.fetch_add(1, Ordering::Relaxed);
-        let octets = self.octets.fetch_add(length, Ordering::Relaxed);
-        let has_room = lines < MAX_LINES && octets + length <= MAX_OCTETS;
+        let bytes = self.bytes.fetch_add(length, Ordering::Relaxed);
+        let has_room = lines < MAX_LINES && bytes + length <= MAX_BYTES;
         if !has_room {
             self.leave(1, length);
         }
         has_room
     }
 
-    fn leave(&self, lines: usize, octets: usize) {
+    fn leave(&self, lines: usize, bytes: usize) {
         self.lines.fetch_sub(lines, Ordering::Relaxed);
-        self.octets.fetch_sub(octets, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn lost(&self) {
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn lines_wait_up_to_the_bounds_and_make_room_when_they_leave() {
-        for (lines, length) in [(MAX_LINES, 1), (8, MAX_OCTETS / 8)] {
+        for (lines, length) in [(MAX_LINES, 1), (8, MAX_BYTES / 8)] {
             let waiting = Waiting::default();
             for _ in 1..lines {
                 assert!(waiting.enter(length));
@@ -239,7 +239,7 @@ mod tests {
             }
             waiting.leave(lines, lines * length);
             assert_eq!(waiting.lines.into_inner(), 0);
-            assert_eq!(waiting.octets.into_inner(), 0);
+            assert_eq!(waiting.bytes.into_inner(), 0);
         }
     }
 }
