@@ -1,5 +1,5 @@
-//! The command line. Help, completions and the manual page are made of this,
-//! so that each is written once.
+//! The command line, from which `--help`, the completions and the options in the manual
+//! pages are generated.
 
 use crate::{
     address::Domain,
@@ -30,25 +30,25 @@ use std::{
     1 if trace found no message."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the milter in the foreground
     Serve(Serve),
-    /// Say what is wrong with a configuration, or that it is fine
+    /// Validate a configuration file
     CheckConfig(CheckConfig),
-    /// Tell what the gate would do with a mail, and why
+    /// Explain what sixgate would do with a message, and why
     Explain(Explain),
-    /// Manage the list of domains that take mail over IPv6
+    /// Manage the list of domains that accept mail over IPv6
     OptIn(OptIn),
     /// Manage the list of networks whose mail is not checked
     Exempt(Exempt),
-    /// Sum up the decision lines of logs on a page
+    /// Summarize decisions from mail logs
     Report(Report),
     /// Follow messages through the logs of sixgate and the MTA
     Trace(Trace),
@@ -61,7 +61,7 @@ pub enum Command {
 /// The arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
 }
@@ -69,7 +69,7 @@ pub struct Serve {
 /// The arguments of `check-config`.
 #[derive(Debug, Args)]
 pub struct CheckConfig {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
     /// Print the effective settings, defaults included
@@ -83,16 +83,16 @@ pub struct CheckConfig {
 /// The arguments of `explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: OptionalConfigFile,
     /// The address of the client
     #[arg(long, value_name = "IP")]
     pub client: IpAddr,
-    /// The name that it gives at HELO or EHLO
+    /// The client's HELO or EHLO name
     #[arg(long, value_name = "NAME")]
     pub helo: Option<String>,
-    /// The sender; without it the null reverse-path
+    /// The envelope sender [default: the null reverse-path]
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -100,20 +100,20 @@ pub struct Explain {
         hide_default_value = true
     )]
     pub from: String,
-    /// A recipient; may be given several times. Without one the mail is judged
-    /// as if to a domain that has opted in
+    /// A recipient; may be given several times [default: one whose domain has
+    /// opted in]
     #[arg(long, value_name = "ADDRESS")]
     pub to: Vec<String>,
-    /// The message, for DKIM; - is standard input. Without it nothing is signed
+    /// The message, for DKIM; - is standard input [default: an unsigned message]
     #[arg(long, value_name = "FILE")]
     pub message: Option<PathBuf>,
     /// The client has authenticated by SASL
     #[arg(long)]
     pub authenticated: bool,
-    /// The client has a certificate with this common name, and the MTA has verified it
+    /// The client has a certificate with this common name, which the MTA has verified
     #[arg(long, value_name = "NAME")]
     pub certificate: Option<String>,
-    /// Print one JSON object
+    /// Print a JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -121,39 +121,39 @@ pub struct Explain {
 /// The arguments of `opt-in`.
 #[derive(Debug, Args)]
 pub struct OptIn {
-    /// What to do with the list.
+    /// The command to run.
     #[command(subcommand)]
     pub command: OptInCommand,
 }
 
-/// What to do with the list.
+/// The commands of `opt-in`.
 #[derive(Debug, Subcommand)]
 pub enum OptInCommand {
-    /// Add domains to the managed list; the running daemon follows
+    /// Add domains to the managed list; the running daemon reloads it
     Add(OptInAdd),
-    /// Opt domains out in the managed list; the running daemon follows
+    /// Opt domains out in the managed list; the running daemon reloads it
     Deny(OptInDeny),
-    /// Remove domains from the managed list and print what applies then; the running
-    /// daemon follows
+    /// Remove domains from the managed list and print what applies to them then; the
+    /// running daemon reloads it
     Remove(OptInRemove),
-    /// Print what the lists say: the managed one, opt_in.domains and opt_in.files
+    /// Print the managed list, opt_in.domains and opt_in.files
     List(OptInList),
     /// Print whether domains have opted in, and which source says so
     Status(OptInStatus),
-    /// Bring the host names of mail exchangers in the DNS in line with the opt-ins
+    /// Update the mail exchangers' host names in the DNS to match the opt-ins
     SyncDns(OptInSyncDns),
 }
 
 /// The arguments of `opt-in add`.
 #[derive(Debug, Args)]
 pub struct OptInAdd {
-    /// Which entries, and how to look after them.
+    /// The entries, and what to do besides.
     #[command(flatten)]
     pub edit: OptInEdit,
-    /// What to write beside the date
+    /// A comment for the entry, after the date
     #[arg(long, value_name = "TEXT")]
     pub comment: Option<String>,
-    /// Take domains without a dot, too
+    /// Allow domains without a dot
     #[arg(long)]
     pub force: bool,
 }
@@ -166,13 +166,13 @@ pub struct OptInAdd {
     again: sixgate opt-in add example.org"
 )]
 pub struct OptInDeny {
-    /// Which entries, and how to look after them.
+    /// The entries, and what to do besides.
     #[command(flatten)]
     pub edit: OptInEdit,
-    /// What to write beside the date
+    /// A comment for the entry, after the date
     #[arg(long, value_name = "TEXT")]
     pub comment: Option<String>,
-    /// Take domains without a dot, too
+    /// Allow domains without a dot
     #[arg(long)]
     pub force: bool,
 }
@@ -180,7 +180,7 @@ pub struct OptInDeny {
 /// The arguments of `opt-in remove`.
 #[derive(Debug, Args)]
 pub struct OptInRemove {
-    /// Which entries, and how to look after them.
+    /// The entries, and what to do besides.
     #[command(flatten)]
     pub edit: OptInEdit,
 }
@@ -188,26 +188,25 @@ pub struct OptInRemove {
 /// What `opt-in add`, `deny` and `remove` have in common.
 #[derive(Debug, Args)]
 pub struct OptInEdit {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
     /// example.org, .example.org for its subdomains, '!example.org' and
-    /// '!.example.org' for what has opted out; - reads them from standard input,
-    /// one a line
+    /// '!.example.org' to opt out; - reads them from standard input, one per line
     #[arg(value_name = "DOMAIN", required = true)]
     pub entries: Vec<String>,
-    /// Look the mail exchangers of any number of domains up, not of 20 at most
+    /// Look up the mail exchangers of all domains, even if there are more than 20
     #[arg(long, conflicts_with = "no_dns")]
     pub dns: bool,
-    /// Look no mail exchangers up
+    /// Do not look up mail exchangers
     #[arg(long)]
     pub no_dns: bool,
-    /// Change the AAAA records of the domains' host names too (opt_in.mx_zone), in the
-    /// order that bounces no mail: an opt-in is listed first; an opt-out is listed when
-    /// senders have forgotten the AAAA record
+    /// Also update the AAAA records of the domains' host names (opt_in.mx_zone), in the
+    /// order that bounces no mail: an opt-in is listed before its AAAA record is added; an
+    /// opt-out is listed when senders no longer have the AAAA record in their caches
     #[arg(long)]
     pub sync_dns: bool,
-    /// Do not wait until then: the next sixgate opt-in sync-dns lists the opt-out
+    /// Do not wait for that: the next sixgate opt-in sync-dns lists the opt-out
     #[arg(long, requires = "sync_dns")]
     pub no_wait: bool,
 }
@@ -215,36 +214,35 @@ pub struct OptInEdit {
 /// The arguments of `opt-in sync-dns`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Every domain that is known has a host name of its own with A records, and \
+    after_help = "Every known domain has a host name of its own with A records, and with \
     AAAA records only if it has opted in. Differences are sent to the primary server as dynamic \
     updates (RFC 2136), signed with the TSIG key. Only A and AAAA records one label below the \
     suffix are changed.\n\n\
-    An AAAA record is added when every daemon knows the opt-in. To opt out, the AAAA record goes \
-    first: sixgate opt-in deny --sync-dns for domains of the managed list; for those of other \
-    sources --opt-out, then the source. What is interrupted goes on with the next run.\n\n\
-    Exit codes: 0 done, 64 a wrong option, 66 no key file, 69 the server does not take it, 75 the \
-    opt-in of a domain is unknown or the zone changes all the time, 78 a wrong configuration or \
-    key."
+    An AAAA record is added when every daemon knows the opt-in. To opt out, remove the AAAA \
+    record first: sixgate opt-in deny --sync-dns for domains of the managed list; for those of \
+    other sources --opt-out, then the source. The next run resumes what was interrupted.\n\n\
+    Exit codes: 0 done, 64 wrong option, 66 no key file, 69 the server refuses the update, 75 \
+    the opt-in of a domain is unknown or the zone keeps changing, 78 wrong configuration or key."
 )]
 pub struct OptInSyncDns {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Print the differences as nsupdate takes them, and send nothing
+    /// Print the differences as input for nsupdate, and send nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Take the AAAA record of this domain away and wait until senders have forgotten
-    /// it; then its source may opt it out. May be given several times; - reads
-    /// standard input
+    /// Remove the AAAA record of this domain and wait until senders no longer have it
+    /// in their caches; after that its source may opt it out. May be given several
+    /// times; - reads standard input
     #[arg(long, value_name = "DOMAIN", conflicts_with = "dry_run")]
     pub opt_out: Vec<String>,
-    /// Do not wait
+    /// Exit without waiting; the next run continues
     #[arg(long)]
     pub no_wait: bool,
-    /// Give up the opt-out of this domain; may be given several times
+    /// Cancel the opt-out of this domain; may be given several times
     #[arg(long, value_name = "DOMAIN", conflicts_with = "dry_run")]
     pub cancel: Vec<String>,
-    /// Remove host names that have our addresses and stand for no known domain
+    /// Remove host names with our addresses that belong to no known domain
     #[arg(long)]
     pub prune: bool,
     /// How long after an opt-in an AAAA record is added [default: 3s for lists,
@@ -254,10 +252,10 @@ pub struct OptInSyncDns {
     /// How much longer than the TTL an opt-out waits [default: opt_in.mx_zone.grace]
     #[arg(long, value_name = "DURATION", value_parser = option::duration)]
     pub grace: Option<Duration>,
-    /// What makes the zone of host names.
+    /// The zone of host names.
     #[command(flatten)]
     pub mx_zone: MxZoneOptions,
-    /// The zone that has the host names [default: opt_in.mx_zone.zone, or the suffix]
+    /// The zone with the host names [default: opt_in.mx_zone.zone, or the suffix]
     #[arg(
         long,
         value_name = "NAME",
@@ -273,7 +271,7 @@ pub struct OptInSyncDns {
         help_heading = "Host names of mail exchangers"
     )]
     pub server: Option<DnsServer>,
-    /// A file with the TSIG key [default: opt_in.mx_zone.key_file]
+    /// The file with the TSIG key [default: opt_in.mx_zone.key_file]
     #[arg(
         long,
         value_name = "FILE",
@@ -285,19 +283,19 @@ pub struct OptInSyncDns {
 /// The arguments of `opt-in list`.
 #[derive(Debug, Args)]
 pub struct OptInList {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// How to print them
+    /// The output format
     #[arg(long, value_enum, default_value = "list")]
     pub format: ListFormat,
-    /// The managed list alone
+    /// Print only the managed list
     #[arg(long)]
     pub managed: bool,
     /// The name of the zone, for its $ORIGIN
     #[arg(long, value_name = "NAME")]
     pub zone: Option<String>,
-    /// What makes the zone of host names.
+    /// The zone of host names.
     #[command(flatten)]
     pub mx_zone: MxZoneOptions,
     /// mx-zone: a name server, for a whole zone with SOA and NS records; may be given
@@ -311,11 +309,11 @@ pub struct OptInList {
     pub ns: Vec<Domain>,
 }
 
-/// What makes the zone of host names.
+/// The options that describe the zone of host names.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Host names of mail exchangers")]
 pub struct MxZoneOptions {
-    /// The name that the host names are below [default: opt_in.mx_zone.suffix]
+    /// The name below which the host names are [default: opt_in.mx_zone.suffix]
     #[arg(long, value_name = "NAME", value_parser = option::suffix)]
     pub suffix: Option<Domain>,
     /// An IPv4 address of the mail servers; may be given several times
@@ -329,16 +327,16 @@ pub struct MxZoneOptions {
     /// The TTL of the records, such as 5m [default: opt_in.mx_zone.ttl]
     #[arg(long, value_name = "DURATION", value_parser = option::ttl)]
     pub ttl: Option<Duration>,
-    /// A file with all domains, one a line, besides those of the lists; - is standard
-    /// input [default: opt_in.mx_zone.domains]
+    /// A file with more domains than the lists have, one per line; - is standard input
+    /// [default: opt_in.mx_zone.domains]
     #[arg(long, value_name = "FILE")]
     pub domains: Option<PathBuf>,
 }
 
-/// How `opt-in list` prints.
+/// The output format of `opt-in list`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
-    /// A list as opt_in.files has it
+    /// A list in the format of opt_in.files
     List,
     /// A zone file for opt_in.dns_zone (BIND, Knot, NSD, PowerDNS)
     Zone,
@@ -347,17 +345,17 @@ pub enum ListFormat {
     /// Records for a host name per domain (contoso-com.mx.example.net): A, and AAAA if
     /// the domain has opted in (docs/rollout.md)
     MxZone,
-    /// One array of objects
+    /// A JSON array of objects
     Json,
 }
 
 /// The arguments of `opt-in status`.
 #[derive(Debug, Args)]
 pub struct OptInStatus {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Which domains; - reads them from standard input, one a line
+    /// The domains; - reads them from standard input, one per line
     #[arg(value_name = "DOMAIN", required = true)]
     pub domains: Vec<String>,
     /// Print a JSON array with one object per domain: domain, verdict (yes, no or
@@ -370,17 +368,17 @@ pub struct OptInStatus {
 /// The arguments of `exempt`.
 #[derive(Debug, Args)]
 pub struct Exempt {
-    /// What to do with the list.
+    /// The command to run.
     #[command(subcommand)]
     pub command: ExemptCommand,
 }
 
-/// What to do with the list.
+/// The commands of `exempt`.
 #[derive(Debug, Subcommand)]
 pub enum ExemptCommand {
-    /// Add networks to the managed list, or change their end; the running daemon follows
+    /// Add networks to the managed list, or change their end; the running daemon reloads it
     Add(ExemptAdd),
-    /// Remove networks from the managed list; the running daemon follows
+    /// Remove networks from the managed list; the running daemon reloads it
     Remove(ExemptRemove),
     /// Print the managed list and exempt.networks, with the last use of each entry
     List(ExemptList),
@@ -391,29 +389,29 @@ pub enum ExemptCommand {
 /// The arguments of `exempt add`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "An entry that is there already gets the new end, or none; it keeps its comment \
-    unless there is a new one. On standard input, entries may have an end and a comment of their \
-    own, as the list has them:\n\n    \
+    after_help = "An entry that exists already gets the new end, or none; it keeps its comment \
+    unless a new one is given. On standard input, entries may have their own end and comment, in \
+    the format of the list:\n\n    \
     2001:db8::/32  until=2026-12-12T00:00:00Z  # ticket 4711"
 )]
 pub struct ExemptAdd {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// 2001:db8::/32 or 2001:db8::1; - reads them from standard input, one a line
+    /// 2001:db8::/32 or 2001:db8::1; - reads them from standard input, one per line
     #[arg(value_name = "NETWORK", required = true)]
     pub entries: Vec<String>,
     /// End the exemption after this time: 12h, 14d or 2w
     #[arg(long = "for", value_name = "TIME", value_parser = time_from_now, conflicts_with = "until")]
     pub lasting: Option<SignedDuration>,
-    /// End it at this time: 2026-12-12 (after that day), 2026-12-12T10:00, or a time with a zone
+    /// End the exemption at this time: 2026-12-12 (after that day), 2026-12-12T10:00, or a time with a zone
     /// such as 2026-12-12T10:00:00Z
     #[arg(long, value_name = "DATE", value_parser = future_time)]
     pub until: Option<Timestamp>,
-    /// What to write beside the date: who asked for it, and why
+    /// A comment for the entry, after the date: who asked for it, and why
     #[arg(long, value_name = "TEXT")]
     pub comment: Option<String>,
-    /// Take networks with a prefix shorter than /16, too
+    /// Allow networks with a prefix shorter than /16
     #[arg(long)]
     pub force: bool,
 }
@@ -421,10 +419,11 @@ pub struct ExemptAdd {
 /// The arguments of `exempt remove`.
 #[derive(Debug, Args)]
 pub struct ExemptRemove {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// 2001:db8::/32 or 2001:db8::1, as listed; - reads them from standard input, one a line
+    /// 2001:db8::/32 or 2001:db8::1, as listed; - reads them from standard input, one per
+    /// line
     #[arg(value_name = "NETWORK", required = true)]
     pub entries: Vec<String>,
 }
@@ -432,38 +431,38 @@ pub struct ExemptRemove {
 /// The arguments of `exempt list`.
 #[derive(Debug, Args)]
 pub struct ExemptList {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// How to print them
+    /// The output format
     #[arg(long, value_enum, default_value = "table")]
     pub format: ExemptFormat,
-    /// Print one array of objects, as --format json
+    /// Print a JSON array of objects, as --format json does
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// The managed list alone
+    /// Print only the managed list
     #[arg(long)]
     pub managed: bool,
 }
 
-/// How `exempt list` prints.
+/// The output format of `exempt list`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExemptFormat {
-    /// For people, those used last first
+    /// A table, most recently used entries first
     Table,
-    /// A list as exempt add - reads it
+    /// A list in the format that sixgate exempt add - reads
     List,
-    /// One array of objects
+    /// A JSON array of objects
     Json,
 }
 
 /// The arguments of `exempt status`.
 #[derive(Debug, Args)]
 pub struct ExemptStatus {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Which clients; - reads them from standard input, one a line
+    /// The addresses of clients; - reads them from standard input, one per line
     #[arg(value_name = "ADDRESS", required = true)]
     pub addresses: Vec<String>,
     /// Print a JSON array with one object per address
@@ -482,36 +481,35 @@ fn future_time(text: &str) -> Result<Timestamp, String> {
 /// The arguments of `report`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "WHEN is today, yesterday, 30m, 24h, 7d or 4w (so long ago), 2026-11-14, \
+    after_help = "WHEN is today, yesterday, 30m, 24h, 7d or 4w (that long ago), 2026-11-14, \
     2026-11-14T10:00, or a time with a zone such as 2026-11-14T10:00:00Z.\n\n\
-    Give the log that the MTA writes to as well: its lines tell which deferred mail came back \
+    Give the MTA's log as well: from its lines the report knows which deferred mail came back \
     over IPv4. Rotated and compressed logs may be given in any order:\n\n    \
     sixgate report --since 7d /var/log/mail.log*"
 )]
 pub struct Report {
-    /// Whose exempt networks to look at.
+    /// The configuration whose exempt networks are listed.
     #[command(flatten)]
     pub config: ReportConfigFile,
-    /// Logs, plain or compressed (gzip, xz, zstd), in any order; - is standard input, and so is
-    /// none
+    /// Logs, plain or compressed (gzip, xz, zstd), in any order; - or no file is standard input
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Read the journal: what sixgate and the MTA have written to it
+    /// Read the entries of sixgate and the MTA in the journal
     #[arg(long)]
     pub journal: bool,
-    /// Leave out what is older
+    /// Leave out older lines
     #[arg(long, value_name = "WHEN", value_parser = past_time)]
     pub since: Option<Timestamp>,
-    /// Leave out this moment and what is younger
+    /// Leave out lines from this time on
     #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
     pub until: Option<Timestamp>,
-    /// How long the lists may be
+    /// The maximum length of each list
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
-    /// Print one JSON object
+    /// Print a JSON object
     #[arg(long)]
     pub json: bool,
-    /// Print one self-contained HTML page
+    /// Print a self-contained HTML page
     #[arg(long, conflicts_with = "json")]
     pub html: bool,
 }
@@ -519,16 +517,16 @@ pub struct Report {
 /// The arguments of `trace`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Options that are combined must all match one attempt. WHEN is as in \
+    after_help = "If several filters are given, an attempt must match all of them. WHEN is as in \
     sixgate report --help: yesterday, 24h, 2026-11-14T10:00.\n\n\
-    Give the log that the MTA writes to as well, rotated and compressed ones in any order:\n\n    \
+    Give the MTA's log as well, rotated and compressed ones in any order:\n\n    \
     sixgate trace --from user@example.net /var/log/mail.log*\n\n\
-    Exit codes: 0 found, 1 nothing found, 64 a wrong option, 66, 69 or 74 a log could not be read.",
+    Exit codes: 0 found, 1 nothing found, 64 wrong option, 66, 69 or 74 a log could not be read.",
     override_usage = "sixgate trace FILTER... [OPTIONS] [FILE]..."
 )]
 #[command(group(ArgGroup::new("filter").required(true).multiple(true)))]
 pub struct Trace {
-    /// Logs, plain or compressed; - is standard input, and so is none
+    /// Logs, plain or compressed; - or no file is standard input
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Read the journal
@@ -540,7 +538,7 @@ pub struct Trace {
     /// The envelope recipient: an address, or a whole domain
     #[arg(long, value_name = "ADDRESS", group = "filter")]
     pub to: Option<Mailbox>,
-    /// The SMTP client: address, network, host name, or .example.net for all below
+    /// The SMTP client: address, network, host name, or .example.net for all names below it
     #[arg(long, value_name = "CLIENT", group = "filter")]
     pub client: Option<ClientPattern>,
     /// The queue ID of the MTA
@@ -549,16 +547,16 @@ pub struct Trace {
     /// The Message-ID, with or without angle brackets
     #[arg(long, value_name = "ID", group = "filter")]
     pub message_id: Option<String>,
-    /// Find attempts from this moment on
+    /// Find attempts from this time on
     #[arg(long, value_name = "WHEN", value_parser = past_time)]
     pub since: Option<Timestamp>,
-    /// Find attempts before this moment
+    /// Find attempts before this time
     #[arg(long, value_name = "WHEN", value_parser = point_in_time)]
     pub until: Option<Timestamp>,
-    /// How many messages to print, the newest first
+    /// The maximum number of messages to print, newest first
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = value_parser!(u16).range(1..=1000))]
     pub limit: u16,
-    /// Print one JSON object
+    /// Print a JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -567,7 +565,7 @@ fn point_in_time(text: &str) -> Result<Timestamp, String> {
     time::parse(text, &Zoned::now())
 }
 
-/// A log has nothing since a time in the future.
+/// Parses a time for `--since`, after which a log can have lines.
 fn past_time(text: &str) -> Result<Timestamp, String> {
     let now = Zoned::now();
     let time = time::parse(text, &now)?;
@@ -579,31 +577,31 @@ fn past_time(text: &str) -> Result<Timestamp, String> {
 
 /// The arguments of `doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 all is well, 75 there are warnings, \
-    69 there is a problem, 78 the configuration is wrong, 66 it can't be read.")]
+#[command(after_help = "Exit codes: 0 no findings, 75 warnings, 69 problems, \
+    78 wrong configuration, 66 unreadable configuration.")]
 pub struct Doctor {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Where Postfix has its main.cf; may be given several times [default:
-    /// /etc/postfix and its other instances, if there]
+    /// The folder of Postfix's main.cf; may be given several times [default:
+    /// /etc/postfix and its other instances, if they exist]
     #[arg(long, value_name = "DIR")]
     pub postfix_config: Vec<PathBuf>,
-    /// The configuration of Sendmail [default: /etc/mail/sendmail.cf, if there]
+    /// The configuration of Sendmail [default: /etc/mail/sendmail.cf, if it exists]
     #[arg(long, value_name = "FILE")]
     pub sendmail_cf: Option<PathBuf>,
-    /// A name whose DNS servers are known not to answer: how long a mail from
-    /// there waits is tried
+    /// A domain whose DNS servers do not answer, to measure how long mail from it is
+    /// delayed
     #[arg(long, value_name = "NAME")]
     pub mute: Option<String>,
-    /// Ask for the MX of each domain: those that opted in and those of the MTA
+    /// Look up the MX records of each domain that has opted in, and of the MTA's domains
     #[arg(long)]
     pub dns: bool,
-    /// As --dns, for the domains in this file, one a line, in place of the MTA's;
-    /// - is standard input
+    /// Like --dns, but with the domains in this file, one per line, in place of the
+    /// MTA's; - is standard input
     #[arg(long, value_name = "FILE")]
     pub domains: Option<PathBuf>,
-    /// Print an array of {check, level, seen, todo}
+    /// Print a JSON array of {check, level, seen, todo}
     #[arg(long)]
     pub json: bool,
 }
@@ -611,18 +609,18 @@ pub struct Doctor {
 /// The arguments of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
-    /// Which configuration.
+    /// The configuration to use.
     #[command(flatten)]
     pub config: ConfigFile,
 }
 
-/// Where the configuration is unless the command line says otherwise.
+/// The default path of the configuration.
 pub const DEFAULT_CONFIG: &str = "/etc/sixgate/milter.yaml";
 
-/// The configuration that a command works with.
+/// The configuration that a command needs.
 #[derive(Debug, Args)]
 pub struct ConfigFile {
-    /// The configuration
+    /// The configuration file
     #[arg(
         short = 'c',
         long = "config",
@@ -632,10 +630,10 @@ pub struct ConfigFile {
     pub path: PathBuf,
 }
 
-/// The configuration of a command that only looks at the exempt networks in it.
+/// The configuration of a command that only reads its exempt networks.
 #[derive(Debug, Args)]
 pub struct ReportConfigFile {
-    /// The configuration, to list exempt networks that end soon or are not used
+    /// The configuration file, for exempt networks that end soon or are unused
     /// [default: /etc/sixgate/milter.yaml, if it exists and can be read]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub path: Option<PathBuf>,
@@ -644,8 +642,8 @@ pub struct ReportConfigFile {
 /// The configuration of a command that also works without one.
 #[derive(Debug, Args)]
 pub struct OptionalConfigFile {
-    /// The configuration [default: /etc/sixgate/milter.yaml, or the defaults if it
-    /// does not exist]
+    /// The configuration file [default: /etc/sixgate/milter.yaml, or default settings
+    /// if it does not exist]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub path: Option<PathBuf>,
 }

@@ -1,9 +1,8 @@
-//! The configuration, valid by construction: what a running daemon needs to
-//! know, with every default applied and every text parsed.
+//! The configuration: parsed, validated, and with every default applied.
 //!
-//! Files are read in `raw`, which is the only user of the YAML library; how a
-//! text becomes a value stands in the `with` of its field. What was read can't
-//! be wrong, so nothing above checks it again.
+//! `raw` reads the file and is the only user of the YAML library. The `with` attribute of
+//! a field names the type that parses and validates its value. The rest of the program
+//! relies on that and validates nothing again.
 
 mod addresses;
 mod certificates;
@@ -61,32 +60,31 @@ use std::{
 };
 use value::{List, Optional, Scalar};
 
-/// Everything that milter.yaml says.
+/// The content of milter.yaml.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Milter sockets. The default is `inet:127.0.0.1:8894`.
     pub listen: Vec<Socket>,
-    /// Permission bits of unix sockets. The default is `0660`.
+    /// The permission bits of unix sockets. The default is `0660`.
     pub socket_mode: u32,
-    /// Group of unix sockets. The default is that of the process.
+    /// The group of unix sockets. The default is the group of the process.
     pub socket_group: Option<String>,
-    /// Networks from which MTAs may connect over TCP, besides loopback. Empty,
-    /// which is the default, means all.
+    /// The networks from which MTAs may connect over TCP, besides loopback. Empty, the
+    /// default, allows all.
     pub allow_peers: Vec<IpNet>,
-    /// Whether refusals are carried out. The default is [`Mode::Enforce`].
+    /// Whether to refuse mail. The default is [`Mode::Enforce`].
     pub mode: Mode,
-    /// Recipients' domains for which it is [`Mode::Observe`] whatever `mode` is.
-    /// The default is none.
+    /// Recipient domains in observe mode, whatever `mode` is. The default is none.
     pub observe_domains: Vec<Entry>,
-    /// Rules whose refusals are not carried out. The default is none.
+    /// Rules in observe mode. The default is none.
     pub observe_rules: Vec<policy::Rule>,
-    /// The share of client networks for which refusals are carried out. The default is
-    /// all of them.
+    /// The share of client networks whose mail is refused; the others are in observe mode.
+    /// The default is all of them.
     pub enforce_share: EnforceShare,
-    /// What selects the networks of the share. The default is a key that all
-    /// installations have.
+    /// The key of the hash that selects these networks. The default is the same for all
+    /// installations.
     pub enforce_share_key: Option<String>,
-    /// Which domains take mail over IPv6.
+    /// The opt-in sources.
     pub opt_in: OptIn,
     /// `exempt.managed_file`: the list that `sixgate exempt` edits. The default is
     /// [`EXEMPT_FILE`].
@@ -95,42 +93,42 @@ pub struct Config {
     pub policy: policy::Settings,
     /// `exempt.forwarders`
     pub forwarders: Forwarders,
-    /// The texts of refusals.
+    /// The texts of the replies.
     pub replies: Replies,
-    /// The field that tells what was found.
+    /// The Authentication-Results field.
     pub authentication_results: AuthenticationResults,
-    /// How to ask the DNS.
+    /// The DNS servers and cache.
     pub dns: Dns,
     /// Limits of RFC 7208 section 4.6.4.
     pub spf: Spf,
     /// Limits of DKIM verification.
     pub dkim: Dkim,
-    /// Bounds on what a peer can make us do.
+    /// Limits on what one MTA or sender can use.
     pub limits: Limits,
-    /// How to log.
+    /// The format and the target of the log.
     pub log: Log,
-    /// What monitoring can ask.
+    /// The HTTP server for metrics and health.
     pub metrics: Metrics,
     /// The status page.
     pub status: Status,
 }
 
 impl Config {
-    /// Reads a file.
+    /// Reads and validates a file.
     ///
     /// # Errors
-    /// [`ConfigError::Unreadable`] when there is no such file or it may not be
-    /// read, else [`ConfigError::Invalid`] with the first thing that is wrong.
+    /// [`ConfigError::Unreadable`] if the file does not exist or can't be read, else
+    /// [`ConfigError::Invalid`] with the first error in it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::parse(&read(path)?, &path.display().to_string())
     }
 
-    /// Reads a file and looks for what it names on this machine: the folders
-    /// of unix sockets and their group. Nothing is opened or changed.
+    /// Reads a file and checks that what it names exists on this machine: the folders of
+    /// unix sockets and their group. Opens and changes nothing.
     ///
     /// # Errors
-    /// Those of [`Config::load`], and [`ConfigError::Invalid`] for what is
-    /// missing on this machine.
+    /// Those of [`Config::load`], and [`ConfigError::Invalid`] for what is missing on
+    /// this machine.
     pub fn load_for_host(path: &Path) -> Result<Self, ConfigError> {
         let text = read(path)?;
         let file = path.display().to_string();
@@ -139,28 +137,29 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads the text of a file. `file` is its name in errors.
+    /// Parses the text of a file. `file` is its name in errors.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] with the first thing that is wrong.
+    /// [`ConfigError::Invalid`] with the first error in it.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
         raw::parse(text, file)
     }
 
-    /// The error for what a server says about a key of its section in a file, such as
-    /// `opt_in.sql` and `query`, with its line.
+    /// Returns the error for a key that a server rejects, such as `query` in the section
+    /// `opt_in.sql`, with its line in the file.
     pub fn section_error(path: &Path, section: &str, key: &str, complaint: &str) -> ConfigError {
         let text = fs::read_to_string(path).unwrap_or_default();
         raw::section_error(&text, &path.display().to_string(), section, key, complaint)
     }
 
-    /// The text of a file that says the same, with every key.
+    /// Returns the text of a file with every key that gives the same configuration.
     pub fn to_yaml(&self) -> String {
         raw::show(self)
     }
 }
 
-/// Where the list of `sixgate exempt` is by default. Here alone it need not exist.
+/// The default path of the list of `sixgate exempt`. Only at this path may the file be
+/// missing.
 pub const EXEMPT_FILE: &str = "/var/lib/sixgate/exempt.list";
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -213,7 +212,7 @@ impl Default for Config {
     }
 }
 
-/// Where MTAs connect to.
+/// A milter socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Socket {
     /// `unix:/path` or `local:/path`.
@@ -232,53 +231,54 @@ pub enum Socket {
     Systemd(String),
 }
 
-/// Whether refusals are carried out.
+/// Whether mail is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Refuse.
+    /// Refuse mail.
     Enforce,
-    /// Decide, log and count, and refuse nothing.
+    /// Decide, log and count, but refuse nothing.
     Observe,
 }
 
-/// The RFC 8601 field.
+/// The Authentication-Results field (RFC 8601).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AuthenticationResults {
-    /// Whether to add it to checked mail and to remove forged ones. The default
-    /// is `true`.
+    /// Whether to add the field to checked mail and to remove forged ones. The default is
+    /// `true`.
     #[serde(with = "Scalar::<Word<bool>>")]
     pub add: bool,
-    /// The authserv-id (RFC 8601 section 2.5). The default is the MTA's name,
-    /// its macro `{j}`.
+    /// The authserv-id (RFC 8601 section 2.5). The default is the MTA's name, from the
+    /// milter macro `{j}`.
     #[serde(with = "Optional::<AuthservId>")]
     pub authserv_id: Option<String>,
-    /// Whether it has every method, whatever decided. The default is `false`: it has
-    /// those that were needed.
+    /// Whether the field has the result of every method. The default is `false`: it has
+    /// those that the decision needed.
     #[serde(with = "Scalar::<YesNo>")]
     pub complete: bool,
-    /// Which mail gets it. The default is [`Families::Checked`].
+    /// The mail that gets the field. The default is [`Families::Checked`].
     #[serde(with = "Scalar::<Word<Families>>")]
     pub families: Families,
-    /// Whether a message with a forged field is refused where the MTA can't remove
-    /// header fields. The default is `false`.
+    /// Whether to refuse a message with a forged field if the MTA can't remove header
+    /// fields. The default is `false`.
     #[serde(with = "Scalar::<YesNo>")]
     pub strict: bool,
 }
 
 impl AuthenticationResults {
-    /// Whether IPv4 mail gets the field, so that MTAs have to hand it to sixgate.
+    /// Returns whether IPv4 mail gets the field too, so that sixgate can't end its
+    /// milter session early.
     pub fn need_ipv4_mail(&self) -> bool {
         self.add && self.families == Families::All
     }
 }
 
-/// Which mail gets an Authentication-Results field.
+/// The mail that gets an Authentication-Results field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Families {
-    /// Mail that is checked.
+    /// Checked mail: over IPv6 and not exempt.
     Checked,
-    /// Also IPv4 and exempt mail: results, and no decision.
+    /// Also IPv4 and exempt mail, about which nothing is decided.
     All,
 }
 
@@ -294,24 +294,24 @@ impl Default for AuthenticationResults {
     }
 }
 
-/// How to ask the DNS.
+/// The DNS servers and cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Dns {
-    /// Recursive resolvers. Empty, which is the default, means the system's.
+    /// Recursive resolvers. Empty, the default, means those of /etc/resolv.conf.
     #[serde(with = "List::<DnsServerAddress>")]
     pub servers: Vec<DnsServer>,
-    /// How long one server may take for one question. The default is 2 s.
+    /// The timeout of one query to one server. The default is 2 s.
     #[serde(with = "Scalar::<Timeout>")]
     pub timeout: Duration,
-    /// How often the servers are gone through. The default is 2.
+    /// How many times each server is tried. The default is 2.
     #[serde(with = "Scalar::<Number<usize, 1, 10>>")]
     pub attempts: usize,
-    /// Memory of the DNS cache, all record types together; 0 caches nothing. The
-    /// default is 32 MiB.
+    /// The memory of the DNS cache in bytes, for all record types together; 0 disables
+    /// it. The default is 32 MiB.
     #[serde(with = "Scalar::<Size<0>>")]
     pub cache_bytes: usize,
-    /// What `cache_bytes` replaces: answers of each record type.
+    /// The number of cached answers of each record type; replaced by `cache_bytes`.
     #[serde(
         with = "Optional::<Number<usize, 0, 100_000_000>>",
         skip_serializing_if = "Option::is_none"
@@ -322,11 +322,11 @@ pub struct Dns {
 impl Dns {
     const DEFAULT_CACHE_BYTES: usize = 32 << 20;
 
-    /// What an answer counts that `cache_entries` allows: the old default of 65536
-    /// is the new one of 32 MiB.
+    /// The bytes for one of `cache_entries`: the old default of 65536 entries equals
+    /// the new one of 32 MiB.
     const BYTES_PER_ENTRY: usize = 512;
 
-    /// Memory of the DNS cache by both keys. `cache_entries` counts only where
+    /// Returns the memory of the DNS cache in bytes. `cache_entries` is only used if
     /// `cache_bytes` has its default.
     pub fn cache_capacity(&self) -> usize {
         match self.cache_entries {
@@ -354,10 +354,10 @@ impl Default for Dns {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Spf {
-    /// Terms that cause a DNS look-up. The default is 10.
+    /// The maximum number of terms that cause a DNS lookup. The default is 10.
     #[serde(with = "Scalar::<Number<usize, 1, 100>>")]
     pub max_lookups: usize,
-    /// Look-ups without an answer. The default is 2.
+    /// The maximum number of lookups without an answer. The default is 2.
     #[serde(with = "Scalar::<Number<usize, 0, 100>>")]
     pub max_void_lookups: usize,
 }
@@ -375,11 +375,11 @@ impl Default for Spf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Dkim {
-    /// Signatures verified in one message. The default is 8.
+    /// The maximum number of signatures verified in one message. The default is 8.
     #[serde(with = "Scalar::<Number<usize, 1, 100>>")]
     pub max_signatures: usize,
-    /// The shortest RSA key that counts, in bits. The default is 1024 (RFC 8301
-    /// section 3.2), which is also the least allowed.
+    /// The minimum length of an RSA key in bits. The default, and the lowest value allowed,
+    /// is 1024 (RFC 8301 section 3.2).
     #[serde(with = "Scalar::<RsaBits>")]
     pub min_rsa_bits: usize,
 }
@@ -393,31 +393,32 @@ impl Default for Dkim {
     }
 }
 
-/// Bounds on what a peer can make us do.
+/// Limits on what one MTA or sender can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Milter connections at a time. The default is 10000.
+    /// The maximum number of milter connections. The default is 10000.
     #[serde(with = "Scalar::<Number<usize, 1, 1_000_000>>")]
     pub connections: usize,
-    /// The longest header block kept, in bytes. The default is 1 MiB.
+    /// The maximum size of a header block in bytes. The default is 1 MiB.
     #[serde(with = "Scalar::<Size<1024>>")]
     pub header_bytes: usize,
-    /// How long one milter command may wait for look-ups. The default is 8 s.
+    /// The timeout of all lookups for one milter command. The default is 8 s.
     #[serde(with = "Scalar::<StageTimeout>")]
     pub stage_timeout: Duration,
-    /// How long a milter connection may be silent. The default is 2 h.
+    /// The time without input after which a milter connection is closed. The default is
+    /// 2 h.
     #[serde(with = "Scalar::<Timeout>")]
     pub idle_timeout: Duration,
-    /// How long a shutdown waits for mail transactions. The default is 30 s.
+    /// How long a shutdown waits for pending mail transactions. The default is 30 s.
     #[serde(with = "Scalar::<Wait>")]
     pub drain_timeout: Duration,
-    /// How long a shutdown keeps a connection without a mail transaction open, to
-    /// answer MAIL with 421. The default is 2 s.
+    /// How long a shutdown keeps connections without a mail transaction open, to answer
+    /// MAIL with 421. The default is 2 s.
     #[serde(with = "Scalar::<Wait>")]
     pub drain_grace: Duration,
-    /// How long a process that has handed over serves the connections that it has,
-    /// before it drains. The default is 5 min.
+    /// How long a process serves its connections after a handover, before it drains. The
+    /// default is 5 min.
     #[serde(with = "Scalar::<Wait>")]
     pub handover_timeout: Duration,
 }
@@ -436,17 +437,17 @@ impl Default for Limits {
     }
 }
 
-/// How to log.
+/// The format and the target of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
-    /// What a line looks like. The default is [`LogFormat::Text`].
+    /// The format of a line. The default is [`LogFormat::Text`].
     #[serde(with = "Scalar::<Word<LogFormat>>")]
     pub format: LogFormat,
     /// A filter in the syntax of tracing's `EnvFilter`. The default is `info`.
     #[serde(with = "Scalar::<LogFilter>")]
     pub level: String,
-    /// Where lines go. The default is [`LogTarget::Auto`].
+    /// The target. The default is [`LogTarget::Auto`].
     #[serde(with = "Scalar::<Word<LogTarget>>")]
     pub target: LogTarget,
 }
@@ -461,22 +462,22 @@ impl Default for Log {
     }
 }
 
-/// What a log line looks like.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people and the log tools of mail servers.
+    /// Text in the style of Postfix, for people and log analyzers.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Where log lines go.
+/// The target of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogTarget {
-    /// The journal if it is what standard error leads to, else standard error
-    /// if it leads anywhere, else syslog.
+    /// The journal if standard error is connected to it, else standard error if it is
+    /// open, else syslog.
     Auto,
-    /// systemd's journal, with every field of a decision.
+    /// systemd's journal, with a journal field for each field of a decision.
     Journald,
     /// The syslog daemon at /dev/log, facility mail.
     Syslog,
@@ -484,17 +485,16 @@ pub enum LogTarget {
     Stderr,
 }
 
-/// What monitoring can ask.
+/// The HTTP server for metrics and health.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Metrics {
-    /// Where `/metrics`, `/healthz` and `/readyz` are served over HTTP. The
-    /// default is nowhere.
+    /// The sockets that serve `/metrics`, `/healthz` and `/readyz`. The default is none.
     #[serde(with = "List::<HttpAddress>")]
     pub listen: Vec<HttpSocket>,
 }
 
-/// Where HTTP is served.
+/// An HTTP socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HttpSocket {
     /// The path of a unix socket.
@@ -517,7 +517,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn with_nothing_in_the_file_the_defaults_apply() {
+    fn an_empty_file_gives_the_defaults() {
         for text in [
             "",
             "\n",
@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_read_as_the_same() {
+    fn the_output_of_show_parses_to_the_same_configuration() {
         let text = Config::default().to_yaml();
         assert_eq!(
             Config::parse(&text, "milter.yaml").unwrap(),

@@ -150,8 +150,8 @@ impl Deferrals {
         }
     }
 
-    /// Returns the pair of a sender; `None` if it can't be given up: there is nobody to
-    /// notify at the null reverse-path, and IPv4 clients are not checked.
+    /// Returns the pair of a sender; `None` if it can't be given up: the null reverse-path
+    /// has no address to notify, and IPv4 clients are not checked.
     pub fn pair(&self, client: IpAddr, sender_domain: Option<&str>) -> Option<Pair> {
         let domain = Domain::parse(sender_domain?).ok()?;
         let IpAddr::V6(ip) = client else {

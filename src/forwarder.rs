@@ -340,7 +340,7 @@ impl OpenRecords {
         if is_open && is_due {
             tracing::warn!(
                 "exempt.forwarders.spf_of: the SPF record of {domain} passes any client, so it \
-                 exempts nobody"
+                 exempts none"
             );
         }
         let examined = Examined {

@@ -113,7 +113,7 @@ impl<R: Resolve> Monitor<R> {
         let pending = i64::try_from(self.drain.pending_transactions()).unwrap_or(i64::MAX);
         metrics.connections.in_transaction.set(pending);
         for source in self.sources() {
-            source.tell(metrics);
+            source.set_metrics(metrics);
         }
         self.exemptions().set_metrics(&metrics.exempt);
         let (text, media_type) = metrics.text();
@@ -203,7 +203,7 @@ impl From<opt_in::ServerStatus> for Source {
 }
 
 impl Source {
-    fn tell(&self, metrics: &metrics::Metrics) {
+    fn set_metrics(&self, metrics: &metrics::Metrics) {
         let label = [self.name.to_string()];
         let domains = i64::try_from(self.domains).unwrap_or(i64::MAX);
         metrics

@@ -338,8 +338,8 @@ impl Sources {
         let servers = self.server_status();
         let server = servers.iter().find(|server| server.source == source);
         match server.and_then(|server| server.error.as_ref()) {
-            Some(error) => format!("it can't tell now: {error}"),
-            None => "it can't tell now".to_owned(),
+            Some(error) => format!("no usable answer: {error}"),
+            None => "no usable answer".to_owned(),
         }
     }
 

@@ -1170,9 +1170,9 @@ fn the_zone_of_host_names_is_checked_as_a_whole() {
         ("aaaa: '2001:db8::25'\n    suffix: mx.example.net", format!("2: opt_in.mx_zone.a: it is missing; {a}")),
         ("suffix: mx.example.net\n    a: 192.0.2.25", format!("2: opt_in.mx_zone.aaaa: it is missing; {aaaa}")),
         ("a: '2001:db8::25'", format!("3: opt_in.mx_zone.a: \"2001:db8::25\" is an IPv6 address; {a}")),
-        ("a: 0.0.0.0", format!("3: opt_in.mx_zone.a: nobody can deliver mail to \"0.0.0.0\"; {a}")),
+        ("a: 0.0.0.0", format!("3: opt_in.mx_zone.a: no sender can deliver mail to \"0.0.0.0\"; {a}")),
         ("aaaa: 192.0.2.25", format!("3: opt_in.mx_zone.aaaa: \"192.0.2.25\" is an IPv4 address; {aaaa}")),
-        ("aaaa: 'fe80::1'", format!("3: opt_in.mx_zone.aaaa: nobody can deliver mail to \"fe80::1\"; {aaaa}")),
+        ("aaaa: 'fe80::1'", format!("3: opt_in.mx_zone.aaaa: no sender can deliver mail to \"fe80::1\"; {aaaa}")),
         ("aaaa: mx.example.net", format!("3: opt_in.mx_zone.aaaa: \"mx.example.net\" is not an address; {aaaa}")),
         ("a: [192.0.2.1, 192.0.2.1]", "3: opt_in.mx_zone.a: 192.0.2.1 is given twice; remove one".into()),
         (

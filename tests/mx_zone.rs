@@ -365,7 +365,7 @@ fn errors_take_one_line() {
         &format!("{yaml}  dns_zone: opt-in.example.org\n"),
     );
     let output = site.run(&OPTIONS, DOMAINS);
-    let want = "whether a.b.c.example has opted in is unknown: it can't tell now: port closed\n";
+    let want = "whether a.b.c.example has opted in is unknown: no usable answer: port closed\n";
     assert_eq!(stderr(&output), want);
     assert_eq!(output.status.code(), Some(75));
     assert_eq!(stdout(&output), "");

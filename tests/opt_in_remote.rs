@@ -118,8 +118,11 @@ fn an_address_below_the_zone_is_an_answer_or_a_temporary_failure() {
     log.wait_for(&["to=<b@unheard.example>", "opt_in=default"]);
     log.wait_for(&["to=<b@mute.example>", "rule=opt-in-temperror"]);
     // The reason is logged, but not for each message.
-    log.wait_for(&["opt_in.dns_zone zone.example can't tell", "both opted in"]);
-    assert_eq!(log.text().matches("can't tell").count(), 1);
+    log.wait_for(&[
+        "opt_in.dns_zone zone.example gives no usable answer",
+        "both opted in",
+    ]);
+    assert_eq!(log.text().matches("gives no usable answer").count(), 1);
 }
 
 /// A record of the client only, besides these.
@@ -182,7 +185,7 @@ fn a_domain_opts_in_by_its_own_mx_record() {
     // This source never says no, so the next one is queried.
     log.wait_for(&["to=<b@four.example>", "rule=not-opted-in", "opt_in=default"]);
     log.wait_for(&["to=<b@mute.example>", "rule=opt-in-temperror"]);
-    log.wait_for(&["opt_in.mx can't tell"]);
+    log.wait_for(&["opt_in.mx gives no usable answer"]);
 }
 
 #[test]
@@ -246,8 +249,12 @@ fn replies_of_a_socketmap_server_are_answers_or_temporary_failures() {
         assert_answers(&daemon, &table);
         let log = daemon.log();
         log.wait_for(&["to=<b@no.example>", "opt_in=socketmap"]);
-        log.wait_for(&["opt_in.socketmap", "can't tell", "write yes or no"]);
-        assert_eq!(log.text().matches("can't tell").count(), 1);
+        log.wait_for(&[
+            "opt_in.socketmap",
+            "gives no usable answer",
+            "write yes or no",
+        ]);
+        assert_eq!(log.text().matches("gives no usable answer").count(), 1);
     }
 }
 
@@ -372,7 +379,10 @@ fn a_zone_that_does_not_exist_leaves_domains_in_doubt_and_not_refused() {
     ];
     assert_answers(&daemon, &table);
     let log = daemon.log();
-    log.wait_for(&["opt_in.dns_zone zone.example can't tell", "NXDOMAIN"]);
+    log.wait_for(&[
+        "opt_in.dns_zone zone.example gives no usable answer",
+        "NXDOMAIN",
+    ]);
 }
 
 #[test]
@@ -386,7 +396,7 @@ fn a_connection_that_the_server_closed_is_opened_anew() {
         assert_eq!(opt_in(&daemon, "yes.example"), Yes);
     }
     assert_eq!(server.connections(), 5);
-    assert!(!daemon.log().text().contains("can't tell"));
+    assert!(!daemon.log().text().contains("gives no usable answer"));
 }
 
 /// A DNS server with the records that make one domain opted in and the other not.
@@ -586,12 +596,12 @@ fn status_names_the_server_that_answered_or_its_error() {
         ("unheard.example", "no (default: no source knows it)"),
         (
             "wrong.example",
-            "unknown (dns-zone: it can't tell now: wrong.example.zone.example has 127.0.0.9: \
+            "unknown (dns-zone: no usable answer: wrong.example.zone.example has 127.0.0.9: \
              write 127.0.0.2 for opted in and 127.0.0.3 for opted out)",
         ),
         (
             "temp.example",
-            "unknown (socketmap: it can't tell now: TEMP the database is down)",
+            "unknown (socketmap: no usable answer: TEMP the database is down)",
         ),
     ];
     for (domain, want) in table {
@@ -601,7 +611,7 @@ fn status_names_the_server_that_answered_or_its_error() {
     let mute = status("mute.example");
     assert_eq!(
         mute,
-        "mute.example: unknown (socketmap: it can't tell now: no answer in time)\n"
+        "mute.example: unknown (socketmap: no usable answer: no answer in time)\n"
     );
     // Many are queried in parallel, and an unresponsive server is abandoned.
     let run = |verb: &str| {

@@ -543,7 +543,7 @@ fn unreachable_at_the_start(engine: Engine) {
     let line = daemon
         .log()
         .wait_for(&["opt_in.sql postgres://sixgate@127.0.0.1:"]);
-    assert!(line.contains("can't tell who has opted in"), "{line}");
+    assert!(line.contains("gives no usable answer"), "{line}");
     let metrics = http::get(monitor, "/metrics").body;
     assert!(
         metrics.contains("sixgate_opt_in_stale{source=\"sql\"} 1"),

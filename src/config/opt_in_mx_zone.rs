@@ -201,7 +201,10 @@ fn no_address<K: Kind>(text: &str) -> String {
 }
 
 fn no_host<K: Kind>(text: &str) -> String {
-    format!("nobody can deliver mail to {text:?}; write {}", K::EXPECTED)
+    format!(
+        "no sender can deliver mail to {text:?}; write {}",
+        K::EXPECTED
+    )
 }
 
 fn no_duplicates<T: PartialEq + ToString>(values: &[T]) -> Result<(), String> {

@@ -203,7 +203,7 @@ fn server_status(status: &ServerStatus) -> Finding {
     match (&status.error, status.age) {
         (Some(error), _) => Finding::problem(
             Check::OptIn,
-            format!("{source}: it can't tell: {error}"),
+            format!("{source}: no usable answer: {error}"),
             "see that the server answers; until then domains that are not remembered are \
              answered 451 4.4.3",
         ),

@@ -229,7 +229,7 @@ impl Folder {
     }
 
     fn write(&self, file: &Path, new: &Path, text: &str) -> Result<(), EditError> {
-        // Removes a file left over from a crash; nobody else uses it while we hold the
+        // Removes a file left over from a crash; no other process uses it while we hold the
         // lock.
         let _ = fs::remove_file(new);
         let mut options = OpenOptions::new();

@@ -18,8 +18,8 @@ fn describe(panic: &PanicHookInfo<'_>) -> String {
         None => "an unknown place".to_owned(),
     };
     format!(
-        "internal error at {place}: {}; what it happened in ends with a temporary failure, the \
-         rest goes on",
+        "internal error at {place}: {}; its session ends with a temporary failure, all others \
+         continue",
         message.escape_default()
     )
 }

@@ -212,7 +212,7 @@ fn servers(world: &World) {
             "test.untested.example has NXDOMAIN",
         ),
         ("nowhere.example", "problem", "the zone does not exist"),
-        ("down.example", "problem", "dns-zone: it can't tell"),
+        ("down.example", "problem", "dns-zone: no usable answer"),
     ];
     for (zone, level, words) in table {
         let yaml = format!("listen: inet:127.0.0.1:{{port}}\nopt_in: {{dns_zone: {zone}}}\n");

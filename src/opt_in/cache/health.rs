@@ -77,7 +77,7 @@ impl Health {
             self.last_warning = Some(now);
             let server = &self.server;
             tracing::warn!(
-                "{server} can't tell who has opted in: {reason}; using cached answers meanwhile"
+                "{server} gives no usable answer: {reason}; using cached answers meanwhile"
             );
         }
         due

@@ -55,8 +55,8 @@ fn is_known(host: &str, names: &[Domain]) -> bool {
 /// Refuses what another site has a browser send. A link from there may be followed.
 ///
 /// Our `Referrer-Policy` makes browsers send `Origin: null` with our own forms, and other
-/// sites can bring that about, too. `Sec-Fetch-Site` tells them apart, but is sent over
-/// HTTPS and to loopback only; elsewhere it is the CSRF token that does.
+/// sites can cause the same. `Sec-Fetch-Site` distinguishes them, but browsers send it only
+/// over HTTPS and to loopback; elsewhere the CSRF token does.
 pub(super) fn check_site(
     request: &Request,
     host: &Authority,
