@@ -6,7 +6,7 @@ use sixgate::cli::Cli;
 use std::{collections::BTreeMap, fs, process};
 use tempfile::TempDir;
 
-/// Runs the example `generate`, which cargo builds with the tests.
+/// Runs the example `generate`, which `cargo test --test manual` alone does not build.
 fn generate() -> BTreeMap<String, String> {
     let folder = TempDir::new().unwrap();
     let tests = std::env::current_exe().unwrap();
@@ -14,7 +14,7 @@ fn generate() -> BTreeMap<String, String> {
     let generated = process::Command::new(target.join("examples/generate"))
         .arg(folder.path())
         .output()
-        .expect("the example `generate`, which `cargo test` builds");
+        .expect("examples/generate can't be run; build it with `cargo build --examples`");
     assert!(generated.status.success(), "{}", stderr(&generated));
     let pages = fs::read_dir(folder.path().join("man")).unwrap();
     let pages = pages.map(|page| page.unwrap().path());
