@@ -1,27 +1,14 @@
 //! Suggests a correction for a mistyped word.
 
+use strsim::levenshtein;
+
 /// Returns the word with the smallest edit distance, if at most half of the letters
 /// differ.
 pub(super) fn nearest<'a>(typed: &str, words: &[&'a str]) -> Option<&'a str> {
     let typed = typed.to_ascii_lowercase().replace('-', "_");
-    let distances = words.iter().map(|word| (edits(&typed, word), *word));
+    let distances = words.iter().map(|word| (levenshtein(&typed, word), *word));
     let (distance, word) = distances.min()?;
     (distance * 2 <= word.len().max(typed.len())).then_some(word)
-}
-
-/// Returns the Levenshtein distance.
-fn edits(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]
