@@ -7,6 +7,7 @@ use aws_lc_rs::{
     digest::{SHA256, digest},
     signature::{Ed25519KeyPair, KeyPair},
 };
+use data_encoding::BASE64;
 use sixgate::{
     config,
     dkim::{self, DkimResult, HeaderBlock, KeyCache, Outcome, Settings, Verification},
@@ -31,33 +32,21 @@ impl Signer {
     }
 
     fn record(&self) -> String {
-        let key = base64(self.0.public_key().as_ref());
+        let key = BASE64.encode(self.0.public_key().as_ref());
         format!("v=DKIM1; k=ed25519; p={key}")
     }
 
     /// The value of a field that signs `FROM` and `BODY`.
     fn sign(&self, selector: &str, domain: &str) -> String {
-        let hash = base64(digest(&SHA256, BODY).as_ref());
+        let hash = BASE64.encode(digest(&SHA256, BODY).as_ref());
         let tags = format!(
             "v=1; a=ed25519-sha256; c=relaxed/simple; d={domain}; s={selector}; h=from:from; \
              bh={hash}; b="
         );
         let signed = format!("from:{FROM}\r\ndkim-signature:{tags}");
         let signature = self.0.sign(digest(&SHA256, signed.as_bytes()).as_ref());
-        tags + &base64(signature.as_ref())
+        tags + &BASE64.encode(signature.as_ref())
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0, |bits, &o| bits << 8 | usize::from(o));
-        let bits = bits << (8 * (3 - group.len()));
-        text.extend((0..=group.len()).map(|n| char::from(DIGITS[bits >> (18 - 6 * n) & 63])));
-        text.extend((group.len()..3).map(|_| '='));
-    }
-    text
 }
 
 fn key_name(selector: &str, domain: &str) -> String {

@@ -9,7 +9,7 @@ use super::{
     base64,
     outcome::{DkimResult, Refusal},
     signature::{Algorithm, Signature},
-    tag_list::{TagList, is, items},
+    tag_list::{TagList, is, items, without_white_space},
 };
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY};
 use mail_auth::common::{
@@ -251,7 +251,7 @@ fn ed25519(text: &[u8], length: usize) -> Result<(Kind, Verifier), Refusal> {
 /// Passes mail-auth a minimal record, so that it has nothing else to interpret.
 fn verifier(kind: &str, text: &[u8]) -> Result<Box<dyn VerifyingKey + Send + Sync>, Refusal> {
     let mut record = format!("k={kind}; p=").into_bytes();
-    record.extend(base64::without_white_space(text));
+    record.extend(without_white_space(text));
     let key = DomainKey::parse(&record);
     let key = key.map_err(|_| permerror("the key (p=) in the key record is broken"))?;
     Ok(key.p)
@@ -264,6 +264,7 @@ fn permerror(reason: &'static str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use data_encoding::BASE64;
     use std::time::SystemTime;
 
     /// The key of RFC 8463 appendix A.2.
@@ -274,7 +275,7 @@ mod tests {
         let mut modulus = vec![0, 0x80];
         modulus.resize(bits / 8 + 1, 1);
         let key = [der(0x02, &modulus), der(0x02, &[1, 0, 1])].concat();
-        format!("k=rsa; p={}", base64::encode(&der(0x30, &key)))
+        format!("k=rsa; p={}", BASE64.encode(&der(0x30, &key)))
     }
 
     fn der(tag: u8, content: &[u8]) -> Vec<u8> {

@@ -7,7 +7,7 @@
 use super::{
     base64,
     outcome::{Claims, DkimResult, Refusal},
-    tag_list::{TagList, is, items, trim},
+    tag_list::{TagList, is, items, trim, without_white_space},
 };
 use crate::{address::Domain, dns::Name};
 use std::{
@@ -106,7 +106,7 @@ fn algorithm_name(text: &[u8]) -> Option<String> {
 /// section 4).
 fn beginning(text: &[u8]) -> Option<String> {
     let base64 = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=');
-    let start: Vec<u8> = base64::without_white_space(text).take(8).collect();
+    let start: Vec<u8> = without_white_space(text).take(8).collect();
     let fits = !start.is_empty() && start.iter().all(base64);
     fits.then(|| String::from_utf8_lossy(&start).into_owned())
 }

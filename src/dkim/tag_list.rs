@@ -101,8 +101,13 @@ pub(super) fn trim(text: &[u8]) -> &[u8] {
     &text[start..end]
 }
 
+/// Returns the text without its white space.
+pub(super) fn without_white_space(text: &[u8]) -> impl Iterator<Item = u8> {
+    text.iter().copied().filter(|&byte| !is_white_space(byte))
+}
+
 /// Returns whether a byte may be part of `FWS`.
-pub(super) fn is_white_space(octet: u8) -> bool {
+fn is_white_space(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
 
