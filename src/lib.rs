@@ -28,7 +28,6 @@ mod password_file;
 pub mod policy;
 mod probe;
 pub mod ptr;
-pub mod recent;
 #[cfg(feature = "redis")]
 pub mod redis_client;
 #[cfg(not(feature = "redis"))]

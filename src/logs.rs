@@ -10,6 +10,7 @@ pub(crate) mod escape;
 mod journal;
 mod line;
 pub(crate) mod mta_line;
+pub(crate) mod recent;
 mod retries;
 pub mod time;
 mod timestamp;

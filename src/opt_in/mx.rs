@@ -5,22 +5,18 @@
 
 use super::{
     Known, ServerStatus, Source,
-    cache::{Cache, Reply, Says, lock},
+    cache::{Cache, Reply, Says},
 };
 use crate::{
     address::Domain,
     config::{self, HostPattern},
     dns::{Answer, Mx, Name, Resolve},
-    recent::Recent,
 };
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use quick_cache::sync;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// The maximum number of domains remembered for the grace period, up to 90 MiB; at least
-/// half as many are kept.
+/// The maximum number of domains remembered for the grace period, up to 90 MiB.
 const CAPACITY: usize = 1 << 18;
 
 /// The mail exchangers that mean yes, and the cache.
@@ -29,7 +25,7 @@ pub(super) struct MxRecords {
     hosts: Arc<[HostPattern]>,
     grace: Duration,
     cache: Cache,
-    last_yes: Arc<Mutex<Recent<Domain, Instant>>>,
+    last_yes: Arc<sync::Cache<Domain, Instant>>,
 }
 
 impl MxRecords {
@@ -56,7 +52,7 @@ impl MxRecords {
                 hosts,
                 grace: mx.grace,
                 cache,
-                last_yes: Arc::new(Mutex::new(Recent::new(CAPACITY))),
+                last_yes: Arc::new(sync::Cache::new(CAPACITY)),
             },
         })
     }
@@ -101,16 +97,14 @@ impl MxRecords {
     }
 
     fn remember(&self, domain: Domain) {
-        lock(&self.last_yes).insert(domain, Instant::now());
+        self.last_yes.insert(domain, Instant::now());
     }
 
     /// Returns the answer for a domain without such a record. Senders use the old record
     /// until its TTL expires, and their queues use it for longer, so the domain stays
     /// opted in for the grace period.
     fn after_grace(&self, domain: &Domain, valid_until: Option<Instant>) -> Reply {
-        let grace_ends = lock(&self.last_yes)
-            .get(domain)
-            .map(|last| last + self.grace);
+        let grace_ends = self.last_yes.get(domain).map(|last| last + self.grace);
         match grace_ends.filter(|ends| Instant::now() < *ends) {
             Some(ends) => {
                 let until = valid_until.map_or(ends, |until| until.min(ends));

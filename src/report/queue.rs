@@ -2,7 +2,8 @@
 //! lines.
 
 use super::retries::Sender;
-use crate::recent::Recent;
+use crate::logs::recent;
+use quick_cache::unsync::Cache;
 use std::{collections::hash_map::RandomState, hash::BuildHasher};
 
 /// The maximum number of messages. The three lines of a message are close together.
@@ -19,14 +20,14 @@ pub(super) struct Mail {
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    mails: Recent<u64, Mail>,
+    mails: Cache<u64, Mail>,
     hasher: RandomState,
 }
 
 impl Queue {
     pub(super) fn new() -> Self {
         Self {
-            mails: Recent::new(CAPACITY),
+            mails: recent::cache(CAPACITY),
             hasher: RandomState::new(),
         }
     }
@@ -40,14 +41,13 @@ impl Queue {
     /// Sets the sender of a message.
     pub(super) fn name(&mut self, queue_id: &[u8], sender: impl FnOnce() -> Sender) {
         let id = self.hasher.hash_one(queue_id);
-        if let Some(mail) = self.mails.get(&id) {
-            let sender = Some(sender());
-            self.mails.insert(id, Mail { sender, ..mail });
+        if let Some(mut mail) = self.mails.get_mut(&id) {
+            mail.sender = Some(sender());
         }
     }
 
     /// Returns a message; `None` if it did not arrive over IPv4.
-    pub(super) fn get(&mut self, queue_id: &[u8]) -> Option<Mail> {
-        self.mails.get(&self.hasher.hash_one(queue_id))
+    pub(super) fn get(&self, queue_id: &[u8]) -> Option<Mail> {
+        self.mails.get(&self.hasher.hash_one(queue_id)).copied()
     }
 }

@@ -10,10 +10,10 @@
 
 use super::{counts::Counts, top_k::TopK};
 use crate::{
-    logs::{Decision, Fate, Retries, escape::escape},
+    logs::{Decision, Fate, Retries, escape::escape, recent},
     policy::Rule,
-    recent::Recent,
 };
+use quick_cache::unsync::Cache;
 use std::{
     borrow::Cow,
     collections::{HashMap, VecDeque, hash_map::RandomState},
@@ -60,7 +60,7 @@ pub(super) struct Returns {
     /// Keys in the order of lines, including messages that were accepted since.
     order: VecDeque<(i64, u64)>,
     /// When a message that was not followed last arrived over IPv4.
-    arrivals: Recent<u64, i64>,
+    arrivals: Cache<u64, i64>,
     hasher: RandomState,
     /// Counts by rule and fate. The last row is for unknown rules.
     pub(super) fates: [[u64; Fate::ALL.len()]; Rule::ALL.len() + 1],
@@ -72,7 +72,7 @@ impl Default for Returns {
         Self {
             followed: HashMap::new(),
             order: VecDeque::new(),
-            arrivals: Recent::new(ARRIVALS),
+            arrivals: recent::cache(ARRIVALS),
             hasher: RandomState::new(),
             fates: Default::default(),
             domains: std::array::from_fn(|_| TopK::new(DOMAINS)),
@@ -87,7 +87,7 @@ impl Returns {
         for domain in decision.recipient_domains() {
             let key = self.key(sender, &domain);
             self.follow(key, decision, time);
-            if let Some(arrived) = self.arrivals.get(&key) {
+            if let Some(arrived) = self.arrivals.get(&key).copied() {
                 self.came_back(key, arrived, Fate::Ipv4);
             }
         }

@@ -1,14 +1,13 @@
 //! Builds the messages that the MTA accepted from its log lines, by queue ID.
 
 use super::{events::timestamp, query::comparable_address};
-use crate::{
-    logs::{
-        MtaEvent, MtaLine,
-        escape::{escape, readable},
-        mta_line::Peer,
-    },
-    recent::Recent,
+use crate::logs::{
+    MtaEvent, MtaLine,
+    escape::{escape, readable},
+    mta_line::Peer,
+    recent,
 };
+use quick_cache::unsync::Cache;
 use serde::Serialize;
 use std::{collections::hash_map::RandomState, hash::BuildHasher, net::IpAddr, rc::Rc};
 
@@ -42,14 +41,14 @@ pub(super) struct Mail {
 /// The most recently logged messages, by queue ID.
 #[derive(Debug)]
 pub(super) struct Mails {
-    by_queue_id: Recent<u64, Rc<Mail>>,
+    by_queue_id: Cache<u64, Rc<Mail>>,
     hasher: RandomState,
 }
 
 impl Mails {
     pub(super) fn new() -> Self {
         Self {
-            by_queue_id: Recent::new(CAPACITY),
+            by_queue_id: recent::cache(CAPACITY),
             hasher: RandomState::new(),
         }
     }
@@ -87,14 +86,14 @@ impl Mails {
         }
     }
 
-    pub(super) fn get(&mut self, queue_id: &[u8]) -> Option<Rc<Mail>> {
-        self.by_queue_id.get(&self.hasher.hash_one(queue_id))
+    pub(super) fn get(&self, queue_id: &[u8]) -> Option<Rc<Mail>> {
+        let id = self.hasher.hash_one(queue_id);
+        self.by_queue_id.get(&id).cloned()
     }
 
     fn change(&mut self, id: u64, change: impl FnOnce(&mut Mail)) {
-        if let Some(mut mail) = self.by_queue_id.get(&id) {
+        if let Some(mut mail) = self.by_queue_id.get_mut(&id) {
             change(Rc::make_mut(&mut mail));
-            self.by_queue_id.insert(id, mail);
         }
     }
 }
