@@ -113,7 +113,7 @@ impl Site {
 
 type Macros = &'static [(&'static str, &'static str)];
 
-/// What an MTA sends, and what it hears: the replies, and the changes to the message.
+/// The commands of an MTA, and what it gets: the replies, and the changes to the message.
 struct Dialogue<'a> {
     client: &'a str,
     helo: &'a str,
@@ -130,10 +130,10 @@ const FROM_GOOD: Dialogue<'_> = Dialogue {
     to: "<b@contoso.com>",
 };
 
-/// What became of a dialogue.
+/// The outcome of a dialogue.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
-    /// What the SMTP client hears of refusals.
+    /// The refusals that the SMTP client gets.
     refusals: Vec<String>,
     modifications: Vec<Modification>,
     skipped: bool,
@@ -671,7 +671,7 @@ fn what_is_found_out_for_the_field_changes_no_decision() {
             &["changed"],
             "known-forwarder",
         ),
-        // A HELO name that passes stands in for nobody.
+        // A HELO name that passes does not make a failed MAIL FROM pass.
         ("", Dialogue { ..bad }, &[], "unauthenticated"),
         ("", Dialogue { ..bad }, &["changed"], "unauthenticated"),
         ("", Dialogue { ..bad }, &["bad"], "dkim-pass"),
@@ -762,8 +762,8 @@ fn explain_shows_the_field() {
         input.write_all(message.as_bytes()).expect("a message");
         drop(input);
         let output = program.wait_with_output().expect("the program ends");
-        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        told["authentication_results"].clone()
+        let explained: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        explained["authentication_results"].clone()
     };
     let signed = site.message(&["good"]);
     let own = "authserv_id: mx.contoso.com";
@@ -814,9 +814,9 @@ fn explain_shows_the_field() {
         ("without", format!("add: false, {COMPLETE}"), checked, &[]),
     ];
     for (label, results, arguments, want) in table {
-        let told = explain(&results, arguments, &signed);
-        let fields = told.as_array().expect("fields");
-        assert_eq!(fields.is_empty(), want.is_empty(), "{label}: {told}");
+        let results = explain(&results, arguments, &signed);
+        let fields = results.as_array().expect("fields");
+        assert_eq!(fields.is_empty(), want.is_empty(), "{label}: {results}");
         let text = fields.iter().filter_map(Value::as_str).collect::<String>();
         for words in want {
             assert!(text.contains(words), "{label}: {words} is not in {text}");

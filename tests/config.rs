@@ -1141,12 +1141,12 @@ fn a_wrong_command_line_is_a_usage_error_and_help_is_none() {
     for (arguments, want) in table {
         let output = sixgate(folder.path(), arguments);
         assert_eq!(output.status.code(), Some(want), "{arguments:?}");
-        let (silent, talking) = match want {
+        let (empty, filled) = match want {
             0 => (&output.stderr, &output.stdout),
             _ => (&output.stdout, &output.stderr),
         };
-        assert!(silent.is_empty() && !talking.is_empty(), "{arguments:?}");
-        assert!(talking.len() < 80 * 24, "{arguments:?} fills the screen");
+        assert!(empty.is_empty() && !filled.is_empty(), "{arguments:?}");
+        assert!(filled.len() < 80 * 24, "{arguments:?} fills the screen");
     }
 }
 

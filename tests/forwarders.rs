@@ -1,4 +1,4 @@
-//! Tells known forwarders from clients that only claim to be one.
+//! Known forwarders, and clients that only claim to be one.
 //!
 //! Everything runs the real program with a real DNS server. The clients send forwarded
 //! mail: the sender's SPF record does not list them.
@@ -21,7 +21,7 @@ use support::{
 };
 
 const ZONE: &str = r#"
-; the sender, whom nobody forwards for with SPF
+; the sender, whose own SPF record has no forwarder
 sender.example            TXT    "v=spf1 ip6:2001:db8:5::/48 -all"
 2001:db8:5::1             PTR    mail.sender.example
 mail.sender.example       AAAA   2001:db8:5::1

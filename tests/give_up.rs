@@ -358,7 +358,7 @@ fn a_reload_and_a_handover_keep_what_is_known_and_a_restart_forgets_it() {
     let successor = site.daemon.hand_over();
     site.daemon
         .log()
-        .wait_for(&["goes on with the senders that were deferred", "senders=1"]);
+        .wait_for(&["continues with the senders that were deferred", "senders=1"]);
     assert!(is_given_up());
     // Also by a second one.
     successor.signal(Signal::SIGUSR2);

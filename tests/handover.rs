@@ -315,7 +315,7 @@ fn a_new_process_that_does_not_become_ready_changes_nothing() {
     let log = fixture.daemon.log();
     let fails = |number: u32, words: &[&str]| {
         fixture.daemon.signal(Signal::SIGUSR2);
-        log.wait_for(&[&["no handover, this process goes on: "], words].concat());
+        log.wait_for(&[&["no handover, this process continues: "], words].concat());
         fixture.new_client_meets(1);
         wait_until("it is counted", || {
             handovers(metrics, "failure") == number.to_string()

@@ -70,8 +70,8 @@ impl World {
         mta
     }
 
-    /// How many questions there were, once there were so many. Nobody waits for
-    /// the answers to some of them.
+    /// Waits until the DNS server got `at_least` queries about a name, and returns how many it
+    /// got: the daemon may end a message before some of its queries are sent.
     fn questions_about(&self, name: &str, at_least: usize) -> usize {
         let about = |questions: &[(String, String)]| {
             let about = questions.iter().filter(|(asked, _)| asked.contains(name));

@@ -1,4 +1,4 @@
-//! What do monitoring and observe mode tell of a mail that I know?
+//! Metrics, health and observe mode, checked against messages with known outcomes.
 //!
 //! Everything runs the real daemon, with a real DNS server behind it.
 
@@ -57,7 +57,7 @@ impl World {
         mta
     }
 
-    /// From `sender` to `recipients`, and what became of each and of the message.
+    /// From `sender` to `recipients`, and the outcome of each and of the message.
     fn mail(&self, ip: &str, sender: &str, recipients: &[&str]) -> (Vec<Reply>, Reply) {
         let mut mta = self.mta(ip);
         assert_eq!(mta.mail(&[sender]), Reply::Continue);

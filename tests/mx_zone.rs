@@ -59,44 +59,44 @@ fn main() -> ExitCode {
             || an_opt_out_waits(Kind::Knot),
         ),
         trial(
-            "Knot: an opt-out that was interrupted goes on",
+            "Knot: an interrupted opt-out is resumed",
             &["knotd"],
             || an_interrupted_opt_out_is_resumed(Kind::Knot),
         ),
-        trial(
-            "Knot: an update that was interrupted goes on",
-            &["knotd"],
-            || an_interrupted_update_is_resumed(Kind::Knot),
-        ),
+        trial("Knot: an interrupted update is resumed", &["knotd"], || {
+            an_interrupted_update_is_resumed(Kind::Knot)
+        }),
         trial("Knot: two runs at once do no harm", &["knotd"], || {
             two_runs_at_once(Kind::Knot)
         }),
-        trial("Knot: what a server refuses is said", &["knotd"], || {
-            server_refusals_are_reported(Kind::Knot)
-        }),
+        trial(
+            "Knot: what a server refuses is reported",
+            &["knotd"],
+            || server_refusals_are_reported(Kind::Knot),
+        ),
         trial(
             "BIND: an opt-out waits until senders have forgotten",
             &["named"],
             || an_opt_out_waits(Kind::Bind),
         ),
         trial(
-            "BIND: an opt-out that was interrupted goes on",
+            "BIND: an interrupted opt-out is resumed",
             &["named"],
             || an_interrupted_opt_out_is_resumed(Kind::Bind),
         ),
-        trial(
-            "BIND: an update that was interrupted goes on",
-            &["named"],
-            || an_interrupted_update_is_resumed(Kind::Bind),
-        ),
+        trial("BIND: an interrupted update is resumed", &["named"], || {
+            an_interrupted_update_is_resumed(Kind::Bind)
+        }),
         trial("BIND: two runs at once do no harm", &["named"], || {
             two_runs_at_once(Kind::Bind)
         }),
-        trial("BIND: what a server refuses is said", &["named"], || {
-            server_refusals_are_reported(Kind::Bind)
-        }),
         trial(
-            "other sources opt out when they are told to",
+            "BIND: what a server refuses is reported",
+            &["named"],
+            || server_refusals_are_reported(Kind::Bind),
+        ),
+        trial(
+            "other sources opt out with --opt-out",
             &["knotd"],
             other_sources_opt_out,
         ),
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
             &["knotd", "redis-server"],
             a_list_in_redis_opts_out,
         ),
-        trial("drift is told", &["knotd"], drift_is_reported),
+        trial("drift is reported", &["knotd"], drift_is_reported),
         trial(
             "keys that are wrong are refused",
             &[],
@@ -122,11 +122,7 @@ fn main() -> ExitCode {
             &[],
             options_and_keys_agree,
         ),
-        trial(
-            "what is wrong is said in one line",
-            &[],
-            errors_take_one_line,
-        ),
+        trial("an error is one line", &[], errors_take_one_line),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -10,7 +10,7 @@ needs="cc:gcc make:make git:git unshare:util-linux ip:iproute2 openssl:openssl
 
 # pattern:package, for what is not a command in the path. Debian keeps the programs of a
 # PostgreSQL server out of it; libplain is AUTH PLAIN; libfaketime is for a clock that jumps
-# (tests/exempt.rs); doctor tells public CAs from a site's own.
+# (tests/exempt.rs); doctor distinguishes public CAs from a site's own.
 file_needs="/usr/lib/*/crtn.o:libc6-dev
             /usr/lib/postgresql/*/bin/initdb:postgresql
             /usr/lib/*/sasl2/libplain.so:libsasl2-modules

@@ -177,8 +177,8 @@ fn every_kind_of_entry_is_understood_in_every_list() {
         for (domain, want) in table {
             assert_eq!(mta.has_opted_in(domain), want, "{source}: {domain}");
         }
-        let told = ["NOQUEUE: reject: ", "[out.below.example]"];
-        let line = fixture.daemon.log().wait_for(&told);
+        let reject = ["NOQUEUE: reject: ", "[out.below.example]"];
+        let line = fixture.daemon.log().wait_for(&reject);
         assert!(line.contains(&format!("opt_in={source} ")), "{line}");
     }
 }
@@ -311,12 +311,12 @@ fn a_list_that_is_wrong_empty_or_gone_leaves_the_last_good_one_in_force() {
         fixture.wait_until(&stays);
     }
     // Once for each change, not once for each poll.
-    let told = log
+    let logged = log
         .lines()
         .iter()
         .filter(|line| line.contains("ERROR"))
         .count();
-    assert_eq!(told, table.len(), "{}", log.text());
+    assert_eq!(logged, table.len(), "{}", log.text());
 
     fs::create_dir(fixture.path("lists")).expect("a folder");
     fixture.replace("lists/a.list", "b.example\n");

@@ -101,7 +101,7 @@ fn main() -> ExitCode {
             the_example_answers_from_its_table,
         ),
         trial(
-            "Postfix and sixgate hear the same of a socketmap server",
+            "Postfix and sixgate get the same answers from a socketmap server",
             &["postmap"],
             postfix_hears_the_same,
         ),

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
             outage_of_tls,
         ),
         trial("a cluster goes and comes back", outage_of_cluster),
-        trial("a frozen server blocks nobody", frozen),
+        trial("a frozen server blocks no mail", frozen),
         trial("a slow server is waited for up to the timeout", slow),
         trial("a server is restarted under load", restarted_under_load),
         trial("a lost hash is not an empty list", lost_hash),
@@ -739,7 +739,7 @@ fn wrong_configuration() {
         .expect("the program starts");
     assert_eq!(stderr(&output), "");
 
-    let nobody = lasting_address();
+    let closed = lasting_address();
     let table = [
         (
             "redis: {url: \"memcached://host\"}",
@@ -772,7 +772,7 @@ fn wrong_configuration() {
         assert!(said.contains(want) && !said.contains("hunter2"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
-    commands.configure(&format!("redis: {{url: \"redis://{nobody}\"}}"));
+    commands.configure(&format!("redis: {{url: \"redis://{closed}\"}}"));
     let warned = stderr(&commands.run(&["check-config"], ""));
     assert!(
         warned.contains("opt_in.redis.url: redis://127.0.0.1:") && warned.contains("refused"),

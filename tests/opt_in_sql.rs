@@ -31,8 +31,8 @@ const FLEET: &str = include_str!("../docs/fleet.md");
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = vec![
-        trial("a frozen server blocks nobody", Engine::Postgres, frozen),
-        trial("a frozen MariaDB blocks nobody", Engine::MariaDb, frozen),
+        trial("a frozen server blocks no mail", Engine::Postgres, frozen),
+        trial("a frozen MariaDB blocks no mail", Engine::MariaDb, frozen),
         trial(
             "a slow query is waited for up to the timeout",
             Engine::Postgres,
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
             restarted_under_load,
         ),
         trial(
-            "a sentinel tells an empty table after a restart",
+            "a sentinel row shows after a restart that an empty table is not lost",
             Engine::Sqlite,
             sentinel,
         ),
@@ -313,7 +313,7 @@ fn insert(database: &Database, domains: &[(&str, &str)]) {
     }
 }
 
-/// An empty table is not "nobody opted in".
+/// An empty table does not mean that no domain has opted in.
 fn emptied(engine: Engine) {
     let database = Database::with_table(engine);
     insert(
@@ -445,7 +445,7 @@ fn endless(engine: Engine) {
         if used() - before < 60 {
             break;
         }
-        assert!(Instant::now() < deadline, "a query goes on");
+        assert!(Instant::now() < deadline, "the query is still running");
     }
 }
 

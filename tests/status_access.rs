@@ -539,7 +539,7 @@ fn slow_and_many_connections_are_closed_and_mail_goes_on() {
         assert!(is_closed, "{read:?}");
     }
     assert!(world.serves_mail());
-    // And the slow ones before long, without an answer or with a time-out.
+    // The slow ones are closed soon after, without an answer or with a timeout.
     for stream in &mut idle {
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);

@@ -214,7 +214,7 @@ fn taken_over(inherited: &mut Inherited) -> Option<Arc<Deferrals>> {
         Ok(deferrals) => {
             tracing::info!(
                 senders = deferrals.len(),
-                "goes on with the senders that were deferred"
+                "continues with the senders that were deferred"
             );
             Some(Arc::new(deferrals))
         }

@@ -73,7 +73,7 @@ fn trials_of_the_table() -> Vec<Trial> {
             no_entry_is_of_no_line,
         ),
         (
-            "tests that are said to run a command have it",
+            "the test that table.txt names runs the command",
             tests_have_what_is_said,
         ),
         (
@@ -115,7 +115,7 @@ fn tests_have_what_is_said() -> Result<(), Failed> {
         How::There(file, words) if !source(file).contains(words) => Some(entry.begin.to_owned()),
         How::There(..) | How::Ends(..) | How::Makes(..) | How::Nowhere(_) => None,
     });
-    nothing(lacking.collect(), "not in the file that is said to have it")
+    nothing(lacking.collect(), "not in the test that table.txt names")
 }
 
 fn source(file: &str) -> String {

@@ -134,7 +134,7 @@ impl SmtpClient {
         match (shows_certificate(&first)?, shows_certificate(&second)?) {
             (true, false) => Ok(Some(client)),
             (true, true) => Ok(None),
-            (false, _) => Err(io::Error::other("openssl does not tell states")),
+            (false, _) => Err(io::Error::other("openssl does not report the state")),
         }
     }
 

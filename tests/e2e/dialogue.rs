@@ -9,7 +9,7 @@
 //! only postfix: REASON         why it can't be held with another mail server
 //! pipelined                    everything up to DATA, or to the last BDAT, in one go
 //! proxy v1 2001:db8::20        a PROXY header for that client, `v1` or `v2`
-//! without EHLO                 which is said first otherwise
+//! without EHLO                 which is sent first otherwise
 //! demo Rule 1: ...             a title; this one is shown in the demonstration
 //! C: MAIL FROM:<a@b.example>   a line of the client
 //! S: 250                       the reply: a code alone, or all of it

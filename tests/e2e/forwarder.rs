@@ -193,7 +193,7 @@ pub fn are_known_by_proof(world: &Fixture) -> Result<(), String> {
         let decision = decision.ok_or_else(|| format!("{name}: no line with {words:?}"))?;
         let proof = match (is_known, srs) {
             (true, None) => " forwarder=spf:alumni.example ",
-            // SPF has passed for the rewritten sender: nobody asked.
+            // Not asked for: SPF has passed for the rewritten sender.
             (true, Some(_)) => " dkim=none ms=",
             (false, _) => " forwarder=none ",
         };

@@ -398,7 +398,7 @@ impl Load {
         )
     }
 
-    /// Each session was told 421 at most once per replacement of the daemon, none
+    /// Each session got 421 at most once per replacement of the daemon, none
     /// 451, and what was accepted was delivered with our results.
     fn judge(
         &self,

@@ -34,7 +34,7 @@ pub struct Mail {
 /// What comes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// It goes on, with these words in its Authentication-Results.
+    /// It is accepted, with these words in its Authentication-Results.
     Pass(&'static str),
     /// It is refused with these words.
     Refused(&'static str),

@@ -154,7 +154,7 @@ fn keeps_enforcing_when_upgraded_from_0_1(system: &Debian) -> Outcome {
     let said = system.run("dpkg -i /srv/this.deb 2>&1")?;
     expect(
         said.contains("here mode stays \"enforce\""),
-        "that it goes on refusing",
+        "that it keeps refusing",
         &said,
     )?;
     // That version's directories belong to Debian 13's base system, too.

@@ -61,7 +61,7 @@ pub fn keeps_sockets(system: &Debian) -> Outcome {
         "[Service]\nFileDescriptorStoreMax=0\n",
     )?;
     system.run("systemctl restart sixgate")?;
-    let own = measure(system, "sockets that nobody keeps")?;
+    let own = measure(system, "sockets that systemd does not hold")?;
     expect(own.restart.refused > 0, "refused", &own.restart.to_string())?;
     let socket = format!("[Socket]\nListenStream=\nListenStream={MILTER}\n");
     drop_in(system, "sixgate.socket", &socket)?;

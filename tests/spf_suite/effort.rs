@@ -48,8 +48,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             trace_shows_which_lookups_were_not_void,
         ),
         ("loop-without-limit-ends", loop_without_limit_ends),
-        ("trace-tells-the-story", trace_tells_the_story),
-        ("trace-tells-why-it-ended", trace_tells_why_it_ended),
+        ("the-trace-has-each-step", the_trace_has_each_step),
+        ("the-trace-says-why-it-ended", the_trace_says_why_it_ended),
     ];
     let trial = |(name, run): (&str, fn())| {
         Trial::test(format!("ours / Effort / {name}"), move || {
@@ -310,7 +310,7 @@ fn loop_without_limit_ends() {
     }
 }
 
-fn trace_tells_the_story() {
+fn the_trace_has_each_step() {
     let zone = zone(
         r#"
         example.com      TXT "v=spf1 a:www.%{d} include:_spf.%{d2} -all exp=why.%{d}"
@@ -349,7 +349,7 @@ fail: -all matches
     assert_eq!(checked.trace.to_string(), want);
 }
 
-fn trace_tells_why_it_ended() {
+fn the_trace_says_why_it_ended() {
     let zone = zone(
         r#"
         example.com      TXT "v=spf1 include:_spf.example.com include:_spf2.example.com +all"

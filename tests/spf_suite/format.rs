@@ -192,14 +192,14 @@ impl Case {
         let reverse_path = ReversePath::parse(&self.mailfrom);
         let request = self.request(&reverse_path);
         let mut trace = Trace::default();
-        let told = spf::explain(dns, &request, self.limits(), &mut trace).await;
-        self.compare(&told)
+        let explained = spf::explain(dns, &request, self.limits(), &mut trace).await;
+        self.compare(&explained)
             .map_err(|why| format!("{why}\n{trace}"))?;
         // The milter does the same, except for the explanation.
         let quiet = spf::evaluate(dns, &request, self.limits()).await;
         let expected = Outcome {
             explanation: None,
-            ..told
+            ..explained
         };
         match quiet == expected {
             true => Ok(()),

@@ -23,7 +23,7 @@ impl Datagrams {
         let everybody = fs::Permissions::from_mode(0o666);
         fs::set_permissions(path, everybody).expect("permissions");
         let short = Some(Duration::from_millis(50));
-        socket.set_read_timeout(short).expect("a time-out");
+        socket.set_read_timeout(short).expect("a timeout");
         Self {
             socket,
             path: path.to_owned(),

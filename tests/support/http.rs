@@ -44,6 +44,6 @@ pub fn request(address: SocketAddr, request: &str) -> Response {
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("somebody listens");
     let timeout = Some(Duration::from_secs(30));
-    stream.set_read_timeout(timeout).expect("a time-out");
+    stream.set_read_timeout(timeout).expect("a timeout");
     stream
 }

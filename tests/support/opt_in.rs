@@ -74,10 +74,10 @@ pub fn settings() -> String {
 }
 
 pub fn limits() -> String {
-    let nobody = lasting_address();
+    let closed = lasting_address();
     format!(
         "limits: {{stage_timeout: 9s}}\n\
-         dns: {{servers: {nobody}, timeout: 200ms, attempts: 1}}\n"
+         dns: {{servers: {closed}, timeout: 200ms, attempts: 1}}\n"
     )
 }
 
@@ -140,11 +140,12 @@ impl Commands {
     /// Returns the verdict and the source of domains, from the command.
     pub fn verdicts(&self, domains: &[&str]) -> Vec<(String, String)> {
         let output = self.run(&["opt-in", "status", "--json", "-"], &domains.join("\n"));
-        let told: Value = serde_json::from_slice(&output.stdout)
+        let status: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let told = told.as_array().expect("an array").iter();
-        told.map(|o| (text(&o["verdict"]), text(&o["source"])))
+        let domains = status.as_array().expect("an array").iter();
+        domains
+            .map(|o| (text(&o["verdict"]), text(&o["source"])))
             .collect()
     }
 }

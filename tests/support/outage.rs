@@ -76,7 +76,7 @@ fn rows((known, new): Table) -> impl Iterator<Item = (String, OptIn)> {
 #[track_caller]
 fn assert_answers(daemon: &Daemon, when: &str, known: [OptIn; 3], new: (&'static str, OptIn)) {
     for (domain, want) in rows((known, new)) {
-        assert_eq!(tell(daemon, when, &domain), want, "{when}: {domain}");
+        assert_eq!(look_up(daemon, when, &domain), want, "{when}: {domain}");
     }
 }
 
@@ -85,13 +85,13 @@ fn assert_answers(daemon: &Daemon, when: &str, known: [OptIn; 3], new: (&'static
 fn answers(daemon: &Daemon, when: &str, known: [OptIn; 3], new: (&'static str, OptIn)) {
     let deadline = Instant::now() + TIMEOUT;
     for (domain, want) in rows((known, new)) {
-        while tell(daemon, when, &domain) != want {
+        while look_up(daemon, when, &domain) != want {
             assert!(Instant::now() < deadline, "{when}: {domain}");
         }
     }
 }
 
-fn tell(daemon: &Daemon, when: &str, domain: &str) -> OptIn {
+fn look_up(daemon: &Daemon, when: &str, domain: &str) -> OptIn {
     let (answer, elapsed) = ask(daemon, domain);
     let millis = elapsed.as_millis();
     eprintln!("{when:14} {domain:16} {answer:?} in {millis} ms");

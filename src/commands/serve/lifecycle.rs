@@ -118,7 +118,7 @@ impl<'a> Lifecycle<'a> {
             Ok(successor) => self.hand_over_to(successor).await,
             Err(error) => {
                 metrics::get().handovers.failure.inc();
-                tracing::error!("no handover, this process goes on: {error:#}");
+                tracing::error!("no handover, this process continues: {error:#}");
             }
         }
     }

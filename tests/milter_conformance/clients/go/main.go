@@ -25,7 +25,7 @@ func number(text string) uint64 {
 	return value
 }
 
-// Ends the program unless the milter goes on.
+// Ends the program unless the milter continues.
 func check(action *milter.Action, err error) {
 	if err != nil {
 		fail(err)
