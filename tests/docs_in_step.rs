@@ -10,7 +10,7 @@ use sixgate::{
     policy::Rule,
     telemetry::{self, metrics},
 };
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 const RULES: &str = include_str!("../packaging/prometheus/sixgate.rules.yml");
@@ -30,6 +30,34 @@ fn operations_has_every_field_of_the_line_in_order() {
     let verbs = ["reject", "reject_warning", "accept"];
     let documented = first_cells("\n## The decision line\n", |cell| !verbs.contains(cell));
     assert_eq!(documented, telemetry::LINE_FIELD_NAMES);
+}
+
+#[test]
+fn logcheck_ignores_every_decision_at_the_default_level() {
+    let (_, section) = OPERATIONS
+        .split_once("\n## The decision line\n")
+        .expect("the section");
+    let section = section.split("\n## ").next().expect("its text");
+    let examples = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        // Abbreviated, or logged at debug only.
+        .filter(|line| !line.ends_with("...") && !line.contains("rule=ipv4"));
+    let log: String = examples
+        .map(|line| format!("Nov 21 06:33:30 mx sixgate[123]: {line}\n"))
+        .collect();
+    assert!(log.contains("exempt_comment="), "{log}");
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("mail.log");
+    fs::write(&file, log).unwrap();
+    let reported = Command::new("grep")
+        .args(["-E", "-v", "-f", "packaging/logcheck/ignore"])
+        .arg(file)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&reported.stdout), "");
+    // grep exits with 1 if it has selected no line, with 2 after an error.
+    assert_eq!(reported.status.code(), Some(1), "{reported:?}");
 }
 
 #[test]
