@@ -9,9 +9,9 @@
 mod doctor {
     pub(crate) mod configuration;
     pub(crate) mod dns;
+    pub(crate) mod fixture;
     pub(crate) mod postfix;
     pub(crate) mod sendmail;
-    pub(crate) mod world;
 }
 mod support;
 

@@ -41,12 +41,12 @@ const UNAUTHENTICATED: &str = "450 4.7.26 Service unavailable, message sent over
 const TEMPORARY: &str = "451 4.4.3 Service unavailable, temporary failure, please try again later.";
 
 /// The daemon with the DNS that it asks.
-struct World {
+struct Fixture {
     daemon: Daemon,
     dns: DnsServer,
 }
 
-impl World {
+impl Fixture {
     fn new(config: &str) -> Self {
         let dns = DnsServer::start(Zone::parse(ZONE).expect("a zone"));
         let daemon = Daemon::start(&format!(
@@ -95,7 +95,7 @@ const MESSAGE: &[u8] = b"From: a@good.example\r\nSubject: x\r\n\r\nbody\r\n";
 
 #[test]
 fn only_clients_over_ipv6_are_looked_at() {
-    let world = World::new("exempt: {networks: [\"2001:db8:9::/48\"]}");
+    let fixture = Fixture::new("exempt: {networks: [\"2001:db8:9::/48\"]}");
     let table = [
         // family, address, want
         (b'4', "192.0.2.1", Reply::Accept),
@@ -110,16 +110,16 @@ fn only_clients_over_ipv6_are_looked_at() {
         (b'6', "IPv6:2001:db8:1:0:0:0:0:10", Reply::Continue),
     ];
     for (family, address, want) in table {
-        let reply = world.mta().connect("host", family, address, 25);
+        let reply = fixture.mta().connect("host", family, address, 25);
         assert_eq!(reply, want, "{address}");
     }
-    assert_eq!(world.questions_about("1.1.0.0.2.ip6.arpa", 0), 0);
+    assert_eq!(fixture.questions_about("1.1.0.0.2.ip6.arpa", 0), 0);
 }
 
 #[test]
 fn recipients_are_judged_one_by_one() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
     let table = [
         ("<b@other.example>", smtp(NOT_OPTED_IN)),
@@ -156,8 +156,8 @@ fn recipients_are_judged_one_by_one() {
 
 #[test]
 fn a_bare_recipient_is_completed_by_the_mta_or_with_its_name() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
     mta.macros(Command::Rcpt, &[("{rcpt_addr}", "postmaster@contoso.com")]);
     assert_eq!(mta.rcpt(&["<postmaster>"]), Reply::Continue);
@@ -170,8 +170,8 @@ fn a_bare_recipient_is_completed_by_the_mta_or_with_its_name() {
 
 #[test]
 fn missing_ptr_defers_only_after_opt_in() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::20");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::20");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
     assert_eq!(mta.rcpt(&["<b@other.example>"]), smtp(NOT_OPTED_IN));
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), smtp(NO_PTR));
@@ -179,7 +179,7 @@ fn missing_ptr_defers_only_after_opt_in() {
 
 #[test]
 fn what_dns_does_not_tell_is_a_temporary_failure() {
-    let world = World::new("");
+    let fixture = Fixture::new("");
     let table = [
         // client, sender, recipient's reply, message's reply
         ("2001:db8:1::60", "<a@good.example>", smtp(TEMPORARY), None),
@@ -198,7 +198,7 @@ fn what_dns_does_not_tell_is_a_temporary_failure() {
         ),
     ];
     for (ip, sender, want_rcpt, want_message) in table {
-        let mut mta = world.mta_with_client(ip);
+        let mut mta = fixture.mta_with_client(ip);
         assert_eq!(mta.mail(&[sender]), Reply::Continue);
         assert_eq!(mta.rcpt(&["<b@contoso.com>"]), want_rcpt, "{ip} {sender}");
         if let Some(want) = want_message {
@@ -209,12 +209,12 @@ fn what_dns_does_not_tell_is_a_temporary_failure() {
 
 #[test]
 fn with_on_dns_failure_accept_what_dns_does_not_tell_goes_on() {
-    let world = World::new("on_dns_failure: accept");
-    let mut mta = world.mta_with_client("2001:db8:1::60");
+    let fixture = Fixture::new("on_dns_failure: accept");
+    let mut mta = fixture.mta_with_client("2001:db8:1::60");
     assert_eq!(mta.mail(&["<a@broken.example>"]), Reply::Continue);
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
-    world
+    fixture
         .daemon
         .log()
         .wait_for(&["accept:", "rule=auth-temperror"]);
@@ -222,7 +222,7 @@ fn with_on_dns_failure_accept_what_dns_does_not_tell_goes_on() {
 
 #[test]
 fn with_reverse_dns_confirmed_a_name_must_lead_back() {
-    let world = World::new("reverse_dns: confirmed");
+    let fixture = Fixture::new("reverse_dns: confirmed");
     let refused = "450 4.7.25 Service unavailable, sending IPv6 address [2001:db8:1::50] must have \
                    reverse DNS record.";
     let table = [
@@ -230,7 +230,7 @@ fn with_reverse_dns_confirmed_a_name_must_lead_back() {
         ("2001:db8:1::50", smtp(refused)),
     ];
     for (ip, want) in table {
-        let mut mta = world.mta_with_client(ip);
+        let mut mta = fixture.mta_with_client(ip);
         assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
         assert_eq!(mta.rcpt(&["<b@contoso.com>"]), want, "{ip}");
     }
@@ -238,7 +238,7 @@ fn with_reverse_dns_confirmed_a_name_must_lead_back() {
 
 #[test]
 fn senders_are_authenticated_by_spf() {
-    let world = World::new("");
+    let fixture = Fixture::new("");
     let table = [
         // sender, want
         ("<a@good.example>", Reply::Continue),
@@ -251,7 +251,7 @@ fn senders_are_authenticated_by_spf() {
         ("<postmaster>", smtp(UNAUTHENTICATED)),
     ];
     for (sender, want) in table {
-        let mut mta = world.mta_with_client("2001:db8:1::10");
+        let mut mta = fixture.mta_with_client("2001:db8:1::10");
         assert_eq!(mta.mail(&[sender]), Reply::Continue);
         assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
         assert_eq!(mta.message(MESSAGE, 65535).reply, want, "{sender}");
@@ -260,17 +260,17 @@ fn senders_are_authenticated_by_spf() {
 
 #[test]
 fn spf_starts_behind_the_reply_to_mail() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@bad.example>"]), Reply::Continue);
-    assert_eq!(world.questions_about("bad.example", 1), 1);
+    assert_eq!(fixture.questions_about("bad.example", 1), 1);
 }
 
 #[test]
 fn an_mta_that_waits_for_no_reply_gets_the_same_ones() {
-    let world = World::new("");
+    let fixture = Fixture::new("");
     for (sender, want) in [("good", b'c'), ("bad", b'y')] {
-        let mut mta = world.mta_with_client("2001:db8:1::10");
+        let mut mta = fixture.mta_with_client("2001:db8:1::10");
         let frames = [
             frame(b'M', format!("<a@{sender}.example>\0").as_bytes()),
             frame(b'R', b"<b@contoso.com>\0"),
@@ -291,8 +291,8 @@ fn an_mta_that_waits_for_no_reply_gets_the_same_ones() {
 
 #[test]
 fn the_body_is_not_asked_for_when_spf_has_passed() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     mta.header("From", " a@good.example");
@@ -303,8 +303,8 @@ fn the_body_is_not_asked_for_when_spf_has_passed() {
 
 #[test]
 fn what_the_end_of_headers_comes_to_is_said_at_the_command_that_follows() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     let header = |mta: &mut MilterClient, sender: &str| {
         assert_eq!(mta.mail(&[sender]), Reply::Continue);
         assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
@@ -344,8 +344,8 @@ fn macros_about_tls_are_asked_for_only_where_tls_can_exempt() {
         "{cn_subject}",
     ];
     for (config, want) in table {
-        let world = World::new(config);
-        let mta = world.mta();
+        let fixture = Fixture::new(config);
+        let mta = fixture.mta();
         let macros = &mta.negotiated().macros;
         for stage in [MacroStage::Helo, MacroStage::Mail] {
             let names = &macros[&stage];
@@ -360,7 +360,7 @@ fn macros_about_tls_are_asked_for_only_where_tls_can_exempt() {
 #[test]
 fn only_a_verified_certificate_with_a_name_in_the_list_exempts() {
     let named = "exempt: {certificates: [mx.partner.example, \"*.branch.example\"]}";
-    let world = World::new(named);
+    let fixture = Fixture::new(named);
     let tls = ("{tls_version}", "TLSv1.3");
     let table: [(&[(&str, &str)], Reply); 16] = [
         // Postfix: the common name of a trusted certificate.
@@ -449,13 +449,13 @@ fn only_a_verified_certificate_with_a_name_in_the_list_exempts() {
         ),
         (&[("j", "mx.contoso.com")], Reply::Continue),
     ];
-    let mut mta = world.mta_with_client("2001:db8:1::20");
+    let mut mta = fixture.mta_with_client("2001:db8:1::20");
     for (macros, want) in table {
         mta.macros(Command::Mail, macros);
         assert_eq!(mta.mail(&["<a@good.example>"]), want, "{macros:?}");
     }
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), smtp(NO_PTR));
-    let line = world
+    let line = fixture
         .daemon
         .log()
         .wait_for(&["INFO", "certificate=a.branch.example"]);
@@ -465,7 +465,7 @@ fn only_a_verified_certificate_with_a_name_in_the_list_exempts() {
 
 #[test]
 fn exempt_transactions_are_accepted_at_mail_and_the_next_one_is_not() {
-    let world = World::new("exempt: {tls: verified}");
+    let fixture = Fixture::new("exempt: {tls: verified}");
     let table: [(&[(&str, &str)], Reply); 7] = [
         (&[("{auth_authen}", "alice")], Reply::Accept),
         (
@@ -489,7 +489,7 @@ fn exempt_transactions_are_accepted_at_mail_and_the_next_one_is_not() {
         (&[("{auth_authen}", "")], Reply::Continue),
         (&[("j", "mx.contoso.com")], Reply::Continue),
     ];
-    let mut mta = world.mta_with_client("2001:db8:1::20");
+    let mut mta = fixture.mta_with_client("2001:db8:1::20");
     for (macros, want) in table {
         mta.macros(Command::Mail, macros);
         assert_eq!(mta.mail(&["<a@good.example>"]), want, "{macros:?}");
@@ -499,8 +499,8 @@ fn exempt_transactions_are_accepted_at_mail_and_the_next_one_is_not() {
 
 #[test]
 fn our_results_come_first_and_forged_ones_go_from_last_to_first() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     let fields = [
@@ -534,13 +534,13 @@ fn our_results_come_first_and_forged_ones_go_from_last_to_first() {
 
 #[test]
 fn observe_mode_decides_and_refuses_nothing() {
-    let world = World::new("mode: observe");
-    let mut mta = world.mta_with_client("2001:db8:1::20");
+    let fixture = Fixture::new("mode: observe");
+    let mut mta = fixture.mta_with_client("2001:db8:1::20");
     assert_eq!(mta.mail(&["<a@bad.example>"]), Reply::Continue);
     assert_eq!(mta.rcpt(&["<b@other.example>"]), Reply::Continue);
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
-    let log = world.daemon.log();
+    let log = fixture.daemon.log();
     for rule in ["not-opted-in", "no-ptr", "unauthenticated"] {
         log.wait_for(&["reject_warning:", &format!("rule={rule} mode=observe")]);
     }
@@ -548,8 +548,8 @@ fn observe_mode_decides_and_refuses_nothing() {
 
 #[test]
 fn a_new_mail_transaction_forgets_the_one_before() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     // Sendmail sends no ABORT in between; Postfix sends it after a second HELO.
     for (sender, want) in [
         ("<a@good.example>", Reply::Continue),
@@ -570,21 +570,21 @@ fn a_new_mail_transaction_forgets_the_one_before() {
 
 #[test]
 fn each_look_up_is_done_once_and_only_if_a_rule_needs_it() {
-    let world = World::new("authentication_results: {add: false}");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("authentication_results: {add: false}");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
     for _ in 0..5 {
         assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     }
     assert_eq!(mta.message(MESSAGE, 65535).reply, Reply::Continue);
-    assert_eq!(world.questions_about("0.1.0.0.0", 1), 1);
-    assert_eq!(world.questions_about("good.example", 2), 2);
+    assert_eq!(fixture.questions_about("0.1.0.0.0", 1), 1);
+    assert_eq!(fixture.questions_about("good.example", 2), 2);
 }
 
 #[test]
 fn an_mta_that_leaves_steps_out_gets_a_temporary_failure() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@bad.example>"]), Reply::Continue);
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     assert_eq!(mta.eom().reply, smtp(TEMPORARY));
@@ -592,25 +592,25 @@ fn an_mta_that_leaves_steps_out_gets_a_temporary_failure() {
 
 #[test]
 fn decision_lines_tell_what_decided() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::20");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::20");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), smtp(NO_PTR));
-    let line = world.daemon.log().wait_for(&["rule=no-ptr"]);
+    let line = fixture.daemon.log().wait_for(&["rule=no-ptr"]);
     let want = format!(
         "NOQUEUE: reject: RCPT from unknown[2001:db8:1::20]: {NO_PTR}; rule=no-ptr mode=enforce \
          from=<a@good.example> to=<b@contoso.com> helo=<mail.good.example> ptr=none opt_in=domains"
     );
     assert!(line.contains(&want), "{line}");
 
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
     assert_eq!(mta.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     mta.header("From", " a@good.example");
     mta.eoh();
     mta.macros(Command::EndOfMessage, &[("i", "4F9D195432C")]);
     assert_eq!(mta.eom().reply, Reply::Continue);
-    let line = world.daemon.log().wait_for(&["rule=spf-pass"]);
+    let line = fixture.daemon.log().wait_for(&["rule=spf-pass"]);
     let want = "4F9D195432C: accept: rule=spf-pass mode=enforce client=unknown[2001:db8:1::10] \
                 from=<a@good.example> nrcpt=1 rcpt_domains=contoso.com helo=<mail.good.example> \
                 ptr=found ptr_names=mail.good.example opt_in=domains spf=pass \
@@ -621,48 +621,48 @@ fn decision_lines_tell_what_decided() {
 
 #[test]
 fn no_peer_can_forge_a_decision_line() {
-    let world = World::new("");
-    let mut mta = world.mta();
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta();
     mta.connect_from("host]: x\n", client("2001:db8:1::20"));
     mta.helo("h>\r\nNOQUEUE: accept: rule=spf-pass");
     mta.mail(&["<a\u{2028}\u{1b}[2J@e.example> x"]);
     mta.rcpt(&["<b@x; rule=spf-pass mode=enforce>"]);
-    let line = world.daemon.log().wait_for(&["rule=not-opted-in"]);
+    let line = fixture.daemon.log().wait_for(&["rule=not-opted-in"]);
     assert_eq!(line.matches(" rule=").count(), 1, "{line}");
     assert!(!line.contains('\u{1b}') && line.is_ascii(), "{line}");
-    let lines = world.daemon.log().lines();
+    let lines = fixture.daemon.log().lines();
     assert!(!lines.iter().any(|line| line.starts_with("NOQUEUE: accept")));
 }
 
 #[test]
 fn a_reload_changes_what_new_connections_get_and_a_bad_one_changes_nothing() {
-    let world = World::new("");
-    let file = world.daemon.config_file();
+    let fixture = Fixture::new("");
+    let file = fixture.daemon.config_file();
     let config = std::fs::read_to_string(&file).expect("the configuration");
     let rcpt = |mta: &mut MilterClient| {
         assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
         mta.rcpt(&["<b@other.example>"])
     };
-    let mut before = world.mta_with_client("2001:db8:1::10");
+    let mut before = fixture.mta_with_client("2001:db8:1::10");
 
     let changed = config.replace("contoso.com,", "contoso.com, other.example,");
     std::fs::write(&file, &changed).expect("the configuration");
-    world.daemon.reload();
+    fixture.daemon.reload();
     assert_eq!(rcpt(&mut before), smtp(NOT_OPTED_IN));
-    let mut after = world.mta_with_client("2001:db8:1::10");
+    let mut after = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(rcpt(&mut after), Reply::Continue);
 
     std::fs::write(&file, "mode: on\n").expect("the configuration");
-    world.daemon.reload();
-    world.daemon.log().wait_for(&["not reloaded", "mode"]);
-    let mut after = world.mta_with_client("2001:db8:1::10");
+    fixture.daemon.reload();
+    fixture.daemon.log().wait_for(&["not reloaded", "mode"]);
+    let mut after = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(rcpt(&mut after), Reply::Continue);
 }
 
 #[test]
 fn an_exemption_does_not_outlive_its_mail_transaction_whatever_the_mta_leaves_out() {
-    let world = World::new("");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     mta.macros(Command::Mail, &[("{auth_authen}", "alice")]);
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Accept);
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
@@ -673,7 +673,7 @@ fn an_exemption_does_not_outlive_its_mail_transaction_whatever_the_mta_leaves_ou
 
 #[test]
 fn what_comes_out_of_order_ends_the_mail_transaction_with_a_temporary_failure() {
-    let world = World::new("");
+    let fixture = Fixture::new("");
     let table: [(&str, &str); 7] = [
         // commands before, and one that does not follow them
         ("", "R"),
@@ -685,7 +685,7 @@ fn what_comes_out_of_order_ends_the_mail_transaction_with_a_temporary_failure() 
         ("MRN", "NB"),
     ];
     for (before, command) in table {
-        let mut mta = world.mta_with_client("2001:db8:1::10");
+        let mut mta = fixture.mta_with_client("2001:db8:1::10");
         let mut send = |command: char| match command {
             'M' => mta.mail(&["<a@good.example>"]),
             'R' => mta.rcpt(&["<b@contoso.com>"]),
@@ -710,9 +710,9 @@ const CLOSING: &str = "421 4.3.2 Service not available, closing transmission cha
 
 #[test]
 fn sigterm_answers_mail_with_421_and_lets_mail_transactions_end() {
-    let world = World::new("limits: {drain_grace: 1m}");
+    let fixture = Fixture::new("limits: {drain_grace: 1m}");
     let begun = || {
-        let mut mta = world.mta_with_client("2001:db8:1::10");
+        let mut mta = fixture.mta_with_client("2001:db8:1::10");
         assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
         mta
     };
@@ -720,21 +720,21 @@ fn sigterm_answers_mail_with_421_and_lets_mail_transactions_end() {
     assert_eq!(accepted.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     let mut refused = begun();
     let mut given_up = begun();
-    let mut owed_a_refusal = world.mta_with_client("2001:db8:1::10");
+    let mut owed_a_refusal = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(owed_a_refusal.mail(&["<a@bad.example>"]), Reply::Continue);
     assert_eq!(owed_a_refusal.rcpt(&["<b@contoso.com>"]), Reply::Continue);
     owed_a_refusal.header("From", " a@bad.example");
     owed_a_refusal.eoh();
-    let mut idle = world.mta_with_client("2001:db8:1::10");
-    let mut without_client = world.mta();
-    let mut without_negotiation = MilterClient::connect_only(&world.daemon.address());
-    let mut ipv4 = world.mta();
+    let mut idle = fixture.mta_with_client("2001:db8:1::10");
+    let mut without_client = fixture.mta();
+    let mut without_negotiation = MilterClient::connect_only(&fixture.daemon.address());
+    let mut ipv4 = fixture.mta();
     assert_eq!(ipv4.connect_from("c", client("192.0.2.1")), Reply::Accept);
 
-    world.daemon.signal(Signal::SIGTERM);
+    fixture.daemon.signal(Signal::SIGTERM);
     // No MAIL of this connection is sent to a milter.
     assert_eq!(ipv4.receive_frame(), None);
-    assert!(!world.daemon.socket().exists());
+    assert!(!fixture.daemon.socket().exists());
     assert_eq!(idle.mail(&["<a@good.example>"]), smtp(CLOSING));
     assert_eq!(idle.rcpt(&["<b@contoso.com>"]), smtp(TEMPORARY));
     assert_eq!(idle.mail(&["<a@good.example>"]), smtp(CLOSING));
@@ -754,18 +754,18 @@ fn sigterm_answers_mail_with_421_and_lets_mail_transactions_end() {
         assert_eq!(mta.mail(&["<a@good.example>"]), smtp(CLOSING));
         assert!(mta.quit());
     }
-    let log = world.daemon.log();
-    assert!(world.daemon.stop().success());
+    let log = fixture.daemon.log();
+    assert!(fixture.daemon.stop().success());
     log.wait_for(&["all milter connections are closed", "told_421=7"]);
 }
 
 #[test]
 fn connections_without_mail_are_closed_after_the_drain_grace() {
-    let world = World::new("limits: {drain_grace: 500ms}");
-    let mut idle = world.mta_with_client("2001:db8:1::10");
-    let mut busy = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("limits: {drain_grace: 500ms}");
+    let mut idle = fixture.mta_with_client("2001:db8:1::10");
+    let mut busy = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(busy.mail(&["<a@good.example>"]), Reply::Continue);
-    world.daemon.signal(Signal::SIGTERM);
+    fixture.daemon.signal(Signal::SIGTERM);
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(300) {
         // Commands other than MAIL do not extend it.
@@ -779,30 +779,30 @@ fn connections_without_mail_are_closed_after_the_drain_grace() {
     let end = Instant::now();
     assert_eq!(busy.receive_frame(), None);
     assert!(end.elapsed() >= Duration::from_millis(450), "{end:?}");
-    assert!(world.daemon.stop().success());
+    assert!(fixture.daemon.stop().success());
 }
 
 #[test]
 fn what_does_not_end_within_the_drain_timeout_is_cut_off() {
-    let world = World::new("limits: {drain_timeout: 100ms}");
-    let mut mta = world.mta_with_client("2001:db8:1::10");
+    let fixture = Fixture::new("limits: {drain_timeout: 100ms}");
+    let mut mta = fixture.mta_with_client("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
-    world.daemon.signal(Signal::SIGTERM);
-    world
+    fixture.daemon.signal(Signal::SIGTERM);
+    fixture
         .daemon
         .log()
         .wait_for(&["limits.drain_timeout is over", "transactions=1"]);
     assert_eq!(mta.receive_frame(), None);
-    assert!(world.daemon.stop().success());
+    assert!(fixture.daemon.stop().success());
 }
 
 #[test]
 fn connections_beyond_the_limit_are_closed_and_told() {
-    let world = World::new("limits: {connections: 1}");
-    let first = world.mta_with_client("2001:db8:1::10");
-    let mut second = MilterClient::connect_only(&world.daemon.address());
+    let fixture = Fixture::new("limits: {connections: 1}");
+    let first = fixture.mta_with_client("2001:db8:1::10");
+    let mut second = MilterClient::connect_only(&fixture.daemon.address());
     assert_eq!(second.receive_frame(), None);
-    world
+    fixture
         .daemon
         .log()
         .wait_for(&["limits.connections is reached"]);

@@ -25,13 +25,13 @@ use support::{
 };
 
 /// The daemon with the DNS that it asks and the address of its metrics.
-struct World {
+struct Fixture {
     daemon: Daemon,
     _dns: DnsServer,
     address: SocketAddr,
 }
 
-impl World {
+impl Fixture {
     fn new(config: &str) -> Self {
         let dns = DnsServer::start(Zone::parse(SENDERS).expect("a zone"));
         let address = http::free_address();
@@ -113,17 +113,17 @@ impl Metrics {
 
 #[test]
 fn metrics_count_what_was_decided_and_how() {
-    let world = World::new("");
-    drop(world.mta("192.0.2.1"));
-    world.mail("2001:db8:1::20", "<a@good.example>", &["<b@contoso.com>"]);
-    world.mail("2001:db8:1::60", "<a@good.example>", &["<b@contoso.com>"]);
+    let fixture = Fixture::new("");
+    drop(fixture.mta("192.0.2.1"));
+    fixture.mail("2001:db8:1::20", "<a@good.example>", &["<b@contoso.com>"]);
+    fixture.mail("2001:db8:1::60", "<a@good.example>", &["<b@contoso.com>"]);
     let to = ["<b@contoso.com>", "<b@other.example>"];
-    let (replies, message) = world.mail("2001:db8:1::10", "<a@good.example>", &to);
+    let (replies, message) = fixture.mail("2001:db8:1::10", "<a@good.example>", &to);
     assert!(matches!(replies[1], Reply::Smtp(_)));
     assert_eq!(message, Reply::Continue);
-    let (_, message) = world.mail("2001:db8:1::10", "<a@bad.example>", &to[..1]);
+    let (_, message) = fixture.mail("2001:db8:1::10", "<a@bad.example>", &to[..1]);
     assert!(matches!(message, Reply::Smtp(_)));
-    world.metrics().assert(&[
+    fixture.metrics().assert(&[
         (
             r#"sixgate_decisions_total{action="accept",mode="enforce",rule="ipv4"}"#,
             1.0,
@@ -168,20 +168,20 @@ fn metrics_count_what_was_decided_and_how() {
         ("sixgate_connections_limit", 10_000.0),
         ("sixgate_log_lines_lost_total", 0.0),
     ]);
-    world.wait_for(r#"sixgate_connections{state="open"}"#, 0.0);
+    fixture.wait_for(r#"sixgate_connections{state="open"}"#, 0.0);
 }
 
 #[test]
 fn metrics_count_connections_and_transactions_that_are_open() {
-    let world = World::new("limits: {connections: 2}");
-    let mut first = world.mta("2001:db8:1::10");
-    let second = world.mta("2001:db8:1::10");
+    let fixture = Fixture::new("limits: {connections: 2}");
+    let mut first = fixture.mta("2001:db8:1::10");
+    let second = fixture.mta("2001:db8:1::10");
     assert_eq!(first.mail(&["<a@good.example>"]), Reply::Continue);
     assert_eq!(
-        MilterClient::connect_only(&world.daemon.address()).receive_frame(),
+        MilterClient::connect_only(&fixture.daemon.address()).receive_frame(),
         None
     );
-    world.metrics().assert(&[
+    fixture.metrics().assert(&[
         (r#"sixgate_connections{state="open"}"#, 2.0),
         (r#"sixgate_connections{state="in-transaction"}"#, 1.0),
         (r#"sixgate_connections_refused_total{reason="limit"}"#, 1.0),
@@ -189,17 +189,17 @@ fn metrics_count_connections_and_transactions_that_are_open() {
     ]);
     first.abort();
     drop((first, second));
-    world.wait_for(r#"sixgate_connections{state="open"}"#, 0.0);
-    world.wait_for(r#"sixgate_connections{state="in-transaction"}"#, 0.0);
+    fixture.wait_for(r#"sixgate_connections{state="open"}"#, 0.0);
+    fixture.wait_for(r#"sixgate_connections{state="in-transaction"}"#, 0.0);
 }
 
 #[test]
 fn metrics_count_reloads() {
-    let world = World::new("");
-    world.daemon.reload();
-    fs::write(world.daemon.config_file(), "mode: on\n").expect("the configuration");
-    world.daemon.reload();
-    world.metrics().assert(&[
+    let fixture = Fixture::new("");
+    fixture.daemon.reload();
+    fs::write(fixture.daemon.config_file(), "mode: on\n").expect("the configuration");
+    fixture.daemon.reload();
+    fixture.metrics().assert(&[
         (r#"sixgate_config_reloads_total{result="success"}"#, 1.0),
         (r#"sixgate_config_reloads_total{result="failure"}"#, 1.0),
     ]);
@@ -207,22 +207,22 @@ fn metrics_count_reloads() {
 
 #[test]
 fn ready_is_who_has_a_dns_that_answers_and_is_not_about_to_stop() {
-    let world = World::new("");
-    let healthy = http::get(world.address, "/healthz");
+    let fixture = Fixture::new("");
+    let healthy = http::get(fixture.address, "/healthz");
     assert_eq!((healthy.status, healthy.body.as_str()), (200, "ok\n"));
-    let ready = http::get(world.address, "/readyz");
+    let ready = http::get(fixture.address, "/readyz");
     assert_eq!((ready.status, ready.body.as_str()), (200, "ready\n"));
 
-    let mut mta = world.mta("2001:db8:1::10");
+    let mut mta = fixture.mta("2001:db8:1::10");
     assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
-    world.daemon.signal(Signal::SIGTERM);
-    world.daemon.wait_for_notification("STOPPING=1");
-    let stopping = http::get(world.address, "/readyz");
+    fixture.daemon.signal(Signal::SIGTERM);
+    fixture.daemon.wait_for_notification("STOPPING=1");
+    let stopping = http::get(fixture.address, "/readyz");
     assert_eq!(
         (stopping.status, stopping.body.as_str()),
         (503, "stopping\n")
     );
-    assert_eq!(http::get(world.address, "/healthz").status, 200);
+    assert_eq!(http::get(fixture.address, "/healthz").status, 200);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn a_server_of_opt_ins_is_told_of_with_what_it_has_answered() {
 
 #[test]
 fn monitoring_that_misbehaves_is_cut_off_and_stops_no_mail() {
-    let world = World::new("");
+    let fixture = Fixture::new("");
     let table = [
         ("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", 404),
         (
@@ -310,27 +310,28 @@ fn monitoring_that_misbehaves_is_cut_off_and_stops_no_mail() {
     ];
     for (request, status) in table {
         assert_eq!(
-            http::request(world.address, request).status,
+            http::request(fixture.address, request).status,
             status,
             "{request}"
         );
     }
-    let idle: Vec<_> = (0..16).map(|_| http::connect(world.address)).collect();
-    let mut one_more = http::connect(world.address);
+    let idle: Vec<_> = (0..16).map(|_| http::connect(fixture.address)).collect();
+    let mut one_more = http::connect(fixture.address);
     assert_eq!(std::io::Read::read(&mut one_more, &mut [0]).ok(), Some(0));
-    let (_, message) = world.mail("2001:db8:1::10", "<a@good.example>", &["<b@contoso.com>"]);
+    let (_, message) = fixture.mail("2001:db8:1::10", "<a@good.example>", &["<b@contoso.com>"]);
     assert_eq!(message, Reply::Continue);
     drop(idle);
     let start = Instant::now();
-    while std::panic::catch_unwind(|| http::get(world.address, "/healthz")).is_err() {
+    while std::panic::catch_unwind(|| http::get(fixture.address, "/healthz")).is_err() {
         assert!(start.elapsed() < TIMEOUT, "places are not given back");
     }
 }
 
 #[test]
 fn an_observed_domain_is_decided_on_told_and_not_refused() {
-    let world =
-        World::new("observe_domains: [watched.example, .watched.example, \"!x.watched.example\"]");
+    let fixture = Fixture::new(
+        "observe_domains: [watched.example, .watched.example, \"!x.watched.example\"]",
+    );
     let table = [
         // recipient, refused at RCPT
         ("<b@watched.example>", false),
@@ -339,10 +340,10 @@ fn an_observed_domain_is_decided_on_told_and_not_refused() {
         ("<b@contoso.com>", true),
     ];
     for (recipient, refused) in table {
-        let (replies, _) = world.mail("2001:db8:1::20", "<a@bad.example>", &[recipient]);
+        let (replies, _) = fixture.mail("2001:db8:1::20", "<a@bad.example>", &[recipient]);
         assert_eq!(matches!(replies[0], Reply::Smtp(_)), refused, "{recipient}");
     }
-    let log = world.daemon.log();
+    let log = fixture.daemon.log();
     log.wait_for(&[
         "NOQUEUE: reject_warning: RCPT from unknown[2001:db8:1::20]: 450 4.7.25 ",
         "; rule=no-ptr mode=observe would=defer from=<a@bad.example> to=<b@watched.example>",
@@ -357,7 +358,7 @@ fn an_observed_domain_is_decided_on_told_and_not_refused() {
         "rule=no-ptr mode=enforce",
         "to=<b@contoso.com>",
     ]);
-    world.metrics().assert(&[
+    fixture.metrics().assert(&[
         (
             r#"sixgate_decisions_total{action="defer",mode="observe",rule="no-ptr"}"#,
             2.0,
@@ -375,7 +376,7 @@ fn an_observed_domain_is_decided_on_told_and_not_refused() {
 
 #[test]
 fn a_message_is_refused_as_soon_as_one_recipient_is_enforced() {
-    let world = World::new("observe_domains: watched.example");
+    let fixture = Fixture::new("observe_domains: watched.example");
     let table: [(&[&str], bool); 4] = [
         (&["<b@watched.example>"], false),
         (&["<b@contoso.com>"], true),
@@ -384,10 +385,10 @@ fn a_message_is_refused_as_soon_as_one_recipient_is_enforced() {
         (&["<b@watched.example>", "<b@other.example>"], false),
     ];
     for (recipients, refused) in table {
-        let (_, message) = world.mail("2001:db8:1::10", "<a@bad.example>", recipients);
+        let (_, message) = fixture.mail("2001:db8:1::10", "<a@bad.example>", recipients);
         assert_eq!(matches!(message, Reply::Smtp(_)), refused, "{recipients:?}");
     }
-    world.daemon.log().wait_for(&[
+    fixture.daemon.log().wait_for(&[
         "reject: END-OF-MESSAGE",
         "mode=enforce",
         "nrcpt=2 rcpt_domains=watched.example,contoso.com",
@@ -431,9 +432,9 @@ fn every_hour_it_warns_while_no_domain_has_opted_in_and_counts_what_that_refused
 
 #[test]
 fn observe_mode_says_what_it_would_do() {
-    let world = World::new("mode: observe\nlog: {format: json}");
-    world.mail("2001:db8:1::20", "<a@good.example>", &["<b@other.example>"]);
-    let line = world.daemon.log().wait_for(&["not-opted-in"]);
+    let fixture = Fixture::new("mode: observe\nlog: {format: json}");
+    fixture.mail("2001:db8:1::20", "<a@good.example>", &["<b@other.example>"]);
+    let line = fixture.daemon.log().wait_for(&["not-opted-in"]);
     for part in [
         r#""action":"reject","refused":false"#,
         r#""mode":"observe","reply":"550 5.2.1"#,

@@ -20,7 +20,7 @@ use support::{
 };
 
 /// The daemon with its status page, its metrics, and the DNS that it asks.
-struct World {
+struct Fixture {
     daemon: Daemon,
     _dns: DnsServer,
     page: SocketAddr,
@@ -46,7 +46,7 @@ const GOOD: Mail<'static> = Mail {
     queue_id: "4F9D195432C",
 };
 
-impl World {
+impl Fixture {
     fn new(status: &str) -> Self {
         let dns = DnsServer::start(Zone::parse(SENDERS).expect("a zone"));
         let (page, metrics) = (http::free_address(), http::free_address());
@@ -134,9 +134,9 @@ impl World {
 
 #[test]
 fn every_page_and_resource_is_there() {
-    let world = World::new("");
-    world.send(&GOOD);
-    let number = world.decisions("")[0]["number"].to_string();
+    let fixture = Fixture::new("");
+    fixture.send(&GOOD);
+    let number = fixture.decisions("")[0]["number"].to_string();
     let table = [
         ("/", 200, "text/html; charset=utf-8"),
         ("/decisions", 200, "text/html; charset=utf-8"),
@@ -186,7 +186,7 @@ fn every_page_and_resource_is_there() {
         ("/api/v1/nothing", 404, "application/problem+json"),
     ];
     for (path, status, media_type) in table {
-        let response = world.get(path);
+        let response = fixture.get(path);
         assert_eq!(response.status, status, "{path}: {}", response.body);
         let head = response.head.to_lowercase();
         assert!(
@@ -207,33 +207,37 @@ fn every_page_and_resource_is_there() {
         ("POST", "/", 405),
         ("PUT", "/check", 405),
     ] {
-        assert_eq!(world.request(method, path, "", "").status, status, "{path}");
+        assert_eq!(
+            fixture.request(method, path, "", "").status,
+            status,
+            "{path}"
+        );
     }
 }
 
 #[test]
 fn decisions_are_found_by_every_filter() {
-    let world = World::new("");
-    world.send(&GOOD);
-    world.send(&Mail {
+    let fixture = Fixture::new("");
+    fixture.send(&GOOD);
+    fixture.send(&Mail {
         client: "2001:db8:1::20",
         client_name: "unknown",
         queue_id: "no-ptr",
         ..GOOD
     });
-    world.send(&Mail {
+    fixture.send(&Mail {
         sender: "<a@news.bad.example>",
         recipient: "<b@sub.contoso.com>",
         queue_id: "bad",
         ..GOOD
     });
-    world.send(&Mail {
+    fixture.send(&Mail {
         recipient: "<b@other.example>",
         queue_id: "other",
         ..GOOD
     });
     // IPv4 is not checked, and not kept.
-    world.send(&Mail {
+    fixture.send(&Mail {
         client: "192.0.2.1",
         ..GOOD
     });
@@ -256,13 +260,13 @@ fn decisions_are_found_by_every_filter() {
         ("queue_id=other", "other"),
     ];
     for (filters, want) in table {
-        let decisions = world.decisions(filters);
+        let decisions = fixture.decisions(filters);
         let ids = decisions
             .iter()
             .map(|d| d["queue_id"].as_str().unwrap_or_default());
         let ids: Vec<&str> = ids.collect();
         assert_eq!(ids.join(" "), want, "{filters}");
-        let page = world.get(&format!("/decisions?{filters}")).body;
+        let page = fixture.get(&format!("/decisions?{filters}")).body;
         let rows = page.matches("<td class=\"time\">").count();
         assert_eq!(rows, decisions.len(), "{filters}");
     }
@@ -270,7 +274,7 @@ fn decisions_are_found_by_every_filter() {
     let mut seen = Vec::new();
     let mut before = String::new();
     loop {
-        let page = world.json(&format!("/api/v1/decisions?limit=1{before}"));
+        let page = fixture.json(&format!("/api/v1/decisions?limit=1{before}"));
         seen.push(page["decisions"][0]["queue_id"].clone());
         match page["next"].as_u64() {
             Some(next) => before = format!("&before={next}"),
@@ -285,15 +289,15 @@ fn decisions_are_found_by_every_filter() {
 
 #[test]
 fn a_refused_message_leads_to_why_and_to_what_the_sender_should_do() {
-    let world = World::new("");
-    world.send(&Mail {
+    let fixture = Fixture::new("");
+    fixture.send(&Mail {
         sender: "<a@bad.example>",
         ..GOOD
     });
-    let list = world.get("/decisions?rule=unauthenticated").body;
+    let list = fixture.get("/decisions?rule=unauthenticated").body;
     let (_, behind) = list.split_once("<a href=\"/decisions/").expect("a link");
     let number = behind.split('"').next().expect("its end");
-    let page = world.get(&format!("/decisions/{number}")).body;
+    let page = fixture.get(&format!("/decisions/{number}")).body;
     for text in [
         "was deferred</strong>: SPF does not pass, and the message is not signed.",
         "450 4.7.26 Service unavailable, message sent over IPv6 [2001:db8:1::10]",
@@ -306,7 +310,7 @@ fn a_refused_message_leads_to_why_and_to_what_the_sender_should_do() {
     ] {
         assert!(page.contains(text), "{text}: {page}");
     }
-    let decision = world.json(&format!("/api/v1/decisions/{number}"));
+    let decision = fixture.json(&format!("/api/v1/decisions/{number}"));
     assert_eq!(decision["spf"]["result"], "fail");
     assert_eq!(decision["spf"]["term"], "-all");
     assert_eq!(decision["refused"], true);
@@ -327,14 +331,14 @@ const HOSTILE: [&str; 8] = [
 
 #[test]
 fn hostile_values_are_shown_harmlessly() {
-    let world = World::new("");
+    let fixture = Fixture::new("");
     for value in HOSTILE.iter().map(|value| (*value).to_owned()).chain([
         // About as long as an argument may be.
         "x".repeat(4000),
         "<b>".repeat(1300),
         "\u{202e}".repeat(1300),
     ]) {
-        world.send(&Mail {
+        fixture.send(&Mail {
             client_name: &value,
             helo: &value,
             sender: &format!("<{value}@bad.example>"),
@@ -342,7 +346,7 @@ fn hostile_values_are_shown_harmlessly() {
             queue_id: &value,
             ..GOOD
         });
-        world.send(&Mail {
+        fixture.send(&Mail {
             sender: &format!("<a@{value}>"),
             recipient: &format!("<b@{value}>"),
             ..GOOD
@@ -350,14 +354,14 @@ fn hostile_values_are_shown_harmlessly() {
     }
     // What is longer ends its connection, whatever it is about.
     for command in [b'H', b'M', b'R'] {
-        let mut mta = MilterClient::open(&world.daemon.address());
+        let mut mta = MilterClient::open(&fixture.daemon.address());
         let from = SocketAddr::new("2001:db8:1::10".parse().expect("an address"), 25252);
         mta.connect_from("mail.good.example", from);
         let value = format!("<{}@x>\0", "<script>".repeat(8192));
         mta.send_frame(command, value.as_bytes());
         assert_eq!(mta.receive_frame(), None);
     }
-    let decisions = world.decisions("limit=1000");
+    let decisions = fixture.decisions("limit=1000");
     assert_eq!(decisions.len(), 22);
     let numbers = decisions.iter().map(|decision| &decision["number"]);
     let pages = numbers.flat_map(|number| {
@@ -390,7 +394,7 @@ fn hostile_values_are_shown_harmlessly() {
         ]
     });
     for path in pages.chain(typed) {
-        let response = world.get(&path);
+        let response = fixture.get(&path);
         let is_html = response.head.to_lowercase().contains("text/html");
         assert!(
             !response.head.to_lowercase().contains("set-cookie"),
@@ -473,32 +477,32 @@ fn check_json(path: &str, value: &Value) {
 
 #[test]
 fn the_newest_decisions_are_kept_and_none_with_zero() {
-    let world = World::new(", history: 3");
+    let fixture = Fixture::new(", history: 3");
     for number in 0..5 {
-        world.send(&Mail {
+        fixture.send(&Mail {
             queue_id: &number.to_string(),
             ..GOOD
         });
     }
-    let decisions = world.decisions("");
+    let decisions = fixture.decisions("");
     let ids: Vec<&Value> = decisions
         .iter()
         .map(|decision| &decision["queue_id"])
         .collect();
     assert_eq!(json!(ids), json!(["4", "3", "2"]));
-    let status = world.json("/api/v1/status");
+    let status = fixture.json("/api/v1/status");
     assert_eq!(
         status["history"],
         json!({"kept": 3, "capacity": 3, "lost": 0})
     );
 
-    let world = World::new(", history: 0");
-    world.send(&GOOD);
-    assert!(world.decisions("").is_empty());
-    let page = world.get("/decisions").body;
+    let fixture = Fixture::new(", history: 0");
+    fixture.send(&GOOD);
+    assert!(fixture.decisions("").is_empty());
+    let page = fixture.get("/decisions").body;
     assert!(page.contains("No decisions are kept"), "{page}");
     // The charts need no history.
-    let hour = &world.json("/api/v1/status")["decisions"]["hour"];
+    let hour = &fixture.json("/api/v1/status")["decisions"]["hour"];
     assert_eq!(sum(&hour["accept"]), 1);
 }
 
@@ -508,8 +512,8 @@ fn a_decision_takes_a_kibibyte_at_most() {
     const KEPT: u64 = 4000;
     let long = "x".repeat(1000);
     let memory = |history: u64| {
-        let world = World::new(&format!(", history: {history}"));
-        let mut mta = MilterClient::open(&world.daemon.address());
+        let fixture = Fixture::new(&format!(", history: {history}"));
+        let mut mta = MilterClient::open(&fixture.daemon.address());
         let from = SocketAddr::new("2001:db8:1::10".parse().expect("an address"), 25252);
         mta.connect_from(&long, from);
         mta.helo(&long);
@@ -522,9 +526,9 @@ fn a_decision_takes_a_kibibyte_at_most() {
             let reply = mta.rcpt(&[&format!("<{long}@{}.example>", &long[..60])]);
             assert!(matches!(reply, Reply::Smtp(_)));
         }
-        let kept = &world.json("/api/v1/status")["history"]["kept"];
+        let kept = &fixture.json("/api/v1/status")["history"]["kept"];
         assert_eq!(kept, history);
-        1024 * world.daemon.memory()
+        1024 * fixture.daemon.memory()
     };
     let taken = memory(KEPT).saturating_sub(memory(10)) / (KEPT - 10);
     println!("{taken} bytes for each decision");
@@ -536,20 +540,20 @@ fn a_decision_takes_a_kibibyte_at_most() {
 #[test]
 fn examples_of_the_manual_are_answered() {
     const MANUAL: &str = include_str!("../docs/status.md");
-    let world = World::new("");
-    world.send(&GOOD);
+    let fixture = Fixture::new("");
+    fixture.send(&GOOD);
     let urls = MANUAL.split("http://localhost:9895").skip(1);
     let paths: Vec<&str> = urls
         .map(|behind| behind.split(['\'', '"', '>', '\n']).next().expect("a path"))
         .collect();
     assert!(paths.len() >= 6, "{paths:?}");
     for path in paths {
-        let response = world.get(path);
+        let response = fixture.get(path);
         assert_eq!(response.status, 200, "{path}: {}", response.body);
     }
     let (_, problem) = MANUAL.split_once("{\"detail\"").expect("a problem");
     let problem = format!("{{\"detail\"{}", problem.lines().next().expect("a line"));
-    assert_eq!(world.get("/api/v1/decisions?rule=spf").body, problem);
+    assert_eq!(fixture.get("/api/v1/decisions?rule=spf").body, problem);
 }
 
 fn sum(counts: &Value) -> u64 {
@@ -559,23 +563,23 @@ fn sum(counts: &Value) -> u64 {
 
 #[test]
 fn the_charts_say_what_the_metrics_say() {
-    let world = World::new("");
+    let fixture = Fixture::new("");
     for _ in 0..3 {
-        world.send(&GOOD);
+        fixture.send(&GOOD);
     }
-    world.send(&Mail {
+    fixture.send(&Mail {
         sender: "<a@bad.example>",
         ..GOOD
     });
-    world.send(&Mail {
+    fixture.send(&Mail {
         recipient: "<b@other.example>",
         ..GOOD
     });
-    world.send(&Mail {
+    fixture.send(&Mail {
         client: "192.0.2.1",
         ..GOOD
     });
-    let metrics = http::get(world.metrics, "/metrics").body;
+    let metrics = http::get(fixture.metrics, "/metrics").body;
     let mut counted = BTreeMap::<(String, String), u64>::new();
     for line in metrics.lines() {
         let Some(series) = line.strip_prefix("sixgate_decisions_total{") else {
@@ -590,7 +594,7 @@ fn the_charts_say_what_the_metrics_say() {
         *counted.entry((label("rule"), label("action"))).or_default() += number as u64;
     }
     counted.retain(|_, number| *number > 0);
-    let status = world.json("/api/v1/status");
+    let status = fixture.json("/api/v1/status");
     let decisions = &status["decisions"];
     for period in ["hour", "day", "total"] {
         let rules = decisions["rules"].as_array().expect("a list").iter();
@@ -609,7 +613,7 @@ fn the_charts_say_what_the_metrics_say() {
         let sums = ["accept", "defer", "reject"].map(|action| sum(&chart[action]));
         assert_eq!(sums, [3, 1, 1], "{period}");
     }
-    let page = world.get("/").body;
+    let page = fixture.get("/").body;
     assert!(
         page.contains("3 accepted, 1 deferred and 1 rejected"),
         "{page}"
@@ -618,8 +622,8 @@ fn the_charts_say_what_the_metrics_say() {
 
 #[test]
 fn a_check_says_what_explain_says() {
-    let world = World::new("");
-    let config = world.daemon.config_file();
+    let fixture = Fixture::new("");
+    let config = fixture.daemon.config_file();
     let arguments = [
         "--client",
         "2001:db8:1::10",
@@ -649,17 +653,17 @@ fn a_check_says_what_explain_says() {
         "to": ["b@contoso.com", "c@other.example"],
     });
     let json_type = "Content-Type: application/json\r\n";
-    let posted = world.request("POST", "/api/v1/explain", json_type, &body.to_string());
+    let posted = fixture.request("POST", "/api/v1/explain", json_type, &body.to_string());
     assert_eq!(posted.status, 200, "{}", posted.body);
     let posted: Value = serde_json::from_str(&posted.body).expect("JSON");
     timeless(&mut want);
-    for mut got in [world.json(link), posted] {
+    for mut got in [fixture.json(link), posted] {
         timeless(&mut got);
         assert_eq!(got, want);
     }
 
-    let page = world.submit(&[
-        ("csrf", &world.csrf()),
+    let page = fixture.submit(&[
+        ("csrf", &fixture.csrf()),
         ("client", "2001:db8:1::10"),
         ("helo", ""),
         ("from", "a@bad.example"),
@@ -696,20 +700,20 @@ fn timeless(report: &mut Value) {
 
 #[test]
 fn a_check_takes_a_message_and_has_bounds() {
-    let world = World::new("");
-    let csrf = world.csrf();
+    let fixture = Fixture::new("");
+    let csrf = fixture.csrf();
     assert!(!csrf.is_empty());
     let client = ("client", "2001:db8:1::10");
     let message = String::from_utf8_lossy(UNSIGNED).into_owned();
     let signed = format!("DKIM-Signature: v=1; a=rsa-sha256; d=good.example; s=s\r\n{message}");
-    let page = world.submit(&[("csrf", &csrf), client, ("message", &signed)]);
+    let page = fixture.submit(&[("csrf", &csrf), client, ("message", &signed)]);
     assert_eq!(page.status, 200, "{}", page.body);
     assert!(page.body.contains("d=good.example s=s "), "{}", page.body);
     assert!(!page.body.contains("dkim       none"), "{}", page.body);
 
     let header = "Subject: x\r\n\r\n";
     let long = format!("{header}{}", "x".repeat((10 << 20) - header.len()));
-    let page = world.submit(&[("csrf", &csrf), client, ("message", &long)]);
+    let page = fixture.submit(&[("csrf", &csrf), client, ("message", &long)]);
     assert_eq!(page.status, 200, "10 MiB: {:.1000}", page.body);
     let long = "x".repeat((10 << 20) + 1);
     let field = "x".repeat(1001);
@@ -725,7 +729,7 @@ fn a_check_takes_a_message_and_has_bounds() {
         (&[("csrf", &csrf), client, ("to", &empty)], 200),
     ];
     for (fields, want) in table {
-        let page = world.submit(fields);
+        let page = fixture.submit(fields);
         assert_eq!(page.status, want, "{}", page.body);
     }
     let json_type = "Content-Type: application/json\r\n";
@@ -739,7 +743,7 @@ fn a_check_takes_a_message_and_has_bounds() {
         (json_type, "{\"client\": \"2001:db8::1\", \"x\": 1}", 422),
     ];
     for (media_type, body, want) in table {
-        let response = world.request("POST", "/api/v1/explain", media_type, body);
+        let response = fixture.request("POST", "/api/v1/explain", media_type, body);
         assert_eq!(response.status, want, "{body}: {}", response.body);
         assert!(response.head.contains("application/problem+json"), "{body}");
     }
@@ -748,7 +752,7 @@ fn a_check_takes_a_message_and_has_bounds() {
 #[test]
 fn a_client_has_one_check_at_a_time() {
     use std::io::{Read, Write};
-    let world = World::new("");
+    let fixture = Fixture::new("");
     let head = "POST /api/v1/explain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
                 Content-Type: application/json\r\n\r\n{";
     let path = "/api/v1/explain?client=2001:db8:1::10";
@@ -756,13 +760,13 @@ fn a_client_has_one_check_at_a_time() {
     // A request that does not end holds its place, unless a check was in progress.
     let mut slow = loop {
         assert!(start.elapsed() < TIMEOUT, "the place is not taken");
-        let mut slow = http::connect(world.page);
+        let mut slow = http::connect(fixture.page);
         slow.write_all(head.as_bytes()).expect("it is read");
-        if world.get(path).status == 429 && world.get(path).status == 429 {
+        if fixture.get(path).status == 429 && fixture.get(path).status == 429 {
             break slow;
         }
     };
-    let busy = world.get(path);
+    let busy = fixture.get(path);
     assert!(
         busy.head.to_lowercase().contains("retry-after: 5"),
         "{}",
@@ -770,15 +774,15 @@ fn a_client_has_one_check_at_a_time() {
     );
     slow.shutdown(std::net::Shutdown::Write).expect("closed");
     let _ = slow.read_to_end(&mut Vec::new());
-    while world.get(path).status != 200 {
+    while fixture.get(path).status != 200 {
         assert!(start.elapsed() < TIMEOUT, "the place is not free again");
     }
 }
 
 #[test]
 fn the_overview_shows_the_state_of_servers_and_sources() {
-    let world = World::new("");
-    let status = world.json("/api/v1/status");
+    let fixture = Fixture::new("");
+    let status = fixture.json("/api/v1/status");
     let server = &status["dns"]["servers"][0];
     assert_eq!(server["error"], Value::Null, "{server}");
     assert_eq!(status["mode"], "enforce");
@@ -789,21 +793,21 @@ fn the_overview_shows_the_state_of_servers_and_sources() {
         domains.map(|s| s["domains"].clone()).collect::<Vec<_>>(),
         [json!(2)]
     );
-    let description: Value = world.json("/api/v1/openapi.json");
+    let description: Value = fixture.json("/api/v1/openapi.json");
     let described = description["components"]["schemas"]["Status"]["properties"].as_object();
     let described: BTreeSet<&String> = described.expect("properties").keys().collect();
     let got: BTreeSet<&String> = status.as_object().expect("an object").keys().collect();
     assert_eq!(got, described);
 
-    world.daemon.reload();
+    fixture.daemon.reload();
     let start = Instant::now();
-    while world.json("/api/v1/status")["configuration"]["reloads"] != 1 {
+    while fixture.json("/api/v1/status")["configuration"]["reloads"] != 1 {
         assert!(start.elapsed() < TIMEOUT, "it does not reload");
     }
-    let reload = &world.json("/api/v1/status")["configuration"]["last_reload"];
+    let reload = &fixture.json("/api/v1/status")["configuration"]["last_reload"];
     assert_eq!(reload["error"], Value::Null, "{reload}");
 
-    let answer = world.json("/api/v1/opt-in/Sub.Contoso.com");
+    let answer = fixture.json("/api/v1/opt-in/Sub.Contoso.com");
     assert_eq!(answer["domain"], "sub.contoso.com");
     assert_eq!(answer["verdict"], "yes");
     assert_eq!(answer["source"], "domains");

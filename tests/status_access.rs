@@ -25,13 +25,13 @@ use tempfile::TempDir;
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// The daemon with its status page.
-struct World {
+struct Fixture {
     daemon: Daemon,
     address: SocketAddr,
     _folder: TempDir,
 }
 
-impl World {
+impl Fixture {
     /// Without a token.
     fn open() -> Self {
         Self::with("host_names: [mx.example.org]", TempDir::new().unwrap())
@@ -119,10 +119,10 @@ fn cookie(response: &Response) -> String {
 
 #[test]
 fn only_known_names_and_this_site_are_answered() {
-    let world = World::open();
-    let address = format!("Host: {}", world.address);
-    let other_port = format!("Origin: http://127.0.0.1:{}", world.address.port() ^ 1);
-    let same = format!("Origin: http://{}", world.address);
+    let fixture = Fixture::open();
+    let address = format!("Host: {}", fixture.address);
+    let other_port = format!("Origin: http://127.0.0.1:{}", fixture.address.port() ^ 1);
+    let same = format!("Origin: http://{}", fixture.address);
     let table: [(&str, &[&str], u16); 26] = [
         ("GET /", &[&address], 200),
         ("GET /", &["Host: localhost"], 200),
@@ -179,7 +179,7 @@ fn only_known_names_and_this_site_are_answered() {
         } else {
             ""
         };
-        let response = world.send(request_line, lines, body);
+        let response = fixture.send(request_line, lines, body);
         assert_eq!(
             response.status, status,
             "{request_line} {lines:?}: {}",
@@ -191,7 +191,7 @@ fn only_known_names_and_this_site_are_answered() {
 
 #[test]
 fn every_response_confines_the_browser() {
-    let world = World::guarded();
+    let fixture = Fixture::guarded();
     let bearer = format!("Authorization: Bearer {TOKEN}");
     let requests: [(&str, &[&str]); 6] = [
         ("GET /", &[&bearer]),
@@ -202,7 +202,7 @@ fn every_response_confines_the_browser() {
         ("PUT /", &[]),
     ];
     for (request_line, lines) in requests {
-        let response = world.send(request_line, lines, "");
+        let response = fixture.send(request_line, lines, "");
         let policy = field(&response, "content-security-policy").unwrap_or_default();
         for directive in [
             "default-src 'none'",
@@ -236,11 +236,11 @@ fn every_response_confines_the_browser() {
 
 #[test]
 fn with_a_token_nothing_is_shown_before_it_is_presented() {
-    let world = World::guarded();
-    let page = world.get("/?a=b", &[]);
+    let fixture = Fixture::guarded();
+    let page = fixture.get("/?a=b", &[]);
     assert_eq!(page.status, 303);
     assert_eq!(field(&page, "location"), Some("/login?next=%2F%3Fa%3Db"));
-    let api = world.get("/api/v1/status", &[]);
+    let api = fixture.get("/api/v1/status", &[]);
     assert_eq!(api.status, 401);
     assert!(
         field(&api, "www-authenticate")
@@ -261,10 +261,10 @@ fn with_a_token_nothing_is_shown_before_it_is_presented() {
         (format!("Bearer {TOKEN}0"), 401),
         (format!("Bearer {TOKEN}"), 429),
     ] {
-        let response = world.get("/", &[&format!("Authorization: {authorization}")]);
+        let response = fixture.get("/", &[&format!("Authorization: {authorization}")]);
         assert_eq!(response.status, status, "{authorization}");
     }
-    let log = world.daemon.log();
+    let log = fixture.daemon.log();
     log.wait_for(&["status page: wrong token from [127.0.0.1]"]);
     log.wait_for(&["status page: [127.0.0.1] has presented wrong tokens and has to wait"]);
     assert!(!log.text().contains(TOKEN));
@@ -272,8 +272,8 @@ fn with_a_token_nothing_is_shown_before_it_is_presented() {
 
 #[test]
 fn a_browser_logs_in_and_out() {
-    let world = World::guarded();
-    let wrong = world.log_in("0123456789abcdef");
+    let fixture = Fixture::guarded();
+    let wrong = fixture.log_in("0123456789abcdef");
     assert_eq!(wrong.status, 401);
     assert!(
         wrong.body.contains("This is not the token."),
@@ -282,7 +282,7 @@ fn a_browser_logs_in_and_out() {
     );
     assert_eq!(field(&wrong, "set-cookie"), None);
 
-    let right = world.log_in(TOKEN);
+    let right = fixture.log_in(TOKEN);
     assert_eq!((right.status, field(&right, "location")), (303, Some("/")));
     let set = field(&right, "set-cookie").unwrap();
     for attribute in ["HttpOnly", "SameSite=Strict", "Path=/"] {
@@ -290,52 +290,52 @@ fn a_browser_logs_in_and_out() {
     }
     assert!(!set.contains(TOKEN) && !set.contains("Secure"), "{set}");
     let session = cookie(&right);
-    assert_eq!(world.get("/", &[&session]).status, 200);
+    assert_eq!(fixture.get("/", &[&session]).status, 200);
     let invented = format!("Cookie: sixgate_session={}", "0".repeat(64));
-    assert_eq!(world.get("/", &[&invented]).status, 303);
+    assert_eq!(fixture.get("/", &[&invented]).status, 303);
 
     // The CSRF token of somebody without a session is of no use to one with it.
-    let foreign = csrf(&world.get("/login", &[])).to_owned();
-    let refused = world.send("POST /logout", &[&session], &format!("csrf={foreign}"));
+    let foreign = csrf(&fixture.get("/login", &[])).to_owned();
+    let refused = fixture.send("POST /logout", &[&session], &format!("csrf={foreign}"));
     assert_eq!(refused.status, 403);
-    assert_eq!(world.get("/", &[&session]).status, 200);
+    assert_eq!(fixture.get("/", &[&session]).status, 200);
 
     // Another token ends the session.
-    let file = world._folder.path().join("token");
+    let file = fixture._folder.path().join("token");
     fs::write(&file, "another token of enough length\n").unwrap();
-    world.daemon.reload();
-    assert_eq!(world.get("/", &[&session]).status, 303);
-    assert_eq!(world.log_in(TOKEN).status, 401);
+    fixture.daemon.reload();
+    assert_eq!(fixture.get("/", &[&session]).status, 303);
+    assert_eq!(fixture.log_in(TOKEN).status, 401);
     // One that is too short is not taken.
     fs::write(&file, "short\n").unwrap();
-    world.daemon.reload();
-    world.daemon.log().wait_for(&[
+    fixture.daemon.reload();
+    fixture.daemon.log().wait_for(&[
         "configuration not reloaded, the old one stays",
         "status.token_file: the token in",
         "is shorter than 16 characters",
     ]);
-    let right = world.log_in("another+token+of+enough+length");
+    let right = fixture.log_in("another+token+of+enough+length");
     assert_eq!(right.status, 303);
 }
 
 #[test]
 fn a_session_is_over_after_the_logout() {
-    let world = World::guarded();
-    let session = cookie(&world.log_in(TOKEN));
-    let login = world.get("/login", &[&session]);
+    let fixture = Fixture::guarded();
+    let session = cookie(&fixture.log_in(TOKEN));
+    let login = fixture.get("/login", &[&session]);
     assert_eq!((login.status, field(&login, "location")), (303, Some("/")));
-    let page = world.get("/", &[&session]);
+    let page = fixture.get("/", &[&session]);
     let form = format!("csrf={}", csrf(&page));
-    let out = world.send("POST /logout", &[&session], &form);
+    let out = fixture.send("POST /logout", &[&session], &form);
     assert_eq!((out.status, field(&out, "location")), (303, Some("/login")));
     assert!(field(&out, "set-cookie").unwrap().contains("Max-Age=0"));
-    assert_eq!(world.get("/", &[&session]).status, 303);
+    assert_eq!(fixture.get("/", &[&session]).status, 303);
 }
 
 #[test]
 fn behind_a_proxy_with_tls_the_cookie_is_secure() {
-    let world = World::with_proxy();
-    let page = world.get("/login", &["Host: mx.example.org"]);
+    let fixture = Fixture::with_proxy();
+    let page = fixture.get("/login", &["Host: mx.example.org"]);
     let form = format!("csrf={}&token={TOKEN}", csrf(&page));
     // Some pass the name on and some do not.
     for lines in [
@@ -344,7 +344,7 @@ fn behind_a_proxy_with_tls_the_cookie_is_secure() {
         ["Host: mx.example.org", "Sec-Fetch-Site: same-origin"],
         ["Host: 127.0.0.1", "X-Forwarded-Proto: https"],
     ] {
-        let response = world.send("POST /login", &lines, &form);
+        let response = fixture.send("POST /login", &lines, &form);
         assert_eq!(response.status, 303, "{}", response.body);
         assert!(
             field(&response, "set-cookie")
@@ -354,7 +354,7 @@ fn behind_a_proxy_with_tls_the_cookie_is_secure() {
     }
 }
 
-impl World {
+impl Fixture {
     fn with_proxy() -> Self {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("token");
@@ -481,10 +481,10 @@ fn a_unix_socket_is_for_its_group_and_needs_no_token() {
 
 #[test]
 fn after_a_handover_the_new_process_answers_at_the_same_socket() {
-    let world = World::open();
-    let kept = http::connect(world.address);
-    let successor = world.daemon.hand_over();
-    assert_eq!(world.get("/", &[]).status, 200);
+    let fixture = Fixture::open();
+    let kept = http::connect(fixture.address);
+    let successor = fixture.daemon.hand_over();
+    assert_eq!(fixture.get("/", &[]).status, 200);
     drop(kept);
     successor.signal(Signal::SIGTERM);
     successor.wait();
@@ -492,9 +492,9 @@ fn after_a_handover_the_new_process_answers_at_the_same_socket() {
 
 #[test]
 fn what_is_too_large_is_refused() {
-    let world = World::open();
-    let origin = format!("Origin: http://{}", world.address);
-    let response = world.send("POST /logout", &[&origin], &"a".repeat(65 << 10));
+    let fixture = Fixture::open();
+    let origin = format!("Origin: http://{}", fixture.address);
+    let response = fixture.send("POST /logout", &[&origin], &"a".repeat(65 << 10));
     assert_eq!(response.status, 413);
     // Without a length it is noticed on the way.
     let chunk = format!("{:x}\r\n{}\r\n", 60 << 10, "a".repeat(60 << 10));
@@ -502,21 +502,21 @@ fn what_is_too_large_is_refused() {
         "POST /logout HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\
          Content-Type: application/x-www-form-urlencoded\r\n\r\n{chunk}{chunk}0\r\n\r\n"
     );
-    assert_eq!(http::request(world.address, &request).status, 413);
+    assert_eq!(http::request(fixture.address, &request).status, 413);
     // A request head.
     let long = format!(
         "GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "a".repeat(9000)
     );
-    let status = http::request(world.address, &long).status;
+    let status = http::request(fixture.address, &long).status;
     assert!([414, 431].contains(&status), "{status}");
-    assert!(world.serves_mail());
+    assert!(fixture.serves_mail());
 }
 
 #[test]
 fn slow_and_many_connections_are_closed_and_mail_goes_on() {
-    let world = World::open();
-    let mut idle: Vec<_> = (0..64).map(|_| http::connect(world.address)).collect();
+    let fixture = Fixture::open();
+    let mut idle: Vec<_> = (0..64).map(|_| http::connect(fixture.address)).collect();
     for stream in &mut idle {
         stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     }
@@ -528,9 +528,9 @@ fn slow_and_many_connections_are_closed_and_mail_goes_on() {
             break;
         }
         if number % 1000 == 0 {
-            assert!(world.serves_mail());
+            assert!(fixture.serves_mail());
         }
-        let mut one_more = http::connect(world.address);
+        let mut one_more = http::connect(fixture.address);
         let read = one_more.read(&mut [0]);
         let is_closed = match &read {
             Ok(bytes) => *bytes == 0,
@@ -538,7 +538,7 @@ fn slow_and_many_connections_are_closed_and_mail_goes_on() {
         };
         assert!(is_closed, "{read:?}");
     }
-    assert!(world.serves_mail());
+    assert!(fixture.serves_mail());
     // The slow ones are closed soon after, without an answer or with a timeout.
     for stream in &mut idle {
         let mut answer = String::new();
@@ -547,7 +547,7 @@ fn slow_and_many_connections_are_closed_and_mail_goes_on() {
     }
     assert!(start.elapsed() < TIMEOUT);
     assert_eq!(
-        world.get("/", &[]).status,
+        fixture.get("/", &[]).status,
         200,
         "their places are free again"
     );

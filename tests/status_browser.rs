@@ -78,14 +78,14 @@ const MAILS: [(&str, &str, &str, &str); 7] = [
     ),
 ];
 
-struct World {
+struct Fixture {
     daemon: Daemon,
     _dns: DnsServer,
     page: SocketAddr,
     _folder: TempDir,
 }
 
-impl World {
+impl Fixture {
     fn new(has_token: bool) -> Self {
         let folder = TempDir::new().unwrap();
         let dns = DnsServer::start(Zone::parse(SENDERS).expect("a zone"));
@@ -103,16 +103,16 @@ impl World {
              opt_in: {{domains: [contoso.com, .contoso.com]}}\n",
             dns.address()
         ));
-        let world = Self {
+        let fixture = Self {
             daemon,
             _dns: dns,
             page,
             _folder: folder,
         };
         for _ in 0..4 {
-            send_all(&world.daemon.address());
+            send_all(&fixture.daemon.address());
         }
-        world
+        fixture
     }
 }
 
@@ -145,11 +145,11 @@ fn tools(name: &str) -> PathBuf {
 #[test]
 #[ignore = "needs Chromium; run by tests/extended.sh"]
 fn people_use_the_page_in_a_browser() {
-    let world = World::new(true);
+    let fixture = Fixture::new(true);
     let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("status-page");
     fs::create_dir_all(&screenshots).unwrap();
     let is_over = Arc::new(AtomicBool::new(false));
-    let (address, stop) = (world.daemon.address(), Arc::clone(&is_over));
+    let (address, stop) = (fixture.daemon.address(), Arc::clone(&is_over));
     let sending = thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {
             send_all(&address);
@@ -161,7 +161,7 @@ fn people_use_the_page_in_a_browser() {
             env!("CARGO_MANIFEST_DIR"),
             "/tests/status_page/browser.py"
         ))
-        .args([&world.page.to_string(), TOKEN, REFUSED])
+        .args([&fixture.page.to_string(), TOKEN, REFUSED])
         .arg(tools("axe-core/node_modules/axe-core/axe.min.js"))
         .arg(&screenshots)
         .output()
@@ -173,7 +173,7 @@ fn people_use_the_page_in_a_browser() {
     assert!(
         output.status.success(),
         "{text}{errors}{}",
-        world.daemon.log().text()
+        fixture.daemon.log().text()
     );
     println!("{text}pictures in {}", screenshots.display());
 }
@@ -181,7 +181,7 @@ fn people_use_the_page_in_a_browser() {
 #[test]
 #[ignore = "needs schemathesis; run by tests/extended.sh"]
 fn the_api_does_what_its_document_says() {
-    let world = World::new(false);
+    let fixture = Fixture::new(false);
     let folder = TempDir::new().unwrap();
     let output = Command::new(tools("status-page/bin/schemathesis"))
         // It keeps files where it runs.
@@ -201,7 +201,7 @@ fn the_api_does_what_its_document_says() {
             "1",
         ])
         .args(["--generation-deterministic", "--no-color"])
-        .arg(format!("http://{}/api/v1/openapi.json", world.page))
+        .arg(format!("http://{}/api/v1/openapi.json", fixture.page))
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

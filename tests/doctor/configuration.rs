@@ -1,6 +1,6 @@
 //! The configuration, the lists that it names, the sockets, and how it is told.
 
-use super::world::{NO_MTA, Shared, World, examine, free_port};
+use super::fixture::{Fixture, NO_MTA, Shared, examine, free_port};
 use crate::support::daemon::Daemon;
 use libtest_mimic::Trial;
 use std::{fs, net::TcpListener, process::Command, thread};
@@ -8,11 +8,11 @@ use tempfile::TempDir;
 
 /// A trial for each.
 pub(crate) fn trials() -> Vec<Trial> {
-    let world = Shared::default();
-    let trial = |name: &str, test: fn(&World)| {
-        let world = world.clone();
+    let fixture = Shared::default();
+    let trial = |name: &str, test: fn(&Fixture)| {
+        let fixture = fixture.clone();
         Trial::test(name.to_owned(), move || {
-            test(&world);
+            test(&fixture);
             Ok(())
         })
     };
@@ -50,22 +50,22 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn wrong_configuration(world: &World) {
-    let found = world.examine("listen: nowhere\n", &[], "");
+fn wrong_configuration(fixture: &Fixture) {
+    let found = fixture.examine("listen: nowhere\n", &[], "");
     assert_eq!(found.exit, Some(78));
     assert_eq!(found.findings.len(), 1);
     assert_eq!(found.findings[0]["check"], "config");
     assert_eq!(found.findings[0]["level"], "problem");
 }
 
-fn no_configuration(_: &World) {
+fn no_configuration(_: &Fixture) {
     let found = examine("/nonexistent/milter.yaml".as_ref(), &[], "");
     assert_eq!(found.exit, Some(66));
     assert_eq!(found.findings[0]["level"], "problem");
 }
 
-fn doubtful_configuration(world: &World) {
-    let found = world.examine(
+fn doubtful_configuration(fixture: &Fixture) {
+    let found = fixture.examine(
         "listen: inet:127.0.0.1:{port}\nmode: observe\n",
         &NO_MTA,
         "",
@@ -74,17 +74,17 @@ fn doubtful_configuration(world: &World) {
     found.has("opt-in", "warning", "no domain has opted in");
 }
 
-fn a_socket_that_answers(world: &World) {
-    let found = world.examine("listen: \"unix:{queue}/private.sock\"\n", &NO_MTA, "");
+fn a_socket_that_answers(fixture: &Fixture) {
+    let found = fixture.examine("listen: \"unix:{queue}/private.sock\"\n", &NO_MTA, "");
     found.has("socket", "ok", "answers the milter negotiation (version 6)");
 }
 
-fn a_socket_that_nobody_serves(world: &World) {
+fn a_socket_that_nobody_serves(fixture: &Fixture) {
     let yaml = format!(
         "listen: [\"inet:127.0.0.1:{}\", \"unix:{{queue}}/none.sock\"]\n",
         free_port()
     );
-    let found = world.examine(&yaml, &NO_MTA, "");
+    let found = fixture.examine(&yaml, &NO_MTA, "");
     found.has("socket", "problem", "nobody listens");
     found.has("socket", "problem", "none.sock: there is no such socket");
 }
@@ -102,7 +102,7 @@ fn another_program(says: &'static [u8]) -> u16 {
     port
 }
 
-fn the_status_page(world: &World) {
+fn the_status_page(fixture: &Fixture) {
     if cfg!(not(feature = "status")) {
         return;
     }
@@ -119,7 +119,7 @@ fn the_status_page(world: &World) {
     let (_guarded, guarded_port) = running(&with_token);
     let examine = |port: u16, keys: &str| {
         let status = format!("status: {{listen: 127.0.0.1:{port}{keys}}}\n");
-        world.examine(&status, &NO_MTA, "")
+        fixture.examine(&status, &NO_MTA, "")
     };
     let found = examine(open_port, "");
     found.has("status-page", "ok", "answers, to the users of this machine");
@@ -136,17 +136,17 @@ fn the_status_page(world: &World) {
     );
 }
 
-fn a_socket_of_another_program(world: &World) {
+fn a_socket_of_another_program(fixture: &Fixture) {
     let port = another_program(b"220 mx.example.org ESMTP\r\n");
-    let found = world.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
+    let found = fixture.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
     found.has("socket", "problem", "the answer is not a milter's");
 }
 
-fn a_socket_that_closes(world: &World) {
+fn a_socket_that_closes(fixture: &Fixture) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     thread::spawn(move || drop(listener.accept()));
-    let found = world.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
+    let found = fixture.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
     found.has(
         "socket",
         "problem",
@@ -154,11 +154,11 @@ fn a_socket_that_closes(world: &World) {
     );
 }
 
-fn for_people(world: &World) {
+fn for_people(fixture: &Fixture) {
     let directory = TempDir::new().expect("a folder");
     let config = directory.path().join("milter.yaml");
     let text = "listen: inet:127.0.0.1:1\ndns: {servers: [\"{dns}\"]}\n";
-    fs::write(&config, world.fill(text)).expect("a configuration");
+    fs::write(&config, fixture.fill(text)).expect("a configuration");
     let output = Command::new(env!("CARGO_BIN_EXE_sixgate"))
         .args(["doctor", "-c"])
         .arg(config)
@@ -175,7 +175,7 @@ fn for_people(world: &World) {
     );
 }
 
-fn lists(world: &World) {
+fn lists(fixture: &Fixture) {
     let folder = TempDir::new().expect("a folder");
     let list = folder.path().join("customers.list");
     fs::write(&list, "example.org\n.example.net\n!example.com\n").expect("a list");
@@ -183,12 +183,12 @@ fn lists(world: &World) {
         "listen: inet:127.0.0.1:{{port}}\nopt_in: {{domains: [a.example], files: [{}]}}\n",
         list.display()
     );
-    let found = world.examine(&yaml, &NO_MTA, "");
+    let found = fixture.examine(&yaml, &NO_MTA, "");
     found.has("opt-in", "ok", "domains: 1 entry");
     found.has("opt-in", "ok", "file: 3 entries, changed 0 s ago");
 }
 
-fn a_broken_list(world: &World) {
+fn a_broken_list(fixture: &Fixture) {
     let folder = TempDir::new().expect("a folder");
     let list = folder.path().join("customers.list");
     fs::write(&list, "example.org\nno domain\n").expect("a list");
@@ -197,12 +197,12 @@ fn a_broken_list(world: &World) {
         list.display()
     );
     let arguments = [NO_MTA.as_slice(), &["--dns"]].concat();
-    let found = world.examine(&yaml, &arguments, "");
+    let found = fixture.examine(&yaml, &arguments, "");
     found.has("opt-in", "problem", "customers.list:2");
     found.has("domains", "warning", "a list of opt-ins can't be read");
 }
 
-fn servers(world: &World) {
+fn servers(fixture: &Fixture) {
     let table = [
         ("up.example", "ok", "dns-zone: it answers"),
         ("up.example", "ok", "test.up.example has 127.0.0.2"),
@@ -216,7 +216,7 @@ fn servers(world: &World) {
     ];
     for (zone, level, words) in table {
         let yaml = format!("listen: inet:127.0.0.1:{{port}}\nopt_in: {{dns_zone: {zone}}}\n");
-        world
+        fixture
             .examine(&yaml, &NO_MTA, "")
             .has("opt-in", level, words);
     }

@@ -1,17 +1,17 @@
 //! The DNS servers, and the walk over domains.
 
-use super::world::{NO_MTA, Shared, World};
+use super::fixture::{Fixture, NO_MTA, Shared};
 use hickory_proto::op::ResponseCode;
 use libtest_mimic::Trial;
 use std::{fs, net::UdpSocket};
 
 /// A trial for each.
 pub(crate) fn trials() -> Vec<Trial> {
-    let world = Shared::default();
-    let trial = |name: &str, test: fn(&World)| {
-        let world = world.clone();
+    let fixture = Shared::default();
+    let trial = |name: &str, test: fn(&Fixture)| {
+        let fixture = fixture.clone();
         Trial::test(name.to_owned(), move || {
-            test(&world);
+            test(&fixture);
             Ok(())
         })
     };
@@ -47,9 +47,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 const LISTEN: &str = "listen: inet:127.0.0.1:{port}\nopt_in: {domains: [both.example]}\n";
 
-fn a_server_that_answers(world: &World) {
-    let found = world.examine(LISTEN, &NO_MTA, "");
-    let words = format!("{} answers in", world.dns.address());
+fn a_server_that_answers(fixture: &Fixture) {
+    let found = fixture.examine(LISTEN, &NO_MTA, "");
+    let words = format!("{} answers in", fixture.dns.address());
     found.has("dns-servers", "ok", &words);
     found.has("reverse-dns", "ok", "2001:4860:4860::8888 is dns.google");
     // It knows no root zone.
@@ -66,11 +66,11 @@ fn mute_server() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").expect("a port")
 }
 
-fn one_dead_server(world: &World) {
+fn one_dead_server(fixture: &Fixture) {
     let mute = mute_server();
     let address = mute.local_addr().expect("an address");
     let yaml = format!("{LISTEN}dns: {{servers: [\"{address}\", \"{{dns}}\"], timeout: 200ms}}\n");
-    let found = world.examine(&yaml, &NO_MTA, "");
+    let found = fixture.examine(&yaml, &NO_MTA, "");
     found.has(
         "dns-servers",
         "warning",
@@ -79,12 +79,12 @@ fn one_dead_server(world: &World) {
     found.has("dns-servers", "ok", "answers in");
 }
 
-fn no_server(world: &World) {
+fn no_server(fixture: &Fixture) {
     let mute = mute_server();
     let address = mute.local_addr().expect("an address");
     let yaml = format!("{LISTEN}dns: {{servers: [\"{address}\"], timeout: 200ms}}\n");
     let arguments = [NO_MTA.as_slice(), &["--dns"]].concat();
-    let found = world.examine(&yaml, &arguments, "");
+    let found = fixture.examine(&yaml, &arguments, "");
     found.has(
         "dns-servers",
         "problem",
@@ -93,7 +93,7 @@ fn no_server(world: &World) {
     found.has("domains", "warning", "no domain was asked for");
 }
 
-fn a_server_that_refuses(_: &World) {
+fn a_server_that_refuses(_: &Fixture) {
     let names = [
         "example.com",
         "example.net",
@@ -105,15 +105,15 @@ fn a_server_that_refuses(_: &World) {
         .iter()
         .map(|name| format!("{name} REFUSED\n"))
         .collect();
-    let world = World::start_with(&zone);
-    let found = world.examine(LISTEN, &NO_MTA, "");
+    let fixture = Fixture::start_with(&zone);
+    let found = fixture.examine(LISTEN, &NO_MTA, "");
     found.has("dns-servers", "problem", "does not answer: REFUSED");
 }
 
-fn refused_edns(_: &World) {
-    let world = World::start();
-    world.dns.refuse_edns(ResponseCode::BADVERS);
-    let found = world.examine(LISTEN, &NO_MTA, "");
+fn refused_edns(_: &Fixture) {
+    let fixture = Fixture::start();
+    fixture.dns.refuse_edns(ResponseCode::BADVERS);
+    let found = fixture.examine(LISTEN, &NO_MTA, "");
     found.has(
         "dns-servers",
         "warning",
@@ -121,32 +121,32 @@ fn refused_edns(_: &World) {
     );
 }
 
-fn a_dns64_server(_: &World) {
-    let world = World::start_with(
+fn a_dns64_server(_: &Fixture) {
+    let fixture = Fixture::start_with(
         "ipv4only.arpa AAAA 64:ff9b::c000:aa\nipv4only.arpa AAAA 64:ff9b::c000:ab\n",
     );
-    let found = world.examine(LISTEN, &NO_MTA, "");
+    let found = fixture.examine(LISTEN, &NO_MTA, "");
     found.has(
         "translation",
         "warning",
         "AAAA records for ipv4only.arpa (DNS64): there is a translator with the prefix 64:ff9b::/96",
     );
     let yaml = format!("{LISTEN}ipv4_prefixes: [\"64:ff9b::/96\"]\n");
-    let found = world.examine(&yaml, &NO_MTA, "");
+    let found = fixture.examine(&yaml, &NO_MTA, "");
     found.has("translation", "ok", "64:ff9b::/96 is in ipv4_prefixes");
 
-    let world = World::start_with(
+    let fixture = Fixture::start_with(
         "ipv4only.arpa AAAA 2001:db8:122:344:c0:0:aa00:0\n\
          ipv4only.arpa AAAA 2001:db8:122:344:c0:0:ab00:0\n",
     );
-    let found = world.examine(LISTEN, &NO_MTA, "");
+    let found = fixture.examine(LISTEN, &NO_MTA, "");
     found.has("translation", "warning", "the prefix 2001:db8:122:344::/64");
 
-    let world = World::start_with("ipv4only.arpa A 192.0.0.170\n");
-    let found = world.examine(LISTEN, &NO_MTA, "");
+    let fixture = Fixture::start_with("ipv4only.arpa A 192.0.0.170\n");
+    let found = fixture.examine(LISTEN, &NO_MTA, "");
     found.has("translation", "ok", "no NAT64 is seen");
-    let world = World::start_with("ipv4only.arpa SERVFAIL\n");
-    let found = world.examine(LISTEN, &NO_MTA, "");
+    let fixture = Fixture::start_with("ipv4only.arpa SERVFAIL\n");
+    let found = fixture.examine(LISTEN, &NO_MTA, "");
     found.has(
         "translation",
         "ok",
@@ -154,9 +154,9 @@ fn a_dns64_server(_: &World) {
     );
 }
 
-fn kept_back(_: &World) {
-    let world = World::start_with("dns.google AAAA 2001:4860:4860::8888\n");
-    let found = world.examine(LISTEN, &NO_MTA, "");
+fn kept_back(_: &Fixture) {
+    let fixture = Fixture::start_with("dns.google AAAA 2001:4860:4860::8888\n");
+    let found = fixture.examine(LISTEN, &NO_MTA, "");
     found.has(
         "reverse-dns",
         "problem",
@@ -164,26 +164,26 @@ fn kept_back(_: &World) {
     );
 }
 
-fn a_mute_domain(world: &World) {
+fn a_mute_domain(fixture: &Fixture) {
     let arguments = [NO_MTA.as_slice(), &["--mute", "mute.example"]].concat();
-    let found = world.examine(LISTEN, &arguments, "");
+    let found = fixture.examine(LISTEN, &arguments, "");
     found.has(
         "mute-domain",
         "ok",
         "mail from mute.example is deferred after",
     );
     let arguments = [NO_MTA.as_slice(), &["--mute", "four.example"]].concat();
-    let found = world.examine(LISTEN, &arguments, "");
+    let found = fixture.examine(LISTEN, &arguments, "");
     found.has("mute-domain", "ok", "four.example is not mute");
 }
 
-fn too_many_servers(world: &World) {
+fn too_many_servers(fixture: &Fixture) {
     let mute = mute_server();
     let address = mute.local_addr().expect("an address");
     let yaml = format!(
         "{LISTEN}dns: {{servers: [\"{{dns}}\", \"{address}\"], timeout: 600ms}}\nlimits: {{stage_timeout: 1s}}\n"
     );
-    let found = world.examine(&yaml, &NO_MTA, "");
+    let found = fixture.examine(&yaml, &NO_MTA, "");
     found.has(
         "mute-domain",
         "warning",
@@ -194,10 +194,10 @@ fn too_many_servers(world: &World) {
 const OPTED_IN: &str = "listen: inet:127.0.0.1:{port}\n\
      opt_in: {domains: [both.example, four.example, null.example, gone.example, halfway.example]}\n";
 
-fn both_mismatches(world: &World) {
+fn both_mismatches(fixture: &Fixture) {
     let list = "# ours\nitself.example\nnull.example\nbroken.example # a comment\nBOTH.example.\nlocalhost\n";
     let arguments = [NO_MTA.as_slice(), &["--domains", "-"]].concat();
-    let found = world.examine(OPTED_IN, &arguments, list);
+    let found = fixture.examine(OPTED_IN, &arguments, list);
     let table = [
         (
             "problem",
@@ -230,11 +230,11 @@ fn both_mismatches(world: &World) {
     }
 }
 
-fn exchangers_of_opt_in(world: &World) {
+fn exchangers_of_opt_in(fixture: &Fixture) {
     let yaml = "listen: inet:127.0.0.1:{port}\n\
         opt_in: {mx: {hosts: [mx.both.example, mx4.both.example, .mx6.example]}}\n";
     let arguments = [NO_MTA.as_slice(), &["--domains", "-"]].concat();
-    let found = world.examine(yaml, &arguments, "both.example\nfour.example\n");
+    let found = fixture.examine(yaml, &arguments, "both.example\nfour.example\n");
     let table = [
         ("opt-in", "ok", "mx: mx.both.example has 2001:db8::25"),
         (
@@ -255,7 +255,7 @@ fn exchangers_of_opt_in(world: &World) {
     }
 }
 
-fn milder_mismatches(world: &World) {
+fn milder_mismatches(fixture: &Fixture) {
     let arguments = [NO_MTA.as_slice(), &["--domains", "-"]].concat();
     let table = [
         (
@@ -272,7 +272,7 @@ fn milder_mismatches(world: &World) {
         ),
     ];
     for (setting, words) in table {
-        let found = world.examine(
+        let found = fixture.examine(
             &format!("{LISTEN}{setting}"),
             &arguments,
             "itself.example\n",
@@ -281,7 +281,7 @@ fn milder_mismatches(world: &World) {
     }
 }
 
-fn no_list(_: &World) {
+fn no_list(_: &Fixture) {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"))
         .args(["doctor", "-c", "/dev/null", "--domains", "/nonexistent"])
         .output()
@@ -289,8 +289,8 @@ fn no_list(_: &World) {
     assert_eq!(output.status.code(), Some(66), "{output:?}");
 }
 
-fn drifting_host_names(_: &World) {
-    let world = World::start_with(
+fn drifting_host_names(_: &Fixture) {
+    let fixture = Fixture::start_with(
         "example.com A 192.0.2.1\n\
          contoso.com MX 10 contoso-com.mx.example.net\n\
          contoso-com.mx.example.net A 192.0.2.25\n\
@@ -304,7 +304,7 @@ fn drifting_host_names(_: &World) {
          new.example MX 10 mx.elsewhere.example\n\
          mx.elsewhere.example A 192.0.2.99\n",
     );
-    let folder = world.folder();
+    let folder = fixture.folder();
     let file = |name: &str, text: &str| {
         let file = folder.path().join(name);
         fs::write(&file, text).expect("a file");
@@ -321,7 +321,7 @@ fn drifting_host_names(_: &World) {
          192.0.2.25, aaaa: \"2001:db8::25\", domains: {domains}}}\n"
     );
     let arguments = [NO_MTA.as_slice(), &["--dns"]].concat();
-    let found = world.examine(&yaml, &arguments, "");
+    let found = fixture.examine(&yaml, &arguments, "");
     for (level, words) in [
         (
             "problem",

@@ -1,6 +1,6 @@
 //! Postfix, set up right and wrong.
 
-use super::world::{Examination, Shared, World};
+use super::fixture::{Examination, Fixture, Shared};
 use libtest_mimic::Trial;
 use std::{fs, path::Path, process::Command};
 
@@ -578,10 +578,10 @@ const CERTIFICATES: [(&str, &str, &str, &str, &str, &str); 11] = [
 
 /// A folder with a Postfix and two files of CAs, and the words with their places.
 fn certificates(
-    world: &World,
+    fixture: &Fixture,
     (_, main_cf, master_cf, yaml, level, words): (&str, &str, &str, &str, &str, &str),
 ) {
-    let folder = world.folder();
+    let folder = fixture.folder();
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let ca =
         fs::read_dir("/usr/share/ca-certificates/mozilla").expect("the package ca-certificates");
@@ -593,17 +593,17 @@ fn certificates(
         let text = text.replace("{public}", &path("public.pem"));
         text.replace("{own}", &path("own.pem"))
     };
-    let main_cf = fill(&world.fill(&format!("{MAIN_CF}{RECOMMENDED}{main_cf}")));
+    let main_cf = fill(&fixture.fill(&format!("{MAIN_CF}{RECOMMENDED}{main_cf}")));
     fs::write(path("main.cf"), main_cf).expect("main.cf");
     fs::write(path("master.cf"), master_cf).expect("master.cf");
     let words = words.replace("{main.cf}", &path("main.cf"));
     let directory = folder.path().to_string_lossy();
-    let found = world.examine(yaml, &["--postfix-config", &directory], "");
+    let found = fixture.examine(yaml, &["--postfix-config", &directory], "");
     found.has("certificates", level, &words);
 
     // check-config says the same of exempt.tls: verified.
     let milter_yaml = path("milter.yaml");
-    fs::write(&milter_yaml, world.fill(yaml)).expect("milter.yaml");
+    fs::write(&milter_yaml, fixture.fill(yaml)).expect("milter.yaml");
     let output = Command::new(env!("CARGO_BIN_EXE_sixgate"))
         .args(["check-config", "-c", &milter_yaml])
         .env("MAIL_CONFIG", folder.path())
@@ -643,11 +643,11 @@ fn make_ca(key: &str, certificate: &str) {
 /// A trial for each set-up. The daemon is the same for all; what differs is how
 /// Postfix is set up.
 pub(crate) fn trials() -> Vec<Trial> {
-    let world = Shared::default();
+    let fixture = Shared::default();
     let reached = [ATTACHMENT.as_slice(), &["reach"]].concat();
     let mut trials = vec![
-        trial(&world, "wrong: not there", no_postfix),
-        trial(&world, "its domains are walked", its_domains),
+        trial(&fixture, "wrong: not there", no_postfix),
+        trial(&fixture, "its domains are walked", its_domains),
     ];
     let apart = IPV4_APART.map(|set_up| (set_up, [ATTACHMENT.as_slice(), &["ipv4-mail"]].concat()));
     let right = RIGHT.map(|set_up| (set_up, ATTACHMENT.to_vec()));
@@ -655,34 +655,34 @@ pub(crate) fn trials() -> Vec<Trial> {
     let all = right.into_iter().chain(by_unix).chain(apart);
     for (set_up, checks) in all {
         let label = format!("right: {}", set_up.label);
-        let test = move |world: &World| set_up.examine(world, &[]).is_well(&checks);
-        trials.push(trial(&world, &label, test));
+        let test = move |fixture: &Fixture| set_up.examine(fixture, &[]).is_well(&checks);
+        trials.push(trial(&fixture, &label, test));
     }
     for row in CERTIFICATES {
-        let test = move |world: &World| certificates(world, row);
-        trials.push(trial(&world, &format!("certificates: {}", row.0), test));
+        let test = move |fixture: &Fixture| certificates(fixture, row);
+        trials.push(trial(&fixture, &format!("certificates: {}", row.0), test));
     }
     for (set_up, check, level, words) in wrong() {
         let label = format!("wrong: {}", set_up.label);
-        let test = move |world: &World| set_up.examine(world, &[]).has(check, level, words);
-        trials.push(trial(&world, &label, test));
+        let test = move |fixture: &Fixture| set_up.examine(fixture, &[]).has(check, level, words);
+        trials.push(trial(&fixture, &label, test));
     }
     trials
 }
 
-fn trial(world: &Shared, label: &str, test: impl FnOnce(&World) + Send + 'static) -> Trial {
-    let world = world.clone();
+fn trial(fixture: &Shared, label: &str, test: impl FnOnce(&Fixture) + Send + 'static) -> Trial {
+    let fixture = fixture.clone();
     Trial::test(format!("Postfix / {label}"), move || {
-        test(&world);
+        test(&fixture);
         Ok(())
     })
 }
 
 impl SetUp {
-    fn examine(&self, world: &World, arguments: &[&str]) -> Examination {
-        let folder = world.folder();
+    fn examine(&self, fixture: &Fixture, arguments: &[&str]) -> Examination {
+        let folder = fixture.folder();
         let write = |name: &str, text: &str| {
-            fs::write(folder.path().join(name), world.fill(text)).expect(name);
+            fs::write(folder.path().join(name), fixture.fill(text)).expect(name);
         };
         write("main.cf", &format!("{MAIN_CF}{}", self.main_cf));
         write("master.cf", self.master_cf);
@@ -691,23 +691,23 @@ impl SetUp {
         write("virtual", "itself.example\n# nothing\n");
         let directory = folder.path().to_string_lossy();
         let arguments = [["--postfix-config", &directory].as_slice(), arguments].concat();
-        world.examine(self.yaml, &arguments, "")
+        fixture.examine(self.yaml, &arguments, "")
     }
 }
 
-fn no_postfix(world: &World) {
+fn no_postfix(fixture: &Fixture) {
     let arguments = ["--postfix-config", "/nonexistent"];
-    let found = world.examine(LISTEN, &arguments, "");
+    let found = fixture.examine(LISTEN, &arguments, "");
     found.has("mta", "problem", "/nonexistent");
 }
 
 /// In main.cf, in a table and in a file; a table that can't be listed is told.
-fn its_domains(world: &World) {
+fn its_domains(fixture: &Fixture) {
     let main_cf = "smtpd_milters = inet:127.0.0.1:{port}\n\
                    mydestination = broken.example, localhost\n\
                    relay_domains = texthash:$config_directory/relay, !no.example\n\
                    virtual_mailbox_domains = $config_directory/virtual, pcre:/x\n";
-    let found = set_up("with domains", main_cf, SMTP).examine(world, &["--dns"]);
+    let found = set_up("with domains", main_cf, SMTP).examine(fixture, &["--dns"]);
     found.has("domains", "problem", "both.example has not opted in");
     found.has("domains", "problem", "itself.example has not opted in");
     found.has("domains", "warning", "broken.example: it can't be told now");

@@ -1,6 +1,6 @@
 //! Sendmail, set up right and wrong: its configuration as m4 makes it.
 
-use super::world::{Examination, Shared, World};
+use super::fixture::{Examination, Fixture, Shared};
 use libtest_mimic::Trial;
 use std::{
     fs,
@@ -243,55 +243,55 @@ const RESULTS_FOR_ALL: [(&str, &str, &str, &str); 2] = [
 /// A trial for each set-up. The daemon is the same for all; what differs is how
 /// Sendmail is set up.
 pub(crate) fn trials() -> Vec<Trial> {
-    let world = Shared::default();
-    let mut trials = vec![trial(&world, "its domains are walked", its_domains)];
+    let fixture = Shared::default();
+    let mut trials = vec![trial(&fixture, "its domains are walked", its_domains)];
     for (label, mc, check, level, words) in rows() {
-        let test = move |world: &World| examine(world, &mc, &[]).has(check, level, words);
-        trials.push(trial(&world, label, test));
+        let test = move |fixture: &Fixture| examine(fixture, &mc, &[]).has(check, level, words);
+        trials.push(trial(&fixture, label, test));
     }
     for (label, mc, level, words) in RESULTS_FOR_ALL {
-        let test = move |world: &World| {
+        let test = move |fixture: &Fixture| {
             let yaml = "listen: inet:127.0.0.1:{port}\nauthentication_results: {families: all}\n";
             let mc = format!("{FILTER}{mc}");
-            examine_with(world, &mc, yaml, &[]).has("ipv4-mail", level, words);
+            examine_with(fixture, &mc, yaml, &[]).has("ipv4-mail", level, words);
         };
-        trials.push(trial(&world, &format!("results for all: {label}"), test));
+        trials.push(trial(&fixture, &format!("results for all: {label}"), test));
     }
     for (label, mc, yaml, level, words) in CERTIFICATES {
-        let test = move |world: &World| {
+        let test = move |fixture: &Fixture| {
             let mc = format!("{FILTER}{PORTS}{mc}");
-            examine_with(world, &mc, yaml, &[]).has("certificates", level, words);
+            examine_with(fixture, &mc, yaml, &[]).has("certificates", level, words);
         };
-        trials.push(trial(&world, &format!("certificates: {label}"), test));
+        trials.push(trial(&fixture, &format!("certificates: {label}"), test));
     }
     trials
 }
 
-fn trial(world: &Shared, label: &str, test: impl FnOnce(&World) + Send + 'static) -> Trial {
-    let world = world.clone();
+fn trial(fixture: &Shared, label: &str, test: impl FnOnce(&Fixture) + Send + 'static) -> Trial {
+    let fixture = fixture.clone();
     Trial::test(format!("Sendmail / {label}"), move || {
-        test(&world);
+        test(&fixture);
         Ok(())
     })
 }
 
 const LISTEN: &str = "listen: [\"inet:127.0.0.1:{port}\", \"unix:{queue}/sixgate/milter.sock\"]\n";
 
-fn examine(world: &World, mc: &str, arguments: &[&str]) -> Examination {
-    examine_with(world, mc, LISTEN, arguments)
+fn examine(fixture: &Fixture, mc: &str, arguments: &[&str]) -> Examination {
+    examine_with(fixture, mc, LISTEN, arguments)
 }
 
-fn examine_with(world: &World, mc: &str, yaml: &str, arguments: &[&str]) -> Examination {
-    let folder = world.folder();
+fn examine_with(fixture: &Fixture, mc: &str, yaml: &str, arguments: &[&str]) -> Examination {
+    let folder = fixture.folder();
     let cf = folder.path().join("sendmail.cf");
     fs::write(folder.path().join("relay-domains"), "itself.example\n").expect("a file");
-    let mc = world
+    let mc = fixture
         .fill(mc)
         .replace("{folder}", &folder.path().to_string_lossy());
     fs::write(&cf, make(folder.path(), &mc)).expect("sendmail.cf");
     let cf = cf.to_string_lossy();
     let arguments = [["--sendmail-cf", &cf].as_slice(), arguments].concat();
-    world.examine(yaml, &arguments, "")
+    fixture.examine(yaml, &arguments, "")
 }
 
 /// What m4 makes of a sendmail.mc, with our feature among Sendmail's own.
@@ -316,11 +316,11 @@ fn make(folder: &Path, mc: &str) -> String {
 }
 
 /// Of class w and of relay-domains.
-fn its_domains(world: &World) {
+fn its_domains(fixture: &Fixture) {
     let mc = format!(
         "{PORTS}{FILTER}LOCAL_DOMAIN(`both.example')\nRELAY_DOMAIN_FILE(`{{folder}}/relay-domains')\n"
     );
-    let found = examine(world, &mc, &["--dns"]);
+    let found = examine(fixture, &mc, &["--dns"]);
     found.has("domains", "problem", "both.example has not opted in");
     found.has("domains", "problem", "itself.example has not opted in");
 }

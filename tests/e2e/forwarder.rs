@@ -1,4 +1,4 @@
-//! Forwarding mail servers as there are many in the world: a Postfix with a virtual alias
+//! Forwarding mail servers as there are many in the fixture: a Postfix with a virtual alias
 //! that passes mail on to a recipient of ours over IPv6, with the sender's address as it is
 //! or rewritten by postsrsd.
 
@@ -151,11 +151,11 @@ impl Drop for Srs {
 
 /// Mail that a real Postfix forwards is taken from the known forwarder, with senders as they
 /// are and with rewritten ones, and not from who only claims to be it.
-pub fn are_known_by_proof(world: &Fixture) -> Result<(), String> {
+pub fn are_known_by_proof(fixture: &Fixture) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
-    let _shared = world.setup.turn.shared();
-    let directory = Path::new(SCRATCH).join(format!("forwarders-{}", world.kind));
-    let to = world.address(ROLL_OUT, KNOWN.into());
+    let _shared = fixture.setup.turn.shared();
+    let directory = Path::new(SCRATCH).join(format!("forwarders-{}", fixture.kind));
+    let to = fixture.address(ROLL_OUT, KNOWN.into());
     let srs = Srs::start(&directory).map_err(text)?;
     // Its name, from where, rewriting, and what happens.
     let table = [
@@ -170,8 +170,8 @@ pub fn are_known_by_proof(world: &Fixture) -> Result<(), String> {
         ),
     ];
     for (name, address, srs, rule) in table {
-        let token = format!("[forwarder-{name}-{}]", world.kind);
-        let message = messages::message("plain", &token, &world.setup.keys);
+        let token = format!("[forwarder-{name}-{}]", fixture.kind);
+        let message = messages::message("plain", &token, &fixture.setup.keys);
         let forwarder = Forwarder::start(&directory.join(name), address, to, srs).map_err(text)?;
         let sender = format!("{name}@fail.example");
         forwarder.feed(&sender, &message).map_err(text)?;
@@ -189,7 +189,7 @@ pub fn are_known_by_proof(world: &Fixture) -> Result<(), String> {
             None => format!("from=<{sender}>"),
         };
         let words = [rule, from.as_str()];
-        let decision = world.gate(ROLL_OUT).log_line(&words);
+        let decision = fixture.gate(ROLL_OUT).log_line(&words);
         let decision = decision.ok_or_else(|| format!("{name}: no line with {words:?}"))?;
         let proof = match (is_known, srs) {
             (true, None) => " forwarder=spf:alumni.example ",
@@ -201,8 +201,8 @@ pub fn are_known_by_proof(world: &Fixture) -> Result<(), String> {
             return Err(format!("{name}: {decision}"));
         }
         let delivered = match is_known {
-            true => world.sink.wait_for(&token, 1).len(),
-            false => world.sink.with_token(&token).len(),
+            true => fixture.sink.wait_for(&token, 1).len(),
+            false => fixture.sink.with_token(&token).len(),
         };
         if delivered != usize::from(is_known) {
             return Err(format!("{name}: delivered {delivered} times"));

@@ -50,15 +50,15 @@ fn docker_proxy() -> PathBuf {
 
 /// Behind docker-proxy nothing is checked, and the daemon notices; behind a proxy
 /// that passes addresses on there is nothing to notice.
-pub fn are_noticed(world: &Fixture) -> Result<(), String> {
-    let _shared = world.setup.turn.shared();
-    prove(world).map_err(|error| error.to_string())
+pub fn are_noticed(fixture: &Fixture) -> Result<(), String> {
+    let _shared = fixture.setup.turn.shared();
+    prove(fixture).map_err(|error| error.to_string())
 }
 
-fn prove(world: &Fixture) -> io::Result<()> {
-    let (hidden, metrics) = start_daemon(world, RELAYED)?;
-    let (passed_on, other_metrics) = start_daemon(world, RELAYED_WITH_ADDRESS)?;
-    let _host = DockerHost::start(world.gate(RELAYED).port)?;
+fn prove(fixture: &Fixture) -> io::Result<()> {
+    let (hidden, metrics) = start_daemon(fixture, RELAYED)?;
+    let (passed_on, other_metrics) = start_daemon(fixture, RELAYED_WITH_ADDRESS)?;
+    let _host = DockerHost::start(fixture.gate(RELAYED).port)?;
 
     // The hole: a client without reverse DNS, a recipient that has not opted in.
     let mut client = connect_first(SocketAddr::from((HOST, HOST_PORT)))?;
@@ -78,7 +78,7 @@ fn prove(world: &Fixture) -> io::Result<()> {
     // The relay connects over IPv4 from a private address, and names IPv6 and IPv4
     // clients.
     let container: IpAddr = CONTAINER.parse().map_err(io::Error::other)?;
-    let to_proxied = SocketAddr::from((container, world.gate(RELAYED_WITH_ADDRESS).port));
+    let to_proxied = SocketAddr::from((container, fixture.gate(RELAYED_WITH_ADDRESS).port));
     for named in ["v1 2001:db8::20", "v2 198.51.100.10"] {
         let header = ProxyHeader::parse(named).map_err(io::Error::other)?;
         many(CONNECTIONS / 2, || {
@@ -92,7 +92,7 @@ fn prove(world: &Fixture) -> io::Result<()> {
     let seen = format!("come from {BRIDGE}, and none from an IPv6 client");
     let warning = log.find(&["WARN", &seen, "docker-proxy"]);
     let warning = warning.ok_or_else(|| io::Error::other(log.text()))?;
-    eprintln!("{}: {warning}", world.kind);
+    eprintln!("{}: {warning}", fixture.kind);
     wait_for_metric(metrics, "1")?;
     // It has judged the same connections by then.
     thread::sleep(JUDGED);
@@ -104,7 +104,7 @@ fn prove(world: &Fixture) -> io::Result<()> {
     expect(warnings == 1, format!("{warnings} warnings: {text}"))?;
 
     // The clients are passed on from now on.
-    let direct = SocketAddr::from((SERVER, world.gate(RELAYED).port));
+    let direct = SocketAddr::from((SERVER, fixture.gate(RELAYED).port));
     say(&mut connect(direct)?, "QUIT")?;
     wait_for_metric(metrics, "0")?;
     let ended = log.find(&["INFO", "no longer seem to be hidden"]);
@@ -128,9 +128,9 @@ fn doctor_finds_docker_proxy(daemon: &Daemon) -> io::Result<()> {
 }
 
 /// A daemon at the gate's socket, and where its metrics are.
-fn start_daemon(world: &Fixture, gate: &str) -> io::Result<(Daemon, SocketAddr)> {
+fn start_daemon(fixture: &Fixture, gate: &str) -> io::Result<(Daemon, SocketAddr)> {
     let metrics = http::free_address();
-    let socket = &world.gate(gate).milter;
+    let socket = &fixture.gate(gate).milter;
     let config = format!("{COMMON}metrics: {{listen: \"{metrics}\"}}\n");
     Ok((Daemon::start_at(socket, &config), metrics))
 }

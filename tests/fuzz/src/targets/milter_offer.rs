@@ -67,7 +67,7 @@ pub fn check(input: &[u8]) {
     let agreed_options = if version >= 6 { options } else { 0 };
     let keeps_space = agreed_options & LEADING_SPACE != 0;
     let sent = dialogue([version, actions, options], case, keeps_space);
-    let answered = runtime().block_on(converse(world(), &sent, number));
+    let answered = runtime().block_on(converse(fixture(), &sent, number));
     let answers: Vec<u8> = letters(&answered);
     let context = format!("version {version}, {actions:#x}, {options:#x}, {case:?}");
     if version < 2 || actions & 1 == 0 {
@@ -180,12 +180,12 @@ fn letters(mut answered: &[u8]) -> Vec<u8> {
     letters
 }
 
-fn world() -> watch::Receiver<Arc<Snapshot<Zone>>> {
+fn fixture() -> watch::Receiver<Arc<Snapshot<Zone>>> {
     static WORLD: OnceLock<watch::Sender<Arc<Snapshot<Zone>>>> = OnceLock::new();
-    let world = WORLD.get_or_init(|| {
+    let fixture = WORLD.get_or_init(|| {
         let mut zone = signed::zone();
         zone.ptr = vec![b"mail.good.example".to_vec()];
         watch::Sender::new(snapshot_of(zone))
     });
-    world.subscribe()
+    fixture.subscribe()
 }

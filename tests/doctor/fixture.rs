@@ -40,21 +40,21 @@ untested.example    A     192.0.2.1
 /// Keeps the machine's own mail server out.
 pub(crate) const NO_MTA: [&str; 2] = ["--sendmail-cf", "/nonexistent"];
 
-/// A world for several trials, started for the first that runs and stopped with
+/// A fixture for several trials, started for the first that runs and stopped with
 /// the last: a static would never be dropped, and its daemon would stay.
 #[derive(Clone, Default)]
-pub(crate) struct Shared(Arc<OnceLock<World>>);
+pub(crate) struct Shared(Arc<OnceLock<Fixture>>);
 
 impl Deref for Shared {
-    type Target = World;
+    type Target = Fixture;
 
-    fn deref(&self) -> &World {
-        self.0.get_or_init(World::start)
+    fn deref(&self) -> &Fixture {
+        self.0.get_or_init(Fixture::start)
     }
 }
 
 /// One daemon, which many examinations may share.
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) dns: DnsServer,
     /// Where Postfix would have its queue.
     pub(crate) queue: PathBuf,
@@ -64,14 +64,14 @@ pub(crate) struct World {
     _daemon: Daemon,
 }
 
-impl World {
+impl Fixture {
     /// Starts with sockets `queue/sixgate/milter.sock`, which everybody may use,
     /// `queue/private.sock`, which only the own user and group may, and a port.
     pub(crate) fn start() -> Self {
         Self::start_with(ZONE)
     }
 
-    /// As [`World::start`], with another zone.
+    /// As [`Fixture::start`], with another zone.
     pub(crate) fn start_with(zone: &str) -> Self {
         let directory = open_folder();
         let queue = directory.path().join("queue");
