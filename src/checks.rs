@@ -80,7 +80,7 @@ impl<R: Resolve> Checks<R> {
     pub async fn opt_in(&self, domain: Option<&Domain>) -> opt_in::Answer {
         let start = Instant::now();
         let deadline = start + self.timeout;
-        let answer = self.opt_in.ask(&self.resolver, deadline, domain).await;
+        let answer = self.opt_in.query(&self.resolver, deadline, domain).await;
         metrics::opt_in(&answer, start.elapsed());
         answer
     }

@@ -330,7 +330,7 @@ impl Evaluation<'_> {
                 Err(refusal) => refusals.push(refusal),
             }
         }
-        Err(most_telling(refusals))
+        Err(most_informative(refusals))
     }
 
     /// Verifies with one key; `signed` is computed at most once.
@@ -357,7 +357,7 @@ impl Evaluation<'_> {
 }
 
 /// Returns the refusal of the key record that came closest to verifying the signature.
-fn most_telling(mut refusals: Vec<Refusal>) -> Refusal {
+fn most_informative(mut refusals: Vec<Refusal>) -> Refusal {
     let tried = refusals.len();
     refusals.sort_by_key(|refusal| match refusal.result {
         DkimResult::Fail => 0,

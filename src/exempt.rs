@@ -59,15 +59,15 @@ enum ManagedList {
 }
 
 impl ManagedList {
-    fn in_force(&self) -> RwLockReadGuard<'_, Arc<Table>> {
+    fn current(&self) -> RwLockReadGuard<'_, Arc<Table>> {
         match self {
-            Self::File(list) => list.in_force(),
-            Self::Redis(list) => list.in_force(),
+            Self::File(list) => list.current(),
+            Self::Redis(list) => list.current(),
         }
     }
 
     fn list(&self) -> Arc<Table> {
-        Arc::clone(&self.in_force())
+        Arc::clone(&self.current())
     }
 }
 
@@ -172,7 +172,7 @@ impl Exemptions {
     /// Returns whether the managed list exempts a client now.
     pub fn has_managed(&self, ip: IpAddr) -> bool {
         match ip {
-            IpAddr::V6(ip) => self.managed.in_force().find(ip).is_some(),
+            IpAddr::V6(ip) => self.managed.current().find(ip).is_some(),
             IpAddr::V4(_) => false,
         }
     }
@@ -184,7 +184,7 @@ impl Exemptions {
             return None;
         };
         let found = |source| move |listed: Listed| Found { source, listed };
-        let managed = self.managed.in_force().find(ip).cloned();
+        let managed = self.managed.current().find(ip).cloned();
         let networks = self.networks.find(ip).cloned();
         let managed = managed.map(found(Source::Managed));
         let networks = networks.map(found(Source::Networks));
@@ -212,8 +212,8 @@ impl Exemptions {
     }
 
     /// Returns whether the managed list exempts a whole network without an end.
-    pub fn has_for_good(&self, network: &Ipv6Net) -> bool {
-        let managed = self.managed.in_force();
+    pub fn exempts_permanently(&self, network: &Ipv6Net) -> bool {
+        let managed = self.managed.current();
         managed
             .covering(network)
             .any(|listed| listed.entry.until.is_none())
@@ -284,7 +284,7 @@ impl Exemptions {
     }
 
     fn restore_uses(&self) {
-        if self.networks.is_empty() && self.managed.in_force().is_empty() {
+        if self.networks.is_empty() && self.managed.current().is_empty() {
             return;
         }
         let recorded = usage::read(&usage::file_beside(&self.file));

@@ -51,7 +51,7 @@ impl std::error::Error for ListError {}
 impl ListError {
     /// Adds the configuration key that names the file, which helps when the file does not
     /// exist.
-    pub(crate) fn named_by(mut self, key: &str) -> Self {
+    pub(crate) fn with_key(mut self, key: &str) -> Self {
         if self.line.is_none() {
             self.complaint = format!("{} (named by {key})", self.complaint);
         }
@@ -59,7 +59,7 @@ impl ListError {
     }
 
     /// Returns the error for files that change whenever they are read.
-    pub(crate) fn restless(paths: &[PathBuf]) -> Self {
+    pub(crate) fn keeps_changing(paths: &[PathBuf]) -> Self {
         let file = paths.first().cloned().unwrap_or_default();
         at_file(
             &file,
@@ -107,7 +107,7 @@ pub fn each_line(
         let wrong = |complaint: String| at_line(file, number, complaint);
         let line = text_of(&bytes, number).map_err(wrong)?;
         let (text, comment) = split(line);
-        is_meant |= !text.is_empty() || says_empty(line);
+        is_meant |= !text.is_empty() || is_empty_marker(line);
         let line = RawLine {
             number,
             text,
@@ -128,7 +128,7 @@ pub fn split(line: &str) -> (&str, &str) {
 }
 
 /// Returns whether a line marks the list as intentionally empty.
-pub(crate) fn says_empty(line: &str) -> bool {
+pub(crate) fn is_empty_marker(line: &str) -> bool {
     line.trim().eq_ignore_ascii_case(EMPTY)
 }
 
@@ -174,7 +174,7 @@ pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ListError> {
         match path.is_dir() {
             false => files.push(path.clone()),
             true => {
-                let lists = lists_in(path).map_err(|error| unreadable(path, &error))?;
+                let lists = files_in(path).map_err(|error| unreadable(path, &error))?;
                 if lists.is_empty() {
                     return Err(at_file(path, "the folder has no *.list in it".to_owned()));
                 }
@@ -187,7 +187,7 @@ pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ListError> {
 
 /// Returns the lists in a directory. Skips hidden files, which editors and copying
 /// programs use for unfinished ones.
-fn lists_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+fn files_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut lists = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -220,7 +220,7 @@ impl Fingerprint {
     pub fn take(paths: &[PathBuf]) -> Self {
         let mut stamps = Vec::new();
         for path in paths {
-            match path.is_dir().then(|| lists_in(path)) {
+            match path.is_dir().then(|| files_in(path)) {
                 None => stamps.push((path.clone(), Stamp::of(path))),
                 Some(Ok(lists)) => stamps.extend(lists.into_iter().map(|list| {
                     let stamp = Stamp::of(&list);

@@ -152,7 +152,7 @@ impl<R: Resolve> Monitor<R> {
     /// answers, every domain is unknown.
     fn unreachable_since_start(&self) -> Option<String> {
         self.sources().into_iter().find_map(|source| {
-            let never_answered = source.name.is_asked_at_start() && source.age.is_none();
+            let never_answered = source.name.is_queried_at_start() && source.age.is_none();
             source.error.filter(|_| never_answered)
         })
     }

@@ -96,13 +96,13 @@ pub enum ServerFinding {
 
 /// The answer of one source for a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Known {
+pub enum SourceAnswer {
     /// The domain opted in.
     Yes,
     /// The domain opted out.
     No,
     /// The source has no entry for the domain: continue with the next one.
-    Nothing,
+    NoEntry,
     /// The source has a temporary failure.
     Temperror,
 }
@@ -140,7 +140,7 @@ impl Source {
 
     /// Returns whether the source is queried at the start until it has answered once.
     /// Without an answer, no mail over IPv6 can be decided.
-    pub fn is_asked_at_start(self) -> bool {
+    pub fn is_queried_at_start(self) -> bool {
         matches!(self, Self::Sql | Self::Redis)
     }
 }
@@ -226,7 +226,7 @@ impl Sources {
         let managed = self.managed_redis().map(Redis::status);
         let mx = self.mx.as_ref().map(MxRecords::status);
         let sql = self.sql.as_ref().map(Sql::status);
-        let redis = self.redis_in_turn().map(Redis::status);
+        let redis = self.redis_after_lists().map(Redis::status);
         let zone = self.dns_zone.as_ref().map(DnsZone::status);
         let socketmap = self.socketmap.as_ref().map(Socketmap::status);
         let servers = [managed, mx, sql, redis, zone, socketmap];
@@ -238,7 +238,7 @@ impl Sources {
         self.redis.as_ref().filter(|redis| redis.is_managed())
     }
 
-    fn redis_in_turn(&self) -> Option<&Redis> {
+    fn redis_after_lists(&self) -> Option<&Redis> {
         self.redis.as_ref().filter(|redis| !redis.is_managed())
     }
 
@@ -270,7 +270,7 @@ impl Sources {
     /// Looks up a domain. `None` is a recipient without a domain, which can't opt in even
     /// if the default is yes. A source that has not answered by `deadline` counts as a
     /// temporary failure. Lists answer without waiting.
-    pub async fn ask<R: Resolve>(
+    pub async fn query<R: Resolve>(
         &self,
         resolver: &Arc<R>,
         deadline: Instant,
@@ -280,15 +280,15 @@ impl Sources {
             return Answer::definite(policy::OptIn::No, Source::NoDomain);
         };
         if let Some(redis) = self.managed_redis() {
-            let known = redis.ask(deadline, domain).await;
+            let known = redis.query(deadline, domain).await;
             if let Some(answer) = Answer::of(known, Source::Redis) {
                 return answer;
             }
         }
-        if let Some(answer) = self.lists.ask(domain) {
+        if let Some(answer) = self.lists.answer(domain) {
             return answer;
         }
-        if let Some(answer) = self.ask_servers(resolver, deadline, domain).await {
+        if let Some(answer) = self.query_servers(resolver, deadline, domain).await {
             return answer;
         }
         Answer::definite(self.default(), Source::Default)
@@ -297,11 +297,11 @@ impl Sources {
     /// Returns the list entry that decides about a domain, if there is one. Reads the
     /// file for its location; for commands only.
     pub fn listed(&self, domain: &Domain) -> Option<Listed> {
-        self.listed_each(std::slice::from_ref(domain)).pop()?
+        self.listed_all(std::slice::from_ref(domain)).pop()?
     }
 
     /// Looks up many domains as [`Sources::listed`] does; reads each file once.
-    pub fn listed_each(&self, domains: &[Domain]) -> Vec<Option<Listed>> {
+    pub fn listed_all(&self, domains: &[Domain]) -> Vec<Option<Listed>> {
         self.lists.listed(domains)
     }
 
@@ -318,7 +318,7 @@ impl Sources {
                 Source::Mx | Source::Sql | Source::Redis | Source::DnsZone | Source::Socketmap,
                 policy::OptIn::Temperror,
                 _,
-            ) => self.why_in_doubt(answer.source),
+            ) => self.failure_of(answer.source),
             (Source::Mx, _, _) => {
                 "its MX record names a host of opt_in.mx.hosts, or did within opt_in.mx.grace"
                     .to_owned()
@@ -334,7 +334,7 @@ impl Sources {
         }
     }
 
-    fn why_in_doubt(&self, source: Source) -> String {
+    fn failure_of(&self, source: Source) -> String {
         let servers = self.server_status();
         let server = servers.iter().find(|server| server.source == source);
         match server.and_then(|server| server.error.as_ref()) {
@@ -348,38 +348,38 @@ impl Sources {
         self.lists.each()
     }
 
-    async fn ask_servers<R: Resolve>(
+    async fn query_servers<R: Resolve>(
         &self,
         resolver: &Arc<R>,
         deadline: Instant,
         domain: &Domain,
     ) -> Option<Answer> {
         if let Some(mx) = &self.mx {
-            let known = mx.ask(resolver, deadline, domain).await;
+            let known = mx.query(resolver, deadline, domain).await;
             if let Some(answer) = Answer::of(known, Source::Mx) {
                 return Some(answer);
             }
         }
         if let Some(sql) = &self.sql {
-            let known = sql.ask(deadline, domain).await;
+            let known = sql.query(deadline, domain).await;
             if let Some(answer) = Answer::of(known, Source::Sql) {
                 return Some(answer);
             }
         }
-        if let Some(redis) = self.redis_in_turn() {
-            let known = redis.ask(deadline, domain).await;
+        if let Some(redis) = self.redis_after_lists() {
+            let known = redis.query(deadline, domain).await;
             if let Some(answer) = Answer::of(known, Source::Redis) {
                 return Some(answer);
             }
         }
         if let Some(zone) = &self.dns_zone {
-            let known = zone.ask(resolver, deadline, domain).await;
+            let known = zone.query(resolver, deadline, domain).await;
             if let Some(answer) = Answer::of(known, Source::DnsZone) {
                 return Some(answer);
             }
         }
         let socketmap = self.socketmap.as_ref()?;
-        let known = socketmap.ask(deadline, domain).await;
+        let known = socketmap.query(deadline, domain).await;
         Answer::of(known, Source::Socketmap)
     }
 
@@ -393,12 +393,12 @@ impl Sources {
 
 impl Answer {
     /// Converts the answer of a source; `None` to continue with the next one.
-    fn of(known: Known, source: Source) -> Option<Self> {
+    fn of(known: SourceAnswer, source: Source) -> Option<Self> {
         let opt_in = match known {
-            Known::Yes => policy::OptIn::Yes,
-            Known::No => policy::OptIn::No,
-            Known::Temperror => policy::OptIn::Temperror,
-            Known::Nothing => return None,
+            SourceAnswer::Yes => policy::OptIn::Yes,
+            SourceAnswer::No => policy::OptIn::No,
+            SourceAnswer::Temperror => policy::OptIn::Temperror,
+            SourceAnswer::NoEntry => return None,
         };
         Some(Self { opt_in, source })
     }
@@ -452,7 +452,7 @@ mod tests {
         let sources = Sources::open(&config, None).unwrap();
         for (domain, yes, source) in table {
             let domain = Domain::parse(domain).unwrap();
-            let answer = sources.ask(&dns(), Instant::now(), Some(&domain)).await;
+            let answer = sources.query(&dns(), Instant::now(), Some(&domain)).await;
             assert_eq!(answer.opt_in == policy::OptIn::Yes, yes, "{domain}");
             assert_eq!(answer.source, source, "{domain}");
         }
@@ -466,9 +466,9 @@ mod tests {
         };
         let sources = Sources::open(&config, None).unwrap();
         let domain = Domain::parse("other.example").unwrap();
-        let answer = sources.ask(&dns(), Instant::now(), Some(&domain)).await;
+        let answer = sources.query(&dns(), Instant::now(), Some(&domain)).await;
         assert_eq!(answer.opt_in, policy::OptIn::Yes);
-        let answer = sources.ask(&dns(), Instant::now(), None).await;
+        let answer = sources.query(&dns(), Instant::now(), None).await;
         assert_eq!(answer.opt_in, policy::OptIn::No);
         assert_eq!(answer.source, Source::NoDomain);
     }

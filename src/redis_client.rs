@@ -134,7 +134,7 @@ impl RedisClient {
         key: &'a str,
         fields: &'a [String],
     ) -> Result<Fields, RedisFailure> {
-        let ask = &|server: &'a Server| {
+        let query = &|server: &'a Server| {
             async move {
                 let mut command = redis::cmd("HMGET");
                 command.arg(key).arg(fields).arg(MARKER);
@@ -150,7 +150,7 @@ impl RedisClient {
             }
             .boxed()
         };
-        self.on_any_that(ask, |found| found.exists).await
+        self.try_servers_until(query, |found| found.exists).await
     }
 
     /// Reads a whole hash in parts, so that a large one does not block the server. Fields
@@ -164,7 +164,7 @@ impl RedisClient {
         key: &'a str,
     ) -> Result<Option<Vec<(String, String)>>, RedisFailure> {
         let scan = &|server| edit::scan(server, key).boxed();
-        self.on_any_that(scan, Option::is_some).await
+        self.try_servers_until(scan, Option::is_some).await
     }
 
     /// Checks whether each server can be reached and has the hash. Returns the URL of
@@ -190,18 +190,18 @@ impl RedisClient {
     }
 
     /// Queries the servers in their order until one answers.
-    async fn on_any<'a, T>(
+    async fn try_servers<'a, T>(
         &'a self,
-        ask: &(dyn Fn(&'a Server) -> BoxFuture<'a, Result<T, RedisFailure>> + Sync),
+        query: &(dyn Fn(&'a Server) -> BoxFuture<'a, Result<T, RedisFailure>> + Sync),
     ) -> Result<T, RedisFailure> {
-        self.on_any_that(ask, |_| true).await
+        self.try_servers_until(query, |_| true).await
     }
 
     /// Queries the servers in their order until one has a result that `is_found` accepts.
     /// If none has, returns the answer of a reachable one.
-    async fn on_any_that<'a, T>(
+    async fn try_servers_until<'a, T>(
         &'a self,
-        ask: &(dyn Fn(&'a Server) -> BoxFuture<'a, Result<T, RedisFailure>> + Sync),
+        query: &(dyn Fn(&'a Server) -> BoxFuture<'a, Result<T, RedisFailure>> + Sync),
         is_found: impl Fn(&T) -> bool,
     ) -> Result<T, RedisFailure> {
         let mut problems = Vec::new();
@@ -209,7 +209,7 @@ impl RedisClient {
         let mut not_found = None;
         let (failed, well): (Vec<_>, Vec<_>) = self.servers.iter().partition(|s| s.has_failed());
         for server in well.into_iter().chain(failed) {
-            let asked = timeout(self.timeout, ask(server)).await;
+            let asked = timeout(self.timeout, query(server)).await;
             let answer = asked.unwrap_or_else(|_elapsed| Err(self.no_answer()));
             server.note(answer.as_ref().err());
             match answer {

@@ -22,7 +22,7 @@ pub struct Reply {
 impl Reply {
     /// Returns the reply of a server that is shutting down (RFC 5321 section 3.8): the
     /// MTA sends it and closes the SMTP connection, and the client opens another one.
-    pub fn closing() -> Self {
+    pub fn shutting_down() -> Self {
         Self {
             status: Status {
                 class: Class::Transient,

@@ -30,9 +30,9 @@ use tokio::{
     time::timeout,
 };
 
-/// Bounds of the milter protocol, which hold until the next start.
+/// Limits of milter connections, which hold until the next start.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct ConnectionLimits {
     /// How long a connection may be silent.
     pub idle_timeout: Duration,
     /// How long the end waits for mail transactions.
@@ -49,7 +49,7 @@ pub struct Bounds {
 pub async fn run<R: Resolve>(
     listeners: Listeners,
     current: watch::Receiver<Arc<Snapshot<R>>>,
-    bounds: Bounds,
+    bounds: ConnectionLimits,
     drain: Arc<Drain>,
     mut accepting: watch::Receiver<Accepting>,
 ) {
@@ -80,7 +80,7 @@ pub async fn run<R: Resolve>(
             biased;
             () = drain.started() => break,
             Ok(()) = accepting.changed() => {}
-            () = connections.forget_one() => {}
+            () = connections.next_closed() => {}
             Accepted { stream, permit } = accept => {
                 connections.begin(permit, |draining| serve(stream, draining));
             }
@@ -132,7 +132,7 @@ impl Connections {
 
     /// Waits until a connection is closed, and tells why; waits for ever if
     /// there is none.
-    async fn forget_one(&mut self) {
+    async fn next_closed(&mut self) {
         let id = match self.tasks.join_next_with_id().await {
             Some(Ok((id, served))) => {
                 served.unwrap_or_else(|closed| closed.log());
@@ -149,7 +149,7 @@ impl Connections {
         self.open.values_mut().for_each(|open| open.serving = None);
         let all_closed = async {
             while !self.tasks.is_empty() {
-                self.forget_one().await;
+                self.next_closed().await;
             }
         };
         if timeout(limit, all_closed).await.is_err() {

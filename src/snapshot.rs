@@ -9,7 +9,7 @@ use crate::{
     dns::Resolve,
     enforcement::{EnforceShare, ObservedBy, Places},
     exempt::Exemptions,
-    opt_in::{Known, Sources, list::List},
+    opt_in::{SourceAnswer, Sources, list::List},
     policy::Rule,
 };
 use jiff::Timestamp;
@@ -48,7 +48,7 @@ impl<R: Resolve> Snapshot<R> {
 
     /// Takes over the deferred senders of the previous snapshot, if it needs them.
     #[must_use]
-    pub fn succeeding(self, deferrals: Option<Arc<Deferrals>>) -> Self {
+    pub fn inherit_from(self, deferrals: Option<Arc<Deferrals>>) -> Self {
         Self {
             deferrals: self.deferrals.map(|own| deferrals.unwrap_or(own)),
             ..self
@@ -87,10 +87,15 @@ impl Enforcement {
 
     /// Returns the mode for this recipient by `mode` and `observe_domains`.
     pub fn mode_for(&self, recipient: &Recipient) -> Mode {
-        let known = recipient.domain.name().map(|name| self.domains.ask(name));
+        let known = recipient
+            .domain
+            .name()
+            .map(|name| self.domains.answer(name));
         match known {
-            Some(Known::Yes) => Mode::Observe,
-            Some(Known::No | Known::Nothing | Known::Temperror) | None => self.mode,
+            Some(SourceAnswer::Yes) => Mode::Observe,
+            Some(SourceAnswer::No | SourceAnswer::NoEntry | SourceAnswer::Temperror) | None => {
+                self.mode
+            }
         }
     }
 

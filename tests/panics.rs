@@ -12,7 +12,7 @@ use sixgate::{
     exempt::Exemptions,
     milter::drain::Drain,
     opt_in::Sources,
-    server::{self, Bounds, handover::Accepting, inherited::Inherited},
+    server::{self, ConnectionLimits, handover::Accepting, inherited::Inherited},
     snapshot::Snapshot,
     telemetry,
 };
@@ -105,7 +105,7 @@ fn serve(
         let listeners = server::bind(&config, &mut Inherited::default())
             .await
             .expect("a socket");
-        let bounds = Bounds {
+        let bounds = ConnectionLimits {
             idle_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(1),
         };

@@ -74,7 +74,7 @@ impl<T: Send + 'static> Pending<T> {
 
     /// The value if it was there when the search began, as what a cache has, or since
     /// somebody waited for it.
-    pub fn at_hand(&self) -> Option<&T> {
+    pub fn available(&self) -> Option<&T> {
         match &self.search {
             Search::Over(value) => Some(value),
             Search::UnderWay(_) => None,
@@ -83,7 +83,7 @@ impl<T: Send + 'static> Pending<T> {
 
     /// The value if somebody waited for it.
     pub fn known(&self) -> Option<&T> {
-        self.at_hand().filter(|_| self.was_waited_for)
+        self.available().filter(|_| self.was_waited_for)
     }
 }
 

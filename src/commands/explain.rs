@@ -11,7 +11,7 @@ mod verdict;
 
 pub(crate) use report::Report;
 #[cfg(feature = "status")]
-pub(crate) use verdict::Told;
+pub(crate) use verdict::VerdictReport;
 
 use crate::{
     address::{Recipient, ReversePath},

@@ -43,13 +43,13 @@ pub(super) struct Spooled {
 
 /// The logs that could not be read.
 #[derive(Default)]
-pub(super) struct Trouble {
+pub(super) struct ReadErrors {
     first: Option<Exit>,
     is_silent: bool,
 }
 
-impl Trouble {
-    /// For another reading of the same logs, which has the same trouble.
+impl ReadErrors {
+    /// For another reading of the same logs, which has the same errors.
     pub(super) fn silent() -> Self {
         Self {
             first: None,
@@ -83,7 +83,7 @@ impl Sources<'_> {
         &self,
         command: &str,
         zone: &TimeZone,
-        trouble: &mut Trouble,
+        errors: &mut ReadErrors,
     ) -> Result<Vec<Input>, Failure> {
         let mut inputs = Vec::new();
         for path in self.paths(command)? {
@@ -94,13 +94,13 @@ impl Sources<'_> {
             };
             match opened {
                 Ok(input) => inputs.push(input),
-                Err(error) => trouble.report(Exit::NoInput, &path.display().to_string(), &error),
+                Err(error) => errors.report(Exit::NoInput, &path.display().to_string(), &error),
             }
         }
         if self.journal {
             match input::journal(self.since, self.until, zone) {
                 Ok(input) => inputs.push(input),
-                Err(error) => trouble.report(Exit::Unavailable, "the journal", &error),
+                Err(error) => errors.report(Exit::Unavailable, "the journal", &error),
             }
         }
         inputs.sort_by_key(|input| input.begin);
@@ -154,7 +154,7 @@ impl Sources<'_> {
 pub(super) fn read(
     inputs: Vec<Input>,
     zone: &TimeZone,
-    trouble: &mut Trouble,
+    errors: &mut ReadErrors,
     mut piece: impl FnMut(&mut Log, &[u8]),
 ) -> Result<(), Failure> {
     let mut progress = Progress::new(inputs.iter().map(|input| input.length).sum());
@@ -172,7 +172,7 @@ pub(super) fn read(
             }
             Event::Failed { name, error } => {
                 progress.clear();
-                trouble.report(Exit::Io, &name, &error);
+                errors.report(Exit::Io, &name, &error);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `sixgate opt-in`: manages the list of domains that take mail over IPv6, and
 //! tells what all sources say.
 
-mod afterwards;
+mod after_removal;
 mod edit;
 mod hosts;
 mod known_domains;

@@ -17,7 +17,9 @@ pub(super) struct Outcome {
 }
 
 /// Prints a line for each of a few entries, numbers for many.
-pub(super) fn tell(outcomes: impl ExactSizeIterator<Item = Outcome>) -> Result<(), Failure> {
+pub(super) fn print_outcomes(
+    outcomes: impl ExactSizeIterator<Item = Outcome>,
+) -> Result<(), Failure> {
     let told = match outcomes.len() <= FEW {
         true => one_by_one(outcomes),
         false => in_numbers(outcomes),

@@ -5,7 +5,7 @@
 //! code tells it again.
 
 use super::{
-    logs::{self, Input, Trouble},
+    logs::{self, Input, ReadErrors},
     opt_in::in_redis,
 };
 use crate::{
@@ -26,7 +26,7 @@ use std::path::Path;
 /// case the report about the rest has been printed.
 pub(super) fn run(arguments: &Report) -> Result<(), Failure> {
     let zone = TimeZone::system();
-    let mut trouble = Trouble::default();
+    let mut errors = ReadErrors::default();
     let sources = logs::Sources {
         files: &arguments.files,
         journal: arguments.journal,
@@ -34,25 +34,25 @@ pub(super) fn run(arguments: &Report) -> Result<(), Failure> {
         until: arguments.until,
         spooled: Vec::new(),
     };
-    let inputs = sources.open("report", &zone, &mut trouble)?;
-    let tally = count(arguments, inputs, &zone, &mut trouble)?;
+    let inputs = sources.open("report", &zone, &mut errors)?;
+    let tally = count(arguments, inputs, &zone, &mut errors)?;
     let exempt = exempt_entries(&arguments.config)?;
     let summary = tally.finish(arguments.top, exempt);
     logs::print(&render(arguments, &summary, &zone)?)?;
-    trouble.verdict("the report")
+    errors.verdict("the report")
 }
 
 fn count(
     arguments: &Report,
     inputs: Vec<Input>,
     zone: &TimeZone,
-    trouble: &mut Trouble,
+    errors: &mut ReadErrors,
 ) -> Result<Tally, Failure> {
     let mut tally = Tally::new(Window {
         since: arguments.since.map(|since| since.as_second()),
         until: arguments.until.map(|until| until.as_second()),
     });
-    logs::read(inputs, zone, trouble, |log, piece| tally.add(log, piece))?;
+    logs::read(inputs, zone, errors, |log, piece| tally.add(log, piece))?;
     Ok(tally)
 }
 

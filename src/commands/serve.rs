@@ -5,7 +5,7 @@
 //! SIGINT.
 
 mod lifecycle;
-mod nobody_opted_in;
+mod no_opt_in;
 mod watchdog;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     monitor,
     opt_in::Sources,
     server::{
-        self, Bounds, Listeners,
+        self, ConnectionLimits, Listeners,
         handover::{Accepting, Predecessor, Program},
         inherited::Inherited,
         open_files,
@@ -120,7 +120,7 @@ async fn serve(
     let listeners = server::bind(config, &mut inherited).await?;
     let mut monitored = monitor::bind(&config.metrics.listen, &mut inherited).await?;
     let mut page = status::Page::open(config, access, &mut inherited).await?;
-    let bounds = Bounds {
+    let bounds = ConnectionLimits {
         idle_timeout: config.limits.idle_timeout,
         drain_timeout: config.limits.drain_timeout,
     };
@@ -134,7 +134,7 @@ async fn serve(
     tokio::spawn(telemetry::log::summarize_every_minute());
     tokio::spawn(telemetry::hidden_clients::watch(current.clone()));
     tokio::spawn(monitor::mx_zone::watch(current.clone()));
-    tokio::spawn(nobody_opted_in::watch(current.clone()));
+    tokio::spawn(no_opt_in::watch(current.clone()));
     tokio::spawn(exempt::watch(current.clone()));
     let at_the_end = current.clone();
     let mut sockets = listeners.passable();
@@ -146,7 +146,7 @@ async fn serve(
     if let Some(predecessor) = predecessor {
         take_over(predecessor).await?;
     }
-    inherited.close_the_rest();
+    inherited.close_unused();
     notify(&[NotifyState::Ready]);
     lifecycle.store_sockets();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
@@ -198,7 +198,7 @@ async fn take_over(predecessor: &Predecessor) -> Result<()> {
 async fn serve_watched(
     listeners: Listeners,
     current: watch::Receiver<Arc<Snapshot<Dns>>>,
-    bounds: Bounds,
+    bounds: ConnectionLimits,
     drain: Arc<Drain>,
     accepting: watch::Receiver<Accepting>,
 ) {
@@ -236,14 +236,14 @@ fn snapshot(
 ) -> Result<Arc<Snapshot<Dns>>> {
     let dns = Dns::waiting_for_servers(&config.dns).context("can't set the DNS resolver up")?;
     let dns = match old {
-        Some(old) => dns.succeeding(old.checks.resolver()),
+        Some(old) => dns.inherit_from(old.checks.resolver()),
         None => dns,
     };
     dns.follow();
     sources.follow();
     exemptions.follow();
     let deferrals = deferrals.or_else(|| old?.deferrals.clone());
-    let snapshot = Snapshot::new(config, sources, exemptions, dns).succeeding(deferrals);
+    let snapshot = Snapshot::new(config, sources, exemptions, dns).inherit_from(deferrals);
     Ok(Arc::new(snapshot))
 }
 

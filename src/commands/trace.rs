@@ -2,7 +2,7 @@
 //!
 //! The logs are read twice, and once more for a Message-ID; see [`crate::trace`].
 
-use super::logs::{self, Trouble};
+use super::logs::{self, ReadErrors};
 use crate::{
     cli::Trace as Arguments,
     exit::{Exit, Failure},
@@ -19,7 +19,7 @@ use jiff::{Timestamp, ToSpan, tz::TimeZone};
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_period(arguments)?;
     let zone = TimeZone::system();
-    let mut trouble = Trouble::default();
+    let mut errors = ReadErrors::default();
     let mut sources = logs::Sources {
         files: &arguments.files,
         journal: arguments.journal,
@@ -34,17 +34,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     sources.spool("trace")?;
     let mut query = query(arguments);
-    let read = |trouble: &mut Trouble, piece: &mut dyn FnMut(&mut Log, &[u8])| {
-        let inputs = sources.open("trace", &zone, trouble)?;
-        logs::read(inputs, &zone, trouble, piece)
+    let read = |errors: &mut ReadErrors, piece: &mut dyn FnMut(&mut Log, &[u8])| {
+        let inputs = sources.open("trace", &zone, errors)?;
+        logs::read(inputs, &zone, errors, piece)
     };
     if query.needs_queue_ids() {
-        read(&mut Trouble::silent(), &mut |log, piece| {
+        read(&mut ReadErrors::silent(), &mut |log, piece| {
             query.find_message_id(log, piece)
         })?;
     }
     let mut search = Search::new(&query, arguments.limit.into());
-    read(&mut trouble, &mut |log, piece| search.add(log, piece))?;
+    read(&mut errors, &mut |log, piece| search.add(log, piece))?;
     if search.read().decisions == 0 {
         eprintln!(
             "no line of these logs is a decision of sixgate: add its log (log.target says where \
@@ -53,12 +53,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let lines = search.read().lines;
     let mut collection = Collection::new(&query, search);
-    read(&mut Trouble::silent(), &mut |log, piece| {
+    read(&mut ReadErrors::silent(), &mut |log, piece| {
         collection.add(log, piece)
     })?;
     let trace = collection.finish(arguments.limit.into());
     logs::print(&render(arguments, &trace, &zone)?)?;
-    trouble.verdict("the trace")?;
+    errors.verdict("the trace")?;
     match trace.messages.is_empty() {
         true => Err(Failure::new(
             Exit::NotFound,

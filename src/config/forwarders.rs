@@ -76,7 +76,7 @@ impl Kind for SpfDomain {
                 domains.len()
             ));
         }
-        twice(domains)
+        check_duplicates(domains)
     }
 }
 
@@ -97,11 +97,11 @@ impl Kind for ForwarderName {
     }
 
     fn check_list(names: &[HostPattern]) -> Result<(), String> {
-        twice(names)
+        check_duplicates(names)
     }
 }
 
-fn twice<T: PartialEq + ToString>(values: &[T]) -> Result<(), String> {
+fn check_duplicates<T: PartialEq + ToString>(values: &[T]) -> Result<(), String> {
     let mut all = values.iter().enumerate();
     match all.find(|(index, value)| values[..*index].contains(value)) {
         Some((_, value)) => Err(format!("{} is given twice; remove one", value.to_string())),

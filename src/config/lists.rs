@@ -31,7 +31,7 @@ impl Kind for ListEntry {
         match entries.iter().find(contradicts) {
             Some(entry) => Err(format!(
                 "{entry} contradicts {}; remove one of them",
-                entry.contrary()
+                entry.opposite()
             )),
             None => Ok(()),
         }

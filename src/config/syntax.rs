@@ -9,7 +9,7 @@ use std::net::Ipv6Addr;
 /// be after the wrong line.
 pub(super) fn explain(text: &str, line: Option<usize>, said: &str) -> (Option<usize>, String) {
     let lines: Vec<&str> = text.lines().collect();
-    let slip = line.and_then(|line| slip_near(&lines, line));
+    let slip = line.and_then(|line| mistake_near(&lines, line));
     let (line, complaint) = match slip {
         Some((line, complaint)) => (Some(line), complaint),
         None => (line, advice(said)),
@@ -55,7 +55,7 @@ fn advice(said: &str) -> String {
 fn key_at(lines: &[&str], line: usize) -> String {
     let mut path = Vec::new();
     let mut column = usize::MAX;
-    for line in lines.iter().take(line).rev().filter(|l| says_something(l)) {
+    for line in lines.iter().take(line).rev().filter(|l| has_content(l)) {
         let indent = line.len() - line.trim_start().len();
         if let (true, Some(key)) = (indent < column, key_of(line)) {
             path.insert(0, key);
@@ -73,18 +73,18 @@ fn key_of(line: &str) -> Option<&str> {
 }
 
 /// Checks the line, and then the last nonempty line before it.
-fn slip_near(lines: &[&str], line: usize) -> Option<(usize, String)> {
+fn mistake_near(lines: &[&str], line: usize) -> Option<(usize, String)> {
     let numbered = (1..).zip(lines).take(line);
-    let telling: Vec<_> = numbered.filter(|(_, line)| says_something(line)).collect();
+    let telling: Vec<_> = numbered.filter(|(_, line)| has_content(line)).collect();
     let mut nearest_first = telling.into_iter().rev().take(2);
-    nearest_first.find_map(|(number, line)| Some((number, slip(line)?)))
+    nearest_first.find_map(|(number, line)| Some((number, mistake(line)?)))
 }
 
-fn says_something(line: &str) -> bool {
+fn has_content(line: &str) -> bool {
     !line.trim().is_empty() && !line.trim_start().starts_with('#')
 }
 
-fn slip(line: &str) -> Option<String> {
+fn mistake(line: &str) -> Option<String> {
     let indent = line.len() - line.trim_start().len();
     if line[..indent].contains('\t') {
         return Some("YAML does not take tabs; indent with spaces".to_owned());

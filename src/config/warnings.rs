@@ -157,7 +157,7 @@ impl Config {
             }
         }
         if sql.is_configured() && sql.timeout >= self.limits.stage_timeout {
-            warnings.push(second_is_never_asked("opt_in.sql", "database"));
+            warnings.push(second_server_unused("opt_in.sql", "database"));
         }
         warnings
     }
@@ -176,7 +176,7 @@ impl Config {
             );
         }
         if redis.is_configured() && redis.timeout >= self.limits.stage_timeout {
-            warnings.push(second_is_never_asked("opt_in.redis", "server"));
+            warnings.push(second_server_unused("opt_in.redis", "server"));
         }
         let file = &self.opt_in.managed_file;
         if redis.managed && file.exists() {
@@ -323,7 +323,7 @@ fn password_file(key: &str, file: &Path) -> Option<String> {
     }
 }
 
-fn second_is_never_asked(section: &str, server: &str) -> String {
+fn second_server_unused(section: &str, server: &str) -> String {
     format!(
         "{section}.timeout: not less than limits.stage_timeout, so a second {server} is never \
          asked"

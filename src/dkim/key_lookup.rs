@@ -44,13 +44,13 @@ pub async fn fetch_keys<R: Resolve>(
     names: &[Name],
     deadline: Instant,
 ) -> Keys {
-    let (mut keys, missing) = cache.at_hand(names);
+    let (mut keys, missing) = cache.cached(names);
     if missing.is_empty() {
         return keys;
     }
     let mut questions = JoinSet::new();
     for name in missing {
-        questions.spawn(ask(Arc::clone(resolver), name.clone()));
+        questions.spawn(query(Arc::clone(resolver), name.clone()));
     }
     let collected = collect(&mut questions, cache, &mut keys);
     // A missing key counts as a temperror, so the timeout needs no handling of its own.
@@ -58,7 +58,7 @@ pub async fn fetch_keys<R: Resolve>(
     keys
 }
 
-async fn ask<R: Resolve>(resolver: Arc<R>, name: Name) -> (Name, Answer<Vec<u8>>) {
+async fn query<R: Resolve>(resolver: Arc<R>, name: Name) -> (Name, Answer<Vec<u8>>) {
     let answer = resolver.txt(&name, Purpose::Key).await;
     (name, answer)
 }
@@ -184,7 +184,7 @@ impl KeyCache {
     const ENTRY_BYTES: usize = 768;
 
     /// Returns the cached keys of `names`, and the names that are not in the cache.
-    fn at_hand<'a>(&self, names: &'a [Name]) -> (Keys, Vec<&'a Name>) {
+    fn cached<'a>(&self, names: &'a [Name]) -> (Keys, Vec<&'a Name>) {
         let now = Instant::now();
         let (mut keys, mut missing) = (Keys::default(), Vec::new());
         for name in names {

@@ -165,18 +165,18 @@ impl Cache {
         ))
     }
 
-    /// Returns the cached answer, or the answer of `ask`. `trim` reduces a new answer to
+    /// Returns the cached answer, or the answer of `query`. `trim` reduces a new answer to
     /// what is cached.
-    pub(super) async fn get_or_ask<T: Record>(
+    pub(super) async fn get_or_query<T: Record>(
         &self,
         question: Question<'_>,
         trim: impl FnOnce(&Timed<T>) -> Timed<T>,
-        ask: impl Future<Output = Timed<T>>,
+        query: impl Future<Output = Timed<T>>,
     ) -> Timed<T> {
         if let Some(cached) = self.get(question, Instant::now()) {
             return cached;
         }
-        let fresh = ask.await;
+        let fresh = query.await;
         if fresh.is_current(Instant::now()) {
             self.insert(question, trim(&fresh));
         }
@@ -211,7 +211,7 @@ impl fmt::Debug for Cache {
 
 impl<T> Timed<T> {
     /// Wraps an answer that must not be cached.
-    pub(super) fn unkept(answer: Answer<T>) -> Self {
+    pub(super) fn uncached(answer: Answer<T>) -> Self {
         Self {
             answer,
             keep_until: None,
@@ -296,7 +296,7 @@ mod tests {
             answer: answer.clone(),
             keep_until: keep,
         };
-        let first = cache.get_or_ask(question, Timed::clone, async { fresh });
+        let first = cache.get_or_query(question, Timed::clone, async { fresh });
         assert_eq!(first.await.answer, *answer);
         cache.get::<Vec<u8>>(question, Instant::now()).is_some()
     }

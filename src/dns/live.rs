@@ -138,7 +138,7 @@ impl Dns {
 
     /// Takes over the servers of the previous resolver if the system lists none now.
     #[must_use]
-    pub fn succeeding(self, old: &Self) -> Self {
+    pub fn inherit_from(self, old: &Self) -> Self {
         let is_lost = self.servers().problem.is_some() && self.shared.config.servers.is_empty();
         if is_lost && old.shared.config.servers.is_empty() {
             self.shared.replace(old.servers());
@@ -177,7 +177,7 @@ impl Dns {
             checks.spawn(async move {
                 let server = &servers.servers[index];
                 let start = Instant::now();
-                let timed = server.ask(&name, RecordType::PTR).await;
+                let timed = server.query(&name, RecordType::PTR).await;
                 let health = ServerHealth {
                     server: server.address().clone(),
                     refuses_edns: server.refuses_edns(),
@@ -207,17 +207,17 @@ impl Dns {
         rtype: RecordType,
         convert: fn(RData) -> Option<T>,
     ) -> Answer<T> {
-        let ask = async { self.ask(name, rtype).await.filter_map(convert) };
+        let query = async { self.query(name, rtype).await.filter_map(convert) };
         let question = Question::Name(kind, name);
-        let timed = self.cache.get_or_ask(question, Timed::clone, ask);
+        let timed = self.cache.get_or_query(question, Timed::clone, query);
         timed.await.answer
     }
 
-    async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
+    async fn query(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let servers = self.servers();
         // Boxed, so that a lookup answered from the cache does not reserve kilobytes for
         // it.
-        Box::pin(async move { servers.ask(name, rtype).await }).await
+        Box::pin(async move { servers.query(name, rtype).await }).await
     }
 }
 
@@ -263,7 +263,7 @@ async fn follow(shared: Weak<Shared>) {
     loop {
         sleep(EVERY).await;
         let look = spawn_blocking(move || {
-            let found = file.look();
+            let found = file.poll();
             (file, found)
         });
         let Some(shared) = shared.upgrade() else {
@@ -308,13 +308,13 @@ impl Servers {
         })
     }
 
-    async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
+    async fn query(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         if let Some(problem) = &self.problem {
-            return Timed::unkept(Answer::Temperror(Failure::Other(problem.to_string())));
+            return Timed::uncached(Answer::Temperror(Failure::Other(problem.to_string())));
         }
         let mut failure = Failure::Timeout;
         for _ in 0..self.attempts {
-            let timed = self.ask_each(name, rtype).await;
+            let timed = self.query_each(name, rtype).await;
             match timed.answer {
                 Answer::Temperror(Failure::Timeout) => {}
                 // All servers have been queried: asking again would only repeat it.
@@ -325,17 +325,17 @@ impl Servers {
                 Answer::Found(_) | Answer::Absent(_) => return timed,
             }
         }
-        Timed::unkept(Answer::Temperror(failure))
+        Timed::uncached(Answer::Temperror(failure))
     }
 
     /// Returns the first definite answer; if there is none, the failure of a server that
     /// answered is preferred to a timeout.
-    async fn ask_each(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
+    async fn query_each(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let first = self.preferred.load(Ordering::Relaxed);
         let mut failure = Failure::Timeout;
         for turn in 0..self.servers.len() {
             let index = (first + turn) % self.servers.len();
-            let timed = self.servers[index].ask(name, rtype).await;
+            let timed = self.servers[index].query(name, rtype).await;
             match timed.answer {
                 Answer::Temperror(Failure::Timeout) => {}
                 Answer::Temperror(said) => failure = said,
@@ -345,14 +345,14 @@ impl Servers {
                 }
             }
         }
-        Timed::unkept(Answer::Temperror(failure))
+        Timed::uncached(Answer::Temperror(failure))
     }
 }
 
 impl Resolve for Dns {
     async fn txt(&self, name: &Name, purpose: Purpose) -> Answer<Vec<u8>> {
-        let ask = async {
-            let answer = self.ask(name, RecordType::TXT).await;
+        let query = async {
+            let answer = self.query(name, RecordType::TXT).await;
             answer.filter_map(|data| match data {
                 RData::TXT(txt) => Some(txt.txt_data.concat()),
                 _ => None,
@@ -360,7 +360,7 @@ impl Resolve for Dns {
         };
         let question = Question::Name(Kind::Txt(purpose), name);
         let trim = |fresh: &Timed<_>| fresh.trimmed(purpose);
-        self.cache.get_or_ask(question, trim, ask).await.answer
+        self.cache.get_or_query(question, trim, query).await.answer
     }
 
     async fn a(&self, name: &Name) -> Answer<Ipv4Addr> {
@@ -392,25 +392,25 @@ impl Resolve for Dns {
     }
 
     async fn ptr(&self, ip: IpAddr) -> Answer<Name> {
-        let ask = async {
-            let answer = self.ask(&Name::reverse(ip), RecordType::PTR).await;
+        let query = async {
+            let answer = self.query(&Name::reverse(ip), RecordType::PTR).await;
             answer.filter_map(|data| match data {
                 RData::PTR(ptr) => Some(Name::from_record(ptr.0)),
                 _ => None,
             })
         };
         let question = Question::Address(ip);
-        let timed = self.cache.get_or_ask(question, Timed::clone, ask);
+        let timed = self.cache.get_or_query(question, Timed::clone, query);
         timed.await.answer
     }
 
     async fn is_denied(&self, name: &Name) -> Result<bool, Failure> {
-        let ask = async {
-            let answer = self.ask(name, RecordType::SOA).await;
+        let query = async {
+            let answer = self.query(name, RecordType::SOA).await;
             answer.filter_map(|_| Some(()))
         };
         let question = Question::Name(Kind::Soa, name);
-        let timed = self.cache.get_or_ask(question, Timed::clone, ask).await;
+        let timed = self.cache.get_or_query(question, Timed::clone, query).await;
         match timed.answer {
             Answer::Found(_) | Answer::Absent(Absence::NoData) => Ok(false),
             // An expiry is known only if the answer has the SOA record.

@@ -81,14 +81,14 @@ impl Server {
 
     /// Queries the server. Takes at most `dns.timeout`, even if both UDP and TCP or both
     /// kinds of queries are needed.
-    pub(super) async fn ask(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
+    pub(super) async fn query(&self, name: &Name, rtype: RecordType) -> Timed<RData> {
         let answer = async {
             if self.refuses_edns() {
-                return self.ask_by(&self.without_edns, name, rtype).await;
+                return self.query_with(&self.without_edns, name, rtype).await;
             }
-            let answer = self.ask_by(&self.with_edns, name, rtype).await;
+            let answer = self.query_with(&self.with_edns, name, rtype).await;
             match refusal_of_edns(&answer) {
-                Some(code) => self.ask_without_edns(name, rtype, code).await,
+                Some(code) => self.query_without_edns(name, rtype, code).await,
                 None => answer,
             }
         };
@@ -99,7 +99,7 @@ impl Server {
         }
     }
 
-    async fn ask_by(
+    async fn query_with(
         &self,
         resolver: &Resolver<Sockets>,
         name: &Name,
@@ -111,13 +111,13 @@ impl Server {
     /// Repeats a query without EDNS, and remembers the server if this helps. If it does
     /// not, the error may come from the servers of one domain, and the resolver only
     /// forwarded it.
-    async fn ask_without_edns(
+    async fn query_without_edns(
         &self,
         name: &Name,
         rtype: RecordType,
         code: ResponseCode,
     ) -> Result<Lookup, NetError> {
-        let answer = self.ask_by(&self.without_edns, name, rtype).await;
+        let answer = self.query_with(&self.without_edns, name, rtype).await;
         if answer.is_ok() || answer.as_ref().is_err_and(NetError::is_no_records_found) {
             let until = self.start.elapsed() + WITHOUT_EDNS;
             let plain_until = self.plain_until.swap(until.as_secs(), Ordering::Relaxed);
@@ -215,7 +215,7 @@ fn records(lookup: &Lookup, rtype: RecordType) -> Timed<RData> {
 }
 
 fn failure(failure: Failure) -> Timed<RData> {
-    Timed::unkept(Answer::Temperror(failure))
+    Timed::uncached(Answer::Temperror(failure))
 }
 
 /// Names the response code as in the IANA registry of DNS parameters.

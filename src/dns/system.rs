@@ -66,7 +66,7 @@ impl ResolvConf {
     }
 
     /// Returns the servers if the file has changed and two polls saw the same file.
-    pub(super) fn look(&mut self) -> Option<Result<Vec<DnsServer>, NoServer>> {
+    pub(super) fn poll(&mut self) -> Option<Result<Vec<DnsServer>, NoServer>> {
         let now = Fingerprint::take(&self.paths);
         let is_settled = self.seen == now;
         self.seen = now.clone();

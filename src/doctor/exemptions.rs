@@ -126,7 +126,7 @@ pub(super) fn check(
         findings.extend(
             own.networks
                 .iter()
-                .filter(|net| !exemptions.is_some_and(|exempt| exempt.has_for_good(net)))
+                .filter(|net| !exemptions.is_some_and(|exempt| exempt.exempts_permanently(net)))
                 .filter_map(|net| not_exempt(config, own, net)),
         );
     }

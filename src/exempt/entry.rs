@@ -160,7 +160,7 @@ pub fn parse_network(text: &str) -> Result<Ipv6Net, NetworkError> {
     let network = match parsed.map(canonical) {
         Ok(IpNet::V6(network)) => network,
         Ok(IpNet::V4(_)) => return Err(NetworkError::Ipv4(text.to_owned())),
-        Err(_) => return Err(NetworkError::NotANetwork(text.to_owned(), meant(text))),
+        Err(_) => return Err(NetworkError::NotANetwork(text.to_owned(), suggestion(text))),
     };
     if network.trunc() != network {
         return Err(NetworkError::HostBits(network));
@@ -174,7 +174,7 @@ pub fn parse_network(text: &str) -> Result<Ipv6Net, NetworkError> {
 }
 
 /// Returns the network that was probably meant. Postfix writes `[2001:db8::]/32`.
-fn meant(text: &str) -> Option<Ipv6Net> {
+fn suggestion(text: &str) -> Option<Ipv6Net> {
     match text.contains(['[', ']']) {
         true => parse_network(&text.replace(['[', ']'], "")).ok(),
         false => None,

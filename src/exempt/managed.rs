@@ -72,7 +72,7 @@ impl Edited for Managed {
             now: Timestamp::now(),
             today: edit::today(),
         };
-        managed.drop_ended();
+        managed.remove_expired();
         managed
     }
 
@@ -108,7 +108,7 @@ impl Managed {
     }
 
     /// Removes entries that ended long ago.
-    fn drop_ended(&mut self) {
+    fn remove_expired(&mut self) {
         let is_old = |network: &&Ipv6Net| {
             let (entry, _) = self.lines.get(network).map(parsed).unwrap_or_default();
             let until = entry.and_then(|entry| entry.until);

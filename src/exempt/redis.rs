@@ -88,7 +88,7 @@ impl RedisList {
     }
 
     /// Returns the current list, locked against replacement.
-    pub(super) fn in_force(&self) -> RwLockReadGuard<'_, Arc<Table>> {
+    pub(super) fn current(&self) -> RwLockReadGuard<'_, Arc<Table>> {
         self.list.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,7 +99,7 @@ impl RedisList {
 
     /// Reads the hash.
     pub(super) async fn load(&self) -> Result<(), String> {
-        let old = Arc::clone(&self.in_force());
+        let old = Arc::clone(&self.current());
         let read = self.client.with_timeout(READ_TIMEOUT);
         let hash = read.hash(&self.key).await;
         let fields = hash.map_err(|failure| failure.to_string())?;
@@ -125,11 +125,11 @@ impl RedisList {
     }
 
     async fn reload(&self) {
-        let (key, before) = (&self.key, self.in_force().len());
+        let (key, before) = (&self.key, self.current().len());
         match self.load().await {
             Ok(()) => {
                 let mut state = self.state();
-                let entries = self.in_force().len();
+                let entries = self.current().len();
                 if state.error.take().is_some() || entries != before {
                     tracing::info!("exempt networks: {entries} entries in {key} of Redis");
                 }
@@ -238,7 +238,7 @@ pub async fn add(
         }
     };
     client.edit(&key(config), &fields, decide).await?;
-    drop_ended(&client, config, now).await?;
+    remove_expired(&client, config, now).await?;
     Ok(additions)
 }
 
@@ -261,12 +261,12 @@ pub async fn remove(
         Change::Remove
     };
     client.edit(&key(config), &fields, decide).await?;
-    drop_ended(&client, config, Timestamp::now()).await?;
+    remove_expired(&client, config, Timestamp::now()).await?;
     Ok(removals)
 }
 
 /// Removes entries that ended long ago.
-async fn drop_ended(
+async fn remove_expired(
     client: &RedisClient,
     config: &config::Redis,
     now: Timestamp,

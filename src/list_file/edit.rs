@@ -4,7 +4,7 @@
 //! and the file is replaced atomically, so that neither a reader nor a crash sees a
 //! partial file. The daemon follows the file, so it needs no notification.
 
-use super::{EMPTY, ListError, at_line, says_empty};
+use super::{EMPTY, ListError, at_line, is_empty_marker};
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
@@ -183,7 +183,11 @@ impl<K: Hash + Eq> Lines<K> {
 
     /// Returns the text of the file.
     pub(crate) fn text(&self) -> String {
-        let lines = self.lines.iter().flatten().filter(|line| !says_empty(line));
+        let lines = self
+            .lines
+            .iter()
+            .flatten()
+            .filter(|line| !is_empty_marker(line));
         let mut text: String = lines.flat_map(|line| [line.as_str(), "\n"]).collect();
         if self.index.is_empty() {
             text.push_str(EMPTY);

@@ -86,8 +86,8 @@ impl<L: Contents> LiveList<L> {
         paths: Vec<PathBuf>,
         presence: Presence,
     ) -> Result<Self, ListError> {
-        let read = read_at_rest(&paths, presence, &L::default());
-        let (good, list) = read.map_err(|error| error.named_by(key))?;
+        let read = read_until_stable(&paths, presence, &L::default());
+        let (good, list) = read.map_err(|error| error.with_key(key))?;
         let state = State {
             presence: presence.after(&good),
             seen: good.clone(),
@@ -106,8 +106,8 @@ impl<L: Contents> LiveList<L> {
 
     /// Reads the files again even if unchanged. An error leaves the list unchanged.
     pub(crate) fn read_again(&self) -> Result<(), ListError> {
-        let read = read_at_rest(&self.paths, self.presence(), &*self.list());
-        let (good, list) = read.map_err(|error| error.named_by(self.key))?;
+        let read = read_until_stable(&self.paths, self.presence(), &*self.list());
+        let (good, list) = read.map_err(|error| error.with_key(self.key))?;
         self.take(good, list);
         Ok(())
     }
@@ -119,7 +119,7 @@ impl<L: Contents> LiveList<L> {
 
     /// Returns the list in use.
     pub(crate) fn list(&self) -> Arc<L> {
-        Arc::clone(&self.in_force())
+        Arc::clone(&self.current())
     }
 
     /// Returns the time since the list in use was read.
@@ -145,16 +145,16 @@ impl<L: Contents> LiveList<L> {
         }
     }
 
-    fn look(&self) {
+    fn poll(&self) {
         let now = Fingerprint::take(&self.paths);
-        match self.is_to_be_read(&now) {
+        match self.should_read(&now) {
             true => self.read_changed(now),
             false => self.log_again(),
         }
     }
 
     /// Returns whether the files have changed and two polls saw the same files.
-    fn is_to_be_read(&self, now: &Fingerprint) -> bool {
+    fn should_read(&self, now: &Fingerprint) -> bool {
         let mut state = self.state();
         let is_settled = state.seen == *now;
         state.seen = now.clone();
@@ -224,7 +224,7 @@ impl<L: Contents> LiveList<L> {
     }
 
     fn log(&self, error: &ListError) {
-        let (key, entries) = (self.key, entries(self.in_force().len()));
+        let (key, entries) = (self.key, entries(self.current().len()));
         tracing::error!("{key}: {error}; the last good list stays in force ({entries})");
     }
 
@@ -233,7 +233,7 @@ impl<L: Contents> LiveList<L> {
     }
 
     /// Returns the list in use, locked against replacement.
-    pub(crate) fn in_force(&self) -> RwLockReadGuard<'_, Arc<L>> {
+    pub(crate) fn current(&self) -> RwLockReadGuard<'_, Arc<L>> {
         self.list.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -253,7 +253,7 @@ impl Presence {
 }
 
 /// Reads files, again if they change meanwhile.
-fn read_at_rest<L: Contents>(
+fn read_until_stable<L: Contents>(
     paths: &[PathBuf],
     presence: Presence,
     old: &L,
@@ -267,7 +267,7 @@ fn read_at_rest<L: Contents>(
         }
         before = after;
     }
-    Err(ListError::restless(paths))
+    Err(ListError::keeps_changing(paths))
 }
 
 /// The maximum number of attempts while files change.
@@ -290,7 +290,7 @@ async fn follow<L: Contents>(list: Weak<LiveList<L>>) {
         sleep(EVERY).await;
         let Some(list) = list.upgrade() else { return };
         // The panic hook logs a panic; the next poll tries again.
-        let _ = spawn_blocking(move || list.look()).await;
+        let _ = spawn_blocking(move || list.poll()).await;
     }
 }
 

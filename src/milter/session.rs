@@ -98,7 +98,7 @@ impl<R: Resolve> Session<R> {
     pub fn mail(&mut self, command: MailCommand) -> Response {
         self.transaction = None;
         let Some(under_way) = self.drain.begin() else {
-            return Response::Refuse(Reply::closing());
+            return Response::Refuse(Reply::shutting_down());
         };
         self.transaction = Transaction::begin(&self.snapshot, &self.peer, command, under_way);
         match self.transaction {

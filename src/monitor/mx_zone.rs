@@ -103,7 +103,7 @@ async fn check(config: &Config, zone: &MxZone, sources: Sources) -> anyhow::Resu
     for domain in domains {
         turns.tick().await;
         let deadline = Instant::now() + config.limits.stage_timeout;
-        let answer = sources.ask(&dns, deadline, Some(&domain)).await;
+        let answer = sources.query(&dns, deadline, Some(&domain)).await;
         let aaaa = zone.look_up(&*dns, &domain).await;
         let mut drift = Drift::new(answer.opt_in, false, &aaaa);
         // The pending opt-outs are read only when needed, so that they are current.

@@ -30,7 +30,7 @@ impl Readiness {
         match &*last {
             Some((time, problem)) if time.elapsed() < VALIDITY => problem.clone(),
             Some(_) | None => {
-                let problem = look(snapshot.checks.resolver()).await;
+                let problem = probe(snapshot.checks.resolver()).await;
                 *last = Some((Instant::now(), problem.clone()));
                 problem
             }
@@ -38,7 +38,7 @@ impl Readiness {
     }
 }
 
-async fn look<R: Resolve>(resolver: &R) -> Option<String> {
+async fn probe<R: Resolve>(resolver: &R) -> Option<String> {
     match timeout(TIMEOUT, resolver.ptr(unused_address().into())).await {
         Ok(Answer::Found(_) | Answer::Absent(_)) => None,
         Ok(Answer::Temperror(failure)) => Some(format!("the DNS does not answer: {failure}")),

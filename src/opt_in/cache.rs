@@ -6,7 +6,7 @@
 
 mod health;
 
-use super::{Known, ServerStatus, Source};
+use super::{ServerStatus, Source, SourceAnswer};
 use crate::{address::Domain, config, dns::Failure};
 use health::Health;
 use quick_cache::sync;
@@ -62,7 +62,7 @@ pub(super) struct Cache {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// A definite answer, with its expiry if the server sends one.
-    Definite(Says, Option<Instant>),
+    Definite(DefiniteAnswer, Option<Instant>),
     /// A temporary failure. The text is for the log.
     Failed(String),
 }
@@ -76,13 +76,13 @@ impl From<Failure> for Reply {
 
 /// A definite answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
+pub(super) enum DefiniteAnswer {
     /// The domain opted in.
     Yes,
     /// The domain opted out.
     No,
     /// There is no entry for it.
-    Nothing,
+    NoEntry,
 }
 
 #[derive(Debug)]
@@ -96,11 +96,11 @@ struct Shared {
 }
 
 /// A pending query: `None` until it has an answer.
-type Pending = watch::Receiver<Option<Known>>;
+type Pending = watch::Receiver<Option<SourceAnswer>>;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    says: Says,
+    answer: DefiniteAnswer,
     since: Instant,
     valid_until: Option<Instant>,
     /// The generation of the cache when the query started.
@@ -111,10 +111,10 @@ struct Entry {
 const EXPIRED: u64 = u64::MAX;
 
 /// The cached answer for a domain.
-enum Last {
-    Fresh(Says),
-    Stale(Says),
-    Nothing,
+enum CachedAnswer {
+    Fresh(DefiniteAnswer),
+    Stale(DefiniteAnswer),
+    Missing,
 }
 
 impl Cache {
@@ -132,7 +132,7 @@ impl Cache {
     }
 
     /// Takes over the answers of another cache of the same server, but not its lifetimes.
-    pub(super) fn succeeding(self, old: &Self) -> Self {
+    pub(super) fn inherit_from(self, old: &Self) -> Self {
         Self {
             shared: Arc::clone(&old.shared),
             ..self
@@ -141,10 +141,10 @@ impl Cache {
 
     /// Returns the answer for a domain if it is fresh, for callers whose queries are
     /// expensive to prepare.
-    pub(super) fn fresh(&self, domain: &Domain) -> Option<Known> {
-        match self.last(domain) {
-            Last::Fresh(says) => Some(says.into()),
-            Last::Stale(_) | Last::Nothing => None,
+    pub(super) fn fresh(&self, domain: &Domain) -> Option<SourceAnswer> {
+        match self.cached(domain) {
+            CachedAnswer::Fresh(answer) => Some(answer.into()),
+            CachedAnswer::Stale(_) | CachedAnswer::Missing => None,
         }
     }
 
@@ -155,21 +155,23 @@ impl Cache {
         domain: &Domain,
         deadline: Instant,
         question: impl FnOnce() -> Q,
-    ) -> Known
+    ) -> SourceAnswer
     where
         Q: Future<Output = Reply> + Send + 'static,
     {
-        match self.last(domain) {
-            Last::Fresh(says) => says.into(),
-            Last::Stale(says) if self.shared.is_busy_failing() => says.into(),
-            Last::Stale(says) => {
-                let answer = self.shared.ask(domain, deadline, question);
-                self.shared.better_than(says, answer, deadline).await
+        match self.cached(domain) {
+            CachedAnswer::Fresh(answer) => answer.into(),
+            CachedAnswer::Stale(answer) if self.shared.is_failing_with_backlog() => answer.into(),
+            CachedAnswer::Stale(stale) => {
+                let pending = self.shared.start_query(domain, deadline, question);
+                self.shared.newer_than(stale, pending, deadline).await
             }
-            Last::Nothing => {
-                let answer = self.shared.ask(domain, deadline, question);
+            CachedAnswer::Missing => {
+                let pending = self.shared.start_query(domain, deadline, question);
                 let until = deadline + SETTLE_TIME;
-                in_time(answer, until).await.unwrap_or(Known::Temperror)
+                answer_by(pending, until)
+                    .await
+                    .unwrap_or(SourceAnswer::Temperror)
             }
         }
     }
@@ -240,28 +242,28 @@ impl Cache {
         self.shared.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn last(&self, domain: &Domain) -> Last {
+    fn cached(&self, domain: &Domain) -> CachedAnswer {
         let Some(entry) = self.shared.answers.get(domain) else {
-            return Last::Nothing;
+            return CachedAnswer::Missing;
         };
         let now = Instant::now();
         let fresh_until = entry.fresh_until(&self.lifetimes);
         let generation = self.shared.generation.load(Ordering::Relaxed);
         if now < fresh_until && entry.generation == generation {
-            Last::Fresh(entry.says)
+            CachedAnswer::Fresh(entry.answer)
         } else if now < fresh_until + self.lifetimes.stale {
-            Last::Stale(entry.says)
+            CachedAnswer::Stale(entry.answer)
         } else {
-            Last::Nothing
+            CachedAnswer::Missing
         }
     }
 }
 
 impl Entry {
     fn fresh_until(&self, lifetimes: &config::OptInCache) -> Instant {
-        let lifetime = match self.says {
-            Says::Yes | Says::No => lifetimes.positive,
-            Says::Nothing => lifetimes.negative,
+        let lifetime = match self.answer {
+            DefiniteAnswer::Yes | DefiniteAnswer::No => lifetimes.positive,
+            DefiniteAnswer::NoEntry => lifetimes.negative,
         };
         let kept = self.since + lifetime;
         self.valid_until.map_or(kept, |until| until.min(kept))
@@ -269,13 +271,13 @@ impl Entry {
 }
 
 impl Shared {
-    fn is_busy_failing(&self) -> bool {
+    fn is_failing_with_backlog(&self) -> bool {
         lock(&self.health).is_failing() && lock(&self.pending).len() >= MAX_PENDING_WHILE_FAILING
     }
 
     /// Starts a query, or joins a pending one for the same domain. The query continues
     /// when its callers stop waiting, so that the next message has the answer.
-    fn ask<Q>(
+    fn start_query<Q>(
         self: &Arc<Self>,
         domain: &Domain,
         deadline: Instant,
@@ -306,40 +308,45 @@ impl Shared {
     }
 
     /// Returns a new answer if it arrives soon, else the stale one.
-    async fn better_than(&self, last: Says, answer: Pending, deadline: Instant) -> Known {
-        let max_wait = last.max_wait(lock(&self.health).is_failing());
+    async fn newer_than(
+        &self,
+        stale: DefiniteAnswer,
+        pending: Pending,
+        deadline: Instant,
+    ) -> SourceAnswer {
+        let max_wait = stale.max_wait(lock(&self.health).is_failing());
         let until = max_wait.map_or(deadline, |wait| deadline.min(Instant::now() + wait));
-        match in_time(answer, until).await {
-            Some(known @ (Known::Yes | Known::No | Known::Nothing)) => known,
-            Some(Known::Temperror) => last.into(),
+        match answer_by(pending, until).await {
+            Some(known @ (SourceAnswer::Yes | SourceAnswer::No | SourceAnswer::NoEntry)) => known,
+            Some(SourceAnswer::Temperror) => stale.into(),
             None => {
                 lock(&self.health).is_slow();
-                last.into()
+                stale.into()
             }
         }
     }
 }
 
-impl Says {
+impl DefiniteAnswer {
     /// Returns how long a message waits for a new answer instead of this stale one;
     /// `None` is until its deadline. A stale negative answer may permanently reject mail
     /// of a domain that has opted in since, so it waits longer.
     fn max_wait(self, is_failing: bool) -> Option<Duration> {
         match (self, is_failing) {
             (Self::Yes, true) => Some(MAX_WAIT_WHILE_FAILING),
-            (Self::Yes, false) | (Self::No | Self::Nothing, true) => Some(MAX_WAIT),
-            (Self::No | Self::Nothing, false) => None,
+            (Self::Yes, false) | (Self::No | Self::NoEntry, true) => Some(MAX_WAIT),
+            (Self::No | Self::NoEntry, false) => None,
         }
     }
 }
 
 /// Waits for the answer until `until`.
-async fn in_time(answer: Pending, until: Instant) -> Option<Known> {
+async fn answer_by(answer: Pending, until: Instant) -> Option<SourceAnswer> {
     let mut answer = answer;
     match timeout_at(until, answer.wait_for(Option::is_some)).await {
         Ok(Ok(known)) => *known,
         // The query task panicked, which proves nothing.
-        Ok(Err(_)) => Some(Known::Temperror),
+        Ok(Err(_)) => Some(SourceAnswer::Temperror),
         Err(_elapsed) => None,
     }
 }
@@ -352,23 +359,23 @@ struct Registration {
 }
 
 impl Registration {
-    fn complete(&self, reply: Reply) -> Known {
+    fn complete(&self, reply: Reply) -> SourceAnswer {
         match reply {
-            Reply::Definite(says, valid_until) => {
+            Reply::Definite(answer, valid_until) => {
                 lock(&self.shared.health).succeeded();
                 let since = Instant::now();
                 let entry = Entry {
-                    says,
+                    answer,
                     since,
                     valid_until,
                     generation: self.generation,
                 };
                 self.shared.answers.insert(self.domain.clone(), entry);
-                says.into()
+                answer.into()
             }
             Reply::Failed(reason) => {
                 lock(&self.shared.health).failed(&reason);
-                Known::Temperror
+                SourceAnswer::Temperror
             }
         }
     }
@@ -380,12 +387,12 @@ impl Drop for Registration {
     }
 }
 
-impl From<Says> for Known {
-    fn from(says: Says) -> Self {
-        match says {
-            Says::Yes => Self::Yes,
-            Says::No => Self::No,
-            Says::Nothing => Self::Nothing,
+impl From<DefiniteAnswer> for SourceAnswer {
+    fn from(answer: DefiniteAnswer) -> Self {
+        match answer {
+            DefiniteAnswer::Yes => Self::Yes,
+            DefiniteAnswer::No => Self::No,
+            DefiniteAnswer::NoEntry => Self::NoEntry,
         }
     }
 }

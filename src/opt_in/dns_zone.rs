@@ -3,8 +3,8 @@
 //! Parent domains are not looked up; a zone can cover subdomains with wildcards.
 
 use super::{
-    Known, ServerStatus, Source,
-    cache::{Cache, Reply, Says},
+    ServerStatus, Source, SourceAnswer,
+    cache::{Cache, DefiniteAnswer, Reply},
 };
 use crate::{
     address::Domain,
@@ -33,7 +33,7 @@ impl DnsZone {
         Self {
             zone: zone.clone(),
             cache: match old.filter(|old| old.zone == *zone) {
-                Some(old) => cache.succeeding(&old.cache),
+                Some(old) => cache.inherit_from(&old.cache),
                 None => cache,
             },
         }
@@ -43,12 +43,12 @@ impl DnsZone {
         self.cache.status(Source::DnsZone)
     }
 
-    pub(super) async fn ask<R: Resolve>(
+    pub(super) async fn query<R: Resolve>(
         &self,
         resolver: &Arc<R>,
         deadline: Instant,
         domain: &Domain,
-    ) -> Known {
+    ) -> SourceAnswer {
         if let Some(known) = self.cache.fresh(domain) {
             return known;
         }
@@ -56,7 +56,7 @@ impl DnsZone {
             Ok(name) => name,
             // An invalid DNS name is in no zone.
             Err(NameError::TooLong | NameError::LabelTooLong | NameError::EmptyLabel) => {
-                return Known::Nothing;
+                return SourceAnswer::NoEntry;
             }
         };
         let question = || look_up(Arc::clone(resolver), name, self.zone.clone());
@@ -67,7 +67,7 @@ impl DnsZone {
 async fn look_up<R: Resolve>(resolver: Arc<R>, name: Name, zone: Domain) -> Reply {
     match resolver.a(&name).await {
         Answer::Found(found) => read(&name, &found),
-        Answer::Absent(Absence::NoData) => Reply::Definite(Says::Nothing, None),
+        Answer::Absent(Absence::NoData) => Reply::Definite(DefiniteAnswer::NoEntry, None),
         Answer::Absent(Absence::NxDomain) => not_listed(&*resolver, &zone).await,
         Answer::Temperror(failure) => failure.into(),
     }
@@ -78,10 +78,10 @@ async fn look_up<R: Resolve>(resolver: Arc<R>, name: Name, zone: Domain) -> Repl
 /// says nothing about the domains, and must not permanently reject their mail.
 async fn not_listed<R: Resolve>(resolver: &R, zone: &Domain) -> Reply {
     let Ok(apex) = Name::parse(zone.as_str()) else {
-        return Reply::Definite(Says::Nothing, None);
+        return Reply::Definite(DefiniteAnswer::NoEntry, None);
     };
     match resolver.is_denied(&apex).await {
-        Ok(false) => Reply::Definite(Says::Nothing, None),
+        Ok(false) => Reply::Definite(DefiniteAnswer::NoEntry, None),
         Ok(true) => Reply::Failed("the zone does not exist (NXDOMAIN)".to_owned()),
         Err(failure) => failure.into(),
     }
@@ -92,12 +92,12 @@ async fn not_listed<R: Resolve>(resolver: &R, zone: &Domain) -> Reply {
 /// that refuses to answer. None of these may permanently reject mail or accept it.
 fn read(name: &Name, found: &Records<Ipv4Addr>) -> Reply {
     let all = |wanted| found.records.iter().all(|address| *address == wanted);
-    let says = match found.records.as_slice() {
-        _ if all(OPTED_IN) => Says::Yes,
-        _ if all(OPTED_OUT) => Says::No,
+    let answer = match found.records.as_slice() {
+        _ if all(OPTED_IN) => DefiniteAnswer::Yes,
+        _ if all(OPTED_OUT) => DefiniteAnswer::No,
         addresses => return Reply::Failed(misconfigured(name, addresses)),
     };
-    Reply::Definite(says, Some(found.valid_until.into()))
+    Reply::Definite(answer, Some(found.valid_until.into()))
 }
 
 fn misconfigured(name: &Name, addresses: &[Ipv4Addr]) -> String {
@@ -119,14 +119,14 @@ mod tests {
     use super::*;
 
     /// The addresses, and the expected answer or words of the error.
-    type Row = (&'static [[u8; 4]], Result<Says, &'static str>);
+    type Row = (&'static [[u8; 4]], Result<DefiniteAnswer, &'static str>);
 
     #[test]
     fn an_address_means_one_thing_or_nothing_certain() {
         let table: [Row; 9] = [
-            (&[[127, 0, 0, 2]], Ok(Says::Yes)),
-            (&[[127, 0, 0, 3]], Ok(Says::No)),
-            (&[[127, 0, 0, 2], [127, 0, 0, 2]], Ok(Says::Yes)),
+            (&[[127, 0, 0, 2]], Ok(DefiniteAnswer::Yes)),
+            (&[[127, 0, 0, 3]], Ok(DefiniteAnswer::No)),
+            (&[[127, 0, 0, 2], [127, 0, 0, 2]], Ok(DefiniteAnswer::Yes)),
             (&[[127, 0, 0, 2], [127, 0, 0, 3]], Err("both opted in and")),
             (&[[127, 0, 0, 1]], Err("write 127.0.0.2 for opted in")),
             (&[[127, 0, 0, 2], [127, 0, 0, 4]], Err("write 127.0.0.2")),
@@ -146,8 +146,8 @@ mod tests {
                 },
             );
             match (reply, want) {
-                (Reply::Definite(says, until), Ok(want)) => {
-                    assert_eq!(says, want, "{addresses:?}");
+                (Reply::Definite(answer, until), Ok(want)) => {
+                    assert_eq!(answer, want, "{addresses:?}");
                     assert_eq!(until, Some(valid_until.into()));
                 }
                 (Reply::Failed(reason), Err(want)) => assert!(reason.contains(want), "{reason}"),

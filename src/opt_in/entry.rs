@@ -61,7 +61,7 @@ impl Entry {
     }
 
     /// Returns the opposite entry.
-    pub fn contrary(&self) -> Self {
+    pub fn opposite(&self) -> Self {
         Self {
             opted_in: !self.opted_in,
             ..self.clone()
@@ -123,7 +123,7 @@ impl fmt::Display for EntryError {
             Why::Address => write!(f, "{text:?} is an address, which can't opt in"),
             Why::SeveralWords => write!(f, "{text:?} is more than one word")
                 .and_then(|()| write!(f, "; write one entry a line: {FORMS}")),
-            Why::NoDomain(error) => match self.meant() {
+            Why::NoDomain(error) => match self.suggestion() {
                 Some(entry) => write!(f, "{text:?} is not a valid domain: {error}; write {entry}"),
                 None => write!(f, "{text:?} is not a valid domain: {error}; write {FORMS}"),
             },
@@ -135,7 +135,7 @@ impl std::error::Error for EntryError {}
 
 impl EntryError {
     /// Returns the entry that was probably meant by an address, a wildcard or a URL.
-    fn meant(&self) -> Option<Entry> {
+    fn suggestion(&self) -> Option<Entry> {
         let text = self.text.rsplit_once('@').map_or(&*self.text, |(_, d)| d);
         let text = text.replacen("*.", ".", 1).replacen("..", ".", 1);
         Entry::parse(&text).ok()

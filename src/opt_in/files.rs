@@ -104,7 +104,7 @@ fn add(list: &mut List, entry: &Entry) -> Result<(), String> {
 }
 
 pub(super) fn contradiction(entry: &Entry) -> String {
-    let contrary = entry.contrary();
+    let contrary = entry.opposite();
     format!("{entry} contradicts {contrary} of an earlier line; remove one of them")
 }
 

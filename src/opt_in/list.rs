@@ -5,7 +5,7 @@
 //! allocates nothing.
 
 use super::{
-    Known,
+    SourceAnswer,
     entry::{Entry, Scope},
 };
 use crate::address::Domain;
@@ -19,7 +19,7 @@ use std::{
 /// itself before its parents, a near parent before a far one.
 #[derive(Clone, Default)]
 pub struct List {
-    /// For each name its length, its [`Marks`] and its bytes.
+    /// For each name its length, its [`NameEntries`] and its bytes.
     names: Vec<u8>,
     /// The position of each name in `names`.
     places: HashTable<u32>,
@@ -44,9 +44,9 @@ pub enum Insertion {
 
 /// The entries for one name: two bits for each [`Scope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Marks(u8);
+struct NameEntries(u8);
 
-impl Marks {
+impl NameEntries {
     const NONE: Self = Self(0);
 
     fn get(self, scope: Scope) -> Option<bool> {
@@ -72,7 +72,7 @@ impl Marks {
 
 /// The entry that decides about a domain.
 #[derive(Clone, Copy)]
-struct Hit<'a> {
+struct Match<'a> {
     name: &'a str,
     scope: Scope,
     opted_in: bool,
@@ -91,11 +91,11 @@ impl List {
     }
 
     /// Looks up a domain.
-    pub fn ask(&self, domain: &Domain) -> Known {
+    pub fn answer(&self, domain: &Domain) -> SourceAnswer {
         match self.find(domain.as_str()) {
-            Some(hit) if hit.opted_in => Known::Yes,
-            Some(_) => Known::No,
-            None => Known::Nothing,
+            Some(hit) if hit.opted_in => SourceAnswer::Yes,
+            Some(_) => SourceAnswer::No,
+            None => SourceAnswer::NoEntry,
         }
     }
 
@@ -118,7 +118,7 @@ impl List {
             return Insertion::Full;
         };
         let byte = &mut self.names[place as usize + 1];
-        let marks = Marks(*byte);
+        let marks = NameEntries(*byte);
         match marks.get(entry.scope) {
             Some(opted_in) if opted_in == entry.opted_in => return Insertion::Duplicate,
             Some(_contrary) => return Insertion::Contradiction,
@@ -149,13 +149,13 @@ impl List {
         self.names.shrink_to_fit();
     }
 
-    fn find<'a>(&self, name: &'a str) -> Option<Hit<'a>> {
+    fn find<'a>(&self, name: &'a str) -> Option<Match<'a>> {
         let own = self.look_up(name, Scope::Itself);
         own.or_else(|| self.find_above(name))
     }
 
     /// Finds the entry of the nearest parent that covers its subdomains.
-    fn find_above<'a>(&self, name: &'a str) -> Option<Hit<'a>> {
+    fn find_above<'a>(&self, name: &'a str) -> Option<Match<'a>> {
         if !self.has_subdomain_entries {
             return None;
         }
@@ -169,12 +169,12 @@ impl List {
         None
     }
 
-    fn look_up<'a>(&self, name: &'a str, scope: Scope) -> Option<Hit<'a>> {
+    fn look_up<'a>(&self, name: &'a str, scope: Scope) -> Option<Match<'a>> {
         let hash = self.hasher.hash_one(name.as_bytes());
         let is_it = |&place: &u32| name_at(&self.names, place) == name.as_bytes();
         let place = *self.places.find(hash, is_it)?;
-        let opted_in = Marks(self.names[place as usize + 1]).get(scope)?;
-        Some(Hit {
+        let opted_in = NameEntries(self.names[place as usize + 1]).get(scope)?;
+        Some(Match {
             name,
             scope,
             opted_in,
@@ -200,7 +200,7 @@ impl List {
             hash_table::Entry::Occupied(found) => Some(*found.get()),
             hash_table::Entry::Vacant(free) => {
                 free.insert(end);
-                names.extend([length, Marks::NONE.0]);
+                names.extend([length, NameEntries::NONE.0]);
                 names.extend(name.as_bytes());
                 Some(end)
             }
@@ -216,7 +216,7 @@ fn name_at(names: &[u8], place: u32) -> &[u8] {
     &names[start..start + usize::from(names[place as usize])]
 }
 
-impl Hit<'_> {
+impl Match<'_> {
     fn entry(self, asked: &Domain) -> Option<Entry> {
         let mut named = [asked.clone()].into_iter().chain(asked.ancestors());
         Some(Entry {
@@ -290,11 +290,11 @@ mod tests {
             let found = found.as_ref().map(ToString::to_string);
             assert_eq!(found.as_deref(), want, "{domain}");
             let known = match want {
-                Some(entry) if entry.starts_with('!') => Known::No,
-                Some(_) => Known::Yes,
-                None => Known::Nothing,
+                Some(entry) if entry.starts_with('!') => SourceAnswer::No,
+                Some(_) => SourceAnswer::Yes,
+                None => SourceAnswer::NoEntry,
             };
-            assert_eq!(list.ask(&domain), known, "{domain}");
+            assert_eq!(list.answer(&domain), known, "{domain}");
         }
     }
 
@@ -314,7 +314,10 @@ mod tests {
             assert_eq!(list.insert(&entry.parse().unwrap()), want, "{entry}");
         }
         assert_eq!(list.len(), 4);
-        assert_eq!(list.ask(&Domain::parse("example.org").unwrap()), Known::Yes);
+        assert_eq!(
+            list.answer(&Domain::parse("example.org").unwrap()),
+            SourceAnswer::Yes
+        );
     }
 
     #[test]
@@ -347,11 +350,11 @@ mod tests {
             );
         }
         for n in 0..40_000 {
-            let known = list.ask(&Domain::parse(&name(n)).unwrap());
+            let known = list.answer(&Domain::parse(&name(n)).unwrap());
             let want = if n < 20_000 {
-                Known::Yes
+                SourceAnswer::Yes
             } else {
-                Known::Nothing
+                SourceAnswer::NoEntry
             };
             assert_eq!(known, want, "{n}");
         }

@@ -135,10 +135,10 @@ impl Lists {
     }
 
     /// Returns the answer of the first list that has an entry for the domain.
-    pub(super) fn ask(&self, domain: &Domain) -> Option<Answer> {
-        Answer::of(self.managed.in_force().ask(domain), Source::Managed)
-            .or_else(|| Answer::of(self.domains.ask(domain), Source::Domains))
-            .or_else(|| Answer::of(self.files.in_force().ask(domain), Source::File))
+    pub(super) fn answer(&self, domain: &Domain) -> Option<Answer> {
+        Answer::of(self.managed.current().answer(domain), Source::Managed)
+            .or_else(|| Answer::of(self.domains.answer(domain), Source::Domains))
+            .or_else(|| Answer::of(self.files.current().answer(domain), Source::File))
     }
 
     /// Returns for each domain the entry that decides about it, if there is one. Reads
@@ -146,7 +146,7 @@ impl Lists {
     pub(super) fn listed(&self, domains: &[Domain]) -> Vec<Option<Listed>> {
         let lists = self.each();
         let deciding = |domain: &Domain| {
-            let answer = self.ask(domain)?;
+            let answer = self.answer(domain)?;
             let index = lists.iter().position(|list| list.source == answer.source)?;
             Some((index, lists[index].entries.entry_for(domain)?))
         };

@@ -4,8 +4,8 @@
 //! decides where its mail goes, so this needs no list and no administrator.
 
 use super::{
-    Known, ServerStatus, Source,
-    cache::{Cache, Reply, Says},
+    ServerStatus, Source, SourceAnswer,
+    cache::{Cache, DefiniteAnswer, Reply},
 };
 use crate::{
     address::Domain,
@@ -45,7 +45,7 @@ impl MxRecords {
             Some(old) => Self {
                 hosts,
                 grace: mx.grace,
-                cache: cache.succeeding(&old.cache),
+                cache: cache.inherit_from(&old.cache),
                 last_yes: Arc::clone(&old.last_yes),
             },
             None => Self {
@@ -61,24 +61,24 @@ impl MxRecords {
         self.cache.status(Source::Mx)
     }
 
-    pub(super) async fn ask<R: Resolve>(
+    pub(super) async fn query<R: Resolve>(
         &self,
         resolver: &Arc<R>,
         deadline: Instant,
         domain: &Domain,
-    ) -> Known {
+    ) -> SourceAnswer {
         if let Some(known) = self.cache.fresh(domain) {
             return known;
         }
         let Ok(name) = Name::parse(domain.as_str()) else {
-            return Known::Nothing;
+            return SourceAnswer::NoEntry;
         };
         let (resolver, this, domain_asked) = (Arc::clone(resolver), self.clone(), domain.clone());
         let question = || async move {
             match resolver.mx(&name).await {
                 Answer::Found(found) if this.names_our_host(&found.records) => {
                     this.remember(domain_asked);
-                    Reply::Definite(Says::Yes, Some(found.valid_until.into()))
+                    Reply::Definite(DefiniteAnswer::Yes, Some(found.valid_until.into()))
                 }
                 Answer::Found(found) => {
                     this.after_grace(&domain_asked, Some(found.valid_until.into()))
@@ -108,9 +108,9 @@ impl MxRecords {
         match grace_ends.filter(|ends| Instant::now() < *ends) {
             Some(ends) => {
                 let until = valid_until.map_or(ends, |until| until.min(ends));
-                Reply::Definite(Says::Yes, Some(until))
+                Reply::Definite(DefiniteAnswer::Yes, Some(until))
             }
-            None => Reply::Definite(Says::Nothing, valid_until),
+            None => Reply::Definite(DefiniteAnswer::NoEntry, valid_until),
         }
     }
 }

@@ -8,8 +8,8 @@
 pub mod edit;
 
 use super::{
-    Known, ServerCheck, ServerFinding, ServerStatus, Source,
-    cache::{Cache, Reply, Says, lock},
+    ServerCheck, ServerFinding, ServerStatus, Source, SourceAnswer,
+    cache::{Cache, DefiniteAnswer, Reply, lock},
     entry::{Entry, Scope},
 };
 use crate::{
@@ -63,7 +63,7 @@ impl Redis {
         Some(match old.filter(|old| old.shared.config == *config) {
             Some(old) => Self {
                 shared: Arc::clone(&old.shared),
-                cache: cache.succeeding(&old.cache),
+                cache: cache.inherit_from(&old.cache),
             },
             None => Self {
                 shared: Arc::new(Shared {
@@ -85,7 +85,7 @@ impl Redis {
         self.cache.status(Source::Redis)
     }
 
-    pub(super) async fn ask(&self, deadline: Instant, domain: &Domain) -> Known {
+    pub(super) async fn query(&self, deadline: Instant, domain: &Domain) -> SourceAnswer {
         let question = || look_up(Arc::clone(&self.shared), domain.clone());
         self.cache.get(domain, deadline, question).await
     }
@@ -195,13 +195,13 @@ fn read(key: &str, fields: &[String], found: &Fields) -> Reply {
     let first = values.find_map(|(field, value)| Some((field, value.as_deref()?)));
     let Some((field, value)) = first else {
         return match found.exists {
-            true => Reply::Definite(Says::Nothing, None),
+            true => Reply::Definite(DefiniteAnswer::NoEntry, None),
             false => Reply::Failed(missing(key)),
         };
     };
     match opted_in(&String::from_utf8_lossy(value)) {
-        Some((true, _)) => Reply::Definite(Says::Yes, None),
-        Some((false, _)) => Reply::Definite(Says::No, None),
+        Some((true, _)) => Reply::Definite(DefiniteAnswer::Yes, None),
+        Some((false, _)) => Reply::Definite(DefiniteAnswer::No, None),
         None => {
             let value = value.escape_ascii().to_string();
             let value: String = value.chars().take(60).collect();
@@ -251,14 +251,20 @@ mod tests {
     #[test]
     fn the_most_specific_field_is_the_answer() {
         let fields = ["a.example.org", ".example.org", ".org"].map(str::to_owned);
-        let nothing = Reply::Definite(Says::Nothing, None);
+        let nothing = Reply::Definite(DefiniteAnswer::NoEntry, None);
         let table: [(&[&str], Reply); 7] = [
-            (&["yes", "no", ""], Reply::Definite(Says::Yes, None)),
+            (
+                &["yes", "no", ""],
+                Reply::Definite(DefiniteAnswer::Yes, None),
+            ),
             (
                 &["", "NO # for now", "yes"],
-                Reply::Definite(Says::No, None),
+                Reply::Definite(DefiniteAnswer::No, None),
             ),
-            (&["", "", "yes#x"], Reply::Definite(Says::Yes, None)),
+            (
+                &["", "", "yes#x"],
+                Reply::Definite(DefiniteAnswer::Yes, None),
+            ),
             (&["", "", ""], nothing),
             (
                 &["maybe", "yes", ""],

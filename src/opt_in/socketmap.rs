@@ -10,8 +10,8 @@
 mod wire;
 
 use super::{
-    Known, ServerStatus, Source,
-    cache::{Cache, Reply, Says},
+    ServerStatus, Source, SourceAnswer,
+    cache::{Cache, DefiniteAnswer, Reply},
 };
 use crate::{address::Domain, config};
 use std::{
@@ -45,7 +45,7 @@ impl Socketmap {
         match old.filter(|old| old.table.config == *config) {
             Some(old) => Self {
                 table: Arc::clone(&old.table),
-                cache: cache.succeeding(&old.cache),
+                cache: cache.inherit_from(&old.cache),
             },
             None => Self {
                 table: Arc::new(Table::new(config)),
@@ -58,7 +58,7 @@ impl Socketmap {
         self.cache.status(Source::Socketmap)
     }
 
-    pub(super) async fn ask(&self, deadline: Instant, domain: &Domain) -> Known {
+    pub(super) async fn query(&self, deadline: Instant, domain: &Domain) -> SourceAnswer {
         let question = || look_up(Arc::clone(&self.table), domain.clone());
         self.cache.get(domain, deadline, question).await
     }
@@ -67,14 +67,14 @@ impl Socketmap {
 /// Looks up a domain; the most specific entry wins.
 async fn look_up(table: Arc<Table>, domain: Domain) -> Reply {
     for key in keys(domain.as_str()) {
-        match table.ask(&key).await {
+        match table.query(&key).await {
             Ok(Response::NotFound) => {}
             Ok(Response::Found(data)) => return read(&key, &data),
             Ok(Response::Failed(reason)) => return Reply::Failed(reason),
             Err(error) => return Reply::Failed(error.to_string()),
         }
     }
-    Reply::Definite(Says::Nothing, None)
+    Reply::Definite(DefiniteAnswer::NoEntry, None)
 }
 
 /// Returns the keys of a domain: `a.example.org`, `.example.org`, `.org`.
@@ -91,8 +91,8 @@ fn parent(domain: &str) -> Option<&str> {
 fn read(key: &str, data: &[u8]) -> Reply {
     let word = data.trim_ascii().to_ascii_lowercase();
     match word.as_slice() {
-        b"yes" | b"true" | b"t" | b"1" | b"ok" => Reply::Definite(Says::Yes, None),
-        b"no" | b"false" | b"f" | b"0" | b"reject" => Reply::Definite(Says::No, None),
+        b"yes" | b"true" | b"t" | b"1" | b"ok" => Reply::Definite(DefiniteAnswer::Yes, None),
+        b"no" | b"false" | b"f" | b"0" | b"reject" => Reply::Definite(DefiniteAnswer::No, None),
         _ => Reply::Failed(format!(
             "\"{}\" for {key} is not allowed here; write yes or no",
             wire::printable(data)
@@ -117,26 +117,26 @@ impl Table {
         }
     }
 
-    async fn ask(&self, key: &str) -> io::Result<Response> {
+    async fn query(&self, key: &str) -> io::Result<Response> {
         let _turn = self.turns.acquire().await;
         let request = format!("{} {key}", self.config.map);
         let idle = self.idle().take();
         if let Some(idle) = idle {
             // The server may have closed the connection since the last query, or have
             // been restarted: retry on a new one.
-            if let Ok(response) = self.ask_over(idle, &request).await {
+            if let Ok(response) = self.query_on(idle, &request).await {
                 return Ok(response);
             }
         }
         let connection = Connection::open(&self.config.server).await?;
-        self.ask_over(connection, &request).await
+        self.query_on(connection, &request).await
     }
 
     /// Sends a request on a connection. A connection that failed, or whose query was
     /// canceled, is closed: a late reply would be taken for the next one.
-    async fn ask_over(&self, connection: Connection, request: &str) -> io::Result<Response> {
+    async fn query_on(&self, connection: Connection, request: &str) -> io::Result<Response> {
         let mut connection = connection;
-        let response = connection.ask(request).await?;
+        let response = connection.query(request).await?;
         *self.idle() = Some(connection);
         Ok(response)
     }
@@ -170,14 +170,14 @@ mod tests {
         for data in ["yes", "YES", " true\n", "t", "1", "OK"] {
             assert_eq!(
                 read("k", data.as_bytes()),
-                Reply::Definite(Says::Yes, None),
+                Reply::Definite(DefiniteAnswer::Yes, None),
                 "{data}"
             );
         }
         for data in ["no", "False", "f", "0", "REJECT"] {
             assert_eq!(
                 read("k", data.as_bytes()),
-                Reply::Definite(Says::No, None),
+                Reply::Definite(DefiniteAnswer::No, None),
                 "{data}"
             );
         }

@@ -8,8 +8,8 @@ mod database;
 mod truth;
 
 use super::{
-    Known, ServerCheck, ServerStatus, Source,
-    cache::{Cache, PROBE_DOMAIN, Reply, Says},
+    ServerCheck, ServerStatus, Source, SourceAnswer,
+    cache::{Cache, DefiniteAnswer, PROBE_DOMAIN, Reply},
 };
 use crate::{address::Domain, config};
 use database::Database;
@@ -55,7 +55,7 @@ impl Sql {
         Some(match old.filter(|old| old.shared.config == *config) {
             Some(old) => Self {
                 shared: Arc::clone(&old.shared),
-                cache: cache.succeeding(&old.cache),
+                cache: cache.inherit_from(&old.cache),
             },
             None => Self {
                 shared: Arc::new(Shared {
@@ -72,7 +72,7 @@ impl Sql {
         self.cache.status(Source::Sql)
     }
 
-    pub(super) async fn ask(&self, deadline: Instant, domain: &Domain) -> Known {
+    pub(super) async fn query(&self, deadline: Instant, domain: &Domain) -> SourceAnswer {
         let question = || look_up(Arc::clone(&self.shared), domain.clone());
         self.cache.get(domain, deadline, question).await
     }
@@ -91,18 +91,18 @@ impl Sql {
 }
 
 async fn look_up(shared: Arc<Shared>, domain: Domain) -> Reply {
-    let row = match shared.database.ask(domain.as_str()).await {
+    let row = match shared.database.query(domain.as_str()).await {
         Ok(row) => row,
         Err(reason) => return Reply::Failed(reason),
     };
-    let says = match row {
-        Row::Yes => Says::Yes,
-        Row::No => Says::No,
-        Row::Null => Says::Nothing,
+    let answer = match row {
+        Row::Yes => DefiniteAnswer::Yes,
+        Row::No => DefiniteAnswer::No,
+        Row::Null => DefiniteAnswer::NoEntry,
         Row::Missing => return shared.missing(&domain).await,
     };
     shared.saw_row(&domain);
-    Reply::Definite(says, None)
+    Reply::Definite(answer, None)
 }
 
 impl Shared {
@@ -110,12 +110,12 @@ impl Shared {
     /// mail over IPv6 would be rejected permanently.
     async fn missing(&self, domain: &Domain) -> Reply {
         if let Some(sentinel) = &self.config.sentinel {
-            return match self.database.ask(sentinel.as_str()).await {
+            return match self.database.query(sentinel.as_str()).await {
                 Ok(Row::Missing) => Reply::Failed(format!(
                     "there is no row for {sentinel} (opt_in.sql.sentinel), so the table is not \
                      what it should be"
                 )),
-                Ok(_) => Reply::Definite(Says::Nothing, None),
+                Ok(_) => Reply::Definite(DefiniteAnswer::NoEntry, None),
                 Err(reason) => Reply::Failed(reason),
             };
         }
@@ -126,20 +126,20 @@ impl Shared {
                 without_row.push(witness);
                 continue;
             }
-            match self.database.ask(witness.as_str()).await {
+            match self.database.query(witness.as_str()).await {
                 Ok(Row::Missing) => without_row.push(witness),
                 Ok(_) => {
                     // These domains were removed, but the table is not empty.
                     self.lock()
                         .retain(|(known, _)| !without_row.contains(&known));
-                    return Reply::Definite(Says::Nothing, None);
+                    return Reply::Definite(DefiniteAnswer::NoEntry, None);
                 }
                 Err(reason) => return Reply::Failed(reason),
             }
         }
         match without_row.len() {
             // There is no witness to contradict it.
-            0 => Reply::Definite(Says::Nothing, None),
+            0 => Reply::Definite(DefiniteAnswer::NoEntry, None),
             known => Reply::Failed(format!(
                 "there is no row for {domain}, and none for the domains that had one before \
                  ({known}): the table seems to have been emptied"

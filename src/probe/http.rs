@@ -34,10 +34,10 @@ pub(crate) struct Answer {
 pub(crate) async fn get(address: &HttpSocket, path: &str) -> Result<Answer> {
     let asked = async {
         match address {
-            HttpSocket::Unix(socket) => ask(UnixStream::connect(socket).await?, path).await,
+            HttpSocket::Unix(socket) => request(UnixStream::connect(socket).await?, path).await,
             HttpSocket::Inet(place) => {
                 let host = reachable(&place.host);
-                ask(TcpStream::connect((host.as_str(), place.port)).await?, path).await
+                request(TcpStream::connect((host.as_str(), place.port)).await?, path).await
             }
         }
     };
@@ -55,7 +55,7 @@ fn reachable(host: &str) -> String {
     }
 }
 
-async fn ask(
+async fn request(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     path: &str,
 ) -> Result<Answer> {

@@ -66,7 +66,7 @@ enum Question<'a> {
 }
 
 impl Question<'_> {
-    async fn put_to(self, mut connection: impl ConnectionLike) -> RedisResult<Value> {
+    async fn send_on(self, mut connection: impl ConnectionLike) -> RedisResult<Value> {
         match self {
             Self::Command(command) => connection.req_packed_command(command).await,
             Self::Pipeline(pipeline) => pipeline.query_async(&mut connection).await,
@@ -133,7 +133,7 @@ impl Server {
 
     /// Sends one command.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisFailure> {
-        let reply = self.ask(Question::Command(command)).await?;
+        let reply = self.execute(Question::Command(command)).await?;
         Ok(T::from_redis_value(reply.extract_error()?).map_err(redis::RedisError::from)?)
     }
 
@@ -142,13 +142,13 @@ impl Server {
         &self,
         pipeline: &Pipeline,
     ) -> Result<T, RedisFailure> {
-        let reply = self.ask(Question::Pipeline(pipeline)).await?;
+        let reply = self.execute(Question::Pipeline(pipeline)).await?;
         Ok(T::from_redis_value(reply).map_err(redis::RedisError::from)?)
     }
 
-    async fn ask(&self, question: Question<'_>) -> Result<Value, RedisFailure> {
+    async fn execute(&self, question: Question<'_>) -> Result<Value, RedisFailure> {
         if let Some(connection) = self.kept() {
-            match connection.ask(question).await {
+            match connection.execute(question).await {
                 // The server may have closed the connection since the last query, or have
                 // been restarted: retry on a new one.
                 Err(error) if error.is_unrecoverable_error() => self.disconnect(),
@@ -156,7 +156,7 @@ impl Server {
             }
         }
         let connection = self.connection().await?;
-        Ok(connection.ask(question).await?)
+        Ok(connection.execute(question).await?)
     }
 
     fn kept(&self) -> Option<Connection> {
@@ -264,10 +264,10 @@ impl Server {
 }
 
 impl Connection {
-    async fn ask(self, question: Question<'_>) -> RedisResult<Value> {
+    async fn execute(self, question: Question<'_>) -> RedisResult<Value> {
         match self {
-            Self::Single(connection) => question.put_to(connection).await,
-            Self::Cluster(connection) => question.put_to(connection).await,
+            Self::Single(connection) => question.send_on(connection).await,
+            Self::Cluster(connection) => question.send_on(connection).await,
         }
     }
 }

@@ -85,7 +85,7 @@ impl RedisClient {
                 decide(part * AT_ONCE + index, value)
             };
             is_new |= self
-                .on_any(&|server| edit_part(server, key, fields, &decide).boxed())
+                .try_servers(&|server| edit_part(server, key, fields, &decide).boxed())
                 .await?;
         }
         Ok(is_new)

@@ -59,7 +59,7 @@ impl Page {
                 exempt_ending(summary, zone),
                 observed(summary),
                 temporary_failures(summary),
-                blind(summary),
+                without_mta_lines(summary),
             ]),
             fine: items(vec![
                 came_back(summary),
@@ -70,7 +70,7 @@ impl Page {
                 exempt_unused(summary, zone),
             ])
             .into_iter()
-            .map(halved)
+            .map(halve)
             .collect(),
             sums: sums(summary, zone),
         }
@@ -78,7 +78,7 @@ impl Page {
 }
 
 /// Shortens a list to half: enough for an item that needs no attention.
-fn halved(mut item: Item) -> Item {
+fn halve(mut item: Item) -> Item {
     if let Some(table) = &mut item.table {
         table.rows.truncate(table.rows.len().div_ceil(2).max(5));
     }
@@ -326,7 +326,7 @@ fn exempt_uses(uses: &[ExemptUse], zone: &TimeZone) -> Table {
 
 /// Returns a warning if the log has no MTA lines, so that mail retried over IPv4 can't be
 /// detected.
-fn blind(summary: &Summary) -> Option<Item> {
+fn without_mta_lines(summary: &Summary) -> Option<Item> {
     let blind = summary.read.mta_lines == 0 && summary.returns.total.mails > 0;
     blind.then(|| Item {
         headline: "No line of Postfix or Sendmail was read.".to_owned(),

@@ -155,7 +155,7 @@ impl Tally {
 
     fn decision(&mut self, decision: &Decision<'_>, time: Option<i64>) {
         match time {
-            Some(time) if self.window.contains(time) => self.saw(time),
+            Some(time) if self.window.contains(time) => self.extend_period(time),
             None if self.window.is_whole() => {}
             Some(_) => return,
             None => {
@@ -199,7 +199,7 @@ impl Tally {
         });
     }
 
-    fn saw(&mut self, time: i64) {
+    fn extend_period(&mut self, time: i64) {
         let (first, last) = self.period.unwrap_or((time, time));
         self.period = Some((first.min(time), last.max(time)));
     }
@@ -308,7 +308,7 @@ impl Tally {
         if !comes_over_ipv4 || !self.window.contains(time) {
             return;
         }
-        self.saw(time);
+        self.extend_period(time);
         self.mta_lines += 1;
         match line.event {
             MtaEvent::Client(_) => self.begin(queue_id, time, None),

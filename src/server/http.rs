@@ -276,7 +276,9 @@ async fn accept<A, F, B>(
                 Ok(permit) => {
                     let answer = answer.clone();
                     let answer = move |request| answer(request, peer);
-                    drop(tokio::spawn(talk(stream, settings, permit, answer)));
+                    drop(tokio::spawn(serve_connection(
+                        stream, settings, permit, answer,
+                    )));
                 }
                 Err(_too_many) => {}
             },
@@ -291,7 +293,7 @@ async fn accept<A, F, B>(
     }
 }
 
-async fn talk<A, F, B>(
+async fn serve_connection<A, F, B>(
     stream: Stream,
     settings: &Settings,
     _permit: OwnedSemaphorePermit,

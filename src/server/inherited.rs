@@ -188,7 +188,7 @@ impl Inherited {
 
     /// Closes the sockets that the configuration does not name. To be called once
     /// the process that hands over has stopped accepting.
-    pub fn close_the_rest(self) {
+    pub fn close_unused(self) {
         for Inherit { name, socket } in self.sockets {
             match (name == OWN, socket.path()) {
                 (true, Some(path)) => _ = fs::remove_file(path),

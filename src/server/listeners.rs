@@ -77,7 +77,7 @@ pub async fn bind(config: &Config, inherited: &mut Inherited) -> io::Result<List
                 .await
                 .map(|socket| vec![socket]),
             config::Socket::Inet { host, port } => bind_inet(host, *port, inherited).await,
-            config::Socket::Systemd(name) => named_by_systemd(name, inherited),
+            config::Socket::Systemd(name) => passed_by_systemd(name, inherited),
         };
         sockets.extend(bound.map_err(|error| named(socket, &error))?);
     }
@@ -117,14 +117,14 @@ async fn bind_unix(path: &Path, config: &Config, inherited: &mut Inherited) -> i
     // The access to systemd's sockets is set in their unit.
     if let Owner::Us(_) = owner {
         if let Some(group) = &config.socket_group {
-            give_to(group, path)?;
+            set_group(group, path)?;
         }
         fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode))?;
     }
     Ok(Socket::Unix(Arc::new(listener), owner))
 }
 
-fn named_by_systemd(name: &str, inherited: &mut Inherited) -> io::Result<Vec<Socket>> {
+fn passed_by_systemd(name: &str, inherited: &mut Inherited) -> io::Result<Vec<Socket>> {
     let socket = |(listener, owner)| match listener {
         Listener::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;
@@ -138,7 +138,7 @@ fn named_by_systemd(name: &str, inherited: &mut Inherited) -> io::Result<Vec<Soc
     inherited.named(name)?.into_iter().map(socket).collect()
 }
 
-fn give_to(group: &str, path: &Path) -> io::Result<()> {
+fn set_group(group: &str, path: &Path) -> io::Result<()> {
     let id = config::group_id(group).map_err(io::Error::other)?;
     chown(path, None, Some(id.as_raw())).map_err(|error| {
         let text = format!(

@@ -55,7 +55,7 @@ async fn opt_in(
     domain: Result<Path<String>, extract::rejection::PathRejection>,
 ) -> Result<Json<Verdict>, Problem> {
     let Path(domain) = domain.map_err(|wrong| Problem::new(wrong.status(), wrong.body_text()))?;
-    let answer = domain_verdict::ask(&state, &domain, visitor.address).await;
+    let answer = domain_verdict::look_up(&state, &domain, visitor.address).await;
     answer.map(Json).map_err(|error| match error {
         VerdictError::NoDomain(why) => Problem::new(
             StatusCode::BAD_REQUEST,

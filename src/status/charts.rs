@@ -129,7 +129,7 @@ impl Charts {
         let charts = Arc::downgrade(self);
         tokio::spawn(async move {
             while let Some(charts) = charts.upgrade() {
-                charts.look();
+                charts.sample();
                 let left = charts.until_next_minute();
                 drop(charts);
                 time::sleep(left).await;
@@ -139,7 +139,7 @@ impl Charts {
 
     /// Those of the last hour, by minute, and of the last day, by quarter of an hour.
     pub fn current(&self) -> (Chart, Chart) {
-        self.look();
+        self.sample();
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut hour, mut day) = (inner.hour.clone(), inner.day.clone());
         drop(inner);
@@ -150,7 +150,7 @@ impl Charts {
         (hour, day)
     }
 
-    fn look(&self) {
+    fn sample(&self) {
         self.update(self.start.elapsed(), metrics::get().decisions_by_rule());
     }
 

@@ -32,7 +32,7 @@ pub(super) enum VerdictError {
 }
 
 /// Asks the sources.
-pub(super) async fn ask(
+pub(super) async fn look_up(
     state: &State,
     domain: &str,
     client: Peer,

@@ -7,8 +7,8 @@ mod events;
 mod frame;
 mod journal;
 mod limit;
-mod outlet;
 mod queue;
+mod target;
 
 pub use limit::{BURST, INTERVAL, Limit, summarize_every_minute};
 pub use queue::{MAX_BYTES, MAX_LINES};
@@ -21,9 +21,9 @@ use super::{
 use crate::config;
 use events::Events;
 use frame::{Frame, LogRecord};
-use outlet::Outlet;
 use queue::Queue;
 use std::sync::OnceLock;
+use target::Target;
 use tracing::{Dispatch, Level, dispatcher};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt,
@@ -75,13 +75,13 @@ pub fn init(config: &config::Log) -> Logging {
 fn start(config: &config::Log) -> Log {
     // The configuration only accepts valid filters.
     let filter = || EnvFilter::try_new(&config.level).unwrap_or_default();
-    let outlet = Outlet::of(config.target);
-    let frame = Frame::new(config.format, outlet.place());
-    let is_elsewhere = outlet.is_elsewhere();
+    let target = Target::of(config.target);
+    let frame = Frame::new(config.format, target.record_format());
+    let is_elsewhere = target.is_elsewhere();
     let (decisions, exemptions) = enabled_lines(filter());
     let log = Log {
         frame,
-        queue: Queue::start(outlet, frame),
+        queue: Queue::start(target, frame),
         decisions,
         exemptions,
         is_elsewhere,

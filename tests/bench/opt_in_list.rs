@@ -11,7 +11,7 @@ use nix::sys::{
 };
 use sixgate::{
     address::Domain,
-    opt_in::{Known, files, list::List},
+    opt_in::{SourceAnswer, files, list::List},
 };
 use std::{
     collections::HashSet,
@@ -65,7 +65,10 @@ fn look_up(criterion: &mut Criterion, list: &List, set: &HashSet<String>) {
         group.bench_function("List", |b| {
             b.iter_custom(|times| {
                 busy(times, || {
-                    asked.iter().filter(|d| list.ask(d) == Known::Yes).count()
+                    asked
+                        .iter()
+                        .filter(|d| list.answer(d) == SourceAnswer::Yes)
+                        .count()
                 }) / ASKED
             })
         });

@@ -505,7 +505,7 @@ fn measure(
         let ask = |sources: Sources, dns: Arc<Dns>, domain: String| async move {
             let parsed = Domain::parse(&domain).expect("a domain");
             let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-            let answer = sources.ask(&dns, deadline, Some(&parsed)).await;
+            let answer = sources.query(&dns, deadline, Some(&parsed)).await;
             let why = || sources.reason(answer, None);
             assert_eq!(answer.opt_in, OptIn::Yes, "{domain}: {}", why());
         };
@@ -539,7 +539,7 @@ fn measure(
         let start = Instant::now();
         for domain in remembered.iter().cycle().take(AGAIN) {
             let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-            let answer = sources.ask(&dns, deadline, Some(domain)).await;
+            let answer = sources.query(&dns, deadline, Some(domain)).await;
             assert_eq!(answer.opt_in, OptIn::Yes);
         }
         let cached = start.elapsed().as_secs_f64() * 1e6 / AGAIN as f64;

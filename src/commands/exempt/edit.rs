@@ -6,7 +6,7 @@ use crate::{
     cli::{ExemptAdd, ExemptRemove},
     commands::{
         opt_in::in_redis,
-        outcomes::{Outcome, tell},
+        outcomes::{Outcome, print_outcomes},
     },
     config::Config,
     exempt::{
@@ -35,7 +35,7 @@ pub(super) fn add(arguments: &ExemptAdd) -> Result<(), Failure> {
     };
     let now = Zoned::now();
     let outcomes = requests.iter().zip(&additions);
-    tell(outcomes.map(|(request, addition)| added(&request.entry, addition, &now)))?;
+    print_outcomes(outcomes.map(|(request, addition)| added(&request.entry, addition, &now)))?;
     let networks: Vec<Ipv6Net> = requests.iter().map(|r| r.entry.network).collect();
     warnings::print(&config, &networks)
 }
@@ -54,7 +54,7 @@ pub(super) fn remove(arguments: &ExemptRemove) -> Result<(), Failure> {
         })?,
     };
     let outcomes = networks.iter().zip(&removals);
-    tell(outcomes.map(|(network, removal)| Outcome {
+    print_outcomes(outcomes.map(|(network, removal)| Outcome {
         entry: show(network),
         word: match removal {
             Removal::Removed => "removed",

@@ -2,7 +2,7 @@
 
 use super::{
     Addressee, Exemption, Findings, field,
-    verdict::{Addressed, Told, Walk},
+    verdict::{PolicyRun, RecipientFacts, VerdictReport},
 };
 use crate::{
     cli::Explain,
@@ -34,7 +34,7 @@ pub(crate) struct Report {
     forwarder: Option<ForwarderReport>,
     dkim: Vec<SignatureReport>,
     dns: Vec<QuestionReport>,
-    verdict: Told,
+    verdict: VerdictReport,
     /// The fields that the mail would get, folded, from top to bottom.
     authentication_results: Vec<String>,
     #[serde(skip)]
@@ -76,7 +76,7 @@ struct RecipientReport {
     opt_in: &'static str,
     source: String,
     reason: String,
-    verdict: Told,
+    verdict: VerdictReport,
 }
 
 #[derive(Debug, Serialize)]
@@ -126,13 +126,13 @@ struct QuestionReport {
 impl Report {
     /// What is decided about the message.
     #[cfg(feature = "status")]
-    pub(crate) fn verdict(&self) -> &Told {
+    pub(crate) fn verdict(&self) -> &VerdictReport {
         &self.verdict
     }
 
     /// Each recipient and what is decided about it.
     #[cfg(feature = "status")]
-    pub(crate) fn recipients(&self) -> impl Iterator<Item = (&str, &Told)> {
+    pub(crate) fn recipients(&self) -> impl Iterator<Item = (&str, &VerdictReport)> {
         let recipients = self.recipients.iter();
         recipients.map(|recipient| (recipient.address.as_str(), &recipient.verdict))
     }
@@ -140,7 +140,7 @@ impl Report {
     /// Judges the findings by the configuration's policy.
     pub(super) fn new(config: &Config, arguments: &Explain, findings: &Findings) -> Self {
         let enforcement = Enforcement::new(config);
-        let walk = Walk {
+        let walk = PolicyRun {
             settings: &config.policy,
             replies: &config.replies,
             findings,
@@ -179,8 +179,8 @@ impl Report {
 }
 
 /// What the policy needs to know of a recipient.
-fn addressee(addressee: &Addressee, enforcement: &Enforcement) -> Addressed {
-    Addressed {
+fn addressee(addressee: &Addressee, enforcement: &Enforcement) -> RecipientFacts {
+    RecipientFacts {
         opt_in: addressee.answer.opt_in,
         domain: addressee.recipient.domain.to_string(),
         mode: enforcement.mode_for(&addressee.recipient),
@@ -216,7 +216,7 @@ impl ExemptReport {
 }
 
 impl RecipientReport {
-    fn new(addressee: &Addressee, verdict: Told) -> Self {
+    fn new(addressee: &Addressee, verdict: VerdictReport) -> Self {
         let Addressee {
             recipient,
             answer,

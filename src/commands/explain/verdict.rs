@@ -14,7 +14,7 @@ use std::fmt;
 
 /// What becomes of a recipient or of the message.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Told {
+pub(crate) struct VerdictReport {
     /// `accept`, `reject` (5xx) or `defer` (4xx).
     pub(crate) action: &'static str,
     /// Where it is decided.
@@ -37,7 +37,7 @@ pub(crate) struct Told {
 
 /// The policy and the replies of a configuration, and what was found.
 #[derive(Clone, Copy)]
-pub(super) struct Walk<'a> {
+pub(super) struct PolicyRun<'a> {
     pub(super) settings: &'a Settings,
     pub(super) replies: &'a Replies,
     pub(super) enforcement: &'a Enforcement,
@@ -45,7 +45,7 @@ pub(super) struct Walk<'a> {
 }
 
 /// A recipient, as far as the verdict depends on it.
-pub(super) struct Addressed {
+pub(super) struct RecipientFacts {
     pub(super) opt_in: OptIn,
     pub(super) domain: String,
     /// By `mode` and `observe_domains`.
@@ -56,15 +56,15 @@ pub(super) struct Addressed {
 pub(super) struct Verdicts {
     /// `checked`, `ipv4` or `exempt`.
     pub(super) scope: &'static str,
-    pub(super) recipients: Vec<Told>,
-    pub(super) message: Told,
+    pub(super) recipients: Vec<VerdictReport>,
+    pub(super) message: VerdictReport,
 }
 
-impl Walk<'_> {
+impl PolicyRun<'_> {
     /// Judges a mail of which everything is known to recipients of which the
     /// opt-in and the domain are. Without one it is judged as if to a domain
     /// that has opted in.
-    pub(super) fn verdicts(&self, facts: &Facts, to: &[Addressed]) -> Verdicts {
+    pub(super) fn verdicts(&self, facts: &Facts, to: &[RecipientFacts]) -> Verdicts {
         match self.exemption(facts) {
             Some(exemption) => Verdicts {
                 scope: match exemption.rule == Rule::Ipv4.name() {
@@ -78,16 +78,16 @@ impl Walk<'_> {
         }
     }
 
-    fn checked(&self, facts: &Facts, to: &[Addressed]) -> Verdicts {
-        let anybody = [Addressed {
+    fn checked(&self, facts: &Facts, to: &[RecipientFacts]) -> Verdicts {
+        let anybody = [RecipientFacts {
             opt_in: OptIn::Yes,
             domain: String::new(),
             mode: self.enforcement.mode(),
         }];
-        let of_recipient = |to: &Addressed| self.recipient(facts, to);
-        let refusals: Vec<Option<Told>> = to.iter().map(of_recipient).collect();
+        let of_recipient = |to: &RecipientFacts| self.recipient(facts, to);
+        let refusals: Vec<Option<VerdictReport>> = to.iter().map(of_recipient).collect();
         let asked = if to.is_empty() { &anybody } else { to };
-        let left: Vec<&Addressed> = (asked.iter())
+        let left: Vec<&RecipientFacts> = (asked.iter())
             .filter(|to| {
                 !self
                     .recipient(facts, to)
@@ -113,14 +113,14 @@ impl Walk<'_> {
     }
 
     /// What happens before there is a recipient: an exemption, if there is one.
-    fn exemption(&self, facts: &Facts) -> Option<Told> {
+    fn exemption(&self, facts: &Facts) -> Option<VerdictReport> {
         [Stage::Connect, Stage::Mail]
             .into_iter()
             .find_map(|stage| self.at(stage, facts, "", Mode::Enforce))
     }
 
     /// The refusal of a recipient, if it is refused.
-    fn recipient(&self, facts: &Facts, to: &Addressed) -> Option<Told> {
+    fn recipient(&self, facts: &Facts, to: &RecipientFacts) -> Option<VerdictReport> {
         let facts = Facts {
             opt_in: Some(to.opt_in),
             ..*facts
@@ -128,14 +128,14 @@ impl Walk<'_> {
         self.at(Stage::Rcpt, &facts, &to.domain, to.mode)
     }
 
-    fn message(&self, facts: &Facts, mode: Mode) -> Told {
+    fn message(&self, facts: &Facts, mode: Mode) -> VerdictReport {
         [Stage::EndOfHeaders, Stage::EndOfMessage]
             .into_iter()
             .find_map(|stage| self.at(stage, facts, "", mode))
-            .unwrap_or_else(Told::undecided)
+            .unwrap_or_else(VerdictReport::undecided)
     }
 
-    fn at(&self, stage: Stage, facts: &Facts, domain: &str, mode: Mode) -> Option<Told> {
+    fn at(&self, stage: Stage, facts: &Facts, domain: &str, mode: Mode) -> Option<VerdictReport> {
         match decide(stage, self.settings, facts) {
             Step::Done(Verdict::Continue) | Step::Need(_) => None,
             Step::Done(Verdict::Accept(rule)) => Some(accepted(stage, rule)),
@@ -177,7 +177,7 @@ fn is_single(lines: &[String]) -> bool {
     lines.len() <= 1
 }
 
-impl Told {
+impl VerdictReport {
     /// What the policy never says; if it did, the milter would defer.
     fn undecided() -> Self {
         Self {
@@ -198,7 +198,7 @@ impl Told {
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for VerdictReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {} by {}", self.action, self.stage, self.rule)?;
         match self.reply_lines.as_slice() {
@@ -221,8 +221,8 @@ impl fmt::Display for Told {
     }
 }
 
-fn accepted(stage: Stage, rule: Rule) -> Told {
-    Told {
+fn accepted(stage: Stage, rule: Rule) -> VerdictReport {
+    VerdictReport {
         action: "accept",
         stage: stage.to_string(),
         rule: rule.name(),
@@ -232,8 +232,13 @@ fn accepted(stage: Stage, rule: Rule) -> Told {
     }
 }
 
-fn refused(stage: Stage, rule: Rule, reply: &Reply, observed_by: Option<ObservedBy>) -> Told {
-    Told {
+fn refused(
+    stage: Stage,
+    rule: Rule,
+    reply: &Reply,
+    observed_by: Option<ObservedBy>,
+) -> VerdictReport {
+    VerdictReport {
         action: match reply.class() {
             Class::Transient => "defer",
             Class::Permanent => "reject",

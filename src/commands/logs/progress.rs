@@ -6,7 +6,7 @@ use std::{
 };
 
 /// What is over sooner needs no bar.
-const PATIENCE: Duration = Duration::from_millis(300);
+const DELAY: Duration = Duration::from_millis(300);
 
 /// How often the bar moves.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -35,7 +35,7 @@ impl Progress {
     /// So many octets were read.
     pub(super) fn show(&mut self, so_far: u64) {
         let is_due = match self.shown {
-            None => self.begin.elapsed() > PATIENCE,
+            None => self.begin.elapsed() > DELAY,
             Some(shown) => shown.elapsed() > INTERVAL,
         };
         if self.is_terminal && is_due {

@@ -27,7 +27,7 @@ pub(super) fn describe(config: &Config, entries: &[Entry]) -> String {
         .collect();
     let domains = asked.iter().map(|(_, domain)| domain.clone()).collect();
     let verdicts = match Sources::open(&config.opt_in, None) {
-        Ok(sources) => verdict::ask(config, &sources, domains).map_err(|failure| failure.error),
+        Ok(sources) => verdict::look_up(config, &sources, domains).map_err(|failure| failure.error),
         Err(error) => Err(error.into()),
     };
     let verdicts = match verdicts {

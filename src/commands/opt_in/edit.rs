@@ -2,7 +2,7 @@
 //! the outcome for each entry.
 
 use super::{
-    afterwards,
+    after_removal,
     requests::{self, Request},
     sync_dns::{self, OptOut},
     warnings,
@@ -12,7 +12,7 @@ use crate::{
     cli::{OptInAdd, OptInDeny, OptInEdit, OptInRemove},
     commands::{
         self,
-        outcomes::{Outcome, print, tell},
+        outcomes::{Outcome, print, print_outcomes},
     },
     config::Config,
     exit::{Exit, Failure},
@@ -70,16 +70,16 @@ fn write(
         let opt_outs: Vec<OptOut> = opt_outs.collect::<Result<_, _>>()?;
         return sync_dns::edit(&config, arguments, &opt_ins, &opt_outs, || {
             let comments = opt_ins.iter().map(comment).collect();
-            add_and_tell(&config, &opt_ins, comments)
+            add_and_report(&config, &opt_ins, comments)
         });
     }
     let comments = requests.iter().map(comment).collect();
-    add_and_tell(&config, &requests, comments)?;
+    add_and_report(&config, &requests, comments)?;
     let entries = requests.iter().map(|request| request.entry.clone());
     warnings::exchangers(&config, arguments, entries.collect())
 }
 
-fn add_and_tell(
+fn add_and_report(
     config: &Config,
     requests: &[Request],
     comments: Vec<String>,
@@ -88,7 +88,7 @@ fn add_and_tell(
     let entries: Vec<_> = entries.zip(comments.iter().map(String::as_str)).collect();
     let additions = add_entries(config, &entries)?;
     let told = requests.iter().zip(&additions);
-    tell(told.map(|(request, addition)| told_addition(&request.entry, addition)))?;
+    print_outcomes(told.map(|(request, addition)| addition_outcome(&request.entry, addition)))?;
     let opted_in = requests.iter().filter(|request| request.entry.opted_in);
     let opted_in: Vec<Domain> = opted_in
         .filter(|request| request.entry.scope == Scope::Itself)
@@ -110,24 +110,24 @@ pub(super) fn remove(arguments: &OptInRemove) -> Result<(), Failure> {
             .map(|request| OptOut::new(&request.entry, Action::Remove, ""));
         let opt_outs: Vec<OptOut> = opt_outs.collect::<Result<_, _>>()?;
         return sync_dns::edit(&config, &arguments.edit, &opt_ins, &opt_outs, || {
-            remove_and_tell(&config, &opt_ins).map(|_| ())
+            remove_and_report(&config, &opt_ins).map(|_| ())
         });
     }
-    let removals = remove_and_tell(&config, &requests)?;
+    let removals = remove_and_report(&config, &requests)?;
     let done = requests.iter().zip(removals);
     let removed = done.filter(|(_, removal)| *removal == Removal::Removed);
     // What is no longer opted in is as if its contrary had been added.
-    let contraries = removed.map(|(request, _)| request.entry.contrary());
-    warnings::exchangers(&config, &arguments.edit, contraries.collect())
+    let opposites = removed.map(|(request, _)| request.entry.opposite());
+    warnings::exchangers(&config, &arguments.edit, opposites.collect())
 }
 
-fn remove_and_tell(config: &Config, requests: &[Request]) -> Result<Vec<Removal>, Failure> {
+fn remove_and_report(config: &Config, requests: &[Request]) -> Result<Vec<Removal>, Failure> {
     let entries: Vec<&Entry> = requests.iter().map(|request| &request.entry).collect();
     let removals = remove_entries(config, &entries)?;
     let done = requests.iter().zip(&removals);
-    tell(done.map(|(request, removal)| told_removal(&request.entry, *removal)))?;
+    print_outcomes(done.map(|(request, removal)| removal_outcome(&request.entry, *removal)))?;
     let entries: Vec<Entry> = entries.into_iter().cloned().collect();
-    print(&afterwards::describe(config, &entries))?;
+    print(&after_removal::describe(config, &entries))?;
     Ok(removals)
 }
 
@@ -170,22 +170,22 @@ pub(super) fn remove_entries(config: &Config, entries: &[&Entry]) -> Result<Vec<
 
 /// Waits for Redis.
 pub(in crate::commands) fn in_redis<T, E: fmt::Display>(
-    ask: impl AsyncFnOnce() -> Result<T, E>,
+    operation: impl AsyncFnOnce() -> Result<T, E>,
 ) -> Result<T, Failure> {
     let runtime = commands::runtime()?;
-    let answer = runtime.block_on(ask());
+    let answer = runtime.block_on(operation());
     answer.map_err(|failure| {
         let complaint = anyhow!("opt_in.redis: {failure}");
         Failure::new(Exit::Unavailable, complaint)
     })
 }
 
-fn told_addition(entry: &Entry, addition: &Addition) -> Outcome {
+fn addition_outcome(entry: &Entry, addition: &Addition) -> Outcome {
     let (word, details) = match addition {
         Addition::Added => ("added", String::new()),
         Addition::AlreadyThere(comment) if comment.is_empty() => ("listed already", String::new()),
         Addition::AlreadyThere(comment) => ("listed already", format!(" ({comment})")),
-        Addition::Turned => ("changed", format!(" from {}", entry.contrary())),
+        Addition::Turned => ("changed", format!(" from {}", entry.opposite())),
     };
     Outcome {
         entry: entry.to_string(),
@@ -194,11 +194,11 @@ fn told_addition(entry: &Entry, addition: &Addition) -> Outcome {
     }
 }
 
-fn told_removal(entry: &Entry, removal: Removal) -> Outcome {
+fn removal_outcome(entry: &Entry, removal: Removal) -> Outcome {
     let (word, details) = match removal {
         Removal::Removed => ("removed", String::new()),
         Removal::NotThere => ("not listed", String::new()),
-        Removal::ContraryIsThere => ("not listed", format!(", but {} is", entry.contrary())),
+        Removal::ContraryIsThere => ("not listed", format!(", but {} is", entry.opposite())),
     };
     Outcome {
         entry: entry.to_string(),

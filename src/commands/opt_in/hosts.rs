@@ -34,7 +34,7 @@ pub(super) fn look_up(config: &Config, domains: &[Domain]) -> Result<Option<Vec<
     let pending = pending::read(&config.opt_in.managed_file)?;
     let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let runtime = commands::runtime()?;
-    let answers = runtime.block_on(ask(config, &zone, dns, domains));
+    let answers = runtime.block_on(look_up_all(config, &zone, dns, domains));
     let hosts = domains.iter().zip(answers).map(|(domain, aaaa)| Host {
         name: zone.host(domain),
         aaaa,
@@ -43,7 +43,7 @@ pub(super) fn look_up(config: &Config, domains: &[Domain]) -> Result<Option<Vec<
     Ok(Some(hosts.collect()))
 }
 
-async fn ask(
+async fn look_up_all(
     config: &Config,
     zone: &MxZone,
     dns: Dns,

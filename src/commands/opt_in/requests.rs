@@ -69,7 +69,7 @@ fn parse_domain(text: &str) -> anyhow::Result<Domain> {
 pub(super) fn deny(requests: Vec<Request>) -> Result<Vec<Request>, Failure> {
     match requests.iter().find(|request| !request.entry.opted_in) {
         Some(Request { entry, .. }) => {
-            let contrary = entry.contrary();
+            let contrary = entry.opposite();
             Err(usage(anyhow!(
                 "{entry} is an opt-out already; write {contrary}"
             )))
@@ -77,7 +77,7 @@ pub(super) fn deny(requests: Vec<Request>) -> Result<Vec<Request>, Failure> {
         None => Ok(requests
             .into_iter()
             .map(|request| Request {
-                entry: request.entry.contrary(),
+                entry: request.entry.opposite(),
                 ..request
             })
             .collect()),
@@ -103,7 +103,7 @@ fn check_contradictions(requests: &[Request]) -> Result<(), Failure> {
     let contradicts = |request: &&Request| list.insert(&request.entry) == Insertion::Contradiction;
     match requests.iter().find(contradicts) {
         Some(Request { entry, .. }) => {
-            let contrary = entry.contrary();
+            let contrary = entry.opposite();
             Err(usage(anyhow!(
                 "{entry} contradicts {contrary}; leave one of them out"
             )))

@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &OptInStatus) -> Result<(), Failure> {
     let domains = requests::read_domains(&arguments.domains)?;
     let sources = Sources::open(&config.opt_in, None)?;
     let hosts = hosts::look_up(&config, &domains)?;
-    let verdicts = verdict::ask(&config, &sources, domains)?;
+    let verdicts = verdict::look_up(&config, &sources, domains)?;
     let statuses: Vec<Status> = match hosts {
         None => verdicts.into_iter().map(Status::without_host).collect(),
         Some(hosts) => verdicts

@@ -60,13 +60,13 @@ impl fmt::Display for Verdict {
 }
 
 /// Asks all sources for each domain. The verdicts have the order of `domains`.
-pub(super) fn ask(
+pub(super) fn look_up(
     config: &Config,
     sources: &Sources,
     domains: Vec<Domain>,
 ) -> Result<Vec<Verdict>, Failure> {
     let answers = answers(config, sources, &domains)?;
-    let listed = sources.listed_each(&domains);
+    let listed = sources.listed_all(&domains);
     let answered = domains.into_iter().zip(answers).zip(listed);
     let verdict = |((domain, (answer, reason)), listed): ((_, Answered), Option<Listed>)| Verdict {
         domain,
@@ -86,14 +86,14 @@ pub(super) fn answers(
     let dns = Dns::new(&config.dns).map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let runtime = commands::runtime()?;
     let timeout = config.limits.stage_timeout;
-    Ok(runtime.block_on(ask_servers(sources, dns, timeout, domains)))
+    Ok(runtime.block_on(query_servers(sources, dns, timeout, domains)))
 }
 
 /// An answer, with the reason if it is a server's: what is wrong with a server is
 /// known only until it is asked for the next domain.
 pub(super) type Answered = (Answer, Option<String>);
 
-async fn ask_servers(
+async fn query_servers(
     sources: &Sources,
     dns: Dns,
     timeout: Duration,
@@ -115,7 +115,7 @@ async fn ask_servers(
             };
             let deadline = Instant::now() + timeout;
             pending.spawn(async move {
-                let answer = sources.ask(&dns, deadline, Some(&domain)).await;
+                let answer = sources.query(&dns, deadline, Some(&domain)).await;
                 let reason = (!answer.source.is_list()).then(|| sources.reason(answer, None));
                 (index, (answer, reason))
             });

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::timeout};
 
 /// How long the mail exchangers of one domain may take to be found.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many domains are looked up at a time.
 const AT_A_TIME: usize = 100;
@@ -46,26 +46,26 @@ pub(super) fn exchangers(
 async fn look_after(dns: Dns, entries: Vec<Entry>) {
     let dns = Arc::new(dns);
     let mut entries = entries.into_iter();
-    let mut under_way = JoinSet::new();
-    let ask = |entry: Entry| {
+    let mut pending = JoinSet::new();
+    let query = |entry: Entry| {
         let dns = Arc::clone(&dns);
         async move {
-            let found = timeout(PATIENCE, exchangers::look_up(&*dns, &entry.domain)).await;
+            let found = timeout(TIMEOUT, exchangers::look_up(&*dns, &entry.domain)).await;
             let found = found.unwrap_or(Exchangers::Temperror("timeout".to_owned()));
             (entry, found)
         }
     };
     for entry in entries.by_ref().take(AT_A_TIME) {
-        under_way.spawn(ask(entry));
+        pending.spawn(query(entry));
     }
-    while let Some(answered) = under_way.join_next().await {
+    while let Some(answered) = pending.join_next().await {
         if let Ok((entry, found)) = answered
             && let Some(warning) = warning(&entry, &found)
         {
             eprintln!("warning: {}: {warning}", entry.domain);
         }
         if let Some(entry) = entries.next() {
-            under_way.spawn(ask(entry));
+            pending.spawn(query(entry));
         }
     }
 }

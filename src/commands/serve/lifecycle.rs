@@ -88,7 +88,7 @@ impl<'a> Lifecycle<'a> {
         tracing::info!("stopping");
         // After a handover the service goes on.
         if *self.accepting.borrow() == Accepting::Yes {
-            notify(&[NotifyState::Stopping, patience_with(drain_timeout)]);
+            notify(&[NotifyState::Stopping, extended_timeout(drain_timeout)]);
         }
         if let Some(predecessor) = self.predecessor {
             predecessor.released();
@@ -193,7 +193,7 @@ async fn until(end: Option<Instant>) {
 }
 
 /// Asks the service manager not to kill us while mail in progress may still end.
-fn patience_with(drain_timeout: Duration) -> NotifyState<'static> {
-    let patience = drain_timeout + Duration::from_secs(15);
-    NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX))
+fn extended_timeout(drain_timeout: Duration) -> NotifyState<'static> {
+    let timeout = drain_timeout + Duration::from_secs(15);
+    NotifyState::ExtendTimeoutUsec(u32::try_from(timeout.as_micros()).unwrap_or(u32::MAX))
 }

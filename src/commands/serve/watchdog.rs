@@ -21,14 +21,14 @@ pub(super) async fn feed(accepting: watch::Receiver<Accepting>) -> Infallible {
             super::notify(&[NotifyState::Watchdog]);
         }
     };
-    match patience() {
-        Some(patience) => tell_every(patience / 2, tell).await,
+    match watchdog_timeout() {
+        Some(timeout) => notify_every(timeout / 2, tell).await,
         None => pending().await,
     }
 }
 
 /// How long the service manager waits for a word.
-fn patience() -> Option<Duration> {
+fn watchdog_timeout() -> Option<Duration> {
     let mut microseconds = 0;
     let watched = match env::var_os("WATCHDOG_PID") {
         Some(_) => sd_notify::watchdog_enabled(false, &mut microseconds),
@@ -45,7 +45,7 @@ fn patience() -> Option<Duration> {
     (watched && microseconds > 1).then(|| Duration::from_micros(microseconds))
 }
 
-async fn tell_every(period: Duration, tell: impl Fn()) -> Infallible {
+async fn notify_every(period: Duration, tell: impl Fn()) -> Infallible {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -72,7 +72,7 @@ mod tests {
             .build()
             .unwrap();
         let (tell, told) = mpsc::channel();
-        workers.spawn(tell_every(PERIOD, move || tell.send(()).unwrap_or(())));
+        workers.spawn(notify_every(PERIOD, move || tell.send(()).unwrap_or(())));
         told.recv().unwrap();
         let (busy, is_busy) = mpsc::channel();
         let (free, until_free) = mpsc::channel::<()>();

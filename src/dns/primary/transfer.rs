@@ -77,14 +77,14 @@ impl Connection {
                 questions.push((label, name.clone(), family));
             }
             if questions.len() >= AT_ONCE {
-                self.ask(&mut questions, &mut hosts).await?;
+                self.query(&mut questions, &mut hosts).await?;
             }
         }
-        self.ask(&mut questions, &mut hosts).await?;
+        self.query(&mut questions, &mut hosts).await?;
         Ok(hosts)
     }
 
-    async fn ask(
+    async fn query(
         &mut self,
         questions: &mut Vec<(&str, Name, Family)>,
         hosts: &mut HashMap<String, HostRecords>,

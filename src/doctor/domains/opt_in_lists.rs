@@ -12,7 +12,7 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Adds them to what was candidates.
+/// Adds them to the candidates.
 pub(super) fn gather(snapshot: &Snapshot<Dns>, candidates: &mut Candidates) {
     for entry in &snapshot.config.opt_in.domains {
         take(entry.clone(), candidates);

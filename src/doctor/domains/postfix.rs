@@ -16,7 +16,7 @@ const PARAMETERS: [&str; 4] = [
     "virtual_mailbox_domains",
 ];
 
-/// Adds them to what was candidates.
+/// Adds them to the candidates.
 pub(super) async fn gather(instance: &Instance, candidates: &mut Candidates) {
     for parameter in PARAMETERS {
         for item in words(instance.main(parameter)) {

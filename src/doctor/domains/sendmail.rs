@@ -5,7 +5,7 @@ use super::{Candidates, first_word};
 use crate::doctor::sendmail::Cf;
 use std::{fs, io};
 
-/// Adds them to what was candidates. A file may be missing.
+/// Adds them to the candidates. A file may be missing.
 pub(super) fn gather(cf: &Cf, candidates: &mut Candidates) {
     cf.domains.iter().for_each(|name| candidates.take(name));
     for file in &cf.domain_files {

@@ -15,8 +15,8 @@ use std::{
 use tokio::{net::UdpSocket, time::timeout};
 
 /// Asks the server itself, once.
-pub(super) async fn check(server: &DnsServer, patience: Duration) -> Finding {
-    let answer = timeout(patience, ask(server)).await;
+pub(super) async fn check(server: &DnsServer, limit: Duration) -> Finding {
+    let answer = timeout(limit, ask(server)).await;
     match answer {
         Ok(Ok(octets)) => Message::from_vec(&octets).map_or_else(
             |error| unknown(server, &error.to_string()),

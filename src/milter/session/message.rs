@@ -68,7 +68,7 @@ impl Verifying {
     }
 
     fn work_ahead(&mut self) {
-        if let Some(keys) = self.keys.at_hand() {
+        if let Some(keys) = self.keys.available() {
             self.verification.verify_header(keys);
         }
     }

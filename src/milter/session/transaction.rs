@@ -163,7 +163,7 @@ impl<R: Resolve> Transaction<R> {
         }
         let mode = self.snapshot.enforcement.mode_for(&recipient);
         let start = Instant::now();
-        self.ask_opt_in(&recipient).await;
+        self.look_up_opt_in(&recipient).await;
         let verdict = self.settle(Stage::Rcpt, start, peer).await;
         let response = match verdict {
             Verdict::Continue | Verdict::Accept(_) => Response::Continue,
@@ -193,7 +193,7 @@ impl<R: Resolve> Transaction<R> {
         response
     }
 
-    async fn ask_opt_in(&mut self, recipient: &Recipient) {
+    async fn look_up_opt_in(&mut self, recipient: &Recipient) {
         self.facts.opt_in = None;
         let checks = &self.snapshot.checks;
         self.opt_in = Some(checks.opt_in(recipient.domain.name()).await);

@@ -26,8 +26,8 @@ fn domain(text: &str) -> Domain {
     Domain::parse(text).unwrap()
 }
 
-fn definite(says: Says) -> Reply {
-    Reply::Definite(says, None)
+fn definite(answer: DefiniteAnswer) -> Reply {
+    Reply::Definite(answer, None)
 }
 
 fn broken() -> Reply {
@@ -35,7 +35,7 @@ fn broken() -> Reply {
 }
 
 /// Looks up a domain; also returns the time this took.
-async fn get<Q>(cache: &Cache, name: &str, question: impl FnOnce() -> Q) -> (Known, Duration)
+async fn get<Q>(cache: &Cache, name: &str, question: impl FnOnce() -> Q) -> (SourceAnswer, Duration)
 where
     Q: Future<Output = Reply> + Send + 'static,
 {
@@ -57,67 +57,70 @@ fn seconds(number: u64) -> Duration {
 async fn an_answer_is_fresh_for_its_lifetime_or_its_ttl() {
     let table = [
         // answer, TTL, fresh for
-        (Says::Yes, None, 300_u64),
-        (Says::No, None, 300),
-        (Says::Nothing, None, 60),
-        (Says::Yes, Some(20), 20),
-        (Says::No, Some(3600), 300),
-        (Says::Yes, Some(0), 0),
+        (DefiniteAnswer::Yes, None, 300_u64),
+        (DefiniteAnswer::No, None, 300),
+        (DefiniteAnswer::NoEntry, None, 60),
+        (DefiniteAnswer::Yes, Some(20), 20),
+        (DefiniteAnswer::No, Some(3600), 300),
+        (DefiniteAnswer::Yes, Some(0), 0),
     ];
-    for (says, ttl, fresh) in table {
+    for (answer, ttl, fresh) in table {
         let cache = cache();
         let until = ttl.map(|ttl| Instant::now() + seconds(ttl));
-        let first = || ready(Reply::Definite(says, until));
-        assert_eq!(get(&cache, "a.example", first).await.0, says.into());
+        let first = || ready(Reply::Definite(answer, until));
+        assert_eq!(get(&cache, "a.example", first).await.0, answer.into());
         if let Some(last) = fresh.checked_sub(1) {
             advance(seconds(last)).await;
-            assert_eq!(get(&cache, "a.example", unasked).await.0, says.into());
+            assert_eq!(get(&cache, "a.example", unasked).await.0, answer.into());
             advance(seconds(1)).await;
         }
-        let other = match says {
-            Says::Yes => Says::No,
-            Says::No | Says::Nothing => Says::Yes,
+        let other = match answer {
+            DefiniteAnswer::Yes => DefiniteAnswer::No,
+            DefiniteAnswer::No | DefiniteAnswer::NoEntry => DefiniteAnswer::Yes,
         };
         let again = || ready(definite(other));
         let (known, _) = get(&cache, "a.example", again).await;
-        assert_eq!(known, other.into(), "{says:?} {ttl:?}");
+        assert_eq!(known, other.into(), "{answer:?} {ttl:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn while_the_server_fails_the_last_answer_serves_and_then_nothing_is_certain() {
     let cache = cache();
-    for (says, lifetime) in [
-        (Says::Yes, LIFETIMES.positive),
-        (Says::No, LIFETIMES.positive),
-        (Says::Nothing, LIFETIMES.negative),
+    for (answer, lifetime) in [
+        (DefiniteAnswer::Yes, LIFETIMES.positive),
+        (DefiniteAnswer::No, LIFETIMES.positive),
+        (DefiniteAnswer::NoEntry, LIFETIMES.negative),
     ] {
-        let name = format!("{says:?}.example");
-        get(&cache, &name, || ready(definite(says))).await;
+        let name = format!("{answer:?}.example");
+        get(&cache, &name, || ready(definite(answer))).await;
         advance(lifetime + LIFETIMES.stale - seconds(1)).await;
-        assert_eq!(get(&cache, &name, || ready(broken())).await.0, says.into());
+        assert_eq!(
+            get(&cache, &name, || ready(broken())).await.0,
+            answer.into()
+        );
         advance(seconds(1)).await;
         let (known, _) = get(&cache, &name, || ready(broken())).await;
-        assert_eq!(known, Known::Temperror, "{says:?}");
+        assert_eq!(known, SourceAnswer::Temperror, "{answer:?}");
     }
     let (known, _) = get(&cache, "never-heard-of.example", || ready(broken())).await;
-    assert_eq!(known, Known::Temperror);
+    assert_eq!(known, SourceAnswer::Temperror);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_mute_server_is_waited_for_briefly_where_an_answer_is_known() {
     let cache = cache();
-    get(&cache, "a.example", || ready(definite(Says::Yes))).await;
-    get(&cache, "b.example", || ready(definite(Says::Yes))).await;
+    get(&cache, "a.example", || ready(definite(DefiniteAnswer::Yes))).await;
+    get(&cache, "b.example", || ready(definite(DefiniteAnswer::Yes))).await;
     advance(LIFETIMES.positive).await;
     let table = [
         // domain, expected answer, after
-        ("a.example", Known::Yes, MAX_WAIT),
-        ("a.example", Known::Yes, MAX_WAIT_WHILE_FAILING),
-        ("b.example", Known::Yes, MAX_WAIT_WHILE_FAILING),
-        ("new.example", Known::Temperror, STAGE),
-        ("other.example", Known::Temperror, STAGE),
-        ("a.example", Known::Yes, MAX_WAIT_WHILE_FAILING),
+        ("a.example", SourceAnswer::Yes, MAX_WAIT),
+        ("a.example", SourceAnswer::Yes, MAX_WAIT_WHILE_FAILING),
+        ("b.example", SourceAnswer::Yes, MAX_WAIT_WHILE_FAILING),
+        ("new.example", SourceAnswer::Temperror, STAGE),
+        ("other.example", SourceAnswer::Temperror, STAGE),
+        ("a.example", SourceAnswer::Yes, MAX_WAIT_WHILE_FAILING),
     ];
     for (name, want, after) in table {
         let (known, elapsed) = get(&cache, name, pending).await;
@@ -130,19 +133,19 @@ async fn a_mute_server_is_waited_for_briefly_where_an_answer_is_known() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_answer_is_waited_for_longer_before_the_last_one_refuses() {
-    for last in [Says::No, Says::Nothing] {
+    for last in [DefiniteAnswer::No, DefiniteAnswer::NoEntry] {
         let cache = cache();
         for name in ["a.example", "b.example", "c.example"] {
             get(&cache, name, || ready(definite(last))).await;
         }
         advance(LIFETIMES.positive).await;
-        let now_yes = || slowly(definite(Says::Yes));
+        let now_yes = || slowly(definite(DefiniteAnswer::Yes));
         let table = [
             // behavior of the server, expected answer, after
             (get(&cache, "a.example", pending).await, last.into(), STAGE),
             (
                 get(&cache, "b.example", now_yes).await,
-                Known::Yes,
+                SourceAnswer::Yes,
                 seconds(1),
             ),
             (get(&cache, "a.example", pending).await, last.into(), STAGE),
@@ -163,16 +166,16 @@ async fn a_slow_answer_is_waited_for_longer_before_the_last_one_refuses() {
 #[tokio::test(start_paused = true)]
 async fn the_first_mail_after_a_failure_has_the_new_answer() {
     let cache = cache();
-    get(&cache, "a.example", || ready(definite(Says::Yes))).await;
+    get(&cache, "a.example", || ready(definite(DefiniteAnswer::Yes))).await;
     advance(LIFETIMES.positive).await;
     for _ in 0..3 {
         let (known, elapsed) = get(&cache, "a.example", || ready(broken())).await;
-        assert_eq!((known, elapsed), (Known::Yes, Duration::ZERO));
+        assert_eq!((known, elapsed), (SourceAnswer::Yes, Duration::ZERO));
     }
     let error = || cache.status(Source::DnsZone).error;
     assert_eq!(error().as_deref(), Some("out of order"));
-    let (known, _) = get(&cache, "a.example", || ready(definite(Says::No))).await;
-    assert_eq!(known, Known::No);
+    let (known, _) = get(&cache, "a.example", || ready(definite(DefiniteAnswer::No))).await;
+    assert_eq!(known, SourceAnswer::No);
     assert_eq!(error(), None);
 }
 
@@ -186,13 +189,13 @@ async fn concurrent_lookups_of_a_domain_share_one_query() {
         askers.spawn(async move {
             let question = || {
                 asked.fetch_add(1, Ordering::Relaxed);
-                slowly(definite(Says::Yes))
+                slowly(definite(DefiniteAnswer::Yes))
             };
             get(&cache, "a.example", question).await
         });
     }
     for answer in askers.join_all().await {
-        assert_eq!(answer, (Known::Yes, seconds(1)));
+        assert_eq!(answer, (SourceAnswer::Yes, seconds(1)));
     }
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
@@ -207,11 +210,13 @@ async fn a_question_whose_asker_has_gone_is_answered_for_the_next() {
     let cache = cache();
     let gone = timeout_at(
         Instant::now() + Duration::from_millis(10),
-        get(&cache, "a.example", || slowly(definite(Says::Yes))),
+        get(&cache, "a.example", || {
+            slowly(definite(DefiniteAnswer::Yes))
+        }),
     );
     assert!(gone.await.is_err());
     let (known, _) = get(&cache, "a.example", unasked).await;
-    assert_eq!(known, Known::Yes);
+    assert_eq!(known, SourceAnswer::Yes);
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,7 +226,7 @@ async fn a_failing_server_is_not_heaped_with_questions() {
         .map(|n| format!("d{n}.example"))
         .collect();
     for name in &names {
-        get(&cache, name, || ready(definite(Says::Yes))).await;
+        get(&cache, name, || ready(definite(DefiniteAnswer::Yes))).await;
     }
     advance(LIFETIMES.positive).await;
     get(&cache, "d0.example", || ready(broken())).await;
@@ -231,7 +236,7 @@ async fn a_failing_server_is_not_heaped_with_questions() {
             asked.fetch_add(1, Ordering::Relaxed);
             pending()
         };
-        assert_eq!(get(&cache, name, question).await.0, Known::Yes);
+        assert_eq!(get(&cache, name, question).await.0, SourceAnswer::Yes);
     }
     // Pending queries time out and make room for others.
     let most = MAX_PENDING_WHILE_FAILING * names.len() * 50 / 8000 + 2 * MAX_PENDING_WHILE_FAILING;
@@ -242,15 +247,18 @@ async fn a_failing_server_is_not_heaped_with_questions() {
 async fn a_defect_in_a_question_leaves_the_domain_in_doubt_and_askable() {
     let cache = cache();
     let defect = || async { panic!("forced by the test") };
-    assert_eq!(get(&cache, "a.example", defect).await.0, Known::Temperror);
-    let (known, _) = get(&cache, "a.example", || ready(definite(Says::Yes))).await;
-    assert_eq!(known, Known::Yes);
+    assert_eq!(
+        get(&cache, "a.example", defect).await.0,
+        SourceAnswer::Temperror
+    );
+    let (known, _) = get(&cache, "a.example", || ready(definite(DefiniteAnswer::Yes))).await;
+    assert_eq!(known, SourceAnswer::Yes);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_server_is_remembered_with_other_lifetimes() {
     let old = cache();
-    get(&old, "a.example", || ready(definite(Says::Yes))).await;
+    get(&old, "a.example", || ready(definite(DefiniteAnswer::Yes))).await;
     advance(seconds(10)).await;
     let new = Cache::new(
         "the server".to_owned(),
@@ -260,13 +268,13 @@ async fn the_same_server_is_remembered_with_other_lifetimes() {
             ..LIFETIMES
         },
     )
-    .succeeding(&old);
-    assert_eq!(get(&old, "a.example", unasked).await.0, Known::Yes);
+    .inherit_from(&old);
+    assert_eq!(get(&old, "a.example", unasked).await.0, SourceAnswer::Yes);
     let (stale, _) = get(&new, "a.example", || ready(broken())).await;
-    assert_eq!(stale, Known::Yes);
+    assert_eq!(stale, SourceAnswer::Yes);
     advance(seconds(5)).await;
     let (gone, _) = get(&new, "a.example", || ready(broken())).await;
-    assert_eq!(gone, Known::Temperror);
+    assert_eq!(gone, SourceAnswer::Temperror);
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,8 +291,11 @@ async fn the_status_of_the_server_is_reported() {
         assert_eq!(status, want);
     };
     told(0, None, None);
-    get(&cache, "a.example", || ready(definite(Says::Yes))).await;
-    get(&cache, "b.example", || ready(definite(Says::Nothing))).await;
+    get(&cache, "a.example", || ready(definite(DefiniteAnswer::Yes))).await;
+    get(&cache, "b.example", || {
+        ready(definite(DefiniteAnswer::NoEntry))
+    })
+    .await;
     advance(seconds(10)).await;
     told(2, Some(seconds(10)), None);
     get(&cache, "c.example", || ready(broken())).await;
@@ -295,24 +306,24 @@ async fn the_status_of_the_server_is_reported() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_has_expired_serves_only_if_nothing_better_comes() {
     let cache = cache();
-    let yes = || ready(definite(Says::Yes));
-    let no = || ready(definite(Says::No));
+    let yes = || ready(definite(DefiniteAnswer::Yes));
+    let no = || ready(definite(DefiniteAnswer::No));
     for name in ["a.example", "b.example"] {
-        assert_eq!(get(&cache, name, yes).await.0, Known::Yes);
+        assert_eq!(get(&cache, name, yes).await.0, SourceAnswer::Yes);
     }
     cache.expire(&domain("a.example"));
     cache.expire(&domain("unheard.example"));
     assert_eq!(
         get(&cache, "a.example", || ready(broken())).await.0,
-        Known::Yes
+        SourceAnswer::Yes
     );
-    assert_eq!(get(&cache, "b.example", unasked).await.0, Known::Yes);
-    assert_eq!(get(&cache, "a.example", no).await.0, Known::No);
-    assert_eq!(get(&cache, "a.example", unasked).await.0, Known::No);
+    assert_eq!(get(&cache, "b.example", unasked).await.0, SourceAnswer::Yes);
+    assert_eq!(get(&cache, "a.example", no).await.0, SourceAnswer::No);
+    assert_eq!(get(&cache, "a.example", unasked).await.0, SourceAnswer::No);
     cache.expire_all();
     for name in ["a.example", "b.example"] {
-        assert_eq!(get(&cache, name, no).await.0, Known::No);
-        assert_eq!(get(&cache, name, unasked).await.0, Known::No);
+        assert_eq!(get(&cache, name, no).await.0, SourceAnswer::No);
+        assert_eq!(get(&cache, name, unasked).await.0, SourceAnswer::No);
     }
 }
 
@@ -321,7 +332,7 @@ async fn an_answer_to_a_question_from_before_has_expired_already() {
     let cache = cache();
     let late = async {
         sleep(seconds(1)).await;
-        definite(Says::Yes)
+        definite(DefiniteAnswer::Yes)
     };
     let asking = {
         let cache = cache.clone();
@@ -329,7 +340,7 @@ async fn an_answer_to_a_question_from_before_has_expired_already() {
     };
     sleep(Duration::from_millis(500)).await;
     cache.expire(&domain("a.example"));
-    assert_eq!(asking.await.unwrap(), Known::Yes);
-    let no = || ready(definite(Says::No));
-    assert_eq!(get(&cache, "a.example", no).await.0, Known::No);
+    assert_eq!(asking.await.unwrap(), SourceAnswer::Yes);
+    let no = || ready(definite(DefiniteAnswer::No));
+    assert_eq!(get(&cache, "a.example", no).await.0, SourceAnswer::No);
 }

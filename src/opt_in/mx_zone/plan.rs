@@ -67,7 +67,7 @@ impl Plan {
                 (OptIn::Yes | OptIn::No | OptIn::Temperror, _) => {}
             }
         }
-        plan.strangers = strangers(wanted, existing, a.as_ref());
+        plan.strangers = unexpected_records(wanted, existing, a.as_ref());
         plan
     }
 
@@ -103,7 +103,7 @@ fn change(label: &str, family: Family, there: &HostRecords, after: &Option<RrSet
 /// Finds labels that have our form but belong to no domain. The form is a label with a
 /// hyphen whose host name has the addresses of the mail servers; other host names are not
 /// ours.
-fn strangers(
+fn unexpected_records(
     wanted: &[Wanted],
     existing: &HashMap<String, HostRecords>,
     a: Option<&RrSet>,

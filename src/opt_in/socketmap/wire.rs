@@ -54,7 +54,7 @@ impl Connection {
     /// # Errors
     /// Fails if the connection fails or the reply is malformed. The connection can't be
     /// used afterwards.
-    pub(super) async fn ask(&mut self, request: &str) -> io::Result<Response> {
+    pub(super) async fn query(&mut self, request: &str) -> io::Result<Response> {
         let response = self.exchange(request).await;
         response.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "it hung up"),
@@ -129,7 +129,7 @@ mod tests {
         theirs.write_all(reply).await.unwrap();
         theirs.shutdown().await.unwrap();
         let mut connection = Connection(BufReader::new(Box::new(ours)));
-        let response = connection.ask("map key").await;
+        let response = connection.query("map key").await;
         let mut request = [0; 10];
         theirs.read_exact(&mut request).await.unwrap();
         assert_eq!(&request, b"7:map key,");

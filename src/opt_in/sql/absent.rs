@@ -1,7 +1,7 @@
 //! The source `opt_in.sql` in a build without the cargo feature `sql`, where no
 //! configuration can use it.
 
-use super::{Known, ServerCheck, ServerStatus};
+use super::{ServerCheck, ServerStatus, SourceAnswer};
 use crate::{address::Domain, config};
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ impl Sql {
         match *self {}
     }
 
-    pub(super) async fn ask(&self, _deadline: Instant, _domain: &Domain) -> Known {
+    pub(super) async fn query(&self, _deadline: Instant, _domain: &Domain) -> SourceAnswer {
         match *self {}
     }
 

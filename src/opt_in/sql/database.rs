@@ -165,11 +165,11 @@ impl Database {
     }
 
     /// Queries the databases in their order until one answers.
-    pub(super) async fn ask(&self, domain: &str) -> Result<Row, String> {
+    pub(super) async fn query(&self, domain: &str) -> Result<Row, String> {
         let _turn = self.turns.acquire().await;
         let mut problems = Vec::new();
         for server in self.in_order() {
-            let answer = match timeout(self.timeout, server.ask(domain)).await {
+            let answer = match timeout(self.timeout, server.query(domain)).await {
                 Ok(answer) => answer.map_err(Problem::text),
                 Err(_elapsed) => Err(format!("no answer within {:?}", self.timeout)),
             };
@@ -215,17 +215,17 @@ impl Server {
         lock(&self.failed).is_some_and(|at| at.elapsed() < RETRY_AFTER)
     }
 
-    async fn ask(&self, domain: &str) -> Result<Row, Problem> {
+    async fn query(&self, domain: &str) -> Result<Row, Problem> {
         if let Some(connection) = self.take_idle() {
             // The database may have closed the connection since the last query, have been
             // restarted, or the table may have been replaced: retry on a new connection.
-            if let Ok(row) = self.ask_over(connection, domain).await {
+            if let Ok(row) = self.query_on(connection, domain).await {
                 return Ok(row);
             }
             lock(&self.idle).clear();
         }
         let connection = self.connect().await?;
-        self.ask_over(connection, domain).await
+        self.query_on(connection, domain).await
     }
 
     fn take_idle(&self) -> Option<Connection> {
@@ -240,7 +240,7 @@ impl Server {
 
     /// Runs the query on a connection. A connection that failed, or whose query was
     /// canceled, is closed: the rest of a result would be taken for the next one.
-    async fn ask_over(&self, connection: Connection, domain: &str) -> Result<Row, Problem> {
+    async fn query_on(&self, connection: Connection, domain: &str) -> Result<Row, Problem> {
         let mut connection = connection;
         let row = match &mut connection {
             Connection::Postgres(connection) => {
@@ -340,7 +340,7 @@ impl Server {
         }
         .map_err(Problem::Query)?;
         // Missing permission to read the table shows only when the query runs.
-        self.ask_over(connection, domain).await.map(drop)
+        self.query_on(connection, domain).await.map(drop)
     }
 }
 

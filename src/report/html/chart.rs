@@ -106,7 +106,11 @@ fn columns(
 
 fn column(out: &mut String, x: i64, begin: &str, counts: &Counts, highest: u64) -> fmt::Result {
     let mut bottom = 1000.0;
-    writeln!(out, "<g><title>{begin}{}</title>", Told(&parts(counts)))?;
+    writeln!(
+        out,
+        "<g><title>{begin}{}</title>",
+        Description(&parts(counts))
+    )?;
     for (class, count) in parts(counts).into_iter().filter(|part| part.1 > 0) {
         let height = count as f64 * 1000.0 / highest as f64;
         bottom -= height;
@@ -170,7 +174,7 @@ fn bar(out: &mut String, parts: &[Part], longest: u64) -> fmt::Result {
         out,
         "<svg class=\"bar\" viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\" role=\"img\" \
          aria-label=\"{told}\"><title>{told}</title>",
-        told = Told(parts)
+        told = Description(parts)
     )?;
     let mut left = 0.0;
     for (class, count) in parts.iter().filter(|part| part.1 > 0) {
@@ -211,9 +215,9 @@ fn meaning(class: &str) -> &str {
 }
 
 /// The description of the parts in words.
-struct Told<'a>(&'a [Part]);
+struct Description<'a>(&'a [Part]);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (self.0.iter())
             .filter(|part| part.1 > 0)

@@ -5,7 +5,7 @@
 
 use super::{bad_request, decisions::link, error, layout, overview::duration};
 use crate::{
-    commands::explain::{Report, Told},
+    commands::explain::{Report, VerdictReport},
     policy::Rule,
     status::{
         Csrf, State, Visitor, advice,
@@ -254,7 +254,7 @@ fn result(report: &Report, parameters: &Parameters, has_message: bool) -> Markup
 /// The rules that refuse something, each once.
 fn refusals(report: &Report) -> Vec<Rule> {
     let told = report.recipients().map(|(_, told)| told);
-    let told: Vec<&Told> = told.chain([report.verdict()]).collect();
+    let told: Vec<&VerdictReport> = told.chain([report.verdict()]).collect();
     let refuses = |rule: &Rule| {
         told.iter()
             .any(|told| told.action != "accept" && told.rule == rule.name())
@@ -262,7 +262,7 @@ fn refusals(report: &Report) -> Vec<Rule> {
     Rule::ALL.into_iter().filter(refuses).collect()
 }
 
-fn verdict(told: &Told) -> Markup {
+fn verdict(told: &VerdictReport) -> Markup {
     html! {
         span class=(told.action) { (told.action) } " by " (told.rule) " at " (told.stage)
         @if let Some(reason) = told.observed_by { ", only logged because of " (reason.setting()) }

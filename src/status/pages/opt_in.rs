@@ -3,7 +3,7 @@
 use super::{bad_request, error, layout};
 use crate::status::{
     State, Visitor,
-    domain_verdict::{Verdict, VerdictError, ask},
+    domain_verdict::{self, Verdict, VerdictError},
     parameters::{Pairs, Parameters},
     visible::visible,
 };
@@ -32,7 +32,7 @@ pub(super) async fn page(
     };
     let (status, result) = match domain {
         None => (StatusCode::OK, html! {}),
-        Some(text) => match ask(&state, text, visitor.address).await {
+        Some(text) => match domain_verdict::look_up(&state, text, visitor.address).await {
             Ok(found) => (StatusCode::OK, verdict(&found)),
             Err(VerdictError::NoDomain(why)) => (
                 StatusCode::BAD_REQUEST,

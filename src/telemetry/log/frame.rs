@@ -3,7 +3,7 @@
 use super::{
     super::{decision_fields::Fields, json::Object},
     journal::{self, Journal},
-    outlet::Place,
+    target::RecordFormat,
 };
 use crate::config::LogFormat;
 use jiff::{Timestamp, Zoned};
@@ -22,7 +22,7 @@ pub(super) trait LogRecord {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     format: LogFormat,
-    place: Place,
+    record_format: RecordFormat,
 }
 
 /// The initial buffer size in bytes, enough for an ordinary decision.
@@ -32,8 +32,11 @@ const USUAL_LENGTH: usize = 1024;
 const FACILITY: u8 = 2;
 
 impl Frame {
-    pub(super) fn new(format: LogFormat, place: Place) -> Self {
-        Self { format, place }
+    pub(super) fn new(format: LogFormat, record_format: RecordFormat) -> Self {
+        Self {
+            format,
+            record_format,
+        }
     }
 
     /// Formats the whole record for the target.
@@ -51,9 +54,9 @@ impl Frame {
 
     fn begin(&self, line: &mut String, level: Level) -> std::fmt::Result {
         let severity = severity(level);
-        match (self.place, self.format) {
-            (Place::Journal, _) => journal::begin(line, severity, FACILITY),
-            (Place::Syslog, _) => {
+        match (self.record_format, self.format) {
+            (RecordFormat::Journal, _) => journal::begin(line, severity, FACILITY),
+            (RecordFormat::Syslog, _) => {
                 let priority = FACILITY * 8 + severity;
                 let time = Zoned::now();
                 let time = time.strftime("%b %e %H:%M:%S");
@@ -62,22 +65,22 @@ impl Frame {
                 write!(line, "<{priority}>{time} sixgate[{}]: ", process::id())
             }
             // sd-daemon(3)
-            (Place::JournalStream, _) => write!(line, "<{severity}>"),
-            (Place::Stderr, LogFormat::Text) => {
+            (RecordFormat::JournalStream, _) => write!(line, "<{severity}>"),
+            (RecordFormat::Stderr, LogFormat::Text) => {
                 write!(line, "{:.3} {level:>5} ", Timestamp::now())
             }
-            (Place::Stderr, LogFormat::Json) => Ok(()),
+            (RecordFormat::Stderr, LogFormat::Json) => Ok(()),
         }
     }
 
     fn end(&self, line: &mut String, record: &impl LogRecord) {
-        match self.place {
-            Place::Journal => {
+        match self.record_format {
+            RecordFormat::Journal => {
                 line.push('\n');
                 record.fields(&mut Journal::new(line));
             }
-            Place::JournalStream | Place::Stderr => line.push('\n'),
-            Place::Syslog => {}
+            RecordFormat::JournalStream | RecordFormat::Stderr => line.push('\n'),
+            RecordFormat::Syslog => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 //! It is bounded. When it is full, lines are dropped instead of delaying mail. Their
 //! number is counted, and logged at most once a minute when lines can be written again.
 
-use super::{events::Message, frame::Frame, limit, outlet::Outlet};
+use super::{events::Message, frame::Frame, limit, target::Target};
 use crate::telemetry::metrics;
 use std::{
     sync::{
@@ -52,11 +52,11 @@ struct Waiting {
 
 impl Queue {
     /// Starts the thread.
-    pub(super) fn start(outlet: Outlet, frame: Frame) -> Self {
+    pub(super) fn start(target: Target, frame: Frame) -> Self {
         let (sender, receiver) = channel();
         let waiting = Arc::<Waiting>::default();
         let mut writer = Writer {
-            outlet,
+            target,
             frame,
             waiting: Arc::clone(&waiting),
             loss_logged: None,
@@ -76,7 +76,7 @@ impl Queue {
         }
         // The thread has ended.
         if self.sender.send(Item::Line(line)).is_err() {
-            self.waiting.leave(1, length);
+            self.waiting.dequeued(1, length);
             self.waiting.lost();
         }
     }
@@ -97,12 +97,12 @@ impl Waiting {
         let bytes = self.bytes.fetch_add(length, Ordering::Relaxed);
         let has_room = lines < MAX_LINES && bytes + length <= MAX_BYTES;
         if !has_room {
-            self.leave(1, length);
+            self.dequeued(1, length);
         }
         has_room
     }
 
-    fn leave(&self, lines: usize, bytes: usize) {
+    fn dequeued(&self, lines: usize, bytes: usize) {
         self.lines.fetch_sub(lines, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -114,7 +114,7 @@ impl Waiting {
 }
 
 struct Writer {
-    outlet: Outlet,
+    target: Target,
     frame: Frame,
     waiting: Arc<Waiting>,
     /// When lost lines were last logged.
@@ -135,7 +135,7 @@ impl Writer {
         while let Ok(first) = receiver.recv() {
             let mut next = Some(first);
             while let Some(item) = next {
-                let batch = self.gather(item, receiver);
+                let batch = self.collect(item, receiver);
                 self.write(&batch);
                 if let Some(done) = batch.flush {
                     self.log_lost();
@@ -149,12 +149,12 @@ impl Writer {
     }
 
     /// Collects a line, and the following ones if the target accepts several at once.
-    fn gather(&self, first: Item, receiver: &Receiver<Item>) -> Batch {
+    fn collect(&self, first: Item, receiver: &Receiver<Item>) -> Batch {
         let mut batch = Batch::default();
         let mut next = Some(first);
         while let Some(item) = next {
             batch.add(item);
-            let is_full = batch.flush.is_some() || !self.outlet.takes_more(&batch.record);
+            let is_full = batch.flush.is_some() || !self.target.takes_more(&batch.record);
             next = if is_full {
                 None
             } else {
@@ -168,8 +168,8 @@ impl Writer {
         if batch.lines == 0 {
             return;
         }
-        let written = self.outlet.write(batch.record.as_bytes());
-        self.waiting.leave(batch.lines, batch.record.len());
+        let written = self.target.write(batch.record.as_bytes());
+        self.waiting.dequeued(batch.lines, batch.record.len());
         match written {
             // Otherwise a slow log would get a line about lost ones with each line it
             // accepts.
@@ -196,7 +196,7 @@ impl Writer {
             _ => format!("{lost} log lines were lost: the log did not take them in time"),
         };
         let record = self.frame.render(Level::WARN, &Message::new(text));
-        let _ = self.outlet.write(record.as_bytes());
+        let _ = self.target.write(record.as_bytes());
     }
 }
 
@@ -234,10 +234,10 @@ mod tests {
             }
             assert!(has_room_for_one(&waiting, length));
             for _ in 0..3 {
-                waiting.leave(1, length);
+                waiting.dequeued(1, length);
                 assert!(has_room_for_one(&waiting, length));
             }
-            waiting.leave(lines, lines * length);
+            waiting.dequeued(lines, lines * length);
             assert_eq!(waiting.lines.into_inner(), 0);
             assert_eq!(waiting.bytes.into_inner(), 0);
         }

@@ -30,7 +30,7 @@ const BATCH: usize = 64 << 10;
 
 /// The format of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RecordFormat {
     /// An entry of the journal's native protocol.
     Journal,
     /// A datagram as in RFC 3164.
@@ -43,48 +43,48 @@ pub(super) enum Place {
 
 /// An open log target.
 #[derive(Debug)]
-pub(super) struct Outlet {
-    place: Place,
+pub(super) struct Target {
+    record_format: RecordFormat,
     socket: Option<UnixDatagram>,
     /// Whether the loss of the socket was logged.
     loss_logged: bool,
 }
 
-impl Outlet {
+impl Target {
     /// Creates the target without opening it.
     pub(super) fn of(target: LogTarget) -> Self {
-        let place = match target {
+        let record_format = match target {
             LogTarget::Auto => auto(),
-            LogTarget::Journald => Place::Journal,
-            LogTarget::Syslog => Place::Syslog,
-            LogTarget::Stderr if stderr_is_the_journal() => Place::JournalStream,
-            LogTarget::Stderr => Place::Stderr,
+            LogTarget::Journald => RecordFormat::Journal,
+            LogTarget::Syslog => RecordFormat::Syslog,
+            LogTarget::Stderr if stderr_is_the_journal() => RecordFormat::JournalStream,
+            LogTarget::Stderr => RecordFormat::Stderr,
         };
         Self {
-            place,
+            record_format,
             socket: None,
             loss_logged: false,
         }
     }
 
-    pub(super) fn place(&self) -> Place {
-        self.place
+    pub(super) fn record_format(&self) -> RecordFormat {
+        self.record_format
     }
 
     /// Returns whether the target is not the same as standard error.
     pub(super) fn is_elsewhere(&self) -> bool {
-        match self.place {
-            Place::Syslog => true,
-            Place::Journal => !stderr_is_the_journal(),
-            Place::JournalStream | Place::Stderr => false,
+        match self.record_format {
+            RecordFormat::Syslog => true,
+            RecordFormat::Journal => !stderr_is_the_journal(),
+            RecordFormat::JournalStream | RecordFormat::Stderr => false,
         }
     }
 
     /// Returns whether another line may be appended to this record.
     pub(super) fn takes_more(&self, record: &str) -> bool {
-        match self.place {
-            Place::Journal | Place::Syslog => false,
-            Place::JournalStream | Place::Stderr => record.len() < BATCH,
+        match self.record_format {
+            RecordFormat::Journal | RecordFormat::Syslog => false,
+            RecordFormat::JournalStream | RecordFormat::Stderr => record.len() < BATCH,
         }
     }
 
@@ -93,10 +93,10 @@ impl Outlet {
     /// # Errors
     /// Fails if this record can never be written.
     pub(super) fn write(&mut self, record: &[u8]) -> io::Result<()> {
-        match self.place {
-            Place::Journal => self.send(JOURNAL, record),
-            Place::Syslog => self.send(SYSLOG, record),
-            Place::JournalStream | Place::Stderr => write_to_stderr(record),
+        match self.record_format {
+            RecordFormat::Journal => self.send(JOURNAL, record),
+            RecordFormat::Syslog => self.send(SYSLOG, record),
+            RecordFormat::JournalStream | RecordFormat::Stderr => write_to_stderr(record),
         }
     }
 
@@ -108,7 +108,7 @@ impl Outlet {
                     return Ok(());
                 }
                 Err(error) if is_too_long(&error) => return Err(error),
-                Err(error) => self.lose(path, &error),
+                Err(error) => self.report_failure(path, &error),
             }
         }
     }
@@ -124,7 +124,7 @@ impl Outlet {
         Ok(())
     }
 
-    fn lose(&mut self, path: &str, error: &io::Error) {
+    fn report_failure(&mut self, path: &str, error: &io::Error) {
         self.socket = None;
         if !self.loss_logged {
             self.loss_logged = true;
@@ -163,13 +163,13 @@ fn write_to_stderr(record: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn auto() -> Place {
+fn auto() -> RecordFormat {
     if stderr_is_the_journal() {
-        Place::Journal
+        RecordFormat::Journal
     } else if stderr_leads_anywhere() {
-        Place::Stderr
+        RecordFormat::Stderr
     } else {
-        Place::Syslog
+        RecordFormat::Syslog
     }
 }
 

@@ -148,7 +148,7 @@ impl Sync<'_> {
         };
         let opt_in = |domain: &Domain| Entry::opt_in(domain.clone());
         let denied: Vec<(Entry, &str)> = with(Action::Deny)
-            .map(|(domain, pending, _)| (opt_in(domain).contrary(), pending.comment.as_str()))
+            .map(|(domain, pending, _)| (opt_in(domain).opposite(), pending.comment.as_str()))
             .collect();
         let removed: Vec<Entry> = with(Action::Remove)
             .map(|(domain, _, _)| opt_in(domain))
