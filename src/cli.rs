@@ -206,7 +206,8 @@ pub struct OptInEdit {
     /// opt-out is listed when senders no longer have the AAAA record in their caches
     #[arg(long)]
     pub sync_dns: bool,
-    /// Do not wait for that: the next sixgate opt-in sync-dns lists the opt-out
+    /// With --sync-dns, do not wait for caches: the next sixgate opt-in sync-dns lists the
+    /// opt-out
     #[arg(long, requires = "sync_dns")]
     pub no_wait: bool,
 }
@@ -404,8 +405,8 @@ pub struct ExemptAdd {
     /// End the exemption after this time: 12h, 14d or 2w
     #[arg(long = "for", value_name = "TIME", value_parser = time_from_now, conflicts_with = "until")]
     pub lasting: Option<SignedDuration>,
-    /// End the exemption at this time: 2026-12-12 (after that day), 2026-12-12T10:00, or a time with a zone
-    /// such as 2026-12-12T10:00:00Z
+    /// End the exemption at this time: 2026-12-12 (after that day), 2026-12-12T10:00, or a
+    /// time with a zone such as 2026-12-12T10:00:00Z
     #[arg(long, value_name = "DATE", value_parser = future_time)]
     pub until: Option<Timestamp>,
     /// A comment for the entry, after the date: who asked for it, and why

@@ -40,7 +40,7 @@ pub fn leaves_the_old_version_or_restarts(system: &Debian) -> Outcome {
         system,
         "~f3",
         &broken,
-        "does not start, and the old one keeps running",
+        "does not start; the old one keeps running",
     )?;
     expect(
         kept.told_421 == 0 && kept.is_whole() && main_pid(system)? == old,
