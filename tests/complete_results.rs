@@ -297,7 +297,7 @@ fn a_complete_field_has_every_method_whatever_decided() {
             &[IPREV, HELO_PASS, "dkim=none"],
         ),
         (
-            "a HELO name that is no domain",
+            "a HELO name that is not a valid domain",
             Dialogue {
                 helo: "[IPv6:2001:db8:1::10]",
                 ..FROM_GOOD

@@ -131,7 +131,9 @@ fn holds(scenario: &Scenario) -> Result<(), Failed> {
     }
     match cost {
         _ if cost > budget => Err(format!("{cost} is more than {budget}").into()),
-        _ if cost * 2 < budget => Err(format!("{budget} is no budget for {cost}").into()),
+        _ if cost * 2 < budget => {
+            Err(format!("a budget of {budget} is more than twice the cost of {cost}").into())
+        }
         _ => Ok(()),
     }
 }

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         trial("a slow server is waited for up to the timeout", slow),
         trial("a server is restarted under load", restarted_under_load),
         trial("a lost hash is not an empty list", lost_hash),
-        trial("what is not Redis is no answer", wrong_answers),
+        trial("replies of another protocol are not answers", wrong_answers),
         trial("a replica serves while the primary is gone", failover),
         trial("unreachable at the start", unreachable_at_the_start),
         trial(

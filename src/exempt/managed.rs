@@ -36,7 +36,7 @@ pub enum Addition {
 pub enum Removal {
     /// The entry was removed.
     Removed,
-    /// There was no such entry.
+    /// The entry did not exist.
     NotThere,
 }
 

@@ -36,9 +36,9 @@ pub enum Addition {
 pub enum Removal {
     /// The entry was removed.
     Removed,
-    /// There was no such entry.
+    /// The entry did not exist.
     NotThere,
-    /// There was no such entry, but its opposite exists.
+    /// The entry did not exist, but its opposite does.
     ContraryIsThere,
 }
 

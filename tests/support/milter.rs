@@ -503,7 +503,7 @@ fn parse_modification(letter: u8, data: &[u8]) -> Modification {
         b'b' => Modification::ReplaceBody(data.to_vec()),
         b'e' => Modification::ChangeSender(string(0)),
         b'q' => Modification::Quarantine(string(0)),
-        other => panic!("{:?} is no reply of a milter", char::from(other)),
+        other => panic!("{:?} is not a reply of a milter", char::from(other)),
     }
 }
 
