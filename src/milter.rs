@@ -1,4 +1,5 @@
-//! The milter protocol: connections translate, sessions gather facts.
+//! The milter protocol: connections translate it, sessions collect facts and apply the
+//! policy.
 
 mod command;
 pub mod connection;

@@ -276,7 +276,7 @@ fn malformed_connect_commands_accept_nothing() {
     fixture
         .daemon
         .log()
-        .wait_for(&["broke the milter protocol"]);
+        .wait_for(&["violated the milter protocol"]);
     fixture.assert_serves();
     fixture.assert_peak_below(16);
 }
@@ -597,7 +597,7 @@ fn too_few_open_files_are_logged_at_startup_and_when_they_run_out() {
 const BROKEN: [(u8, &[u8], &str); 4] = [
     (b'C', b"", "malformed"),
     (b'Z', b"", "unknown command 'Z'"),
-    (b'M', b"<a@good.example>\0", "MAIL was not to come now"),
+    (b'M', b"<a@good.example>\0", "MAIL out of order"),
     (b'O', b"\0\0\0\x06\0\0\0\0\0\0\0\0", "does not offer"),
 ];
 

@@ -1,8 +1,7 @@
-//! What an MTA says: frames parsed into commands, as slices of the frame.
+//! Parses frames into commands, as slices of the frame.
 //!
-//! Only what can be relied on comes out: strings that are kept are no longer
-//! than any MTA sends them, and an address is one. Nothing is decided here, and
-//! the order of commands is not looked at.
+//! Validates addresses, and the length of strings that are stored. The order of commands
+//! is not checked here.
 
 use super::{error::ConnectionError, frame::Frame};
 use crate::address::ClientAddr;
@@ -12,58 +11,58 @@ use indymilter::message::{
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The longest string that is kept beyond its frame, in octets. Postfix and
-/// Sendmail read command lines of 2048 octets.
+/// The maximum length of a string that is stored, in bytes. Postfix and Sendmail read
+/// command lines of up to 2048 bytes.
 const MAX_STRING: usize = 4096;
 
 /// A command of an MTA.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
-    /// What the MTA offers.
+    /// The protocol version, actions and options that the MTA offers.
     Negotiate(OptNegPayload),
-    /// Macros for a command to come: its letter, and pairs of strings.
+    /// Macros for a later command: its letter, and pairs of strings.
     Macros(&'a [u8]),
     /// A client connected.
     Connect {
-        /// The host name that the MTA found.
+        /// The host name that the MTA determined.
         name: &'a [u8],
-        /// The address.
+        /// The client's address.
         addr: ClientAddr,
     },
-    /// HELO or EHLO with its name.
+    /// HELO or EHLO, with the client's name.
     Helo(&'a [u8]),
-    /// MAIL with its first argument, the reverse-path.
-    /// The reverse-path, and the parameters behind it, each with its NUL.
+    /// MAIL with the reverse-path, and the parameters after it, each terminated by NUL.
     Mail(&'a [u8], &'a [u8]),
-    /// RCPT with its first argument, the forward-path.
+    /// RCPT with the forward-path.
     Rcpt(&'a [u8]),
-    /// A header field: its name, and what follows the colon.
+    /// A header field: its name, and the text after the colon.
     Header(&'a [u8], &'a [u8]),
-    /// All header fields were sent.
+    /// The end of the header fields.
     EndOfHeaders,
-    /// A part of a piece of the body, which goes on.
+    /// A part of a body chunk, but not the last one.
     BodyPart(&'a [u8]),
-    /// A piece of the body, or the last part of it.
+    /// A body chunk, or its last part.
     Body(&'a [u8]),
-    /// The end of the message, with a last piece of the body perhaps.
+    /// The end of the message, with the last body chunk, which may be empty.
     EndOfMessage(&'a [u8]),
-    /// The mail transaction is over without a message.
+    /// The mail transaction ended without a message.
     Abort,
-    /// The connection is over.
+    /// The connection ends.
     Quit,
-    /// The connection is over and another begins on the same stream.
+    /// The connection ends, and another one starts on the same stream.
     QuitForNext,
-    /// DATA, from an MTA that can't leave it out.
+    /// DATA, from an MTA that does not support `SMFIP_NODATA`.
     Data,
-    /// An SMTP command that the MTA does not know, from one that can't leave that out.
+    /// An SMTP command that the MTA does not know, from an MTA that does not support
+    /// `SMFIP_NOUNKNOWN`.
     Unknown,
 }
 
 impl<'a> Command<'a> {
-    /// Reads a frame.
+    /// Parses a frame.
     ///
     /// # Errors
-    /// When the protocol has no such command or its data is malformed.
+    /// If the protocol has no such command, or its data is malformed.
     pub(super) fn parse(frame: Frame<'a>) -> Result<Self, ConnectionError> {
         let Frame { letter, data, rest } = frame;
         let kind =
@@ -73,12 +72,12 @@ impl<'a> Command<'a> {
             CommandKind::OptNeg => Self::Negotiate(offer(data)?),
             CommandKind::DefMacros => Self::Macros(data),
             CommandKind::ConnInfo => connect(data).ok_or_else(malformed("CONNECT"))?,
-            CommandKind::Helo => Self::Helo(kept(data).ok_or_else(malformed("HELO"))?),
+            CommandKind::Helo => Self::Helo(first_string(data).ok_or_else(malformed("HELO"))?),
             CommandKind::Mail => {
-                let path = kept(data).ok_or_else(malformed("MAIL"))?;
+                let path = first_string(data).ok_or_else(malformed("MAIL"))?;
                 Self::Mail(path, &data[path.len() + 1..])
             }
-            CommandKind::Rcpt => Self::Rcpt(kept(data).ok_or_else(malformed("RCPT"))?),
+            CommandKind::Rcpt => Self::Rcpt(first_string(data).ok_or_else(malformed("RCPT"))?),
             CommandKind::Header => header(data).ok_or_else(malformed("header field"))?,
             CommandKind::Eoh => Self::EndOfHeaders,
             CommandKind::BodyChunk if rest > 0 => Self::BodyPart(data),
@@ -93,13 +92,13 @@ impl<'a> Command<'a> {
     }
 }
 
-/// A string and what follows its NUL.
+/// Returns the first NUL-terminated string, and the data after it.
 pub(super) fn string(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr::memchr(0, data)?;
     Some((&data[..end], &data[end + 1..]))
 }
 
-/// The value of SIZE (RFC 1870) among the parameters of MAIL.
+/// Returns the value of the parameter SIZE of MAIL (RFC 1870).
 pub(super) fn declared_size(parameters: &[u8]) -> Option<u64> {
     let mut parameters = parameters.split(|byte| *byte == 0);
     let size = parameters.find_map(|parameter| {
@@ -109,8 +108,8 @@ pub(super) fn declared_size(parameters: &[u8]) -> Option<u64> {
     std::str::from_utf8(size).ok()?.parse().ok()
 }
 
-/// The first string, which is to be kept.
-fn kept(data: &[u8]) -> Option<&[u8]> {
+/// Returns the first string; `None` if it is too long to store.
+fn first_string(data: &[u8]) -> Option<&[u8]> {
     let (first, _) = string(data)?;
     (first.len() <= MAX_STRING).then_some(first)
 }
@@ -122,9 +121,9 @@ fn offer(data: &[u8]) -> Result<OptNegPayload, ConnectionError> {
     }
 }
 
-/// Host name, NUL, family, port, address, NUL.
+/// Parses CONNECT: host name, NUL, family, port, address, NUL.
 fn connect(data: &[u8]) -> Option<Command<'_>> {
-    let name = kept(data)?;
+    let name = first_string(data)?;
     let (family, rest) = data[name.len() + 1..].split_first()?;
     let addr = match family {
         b'4' => IpAddr::from(address(rest)?.parse::<Ipv4Addr>().ok()?).into(),
@@ -140,7 +139,7 @@ fn address(rest: &[u8]) -> Option<&str> {
     std::str::from_utf8(string(address)?.0).ok()
 }
 
-/// Sendmail writes `IPv6:2001:db8:0:0:0:0:0:10`.
+/// Removes the prefix that Sendmail writes: `IPv6:2001:db8:0:0:0:0:0:10`.
 fn without_prefix(address: &str) -> &str {
     match address.split_at_checked("IPv6:".len()) {
         Some((prefix, rest)) if prefix.eq_ignore_ascii_case("IPv6:") => rest,
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_understood_in_the_spelling_of_either_mta() {
+    fn a_client_address_is_parsed_as_either_mta_writes_it() {
         let table: [(&[u8], Option<&str>); 15] = [
             // data, want
             (b"x\x006\0\x192001:db8:1::10\0", Some("2001:db8:1::10")),
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_end_with_nul_and_what_is_kept_is_short() {
+    fn strings_end_with_nul_and_stored_ones_are_limited_in_length() {
         let long = [[b'a'; MAX_STRING + 1].as_slice(), b"\0"].concat();
         let table: [(u8, &[u8], Option<Command<'_>>); 9] = [
             (

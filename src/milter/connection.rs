@@ -1,7 +1,7 @@
-//! One milter connection: commands in, session events, replies out.
+//! One milter connection: translates commands to session events, and responses to replies.
 //!
-//! Knows the order of commands and who waits for whom, and lets nobody wait
-//! without limit. Nothing is decided here: that is the session's.
+//! It enforces the order of commands and the timeouts, and sends a reply when the MTA waits
+//! for one. Decisions are made by the session.
 
 use super::{
     command::{Command, declared_size},
@@ -37,15 +37,15 @@ pub struct Connection<S, R> {
     macros: Macros,
     phase: Phase,
     accepted: Accepted,
-    /// The refusal that the end of headers came to. The MTA does not wait there: it
-    /// hears this at its next command.
+    /// The refusal at the end of headers. The MTA does not wait for a reply there, so it is
+    /// sent as the reply to the next command.
     pending_refusal: Option<Reply>,
-    /// There from CONNECT on, unless the whole connection was accepted.
+    /// Set by CONNECT, unless the whole connection was accepted.
     session: Option<Box<Session<R>>>,
 }
 
-/// What was accepted without being looked at. Most MTAs send nothing more of it; what
-/// others send, such as Stalwart, goes on.
+/// What was accepted without a check. Most MTAs send nothing more of it. What others send,
+/// such as Stalwart, is answered with continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Accepted {
     Nothing,
@@ -55,24 +55,24 @@ enum Accepted {
     Connection,
 }
 
-/// How far the connection and its mail transaction are.
+/// The progress of the connection and its mail transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// Nothing is agreed on yet.
+    /// Before negotiation.
     Connected,
-    /// The client is to come.
+    /// Negotiated, before CONNECT.
     Negotiated,
-    /// No mail transaction is under way that we look at.
+    /// No checked mail transaction is in progress.
     Idle,
-    /// MAIL was let pass.
+    /// MAIL was accepted.
     Mail,
-    /// And a recipient, too.
+    /// At least one recipient was accepted.
     Recipients,
-    /// Header fields come.
+    /// A header field has arrived.
     Header,
-    /// All of them have come; the body comes.
+    /// The header is complete; the body follows.
     Body,
-    /// The MTA said QUIT.
+    /// The MTA sent QUIT.
     Ended,
 }
 
@@ -81,9 +81,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     R: Resolve,
 {
-    /// Begins before negotiation. The session has the snapshot that is current
-    /// when its client connects; `drain` knows of every mail transaction. An MTA
-    /// that is silent, or does not read, for `idle_timeout` is left.
+    /// Creates a connection, before negotiation. Its session uses the snapshot that is
+    /// current when the client connects. Mail transactions are registered with `drain`. If
+    /// the MTA sends or reads nothing for `idle_timeout`, the connection is closed.
     pub fn new(
         stream: S,
         idle_timeout: Duration,
@@ -105,14 +105,14 @@ where
         }
     }
 
-    /// Serves the MTA until it says QUIT, or until the daemon drains, no mail
-    /// transaction is in progress and the grace period is over.
+    /// Serves the MTA until it sends QUIT, or during the drain until no mail transaction is in
+    /// progress and the grace period is over.
     ///
     /// # Errors
-    /// When the MTA goes away, is silent too long or breaks the protocol.
+    /// If the MTA closes the connection, exceeds the idle timeout or violates the protocol.
     #[expect(
         clippy::manual_async_fn,
-        reason = "an async function that takes itself by value has room for two of it"
+        reason = "an async function that takes self by value reserves memory for it twice"
     )]
     pub fn serve(mut self) -> impl Future<Output = Result<(), ConnectionError>> {
         async move { self.serve_all().await }
@@ -128,7 +128,7 @@ where
             if let Some(frame) = frames.next()? {
                 self.handle(Command::parse(frame)?).await?;
             }
-            // Its beginning may have waited for us, at the end of headers.
+            // Processing its first part may have taken long, at the end of headers.
             if frames.is_mid_frame() && !was_mid_frame {
                 self.wire.expect_frame();
             }
@@ -136,9 +136,8 @@ where
         Ok(())
     }
 
-    /// Whether there is a frame. While none is, the MTA gets the replies that it
-    /// waits for, and the session works ahead; none is waited for when the connection
-    /// is to end.
+    /// Waits for a frame; returns `false` if the connection has to be closed. If none has
+    /// been received yet, writes the replies, and the session works ahead.
     async fn await_frame(&mut self, frames: &mut Frames) -> Result<bool, ConnectionError> {
         let has_next = frames.has_next()?;
         if !has_next || self.wire.replies.should_flush() {
@@ -156,14 +155,14 @@ where
         self.receive(frames).await
     }
 
-    /// Reads until there is a frame. There is none when the connection is to end.
+    /// Reads until there is a frame; returns `false` if the connection has to be closed.
     async fn receive(&mut self, frames: &mut Frames) -> Result<bool, ConnectionError> {
         let is_idle = self.phase <= Phase::Idle;
         let is_accepted = self.phase == Phase::Idle && self.session.is_none();
         while !frames.has_next()? {
             select! {
                 biased;
-                // First, so that an MTA that goes on and on can't put it off.
+                // First, so that an MTA that keeps sending can't delay it.
                 () = self.grace.expired(is_accepted), if is_idle => return Ok(false),
                 filled = self.wire.fill(frames, is_idle) => filled?,
             }
@@ -185,7 +184,7 @@ where
             }
             Command::Helo(name) => self.helo(name)?,
             Command::Mail(argument, parameters) => self.mail(argument, parameters)?,
-            // What waits for look-ups is large, and most connections are idle.
+            // Futures that wait for lookups are large, and most connections are idle.
             Command::Rcpt(argument) => Box::pin(self.rcpt(argument)).await?,
             Command::Data => self.data()?,
             Command::Header(name, value) => self.header(name, value)?,
@@ -207,7 +206,7 @@ where
         Ok(())
     }
 
-    /// Whether a command belongs to what was accepted.
+    /// Returns whether a command belongs to what was accepted.
     fn is_accepted(&self, command: &Command<'_>) -> bool {
         match command {
             Command::Negotiate(_)
@@ -228,7 +227,7 @@ where
         }
     }
 
-    /// Lets a command pass. Its data is not looked at.
+    /// Answers a command of what was accepted, without reading its data.
     fn respond_to_accepted(&mut self, command: &Command<'_>) {
         match command {
             Command::BodyPart(_) => {}
@@ -377,7 +376,7 @@ where
         self.phase = Phase::Body;
         self.pending_refusal = match response {
             Response::Refuse(reply) => Some(reply),
-            // To accept at the next command would be to accept the message.
+            // Accepting at the next command would accept the message.
             Response::Continue | Response::Accept => None,
         };
         if self.negotiated.awaits_reply(ProtoOpts::NOREPLY_EOH) && !self.send_pending_refusal() {
@@ -387,19 +386,19 @@ where
     }
 
     fn body(&mut self, last_part: &[u8]) -> Result<(), ConnectionError> {
-        let is_more_wanted = self.body_part(last_part)?;
+        let is_more_needed = self.body_part(last_part)?;
         if !self.send_pending_refusal() {
-            self.respond_to_body(is_more_wanted);
+            self.respond_to_body(is_more_needed);
         }
         Ok(())
     }
 
-    fn respond_to_body(&mut self, is_more_wanted: bool) {
-        let needs_more = is_more_wanted || !self.negotiated.can_skip();
+    fn respond_to_body(&mut self, is_more_needed: bool) {
+        let needs_more = is_more_needed || !self.negotiated.can_skip();
         self.wire.replies.body(needs_more);
     }
 
-    /// Says whether more of the body is wanted.
+    /// Passes a part of the body to the session; returns whether more of the body is needed.
     fn body_part(&mut self, part: &[u8]) -> Result<bool, ConnectionError> {
         if self.pending_refusal.is_some() {
             return Ok(false);
@@ -437,8 +436,8 @@ where
         self.phase = self.phase.min(Phase::Idle);
     }
 
-    /// Answers a command with what is owed, which ends the mail transaction. Says
-    /// whether anything was.
+    /// Sends the pending refusal as the reply to this command, which ends the mail
+    /// transaction. Returns `false` if there is none.
     fn send_pending_refusal(&mut self) -> bool {
         let Some(reply) = self.pending_refusal.take() else {
             return false;
@@ -448,9 +447,8 @@ where
         true
     }
 
-    /// Whether the mail transaction is as far as a command needs it. If not,
-    /// the transaction ends here: the session answers what comes without one
-    /// with a temporary failure.
+    /// Returns whether the phase is in this range. If not, the mail transaction ends, and the
+    /// session answers commands that need one with a temporary failure.
     fn expect_phase(&mut self, from: Phase, to: Phase) -> bool {
         let is_expected = (from..=to).contains(&self.phase);
         if !is_expected {
@@ -460,7 +458,7 @@ where
     }
 }
 
-/// The session for a command that needs one.
+/// Returns the session, which the command `what` needs.
 fn session<'a, R>(
     session: &'a mut Option<Box<Session<R>>>,
     what: &'static str,
@@ -470,7 +468,7 @@ fn session<'a, R>(
         .ok_or(ConnectionError::Unexpected(what))
 }
 
-/// The name in CONNECT; an address in brackets means that the MTA found none.
+/// Returns the host name of CONNECT. An address in brackets means that the MTA found none.
 fn host_name(name: &[u8]) -> String {
     match String::from_utf8_lossy(name) {
         name if name.is_empty() || name.starts_with('[') => "unknown".to_owned(),

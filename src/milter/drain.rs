@@ -1,4 +1,4 @@
-//! Graceful drain: MAIL is answered 421, and mail transactions in progress finish.
+//! Graceful drain: new mail transactions are refused with 421, those in progress finish.
 
 use std::{
     convert::Infallible,
@@ -14,11 +14,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Counts the mail transactions of all connections and knows whether new ones
-/// may begin.
+/// Counts the mail transactions of all connections, and refuses new ones once the drain has
+/// started.
 #[derive(Debug, Default)]
 pub struct Drain {
-    /// How long an idle connection stays open after the start.
+    /// How long an idle connection stays open after the drain has started.
     grace: Duration,
     transactions: AtomicUsize,
     refused: AtomicUsize,
@@ -26,15 +26,15 @@ pub struct Drain {
     start: Notify,
 }
 
-/// A mail transaction that an orderly end waits for.
+/// A mail transaction in progress, which the drain waits for.
 #[derive(Debug)]
 pub struct PendingTransaction(Arc<Drain>);
 
 impl Drain {
-    /// A drain that has not started. Connections without a mail transaction will be
-    /// closed `grace` after the start, so that a client that keeps its SMTP session
-    /// has the time to send MAIL and be answered 421. If the connection closed
-    /// first, the MTA would answer 451 for the rest of the session.
+    /// Creates a drain that has not started. Once it has, connections without a mail
+    /// transaction are closed after `grace`, so that a client that keeps its SMTP session
+    /// open has time to send MAIL and receive 421. If the connection were closed first, the
+    /// MTA would reply 451 for the rest of the session.
     pub fn with_grace(grace: Duration) -> Self {
         Self {
             grace,
@@ -42,8 +42,8 @@ impl Drain {
         }
     }
 
-    /// Begins a mail transaction; `None` if there is to be no new one, and the
-    /// client has to be told 421.
+    /// Registers a new mail transaction; `None` if the drain has started, and the reply has
+    /// to be 421.
     pub fn begin(self: &Arc<Self>) -> Option<PendingTransaction> {
         if self.has_started() {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -53,47 +53,47 @@ impl Drain {
         Some(PendingTransaction(Arc::clone(self)))
     }
 
-    /// Lets no new mail transaction begin.
+    /// Starts the drain: from now on, new mail transactions are refused.
     pub fn start(&self) {
         self.has_started.store(true, Ordering::SeqCst);
         self.start.notify_waiters();
     }
 
-    /// Whether [`Drain::start`] was called.
+    /// Returns whether [`Drain::start`] was called.
     pub fn has_started(&self) -> bool {
         self.has_started.load(Ordering::SeqCst)
     }
 
     /// Waits for [`Drain::start`].
     pub async fn started(&self) {
-        // Listening first, so that a start in between is not missed.
+        // Subscribed before the check, so that a start in between is not missed.
         let start = self.start.notified();
         if !self.has_started() {
             start.await;
         }
     }
 
-    /// How many mail transactions are under way.
+    /// Returns the number of mail transactions in progress.
     pub fn pending_transactions(&self) -> usize {
         self.transactions.load(Ordering::Relaxed)
     }
 
-    /// How many MAIL commands were answered 421.
+    /// Returns the number of MAIL commands that were refused with 421.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
     }
 }
 
-/// Resolves when the daemon drains: when its other half is dropped.
+/// Resolves when the drain starts, which drops the sender.
 pub type Draining = oneshot::Receiver<Infallible>;
 
-/// The time that an idle connection has left while the daemon drains.
+/// The remaining time of an idle connection during the drain.
 #[derive(Debug)]
 pub(super) struct Grace {
     draining: Draining,
     period: Duration,
-    /// Set when the connection is first seen idle after the start. A later mail
-    /// transaction can't move it, because there is none.
+    /// Set when the connection is first idle after the start of the drain. It is never set
+    /// again, because there are no later mail transactions.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -106,11 +106,11 @@ impl Grace {
         }
     }
 
-    /// Waits until an idle connection has to be closed: at once if no MAIL can come
-    /// (`is_accepted`). Cancel safe.
+    /// Waits until an idle connection has to be closed: as soon as the drain starts if no MAIL
+    /// can follow (`is_accepted`). Cancel safe.
     pub(super) async fn expired(&mut self, is_accepted: bool) {
         if self.timer.is_none() {
-            // An error, since nothing can be sent.
+            // Always an error, because nothing can be sent.
             let _dropped = (&mut self.draining).await;
         }
         let timer = self

@@ -1,33 +1,35 @@
-//! Why a milter connection ends before its MTA says so.
+//! The reasons for closing a milter connection before the MTA sends QUIT.
 //!
-//! Each reason is logged, because a connection that is closed without one is hard to
-//! diagnose; only an MTA that closes the connection itself needs no line.
+//! Each one is logged, because a connection that is closed without a reason is hard to
+//! diagnose. If the MTA closes the connection itself, nothing is logged.
 
 use crate::telemetry::log::Limit;
 use std::{fmt, io};
 
-/// What ends a connection.
+/// Why a connection is closed.
 #[derive(Debug)]
 pub enum ConnectionError {
-    /// The MTA went away. Sendmail leaves like this when its client does.
+    /// The MTA closed the connection without QUIT. Sendmail does so when its client
+    /// disconnects.
     Disconnected,
-    /// It was silent, left a frame unfinished or its replies unread for
-    /// `limits.idle_timeout`.
+    /// For `limits.idle_timeout`, the MTA sent nothing, did not complete a frame, or did
+    /// not read its replies.
     IdleTimeout,
-    /// It announced a longer frame than [`MAX_FRAME`](super::frame::MAX_FRAME).
+    /// The MTA announced a frame of more than 1 MiB.
     FrameTooLong,
-    /// It sent a command that the milter protocol does not have.
+    /// The MTA sent a command that the milter protocol does not define; its letter.
     UnknownCommand(u8),
-    /// A command's data is not what the protocol says.
+    /// The data of a command is malformed; the name of the command.
     Malformed(&'static str),
-    /// A command came before the connection was ready for it, or was negotiated
-    /// away.
+    /// A command arrived out of order, or although it was negotiated away; the name of
+    /// the command.
     Unexpected(&'static str),
     /// The MTA does not offer a required feature.
     MissingFeature {
-        /// Its version of the protocol, if that is too old.
+        /// The MTA's protocol version, if that is too old.
         version: Option<u32>,
-        /// Whether header fields can't be added although they are to be.
+        /// Whether header fields can't be added although `authentication_results.add`
+        /// requires it.
         lacks_add_header: bool,
     },
     /// The socket failed.
@@ -42,8 +44,8 @@ impl ConnectionError {
         }
     }
 
-    /// Each reason has a limit of its own: whoever causes one by the thousand must
-    /// not hide that another MTA fails for another reason.
+    /// Returns the limit for the log line of a reason. Each reason has its own, so that a
+    /// peer that causes thousands of lines does not suppress those about other MTAs.
     fn limit(&self) -> Option<&'static Limit> {
         static IDLE_TIMEOUT: Limit = Limit::warnings();
         static FRAME_TOO_LONG: Limit = Limit::warnings();
@@ -67,18 +69,22 @@ impl ConnectionError {
 
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const BROKE: &str = "the MTA broke the milter protocol";
+        const VIOLATION: &str = "the MTA violated the milter protocol";
         match self {
-            Self::Disconnected => f.write_str("the MTA went away"),
+            Self::Disconnected => f.write_str("the MTA closed the connection"),
             Self::IdleTimeout => {
-                f.write_str("the MTA was silent, or did not read, for limits.idle_timeout")
+                f.write_str("the MTA sent or read nothing for limits.idle_timeout")
             }
             Self::FrameTooLong => f.write_str("the MTA sent a frame of more than 1 MiB"),
             Self::UnknownCommand(letter) => {
-                write!(f, "{BROKE}: unknown command '{}'", letter.escape_ascii())
+                write!(
+                    f,
+                    "{VIOLATION}: unknown command '{}'",
+                    letter.escape_ascii()
+                )
             }
-            Self::Malformed(what) => write!(f, "{BROKE}: malformed {what}"),
-            Self::Unexpected(what) => write!(f, "{BROKE}: {what} was not to come now"),
+            Self::Malformed(what) => write!(f, "{VIOLATION}: malformed {what}"),
+            Self::Unexpected(what) => write!(f, "{VIOLATION}: {what} out of order"),
             Self::MissingFeature {
                 version,
                 lacks_add_header,
@@ -98,7 +104,7 @@ impl fmt::Display for ConnectionError {
                 }
                 Ok(())
             }
-            Self::Io(error) => write!(f, "its socket failed: {error}"),
+            Self::Io(error) => write!(f, "socket error: {error}"),
         }
     }
 }

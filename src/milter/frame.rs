@@ -1,31 +1,31 @@
-//! Frames of the milter protocol: four octets of length, a command's letter, its
-//! data.
+//! Frames of the milter protocol: four bytes of length, the letter of a command, its data.
 //!
-//! All are read into one buffer and handed out as slices of it: a body, which is
-//! hashed and forgotten, in parts as they come, all else whole. The buffer grows
-//! with what comes, never with what a peer announces. But for the letter of a body,
-//! what is in a frame is nothing to this module.
+//! All frames are read into one buffer and returned as slices of it: body chunks in parts as
+//! they arrive, because they are only hashed, and everything else as a whole. The buffer
+//! grows with the data that arrives, never with the length that a peer announces. This module
+//! interprets nothing but the letter of body chunks.
 
 use super::error::ConnectionError;
 use std::ops::Range;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The longest frame in octets, its length not counted. MTAs send 64 KiB.
+/// The maximum length of a frame in bytes, without its length field. MTAs send 64 KiB.
 pub(super) const MAX_FRAME: usize = 1 << 20;
 
-/// The octets of the length.
+/// The size of the length field in bytes.
 const LENGTH: usize = 4;
 
-/// The command whose data comes in parts.
+/// The command whose data is returned in parts.
 const BODY: u8 = b'B';
 
-/// Room for what comes between mail transactions.
+/// The capacity in bytes between mail transactions.
 const IDLE_CAPACITY: usize = 512;
-/// Room for what comes within one: MTAs write header fields by 4 KiB.
+/// The capacity in bytes within a mail transaction. MTAs write header fields in blocks of
+/// 4 KiB.
 const TRANSACTION_CAPACITY: usize = 8 << 10;
-/// Room for the rest of a frame that has begun, however long it is to be. Hundreds
-/// of connections may have as much at once. A piece of a body is 64 KiB, and with the
-/// macros that Postfix sends before it, it still comes in two parts.
+/// The maximum capacity in bytes for the rest of a frame, whatever its announced length;
+/// hundreds of connections may need it at once. A body chunk has 64 KiB, and is read in two
+/// parts, even with the macros that Postfix sends before it.
 const FRAME_CAPACITY: usize = (32 << 10) + 64;
 
 /// One frame, or a part of one.
@@ -35,45 +35,46 @@ pub(super) struct Frame<'a> {
     pub(super) letter: u8,
     /// Its data.
     pub(super) data: &'a [u8],
-    /// How many octets of its data are to come: as frames with the same letter.
+    /// The number of bytes of its data that are still missing. They are returned as frames
+    /// with the same letter.
     pub(super) rest: usize,
 }
 
-/// Where the data of the next frame, or of a part of it, is.
+/// The position of the data of the next frame, or of a part of it.
 struct Part {
     letter: u8,
     data: Range<usize>,
     rest: usize,
 }
 
-/// What has come in of an MTA's frames.
+/// The data received from an MTA, split into frames.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     buffer: Vec<u8>,
-    /// What is before this is done with.
+    /// Everything before this position has been processed.
     start: usize,
-    /// How much is to come of a body of which a part was handed out.
+    /// The missing bytes of a body chunk of which a part was returned.
     rest: usize,
 }
 
 impl Frames {
-    /// Whether a frame, or a part of a body, is there.
+    /// Returns whether a frame, or a part of a body chunk, has been received.
     ///
     /// # Errors
-    /// When the next one can't be a frame.
+    /// If the received data is not a valid frame.
     pub(super) fn has_next(&self) -> Result<bool, ConnectionError> {
         Ok(self.next_part()?.is_some())
     }
 
-    /// Whether a part of a frame was handed out, and not yet its end.
+    /// Returns whether a part of a frame was returned, but not yet its end.
     pub(super) fn is_mid_frame(&self) -> bool {
         self.rest > 0
     }
 
-    /// The next frame or part of a body, if it is there.
+    /// Returns the next frame or part of a body chunk, if it has been received.
     ///
     /// # Errors
-    /// When it can't be a frame.
+    /// If the received data is not a valid frame.
     pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, ConnectionError> {
         let Some(Part { letter, data, rest }) = self.next_part()? else {
             return Ok(None);
@@ -86,10 +87,10 @@ impl Frames {
         }))
     }
 
-    /// Reads what there is; cancel safe.
+    /// Reads the available data. Cancel safe.
     ///
     /// # Errors
-    /// When the MTA has gone, or the stream fails.
+    /// If the MTA has closed the connection, or the stream fails.
     pub(super) async fn fill<S>(
         &mut self,
         stream: &mut S,
@@ -151,13 +152,13 @@ impl Frames {
         &self.buffer[self.start..]
     }
 
-    /// The octets of the next frame, without those of its length.
+    /// Returns the length of the next frame in bytes, without its length field.
     fn next_length(&self) -> Result<Option<usize>, ConnectionError> {
         let Some((length, _)) = self.unread().split_first_chunk() else {
             return Ok(None);
         };
         match u32::from_be_bytes(*length) as usize {
-            0 => Err(ConnectionError::Malformed("frame: it has no command")),
+            0 => Err(ConnectionError::Malformed("frame without a command")),
             length if length > MAX_FRAME => Err(ConnectionError::FrameTooLong),
             length => Ok(Some(length)),
         }
@@ -173,17 +174,19 @@ mod tests {
     async fn read(mut sent: &[u8]) -> (Vec<(u8, Vec<u8>)>, ConnectionError) {
         let mut frames = Frames::default();
         let mut seen: Vec<(u8, Vec<u8>)> = Vec::new();
-        let mut goes_on = false;
+        let mut is_partial = false;
         loop {
             match frames.next() {
                 Ok(Some(Frame { letter, data, rest })) => {
                     match seen.last_mut() {
-                        Some((begun, part)) if goes_on && *begun == letter => part.extend(data),
+                        Some((previous, part)) if is_partial && *previous == letter => {
+                            part.extend(data)
+                        }
                         _ => seen.push((letter, data.to_vec())),
                     }
-                    goes_on = rest > 0;
+                    is_partial = rest > 0;
                     let is_small = frames.buffer.capacity() <= 2 * FRAME_CAPACITY;
-                    assert!(is_small || !goes_on, "a body is kept");
+                    assert!(is_small || !is_partial, "a body chunk is buffered");
                 }
                 Err(closed) => return (seen, closed),
                 Ok(None) => match frames.fill(&mut sent, true).await {
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn frames_come_out_as_they_were_sent_however_long() {
+    async fn frames_of_any_length_are_returned_as_they_were_sent() {
         for length in [
             1,
             IDLE_CAPACITY,
@@ -218,11 +221,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_piece_of_a_body_with_macros_before_it_comes_in_two_parts() {
+    async fn a_body_chunk_with_macros_before_it_is_read_in_two_parts() {
         let macros = b"\0\0\0\x10DBi\x004F9D195432C\0";
         let piece = [macros, b"\0\x01\0\0B".as_slice(), &[b'x'; 65_535]].concat();
         let mut frames = Frames::default();
-        // The first one finds the room that a header needs.
+        // The first one finds the capacity that header fields need.
         for want in [3, 2, 2] {
             let (mut sent, mut fills) = (piece.as_slice(), 0);
             while !sent.is_empty() {
@@ -235,14 +238,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_frame_ends_the_connection() {
+    async fn an_invalid_frame_closes_the_connection() {
         let table: [(&[u8], &str, usize); 5] = [
-            // sent, want, and how many frames come before
-            (b"\0\0\0\0Q", "no command", 3),
+            // sent, want, number of frames before
+            (b"\0\0\0\0Q", "without a command", 3),
             (b"\0\x10\0\x01B", "more than 1 MiB", 3),
             (b"\xff\xff\xff\xffB", "more than 1 MiB", 3),
-            (b"\0\0\0\x05Labc", "went away", 3),
-            (b"\0\0\0\x05Babc", "went away", 4),
+            (b"\0\0\0\x05Labc", "closed the connection", 3),
+            (b"\0\0\0\x05Babc", "closed the connection", 4),
         ];
         for (sent, want, before) in table {
             let (seen, closed) = read(&[SENT, sent].concat()).await;
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_buffer_grows_with_what_comes_and_shrinks_when_idle() {
+    async fn the_buffer_grows_with_the_data_that_arrives_and_shrinks_when_idle() {
         let mut frames = Frames::default();
         let mut announced: &[u8] = &[0, 0x10, 0, 0, b'B', b'x'];
         frames.fill(&mut announced, false).await.unwrap();

@@ -1,22 +1,22 @@
-//! A limit to waiting that costs nothing while nobody waits long.
+//! An idle timeout that reads the clock and arms its timer only when it has to wait.
 
 use std::{pin::Pin, time::Duration};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long an MTA may leave us waiting, and since when it does.
+/// The time for which an MTA may send or read nothing.
 #[derive(Debug)]
 pub(super) struct IdleTimeout {
     limit: Duration,
-    /// Unknown until somebody waits: most of what is awaited is there at once, and the
-    /// clock need not be read.
+    /// Set by the first wait: most data is available at once, and then the clock is not
+    /// read.
     deadline: Option<Instant>,
-    /// Ends at the deadline or before. It is not set anew each time that the
-    /// deadline is: the runtime's timers are shared by all connections.
+    /// Fires at the deadline or before. It is not reset with each new deadline, because all
+    /// connections share the runtime's timers.
     timer: Pin<Box<Sleep>>,
 }
 
 impl IdleTimeout {
-    /// Begins to wait.
+    /// Creates a timeout of `limit`.
     pub(super) fn new(limit: Duration) -> Self {
         Self {
             limit,
@@ -25,12 +25,12 @@ impl IdleTimeout {
         }
     }
 
-    /// Begins to wait anew: the limit holds from the next wait on.
+    /// Restarts the timeout: the time counts from the next wait.
     pub(super) fn restart(&mut self) {
         self.deadline = None;
     }
 
-    /// Waits until it has been too long; cancel safe.
+    /// Waits until the timeout expires. Cancel safe.
     pub(super) async fn expired(&mut self) {
         let limit = self.limit;
         let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
@@ -54,7 +54,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(10);
 
-    /// Whether it has been too long.
+    /// Returns whether the timeout has expired.
     fn has_expired(timeout: &mut IdleTimeout) -> bool {
         let expired = pin!(timeout.expired());
         expired
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_lasts_from_the_first_wait_after_the_last_renewal() {
+    async fn it_counts_from_the_first_wait_after_the_last_restart() {
         let mut timeout = IdleTimeout::new(LIMIT);
         assert!(!has_expired(&mut timeout));
         sleep(LIMIT * 9 / 10).await;

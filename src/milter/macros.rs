@@ -1,17 +1,17 @@
-//! Macros: what the MTA knows beside the commands.
+//! Macros: named values that the MTA sends with commands.
 //!
-//! Those that we asked for are kept, for the stage that they were sent for, and
-//! no longer than that stage: the macros of a MAIL command can't serve the next
-//! mail transaction, even if the MTA sends none for that.
+//! Only requested macros are stored, and only for the stage that they were sent for: the
+//! macros of a MAIL command never apply to the next mail transaction, even if the MTA sends
+//! none for that.
 
 use super::command::string;
 use crate::{address::Mailbox, policy::Tls};
 use indymilter::MacroStage;
 use std::borrow::Cow;
 
-/// What is asked for, by stage, those of [`TLS`] only where they can exempt. A
-/// request replaces the MTA's own choice.
-pub(super) const ASKED_FOR: [(MacroStage, &[&str]); 6] = [
+/// The requested macros by stage; those of [`TLS`] only if TLS can exempt. A request
+/// replaces the MTA's own choice.
+pub(super) const REQUESTED: [(MacroStage, &[&str]); 6] = [
     (MacroStage::Connect, &["j"]),
     (
         MacroStage::Helo,
@@ -46,49 +46,49 @@ pub(super) const TLS: [&str; 4] = [
     "{cn_subject}",
 ];
 
-/// The longest value that is kept, in octets. A longer one counts as none.
+/// The maximum length of a value in bytes. A longer one counts as missing.
 const MAX_VALUE: usize = 4096;
 
-// Lengths are kept in two octets; names are ours.
+// Lengths are stored in two bytes. The names are those that were requested.
 const _: () = assert!(MAX_VALUE <= u16::MAX as usize);
 
-/// Room for the names and values of a stage, in octets.
+/// The usual size of the names and values of a stage, in bytes.
 const USUAL_PAIRS: usize = 128;
 
 /// The macros of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Macros {
-    /// In the order of [`ASKED_FOR`].
-    stages: [Stage; ASKED_FOR.len()],
+    /// In the order of [`REQUESTED`].
+    stages: [Stage; REQUESTED.len()],
 }
 
 /// The macros of one stage.
 #[derive(Debug, Default)]
 struct Stage {
-    /// Names and values, with the length of each before them.
+    /// Names and values, each after its length.
     pairs: Vec<u8>,
-    /// Whether the command that they belong to is still to come.
+    /// Whether the command that they belong to has not arrived yet.
     awaits_command: bool,
 }
 
 impl Macros {
-    /// Takes a packet: the letter of a command, then names and values. It stands
-    /// for what was said for this stage before, also when it is empty.
+    /// Stores a packet: the letter of a command, then names and values. It replaces the
+    /// macros of this stage, even if it is empty.
     pub(super) fn define(&mut self, packet: &[u8]) {
         let Some((&letter, pairs)) = packet.split_first() else {
             return;
         };
         let stage = MacroStage::try_from(letter).ok();
-        // Postfix sends macros before header fields and bodies, too.
+        // Postfix also sends macros before header fields and body chunks.
         let Some(index) = stage.and_then(index) else {
             return;
         };
-        let (_, asked_for) = ASKED_FOR[index];
-        self.stages[index].define(pairs, asked_for);
+        let (_, requested) = REQUESTED[index];
+        self.stages[index].define(pairs, requested);
     }
 
-    /// A command of this stage comes: what was said for it holds, and what was
-    /// said for later ones belongs to the past.
+    /// Records that a command of this stage has arrived: the macros sent for it are valid,
+    /// and those of later stages belong to an earlier command.
     pub(super) fn enter(&mut self, stage: MacroStage) {
         let Some(index) = index(stage) else {
             return;
@@ -102,7 +102,7 @@ impl Macros {
         later.iter_mut().for_each(Stage::clear);
     }
 
-    /// The value of a macro in the latest stage that has one.
+    /// Returns the value of a macro, of the latest stage that has one.
     pub(super) fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         let values = self.stages.iter().rev();
         let mut values = values.filter_map(|stage| stage.get(name.as_bytes()));
@@ -110,7 +110,7 @@ impl Macros {
         Some(String::from_utf8_lossy(value))
     }
 
-    /// How the client uses TLS.
+    /// Returns how the client uses TLS.
     pub(super) fn tls(&self) -> Tls {
         match (self.get("{tls_version}"), self.certificate()) {
             (None, _) => Tls::None,
@@ -119,13 +119,12 @@ impl Macros {
         }
     }
 
-    /// The common name of the client's certificate if the MTA verified it.
+    /// Returns the common name of the client's certificate if the MTA verified it.
     ///
-    /// Sendmail says in `{verify}` whether it did, and sends `{cn_subject}` for every
-    /// certificate, also for one that nobody signed; its `{cert_subject}` is the whole
-    /// subject. Postfix has neither of the first two, and sends the name in
-    /// `{cert_subject}`, for trusted certificates only. So `{cert_subject}` counts only
-    /// if the MTA is not one like Sendmail.
+    /// Sendmail sends the result in `{verify}`, and `{cn_subject}` for every certificate,
+    /// even for a self-signed one; its `{cert_subject}` is the whole subject. Postfix has
+    /// neither of the first two, and sends the common name in `{cert_subject}`, but only for
+    /// trusted certificates. So `{cert_subject}` counts only if the other two are missing.
     pub(super) fn certificate(&self) -> Option<Cow<'_, str>> {
         match (self.get("{verify}"), self.get("{cn_subject}")) {
             (Some(verify), name) if verify == "OK" => Some(name.unwrap_or_default()),
@@ -134,8 +133,8 @@ impl Macros {
         }
     }
 
-    /// The MTA's own idea of a recipient. Sendmail leaves a bare local part bare
-    /// and delivers it on the host that it calls `{j}`.
+    /// Returns the recipient as the MTA resolved it. Sendmail does not add a domain to a bare
+    /// local part, and delivers it on the host `{j}`.
     pub(super) fn resolved_recipient(&self) -> Option<Cow<'_, str>> {
         let address = self.get("{rcpt_addr}")?;
         match (Mailbox::parse(&address).domain, self.get("j")) {
@@ -146,24 +145,26 @@ impl Macros {
 }
 
 fn index(stage: MacroStage) -> Option<usize> {
-    ASKED_FOR.iter().position(|(asked, _)| *asked == stage)
+    REQUESTED
+        .iter()
+        .position(|(requested, _)| *requested == stage)
 }
 
 impl Stage {
-    fn define(&mut self, pairs: &[u8], asked_for: &[&str]) {
+    fn define(&mut self, pairs: &[u8], requested: &[&str]) {
         self.clear();
         self.awaits_command = true;
         self.pairs.reserve(pairs.len().min(USUAL_PAIRS));
         for (name, value) in each_pair(pairs) {
-            let mut asked_for = asked_for.iter().map(|asked| bare(asked.as_bytes()));
-            let is_wanted = asked_for.any(|asked| asked == bare(name));
-            if is_wanted && value.len() <= MAX_VALUE && self.get(name).is_none() {
-                self.keep(bare(name), value);
+            let mut requested = requested.iter().map(|name| bare(name.as_bytes()));
+            let is_requested = requested.any(|requested| requested == bare(name));
+            if is_requested && value.len() <= MAX_VALUE && self.get(name).is_none() {
+                self.store(bare(name), value);
             }
         }
     }
 
-    fn keep(&mut self, name: &[u8], value: &[u8]) {
+    fn store(&mut self, name: &[u8], value: &[u8]) {
         self.pairs.reserve_exact(4 + name.len() + value.len());
         for string in [name, value] {
             self.pairs
@@ -179,8 +180,8 @@ impl Stage {
 
     fn get(&self, name: &[u8]) -> Option<&[u8]> {
         let mut rest = self.pairs.as_slice();
-        while let Some((defined, after_name)) = kept(rest) {
-            let (value, after_value) = kept(after_name)?;
+        while let Some((defined, after_name)) = stored(rest) {
+            let (value, after_value) = stored(after_name)?;
             if defined == bare(name) {
                 return Some(value);
             }
@@ -190,8 +191,8 @@ impl Stage {
     }
 }
 
-/// A kept string, and what follows it.
-fn kept(pairs: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Returns the first stored string, and the data after it.
+fn stored(pairs: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = pairs.split_first_chunk()?;
     rest.split_at_checked(u16::from_be_bytes(*length).into())
 }
@@ -206,7 +207,7 @@ fn each_pair(pairs: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// `i` and `{i}` are one macro.
+/// Removes braces: `i` and `{i}` are the same macro.
 fn bare(name: &[u8]) -> &[u8] {
     let inner = name.strip_prefix(b"{").and_then(|n| n.strip_suffix(b"}"));
     inner.unwrap_or(name)
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn macros_do_not_outlive_what_they_were_sent_for() {
+    fn macros_are_valid_for_their_stage_only() {
         let mut macros = Macros::default();
         macros.define(b"Cj\0mx.example\0");
         macros.enter(MacroStage::Connect);
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_packet_says_that_there_are_none() {
+    fn an_empty_packet_clears_the_macros_of_its_stage() {
         for empty in [b"M".as_slice(), b"M{auth_authen}", b"M{auth_authen}\0\0"] {
             let mut macros = Macros::default();
             macros.define(b"M{auth_authen}\0alice\0");
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_asked_for_is_kept_and_that_once_and_short() {
+    fn only_requested_macros_are_stored_once_and_limited_in_length() {
         let mut macros = Macros::default();
         let long = [b"Mi\0".as_slice(), &[b'x'; MAX_VALUE + 1], b"\0"].concat();
         macros.define(&long);

@@ -1,13 +1,12 @@
 //! Negotiation of the milter protocol's version, actions and options.
 //!
-//! Only a protocol version that we speak is required, and the right to add header
-//! fields where they are to be added. Whatever else an MTA does not offer has a
-//! substitute, which costs time or leaves results out, and never turns a result into a
-//! pass.
+//! Required are a supported protocol version and, unless `authentication_results.add` is no,
+//! permission to add header fields. For everything else that an MTA does not offer there is a
+//! substitute, which costs time or omits results, and never turns a result into a pass.
 
 use super::{
     error::ConnectionError,
-    macros::{ASKED_FOR, TLS},
+    macros::{REQUESTED, TLS},
     replies::Replies,
     session::Abilities,
 };
@@ -25,18 +24,18 @@ use std::{
     },
 };
 
-/// The oldest protocol version that we speak: that of Sendmail 8.10.
+/// The oldest supported protocol version: that of Sendmail 8.10.
 const OLDEST_VERSION: u32 = 2;
 
-/// No replies where nothing is said that can't be said at the next command. Of MAIL
-/// it can't: an acceptance after it would be one of the recipient.
+/// Commands without reply: those whose reply can be sent to the next command. That is not
+/// possible for MAIL, because accepting at the next command would accept the recipient.
 const NO_REPLIES: ProtoOpts = ProtoOpts::NOREPLY_HELO
     .union(ProtoOpts::NOREPLY_HEADER)
     .union(ProtoOpts::NOREPLY_EOH);
 
-/// All that is asked for where it is offered: leading space for DKIM's simple
-/// canonicalization, SKIP to leave out a body that nothing asks for, and no commands
-/// that decide nothing.
+/// All options that are requested if offered: leading space for DKIM's simple
+/// canonicalization, SKIP for bodies that are not needed, and the omission of commands that
+/// decide nothing.
 const WANTED_OPTS: ProtoOpts = NO_REPLIES
     .union(ProtoOpts::LEADING_SPACE)
     .union(ProtoOpts::SKIP)
@@ -45,22 +44,22 @@ const WANTED_OPTS: ProtoOpts = NO_REPLIES
 
 const WANTED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER);
 
-/// Outcomes that are logged, of the few hundred that an MTA could cause by offering
-/// something else each time.
+/// The maximum number of logged outcomes. An MTA could cause a few hundred by varying its
+/// offer.
 const MAX_LOGGED: usize = 32;
 
-/// What was agreed on with an MTA.
+/// The protocol version, actions and options in use with an MTA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Negotiated {
     version: u32,
     actions: Actions,
     opts: ProtoOpts,
-    /// Whether the MTA takes a list of macros to send.
+    /// Whether the MTA accepts a list of requested macros.
     takes_macros: bool,
 }
 
 impl Negotiated {
-    /// What Postfix and Sendmail agree to.
+    /// The outcome with Postfix and Sendmail.
     const EVERYTHING: Self = Self {
         version: PROTOCOL_VERSION,
         actions: WANTED_ACTIONS,
@@ -68,7 +67,7 @@ impl Negotiated {
         takes_macros: true,
     };
 
-    /// Before an offer: nothing.
+    /// The state before an offer.
     pub(super) const NOTHING: Self = Self {
         version: 0,
         actions: Actions::empty(),
@@ -100,7 +99,7 @@ impl Negotiated {
         })
     }
 
-    /// Answers the offer. Macros about TLS are asked for only if TLS can exempt.
+    /// Adds the reply to the offer. Macros about TLS are requested only if TLS can exempt.
     pub(super) fn answer(self, tls_exempts: bool, replies: &mut Replies) {
         static WITH_TLS: LazyLock<Message> = LazyLock::new(|| Negotiated::EVERYTHING.message(true));
         static WITHOUT_TLS: LazyLock<Message> =
@@ -113,8 +112,8 @@ impl Negotiated {
     }
 
     fn message(self, tls_exempts: bool) -> Message {
-        let asked_for = ASKED_FOR.iter().filter(|_| self.takes_macros);
-        let macros = asked_for.map(|(stage, names)| {
+        let requested = REQUESTED.iter().filter(|_| self.takes_macros);
+        let macros = requested.map(|(stage, names)| {
             let names = names.iter().copied();
             let names: Vec<&str> = names
                 .filter(|name| tls_exempts || !TLS.contains(name))
@@ -140,12 +139,12 @@ impl Negotiated {
         self.opts.contains(ProtoOpts::SKIP)
     }
 
-    /// Whether a command was negotiated away.
+    /// Returns whether a command was negotiated away.
     pub(super) fn excludes(self, command: ProtoOpts) -> bool {
         self.opts.contains(command)
     }
 
-    /// What a session depends on.
+    /// Returns the features that a session depends on.
     pub(super) fn abilities(self) -> Abilities {
         Abilities {
             keeps_leading_space: self.opts.contains(ProtoOpts::LEADING_SPACE),
@@ -154,7 +153,7 @@ impl Negotiated {
         }
     }
 
-    /// Logs what was agreed on, once for each different outcome.
+    /// Logs the outcome, once for each different one.
     pub(super) fn log(self, results: &AuthenticationResults) {
         static EVERYTHING_LOGGED: AtomicBool = AtomicBool::new(false);
         static LOGGED: LazyLock<Mutex<HashSet<Negotiated>>> = LazyLock::new(Mutex::default);
@@ -171,7 +170,7 @@ impl Negotiated {
             drop(logged);
             let version = self.version;
             let losses = self.losses(results).join("; ");
-            // Where no field is added, nothing is lost without the actions for that.
+            // If no field is to be added, the actions for that are not missed.
             if !losses.is_empty() {
                 tracing::warn!(
                     "an MTA negotiated milter protocol {version}, and does not offer: {losses}"
@@ -180,7 +179,7 @@ impl Negotiated {
         }
     }
 
-    /// What was not offered, and what follows from it.
+    /// Returns what was not offered, and the consequences.
     fn losses(self, results: &AuthenticationResults) -> Vec<&'static str> {
         let abilities = self.abilities();
         let forged = match results.strict {
@@ -224,9 +223,8 @@ impl Negotiated {
     }
 }
 
-/// The options that a version of the protocol has. What an older one offers beyond
-/// them is not relied on: a reply that the MTA waits for and does not get would stop
-/// the mail.
+/// Returns the options that a protocol version defines. Others that an MTA offers are not
+/// used: if it waited for a reply that is not sent, its mail would stop.
 fn opts_of(version: u32) -> ProtoOpts {
     match version {
         ..3 => ProtoOpts::empty(),
@@ -257,11 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn little_is_required() {
+    fn only_a_version_and_adding_fields_are_required() {
         let (actions, opts) = (Actions::all(), ProtoOpts::all());
         let (no_actions, no_opts) = (Actions::empty(), ProtoOpts::empty());
         let table = [
-            // version, actions, options, whether fields are to be added, want
+            // version, actions, options, authentication_results.add, want
             ((6, actions, opts), true, true),
             ((7, actions, opts), true, true),
             ((2, actions, opts), true, true),
@@ -278,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_for_that_is_not_offered_or_not_in_the_version() {
+    fn only_options_that_are_offered_and_in_the_version_are_requested() {
         for version in 2..8 {
             for bit in 0..21 {
                 let offered = ProtoOpts::from_bits_truncate(1 << bit);
@@ -297,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn every_loss_is_named() {
+    fn every_missing_feature_is_named() {
         let results = AuthenticationResults::default();
         assert!(Negotiated::EVERYTHING.losses(&results).is_empty());
         let maddy = negotiate((6, Actions::ADD_HEADER, ProtoOpts::empty()), true).unwrap();

@@ -1,40 +1,39 @@
-//! Replies on their way to the MTA: gathered until it waits for them, then
-//! written at once.
+//! Replies to the MTA, buffered until it waits for them and then written together.
 
 use super::session::{Edits, Response};
 use crate::{authentication_results, reply::Reply};
 use indymilter::message::{Message, reply::ReplyKind};
 
-/// Frames to write.
+/// Frames that have not been written yet.
 #[derive(Debug, Default)]
 pub(super) struct Replies(Vec<u8>);
 
-/// Beyond this many bytes replies are not gathered any more.
+/// The size of the buffer in bytes from which it is written although more replies follow.
 const FLUSH_SIZE: usize = 4096;
 
 impl Replies {
-    /// What is to be written.
+    /// Returns the bytes to write.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether it is time to write although more is to come.
+    /// Returns whether the buffer has to be written although more replies follow.
     pub(super) fn should_flush(&self) -> bool {
         self.0.len() >= FLUSH_SIZE
     }
 
-    /// All was written.
+    /// Empties the buffer after it was written.
     pub(super) fn clear(&mut self) {
         self.0.clear();
         self.0.shrink_to(FLUSH_SIZE);
     }
 
-    /// The answer to a negotiation.
+    /// Adds the reply to a negotiation.
     pub(super) fn negotiated(&mut self, answer: &Message) {
         self.frame(answer.kind, &[&answer.buffer]);
     }
 
-    /// The answer to a command.
+    /// Adds the reply to a command.
     pub(super) fn respond(&mut self, response: &Response) {
         match response {
             Response::Continue => self.bare(ReplyKind::Continue),
@@ -43,7 +42,7 @@ impl Replies {
         }
     }
 
-    /// The answer to a piece of the body.
+    /// Adds the reply to a body chunk.
     pub(super) fn body(&mut self, is_more_wanted: bool) {
         self.bare(match is_more_wanted {
             true => ReplyKind::Continue,
@@ -51,19 +50,20 @@ impl Replies {
         });
     }
 
-    /// Keeps an MTA that waits for the end of a message patient.
+    /// Adds a progress reply, which restarts the MTA's timeout at the end of a message.
     pub(super) fn progress(&mut self) {
         self.bare(ReplyKind::Progress);
     }
 
-    /// Changes to a message that goes on; before the answer.
+    /// Adds the changes to an accepted message. They precede the reply to the end of the
+    /// message.
     pub(super) fn edit(&mut self, edits: &Edits) {
         let name = authentication_results::NAME.as_bytes();
         for number in &edits.remove {
             let number = number.to_be_bytes();
             self.frame(ReplyKind::ChangeHeader.into(), &[&number, name, b"\0\0"]);
         }
-        // Each is put in front of the one before.
+        // Each one is inserted before the previous one.
         for value in edits.insert.iter().rev() {
             let first = 0_i32.to_be_bytes();
             let parts = [&first[..], name, b"\0 ", value.as_bytes(), b"\0"];
@@ -72,8 +72,8 @@ impl Replies {
     }
 
     fn refuse(&mut self, reply: &Reply) {
-        // Postfix and Sendmail take the text for a format string: a single '%'
-        // costs characters on one and the whole reply on the other.
+        // Postfix and Sendmail use the text as a format string: because of a single '%', one
+        // loses characters and the other the whole reply.
         let lines = reply.lines().map(|line| line.replace('%', "%%"));
         let reply = lines.reduce(|reply, line| reply + "\r\n" + &line);
         let reply = reply.unwrap_or_default();

@@ -1,8 +1,6 @@
-//! One milter connection: who is at the other end, and the mail transaction
-//! that is under way.
+//! The session of a milter connection: its client, and the mail transaction in progress.
 //!
-//! A session knows nothing of packets. Events come in the order in which an MTA
-//! sends them; one that comes out of order is answered with a temporary
+//! A session gets events, not packets. An event out of order is answered with a temporary
 //! failure, never with an acceptance.
 
 mod message;
@@ -26,39 +24,38 @@ use peer::Peer;
 use std::{net::IpAddr, sync::Arc};
 use transaction::Transaction;
 
-/// What to answer to an event.
+/// The response to an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Response {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// Nothing more of this mail transaction is wanted. At MAIL alone: later it
-    /// would wave the message through for every recipient.
+    /// Accept the mail transaction without checks. Only at MAIL: later it would accept the
+    /// message for every recipient.
     Accept,
     /// Refuse the recipient (at RCPT) or the message.
     Refuse(Reply),
 }
 
-/// Changes to the header of a message that goes on, in the order in which to
-/// make them.
+/// Changes to the header of an accepted message, in the order in which they are made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
-    /// Which Authentication-Results fields to remove, counted from 1 among the
-    /// fields of this name. Descending, so that each number still holds when
-    /// its turn comes.
+    /// The Authentication-Results fields to remove, counted from 1 among the fields of this
+    /// name. Descending, so that a removal does not change the numbers that follow.
     pub remove: Vec<i32>,
-    /// The values of the Authentication-Results fields to put first, from top to bottom.
+    /// The values of the Authentication-Results fields to insert at the top, from top to
+    /// bottom.
     pub insert: Vec<String>,
 }
 
-/// What the MTA can do for a session.
+/// The negotiated features that a session depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// It hands over header fields with the space that follows their colon.
+    /// Whether the MTA passes header fields with the white space after the colon.
     pub keeps_leading_space: bool,
-    /// It adds header fields to a message.
+    /// Whether the MTA adds header fields to a message.
     pub adds_fields: bool,
-    /// It removes header fields.
+    /// Whether the MTA removes header fields.
     pub removes_fields: bool,
 }
 
@@ -72,8 +69,8 @@ pub struct Session<R> {
 }
 
 impl<R: Resolve> Session<R> {
-    /// A client connected. `None` means that the whole connection is accepted:
-    /// nothing of it is checked.
+    /// Creates the session of a client; `None` if the whole connection is accepted without
+    /// checks.
     pub fn connect(
         snapshot: Arc<Snapshot<R>>,
         drain: Arc<Drain>,
@@ -89,25 +86,25 @@ impl<R: Resolve> Session<R> {
         })
     }
 
-    /// HELO or EHLO.
+    /// Processes HELO or EHLO.
     pub fn helo(&mut self, name: String) {
         self.peer.helo = Some(name);
     }
 
-    /// MAIL: whatever was before is over. Sendmail sends no ABORT for it.
+    /// Processes MAIL. It ends the previous mail transaction, because Sendmail sends no ABORT.
     pub fn mail(&mut self, command: MailCommand) -> Response {
         self.transaction = None;
-        let Some(under_way) = self.drain.begin() else {
+        let Some(pending) = self.drain.begin() else {
             return Response::Refuse(Reply::shutting_down());
         };
-        self.transaction = Transaction::begin(&self.snapshot, &self.peer, command, under_way);
+        self.transaction = Transaction::begin(&self.snapshot, &self.peer, command, pending);
         match self.transaction {
             Some(_) => Response::Continue,
             None => Response::Accept,
         }
     }
 
-    /// RCPT.
+    /// Processes RCPT.
     pub async fn rcpt(&mut self, recipient: Recipient, queue_id: Option<&str>) -> Response {
         match &mut self.transaction {
             Some(transaction) => transaction.rcpt(&mut self.peer, recipient, queue_id).await,
@@ -115,55 +112,54 @@ impl<R: Resolve> Session<R> {
         }
     }
 
-    /// One header field: name without colon, and what follows that, with a space where
-    /// the MTA has left out what was there.
+    /// Processes a header field: the name without the colon, and the text after the colon,
+    /// with a space if the MTA has removed the white space there.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
         if let Some(transaction) = &mut self.transaction {
             transaction.header(name, value);
         }
     }
 
-    /// All header fields were given.
+    /// Processes the end of the header fields.
     pub async fn end_of_headers(&mut self, queue_id: Option<&str>) -> Response {
         let Some(transaction) = &mut self.transaction else {
             return self.out_of_order();
         };
         let response = transaction.end_of_headers(&mut self.peer, queue_id).await;
         if let Response::Refuse(_) = response {
-            // Sendmail sends no ABORT, and a drain would wait for it.
+            // Sendmail sends no ABORT, and the drain would wait for it.
             self.transaction = None;
         }
         response
     }
 
-    /// A piece of the body. Says whether more of it is wanted.
+    /// Processes a body chunk; returns whether more of the body is needed.
     pub fn body(&mut self, chunk: &[u8]) -> bool {
         let transaction = self.transaction.as_mut();
         transaction.is_some_and(|transaction| transaction.body(chunk))
     }
 
-    /// Does what will be needed and can be done by now, while the MTA is busy: it has
-    /// its replies, and no frame is there. What is not done here is done where it is
-    /// needed.
+    /// Starts the work that will be needed. It is called when the MTA has its replies and no
+    /// frame has arrived. What is not done here is done when it is needed.
     pub fn work_ahead(&mut self) {
         if let Some(transaction) = &mut self.transaction {
             transaction.work_ahead(&self.peer);
         }
     }
 
-    /// The message is complete. The edits are empty unless it goes on.
+    /// Processes the end of the message. The edits are empty unless it is accepted.
     pub async fn end_of_message(&mut self, queue_id: Option<&str>) -> (Response, Edits) {
         let Some(transaction) = &mut self.transaction else {
             return (self.out_of_order(), Edits::default());
         };
-        // It stays where it is until then: taken out, it would be part of what waits.
+        // Borrowed, because a transaction that was taken out would be part of the future.
         let answer = transaction.end_of_message(&mut self.peer, queue_id).await;
         self.transaction = None;
         answer
     }
 
-    /// The mail transaction is over without a message. The HELO name stays:
-    /// Postfix sends ABORT after a second HELO.
+    /// Ends the mail transaction without a message. The HELO name is kept, because Postfix
+    /// sends ABORT after a second HELO.
     pub fn abort(&mut self) {
         self.transaction = None;
     }
@@ -183,7 +179,7 @@ impl<R: Resolve> Session<R> {
     }
 }
 
-/// The configured reply for a refusal.
+/// Returns the configured reply for a refusal.
 fn reply<R>(snapshot: &Snapshot<R>, address: IpAddr, refusal: Refusal, domain: &str) -> Reply {
     let template = snapshot.config.replies.get(refusal);
     template.render(Values { address, domain })

@@ -1,4 +1,5 @@
-//! The two directions of a milter connection, neither of which waits for ever.
+//! Reads and writes the stream of a milter connection, with an idle timeout for both
+//! directions.
 
 use super::{error::ConnectionError, frame::Frames, idle_timeout::IdleTimeout, replies::Replies};
 use std::{pin::Pin, time::Duration};
@@ -8,12 +9,11 @@ use tokio::{
     time::timeout,
 };
 
-/// How often a waiting MTA is told at end of message that we are still at work.
-/// Sendmail's default patience is 10 s.
+/// The interval of progress replies at the end of a message. Sendmail's default timeout is
+/// 10 s.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
-/// A connection's stream, the replies that are to go out on it, and how long the
-/// MTA may be silent or leave them unread.
+/// The stream of a connection, the replies to write to it, and its idle timeout.
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     stream: S,
@@ -23,7 +23,7 @@ pub(super) struct Wire<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// Begins with nothing to write.
+    /// Wraps a stream; there are no replies yet.
     pub(super) fn new(stream: S, idle_timeout: Duration) -> Self {
         Self {
             stream,
@@ -32,15 +32,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// Begins to wait for a frame: the MTA has the idle time for all of it.
+    /// Restarts the idle timeout, which applies to the whole next frame.
     pub(super) fn expect_frame(&mut self) {
         self.idle_timeout.restart();
     }
 
-    /// Reads what there is; cancel safe.
+    /// Reads the available data. Cancel safe.
     ///
     /// # Errors
-    /// When the MTA has gone or has been silent too long.
+    /// If the MTA has closed the connection, or the idle timeout expires.
     pub(super) async fn fill(
         &mut self,
         frames: &mut Frames,
@@ -56,7 +56,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Writes the replies.
     ///
     /// # Errors
-    /// When the MTA has gone or does not read.
+    /// If the MTA has closed the connection, or the idle timeout expires because it does not
+    /// read.
     pub(super) async fn flush(&mut self) -> Result<(), ConnectionError> {
         if self.replies.bytes().is_empty() {
             return Ok(());
@@ -71,9 +72,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(())
     }
 
-    /// Awaits `work` and keeps an MTA that waits for the end of a message
-    /// patient: from the beginning, for it may have waited for the end of headers
-    /// before. Taken by value, a future would have its room twice.
+    /// Awaits `work`, and sends progress replies meanwhile so that the MTA does not time out
+    /// at the end of a message. The first one is sent at once, because the MTA may already
+    /// have waited at the end of headers. `work` is pinned by the caller: taken by value, it
+    /// would take its memory twice.
     ///
     /// # Errors
     /// As [`Wire::flush`].
@@ -85,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         loop {
             match timeout(interval, &mut work).await {
                 Ok(done) => return Ok(done),
-                Err(_still_at_work) => {
+                Err(_elapsed) => {
                     self.replies.progress();
                     self.flush().await?;
                     interval = PROGRESS_INTERVAL;

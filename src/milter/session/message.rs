@@ -1,5 +1,5 @@
-//! The message of a mail transaction as it comes in: its header block, capped,
-//! and of its body nothing but hashes.
+//! The message of a mail transaction while it is received: its header block, limited in size,
+//! and hashes of its body.
 
 use crate::{
     authentication_results,
@@ -10,36 +10,35 @@ use crate::{
     telemetry::{log::Limit, metrics},
 };
 
-/// Forged fields that are removed. A message with more is not let through with
-/// the rest of them.
+/// The maximum number of forged fields that are removed. A message with more is refused.
 const MAX_FORGED: usize = 1000;
 
-/// The octets of a Message-ID that tell it from others.
+/// The number of bytes of a Message-ID that are compared.
 const MAX_ID: usize = 998;
 
 /// A message that is being received.
 #[derive(Debug)]
 pub(super) struct Message {
     signatures: Signatures,
-    /// Authentication-Results fields seen so far, ours or not.
+    /// The number of Authentication-Results fields so far, of any authserv-id.
     results_fields: i32,
-    /// The numbers of those that claim to be ours, ascending.
+    /// The numbers of those with our authserv-id, ascending.
     forged: Vec<i32>,
     too_many_forged: bool,
-    /// The first Message-ID field, if it is asked for.
+    /// The first Message-ID field, if it is needed.
     id: Option<Box<[u8]>>,
-    /// Whether the MTA hands header fields over exactly as they are.
+    /// Whether the MTA passes header fields with the white space after the colon.
     keeps_leading_space: bool,
 }
 
-/// How far DKIM is.
+/// The state of DKIM verification.
 #[derive(Debug)]
 enum Signatures {
-    /// The header block is still coming.
+    /// The header block is being received.
     Header(dkim::HeaderBlock),
-    /// Keys and body are coming.
+    /// The keys are being looked up and the body is being received.
     Verifying(Box<Verifying>),
-    /// No signature is needed, or all are verified.
+    /// All signatures are verified, or none needs to be.
     Settled(Option<dkim::Outcome>),
 }
 
@@ -48,13 +47,13 @@ struct Verifying {
     verification: dkim::Verification,
     body: dkim::BodyHasher,
     keys: Pending<dkim::Keys>,
-    /// How the body begins, if the MTA does not keep leading space and may have put the
-    /// header there.
+    /// The start of the body, if the MTA does not keep leading space: such an MTA may pass the
+    /// header as part of the body.
     start: Option<Vec<u8>>,
 }
 
-/// The bytes of a body that are compared with the header: enough for the name of a
-/// field.
+/// The number of bytes of a body that are compared with the header: enough for the name of
+/// a field.
 const MAX_START: usize = 128;
 
 impl Verifying {
@@ -73,16 +72,16 @@ impl Verifying {
         }
     }
 
-    /// Finds out whether the MTA handed over the whole message as the body, as Stalwart
-    /// does. A body that happens to look like this loses nothing if it verifies.
+    /// Detects an MTA that passes the whole message as the body, as Stalwart does. If a body
+    /// only looks like that, its signatures verify and nothing is lost.
     fn look_for_header(&mut self) {
         static LIMIT: Limit = Limit::same_text();
         let Some(start) = &self.start else { return };
         let header_in_body = self.verification.is_in_body(start);
         if header_in_body {
             LIMIT.log(
-                "the MTA hands over the whole message, with its header, as the body: DKIM can't \
-                 be verified there and is a temperror",
+                "the MTA passes the whole message, with its header, as the body: its DKIM \
+                 signatures can't be verified and are temperror",
             );
         }
         self.verification.set_damage(dkim::Damage {
@@ -91,7 +90,7 @@ impl Verifying {
         });
     }
 
-    /// Boxed, so that it is no part of what waits.
+    /// Boxed, so that it does not enlarge the future that waits.
     async fn finish(mut self: Box<Self>) -> dkim::Outcome {
         self.look_for_header();
         let keys = self.keys.get().await;
@@ -100,8 +99,8 @@ impl Verifying {
 }
 
 impl Message {
-    /// An empty message whose header block may have `header_bytes` octets.
-    /// `keeps_id` is whether [`Message::id`] will be asked for.
+    /// Creates an empty message whose header block may have `header_bytes` bytes. `keeps_id`
+    /// is whether [`Message::id`] will be needed.
     pub(super) fn new(header_bytes: usize, keeps_id: bool, keeps_leading_space: bool) -> Self {
         Self {
             signatures: Signatures::Header(dkim::HeaderBlock::new(header_bytes)),
@@ -113,7 +112,7 @@ impl Message {
         }
     }
 
-    /// Takes a header field, looking for forgeries of `authserv_id`'s.
+    /// Adds a header field. Fields with `authserv_id` are recorded as forged.
     pub(super) fn header(&mut self, name: &[u8], value: &[u8], authserv_id: Option<&str>) {
         if let Signatures::Header(block) = &mut self.signatures {
             block.push(name, value);
@@ -137,20 +136,20 @@ impl Message {
         }
     }
 
-    /// The first Message-ID field; empty if there is none or it is not kept.
+    /// Returns the first Message-ID field; empty if there is none or it is not stored.
     pub(super) fn id(&self) -> &[u8] {
         self.id.as_deref().unwrap_or_default()
     }
 
-    /// Whether keys and body are coming.
+    /// Returns whether verification is in progress.
     pub(super) fn is_being_verified(&self) -> bool {
         matches!(self.signatures, Signatures::Verifying(_))
     }
 
-    /// Whether a signature is there that might pass.
+    /// Returns whether the message has a signature that might pass.
     pub(super) fn is_signed(&self) -> bool {
         match &self.signatures {
-            // An MTA that sends no header may have it in the body.
+            // An MTA that sends no header fields may pass them as part of the body.
             Signatures::Header(block) => {
                 block.is_signed() || (!self.keeps_leading_space && block.is_empty())
             }
@@ -159,17 +158,17 @@ impl Message {
         }
     }
 
-    /// The numbers of the forged fields, ascending.
+    /// Returns the numbers of the forged fields, ascending.
     pub(super) fn forged(&self) -> &[i32] {
         &self.forged
     }
 
-    /// Whether it has more forged fields than can be removed.
+    /// Returns whether it has more forged fields than can be removed.
     pub(super) fn is_over_limits(&self) -> bool {
         self.too_many_forged
     }
 
-    /// Begins to fetch keys and to hash the body.
+    /// Starts to look up the keys and to hash the body.
     pub(super) fn start_dkim<R: Resolve>(
         &mut self,
         checks: &Checks<R>,
@@ -178,9 +177,9 @@ impl Message {
     ) {
         let block = match self.take_signatures() {
             Signatures::Header(block) => block,
-            // A second end of headers: the first one counts.
-            begun @ (Signatures::Verifying(_) | Signatures::Settled(_)) => {
-                self.signatures = begun;
+            // After a second end of headers, the first one counts.
+            started @ (Signatures::Verifying(_) | Signatures::Settled(_)) => {
+                self.signatures = started;
                 return;
             }
         };
@@ -193,7 +192,7 @@ impl Message {
         }));
     }
 
-    /// Takes a piece of the body. Says whether more of it is wanted.
+    /// Processes a body chunk; returns whether more of the body is needed.
     pub(super) fn body(&mut self, chunk: &[u8]) -> bool {
         match &mut self.signatures {
             Signatures::Verifying(verifying) => verifying.body(chunk),
@@ -201,19 +200,19 @@ impl Message {
         }
     }
 
-    /// Verifies what does not depend on the rest of the body, if the keys are at hand.
+    /// Verifies the signed header fields if the keys are available.
     pub(super) fn work_ahead(&mut self) {
         if let Signatures::Verifying(verifying) = &mut self.signatures {
             verifying.work_ahead();
         }
     }
 
-    /// Waits for the keys and verifies.
+    /// Waits for the keys and verifies the signatures.
     pub(super) async fn verify(&mut self) -> Authentication {
         let outcome = match self.take_signatures() {
             Signatures::Verifying(verifying) => Some(verifying.finish().await),
             Signatures::Settled(outcome) => outcome,
-            // The MTA left the end of headers out, so the body is lost.
+            // The MTA omitted the end of headers, so the body was not hashed.
             Signatures::Header(_) => None,
         };
         let authentication = outcome.as_ref().map(dkim::Outcome::authentication);
@@ -227,7 +226,7 @@ impl Message {
         std::mem::replace(&mut self.signatures, Signatures::Settled(None))
     }
 
-    /// The result of [`Self::verify`], if it was needed.
+    /// Returns the result of [`Self::verify`], if it was needed.
     pub(super) fn dkim(&self) -> Option<&dkim::Outcome> {
         match &self.signatures {
             Signatures::Settled(outcome) => outcome.as_ref(),

@@ -1,4 +1,4 @@
-//! The SMTP client of a connection, and what is being found out about it.
+//! The SMTP client of a connection, and the lookups about it.
 
 use super::{Abilities, results::cover_unchecked_mail};
 use crate::{
@@ -16,26 +16,26 @@ use std::{
     time::Instant,
 };
 
-/// A client whose mail is checked or gets results.
+/// A client whose mail is checked, or gets an Authentication-Results field.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) client: Client,
-    /// The MTA that it is connected to.
+    /// The features of the MTA that the client is connected to.
     pub(super) mta: Abilities,
     pub(super) ip: IpAddr,
-    /// Whether rules 2 and 3 have accepted its mail, which gets results and no decision.
+    /// Whether rules 2 and 3 have accepted its mail, which then only gets results.
     pub(super) is_exempt: bool,
     pub(super) helo: Option<String>,
-    /// Started at connect, so that it is there by the first RCPT.
+    /// Started at CONNECT, so that it is usually available at the first RCPT.
     pub(super) reverse: Pending<Reverse>,
     pub(super) confirmation: Pending<Confirmation>,
-    /// Whether it is a known forwarder, once that was needed.
+    /// The cached result of [`Self::identify_forwarder`].
     forwarder: Option<Box<Identified>>,
 }
 
 impl Peer {
-    /// `None` if rules 1 to 3 accept the connection, unless such mail gets its
-    /// Authentication-Results field, too.
+    /// Creates the client at CONNECT; `None` if rules 1 to 3 accept the connection, unless
+    /// such mail gets an Authentication-Results field, too.
     pub(super) fn connect<R: Resolve>(
         snapshot: &Snapshot<R>,
         mut client: Client,
@@ -73,8 +73,8 @@ impl Peer {
             }
             is_exempt = true;
         }
-        // Rule 1 accepts a client without an address. Should it ever not, the
-        // client must still be checked.
+        // Rule 1 accepts a client without an address. If it ever did not, the client would
+        // still have to be checked.
         let ip = client.addr.ip().unwrap_or(Ipv6Addr::UNSPECIFIED.into());
         let (reverse, confirmation) = snapshot.checks.reverse(ip);
         Some(Self {
@@ -89,8 +89,8 @@ impl Peer {
         })
     }
 
-    /// Compares the client with the known forwarders. The MTA waits since `since`. What was
-    /// found holds for the connection; a failure is tried again with the next message.
+    /// Compares the client with the known forwarders. The MTA has waited since `since`. The
+    /// result is cached for the connection, except for a temporary failure.
     pub(super) async fn identify_forwarder<R: Resolve>(
         &mut self,
         checks: &Checks<R>,
@@ -100,7 +100,7 @@ impl Peer {
             return (**known).clone();
         }
         let reverse = self.reverse.get().await.clone();
-        // Rare, and larger than what waits.
+        // Boxed, because it is rare and larger than all other futures.
         let mut pending = Box::new(checks.forwarder(self.ip, reverse, since));
         let identified = pending.get().await.clone();
         if identified.result != Forwarder::Temperror {

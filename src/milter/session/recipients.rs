@@ -1,27 +1,27 @@
-//! The recipients of a mail transaction that were not refused: how many, of
-//! which domains, and whether a refusal of their message is carried out.
+//! The recipients of a mail transaction that were not refused: their number, their domains,
+//! and the mode of their message.
 
 use crate::{
     address::{Domain, Recipient},
     config::Mode,
 };
 
-/// How many different domains are remembered, for the log.
+/// The maximum number of domains that are stored for the log.
 const MAX_DOMAINS: usize = 8;
 
 /// The recipients so far.
 #[derive(Debug, Default)]
 pub(super) struct Recipients {
     pub(super) number: usize,
-    /// Each once, the first ones.
+    /// The first [`MAX_DOMAINS`] different domains.
     pub(super) domains: Vec<Domain>,
-    /// Whether there are more of them.
+    /// Whether there are more different domains.
     pub(super) more_domains: bool,
     enforced: bool,
 }
 
 impl Recipients {
-    /// Takes one, with the mode that holds for its domain.
+    /// Adds a recipient, with the mode of its domain.
     pub(super) fn add(&mut self, recipient: &Recipient, mode: Mode) {
         self.number += 1;
         self.enforced |= mode == Mode::Enforce;
@@ -34,9 +34,9 @@ impl Recipients {
         }
     }
 
-    /// What happens to their message. All share one reply; were it to spare a
-    /// recipient who is only observed, naming one would be the way around the
-    /// gate for all others.
+    /// Returns the mode of the message; `otherwise` if there are no recipients. All
+    /// recipients share one reply, so one in enforce mode is enough: otherwise a sender could
+    /// bypass the policy by adding a recipient in observe mode.
     pub(super) fn mode(&self, otherwise: Mode) -> Mode {
         match self.number {
             0 => otherwise,
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn one_enforced_recipient_has_a_refusal_carried_out() {
+    fn one_recipient_in_enforce_mode_enforces_a_refusal() {
         use Mode::{Enforce, Observe};
         let table: [(&[Mode], Mode); 5] = [
             (&[], Enforce),
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn domains_are_remembered_once_and_not_without_bound() {
+    fn domains_are_stored_once_and_limited_in_number() {
         let addresses: Vec<String> = (0..20).map(|n| format!("<a@d{}.example>", n / 2)).collect();
         let rows: Vec<_> = addresses
             .iter()

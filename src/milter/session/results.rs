@@ -15,7 +15,7 @@ use crate::{
 };
 use std::time::Instant;
 
-/// The id of the field, if there is to be one.
+/// Returns the authserv-id of the field; `None` if no field is added.
 pub(super) fn authserv_id<'a>(
     settings: &'a AuthenticationResults,
     client: &'a Client,
@@ -24,9 +24,9 @@ pub(super) fn authserv_id<'a>(
     id.filter(|_| settings.add)
 }
 
-/// Whether mail that rules 1 to 5 accept gets the field nevertheless. Loopback is not
-/// the client that sent it: mail that comes back from a content filter would lose the
-/// field that it got when it first came.
+/// Returns whether mail that rules 1 to 5 accept gets the field, too. Mail from loopback does
+/// not: it comes back from a content filter, and would lose the field that it got when it was
+/// received.
 pub(super) fn cover_unchecked_mail(settings: &AuthenticationResults, client: &Client) -> bool {
     match settings.families {
         Families::Checked => false,
@@ -38,20 +38,20 @@ pub(super) fn cover_unchecked_mail(settings: &AuthenticationResults, client: &Cl
 }
 
 impl<R: Resolve> Transaction<R> {
-    /// Starts to find out what only the field needs; once.
+    /// Starts the lookups that only the field needs, once.
     pub(super) fn start_results(&mut self, peer: &Peer) {
         if !self.is_complete || self.helo_spf.is_some() {
             return;
         }
-        // For the null reverse-path it is what SPF is evaluated for anyway.
+        // For the null reverse-path, SPF is evaluated for the HELO name anyway.
         if let (ReversePath::Mailbox(_), Some(helo)) = (&self.reverse_path, &peer.helo) {
             let evaluation = self.snapshot.checks.helo_spf(peer.ip, helo);
             self.helo_spf = Some(Box::new(evaluation));
         }
     }
 
-    /// Waits for what a complete field needs. Everything was started before or is now,
-    /// so that it takes no longer than `limits.stage_timeout`.
+    /// Waits for the results that a complete field needs. All of them are started before the
+    /// first wait, so that this takes at most `limits.stage_timeout`.
     pub(super) async fn complete_results(&mut self, peer: &mut Peer) {
         if !self.is_complete || self.has_results {
             return;
@@ -71,13 +71,13 @@ impl<R: Resolve> Transaction<R> {
         peer.reverse.get().await;
         let waited = start.elapsed();
         self.waited += waited;
-        // Where a rule has waited at this stage, that is counted already.
+        // If a rule has waited at this stage, the message is already counted.
         if self.facts.dkim.is_none() {
             metrics::get().waited(Stage::EndOfMessage, waited);
         }
     }
 
-    /// The changes to a message that goes on.
+    /// Returns the changes to an accepted message.
     pub(super) async fn edits(&mut self, peer: &mut Peer) -> Edits {
         let Some(authserv_id) = self.authserv_id.clone() else {
             return Edits::default();

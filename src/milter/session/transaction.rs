@@ -1,5 +1,5 @@
-//! A mail transaction: gathers the facts that the policy asks for, carries its
-//! verdicts out and tells them.
+//! A mail transaction: collects the facts that the policy needs, carries out its verdicts and
+//! logs them.
 
 use super::{
     Edits, Response,
@@ -31,10 +31,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The verdict on what can't be judged whatever the configuration accepts.
+/// The verdict on a message that can't be checked, whatever `on_dns_failure` is.
 const BROKEN: Verdict = Verdict::Refuse(Rule::AuthTemperror, Refusal::Temporary);
 
-/// What the MTA tells at MAIL.
+/// The MAIL command and what the MTA knows about its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailCommand {
     /// The sender.
@@ -43,13 +43,13 @@ pub struct MailCommand {
     pub authenticated: bool,
     /// How the client uses TLS.
     pub tls: Tls,
-    /// The common name of its certificate, if the MTA verified that.
+    /// The common name of the client's certificate, if the MTA verified it.
     pub certificate: Option<String>,
-    /// The size that the client has declared.
+    /// The message size that the client declared, in bytes (RFC 1870).
     pub size: Option<u64>,
 }
 
-/// A mail transaction that is checked or gets results.
+/// A mail transaction that is checked, or gets an Authentication-Results field.
 #[derive(Debug)]
 pub(super) struct Transaction<R> {
     pub(super) snapshot: Arc<Snapshot<R>>,
@@ -58,37 +58,37 @@ pub(super) struct Transaction<R> {
     pub(super) reverse_path: ReversePath,
     size: Option<u64>,
     pub(super) authserv_id: Option<String>,
-    /// Whether the field has every method.
+    /// Whether the field has results for every method.
     pub(super) is_complete: bool,
-    /// Whether what only the field needs was waited for.
+    /// Whether the results that only the field needs are complete.
     pub(super) has_results: bool,
-    /// Started after the reply to MAIL, so that it is there by the end of headers.
+    /// Started after the reply to MAIL, so that it is usually available at the end of headers.
     spf: Option<Pending<spf::Outcome>>,
-    /// Started with it, for a field that is complete.
+    /// Started together with `spf`, if the field has results for every method.
     pub(super) helo_spf: Option<Box<Pending<spf::Outcome>>>,
     opt_in: Option<opt_in::Answer>,
     pub(super) forwarder: Option<Box<Identified>>,
     recipients: Recipients,
     pub(super) message: Message,
-    /// What was decided before the end of the message.
+    /// The verdict, if it was reached before the end of the message.
     settled: Option<Verdict>,
-    /// Time that the MTA waited for us.
+    /// The time that the MTA has waited for checks.
     pub(super) waited: Duration,
     _pending: PendingTransaction,
 }
 
-/// What is done with a mail transaction.
+/// How a mail transaction is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     /// The policy decides.
     Checked,
-    /// Rules 2 to 5 have accepted it, and it gets its Authentication-Results field.
+    /// Rules 2 to 5 have accepted it, and it gets an Authentication-Results field.
     ResultsOnly,
 }
 
 impl<R: Resolve> Transaction<R> {
-    /// Begins at MAIL. `None` if rules 4 and 5 exempt it, unless exempt mail gets its
-    /// Authentication-Results field, too.
+    /// Begins a transaction at MAIL; `None` if rules 4 and 5 exempt it, unless exempt mail
+    /// gets an Authentication-Results field, too.
     pub(super) fn begin(
         snapshot: &Arc<Snapshot<R>>,
         peer: &Peer,
@@ -199,13 +199,13 @@ impl<R: Resolve> Transaction<R> {
         self.opt_in = Some(checks.opt_in(recipient.domain.name()).await);
     }
 
-    /// Takes a header field.
+    /// Processes a header field.
     pub(super) fn header(&mut self, name: &[u8], value: &[u8]) {
         self.message
             .header(name, value, self.authserv_id.as_deref());
     }
 
-    /// Decides about the message if no signature can change it, else begins to
+    /// Decides about the message if no signature can change the decision, else starts to
     /// verify signatures.
     pub(super) async fn end_of_headers(
         &mut self,
@@ -228,7 +228,7 @@ impl<R: Resolve> Transaction<R> {
                 self.start_dkim();
                 Response::Continue
             }
-            // Told at the end of the message, when its queue id is sure.
+            // Logged at the end of the message, when its queue ID is known.
             accept @ Verdict::Accept(_) => {
                 self.settled = Some(accept);
                 self.start_dkim_for_results();
@@ -246,8 +246,8 @@ impl<R: Resolve> Transaction<R> {
         }
     }
 
-    /// Mail that is not checked is refused only if forged fields would stay in it, because
-    /// programs would trust them.
+    /// Refuses unchecked mail only if forged fields would stay in it, because programs would
+    /// trust them.
     fn end_of_unchecked_headers(&mut self, peer: &Peer) -> Response {
         if self.has_forged_fields_that_would_stay(peer)
             && self.observed_by(peer, Rule::AuthTemperror).is_none()
@@ -267,7 +267,7 @@ impl<R: Resolve> Transaction<R> {
         stays || self.message.is_over_limits()
     }
 
-    /// Logs what no decision line says.
+    /// Logs why forged fields would stay, which the decision line does not say.
     fn log_forged_fields(&self, peer: &Peer) {
         static LIMIT: Limit = Limit::warnings();
         let cause = match self.message.is_over_limits() {
@@ -280,7 +280,7 @@ impl<R: Resolve> Transaction<R> {
         ));
     }
 
-    /// Takes a piece of the body. Says whether more of it is wanted.
+    /// Processes a body chunk; returns whether more of the body is needed.
     pub(super) fn body(&mut self, chunk: &[u8]) -> bool {
         telemetry::metrics::get()
             .body_bytes
@@ -288,7 +288,7 @@ impl<R: Resolve> Transaction<R> {
         (self.settled.is_none() || self.is_complete) && self.message.body(chunk)
     }
 
-    /// Does what will be needed and can be done by now.
+    /// Starts the work that will be needed.
     pub(super) fn work_ahead(&mut self, peer: &Peer) {
         self.spf(peer);
         self.start_results(peer);
@@ -314,14 +314,14 @@ impl<R: Resolve> Transaction<R> {
 
     async fn decide_message(&mut self, peer: &mut Peer, queue_id: Option<&str>) -> Response {
         match self.settled {
-            // Told at the end of headers. An MTA that goes on nevertheless, as
-            // it does when we only observe, hears the same again.
+            // Logged at the end of headers. If the MTA continues nevertheless, as it does in
+            // observe mode, the verdict is the same.
             Some(Verdict::Refuse(rule, refusal)) => carry_out(
                 self.observed_by(peer, rule),
                 self.reply(peer, rule, refusal, ""),
             ),
             Some(verdict) => {
-                // Before the decision line, which tells of it.
+                // Before the decision line, which contains the results.
                 self.complete_results(peer).await;
                 self.conclude(peer, verdict, queue_id)
             }
@@ -330,8 +330,8 @@ impl<R: Resolve> Transaction<R> {
                 let verdict = self.settle(Stage::EndOfMessage, start, peer).await;
                 self.conclude(peer, verdict, queue_id)
             }
-            // The MTA left the end of headers out. That is no DNS failure,
-            // which may be accepted by configuration.
+            // The MTA omitted the end of headers. That is not a DNS failure, which the
+            // configuration may accept.
             None => self.conclude(peer, BROKEN, queue_id),
         }
     }
@@ -339,7 +339,7 @@ impl<R: Resolve> Transaction<R> {
     fn conclude(&self, peer: &Peer, verdict: Verdict, queue_id: Option<&str>) -> Response {
         let (rule, refusal) = match verdict {
             Verdict::Accept(rule) => {
-                // A DNS failure that is accepted by configuration is not a pass.
+                // Accepted by `on_dns_failure`, the message has not passed.
                 if rule != Rule::AuthTemperror {
                     self.sender_passed(peer);
                 }
@@ -347,18 +347,19 @@ impl<R: Resolve> Transaction<R> {
                 return Response::Continue;
             }
             Verdict::Refuse(rule, refusal) => (rule, refusal),
-            // The policy leaves nothing open here; if it ever did, the mail
-            // must not slip through.
+            // The policy always decides here. If it ever did not, the message must not be
+            // accepted.
             Verdict::Continue => (Rule::AuthTemperror, Refusal::Temporary),
         };
         self.refuse_message(peer, Stage::EndOfMessage, rule, refusal, queue_id)
     }
 
-    /// Asks the policy until it has all it needs. The MTA waits since `start`.
+    /// Runs the checks that the policy needs until it reaches a verdict. The MTA has waited
+    /// since `start`.
     async fn settle(&mut self, stage: Stage, start: Instant, peer: &mut Peer) -> Verdict {
         loop {
             match decide(stage, &self.snapshot.config.policy, &self.facts) {
-                Step::Need(check) => self.find_out(check, start, peer).await,
+                Step::Need(check) => self.run_check(check, start, peer).await,
                 Step::Done(verdict) => {
                     let waited = start.elapsed();
                     self.waited += waited;
@@ -369,7 +370,7 @@ impl<R: Resolve> Transaction<R> {
         }
     }
 
-    async fn find_out(&mut self, check: Check, since: Instant, peer: &mut Peer) {
+    async fn run_check(&mut self, check: Check, since: Instant, peer: &mut Peer) {
         match check {
             Check::OptIn => {
                 let answer = self.opt_in.map(|answer| answer.opt_in);
@@ -379,7 +380,7 @@ impl<R: Resolve> Transaction<R> {
             Check::Confirmation => self.facts.confirmation = Some(*peer.confirmation.get().await),
             Check::Spf => self.facts.spf = Some(self.spf(peer).get().await.authentication()),
             Check::Forwarder => {
-                // Rare, and larger than all the rest.
+                // Boxed, because it is rare and larger than all other futures.
                 let identified = peer.identify_forwarder(&self.snapshot.checks, since);
                 let identified = Box::pin(identified).await;
                 self.facts.forwarder = Some(identified.result);
@@ -389,7 +390,7 @@ impl<R: Resolve> Transaction<R> {
         }
     }
 
-    /// What SPF says; asked once.
+    /// Returns the SPF evaluation, which is started by the first call.
     pub(super) fn spf(&mut self, peer: &Peer) -> &mut Pending<spf::Outcome> {
         self.spf.get_or_insert_with(|| {
             self.snapshot.checks.spf(Sender {
@@ -400,12 +401,12 @@ impl<R: Resolve> Transaction<R> {
         })
     }
 
-    /// The same, if it was needed.
+    /// Returns the SPF result, if it was needed.
     pub(super) fn known_spf(&self) -> Option<&spf::Outcome> {
         self.spf.as_ref().and_then(Pending::known)
     }
 
-    /// Begins to verify signatures that no rule needs, if the field is to have them.
+    /// Starts to verify signatures that no rule needs, if the field needs their results.
     fn start_dkim_for_results(&mut self) {
         if self.is_complete && self.facts.signed {
             self.start_dkim();
@@ -443,8 +444,9 @@ impl<R: Resolve> Transaction<R> {
         carry_out(observed_by, reply)
     }
 
-    /// Remembers that the sender is deferred. Returns for how long it has been, if that is
-    /// enough to give it up (`replies.give_up_after`). `recipient` is empty for the message.
+    /// Records that the sender is deferred. Returns for how long it has been deferred, if that
+    /// is long enough to give it up (`replies.give_up_after`). `recipient` is empty for a
+    /// message.
     fn deferred_for(
         &self,
         peer: &Peer,
@@ -463,7 +465,7 @@ impl<R: Resolve> Transaction<R> {
             self.reverse_path.to_string().as_bytes(),
             &self.size.unwrap_or_default().to_be_bytes(),
             recipient,
-            // At RCPT the message is not known yet, nor how many recipients there are.
+            // At RCPT neither the message nor the number of recipients is known yet.
             if recipient.is_empty() { &number } else { &[] },
             self.message.id(),
         ]);
@@ -472,7 +474,7 @@ impl<R: Resolve> Transaction<R> {
         deferred_for
     }
 
-    /// Forgets that the sender was deferred.
+    /// Records that a message of the sender passed, so that it is not given up.
     fn sender_passed(&self, peer: &Peer) {
         if let Some(deferrals) = &self.snapshot.deferrals
             && let Some(pair) = deferrals.pair(peer.ip, self.reverse_path.domain())
@@ -481,8 +483,8 @@ impl<R: Resolve> Transaction<R> {
         }
     }
 
-    /// The reply to a refusal. `domain` is the recipient's at RCPT, and empty for
-    /// the message.
+    /// Returns the reply to a refusal. `domain` is the recipient's at RCPT, and empty for a
+    /// message.
     fn reply(&self, peer: &Peer, rule: Rule, refusal: Refusal, domain: &str) -> Reply {
         let reply = reply(&self.snapshot, peer.ip, refusal, domain);
         let replies = &self.snapshot.config.replies;
@@ -509,19 +511,19 @@ impl<R: Resolve> Transaction<R> {
         reply.with_details(refusal_details::lines(&evidence, replies.url.as_ref()))
     }
 
-    /// Whether a refusal of the message is carried out, as far as its recipients go.
+    /// Returns the mode of the message according to its recipients.
     fn mode(&self) -> Mode {
         self.recipients.mode(self.snapshot.config.mode)
     }
 
-    /// Why a refusal of the message is not carried out.
+    /// Returns why a refusal of the message is not carried out; `None` if it is.
     fn observed_by(&self, peer: &Peer, rule: Rule) -> Option<ObservedBy> {
         self.snapshot
             .enforcement
             .observed_by(self.mode(), rule, peer.ip)
     }
 
-    /// What there is to tell; the reply and the recipient are the caller's.
+    /// Returns the decision to log, without reply and recipient.
     fn decision<'a>(
         &'a self,
         peer: &'a Peer,
@@ -557,7 +559,7 @@ impl<R: Resolve> Transaction<R> {
     }
 }
 
-/// Refuses for good whom it has deferred for that long.
+/// Makes the reply permanent if the sender has been deferred for long enough.
 fn give_up(reply: Reply, deferred_for: Option<Duration>) -> Reply {
     match deferred_for {
         Some(time) => refusal_details::given_up(reply.given_up(), time),
