@@ -1,7 +1,7 @@
-//! The live checks: each one a look-up with a deadline, started in the
-//! background and waited for when a rule needs it.
+//! The checks: lookups with a deadline, started in the background and awaited when a rule
+//! needs their result.
 //!
-//! What runs out of time is a temperror. Nothing is decided here.
+//! A check that exceeds its deadline is a temperror. Decisions are made by `policy`.
 
 mod metrics;
 mod pending;
@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-/// Everything that can be asked about a mail.
+/// The checks of a configuration, with its resolver, opt-in sources and caches.
 #[derive(Debug)]
 pub struct Checks<R> {
     resolver: Arc<R>,
@@ -41,19 +41,19 @@ pub struct Checks<R> {
     timeout: Duration,
 }
 
-/// The sender of a mail transaction, as SPF is asked about it.
+/// The sender of a mail transaction, for SPF.
 #[derive(Clone, Debug)]
 pub struct Sender {
     /// The client's address.
     pub client: IpAddr,
     /// The MAIL FROM identity, or the null reverse-path.
     pub reverse_path: ReversePath,
-    /// The name given at HELO or EHLO.
+    /// The name of HELO or EHLO.
     pub helo: Option<String>,
 }
 
 impl<R: Resolve> Checks<R> {
-    /// Makes the checks that a configuration asks for.
+    /// Creates the checks of a configuration.
     pub fn new(config: &Config, opt_in: opt_in::Sources, resolver: R) -> Self {
         Self {
             resolver: Arc::new(resolver),
@@ -66,17 +66,18 @@ impl<R: Resolve> Checks<R> {
         }
     }
 
-    /// The resolver that all checks ask.
+    /// Returns the resolver that all checks use.
     pub fn resolver(&self) -> &R {
         &self.resolver
     }
 
-    /// The sources that tell who opted in.
+    /// Returns the opt-in sources.
     pub fn opt_in_sources(&self) -> &opt_in::Sources {
         &self.opt_in
     }
 
-    /// Whether a recipient's domain takes mail over IPv6.
+    /// Looks up whether a recipient's domain has opted in to mail over IPv6; `None` is a
+    /// recipient without a domain.
     pub async fn opt_in(&self, domain: Option<&Domain>) -> opt_in::Answer {
         let start = Instant::now();
         let deadline = start + self.timeout;
@@ -85,8 +86,8 @@ impl<R: Resolve> Checks<R> {
         answer
     }
 
-    /// Starts the reverse look-up of an address, and behind it the look-up of
-    /// its names; both share one deadline.
+    /// Starts the PTR lookup of an address, followed by the address lookups of its names. Both
+    /// share one deadline.
     pub fn reverse(&self, ip: IpAddr) -> (Pending<Reverse>, Pending<Confirmation>) {
         let deadline = self.deadline();
         let (names_to, names_from) = oneshot::channel();
@@ -94,11 +95,11 @@ impl<R: Resolve> Checks<R> {
         let reverse = Pending::start(metrics::ptr, async move {
             match timeout_at(deadline, ptr::look_up(&*resolver, ip)).await {
                 Ok(reverse) => {
-                    // Nobody may want the confirmation any more.
+                    // Fails if the confirmation was dropped.
                     let _ = names_to.send(reverse.host_names().to_vec());
                     reverse
                 }
-                Err(_too_late) => Reverse::timed_out(),
+                Err(_elapsed) => Reverse::timed_out(),
             }
         });
         let resolver = Arc::clone(&self.resolver);
@@ -106,7 +107,7 @@ impl<R: Resolve> Checks<R> {
             let confirmation = timeout_at(deadline, async {
                 match names_from.await {
                     Ok(names) => ptr::confirm(&*resolver, ip, &names).await,
-                    Err(_gave_up) => Confirmation::Temperror,
+                    Err(_timed_out) => Confirmation::Temperror,
                 }
             });
             confirmation.await.unwrap_or(Confirmation::Temperror)
@@ -119,7 +120,7 @@ impl<R: Resolve> Checks<R> {
         self.evaluate_spf(sender, metrics::spf)
     }
 
-    /// Starts that of the HELO name by itself (RFC 7208 section 2.3).
+    /// Starts the SPF evaluation of the HELO identity (RFC 7208 section 2.3).
     pub fn helo_spf(&self, client: IpAddr, helo: &str) -> Pending<spf::Outcome> {
         let sender = Sender {
             client,
@@ -132,19 +133,19 @@ impl<R: Resolve> Checks<R> {
     fn evaluate_spf(
         &self,
         sender: Sender,
-        found: fn(&spf::Outcome, Duration),
+        record: fn(&spf::Outcome, Duration),
     ) -> Pending<spf::Outcome> {
         let (deadline, limits) = (self.deadline(), self.spf_limits);
         let resolver = Arc::clone(&self.resolver);
-        Pending::start(found, async move {
+        Pending::start(record, async move {
             let request = request(&sender);
             let outcome = timeout_at(deadline, spf::evaluate(&*resolver, &request, limits)).await;
-            outcome.unwrap_or_else(|_too_late| spf::Outcome::timed_out(&request))
+            outcome.unwrap_or_else(|_elapsed| spf::Outcome::timed_out(&request))
         })
     }
 
-    /// Starts to compare the client with the known forwarders. `since` is when the MTA
-    /// began to wait: it has waited for SPF already.
+    /// Starts to compare the client with the known forwarders. The deadline counts from
+    /// `since`, when the MTA began to wait, because it has already waited for SPF.
     pub fn forwarder(
         &self,
         client: IpAddr,
@@ -156,23 +157,23 @@ impl<R: Resolve> Checks<R> {
         Pending::start(metrics::forwarder, async move {
             let identified = forwarders.identify(&resolver, client, &reverse);
             let identified = timeout_at(deadline, identified).await;
-            identified.unwrap_or_else(|_too_late| Identified::timed_out())
+            identified.unwrap_or_else(|_elapsed| Identified::timed_out())
         })
     }
 
-    /// Evaluates SPF and tells each step, for people.
+    /// Evaluates SPF and returns a trace of the evaluation, for `sixgate explain`.
     pub async fn spf_explained(&self, sender: &Sender) -> (spf::Outcome, spf::Trace) {
         let mut trace = spf::Trace::default();
         let request = request(sender);
         let evaluation = spf::explain(&*self.resolver, &request, self.spf_limits, &mut trace);
         let outcome = match timeout(self.timeout, evaluation).await {
             Ok(outcome) => outcome,
-            Err(_too_late) => spf::Outcome::timed_out(&request),
+            Err(_elapsed) => spf::Outcome::timed_out(&request),
         };
         (outcome, trace)
     }
 
-    /// How to verify a message now.
+    /// Returns the settings to verify a message at this moment.
     pub fn dkim_settings(&self) -> dkim::Settings {
         dkim::Settings {
             max_signatures: self.dkim_limits.max_signatures,
@@ -181,14 +182,14 @@ impl<R: Resolve> Checks<R> {
         }
     }
 
-    /// Starts to fetch the keys of the signatures that are worth verifying.
-    /// Those that do not come in time are missing from the result.
+    /// Starts to look up the keys of the usable signatures. Keys that do not arrive before the
+    /// deadline are missing from the result.
     pub fn dkim_keys(&self, verification: &dkim::Verification) -> Pending<dkim::Keys> {
         let resolver = Arc::clone(&self.resolver);
         let cache = Arc::clone(&self.keys);
         let names = verification.key_names();
         let deadline = self.deadline().into_std();
-        // The fetch itself ends in time, with the keys that it has by then.
+        // `fetch_keys` applies the deadline itself, and returns the keys that have arrived.
         Pending::start(metrics::keys, async move {
             dkim::fetch_keys(&resolver, &cache, &names, deadline).await
         })

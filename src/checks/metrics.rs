@@ -1,4 +1,4 @@
-//! What the metrics hear of a check that is done.
+//! Records results and durations of checks in the metrics.
 
 use crate::{
     dkim,
@@ -47,7 +47,7 @@ pub(super) fn forwarder(identified: &Identified, took: Duration) {
     series.took(took);
 }
 
-/// The result is known only at the end of the message.
+/// Records only the duration: the DKIM result is recorded at the end of the message.
 pub(super) fn keys(_keys: &dkim::Keys, took: Duration) {
     metrics::get().checks.dkim.took(took);
 }

@@ -1,5 +1,5 @@
-//! A look-up that is under way: started before it is needed, awaited only where a
-//! rule needs it.
+//! A lookup in progress: started before its result is needed, and awaited only when a rule
+//! needs it.
 
 use std::{
     future::pending,
@@ -9,89 +9,89 @@ use std::{
 };
 use tokio::{task::JoinHandle, time::Instant};
 
-/// A value that is being found out. Dropping it gives the search up.
+/// The result of a lookup that may be in progress. Dropping it cancels the lookup.
 #[derive(Debug)]
 pub struct Pending<T> {
-    search: Search<T>,
-    was_waited_for: bool,
+    state: State<T>,
+    was_awaited: bool,
 }
 
 #[derive(Debug)]
-enum Search<T> {
-    UnderWay(JoinHandle<T>),
-    Over(T),
+enum State<T> {
+    Running(JoinHandle<T>),
+    Done(T),
 }
 
 impl<T: Send + 'static> Pending<T> {
-    /// Starts `work`, which ends in time by itself. `found` hears of the result
-    /// and how long it took, whether or not anybody waits for it.
+    /// Starts `work`, which must have a deadline of its own. `record` is called with the
+    /// result and the duration, even if the result is never awaited.
     ///
-    /// What a cache knows is there at once; only what is not gets a task of its
-    /// own.
+    /// `work` is polled once, which is enough if a cache has the answer. Otherwise it becomes
+    /// a task.
     ///
     /// # Panics
-    /// When the work does before it waits for anything; see [`Pending::get`].
-    pub fn start(found: fn(&T, Duration), work: impl Future<Output = T> + Send + 'static) -> Self {
+    /// If `work` panics at the first poll; see [`Pending::get`].
+    pub fn start(record: fn(&T, Duration), work: impl Future<Output = T> + Send + 'static) -> Self {
         let start = Instant::now();
         let mut work = Box::pin(work);
-        // Nobody needs waking: the task looks at once again.
-        let nobody = &mut Context::from_waker(Waker::noop());
-        let tell = move |value: T| {
-            found(&value, start.elapsed());
+        // No wakeup is lost, because the task polls it again.
+        let no_waker = &mut Context::from_waker(Waker::noop());
+        let recorded = move |value: T| {
+            record(&value, start.elapsed());
             value
         };
         Self {
-            search: match work.as_mut().poll(nobody) {
-                Poll::Ready(value) => Search::Over(tell(value)),
-                Poll::Pending => Search::UnderWay(tokio::spawn(async move { tell(work.await) })),
+            state: match work.as_mut().poll(no_waker) {
+                Poll::Ready(value) => State::Done(recorded(value)),
+                Poll::Pending => State::Running(tokio::spawn(async move { recorded(work.await) })),
             },
-            was_waited_for: false,
+            was_awaited: false,
         }
     }
 
-    /// The value, waiting for it if need be. Cancel safe.
+    /// Returns the result, and waits for it if necessary. Cancel safe.
     ///
     /// # Panics
-    /// When the work did. A defect is no DNS failure, which may be accepted by
-    /// configuration: it ends the session, and the MTA defers the mail.
+    /// If the work panicked. A defect must not become a DNS failure, which the configuration
+    /// may accept: the panic ends the session, and the MTA defers the message.
     pub async fn get(&mut self) -> &T {
-        if let Search::UnderWay(task) = &mut self.search {
-            self.search = match task.await {
-                Ok(value) => Search::Over(value),
+        if let State::Running(task) = &mut self.state {
+            self.state = match task.await {
+                Ok(value) => State::Done(value),
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => resume_unwind(panic),
-                    // The runtime is being shut down, and with it who waits.
+                    // The runtime is shutting down, together with this task.
                     Err(_cancelled) => pending().await,
                 },
             };
         }
-        self.was_waited_for = true;
-        match &self.search {
-            Search::Over(value) => value,
-            Search::UnderWay(_) => pending().await,
+        self.was_awaited = true;
+        match &self.state {
+            State::Done(value) => value,
+            State::Running(_) => pending().await,
         }
     }
 
-    /// The value if it was there when the search began, as what a cache has, or since
-    /// somebody waited for it.
+    /// Returns the result if it was available at the start, for example from a cache, or if
+    /// it has been awaited.
     pub fn available(&self) -> Option<&T> {
-        match &self.search {
-            Search::Over(value) => Some(value),
-            Search::UnderWay(_) => None,
+        match &self.state {
+            State::Done(value) => Some(value),
+            State::Running(_) => None,
         }
     }
 
-    /// The value if somebody waited for it.
+    /// Returns the result if it has been awaited.
     pub fn known(&self) -> Option<&T> {
-        self.available().filter(|_| self.was_waited_for)
+        self.available().filter(|_| self.was_awaited)
     }
 }
 
 impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
-        match &self.search {
-            Search::UnderWay(task) => task.abort(),
-            Search::Over(_) => {}
+        match &self.state {
+            State::Running(task) => task.abort(),
+            State::Done(_) => {}
         }
     }
 }
@@ -111,10 +111,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_result_is_found_once_and_known_to_those_who_waited_for_it() {
-        static FOUND: AtomicUsize = AtomicUsize::new(0);
+    async fn a_result_is_recorded_once_and_known_after_it_was_awaited() {
+        static RECORDED: AtomicUsize = AtomicUsize::new(0);
         let count = |_: &i32, _| {
-            FOUND.fetch_add(1, Ordering::Relaxed);
+            RECORDED.fetch_add(1, Ordering::Relaxed);
         };
         let at_once = Pending::start(count, ready(7));
         for mut value in [at_once, Pending::start(count, later(7))] {
@@ -123,28 +123,28 @@ mod tests {
             assert_eq!(*value.get().await, 7);
             assert_eq!(value.known(), Some(&7));
         }
-        assert_eq!(FOUND.load(Ordering::Relaxed), 2);
+        assert_eq!(RECORDED.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
-    async fn the_search_goes_on_while_nobody_waits_and_ends_with_the_wish() {
-        let (told, hears) = oneshot::channel();
-        let _unasked = Pending::start(|_, _| {}, async {
+    async fn a_lookup_runs_without_being_awaited_and_is_cancelled_on_drop() {
+        let (sender, receiver) = oneshot::channel();
+        let _not_awaited = Pending::start(|_, _| {}, async {
             yield_now().await;
-            let _ = told.send(());
+            let _ = sender.send(());
         });
-        assert_eq!(hears.await, Ok(()));
-        let (told, hears) = oneshot::channel::<()>();
+        assert_eq!(receiver.await, Ok(()));
+        let (sender, receiver) = oneshot::channel::<()>();
         drop(Pending::start(|_, _| {}, async {
             pending::<()>().await;
-            drop(told);
+            drop(sender);
         }));
-        assert!(hears.await.is_err());
+        assert!(receiver.await.is_err());
     }
 
     #[tokio::test]
     #[should_panic = "forced by the test"]
-    async fn a_defect_is_not_taken_for_doubt() {
+    async fn a_panic_is_not_a_temporary_failure() {
         let work = async {
             yield_now().await;
             panic!("forced by the test")
