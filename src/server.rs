@@ -1,6 +1,6 @@
-//! The running daemon: sockets, sessions, reload and shutdown.
+//! The milter server: accepts connections, runs each in a task, and drains them.
 //!
-//! [`run`] takes the world as arguments, so that a test starts the same thing.
+//! [`run`] takes everything it needs as arguments, so that tests start the real server.
 
 pub mod handover;
 pub mod http;
@@ -30,22 +30,22 @@ use tokio::{
     time::timeout,
 };
 
-/// Limits of milter connections, which hold until the next start.
+/// Timeouts of the milter server, which a reload does not change.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// How long a connection may be silent.
+    /// How long an MTA may send or read nothing (`limits.idle_timeout`).
     pub idle_timeout: Duration,
-    /// How long the end waits for mail transactions.
+    /// How long the drain waits for mail transactions (`limits.drain_timeout`).
     pub drain_timeout: Duration,
 }
 
-/// Serves MTAs until `drain` is started. Then MAIL is answered 421. Connections
-/// without a mail transaction are closed after the grace period, the others when
-/// theirs has ended and no MAIL follows, and all after the drain timeout. Connections
-/// whose client comes after a change of `current` work with the new snapshot.
+/// Serves MTAs until `drain` is started. Then MAIL is answered with 421. Connections without
+/// a mail transaction are closed after the grace period, the others when theirs has ended
+/// and no MAIL follows, and all of them after the drain timeout. A connection uses the
+/// snapshot that is in `current` when its client connects.
 ///
-/// While another process accepts, as `accepting` says, the connections that are open are
-/// served, and when the last one is closed it is over.
+/// While another process accepts connections, as `accepting` says, open connections are
+/// served. Returns when the last one is closed.
 pub async fn run<R: Resolve>(
     listeners: Listeners,
     current: watch::Receiver<Arc<Snapshot<R>>>,
@@ -98,19 +98,18 @@ pub async fn run<R: Resolve>(
     connections.end(&drain, bounds.drain_timeout).await;
 }
 
-/// The connections that are open, each a task of its own, so that a panic ends
-/// one alone.
+/// The open connections. Each one is a task, so that a panic ends only one of them.
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<Result<(), ConnectionError>>,
     open: HashMap<Id, Open>,
 }
 
-/// What an open connection has outside of its task.
+/// The part of an open connection outside of its task.
 struct Open {
-    /// Dropped, it tells the connection that the daemon drains.
+    /// Dropped to tell the connection that the drain has started.
     serving: Option<oneshot::Sender<Infallible>>,
-    /// Its place among the connections that may be open.
+    /// Counts towards `limits.connections`.
     _permit: OwnedSemaphorePermit,
     _counted: OpenConnection,
 }
@@ -130,15 +129,15 @@ impl Connections {
         self.open.insert(task.id(), open);
     }
 
-    /// Waits until a connection is closed, and tells why; waits for ever if
-    /// there is none.
+    /// Waits until a connection is closed, and logs the reason. Never returns if there is
+    /// none.
     async fn next_closed(&mut self) {
         let id = match self.tasks.join_next_with_id().await {
             Some(Ok((id, served))) => {
                 served.unwrap_or_else(|closed| closed.log());
                 id
             }
-            // A panic, which is told where it happens.
+            // A panic, which is logged where it happens.
             Some(Err(error)) => error.id(),
             None => return pending().await,
         };
@@ -157,8 +156,8 @@ impl Connections {
             if transactions > 0 {
                 tracing::warn!(
                     transactions,
-                    "limits.drain_timeout is over: the mail in progress is cut off, and the MTA \
-                     defers it"
+                    "limits.drain_timeout has expired: mail transactions in progress are \
+                     aborted, and the MTA defers them"
                 );
             }
             self.tasks.shutdown().await;

@@ -330,7 +330,7 @@ fn a_new_process_that_does_not_become_ready_changes_nothing() {
     let other = configuration(9, "").replace("dns:", "#");
     let listen = format!("listen: [unix:{taken}]\n{other}");
     fs::write(&file, listen).expect("the configuration can be written");
-    fails(2, &[&taken, "another process serves it"]);
+    fails(2, &[&taken, "another process listens on it"]);
     fixture.configure(9);
     fixture.install("echo worse >&2; exit 3");
     fails(3, &["ended before it was ready", "exit status: 3"]);

@@ -791,7 +791,7 @@ fn what_does_not_end_within_the_drain_timeout_is_cut_off() {
     fixture
         .daemon
         .log()
-        .wait_for(&["limits.drain_timeout is over", "transactions=1"]);
+        .wait_for(&["limits.drain_timeout has expired", "transactions=1"]);
     assert_eq!(mta.receive_frame(), None);
     assert!(fixture.daemon.stop().success());
 }

@@ -68,7 +68,7 @@ fn a_socket_that_another_process_serves_is_left_alone() {
     let output = serve_in_vain(&format!("unix:{}", path.display()));
     assert_eq!(output.status.code(), Some(71));
     assert!(
-        said(&output).contains("another process serves it"),
+        said(&output).contains("another process listens on it"),
         "{}",
         said(&output)
     );
@@ -132,8 +132,8 @@ fn a_socket_that_systemd_passes_on_and_listen_does_not_name_is_reported() {
     let daemon = Daemon::start_listening_on_passed(&listen, &socket, "");
     assert!(accepts_ipv4(&Address::Unix(own)));
     daemon.log().wait_for(&[
-        "systemd passes a socket named milter on",
-        "listen does not name",
+        "systemd passes a socket named milter, which",
+        "listen does not use",
     ]);
 }
 

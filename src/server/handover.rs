@@ -1,19 +1,19 @@
-//! Handover (SIGUSR2): another process of the installed program takes the listening
-//! sockets over, while this one keeps the connections that it has.
+//! Handover (SIGUSR2): a new process of the installed program takes over the listening
+//! sockets, while this process keeps its connections.
 //!
-//! The two talk over a socket pair, in lines:
+//! The processes exchange lines over a socket pair:
 //!
 //! | from | line | meaning |
 //! |---|---|---|
-//! | new | `ready` | sockets are taken over, configuration and lists are read; not accepting yet |
-//! | new | `failed REASON` | it ends, instead of `ready` |
-//! | old | `go N` | it has stopped accepting; N handovers succeeded before this one |
-//! | new | `released` | it ends in order or has handed over itself: the old one must not accept again |
+//! | new | `ready` | it has the sockets, the configuration and the lists, and does not accept yet |
+//! | new | `failed REASON` | instead of `ready`: it could not start, and exits |
+//! | old | `go N` | it has stopped accepting; there were N handovers before this one |
+//! | new | `released` | it shuts down gracefully, or has handed over itself: the old process must not accept again |
 //!
-//! So only one of them accepts at a time, and the old one may kill the new one at any
-//! time before `go` without losing a connection. If the new one ends after `go` without
-//! `released`, it has crashed, and the old one accepts again. If the old one is gone,
-//! the new one does not wait for `go`.
+//! So only one of them accepts at a time, and before `go` the old process can kill the new
+//! one without losing a connection. If the new process ends after `go` without `released`, it
+//! has crashed, and the old one accepts again. If the old process has ended, the new one does
+//! not wait for `go`.
 
 use super::inherited::{DEFERRALS, OWN, Owner, PREDECESSOR};
 use crate::deferrals::Deferrals;
@@ -44,25 +44,25 @@ use tokio::{
     time::timeout,
 };
 
-/// How long the new process may take until it is ready. A million opt-in entries take a
+/// The timeout for the new process to be ready. Reading a million opt-in entries takes a
 /// second.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The first descriptor that is passed on (sd_listen_fds(3)).
+/// The first descriptor that is passed (sd_listen_fds(3)).
 const FIRST_FD: i32 = 3;
 
 /// Whether this process accepts connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepting {
-    /// It does.
+    /// This process accepts.
     Yes,
-    /// Another process does; if that one crashes, this one accepts again.
+    /// Another process accepts. If it crashes, this one accepts again.
     Paused,
-    /// It never will again.
+    /// This process never accepts again.
     Ended,
 }
 
-/// How this process was started, which is how the next one is.
+/// The command line of this process, which also starts the next one.
 #[derive(Debug)]
 pub struct Program {
     path: PathBuf,
@@ -70,16 +70,15 @@ pub struct Program {
 }
 
 impl Program {
-    /// That of this process. To be called at the start: later /proc/self/exe may name a
-    /// file that has been deleted.
+    /// Returns the command line of this process. Must be called at startup: later
+    /// /proc/self/exe may name a deleted file.
     ///
     /// # Errors
     /// If /proc is not mounted and the command line has no path.
     pub fn of_this_process() -> io::Result<Self> {
         let mut arguments = env::args_os();
         let name = arguments.next().map(PathBuf::from).unwrap_or_default();
-        // The path as it was typed may be a symbolic link that leads to the installed
-        // version.
+        // Not resolved: the path may be a symbolic link to the installed version.
         let path = match name.components().count() > 1 && name.is_file() {
             true => std::path::absolute(name)?,
             false => env::current_exe()?,
@@ -90,7 +89,7 @@ impl Program {
         })
     }
 
-    /// The file that is started.
+    /// Returns the executable.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -103,8 +102,8 @@ pub struct Passable(Vec<Passed>);
 struct Passed {
     socket: Weak<dyn AsFd + Send + Sync>,
     name: String,
-    /// Whether systemd may keep it while no process of ours runs. A unix socket is found
-    /// by its file, which goes with the process.
+    /// Whether systemd may keep it while no sixgate runs. A unix socket can't be kept, because
+    /// its file is removed with the process.
     is_storable: bool,
 }
 
@@ -123,7 +122,7 @@ impl Passable {
         });
     }
 
-    /// Adds other sockets.
+    /// Adds the sockets of `others`.
     pub fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
@@ -135,15 +134,15 @@ impl Passable {
             .collect()
     }
 
-    /// Has systemd keep the sockets over a restart, so that connections wait for the next
-    /// process instead of being refused. systemd does so if the unit has
-    /// `FileDescriptorStoreMax=`, and closes them when the service stops.
+    /// Has systemd keep the sockets open across a restart, so that connections wait for the
+    /// next process instead of being refused. systemd does that if the unit has
+    /// `FileDescriptorStoreMax=`, and closes the sockets when the service is stopped.
     ///
     /// # Errors
-    /// If systemd can't be told.
+    /// If systemd can't be notified.
     pub fn store(&self) -> io::Result<()> {
-        // Also those of the process before that are not in use any more.
-        forget_stored()?;
+        // Includes sockets of the previous process that are no longer in use.
+        remove_stored()?;
         let storable = self.0.iter().filter(|passed| passed.is_storable);
         for socket in storable.filter_map(|passed| passed.socket.upgrade()) {
             let state = [NotifyState::FdStore, NotifyState::FdName(OWN)];
@@ -154,7 +153,7 @@ impl Passable {
 }
 
 /// Has systemd close the sockets that it keeps.
-pub(super) fn forget_stored() -> io::Result<()> {
+pub(super) fn remove_stored() -> io::Result<()> {
     let state = [NotifyState::FdStoreRemove, NotifyState::FdName(OWN)];
     sd_notify::notify(false, &state)
 }
@@ -167,7 +166,7 @@ impl fmt::Debug for Passable {
     }
 }
 
-/// The process that takes over.
+/// The new process at a handover.
 #[derive(Debug)]
 pub struct Successor {
     child: Child,
@@ -178,35 +177,36 @@ pub struct Successor {
     has_released: bool,
 }
 
-/// How long the new process may take to read more about deferrals.
+/// The timeout to write to the new process.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the new process reads which senders were deferred. What is deferred meanwhile, and
-/// by this process afterwards, it does not know; so it gives nobody up early.
+/// Returns the socket from which the new process reads the deferred senders. It misses
+/// deferrals by this process from now on, which only delays giving up a sender.
 fn pass_on(deferrals: Arc<Deferrals>) -> io::Result<StdUnixStream> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_write_timeout(Some(WRITE_TIMEOUT))?;
-    // Some megabytes: more than a socket takes before it is read. If the new process does
-    // not want them, or ends, this fails and nothing is lost.
+    // In a thread, because a socket does not buffer several megabytes. If the new process
+    // does not read them, this fails without harm.
     std::thread::spawn(move || deferrals.write(ours));
     Ok(theirs)
 }
 
-/// The end of a process that had taken over.
+/// How the new process has stopped accepting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It has stopped accepting in order.
+    /// It shuts down gracefully, or has handed over itself.
     Released,
-    /// It has crashed; says how.
+    /// It has crashed; its exit status.
     Crashed(String),
 }
 
 impl Successor {
-    /// Starts the program with the sockets and waits until it is ready; it accepts only
-    /// after [`Successor::go`]. Dropping the future kills it.
+    /// Starts the program with the sockets, and waits until it is ready. It accepts only after
+    /// [`Successor::go`]. Dropping the future kills it.
     ///
     /// # Errors
-    /// If it can't be started, ends or is not ready in time; the text says why.
+    /// If the program can't be started, exits, or is not ready after 60 s; the text gives the
+    /// reason.
     pub async fn start(
         program: &Program,
         sockets: &Passable,
@@ -242,8 +242,8 @@ impl Successor {
             .args(&program.arguments)
             .env("LISTEN_FDS", passed.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"))
-            // The process id is not known before it runs. Without these the other
-            // variables are meant for whoever reads them.
+            // The process ID is not known before the fork. If these variables are missing, the
+            // others apply to any process.
             .env_remove("LISTEN_PID")
             .env_remove("WATCHDOG_PID");
         let passed = passed.into_iter().map(|(parent_fd, _)| parent_fd);
@@ -276,7 +276,7 @@ impl Successor {
                     let _ = self.child.wait().await;
                     Err(anyhow!("{reason}"))
                 }
-                None => bail!("process {pid} says {line:?}"),
+                None => bail!("process {pid} sent an unexpected line: {line:?}"),
             },
             None => {
                 let status = self.child.wait().await?;
@@ -285,24 +285,24 @@ impl Successor {
         }
     }
 
-    /// Lets it accept. This process must have stopped. `earlier` handovers have
-    /// succeeded before.
+    /// Lets the new process accept; this process must have stopped. `earlier` is the number of
+    /// handovers before this one.
     pub async fn go(&mut self, earlier: u64) {
         self.may_accept = true;
-        // If it has crashed meanwhile, `ended` says so.
+        // If it has crashed, `ended` reports that.
         let _ = self
             .writer
             .write_all(format!("go {earlier}\n").as_bytes())
             .await;
     }
 
-    /// Its process id.
+    /// Returns the process ID.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Waits until it accepts no more. Cancel safe; pending forever once it has said
-    /// that it ends in order.
+    /// Waits until the new process stops accepting. Never returns after it has returned
+    /// [`Ended::Released`]. Cancel safe.
     pub async fn ended(&mut self) -> Ended {
         if self.has_released {
             return std::future::pending().await;
@@ -323,13 +323,13 @@ impl Successor {
 impl Drop for Successor {
     fn drop(&mut self) {
         if !self.may_accept {
-            // Before the connection to it is closed, which would let it accept.
+            // Before the connection to it is closed, after which it would accept.
             let _ = self.child.start_kill();
         }
     }
 }
 
-/// The process that hands over to this one.
+/// The previous process at a handover.
 #[derive(Debug)]
 pub struct Predecessor(StdUnixStream);
 
@@ -338,23 +338,23 @@ impl Predecessor {
         Self(stream)
     }
 
-    /// Says why this process ends before it is ready.
+    /// Reports why this process can't start.
     pub fn failed(&self, error: &anyhow::Error) {
         let reason = format!("{error:#}").replace('\n', " ");
         let _ = writeln!(&self.0, "failed {reason}");
     }
 
-    /// Says that this process is ready and waits until the other one has stopped
-    /// accepting, or is gone. Returns how many handovers there were before this one.
+    /// Reports that this process is ready, and waits until the previous one has stopped
+    /// accepting or has ended. Returns the number of handovers before this one.
     ///
     /// # Errors
-    /// If the connection can't be used at all.
+    /// If the connection can't be set up.
     pub async fn ready(&self) -> io::Result<u64> {
         let stream = self.0.try_clone()?;
         stream.set_nonblocking(true)?;
         let mut stream = UnixStream::from_std(stream)?;
         let mut line = String::new();
-        // Both fail if the other one is gone.
+        // Both fail if the previous process has ended.
         if stream.write_all(b"ready\n").await.is_ok() {
             let _ = BufReader::new(stream).read_line(&mut line).await;
         }
@@ -362,9 +362,9 @@ impl Predecessor {
         Ok(number.and_then(|number| number.parse().ok()).unwrap_or(0))
     }
 
-    /// Says that this process ends in order, and that the other one must not accept again.
+    /// Reports a graceful shutdown, after which the previous process must not accept again.
     pub fn released(&self) {
-        // The other one may be gone.
+        // The previous process may have ended.
         let _ = writeln!(&self.0, "released");
     }
 }

@@ -1,8 +1,7 @@
-//! HTTP servers beside the milter: one request a connection, few connections at a time,
-//! each with a timeout.
+//! The HTTP server for metrics and for the status page: one request per connection, a limited
+//! number of connections, each with a timeout.
 //!
-//! Metrics and the status page have one each. They differ in [`Settings`] and in what
-//! answers.
+//! The two servers differ in their settings and in the function that answers requests.
 
 use super::{
     handover::{Accepting, Passable},
@@ -36,44 +35,45 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// The longest request head, in octets.
+/// The maximum length of a request head, in bytes.
 const MAX_HEAD: usize = 8192;
 
-/// How long requests in progress may take when the program ends.
+/// How long requests in progress may take at shutdown.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long accepting rests after an error.
+/// The pause after an error in accept, so that a lasting error does not keep a processor
+/// busy.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How one server differs from the other.
+/// The settings of one server.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The configuration key, for errors.
+    /// The configuration key, for error messages.
     pub(crate) key: &'static str,
-    /// Connections at a time; those beyond are closed.
+    /// The maximum number of connections; further ones are closed.
     pub(crate) max_connections: u32,
-    /// How long the head of a request may take to arrive.
+    /// The timeout for the head of a request.
     pub(crate) head_timeout: Duration,
-    /// How long a connection may take in all.
+    /// The timeout for a whole connection.
     pub(crate) timeout: Duration,
-    /// Permission bits of unix sockets.
+    /// The permission bits of unix sockets.
     pub(crate) socket_mode: u32,
     /// Limits the log line for a connection that can't be accepted.
     pub(crate) accept_failures: &'static Limit,
 }
 
-/// A socket that is listened on.
+/// A listening socket.
 #[derive(Debug)]
 enum Listener {
     /// A TCP address.
     Tcp(Arc<TcpListener>),
-    /// A unix socket and who opened it.
+    /// A unix socket, and who opened it.
     Unix(Arc<UnixListener>, Owner),
 }
 
 type Stream = EitherStream<TcpStream, UnixStream>;
 
-/// Where a request comes from: an address, or `None` for a unix socket.
+/// The client's address; `None` on a unix socket.
 pub(crate) type Peer = Option<IpAddr>;
 
 impl Listener {
@@ -88,11 +88,11 @@ impl Listener {
     }
 }
 
-/// Opens every address that is not inherited. A name may have several, of which each is
-/// opened.
+/// Opens all addresses that are not inherited. If a host name has several addresses, all of
+/// them are opened.
 ///
 /// # Errors
-/// When one can't be opened; the text names it.
+/// If an address can't be opened; the text names it.
 pub(crate) async fn bind(
     addresses: &[HttpSocket],
     inherited: &mut Inherited,
@@ -162,13 +162,14 @@ impl Listeners {
         })
     }
 
-    /// The sockets, to pass them on while they are open.
+    /// Returns the sockets that can be passed on while they are open.
     pub fn passable(&mut self) -> Passable {
         std::mem::take(&mut self.passable)
     }
 }
 
-/// Removes the file of a unix socket at the end, unless another process accepts there.
+/// Removes the file of a unix socket on drop, unless another process accepts connections
+/// there.
 struct SocketFile {
     path: Option<PathBuf>,
     accepting: watch::Receiver<Accepting>,
@@ -192,13 +193,13 @@ impl Drop for SocketFile {
         if let Some(path) = self.path.take()
             && *self.accepting.borrow() == Accepting::Yes
         {
-            // It may be gone already.
+            // It may have been removed already.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// The listening tasks, which end when this is dropped, and the requests in progress.
+/// The listening tasks, which are stopped on drop, and the requests in progress.
 #[derive(Debug)]
 pub struct Requests {
     listening: JoinSet<()>,
@@ -207,18 +208,18 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Accepts no more and waits until the others are answered, for a second at most:
-    /// after a handover the program may end right after it has accepted one.
+    /// Stops accepting, and waits for requests in progress, for at most 1 s: after a handover,
+    /// the process may end right after it has accepted one.
     pub async fn finish(mut self) {
         self.listening.shutdown().await;
         let all = self.permits.acquire_many(self.settings.max_connections);
-        // Those that take longer are cut off.
+        // Requests that take longer are aborted.
         let _ = timeout(END_TIMEOUT, all).await;
     }
 }
 
-/// Answers requests in the background while this process accepts. The tasks belong to the
-/// runtime that this is called in.
+/// Answers requests in the background while this process accepts connections. The tasks run
+/// in the runtime of the caller.
 pub(crate) fn serve<A, F, B>(
     listeners: Listeners,
     accepting: watch::Receiver<Accepting>,
@@ -280,7 +281,7 @@ async fn accept<A, F, B>(
                         stream, settings, permit, answer,
                     )));
                 }
-                Err(_too_many) => {}
+                Err(_none_left) => {}
             },
             Err(error) => {
                 settings.accept_failures.log(format_args!(
@@ -313,6 +314,6 @@ async fn serve_connection<A, F, B>(
         .header_read_timeout(settings.head_timeout)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    // What goes wrong is the client's business.
+    // An error concerns only the client.
     let _ = timeout(settings.timeout, connection).await;
 }

@@ -1,8 +1,8 @@
-//! Sockets that this process inherits: from systemd (sd_listen_fds(3)), or from the
-//! process that hands over to this one, by the same protocol.
+//! Sockets that this process inherits: from systemd (sd_listen_fds(3)), or from the previous
+//! process at a handover, with the same protocol.
 //!
-//! A socket is used for the address in the configuration that it is bound to, or by
-//! its name (`systemd:NAME`).
+//! A socket is used for the configured address that it is bound to, or by its name
+//! (`systemd:NAME`).
 
 use super::handover::{self, Predecessor};
 use crate::deferrals::Deferrals;
@@ -17,23 +17,23 @@ use std::{
 };
 use tokio::{net::TcpListener, time::sleep};
 
-/// The name of sockets that sixgate opened itself and hands over.
+/// The name of sockets that sixgate opened itself.
 pub(super) const OWN: &str = "sixgate-own";
 
-/// The name of the connection to the process that hands over.
+/// The name of the connection to the previous process.
 pub(super) const PREDECESSOR: &str = "sixgate-handover";
 
-/// The name of the connection over which it passes on which senders were deferred.
+/// The name of the connection over which the previous process sends the deferred senders.
 pub(super) const DEFERRALS: &str = "sixgate-deferrals";
 
-/// How often, and at what interval, a port is tried that systemd is to close.
+/// The number of attempts to bind a port that systemd is closing, and their interval.
 const FREE_ATTEMPTS: u32 = 100;
 const FREE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long the process that hands over may take to say more about deferrals.
+/// The timeout to read from the previous process.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The sockets that are not in use yet.
+/// The inherited sockets that are not in use yet.
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<Inherit>,
@@ -54,22 +54,22 @@ pub(super) enum Listener {
     Unix(UnixListener),
 }
 
-/// Who opened a socket, and so closes it for good.
+/// Who opened a socket, and removes it at the end.
 #[derive(Clone, Debug)]
 pub(crate) enum Owner {
     /// sixgate, which removes the file of a unix socket.
     Us(Option<PathBuf>),
-    /// systemd, under that name. Connections wait in the backlog for the next process.
+    /// systemd, under this name. Connections wait in the backlog for the next process.
     Systemd(String),
 }
 
 impl Inherited {
-    /// Takes everything over. Changes the environment, so no thread may run yet.
+    /// Takes all inherited sockets. Changes the environment, so no other thread may run yet.
     ///
     /// # Errors
-    /// If something other than a listening socket is passed on.
+    /// If an inherited descriptor is not a listening socket.
     pub fn take() -> io::Result<Self> {
-        // Read first: taking the sockets over removes the variables.
+        // Read first, because taking the sockets removes the variables.
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':').map(str::to_owned);
         let mut passed = ListenFd::from_env();
@@ -87,7 +87,7 @@ impl Inherited {
                 inherited.deferrals = passed.take_custom(number, AF_UNIX, SOCK_STREAM, kind)?;
                 continue;
             }
-            // Of the two, the one that it is not fails.
+            // The call for the other kind of socket fails.
             let socket = match passed.take_unix_listener(number) {
                 Ok(socket) => socket.map(Listener::Unix),
                 Err(_tcp) => passed.take_tcp_listener(number)?.map(Listener::Tcp),
@@ -100,19 +100,22 @@ impl Inherited {
         Ok(inherited)
     }
 
-    /// The process that hands over to this one, if one does.
+    /// Returns the previous process if this is a handover.
     pub fn predecessor(&mut self) -> Option<Predecessor> {
         self.predecessor.take().map(Predecessor::new)
     }
 
-    /// Which senders the process that hands over has deferred.
+    /// Reads the senders that the previous process has deferred; `None` if it sends none.
+    ///
+    /// # Errors
+    /// If the connection fails or is silent for 5 s.
     pub fn deferrals(&mut self) -> Option<io::Result<Deferrals>> {
         let stream = self.deferrals.take()?;
         let read = stream.set_read_timeout(Some(READ_TIMEOUT));
         Some(read.and_then(|()| Deferrals::read(stream)))
     }
 
-    /// The sockets that systemd passes on under that name.
+    /// Returns the sockets that systemd passes with this name.
     pub(super) fn named(&mut self, name: &str) -> io::Result<Vec<(Listener, Owner)>> {
         let is_named = |socket: &mut Inherit| socket.name == name && name != OWN;
         let named: Vec<_> = self.sockets.extract_if(.., is_named).collect();
@@ -120,15 +123,15 @@ impl Inherited {
             true => Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!(
-                    "systemd passes no socket of this name on; \
-                     a .socket unit with FileDescriptorName={name} does"
+                    "systemd passes no socket with this name; \
+                     it needs a .socket unit with FileDescriptorName={name}"
                 ),
             )),
             false => Ok(named.into_iter().map(Inherit::with_owner).collect()),
         }
     }
 
-    /// The TCP socket bound to that address, or a new one.
+    /// Returns the TCP socket that is bound to this address, or a new one.
     pub(crate) async fn bind_tcp(
         &mut self,
         address: SocketAddr,
@@ -139,8 +142,8 @@ impl Inherited {
         }
     }
 
-    /// A port may still be open at another address: that of the process before, which
-    /// systemd has kept. It closes it when told, after a moment.
+    /// Binds a new socket. If its port is in use by a socket of an earlier process that systemd
+    /// keeps open, has systemd close that one and retries.
     async fn bind_new(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
         let bound = TcpListener::bind(address).await;
         let is_in_use = |bound: &io::Result<TcpListener>| {
@@ -160,7 +163,8 @@ impl Inherited {
         }
     }
 
-    /// Whether there were any. Those of a process that hands over are in use.
+    /// Has systemd close the sockets with this port that it keeps; returns whether there were
+    /// any. At a handover there are none, because the previous process uses them.
     fn close_kept_sockets(&mut self, port: u16) -> bool {
         let is_kept = |socket: &mut Inherit| {
             let address = socket.socket.address();
@@ -169,10 +173,10 @@ impl Inherited {
         if self.is_handover || self.sockets.extract_if(.., is_kept).count() == 0 {
             return false;
         }
-        handover::forget_stored().is_ok()
+        handover::remove_stored().is_ok()
     }
 
-    /// The unix socket bound to that path.
+    /// Returns the unix socket that is bound to this path.
     pub(crate) fn unix(&mut self, path: &Path) -> Option<(UnixListener, Owner)> {
         match self.find(|socket| socket.path().as_deref() == Some(path))? {
             (Listener::Unix(listener), owner) => Some((listener, owner)),
@@ -186,16 +190,16 @@ impl Inherited {
         Some(self.sockets.swap_remove(index).with_owner())
     }
 
-    /// Closes the sockets that the configuration does not name. To be called once
-    /// the process that hands over has stopped accepting.
+    /// Closes the sockets that the configuration does not use. Must be called after the
+    /// previous process has stopped accepting.
     pub fn close_unused(self) {
         for Inherit { name, socket } in self.sockets {
             match (name == OWN, socket.path()) {
                 (true, Some(path)) => _ = fs::remove_file(path),
                 (true, None) => {}
                 (false, _) => tracing::warn!(
-                    "systemd passes a socket named {name} on that listen does not name: what \
-                     connects to it is not answered"
+                    "systemd passes a socket named {name}, which listen does not use: \
+                     connections to it are not answered"
                 ),
             }
         }

@@ -1,4 +1,4 @@
-//! The sockets that MTAs connect to, accepted from as if they were one.
+//! The listening sockets for MTAs, and accepting from all of them.
 
 use super::{
     handover::Passable,
@@ -28,33 +28,33 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Open sockets. Dropping it closes them and removes the files of unix sockets, unless
+/// The open sockets. Dropping this closes them and removes the files of unix sockets, unless
 /// another process has taken them over.
 pub struct Listeners {
     sockets: Vec<Socket>,
     is_handed_over: bool,
-    /// Where to begin to look for the next connection, so that a busy socket
-    /// does not starve the others.
+    /// The index of the socket to poll first, so that a busy socket does not starve the
+    /// others.
     turn: usize,
-    /// Set after an error: the next connection is not accepted before it ends.
+    /// Set after an error: no connection is accepted before it has elapsed.
     pause: Option<Pin<Box<Sleep>>>,
-    /// One permit for each connection that may be open.
+    /// One permit for each connection of `limits.connections`.
     permits: Arc<Semaphore>,
     allow_peers: Vec<IpNet>,
 }
 
 type Stream = EitherStream<TcpStream, UnixStream>;
 
-/// A connection that is to be served.
+/// An accepted connection.
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) stream: Stream,
-    /// Its place among the connections that may be open.
+    /// Counts towards `limits.connections`.
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// How long accepting rests after an error, so that one that stays does not
-/// keep a processor busy.
+/// The pause after an error in accept, so that a lasting error does not keep a processor
+/// busy.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -63,12 +63,12 @@ enum Socket {
     Unix(Arc<UnixListener>, Owner),
 }
 
-/// Opens every configured socket that is not inherited.
+/// Opens all configured sockets that are not inherited. A unix socket without a listening
+/// process is replaced.
 ///
 /// # Errors
-/// When one can't be opened; the text names it and says what to do. A unix
-/// socket that another process serves is left alone, one that nobody serves is
-/// replaced.
+/// If a socket can't be opened, or another process listens on a unix socket; the text names
+/// the socket and says what to do.
 pub async fn bind(config: &Config, inherited: &mut Inherited) -> io::Result<Listeners> {
     let mut sockets = Vec::with_capacity(config.listen.len());
     for socket in &config.listen {
@@ -95,8 +95,8 @@ fn named(socket: &config::Socket, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("can't listen on {socket}: {error}"))
 }
 
-/// A name may have several addresses, of which every one is opened:
-/// `localhost` is both 127.0.0.1 and ::1 where both exist.
+/// Opens all addresses of a host name: `localhost` is both 127.0.0.1 and ::1 where both
+/// exist.
 async fn bind_inet(host: &str, port: u16, inherited: &mut Inherited) -> io::Result<Vec<Socket>> {
     let mut sockets = Vec::new();
     for address in lookup_host((host, port)).await? {
@@ -114,7 +114,7 @@ async fn bind_unix(path: &Path, config: &Config, inherited: &mut Inherited) -> i
             (bind_path(path).await?, owner)
         }
     };
-    // The access to systemd's sockets is set in their unit.
+    // The permissions of systemd's sockets are set in their unit.
     if let Owner::Us(_) = owner {
         if let Some(group) = &config.socket_group {
             set_group(group, path)?;
@@ -142,37 +142,36 @@ fn set_group(group: &str, path: &Path) -> io::Result<()> {
     let id = config::group_id(group).map_err(io::Error::other)?;
     chown(path, None, Some(id.as_raw())).map_err(|error| {
         let text = format!(
-            "it can't be given to the group {group}: {error}; the daemon has to be in it, and \
-             its sandbox to let it (docs/operations.md)"
+            "its group can't be changed to {group}: {error}; the daemon must be in that group, \
+             and its sandbox must allow chown (docs/operations.md)"
         );
         io::Error::new(error.kind(), text)
     })
 }
 
-/// Listens on a unix socket; one that a process which has ended left behind is
-/// replaced.
+/// Listens on a unix socket. A socket that an earlier process left behind is replaced.
 ///
 /// # Errors
-/// When there is a file of another kind, or another process serves the socket.
+/// If the file is not a socket, or another process listens on it.
 pub(super) async fn bind_path(path: &Path) -> io::Result<UnixListener> {
     remove_stale(path).await?;
     UnixListener::bind(path)
 }
 
-/// Removes a socket that a process which is no more has left behind.
+/// Removes a socket without a listening process.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(io::Error::other("there is a file that is no socket"));
+            return Err(io::Error::other("the file exists and is not a socket"));
         }
         Ok(_) => {}
     }
     match UnixStream::connect(path).await {
         Ok(_) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
-            "another process serves it",
+            "another process listens on it",
         )),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) => Err(error),
@@ -198,7 +197,7 @@ impl Drop for Listeners {
 }
 
 impl Listeners {
-    /// The sockets, to pass them on while they are open.
+    /// Returns the sockets that can be passed on while they are open.
     pub fn passable(&self) -> Passable {
         let mut passable = Passable::default();
         for socket in &self.sockets {
@@ -210,18 +209,18 @@ impl Listeners {
         passable
     }
 
-    /// Whether another process has the sockets now, which removes the files of unix
-    /// sockets in place of this one.
+    /// Sets whether another process has taken over the sockets, and with them the removal of
+    /// the files of unix sockets.
     pub(super) fn set_handed_over(&mut self, is_handed_over: bool) {
         self.is_handed_over = is_handed_over;
     }
 
-    /// Closes the sockets. Returns the connections in their backlogs, which would be
-    /// reset: the MTA would answer 451 instead of the 421 that the caller answers.
+    /// Closes the sockets. Returns the connections in their backlogs: if those were reset, the
+    /// MTA would reply 451, and not the 421 of the caller.
     pub(super) async fn close(mut self) -> Vec<Accepted> {
         self.sockets
             .retain(|socket| matches!(socket.owner(), Owner::Us(_)));
-        // No MTA finds a unix socket from here on.
+        // From now on, no MTA can connect to a unix socket.
         self.sockets.iter().for_each(Socket::remove_file);
         let mut accepted = Vec::new();
         poll_fn(|cx| {
@@ -234,7 +233,7 @@ impl Listeners {
         accepted
     }
 
-    /// The next connection that is to be served; cancel safe.
+    /// Accepts the next connection. Cancel safe.
     pub(super) async fn accept(&mut self) -> Accepted {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
@@ -251,19 +250,19 @@ impl Listeners {
         }
     }
 
-    /// The next connection; `None` if it was none that is served.
+    /// Accepts the next connection; `None` if it was closed or failed.
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Option<Accepted>> {
         match ready!(self.poll_sockets(cx)) {
             Ok(Some(stream)) => Poll::Ready(self.admit(stream)),
             Ok(None) => {
                 metrics::get().connections.strangers.inc();
                 STRANGERS.log(
-                    "a host that allow_peers does not name knocks: milter connections are closed",
+                    "a host that is not in allow_peers connected: its milter connections are closed",
                 );
                 Poll::Ready(None)
             }
-            // Of one connection (it is gone already) or of the moment (no file
-            // descriptor is left): no reason to end the daemon.
+            // Concerns one connection (the peer has closed it), or is temporary (there is no
+            // file descriptor left): not a reason to exit.
             Err(error) => {
                 FAILURES.log(format_args!(
                     "a milter connection could not be accepted: {error}"
@@ -274,8 +273,8 @@ impl Listeners {
         }
     }
 
-    /// Closes a connection too many at once, so that the MTA defers its mail at
-    /// once.
+    /// Closes a connection above the limit immediately, so that the MTA defers its mail
+    /// without a timeout.
     fn admit(&mut self, stream: Stream) -> Option<Accepted> {
         match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => Some(Accepted { stream, permit }),
@@ -308,7 +307,7 @@ impl Socket {
 
     fn remove_file(&self) {
         if let Owner::Us(Some(path)) = self.owner() {
-            // It may be gone already, which is as well.
+            // It may have been removed already.
             let _ = fs::remove_file(path);
         }
     }
@@ -324,8 +323,7 @@ impl Socket {
                 if !is_allowed(peer.ip(), allow_peers) {
                     return Poll::Ready(Ok(None));
                 }
-                // Small packets go back and forth; waiting to fill them would
-                // cost each its delay.
+                // Nagle's algorithm would delay the small packets of the protocol.
                 stream.set_nodelay(true)?;
                 Poll::Ready(Ok(Some(EitherStream::Tcp(stream))))
             }

@@ -1,12 +1,12 @@
-//! How many files the system lets us open: each connection is one.
+//! The limit on open files, of which each connection needs one.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Beside the connections: sockets that listen, DNS questions under way, logs.
+/// The number of files besides connections: listening sockets, DNS queries in progress, logs.
 const SPARE: u64 = 512;
 
-/// Raises the soft limit as far as so many connections need it, and warns when
-/// the hard one is below that.
+/// Raises the soft limit to what this number of connections needs. Logs a warning if the hard
+/// limit is lower.
 pub fn allow(connections: usize) {
     let needed = (connections as u64).saturating_add(SPARE);
     if let Err(error) = raise_to(needed) {
