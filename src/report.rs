@@ -14,9 +14,9 @@ mod tally;
 pub mod text;
 mod top_k;
 
-pub use counts::Counts;
+pub use counts::{Cause, Counts, Failures};
 pub use summary::{
-    Cause, Client, Exempt, ExemptEntry, ExemptUse, Failures, Fates, Hour, Named, Observed, Period,
-    Read, Returned, Returns, RollOut, RollOutOfRule, RuleCounts, Summary, Waited,
+    Client, Exempt, ExemptEntry, ExemptUse, Fates, Hour, Named, Observed, Period, Read, Returned,
+    Returns, RollOut, RollOutOfRule, RuleCounts, Summary, Waited,
 };
 pub use tally::Tally;

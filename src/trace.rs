@@ -11,6 +11,7 @@ use crate::logs::decision::raw_domain;
 mod advice;
 mod collection;
 mod events;
+mod json;
 mod mails;
 mod message;
 mod query;

@@ -6,6 +6,7 @@ mod edit;
 mod hosts;
 mod known_domains;
 mod list;
+mod listing;
 mod mx_zone;
 mod requests;
 mod status;

@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Report) -> Result<(), Failure> {
     let inputs = sources.open("report", &zone, &mut errors)?;
     let tally = count(arguments, inputs, &zone, &mut errors)?;
     let exempt = exempt_entries(&arguments.config)?;
-    let summary = tally.finish(arguments.top, exempt);
+    let summary = Summary::new(tally, arguments.top, exempt);
     logs::print(&render(arguments, &summary, &zone)?)?;
     errors.verdict("the report")
 }

@@ -40,7 +40,7 @@ pub(super) async fn check(
     let attachments = find_attachments(instance, listeners, &mut findings).await;
     for attachment in &attachments {
         findings.extend(attachment::order(instance, attachment));
-        findings.extend(milter_maps::check(instance, config, attachment, listeners).await);
+        findings.extend(milter_maps::check(instance, config, attachment.service, listeners).await);
         findings.extend(attachment::permissions(instance, attachment));
         findings.extend(failure_mode::check(instance, config, attachment));
     }

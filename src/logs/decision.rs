@@ -398,6 +398,20 @@ fn joined<'d>(domains: Vec<String>) -> Cow<'d, str> {
     Cow::Owned(domains.join(","))
 }
 
+/// Converts an escaped address to comparable form.
+pub(crate) fn comparable_address(escaped: &str) -> String {
+    match escaped.rsplit_once('@') {
+        Some((local, domain)) => {
+            format!(
+                "{}@{}",
+                local.to_ascii_lowercase(),
+                comparable_domain(domain)
+            )
+        }
+        None => escaped.to_ascii_lowercase(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,9 @@
-//! Numbers of decisions by action.
+//! What [`Tally`](super::Tally) counts: decisions by action, and failed lookups.
 
 use crate::logs::{Action, Decision};
 use crate::policy::Rule;
 use serde::Serialize;
+use std::net::Ipv6Addr;
 
 /// Decisions by action. Refusing one recipient or one message is one decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -59,4 +60,37 @@ impl Counts {
     pub fn would_refuse(&self) -> u64 {
         self.would_defer + self.would_reject
     }
+}
+
+/// The number of times that a domain or network was the reason.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cause {
+    /// What was looked up: `opt-in`, `ptr`, `spf` or `dkim`.
+    pub check: String,
+    /// The domain or network.
+    pub name: String,
+    /// The number of occurrences.
+    pub count: u64,
+    /// As in [`Named`](super::Named).
+    pub missed: u64,
+}
+
+/// Temporary lookup failures that decided a recipient or a message, by check.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Failures {
+    /// Opt-in lookups.
+    pub opt_in: u64,
+    /// The client's PTR record, or the addresses of its names.
+    pub ptr: u64,
+    /// SPF.
+    pub spf: u64,
+    /// Keys of DKIM signatures, if SPF did not fail temporarily.
+    pub dkim: u64,
+    /// The most frequent names of failed lookups.
+    pub names: Vec<Cause>,
+}
+
+/// Formats the first 64 bits of an address as a network.
+pub(super) fn network(prefix: u64) -> String {
+    format!("{}/64", Ipv6Addr::from_bits(u128::from(prefix) << 64))
 }

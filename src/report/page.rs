@@ -2,10 +2,8 @@
 //! items first. The text and the HTML form both render it.
 
 use super::{
-    counts::Counts,
-    summary::{
-        Cause, Client, ExemptEntry, ExemptUse, Fates, Named, Returned, RollOutOfRule, Summary,
-    },
+    counts::{Cause, Counts},
+    summary::{Client, ExemptEntry, ExemptUse, Fates, Named, Returned, RollOutOfRule, Summary},
 };
 use crate::logs::escape::{escape, readable};
 use jiff::{Timestamp, tz::TimeZone};

@@ -2,7 +2,7 @@
 //! docs/report.md describes it.
 
 use super::{
-    counts::Counts,
+    counts::{Cause, Counts, Failures, network},
     retries::Mails,
     tally::{ClientSums, ExemptSums, Tally},
     top_k::{Top, TopK},
@@ -10,7 +10,6 @@ use super::{
 use crate::{enforcement::ObservedBy, logs::Fate, policy::Rule};
 use jiff::Timestamp;
 use serde::Serialize;
-use std::net::Ipv6Addr;
 
 /// The whole report. Lists are sorted by weight, heaviest entry first.
 #[derive(Debug, Serialize)]
@@ -180,34 +179,6 @@ pub struct ExemptEntry {
     pub is_unused: bool,
 }
 
-/// The number of times that a domain or network was the reason.
-#[derive(Clone, Debug, Serialize)]
-pub struct Cause {
-    /// What was looked up: `opt-in`, `ptr`, `spf` or `dkim`.
-    pub check: String,
-    /// The domain or network.
-    pub name: String,
-    /// The number of occurrences.
-    pub count: u64,
-    /// As in [`Named`].
-    pub missed: u64,
-}
-
-/// Temporary lookup failures that decided a recipient or a message, by check.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Failures {
-    /// Opt-in lookups.
-    pub opt_in: u64,
-    /// The client's PTR record, or the addresses of its names.
-    pub ptr: u64,
-    /// SPF.
-    pub spf: u64,
-    /// Keys of DKIM signatures, if SPF did not fail temporarily.
-    pub dkim: u64,
-    /// The most frequent names of failed lookups.
-    pub names: Vec<Cause>,
-}
-
 /// Messages that observe mode would have refused.
 #[derive(Debug, Serialize)]
 pub struct Observed {
@@ -334,7 +305,11 @@ impl RuleCounts {
 }
 
 impl Summary {
-    pub(super) fn new(tally: &Tally, top: usize, exempt: Option<Vec<ExemptEntry>>) -> Self {
+    /// Summarizes the counts, each list limited to its first `top` entries. `exempt` is
+    /// the content of the lists of exempt networks; `None` if unknown.
+    pub fn new(mut tally: Tally, top: usize, exempt: Option<Vec<ExemptEntry>>) -> Self {
+        tally.finish();
+        let tally = &tally;
         Self {
             period: period(tally),
             read: Read {
@@ -417,11 +392,6 @@ fn clients(tally: &Tally, top: usize) -> Vec<Client> {
             missed: top.missed,
         })
         .collect()
-}
-
-/// Formats the first 64 bits of an address as a network.
-pub(super) fn network(prefix: u64) -> String {
-    format!("{}/64", Ipv6Addr::from_bits(u128::from(prefix) << 64))
 }
 
 fn roll_out(tally: &Tally) -> RollOut {

@@ -1,11 +1,9 @@
 //! Counts log lines in the order in which they are read.
 
 use super::{
-    Summary,
-    counts::Counts,
+    counts::{Counts, Failures, network},
     queue::{Mail, Queue},
     retries::Returns,
-    summary::{self, ExemptEntry, Failures},
     top_k::TopK,
 };
 use crate::{
@@ -136,13 +134,11 @@ impl Tally {
         self.lines += log.for_each(piece, |entry| self.entry(&entry));
     }
 
-    /// Returns the summary, each list limited to its first `top` entries. `exempt` is the
-    /// content of the lists of exempt networks; `None` if unknown.
-    pub fn finish(mut self, top: usize, exempt: Option<Vec<ExemptEntry>>) -> Summary {
+    /// Decides the outcome of the deferred messages that are still followed.
+    pub(super) fn finish(&mut self) {
         if let Some((_, end)) = self.period {
             self.returns.finish(end);
         }
-        Summary::new(&self, top, exempt)
     }
 
     fn entry(&mut self, entry: &Entry<'_>) {
@@ -250,7 +246,7 @@ impl Tally {
                 (&mut failures.opt_in, format!("opt-in {domain}"))
             }
             Some(Rule::PtrTemperror) => {
-                let network = decision.network().map(summary::network).unwrap_or_default();
+                let network = decision.network().map(network).unwrap_or_default();
                 (&mut failures.ptr, format!("ptr {network}"))
             }
             Some(Rule::AuthTemperror) if decision.spf == "temperror" => {

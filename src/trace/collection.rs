@@ -6,11 +6,10 @@ use super::{
     events::{Decided, Delivered, Exempt, Received, Refused},
     mails::{self, Mail, Mails},
     message,
-    query::comparable_address,
 };
 use crate::logs::{
     Content, Decision, Entry, Log, MtaEvent, MtaLine,
-    decision::raw_domain,
+    decision::{comparable_address, raw_domain},
     mta_line::{self, Delivery, Outcome, Peer},
 };
 use std::{

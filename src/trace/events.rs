@@ -1,6 +1,6 @@
 //! The events of a message that logs contain.
 
-use super::mails::Mail;
+use super::{json, mails::Mail};
 use crate::{
     enforcement::ObservedBy,
     logs::{
@@ -10,8 +10,7 @@ use crate::{
     },
     policy::Rule,
 };
-use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::{collections::BTreeSet, net::IpAddr};
 
 /// The maximum time in seconds between log lines of the same transaction: queue IDs are
@@ -37,15 +36,15 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Decided {
     /// The time in seconds since 1970.
-    #[serde(serialize_with = "timestamp")]
+    #[serde(serialize_with = "json::timestamp")]
     pub time: i64,
     /// `accept`, `defer` or `reject`.
-    #[serde(serialize_with = "action")]
+    #[serde(serialize_with = "json::action")]
     pub action: Action,
     /// `false` for a refusal in observe mode.
     pub enforced: bool,
     /// The rule; `None` if this version does not know it.
-    #[serde(serialize_with = "rule")]
+    #[serde(serialize_with = "json::rule")]
     pub rule: Option<Rule>,
     /// The first line of the reply; empty for an acceptance.
     pub reply: Box<str>,
@@ -106,7 +105,7 @@ pub struct Exempt {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Refused {
     /// The time in seconds since 1970.
-    #[serde(serialize_with = "timestamp")]
+    #[serde(serialize_with = "json::timestamp")]
     pub time: i64,
     /// Whether a milter refused it.
     pub by_milter: bool,
@@ -128,7 +127,7 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Delivered {
     /// The time in seconds since 1970.
-    #[serde(serialize_with = "timestamp")]
+    #[serde(serialize_with = "json::timestamp")]
     pub time: i64,
     /// The outcome.
     pub outcome: Outcome,
@@ -308,21 +307,4 @@ fn short(value: &str) -> Box<str> {
         Some((end, _)) => value[..end].into(),
         None => value.into(),
     }
-}
-
-/// Serializes a time as in RFC 3339.
-pub(super) fn timestamp<S: Serializer>(time: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    Timestamp::from_second(*time).ok().serialize(serializer)
-}
-
-fn action<S: Serializer>(action: &Action, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match action {
-        Action::Accept => "accept",
-        Action::Defer => "defer",
-        Action::Reject => "reject",
-    })
-}
-
-fn rule<S: Serializer>(rule: &Option<Rule>, serializer: S) -> Result<S::Ok, S::Error> {
-    rule.map(Rule::name).serialize(serializer)
 }

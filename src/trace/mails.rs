@@ -1,8 +1,9 @@
 //! Builds the messages that the MTA accepted from its log lines, by queue ID.
 
-use super::{events::timestamp, query::comparable_address};
+use super::json;
 use crate::logs::{
     MtaEvent, MtaLine,
+    decision::comparable_address,
     escape::{escape, readable},
     mta_line::Peer,
     recent,
@@ -23,7 +24,7 @@ const MAX_VALUE: usize = 320;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Mail {
     /// When its client began the message, in seconds since 1970.
-    #[serde(rename = "time", serialize_with = "timestamp")]
+    #[serde(rename = "time", serialize_with = "json::timestamp")]
     pub(super) arrived: i64,
     pub(super) queue_id: Box<str>,
     pub(super) client: IpAddr,

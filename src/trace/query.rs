@@ -5,7 +5,7 @@ use crate::{
     address::Domain,
     logs::{
         Decision, Window,
-        decision::{comparable_domain, domain_of, raw_domain},
+        decision::{comparable_address, comparable_domain, domain_of, raw_domain},
         escape::escape,
     },
 };
@@ -233,20 +233,6 @@ impl QueueIds {
         times
             .copied()
             .any(|at| at.abs_diff(time) <= SAME_TRANSACTION.unsigned_abs())
-    }
-}
-
-/// Converts an escaped address to comparable form.
-pub(super) fn comparable_address(escaped: &str) -> String {
-    match escaped.rsplit_once('@') {
-        Some((local, domain)) => {
-            format!(
-                "{}@{}",
-                local.to_ascii_lowercase(),
-                comparable_domain(domain)
-            )
-        }
-        None => escaped.to_ascii_lowercase(),
     }
 }
 

@@ -3,9 +3,10 @@
 use super::{
     Key, Query,
     mails::{self, Mails},
-    query::comparable_address,
 };
-use crate::logs::{Content, Decision, Entry, Log, MtaEvent, MtaLine, mta_line};
+use crate::logs::{
+    Content, Decision, Entry, Log, MtaEvent, MtaLine, decision::comparable_address, mta_line,
+};
 use std::collections::{BTreeSet, HashMap};
 
 /// The result of the first pass.

@@ -1,7 +1,7 @@
 //! The domains that need a host name of their own, as commands find them: the lists, the
 //! hash in Redis, and files.
 
-use super::list::read_hash;
+use super::listing::read_hash;
 use crate::{
     address::Domain,
     config::Config,

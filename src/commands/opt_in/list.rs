@@ -1,26 +1,22 @@
 //! `sixgate opt-in list`: what the lists of a configuration say, as one list.
 
-use super::{edit::in_redis, mx_zone, zone};
+use super::{
+    listing::{Listing, read_hash},
+    mx_zone, zone,
+};
 use crate::{
     address::Domain,
     cli::{ListFormat, OptInList},
     config::Config,
     exit::{Exit, Failure},
-    list_file::{self, EMPTY},
-    opt_in::{
-        Source, SourceList, Sources,
-        entry::{Entry, Scope},
-        files,
-        list::List,
-        redis,
-    },
+    list_file::EMPTY,
+    opt_in::{Sources, entry::Scope},
 };
 use anyhow::anyhow;
 use serde::Serialize;
 use std::{
     io::{self, BufWriter, Write},
     path::Path,
-    sync::Arc,
 };
 
 pub(super) fn run(arguments: &OptInList) -> Result<(), Failure> {
@@ -53,143 +49,6 @@ pub(super) fn run(arguments: &OptInList) -> Result<(), Failure> {
     printed
         .and_then(|()| out.flush())
         .map_err(|error| Failure::new(Exit::Io, error))
-}
-
-/// The entries of several lists that make one list: those about which a list
-/// that is asked earlier has decided are left out.
-pub(super) struct Listing<'a> {
-    config: &'a Config,
-    lists: Vec<SourceList<'a>>,
-    /// The entries of the hash that is in the place of the managed file.
-    hash: Vec<(Entry, String)>,
-}
-
-/// One entry, and where it stands.
-pub(super) struct Item<'a> {
-    pub(super) source: Source,
-    pub(super) entry: &'a Entry,
-    /// `None` for the configuration.
-    pub(super) file: Option<&'a Path>,
-    pub(super) comment: &'a str,
-}
-
-impl<'a> Listing<'a> {
-    pub(super) fn new(
-        config: &'a Config,
-        sources: &'a Sources,
-        hash: Option<Vec<(Entry, String)>>,
-        managed_alone: bool,
-    ) -> Self {
-        let mut lists = Vec::from(sources.lists());
-        if let Some(hash) = &hash {
-            let mut entries = List::default();
-            for (entry, _) in hash {
-                entries.insert(entry);
-            }
-            let of_hash = SourceList {
-                source: Source::Redis,
-                entries: Arc::new(entries),
-                paths: &[],
-            };
-            // It is asked first.
-            lists.insert(0, of_hash);
-        }
-        if managed_alone {
-            lists.retain(|list| matches!(list.source, Source::Managed | Source::Redis));
-        }
-        Self {
-            config,
-            lists,
-            hash: hash.unwrap_or_default(),
-        }
-    }
-
-    /// Hands the entries over in the order in which they stand in their files.
-    pub(super) fn each(&self, mut visit: impl FnMut(Item<'_>) -> io::Result<()>) -> io::Result<()> {
-        for (index, list) in self.lists.iter().enumerate() {
-            let earlier = &self.lists[..index];
-            let mut visit = |item: Item<'_>| match is_decided(earlier, item.entry) {
-                true => Ok(()),
-                false => visit(item),
-            };
-            match list.source {
-                Source::Domains => self.each_in_place(&mut visit)?,
-                Source::Redis => self.hash.iter().try_for_each(|(entry, comment)| {
-                    visit(Item {
-                        source: Source::Redis,
-                        entry,
-                        file: None,
-                        comment,
-                    })
-                })?,
-                source => each_in_files(source, list, &mut visit)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn each_in_place(&self, mut visit: impl FnMut(Item<'_>) -> io::Result<()>) -> io::Result<()> {
-        let mut entries = self.config.opt_in.domains.iter();
-        entries.try_for_each(|entry| {
-            visit(Item {
-                source: Source::Domains,
-                entry,
-                file: None,
-                comment: "",
-            })
-        })
-    }
-}
-
-/// Reads the hash, and warns of what is wrong in it.
-pub(super) fn read_hash(config: &Config) -> Result<Vec<(Entry, String)>, Failure> {
-    let redis = &config.opt_in.redis;
-    let key = &redis.key;
-    match in_redis(async || redis::edit::list(redis).await)? {
-        Some(listing) => {
-            for wrong in listing.wrong {
-                eprintln!("warning: {key}: {wrong}");
-            }
-            Ok(listing.entries)
-        }
-        None => {
-            eprintln!("warning: there is no hash {key}, or it is empty");
-            Ok(Vec::new())
-        }
-    }
-}
-
-fn each_in_files(
-    source: Source,
-    list: &SourceList<'_>,
-    mut visit: impl FnMut(Item<'_>) -> io::Result<()>,
-) -> io::Result<()> {
-    if list.entries.is_empty() {
-        return Ok(());
-    }
-    for file in list_file::expand(list.paths).map_err(io::Error::other)? {
-        let visited = files::each_entry(&file, |line| {
-            let item = Item {
-                source,
-                entry: &line.entry,
-                file: Some(&file),
-                comment: line.comment,
-            };
-            visit(item).map_err(|error| error.to_string())
-        });
-        visited.map_err(io::Error::other)?;
-    }
-    Ok(())
-}
-
-/// An entry is of no use for what an earlier list has an answer to. One that is
-/// more specific than those of an earlier list would change its answer.
-fn is_decided(earlier: &[SourceList<'_>], entry: &Entry) -> bool {
-    let decides = |list: &List| match entry.scope {
-        Scope::Itself => list.entry_for(&entry.domain).is_some(),
-        Scope::Subdomains => list.entry_for_subdomains(&entry.domain).is_some(),
-    };
-    earlier.iter().any(|list| decides(&list.entries))
 }
 
 /// A list that can be read as one.

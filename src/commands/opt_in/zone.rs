@@ -1,7 +1,7 @@
 //! The lists as a zone in the manner of RFC 5782: `DOMAIN A 127.0.0.2` for what
 //! has opted in and `127.0.0.3` for what has opted out.
 
-use super::list::{Item, Listing};
+use super::listing::{Item, Listing};
 use crate::{
     address::Domain,
     opt_in::{

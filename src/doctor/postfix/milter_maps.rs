@@ -4,7 +4,6 @@
 //! from all over the IPv4 and IPv6 Internet.
 
 use super::{
-    attachment::Attachment,
     instance::{Instance, Service, words},
     milters::{self, Milter},
 };
@@ -145,10 +144,9 @@ fn unusable(instance: &Instance, service: &Service, table: &str, failure: &str) 
 pub(super) async fn check(
     instance: &Instance,
     config: &Config,
-    attachment: &Attachment<'_>,
+    service: &Service,
     listeners: &Listeners,
 ) -> Vec<Finding> {
-    let service = attachment.service;
     let maps = match MilterMaps::look_up(instance, service).await {
         Ok(maps) => maps,
         Err(unusable) => return vec![unusable],
