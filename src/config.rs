@@ -240,6 +240,16 @@ pub enum Mode {
     Observe,
 }
 
+impl Mode {
+    /// Returns the name in the configuration, in logs and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+        }
+    }
+}
+
 /// The Authentication-Results field (RFC 8601).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -214,6 +214,17 @@ pub enum Ptr {
     Temperror,
 }
 
+impl Ptr {
+    /// Returns the name in logs and on the status page.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::None => "none",
+            Self::Temperror => "temperror",
+        }
+    }
+}
+
 /// Whether the names of an address resolve back to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmation {

@@ -27,7 +27,7 @@ use crate::{
     exempt,
     forwarder::Identified,
     opt_in,
-    policy::{Ptr, Rule, Stage},
+    policy::{Authentication, Ptr, Rule, Stage},
     reply::{Class, Reply},
     spf,
 };
@@ -127,12 +127,28 @@ impl Decision<'_> {
         }
     }
 
+    /// Returns the result of DKIM, as in logs.
+    fn dkim_result(&self) -> &'static str {
+        dkim_result(self.dkim.map(dkim::Outcome::authentication), self.signed)
+    }
+
     /// Returns whether the MTA is instructed to refuse.
     pub fn is_refused(&self) -> bool {
         match self.mode {
             Mode::Enforce => self.reply.is_some(),
             Mode::Observe => false,
         }
+    }
+}
+
+/// Returns the result of DKIM in logs and on the status page.
+pub(crate) fn dkim_result(dkim: Option<Authentication>, is_signed: bool) -> &'static str {
+    match dkim {
+        Some(Authentication::Pass) => "pass",
+        Some(Authentication::NoPass) => "fail",
+        Some(Authentication::Temperror | Authentication::Unverifiable) => "temperror",
+        None if is_signed => "not-needed",
+        None => "none",
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::{State, charts::Chart};
 use crate::{
-    config::Mode,
     opt_in,
     policy::Rule,
     telemetry::{
@@ -153,10 +152,7 @@ impl Overview {
             time: Timestamp::now(),
             started: Timestamp::now() - uptime,
             uptime_seconds: uptime.as_secs(),
-            mode: match snapshot.config.mode {
-                Mode::Enforce => "enforce",
-                Mode::Observe => "observe",
-            },
+            mode: snapshot.config.mode.name(),
             stopping: shared.drain.has_started(),
             configuration: Configuration {
                 loaded: snapshot.made,

@@ -3,10 +3,10 @@
 
 use super::{
     Decision, Exemption,
-    decision_line::{MAX_NAMES, MAX_SIGNATURES, dkim_word, mode_word, ptr_word},
+    decision_line::{MAX_NAMES, MAX_SIGNATURES},
     escape::{MAX_ITEM, MAX_VALUE},
 };
-use crate::{dkim::SignatureResult, exempt::entry::show, reply::MAX_TEXT, spf};
+use crate::{dkim::SignatureResult, exempt::entry::show, policy::Ptr, reply::MAX_TEXT, spf};
 use std::fmt::Display;
 
 /// The maximum length of a reply in bytes; it is logged in full.
@@ -123,7 +123,7 @@ fn settled(decision: &Decision<'_>, fields: &mut impl Fields) {
     fields.truth("refused", decision.is_refused());
     fields.text("stage", Some(decision.stage));
     fields.text("rule", Some(decision.rule));
-    fields.text("mode", Some(mode_word(decision.mode)));
+    fields.text("mode", Some(decision.mode.name()));
     fields.long_text("reply", MAX_REPLY, decision.reply);
 }
 
@@ -151,12 +151,12 @@ fn recipients(decision: &Decision<'_>, fields: &mut impl Fields) {
 }
 
 fn findings(decision: &Decision<'_>, fields: &mut impl Fields) {
-    fields.text("ptr", decision.ptr.map(ptr_word));
+    fields.text("ptr", decision.ptr.map(Ptr::name));
     fields.texts("ptr_names", decision.ptr_names.iter().take(MAX_NAMES));
     fields.text("opt_in", decision.opt_in);
     fields.object("spf", decision.spf, of_spf);
     let of_message = decision.recipient.is_none();
-    fields.text("dkim", of_message.then(|| dkim_word(decision)));
+    fields.text("dkim", of_message.then(|| decision.dkim_result()));
     let signatures = decision.dkim.into_iter().flat_map(|dkim| dkim.best());
     let signatures = signatures.take(MAX_SIGNATURES);
     fields.objects("dkim_signatures", signatures, of_signature);

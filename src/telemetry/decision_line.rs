@@ -7,13 +7,7 @@ use super::{
     Decision, Exemption,
     escape::{MAX_ITEM, MAX_VALUE, Style, escape},
 };
-use crate::{
-    address::Client,
-    config::Mode,
-    dkim,
-    exempt::entry::show,
-    policy::{Authentication, Ptr, Stage},
-};
+use crate::{address::Client, config::Mode, dkim, exempt::entry::show, policy::Stage};
 use std::fmt::{Display, Write};
 
 /// All `name=` of the line, in order.
@@ -130,7 +124,7 @@ fn acceptance(line: &mut String, decision: &Decision<'_>) {
 
 fn mode(line: &mut String, mode: Mode) {
     line.push_str(" mode=");
-    line.push_str(mode_word(mode));
+    line.push_str(mode.name());
 }
 
 fn envelope(line: &mut String, decision: &Decision<'_>) {
@@ -161,7 +155,7 @@ fn recipients(line: &mut String, decision: &Decision<'_>) {
 fn findings(line: &mut String, decision: &Decision<'_>) {
     if let Some(ptr) = decision.ptr {
         line.push_str(" ptr=");
-        line.push_str(ptr_word(ptr));
+        line.push_str(ptr.name());
         let names = decision.ptr_names.iter().take(MAX_NAMES);
         list(line, " ptr_names=", names);
     }
@@ -178,7 +172,7 @@ fn authentication(line: &mut String, decision: &Decision<'_>) {
         optional(line, " spf_term=", spf.term.as_deref());
     }
     line.push_str(" dkim=");
-    line.push_str(dkim_word(decision));
+    line.push_str(decision.dkim_result());
     if let Some(outcome) = decision.dkim {
         signatures(line, outcome);
     }
@@ -231,31 +225,6 @@ fn item(line: &mut String, value: impl Display) {
 fn append(line: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a string can't fail.
     let _ = line.write_fmt(text);
-}
-
-pub(super) fn mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Enforce => "enforce",
-        Mode::Observe => "observe",
-    }
-}
-
-pub(super) fn ptr_word(ptr: Ptr) -> &'static str {
-    match ptr {
-        Ptr::Found => "found",
-        Ptr::None => "none",
-        Ptr::Temperror => "temperror",
-    }
-}
-
-pub(super) fn dkim_word(decision: &Decision<'_>) -> &'static str {
-    match decision.dkim.map(dkim::Outcome::authentication) {
-        Some(Authentication::Pass) => "pass",
-        Some(Authentication::NoPass) => "fail",
-        Some(Authentication::Temperror | Authentication::Unverifiable) => "temperror",
-        None if decision.signed => "not-needed",
-        None => "none",
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use super::Problem;
 use crate::{
-    config::Mode,
     policy::Ptr,
     status::{
         State,
@@ -135,10 +134,7 @@ impl Decision {
             refused: entry.is_refused,
             stage: entry.stage.to_string(),
             rule: entry.rule.name(),
-            mode: match entry.mode {
-                Mode::Enforce => "enforce",
-                Mode::Observe => "observe",
-            },
+            mode: entry.mode.name(),
             reply: owned(entry.reply()),
             reply_details: entry.reply_details().map(str::to_owned).collect(),
             client_name: owned(entry.client_name()),
@@ -153,11 +149,7 @@ impl Decision {
             recipients: entry.recipients,
             recipient_domains: entry.recipient_domains().map(str::to_owned).collect(),
             more_recipient_domains: entry.more_recipient_domains,
-            ptr: entry.ptr.map(|ptr| match ptr {
-                Ptr::Found => "found",
-                Ptr::None => "none",
-                Ptr::Temperror => "temperror",
-            }),
+            ptr: entry.ptr.map(Ptr::name),
             ptr_names: entry.ptr_names().map(str::to_owned).collect(),
             opt_in: entry.opt_in.map(|source| source.to_string()),
             spf: entry.spf.map(|(result, identity)| Spf {
@@ -167,7 +159,7 @@ impl Decision {
                 term: owned(entry.spf_term()),
                 reason: owned(entry.spf_reason()),
             }),
-            dkim: entry.dkim_word(),
+            dkim: entry.dkim_result(),
             dkim_signatures: entry.signatures().map(DkimSignature::of).collect(),
             forwarder: owned(entry.forwarder()),
             deferred_for: entry.deferred_for,

@@ -10,7 +10,7 @@ use crate::{
     policy::{Authentication, Ptr, Rule, Stage},
     spf::{Identity, SpfResult},
     telemetry::{
-        Action, Decision, Exemption,
+        Action, Decision, Exemption, dkim_result,
         escape::{Style, escape},
     },
 };
@@ -357,17 +357,11 @@ impl Entry {
     }
 
     /// The word for what DKIM says, as in the decision line; `None` for a recipient.
-    pub fn dkim_word(&self) -> Option<&'static str> {
+    pub fn dkim_result(&self) -> Option<&'static str> {
         if self.recipient().is_some() || self.recipients == 0 {
             return None;
         }
-        Some(match self.dkim {
-            Some(Authentication::Pass) => "pass",
-            Some(Authentication::NoPass) => "fail",
-            Some(Authentication::Temperror | Authentication::Unverifiable) => "temperror",
-            None if self.is_signed => "not-needed",
-            None => "none",
-        })
+        Some(dkim_result(self.dkim, self.is_signed))
     }
 
     /// What the entry takes in memory, without what the allocator adds.
@@ -526,7 +520,7 @@ mod tests {
         assert_eq!(entry.spf_reason(), Some("-all matches"));
         assert_eq!(entry.ptr_names().collect::<Vec<_>>(), ["mail.example.org"]);
         assert_eq!(entry.forwarder(), Some("spf:alumni.example"));
-        assert_eq!(entry.dkim_word(), Some("fail"));
+        assert_eq!(entry.dkim_result(), Some("fail"));
         let signature = Signature {
             domain: "example.org",
             selector: "s1",
@@ -545,7 +539,7 @@ mod tests {
         let (network, comment) = entry.exempt_entry().unwrap();
         assert_eq!(network, "2001:db8::/32");
         assert!(comment.contains("ticket 4711"), "{comment}");
-        assert_eq!(entry.dkim_word(), None);
+        assert_eq!(entry.dkim_result(), None);
     }
 
     #[test]

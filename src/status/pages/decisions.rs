@@ -365,12 +365,7 @@ fn findings(entry: &Entry) -> Markup {
             }
             dt { "Reverse DNS" }
             dd {
-                @match entry.ptr {
-                    Some(Ptr::Found) => "found",
-                    Some(Ptr::None) => "none",
-                    Some(Ptr::Temperror) => "temperror",
-                    None => (or_dash(None)),
-                }
+                (or_dash(entry.ptr.map(Ptr::name)))
                 @for name in entry.ptr_names() { br; (name) }
             }
             dt { "SPF" }
@@ -387,7 +382,7 @@ fn findings(entry: &Entry) -> Markup {
             }
             dt { "DKIM" }
             dd {
-                (or_dash(entry.dkim_word()))
+                (or_dash(entry.dkim_result()))
                 @for signature in entry.signatures() {
                     br;
                     (signature.result) ": d=" (signature.domain) " s=" (signature.selector)

@@ -4,7 +4,7 @@ use crate::{
     config::Mode,
     policy::{Authentication, Confirmation, Forwarder, OptIn, Ptr, Rule},
     spf::SpfResult,
-    telemetry::{Action, decision_line::mode_word},
+    telemetry::Action,
 };
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -77,7 +77,7 @@ impl Decisions {
         let row = rule as usize * Action::ALL.len() + action as usize;
         let slot = self.series.get(row * MODES.len() + mode as usize)?;
         Some(slot.get_or_init(|| {
-            let labels = [action.name(), rule.name(), mode_word(mode)];
+            let labels = [action.name(), rule.name(), mode.name()];
             self.family.with_label_values(&labels)
         }))
     }
