@@ -12,6 +12,7 @@
 #   dialogues        all of tests/e2e once more with authentication_results.complete, with
 #                    the same replies
 #   checkout         packaging/install.sh installs from a clean clone
+#   no features      the opt-in sources that remain without cargo's default features
 #   milter clients   clients that are not ours, with what other MTAs offer
 #   status page      in Chromium, with axe-core; its API under schemathesis
 #   soak             long or big runs: limits, DNS faults, gigabytes of logs, lists of a
@@ -67,6 +68,7 @@ tests/milter_conformance/build-clients.sh
 export SIXGATE_E2E_REQUIRED=1
 cargo test --locked --test milter_conformance -- --ignored --nocapture
 SIXGATE_E2E_COMPLETE=1 cargo test --locked --test e2e
+cargo test --locked --no-default-features --test opt_in_fleet --test opt_in_remote
 cargo test --locked --no-fail-fast --test package --test install --test handover --test limits \
     --test dns_faults --test opt_in --test report --test trace --test give_up --test exempt \
     --test status_browser --test dmarc \

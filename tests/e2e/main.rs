@@ -69,7 +69,9 @@ fn main() -> ExitCode {
     if env::args().nth(1).as_deref() == Some("demo") {
         return demonstrate();
     }
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of their time they wait: for timeouts, and for daemons to start and to drain.
+    arguments.test_threads.get_or_insert(4);
     if arguments.list {
         return libtest_mimic::run(&arguments, ignored("")).exit_code();
     }
