@@ -1,9 +1,9 @@
-//! `sixgate doctor`: tries what an installation needs and says what is wrong and
-//! what to do.
+//! Checks an installation: the configuration, the DNS, sockets, lists and the mail servers
+//! of this machine. `sixgate doctor` prints the result; docs/doctor.md lists the checks.
 //!
-//! Looks and asks, and changes nothing: sockets are connected to as an MTA does,
-//! DNS servers are asked what mail asks them, Postfix and Sendmail are known by
-//! their configurations. One file a subject; each makes [`finding::Finding`]s.
+//! Reads and queries, and changes nothing: it connects to sockets as an MTA does, queries
+//! DNS servers as mail does, and reads the configuration of Postfix and Sendmail. Each
+//! subject has a file, whose functions return [`Finding`]s.
 
 mod certificates;
 mod clients;
@@ -37,8 +37,8 @@ use listeners::Listeners;
 use sendmail::Cf;
 use std::path::{Path, PathBuf};
 
-/// What there is to be warned of about client certificates, given what the MTAs of
-/// this machine ask for and trust.
+/// Returns warnings about exemptions by client certificate, which depend on the CAs that the
+/// MTAs of this machine trust.
 pub(crate) async fn certificate_warnings(config: &Config) -> Vec<String> {
     let mtas = Mtas::installed().await;
     let findings = certificates::check(config, &mtas.client_certificates());
@@ -46,7 +46,7 @@ pub(crate) async fn certificate_warnings(config: &Config) -> Vec<String> {
     warnings.map(|finding| finding.seen).collect()
 }
 
-/// What there is to be warned of about `exempt.forwarders`. Asks the DNS.
+/// Returns warnings about `exempt.forwarders`, after looking up the SPF records.
 pub(crate) async fn forwarder_warnings(config: &Config) -> Vec<String> {
     let findings = match Dns::new(&config.dns) {
         Ok(dns) => forwarders::check(config, &dns).await,
@@ -56,10 +56,10 @@ pub(crate) async fn forwarder_warnings(config: &Config) -> Vec<String> {
     warnings.map(|finding| finding.seen).collect()
 }
 
-/// Examines the installation: DNS, mail servers, sockets, lists.
+/// Runs all checks.
 ///
 /// # Errors
-/// When the list of `--domains` can't be read.
+/// Fails if the list of `--domains` can't be read.
 pub(crate) async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<Finding>, Failure> {
     let file = &arguments.config.path;
     let mut findings = configuration::check(config, file);
@@ -92,14 +92,14 @@ pub(crate) async fn examine(arguments: &Doctor, config: &Config) -> Result<Vec<F
             }
             Some(_) => vec![domains_skipped("no DNS server answers")],
             None => vec![domains_skipped(
-                "a list of opt-ins can't be read, or there is no DNS server",
+                "an opt-in list can't be read, or there is no DNS server",
             )],
         });
     }
     Ok(findings)
 }
 
-/// What the milter would work with; `None` if it could not.
+/// Builds what the daemon would use to check mail; `None` if it could not start.
 fn snapshot(
     config: &Config,
     sources: Result<Sources, Finding>,
@@ -136,8 +136,8 @@ fn dns_works(findings: &[Finding]) -> bool {
 }
 
 fn domains_skipped(why: &str) -> Finding {
-    let seen = format!("no domain was asked for, as {why}");
-    Finding::warning(Check::Domains, seen, "mend that first")
+    let seen = format!("domains were not checked, because {why}");
+    Finding::warning(Check::Domains, seen, "fix that first")
 }
 
 /// The mail servers of this machine.
@@ -145,12 +145,12 @@ fn domains_skipped(why: &str) -> Finding {
 struct Mtas {
     postfix: Vec<postfix::Instance>,
     sendmail: Option<Cf>,
-    /// Those that were named and can't be read.
+    /// Problems of named configurations that can't be read.
     missing: Vec<Finding>,
 }
 
 impl Mtas {
-    /// Those that were named, else those that are installed.
+    /// Reads the configurations named on the command line, otherwise the installed ones.
     async fn find(arguments: &Doctor) -> Self {
         let named = !arguments.postfix_config.is_empty() || arguments.sendmail_cf.is_some();
         if !named {
@@ -185,7 +185,7 @@ impl Mtas {
         match file.map(|file| (file, Cf::read(file))) {
             Some((_, Ok(cf))) => self.sendmail = Some(cf),
             Some((file, Err(error))) => {
-                let seen = format!("{}: can't be read: {error}", file.display());
+                let seen = format!("{} can't be read: {error}", file.display());
                 self.missing.push(unreadable(seen));
             }
             None => {}
@@ -203,7 +203,7 @@ impl Mtas {
         if findings.is_empty() {
             findings.push(no_mta());
         }
-        // Services that share a setting share what is said of it.
+        // Services that share a setting would repeat its finding.
         let mut seen = Vec::new();
         findings.retain(|finding| {
             let is_new = !seen.contains(finding);
@@ -225,14 +225,14 @@ impl Mtas {
 }
 
 fn unreadable(seen: String) -> Finding {
-    Finding::problem(Check::Mta, seen, "name the right one, and run this as root")
+    Finding::problem(Check::Mta, seen, "correct the path, and run doctor as root")
 }
 
 fn no_mta() -> Finding {
     Finding::warning(
         Check::Mta,
-        "neither Postfix nor Sendmail is found on this machine",
-        "run this where the mail server is, or name its configuration with --postfix-config or \
+        "neither Postfix nor Sendmail is installed on this machine",
+        "run doctor on the mail server, or name its configuration with --postfix-config or \
          --sendmail-cf",
     )
 }

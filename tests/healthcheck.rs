@@ -57,7 +57,7 @@ fn a_daemon_is_ready_until_it_ends() {
     assert_ready(&daemon.config_file());
     daemon.kill();
     let socket = daemon.socket();
-    let reason = format!("listen: unix:{}: nobody listens", socket.display());
+    let reason = format!("listen: unix:{}: no process listens", socket.display());
     assert_not_ready(&daemon.config_file(), &reason);
 }
 
@@ -102,15 +102,15 @@ fn another_program_on_the_socket_is_not_taken_for_a_daemon() {
     fs::write(&config, format!("listen: unix:{}\n", socket.display())).expect("a file");
     assert_not_ready(
         &config,
-        &format!("listen: unix:{}: there is no such socket", socket.display()),
+        &format!(
+            "listen: unix:{}: the socket does not exist",
+            socket.display()
+        ),
     );
     let _mute = UnixListener::bind(&socket).expect("a socket");
     assert_not_ready(
         &config,
-        &format!(
-            "listen: unix:{}: there is no answer in 5s",
-            socket.display()
-        ),
+        &format!("listen: unix:{}: no answer in 5s", socket.display()),
     );
 }
 

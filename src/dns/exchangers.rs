@@ -1,38 +1,38 @@
-//! Whether a domain's mail exchangers are reached over IPv6.
+//! Looks up whether the MX hosts of a domain have AAAA records.
 
 use crate::{
     address::Domain,
     dns::{Absence, Answer, Mx, Name, Resolve},
 };
 
-/// The hosts that take a domain's mail (RFC 5321 section 5.1).
+/// The MX hosts of a domain (RFC 5321 section 5.1).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Exchangers {
-    /// At least this one has an AAAA record; name and address for people.
+    /// A host with an AAAA record: its name and address, to show.
     WithAaaa(String),
-    /// These, and none has.
+    /// The names of all hosts; none has an AAAA record.
     WithoutAaaa(String),
-    /// There are none: why, for people.
+    /// There are no hosts; the reason to show.
     None(&'static str),
-    /// It can't be known now: why, for people.
+    /// A lookup failed; the reason to show.
     Temperror(String),
 }
 
-/// Asks for the MX records of a domain and the AAAA records of their hosts.
+/// Looks up the MX records of a domain and the AAAA records of the hosts.
 pub(crate) async fn look_up<R: Resolve>(resolver: &R, domain: &Domain) -> Exchangers {
     let Ok(name) = Name::parse(domain.as_str()) else {
-        return Exchangers::None("it is no name that the DNS can carry");
+        return Exchangers::None("its name is too long for the DNS");
     };
     match resolver.mx(&name).await {
         Answer::Found(found) => of_hosts(resolver, &hosts(found.records)).await,
         // RFC 5321 section 5.1: without MX records, the domain is its own MX.
         Answer::Absent(Absence::NoData) => of_hosts(resolver, &[name]).await,
-        Answer::Absent(Absence::NxDomain) => Exchangers::None("the DNS does not know it"),
+        Answer::Absent(Absence::NxDomain) => Exchangers::None("it does not exist in the DNS"),
         Answer::Temperror(failure) => Exchangers::Temperror(format!("MX: {failure}")),
     }
 }
 
-/// Without the root, which stands for no host (RFC 7505).
+/// Removes the root, which stands for no host (RFC 7505).
 fn hosts(records: Vec<Mx>) -> Vec<Name> {
     let hosts = records.into_iter().map(|mx| mx.exchange);
     hosts
@@ -59,7 +59,7 @@ async fn of_hosts<R: Resolve>(resolver: &R, hosts: &[Name]) -> Exchangers {
     let names: Vec<String> = hosts.iter().map(ToString::to_string).collect();
     match (failed, names.is_empty()) {
         (Some(failure), _) => Exchangers::Temperror(failure),
-        (None, true) => Exchangers::None("it takes no mail (null MX)"),
+        (None, true) => Exchangers::None("it accepts no mail (null MX)"),
         (None, false) => Exchangers::WithoutAaaa(names.join(", ")),
     }
 }

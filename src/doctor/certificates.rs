@@ -1,5 +1,5 @@
-//! Client certificates: whether the MTA asks for them, and who signs those that it
-//! trusts. Where that is a public CA, `exempt.tls: verified` exempts everybody.
+//! Exemptions by client certificate: checks that the MTA requests certificates, and that
+//! it trusts no public CA, because then `exempt.tls: verified` exempts anyone.
 
 use super::finding::{Check, Finding};
 use crate::{config::Config, policy::ExemptTls};
@@ -9,37 +9,37 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How an MTA, or one of its ports, treats client certificates.
+/// The settings for client certificates of an MTA or of one of its ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ClientCertificates {
-    /// Where it is configured, such as `/etc/postfix/main.cf`.
+    /// The file with the settings, such as `/etc/postfix/main.cf`.
     pub(super) place: String,
-    /// Whether it asks clients for a certificate.
+    /// Whether clients are asked for a certificate.
     pub(super) is_asked_for: bool,
-    /// The setting that says so, such as `smtpd_tls_ask_ccert = yes`.
+    /// The setting that determines this, such as `smtpd_tls_ask_ccert = yes`.
     pub(super) because: String,
-    /// The settings that name authorities, with the file or folder.
+    /// The settings that name trusted CAs, each with its file or directory.
     pub(super) authorities: Vec<(String, PathBuf)>,
-    /// A setting by which it trusts the system's authorities too.
+    /// The setting that adds the system's CAs, if there is one.
     pub(super) system_authorities: Option<String>,
-    /// How to have certificates asked for.
+    /// How to make the MTA request certificates.
     pub(super) how_to_ask: &'static str,
 }
 
-/// Compares `exempt.tls` and `exempt.certificates` with what the MTAs ask for and
-/// trust.
+/// Compares `exempt.tls` and `exempt.certificates` with the certificates that the MTAs
+/// request and trust.
 pub(super) fn check(config: &Config, mtas: &[ClientCertificates]) -> Vec<Finding> {
     let by_name = !config.policy.exempt_certificates.is_empty();
     let by_trust = config.policy.exempt_tls == ExemptTls::Verified;
     if !by_name && !by_trust {
         let seen = match config.policy.exempt_tls {
-            ExemptTls::Any => "exempt.tls: any exempts with or without a certificate",
-            ExemptTls::None | ExemptTls::Verified => "no client certificate exempts",
+            ExemptTls::Any => "exempt.tls: any exempts clients with or without a certificate",
+            ExemptTls::None | ExemptTls::Verified => "no client is exempt because of a certificate",
         };
         return vec![Finding::ok(Check::Certificates, seen)];
     }
     if mtas.is_empty() {
-        let seen = "which certificates the MTA trusts can't be told from here";
+        let seen = "unknown which certificates the MTA trusts, because no MTA was found";
         return vec![Finding::ok(Check::Certificates, seen)];
     }
     let findings = mtas.iter().map(|mta| match by_trust {
@@ -62,21 +62,20 @@ fn exempt_by_trust(mta: &ClientCertificates) -> Finding {
                  asks clients for one ({}) and trusts {public}",
                 mta.because
             ),
-            "set exempt.tls: none and name the certificates of partners in exempt.certificates, or \
-             have the MTA trust a CA of your own alone",
+            "set exempt.tls: none and list the certificates of partners in exempt.certificates, or \
+             make the MTA trust only your own CA",
         ),
         Ok(None) => Finding::ok(
             Check::Certificates,
-            format!("exempt.tls: verified: {place} trusts no public CA that is known here"),
+            format!("exempt.tls: verified: {place} trusts no known public CA"),
         ),
         Err((path, error)) => Finding::warning(
             Check::Certificates,
             format!(
-                "exempt.tls: verified: whether {place} trusts a public CA can't be told: {}: \
-                 {error}",
+                "exempt.tls: verified: unknown whether {place} trusts a public CA: {}: {error}",
                 path.display()
             ),
-            "run this as root, or name the certificates of partners in exempt.certificates",
+            "run doctor as root, or list the certificates of partners in exempt.certificates",
         ),
     }
 }
@@ -98,8 +97,8 @@ fn exempt_by_name(mta: &ClientCertificates) -> Finding {
 fn no_effect(mta: &ClientCertificates, key: &str) -> Finding {
     let place = &mta.place;
     let why = match mta.is_asked_for {
-        false => format!("asks clients for no certificate ({})", mta.because),
-        true => "names no CA whose certificates it trusts".to_owned(),
+        false => format!("does not ask clients for a certificate ({})", mta.because),
+        true => "has no trusted CA".to_owned(),
     };
     Finding::warning(
         Check::Certificates,
@@ -108,18 +107,19 @@ fn no_effect(mta: &ClientCertificates, key: &str) -> Finding {
     )
 }
 
-/// So many authorities are not a site's own.
+/// The number of trusted CAs from which they are assumed to be public. A site has fewer of
+/// its own.
 const MIN_PUBLIC: usize = 20;
 
-/// Public authorities one by one, as Debian and its kin have them. The system's
-/// bundle would not do: it has the site's own CA too, once that is installed.
+/// The public CAs as single files, on Debian and its derivatives. The system's bundle
+/// can't be used instead, because it may also contain the site's own CA.
 const PUBLIC_CAS: &str = "/usr/share/ca-certificates/mozilla";
 
 impl ClientCertificates {
-    /// The public authorities that it trusts, for people.
+    /// Describes the public CAs that the MTA trusts; `None` if there are none.
     ///
     /// # Errors
-    /// The first file or folder that can't be read.
+    /// Returns the first file or directory that can't be read.
     fn public_authorities(&self) -> Result<Option<String>, (PathBuf, io::Error)> {
         if let Some(setting) = &self.system_authorities {
             return Ok(Some(format!("the system's CAs ({setting})")));
@@ -137,8 +137,7 @@ impl ClientCertificates {
     }
 }
 
-/// The certificates in a file, or in the files of a folder as OpenSSL looks them up
-/// there.
+/// Returns the certificates in a file, or in the files of a directory (`CApath`).
 fn certificates_at(path: &Path) -> io::Result<HashSet<String>> {
     match path.is_dir() {
         true => certificates_below(path),
@@ -150,7 +149,7 @@ fn certificates_below(folder: &Path) -> io::Result<HashSet<String>> {
     let mut certificates = HashSet::new();
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
-        // A dangling link is what a removed CA leaves behind.
+        // Removing a CA leaves a dangling link behind.
         if let Ok(octets) = fs::read(&file) {
             certificates.extend(certificates_in(&octets));
         }
@@ -158,7 +157,7 @@ fn certificates_below(folder: &Path) -> io::Result<HashSet<String>> {
     Ok(certificates)
 }
 
-/// The Base64 of each certificate in PEM.
+/// Returns the Base64 of each PEM certificate.
 fn certificates_in(octets: &[u8]) -> HashSet<String> {
     let text = String::from_utf8_lossy(octets);
     let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
@@ -236,7 +235,7 @@ mod tests {
                 "",
                 &mta(&public),
                 Level::Ok,
-                "no client certificate exempts",
+                "no client is exempt because of a certificate",
             ),
             (
                 "exempt: {tls: any}",
@@ -251,8 +250,8 @@ mod tests {
                 "anyone with a certificate",
             ),
             (verified, &system, Level::Warning, "the system's CAs"),
-            (verified, &unreadable, Level::Warning, "can't be told"),
-            (verified, &mta(&own), Level::Ok, "no public CA"),
+            (verified, &unreadable, Level::Warning, "unknown whether"),
+            (verified, &mta(&own), Level::Ok, "no known public CA"),
             (verified, &silent, Level::Warning, "no effect"),
             (
                 both,
@@ -265,13 +264,13 @@ mod tests {
                 named,
                 &silent,
                 Level::Warning,
-                "no effect: main.cf asks clients for no",
+                "no effect: main.cf does not ask clients for a",
             ),
             (
                 named,
                 &without_ca,
                 Level::Warning,
-                "no effect: main.cf names no CA",
+                "no effect: main.cf has no trusted CA",
             ),
         ];
         for (yaml, mta, level, words) in table {

@@ -1,10 +1,10 @@
-//! Whether IPv6 clients come to the MTA under their own addresses. Behind a
-//! proxy they all seem to come from one, and are judged by that.
+//! Checks that the MTA sees the addresses of IPv6 clients. Behind a proxy, all of them
+//! have the address of the proxy.
 
 use super::finding::{Check, Finding};
 use std::{fs, net::Ipv6Addr};
 
-/// What this machine tells about it.
+/// Looks for a docker-proxy on port 25 and for an IPv6 address of this machine.
 pub(super) fn check() -> Vec<Finding> {
     let mut findings: Vec<Finding> = processes()
         .iter()
@@ -15,7 +15,7 @@ pub(super) fn check() -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::ok(
             Check::Clients,
-            "this machine has IPv6 addresses of its own, and no docker-proxy is before port 25",
+            "this machine has an IPv6 address, and no docker-proxy listens on port 25",
         ));
     }
     findings
@@ -28,14 +28,14 @@ fn without_ipv6_address(interfaces: &str) -> Option<Finding> {
     }
     Some(Finding::warning(
         Check::Clients,
-        "this machine has no IPv6 address but loopback and link-local ones: an IPv6 client can come \
-         through a proxy alone, and then under the proxy's address",
-        "give it an IPv6 address, or pass the clients' addresses on by the PROXY protocol \
+        "this machine has only loopback and link-local IPv6 addresses: IPv6 clients can only \
+         connect through a proxy, which hides their addresses",
+        "give it an IPv6 address, or pass the clients' addresses on with the PROXY protocol \
          (smtpd_upstream_proxy_protocol, postscreen_upstream_proxy_protocol)",
     ))
 }
 
-/// The first column of `/proc/net/if_inet6` has 32 digits.
+/// Parses the first column of `/proc/net/if_inet6`, which has 32 hexadecimal digits.
 fn addresses(interfaces: &str) -> Vec<Ipv6Addr> {
     let columns = interfaces
         .lines()
@@ -44,7 +44,7 @@ fn addresses(interfaces: &str) -> Vec<Ipv6Addr> {
     bits.map(Ipv6Addr::from_bits).collect()
 }
 
-/// The arguments of all processes that can be seen.
+/// Returns the command lines of all visible processes.
 fn processes() -> Vec<Vec<String>> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -62,8 +62,8 @@ fn processes() -> Vec<Vec<String>> {
         .collect()
 }
 
-/// A docker-proxy that takes connections over IPv6 and goes on over IPv4: the
-/// client's address can't come through.
+/// Returns a problem if this is a docker-proxy that forwards port 25 from IPv6 to IPv4,
+/// which hides the client's address.
 fn hidden_by_docker_proxy(arguments: &[String]) -> Option<Finding> {
     let program = arguments.first()?;
     let value = |key: &str| {
@@ -77,11 +77,11 @@ fn hidden_by_docker_proxy(arguments: &[String]) -> Option<Finding> {
         Finding::problem(
             Check::Clients,
             format!(
-                "docker-proxy takes [{from}]:25 to {to}: to the MTA every IPv6 client has the \
-                 address of the bridge, which is IPv4 and is not checked"
+                "docker-proxy forwards [{from}]:25 to {to}: the MTA sees every IPv6 client with the \
+                 IPv4 address of the bridge, and its mail is not checked"
             ),
-            "give the container's network IPv6 (\"ipv6\": true, \"ip6tables\": true), use the \
-             host's network, or put a proxy that speaks the PROXY protocol before it",
+            "enable IPv6 in the container's network (\"ipv6\": true, \"ip6tables\": true), use the \
+             host's network, or put a proxy with the PROXY protocol in front",
         )
     })
 }

@@ -1,5 +1,5 @@
-//! The clock: signatures expire by it (RFC 6376 section 3.5, `t=` and `x=`), and
-//! one that is wrong makes good signatures fail.
+//! Checks the clock. With a wrong one, valid DKIM signatures fail, because they have a
+//! start and an expiry (RFC 6376 section 3.5, `t=` and `x=`).
 
 use super::{
     finding::{Check, Finding},
@@ -11,13 +11,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Whether it is right, as far as this machine can tell.
+/// Checks the clock against the times of files, and whether it is synchronized.
 pub(super) async fn check(config: &Path) -> Finding {
     if let Some(newer) = newer_than_now(config) {
         return Finding::problem(
             Check::Clock,
-            format!("the clock is behind: {newer} was written later than now"),
-            "set it, and have it kept right by chrony or systemd-timesyncd",
+            format!("the clock is behind: {newer} has a time in the future"),
+            "set the clock, and synchronize it with chrony or systemd-timesyncd",
         );
     }
     match program::run(
@@ -26,32 +26,32 @@ pub(super) async fn check(config: &Path) -> Finding {
     )
     .await
     {
-        Ok(answer) => judge(answer.trim()),
+        Ok(answer) => finding(answer.trim()),
         Err(_no_systemd) => Finding::ok(
             Check::Clock,
-            "whether the clock is kept right can't be told from here (timedatectl does not answer)",
+            "unknown whether the clock is synchronized (timedatectl does not answer)",
         ),
     }
 }
 
-fn judge(synchronized: &str) -> Finding {
+fn finding(synchronized: &str) -> Finding {
     match synchronized {
-        "yes" => Finding::ok(Check::Clock, "the clock is kept right (NTPSynchronized)"),
+        "yes" => Finding::ok(Check::Clock, "the clock is synchronized (NTPSynchronized)"),
         "no" => Finding::warning(
             Check::Clock,
-            "the clock is not synchronized: DKIM signatures expire by it",
-            "have it kept right: timedatectl set-ntp true, or install chrony",
+            "the clock is not synchronized: DKIM signatures may seem to be expired",
+            "run timedatectl set-ntp true, or install chrony",
         ),
         other => Finding::ok(
             Check::Clock,
-            format!("whether the clock is kept right can't be told from here ({other:?})"),
+            format!("unknown whether the clock is synchronized ({other:?})"),
         ),
     }
 }
 
-/// A file that must be older than now, and is not.
+/// Returns the configuration or the program, if its modification time is in the future.
 fn newer_than_now(config: &Path) -> Option<String> {
-    // File servers have clocks of their own.
+    // A file server has a clock of its own.
     let soon = SystemTime::now() + Duration::from_secs(60);
     let written = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
     let program = env::current_exe().ok();
@@ -68,14 +68,14 @@ mod tests {
     use crate::doctor::finding::Level;
 
     #[test]
-    fn a_clock_that_nobody_keeps_right_is_told() {
-        assert_eq!(judge("yes").level, Level::Ok);
-        assert_eq!(judge("no").level, Level::Warning);
-        assert_eq!(judge("").level, Level::Ok);
+    fn a_clock_without_synchronization_is_a_warning() {
+        assert_eq!(finding("yes").level, Level::Ok);
+        assert_eq!(finding("no").level, Level::Warning);
+        assert_eq!(finding("").level, Level::Ok);
     }
 
     #[test]
-    fn a_clock_behind_its_own_files_is_wrong() {
+    fn a_clock_behind_its_own_files_is_found() {
         let directory = tempfile::TempDir::new().unwrap();
         let file = directory.path().join("milter.yaml");
         let written = fs::File::create(&file).unwrap();

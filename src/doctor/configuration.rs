@@ -1,28 +1,25 @@
-//! The configuration: what it sets, and what may not be meant.
+//! Reports settings that are valid but probably not intended.
 
 use super::finding::{Check, Finding};
 use crate::config::{Config, Mode};
 use std::path::Path;
 
-/// One warning each, or that there is none.
+/// Returns a finding for each warning of the configuration.
 pub(super) fn check(config: &Config, file: &Path) -> Vec<Finding> {
     let warnings = config.warnings();
     if warnings.is_empty() {
-        return vec![Finding::ok(Check::Config, fine(config, file))];
+        let mode = match config.mode {
+            Mode::Enforce => "enforces the policy (mode: enforce)",
+            Mode::Observe => "refuses no mail (mode: observe)",
+        };
+        let seen = format!("{} {mode}", file.display());
+        return vec![Finding::ok(Check::Config, seen)];
     }
     warnings
         .into_iter()
         .map(|warning| {
-            let todo = format!("change it in {}, unless it is meant", file.display());
+            let todo = format!("change it in {}, unless it is intended", file.display());
             Finding::warning(Check::Config, warning, todo)
         })
         .collect()
-}
-
-fn fine(config: &Config, file: &Path) -> String {
-    let mode = match config.mode {
-        Mode::Enforce => "refuses what the policy refuses (mode: enforce)",
-        Mode::Observe => "refuses nothing (mode: observe)",
-    };
-    format!("{} {mode}", file.display())
 }

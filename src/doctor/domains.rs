@@ -1,8 +1,8 @@
-//! Opt-ins and AAAA records that don't go together.
+//! Compares opt-ins with the AAAA records of MX hosts.
 //!
-//! A domain whose MX has an AAAA record gets mail over IPv6; if it has not opted
-//! in, that mail is bounced. A domain that opted in and whose MX has none gets no
-//! mail over IPv6, which harms nobody.
+//! A domain whose MX has an AAAA record receives mail over IPv6. If it has not opted in,
+//! that mail bounces. The opposite does no harm: a domain that opted in receives no mail
+//! over IPv6 until its MX has an AAAA record.
 
 mod host_names;
 mod opt_in_lists;
@@ -37,7 +37,7 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Asks for every domain that opted in, and for those of the MTA or of a list.
+/// Looks up every domain that opted in, and those of the MTA or of `--domains`.
 pub(super) async fn check(
     arguments: &Doctor,
     snapshot: Snapshot<Dns>,
@@ -65,23 +65,23 @@ fn summary(examined: usize, findings: &[Finding]) -> Finding {
     Finding::ok(
         Check::Domains,
         format!(
-            "{examined} domain(s) asked for, {} to look at",
+            "{examined} domain(s) checked, {} finding(s)",
             findings.len()
         ),
     )
 }
 
-/// What is to be asked for.
+/// The domains to look up.
 #[derive(Default)]
 struct Candidates {
     domains: BTreeSet<Domain>,
-    /// What could not be read.
+    /// Warnings about lists of domains that can't be read.
     findings: Vec<Finding>,
 }
 
 impl Candidates {
-    /// Takes a name if it can be a mail domain of the Internet: `localhost` is
-    /// none, and `.example.org` is a pattern.
+    /// Adds a name if it can be a mail domain on the Internet: not `localhost`, and not the
+    /// pattern `.example.org`.
     fn take(&mut self, name: &str) {
         if let Ok(domain) = Domain::parse(name)
             && domain.parent().is_some()
@@ -95,7 +95,7 @@ impl Candidates {
         self.findings.push(Finding::warning(
             Check::Domains,
             format!("the domains in {what} can't be listed: {why}"),
-            "give them with --domains, one a line",
+            "pass the domains with --domains, one per line",
         ));
     }
 }
@@ -134,21 +134,21 @@ fn no_list(file: &Path, error: io::Error) -> Failure {
     Failure::new(Exit::NoInput, words)
 }
 
-/// Of a line without its comment.
+/// Returns the first word of a line, without its comment.
 fn first_word(line: &str) -> Option<&str> {
     let text = line.split('#').next().unwrap_or_default();
     text.split_whitespace().next()
 }
 
-/// Domains that are asked for at once.
+/// The number of domains that are looked up at once.
 const CONCURRENCY: usize = 32;
 
-/// One domain, and what was found out about it.
+/// What was looked up about a domain.
 struct Examined {
     domain: Domain,
     opt_in: OptIn,
     exchangers: Exchangers,
-    /// Of its host name; `None` without `opt_in.mx_zone`.
+    /// The difference at its host name; `None` without `opt_in.mx_zone`.
     drift: Option<Drift>,
 }
 
@@ -196,14 +196,14 @@ async fn look_up(
     }
 }
 
-/// On a terminal alone, and on the same line; the last word wipes it away.
+/// Shows the progress on a terminal, on one line that is cleared at the end.
 fn show_progress(done: usize, total: usize) {
     let mut terminal = io::stderr();
     let is_seldom = done.is_multiple_of(CONCURRENCY) || done == total;
     if total < 2 * CONCURRENCY || !is_seldom || !terminal.is_terminal() {
         return;
     }
-    // If the terminal is gone, nobody misses it.
+    // An error means that the terminal is gone.
     let _ = match done == total {
         true => write!(terminal, "\r\x1b[K"),
         false => write!(terminal, "\r{done} of {total} domains"),
@@ -231,18 +231,18 @@ impl Examined {
 fn idle(domain: &Domain, why: &str) -> Finding {
     Finding::warning(
         Check::Domains,
-        format!("{domain} has opted in, but {why}: no mail comes over IPv6"),
-        "give its MX an AAAA record; or leave it, no mail is lost by this",
+        format!("{domain} has opted in, but {why}: it receives no mail over IPv6"),
+        "add an AAAA record for its MX; no mail is lost without it",
     )
 }
 
-/// What becomes of good mail that comes over IPv6.
+/// A domain whose legitimate mail is refused when it arrives over IPv6.
 fn bounced(domain: &Domain, host: &str, snapshot: &Snapshot<Dns>) -> Finding {
     let recipient = Recipient::parse(&format!("<postmaster@{domain}>"), None);
     let reply = snapshot.config.replies.get(Refusal::NotOptedIn);
-    let seen = format!("{domain} has not opted in, but its MX {host} is reached over IPv6");
+    let seen = format!("{domain} has not opted in, but its MX {host} has an AAAA record");
     let todo = format!(
-        "opt it in (sixgate opt-in add {domain}), or give it an MX name without an AAAA record \
+        "opt it in (sixgate opt-in add {domain}), or use an MX name without an AAAA record \
          (docs/rollout.md)"
     );
     let mode = match snapshot.config.observe_rules.contains(&Rule::NotOptedIn) {
@@ -251,15 +251,16 @@ fn bounced(domain: &Domain, host: &str, snapshot: &Snapshot<Dns>) -> Finding {
     };
     match (mode, reply.class()) {
         (Mode::Observe, _) => {
-            let seen = format!("{seen}: as soon as this is enforced, good mail to it is refused");
+            let seen = format!("{seen}: once this is enforced, legitimate mail to it is refused");
             Finding::warning(Check::Domains, seen, todo)
         }
         (Mode::Enforce, Class::Transient) => {
-            let seen = format!("{seen}: good mail to it is delayed until it comes over IPv4");
+            let seen =
+                format!("{seen}: legitimate mail to it is delayed until it arrives over IPv4");
             Finding::warning(Check::Domains, seen, todo)
         }
         (Mode::Enforce, Class::Permanent) => {
-            let seen = format!("{seen}: good mail to it is bounced");
+            let seen = format!("{seen}: legitimate mail to it bounces");
             Finding::problem(Check::Domains, seen, todo)
         }
     }
@@ -268,7 +269,7 @@ fn bounced(domain: &Domain, host: &str, snapshot: &Snapshot<Dns>) -> Finding {
 fn unknown(domain: &Domain, why: &str) -> Finding {
     Finding::warning(
         Check::Domains,
-        format!("{domain}: it can't be told now: {why}"),
+        format!("{domain} can't be checked now: {why}"),
         "try again later",
     )
 }

@@ -1,6 +1,6 @@
-//! Exemptions: networks that never have an effect, the MTA's own networks, whose mail
-//! to other domains would be refused as mail to domains that have not opted in, and
-//! entries that end soon or that nobody uses.
+//! Checks exempt networks: entries without effect, entries that expire soon or are unused,
+//! and the MTA's own networks. If these are not exempt, their outgoing mail is refused,
+//! because its recipients' domains have not opted in.
 
 use super::finding::{Check, Finding};
 use crate::{
@@ -12,29 +12,28 @@ use ipnet::{IpNet, Ipv6Net};
 use jiff::{SignedDuration, Zoned};
 use std::{cmp::Reverse, net::Ipv6Addr};
 
-/// How many entries a finding names.
+/// The maximum number of entries named in a finding.
 const MAX_NAMED: usize = 10;
 
-/// An entry that was used within this time is in use.
+/// An entry counts as in use if it was used within this time.
 const RECENT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Reads the managed list, as `serve` does.
+/// Reads the lists, as `serve` does.
 pub(super) async fn open(config: &Config) -> Result<Exemptions, Finding> {
     let exemptions = Exemptions::open(config, None).map_err(|error| {
-        let todo = "correct it; sixgate does not start with it, and one that runs keeps the last \
-                    good list";
+        let todo = "fix the list; sixgate does not start with it, and a running one keeps the last \
+                    valid list";
         Finding::problem(Check::Exemptions, error.to_string(), todo)
     })?;
     exemptions.load().await.map_err(|error| {
-        let todo = "see that Redis answers; until then the last known list is in force, after a \
-                    start none";
+        let todo = "check that Redis answers; until then the last known list is used, or none after a \
+                    restart";
         Finding::problem(Check::Exemptions, format!("exempt networks: {error}"), todo)
     })?;
     Ok(exemptions)
 }
 
-/// Names the entries by their last use, those that end soon and those that nobody
-/// uses.
+/// Lists the entries by last use, and warns about those that expire soon or are unused.
 pub(super) fn check_entries(exemptions: &Exemptions) -> Vec<Finding> {
     let now = Zoned::now();
     let mut entries: Vec<Found> = exemptions.each().collect();
@@ -75,17 +74,17 @@ fn ending(entries: &[Found], now: &Zoned) -> Option<Finding> {
         Finding::warning(
             Check::Exemptions,
             format!(
-                "exempt only for some days more, and in use: {}",
+                "in use, but exempt for only a few more days: {}",
                 list_first(&ending, entry)
             ),
-            "see whether their mail would pass (sixgate explain), or go on: sixgate exempt add \
-             NETWORK --for 14d",
+            "check with sixgate explain whether their mail would pass, or extend the exemption: \
+             sixgate exempt add NETWORK --for 14d",
         )
     })
 }
 
 fn unused(entries: &[Found], now: &Zoned) -> Option<Finding> {
-    // Networks of the site's own may well be silent.
+    // The site's own networks, in exempt.networks, may send no mail for long.
     let is_unused =
         |found: &&Found| found.source == Source::Managed && found.listed.is_unused(now.timestamp());
     let unused: Vec<Found> = entries.iter().filter(is_unused).cloned().collect();
@@ -94,7 +93,7 @@ fn unused(entries: &[Found], now: &Zoned) -> Option<Finding> {
         Finding::warning(
             Check::Exemptions,
             format!("not used for 90 days: {}", list_first(&unused, entry)),
-            "remove what is not needed: sixgate exempt remove NETWORK",
+            "remove entries that are not needed: sixgate exempt remove NETWORK",
         )
     })
 }
@@ -108,14 +107,14 @@ fn list_first(entries: &[Found], name: impl Fn(&Found) -> String) -> String {
     }
 }
 
-/// Networks that an MTA takes for its own.
+/// The networks that an MTA treats as its own.
 pub(super) struct OwnNetworks {
-    /// Where that stands, such as `/etc/postfix/main.cf: mynetworks`.
+    /// The setting, such as `/etc/postfix/main.cf: mynetworks`.
     pub(super) place: String,
     pub(super) networks: Vec<Ipv6Net>,
 }
 
-/// Compares what is exempt with what MTAs take for their own.
+/// Compares the exempt networks with the MTAs' own networks.
 pub(super) fn check(
     config: &Config,
     exemptions: Option<&Exemptions>,
@@ -145,7 +144,7 @@ fn describe(config: &Config) -> String {
         .map(IpNet::to_string)
         .collect();
     match networks.is_empty() {
-        true => "none besides loopback and link-local, and the MTA has no others".to_owned(),
+        true => "only loopback and link-local, and the MTA has no other networks".to_owned(),
         false => networks.join(", "),
     }
 }
@@ -156,9 +155,9 @@ fn only_ipv4(config: &Config) -> Option<Finding> {
     all_ipv4.then(|| {
         Finding::warning(
             Check::Exemptions,
-            "exempt.networks has IPv4 networks alone, which exempt nobody: mail over IPv4 is never \
+            "exempt.networks has only IPv4 networks, which have no effect: mail over IPv4 is never \
              checked",
-            "write the IPv6 networks of the same hosts in their place",
+            "replace them by the IPv6 networks of the same hosts",
         )
     })
 }
@@ -173,13 +172,13 @@ fn not_exempt(config: &Config, own: &OwnNetworks, network: &Ipv6Net) -> Option<F
         return None;
     }
     let seen = format!(
-        "{} has {network}, which is not exempt: mail from there to other domains is refused, as \
+        "{} has {network}, which is not exempt: its mail to other domains is refused, because \
          they have not opted in",
         own.place
     );
-    let todo = format!("add it: exempt: {{networks: [\"{network}\"]}}");
-    // A single address is most often one of this machine's own, from which mail
-    // does not come over the network.
+    let todo = format!("add it to milter.yaml: exempt: {{networks: [\"{network}\"]}}");
+    // A single address usually belongs to this machine, which sends no mail to itself over
+    // the network.
     Some(match network.prefix_len() {
         128 => Finding::warning(Check::Exemptions, seen, todo),
         _ => Finding::problem(Check::Exemptions, seen, todo),
@@ -192,15 +191,14 @@ fn is_always_exempt(network: &Ipv6Net) -> bool {
     network.addr().is_loopback() || link_local
 }
 
-/// The IPv6 networks in a list as Postfix has it. IPv4-mapped ones, such as
-/// `[::ffff:127.0.0.0]/104` of Debian's main.cf, are IPv4. Tables are not looked
-/// into.
+/// Returns the IPv6 networks in `mynetworks`. IPv4-mapped ones, such as
+/// `[::ffff:127.0.0.0]/104` in Debian's main.cf, are IPv4. Tables are ignored.
 pub(super) fn parse_mynetworks(mynetworks: &str) -> Vec<Ipv6Net> {
     let patterns = mynetworks.split([',', ' ', '\t']);
     patterns.filter_map(network).collect()
 }
 
-/// `[2001:db8::]/32` or `[2001:db8::1]`.
+/// Parses `[2001:db8::]/32` or `[2001:db8::1]`.
 fn network(pattern: &str) -> Option<Ipv6Net> {
     let (address, length) = pattern.strip_prefix('[')?.split_once(']')?;
     let address: Ipv6Addr = address.parse().ok()?;

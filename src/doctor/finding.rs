@@ -1,4 +1,4 @@
-//! What a check found: how bad it is, what was seen and what to do.
+//! The result of a check: its level, what was seen, and what to do.
 
 use crate::config::ConfigError;
 use serde::{Serialize, Serializer};
@@ -9,30 +9,30 @@ use std::fmt;
 pub(crate) struct Finding {
     pub(crate) check: Check,
     pub(crate) level: Level,
-    /// For people, in one line.
+    /// What was seen, in one line.
     pub(crate) seen: String,
-    /// What mends it; `None` if there is nothing to mend.
+    /// What to do; `None` at level ok.
     pub(crate) todo: Option<String>,
 }
 
 impl Finding {
-    /// All is well, or it can't be told from here.
+    /// Everything is fine, or it can't be checked on this machine.
     pub(crate) fn ok(check: Check, seen: impl Into<String>) -> Self {
         Self::new(check, Level::Ok, seen.into(), None)
     }
 
-    /// Mail passes as it should, but somebody should know this.
+    /// Mail is handled correctly, but the administrator should know this.
     pub(crate) fn warning(check: Check, seen: impl Into<String>, todo: impl Into<String>) -> Self {
         Self::new(check, Level::Warning, seen.into(), Some(todo.into()))
     }
 
-    /// Mail is refused or let through that should not be, or will be one day.
+    /// Mail is, or will be, wrongly refused or accepted.
     pub(crate) fn problem(check: Check, seen: impl Into<String>, todo: impl Into<String>) -> Self {
         Self::new(check, Level::Problem, seen.into(), Some(todo.into()))
     }
 
     fn new(check: Check, level: Level, seen: String, todo: Option<String>) -> Self {
-        // What is seen comes from files, servers and the DNS.
+        // The text may quote files, servers and the DNS.
         Self {
             check,
             level,
@@ -50,23 +50,23 @@ impl From<&ConfigError> for Finding {
     fn from(error: &ConfigError) -> Self {
         let todo = match error {
             ConfigError::Unreadable { .. } => {
-                "name the file with -c, and run this as root or as the user of sixgate"
+                "name the file with -c, and run doctor as root or as the user of sixgate"
             }
-            ConfigError::Invalid { .. } => "mend it; nothing else is looked at before that",
+            ConfigError::Invalid { .. } => "fix the file; nothing else was checked",
         };
         Self::problem(Check::Config, error.to_string(), todo)
     }
 }
 
-/// How bad a finding is; the worst is last.
+/// The severity of a finding; the worst is last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
-    /// As it should be, or it can't be told from here.
+    /// Everything is fine, or it can't be checked on this machine.
     Ok,
-    /// Mail passes as it should, but somebody should know this.
+    /// Mail is handled correctly, but the administrator should know this.
     Warning,
-    /// Mail is refused or let through that should not be, or will be one day.
+    /// Mail is, or will be, wrongly refused or accepted.
     Problem,
 }
 
@@ -80,25 +80,25 @@ impl fmt::Display for Level {
     }
 }
 
-/// What was looked at.
+/// A check of the installation; docs/doctor.md describes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(test, derive(clap::ValueEnum))]
 pub(crate) enum Check {
-    /// The configuration and what it names on this machine.
+    /// The configuration, and the files and users that it names.
     Config,
     /// Whether the DNS servers answer, and how fast.
     DnsServers,
     /// Whether they validate DNSSEC.
     Dnssec,
-    /// Whether they tell the reverse names of IPv6 addresses.
+    /// Whether they answer reverse lookups of IPv6 addresses.
     ReverseDns,
-    /// What becomes of mail from a domain whose servers are mute.
+    /// What happens to mail from a domain with unresponsive DNS servers.
     MuteDomain,
     /// Whether the milter sockets answer.
     Socket,
-    /// Whether Postfix or Sendmail is there at all.
+    /// Whether Postfix or Sendmail is installed.
     Mta,
-    /// Whether the MTA hands its mail to sixgate.
+    /// Whether the MTA passes its mail to sixgate.
     Attached,
     /// Whether the MTA's user can reach the socket.
     Reach,
@@ -108,21 +108,21 @@ pub(crate) enum Check {
     Ipv4Mail,
     /// The version of the milter protocol.
     Protocol,
-    /// How long the MTA waits.
+    /// How long the MTA waits for sixgate.
     TimeOuts,
-    /// Ports for users who log in.
+    /// Ports for authenticated users.
     Submission,
-    /// Mail from this machine itself.
+    /// Mail submitted on this machine.
     LocalMail,
-    /// Whether IPv6 clients come in, under their own addresses.
+    /// Whether the MTA sees the addresses of IPv6 clients.
     Clients,
     /// Whether the MTA's own networks are exempt.
     Exemptions,
-    /// Whether known forwarders can be told from others.
+    /// Whether the SPF records of known forwarders identify them.
     Forwarders,
-    /// Whether there is a NAT64 that the configuration does not know.
+    /// Whether there is a NAT64 that `ipv4_prefixes` lacks.
     Translation,
-    /// Whether client certificates exempt whom they should.
+    /// Whether client certificates exempt only the intended clients.
     Certificates,
     /// Whether the clock is right.
     Clock,
@@ -130,12 +130,12 @@ pub(crate) enum Check {
     OptIn,
     /// Whether the status page answers, and to whom.
     StatusPage,
-    /// Opt-ins and AAAA records that don't go together.
+    /// Whether opt-ins and AAAA records agree.
     Domains,
 }
 
 impl Check {
-    /// For scripts: it stays as it is.
+    /// Returns the name for scripts, which never changes.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Config => "config",
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_stays_on_its_line() {
+    fn control_characters_are_replaced() {
         let finding = Finding::ok(Check::Clock, "a\nproblem \u{1b}[31m");
         assert_eq!(finding.seen, "a problem  [31m");
     }

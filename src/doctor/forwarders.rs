@@ -1,5 +1,4 @@
-//! Known forwarders: whether the domains of `exempt.forwarders.spf_of` have SPF records that
-//! tell them from others.
+//! Checks that the SPF records of `exempt.forwarders.spf_of` identify the forwarders.
 
 use super::finding::{Check, Finding};
 use crate::{
@@ -16,28 +15,28 @@ pub(super) async fn check<R: Resolve>(config: &Config, resolver: &R) -> Vec<Find
         let finding = match examine(resolver, domain, config.spf).await {
             RecordState::Usable => Finding::ok(
                 Check::Forwarders,
-                format!("spf_of: the SPF record of {domain} names its clients"),
+                format!("spf_of: the SPF record of {domain} lists its clients"),
             ),
             RecordState::Open(term) => Finding::warning(
                 Check::Forwarders,
                 format!(
                     "exempt.forwarders.spf_of: the SPF record of {domain} passes any client \
-                     ({term}), so it exempts nobody"
+                     ({term}), so it exempts no client"
                 ),
                 format!(
-                    "ask {domain} to end its record in -all, or name its hosts in \
-                         exempt.forwarders.names"
+                    "ask {domain} to end its record with -all, or list its hosts in \
+                     exempt.forwarders.names"
                 ),
             ),
             RecordState::Unusable(reason) => Finding::warning(
                 Check::Forwarders,
-                format!("exempt.forwarders.spf_of: {domain} exempts nobody: {reason}"),
-                format!("see that {domain} is spelled right and has a valid SPF record"),
+                format!("exempt.forwarders.spf_of: {domain} exempts no client: {reason}"),
+                format!("check the spelling of {domain}, and that it has a valid SPF record"),
             ),
             RecordState::Temperror(reason) => Finding::warning(
                 Check::Forwarders,
                 format!("exempt.forwarders.spf_of: {domain} can't be checked now: {reason}"),
-                "see that the DNS answers for it; until then it exempts nobody",
+                "check that its DNS servers answer; until then it exempts no client",
             ),
         };
         findings.push(finding);

@@ -1,4 +1,5 @@
-//! Where sixgate listens, and whether what an MTA writes leads there.
+//! The sockets on which sixgate listens, and whether a milter setting of an MTA refers to
+//! one of them.
 
 use super::program;
 use crate::config::Socket;
@@ -8,14 +9,14 @@ use tokio::net::lookup_host;
 /// One item of `listen`.
 #[derive(Clone, Debug)]
 pub(super) struct Listener {
-    /// As the configuration has it.
+    /// The item as configured.
     pub(super) socket: Socket,
-    /// Where that is; several for one that systemd opens in several places,
-    /// none if systemd does not tell.
+    /// Its addresses. systemd may open a socket at several; there are none if they are
+    /// unknown.
     pub(super) places: Vec<Socket>,
 }
 
-/// Finds out where each socket of a configuration is.
+/// Finds the addresses of each socket of a configuration.
 pub(super) async fn find(sockets: &[Socket]) -> Vec<Listener> {
     let mut found = Vec::new();
     for socket in sockets {
@@ -31,7 +32,7 @@ pub(super) async fn find(sockets: &[Socket]) -> Vec<Listener> {
     found
 }
 
-/// What systemd's units say about a socket that they pass on by this name.
+/// Returns the addresses of the sockets that systemd passes on by this name.
 async fn places_from_systemd(name: &str) -> Vec<Socket> {
     let question = [
         "show",
@@ -47,7 +48,8 @@ async fn places_from_systemd(name: &str) -> Vec<Socket> {
     }
 }
 
-/// systemd.socket(5): without a FileDescriptorName it is the name of the unit.
+/// Parses the properties of a socket unit. Without a FileDescriptorName, the name of a
+/// socket is that of its unit (systemd.socket(5)).
 fn places_of_unit(unit: &str, name: &str) -> Vec<Socket> {
     let value = |line: &str, key: &str| line.strip_prefix(key).map(str::to_owned);
     let is_named = unit.lines().any(|line| {
@@ -76,7 +78,7 @@ fn parse_listen(place: &str) -> Option<Socket> {
 pub(super) struct Listeners(pub(super) Vec<Listener>);
 
 impl Listeners {
-    /// Whether an MTA that connects to `there` reaches sixgate.
+    /// Returns whether an MTA that connects to `there` reaches sixgate.
     pub(super) async fn contains(&self, there: &Socket) -> bool {
         for here in self.0.iter().flat_map(|listener| &listener.places) {
             if leads_to(there, here).await {
@@ -86,7 +88,7 @@ impl Listeners {
         false
     }
 
-    /// As the configuration has them.
+    /// Lists the sockets as configured.
     pub(super) fn describe(&self) -> String {
         let sockets: Vec<String> = self.0.iter().map(|l| l.socket.to_string()).collect();
         sockets.join(", ")
@@ -110,7 +112,7 @@ async fn leads_to(there: &Socket, here: &Socket) -> bool {
 fn is_same_file(a: &Path, b: &Path) -> bool {
     match (fs::canonicalize(a), fs::canonicalize(b)) {
         (Ok(a), Ok(b)) => a == b,
-        // Before the first start there is no file.
+        // Before the first start, the files do not exist.
         (_, _) => a == b,
     }
 }
@@ -136,7 +138,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn spellings_of_one_place_are_the_same_place() {
+    async fn all_spellings_of_an_address_are_the_same() {
         let table = [
             // there, here, want
             ("inet:127.0.0.1:8894", "inet:127.0.0.1:8894", true),
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn systemd_tells_where_a_named_socket_is() {
+    fn the_addresses_of_a_named_socket_are_those_of_its_unit() {
         let unit = "Id=sixgate.socket\nFileDescriptorName=milter\n\
                     Listen=/run/sixgate/milter.sock (Stream)\nListen=127.0.0.1:8894 (Stream)\n";
         let described = |name| {

@@ -1,9 +1,9 @@
-//! Times as Postfix and Sendmail write them. Those of milter.yaml are not read here.
+//! Durations in the notation of Postfix and Sendmail.
 
 use std::time::Duration;
 
-/// A number and s, m, h, d or w; seconds if nothing is said (postconf(5), and the
-/// same in sendmail.cf). `None` for anything else.
+/// Parses a number with an optional unit: s (the default), m, h, d or w (postconf(5), and
+/// the same in sendmail.cf).
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;

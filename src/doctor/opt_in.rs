@@ -1,5 +1,5 @@
-//! The sources of opt-ins: whether the lists can be read, what they have and how
-//! old they are, and whether the servers answer.
+//! Checks the opt-in sources: whether the lists can be read, how many entries they have and
+//! how old they are, and whether the servers answer.
 
 use super::finding::{Check, Finding};
 use crate::{
@@ -27,8 +27,8 @@ pub(super) async fn open(config: &Config) -> Result<Sources, Finding> {
         Finding::problem(
             Check::OptIn,
             complaint,
-            "mend the list; until then sixgate goes on with the last good one, and does not start \
-             anew",
+            "fix the list; until then a running sixgate keeps the last valid one, and a stopped one \
+             does not start",
         )
     };
     match read.await {
@@ -38,7 +38,7 @@ pub(super) async fn open(config: &Config) -> Result<Sources, Finding> {
     }
 }
 
-/// What each list has.
+/// Returns a finding for each list.
 pub(super) fn check(sources: &Result<Sources, Finding>) -> Vec<Finding> {
     match sources {
         Ok(sources) => check_lists(sources),
@@ -87,17 +87,17 @@ fn describe(status: &ListStatus, list: &SourceList<'_>) -> Finding {
         None => Finding::ok(Check::OptIn, seen),
         Some(error) => Finding::problem(
             Check::OptIn,
-            format!("{seen}; the last good list is in force: {error}"),
-            "mend the list",
+            format!("{seen}; the last valid list is used: {error}"),
+            "fix the list",
         ),
     }
 }
 
-/// A name that nobody has (RFC 6761 section 6.4), so that a list can't answer for
-/// it and the servers are asked.
+/// A domain that can't exist (RFC 6761 section 6.4), so no list has it and the servers are
+/// queried.
 const TEST_DOMAIN: &str = "sixgate-doctor.invalid";
 
-/// Has the servers asked that are asked over the network, if there are any.
+/// Queries the opt-in servers, if there are any.
 pub(super) async fn check_servers(checks: &Checks<Dns>, zone: Option<&Domain>) -> Vec<Finding> {
     let sources = checks.opt_in_sources();
     if sources.server_status().is_empty() {
@@ -118,7 +118,7 @@ pub(super) async fn check_servers(checks: &Checks<Dns>, zone: Option<&Domain>) -
     findings
 }
 
-/// Whether mail can come over IPv6 to the hosts by which domains opt in.
+/// Checks that the hosts by which domains opt in have AAAA records.
 pub(super) async fn check_mx_hosts(resolver: &Dns, mx: &OptInMx) -> Vec<Finding> {
     let mut findings = Vec::new();
     for host in mx.hosts.iter().filter_map(HostPattern::host) {
@@ -131,19 +131,19 @@ pub(super) async fn check_mx_hosts(resolver: &Dns, mx: &OptInMx) -> Vec<Finding>
             Answer::Found(_) => Finding::ok(Check::OptIn, seen),
             Answer::Absent(_) => Finding::warning(
                 Check::OptIn,
-                format!("{seen}: domains opt in by it, and no mail comes to them over IPv6"),
-                format!("give {host} an AAAA record, or take it out of opt_in.mx.hosts"),
+                format!("{seen}: domains that opt in by this host receive no mail over IPv6"),
+                format!("add an AAAA record for {host}, or remove it from opt_in.mx.hosts"),
             ),
             Answer::Temperror(_) => {
-                Finding::warning(Check::OptIn, seen, "see that the DNS answers for it")
+                Finding::warning(Check::OptIn, seen, "check that its DNS servers answer")
             }
         });
     }
     findings
 }
 
-/// Whether an entry of the zone arrives here as it should. A resolver that takes
-/// addresses of 127.0.0.0/8 out of answers leaves the zone without any.
+/// Checks that the test entry of the zone can be looked up. A resolver that removes
+/// addresses in 127.0.0.0/8 from answers removes all entries.
 async fn test_entry(resolver: &Dns, zone: &Domain) -> Option<Finding> {
     let name = Name::parse(format!("test.{zone}")).ok()?;
     let answer = resolver.a(&name).await;
@@ -159,17 +159,17 @@ async fn test_entry(resolver: &Dns, zone: &Domain) -> Option<Finding> {
                 answer.describe(Ipv4Addr::to_string)
             ),
             format!(
-                "RFC 5782 wants {OPTED_IN} there: add it to the zone; if it is in it, have the \
-                 resolver leave 127.0.0.0/8 in answers, or no domain is listed"
+                "add {OPTED_IN} there (RFC 5782 section 5); if the zone has it, make the resolver \
+                 keep 127.0.0.0/8 in answers, because otherwise no domain is listed"
             ),
         )),
-        // Told above.
+        // The check of the server reports it.
         Answer::Temperror(_) => None,
     }
 }
 
 fn checked_server(check: ServerCheck) -> Finding {
-    const UNTIL_THEN: &str = "until then domains that are not remembered are answered 451 4.4.3";
+    const UNTIL_THEN: &str = "until then, domains that are not cached are answered 451 4.4.3";
     let (source, url) = (check.source, check.url);
     let (does, key) = match source {
         Source::Sql => ("answers the query", "opt_in.sql.query"),
@@ -179,8 +179,8 @@ fn checked_server(check: ServerCheck) -> Finding {
         ServerFinding::Ok => Finding::ok(Check::OptIn, format!("{source}: {url} {does}")),
         ServerFinding::Unreachable(reason) => Finding::problem(
             Check::OptIn,
-            format!("{source}: {url} can't be asked: {reason}"),
-            format!("see that the server answers; {UNTIL_THEN}"),
+            format!("{source}: {url} can't be queried: {reason}"),
+            format!("check that the server runs; {UNTIL_THEN}"),
         ),
         ServerFinding::Empty(reason) => Finding::problem(
             Check::OptIn,
@@ -204,18 +204,20 @@ fn server_status(status: &ServerStatus) -> Finding {
         (Some(error), _) => Finding::problem(
             Check::OptIn,
             format!("{source}: no usable answer: {error}"),
-            "see that the server answers; until then domains that are not remembered are \
-             answered 451 4.4.3",
+            "check that the server runs; until then, domains that are not cached are answered \
+             451 4.4.3",
         ),
-        (None, Some(_)) => Finding::ok(Check::OptIn, format!("{source}: it answers")),
+        (None, Some(_)) => Finding::ok(Check::OptIn, format!("{source} answers")),
         (None, None) => {
-            let seen = format!("{source}: it was not asked, as another source answers for all");
+            let seen = format!(
+                "{source} was not queried, because an earlier source answers for all domains"
+            );
             Finding::ok(Check::OptIn, seen)
         }
     }
 }
 
-/// The file of a list that was written last, and when.
+/// Returns the most recently modified file of a list, and its time.
 fn newest(list: &SourceList<'_>) -> Option<(PathBuf, SystemTime)> {
     let files = list_file::expand(list.paths).ok()?;
     let written = files.into_iter().filter_map(|file| {

@@ -1,8 +1,8 @@
-//! Whether a user may connect to a unix socket, by the permissions of the
-//! folders on the way and of the socket.
+//! Whether a user can connect to a unix socket: the permissions of the socket and of the
+//! directories above it.
 //!
-//! Only looks at permission bits, owners and groups: access control lists and
-//! security modules may say otherwise.
+//! Only permission bits, owners and groups are checked, no access control lists or security
+//! modules.
 
 use super::finding::{Check, Finding};
 use nix::unistd::{Gid, Group, User, getgrouplist};
@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A user with all groups.
+/// A user with its groups.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     name: String,
@@ -23,7 +23,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// `None` if there is no such user here.
+    /// Finds a user of this machine by name.
     pub(super) fn find(name: &str) -> Option<Self> {
         let user = User::from_name(name).ok().flatten()?;
         let c_name = CString::new(name).ok()?;
@@ -35,7 +35,7 @@ impl Account {
         })
     }
 
-    /// `bit` is 1 for passing through a folder, 2 for writing.
+    /// Returns whether the user has a permission: bit 1 to enter a directory, 2 to write.
     fn may(&self, bit: u32, metadata: &Metadata) -> bool {
         let mode = metadata.permissions().mode();
         match () {
@@ -57,13 +57,13 @@ impl Account {
             ),
             Err(error) => Finding::warning(
                 Check::Reach,
-                format!("whether {user} can connect to {shown} can't be told: {error}"),
-                "start sixgate, and run this as root",
+                format!("unknown whether the user {user} can connect to {shown}: {error}"),
+                "start sixgate, and run doctor as root",
             ),
         }
     }
 
-    /// What keeps this user from connecting to the socket at `path`, if anything does.
+    /// Returns what prevents this user from connecting to the socket at `path`.
     fn obstacle(&self, path: &Path) -> io::Result<Option<Obstacle>> {
         let path = fs::canonicalize(path)?;
         let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
@@ -83,11 +83,11 @@ impl Account {
         let (user, shown) = (&self.name, folder.display());
         let todo = match metadata.permissions().mode() >> 3 & 1 {
             1 => format!("usermod -aG {group} {user}, and restart the MTA"),
-            _ => format!("chmod a+x {shown}, or put the socket in another folder"),
+            _ => format!("chmod a+x {shown}, or move the socket to another directory"),
         };
         Obstacle {
             seen: format!(
-                "{shown} ({}) does not let the user {user} through",
+                "the user {user} can't enter {shown} ({})",
                 describe_mode(metadata)
             ),
             todo,
@@ -98,7 +98,7 @@ impl Account {
         let user = &self.name;
         Obstacle {
             seen: format!(
-                "{} ({}) is not for the user {user}",
+                "the user {user} can't write to {} ({})",
                 path.display(),
                 describe_mode(metadata)
             ),
@@ -110,15 +110,15 @@ impl Account {
     }
 }
 
-/// What keeps a user from a socket.
+/// What prevents a user from connecting to a socket.
 struct Obstacle {
-    /// Half a line.
+    /// A part of a line.
     seen: String,
-    /// What mends it.
+    /// What to do.
     todo: String,
 }
 
-/// As `ls -l` would show it.
+/// Describes mode, owner and group.
 fn describe_mode(metadata: &Metadata) -> String {
     format!(
         "mode {:04o}, {}:{}",
@@ -142,8 +142,8 @@ fn group_name(gid: u32) -> String {
     }
 }
 
-/// The folders on the way to `path` to which everybody may write: Sendmail
-/// trusts no socket below one.
+/// Returns the directories above `path` that everybody may write to. Sendmail uses no socket
+/// below one.
 pub(super) fn world_writable_folders(path: &Path) -> Vec<PathBuf> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let is_open = |folder: &&Path| {

@@ -1,8 +1,8 @@
-//! Postfix: whether the services that take mail from the Internet hand it to
+//! Checks Postfix: whether the services that accept mail from the Internet pass it to
 //! sixgate, and what they do when they can't.
 //!
-//! Reads the configuration as `postconf` tells it, expanded and with its
-//! defaults. What a Postfix that runs has not reloaded is not seen.
+//! Reads the output of `postconf`, which expands parameters and adds defaults. A running
+//! Postfix may still use an earlier configuration.
 
 mod attachment;
 mod failure_mode;
@@ -23,7 +23,7 @@ use attachment::Attachment;
 use instance::{Role, Service};
 use std::path::PathBuf;
 
-/// Everything about one Postfix.
+/// Runs all checks of a Postfix instance.
 pub(super) async fn check(
     instance: &Instance,
     config: &Config,
@@ -50,7 +50,7 @@ pub(super) async fn check(
     findings
 }
 
-/// The networks that this Postfix takes for its own.
+/// Returns the networks that this Postfix treats as its own (`mynetworks`).
 pub(super) fn own_networks(instance: &Instance) -> OwnNetworks {
     OwnNetworks {
         place: format!("{}/main.cf: mynetworks", instance.directory),
@@ -58,8 +58,8 @@ pub(super) fn own_networks(instance: &Instance) -> OwnNetworks {
     }
 }
 
-/// How the services that take mail from the Internet treat client certificates.
-/// Those that share their settings are one.
+/// Returns the settings for client certificates of the services that accept mail from the
+/// Internet, each setting once.
 pub(super) fn client_certificates(instance: &Instance) -> Vec<ClientCertificates> {
     let mut all: Vec<ClientCertificates> = Vec::new();
     for service in instance.with_role(Role::Internet) {
@@ -88,8 +88,8 @@ fn service_certificates(instance: &Instance, service: &Service) -> ClientCertifi
             .map(|name| (setting(name), PathBuf::from(value(name))))
             .collect(),
         system_authorities: (value(system) == "yes").then(|| setting(system)),
-        how_to_ask: "set smtpd_tls_ask_ccert = yes, and smtpd_tls_CAfile to the CA of those who \
-                     are to be exempt",
+        how_to_ask: "set smtpd_tls_ask_ccert = yes, and smtpd_tls_CAfile to the CA of the exempt \
+                     clients",
     }
 }
 
@@ -119,16 +119,16 @@ fn no_service(instance: &Instance) -> Finding {
     Finding::warning(
         Check::Attached,
         format!(
-            "{}/master.cf: no smtpd takes mail from the Internet",
+            "{}/master.cf: no smtpd service accepts mail from the Internet",
             instance.directory
         ),
-        "if it should, enable the smtp inet service; else name the Postfix that does with \
+        "enable the smtp inet service; or if another instance accepts mail, name it with \
          --postfix-config",
     )
 }
 
-/// Users have logged in, which exempts; where they need not, they are checked
-/// like strangers.
+/// Checks the submission ports. Authenticated users are exempt; without authentication,
+/// users are checked as unknown clients are.
 async fn submission(instance: &Instance, config: &Config, listeners: &Listeners) -> Vec<Finding> {
     let mut findings = Vec::new();
     for service in instance.with_role(Role::Submission) {
@@ -137,7 +137,7 @@ async fn submission(instance: &Instance, config: &Config, listeners: &Listeners)
             Err(_not_attached) => Finding::ok(
                 Check::Submission,
                 format!(
-                    "{}: sixgate is not asked, which is as well",
+                    "{}: does not use sixgate, which is right",
                     instance.master(service)
                 ),
             ),
@@ -151,16 +151,16 @@ fn attached_submission(instance: &Instance, service: &Service, config: &Config) 
     let place = instance.master(service);
     let log_in = instance.value(service, "smtpd_sasl_auth_enable") == "yes";
     let todo =
-        "leave sixgate off that port: -o smtpd_milters= (or the others without it) in master.cf";
+        "remove sixgate from that port: -o smtpd_milters= (or the other milters) in master.cf";
     match (log_in, config.policy.exempt_authenticated) {
         (true, true) => Finding::ok(
             Check::Submission,
-            format!("{place}: sixgate is asked, and exempts who has logged in"),
+            format!("{place}: uses sixgate, which exempts authenticated users"),
         ),
         (true, false) => Finding::problem(
             Check::Submission,
             format!(
-                "{place}: sixgate is asked and exempt.authenticated is false: users' own mail over \
+                "{place}: uses sixgate although exempt.authenticated is false: mail of users over \
                  IPv6 is refused"
             ),
             todo,
@@ -168,16 +168,16 @@ fn attached_submission(instance: &Instance, service: &Service, config: &Config) 
         (false, _) => Finding::problem(
             Check::Submission,
             format!(
-                "{place}: sixgate is asked and nobody logs in there (smtpd_sasl_auth_enable is not \
-                 yes): its IPv6 clients are checked like strangers"
+                "{place}: uses sixgate without authentication (smtpd_sasl_auth_enable is not yes): \
+                 its IPv6 clients are checked as unknown ones are"
             ),
             todo,
         ),
     }
 }
 
-/// Mail from pickup has no client; a filter can't help it, and a 4xx would keep
-/// it in the maildrop queue.
+/// Warns about `non_smtpd_milters`. Local mail has no client to check, and a 4xx reply would
+/// keep it in the maildrop queue.
 async fn local_mail(instance: &Instance, listeners: &Listeners) -> Option<Finding> {
     let text = instance.main("non_smtpd_milters");
     for milter in milters::parse(text) {
@@ -188,10 +188,10 @@ async fn local_mail(instance: &Instance, listeners: &Listeners) -> Option<Findin
             return Some(Finding::warning(
                 Check::LocalMail,
                 format!(
-                    "{}/main.cf: non_smtpd_milters has sixgate",
+                    "{}/main.cf: non_smtpd_milters contains sixgate",
                     instance.directory
                 ),
-                "take it out: what comes from sendmail and pickup does not come over IPv6",
+                "remove it: mail from pickup and the sendmail command does not arrive over IPv6",
             ));
         }
     }
@@ -205,7 +205,7 @@ fn ipv6(instance: &Instance) -> Option<Finding> {
     );
     let main_cf = format!("{}/main.cf", instance.directory);
     if !protocols.contains("all") && !protocols.contains("ipv6") {
-        let seen = format!("{main_cf}: inet_protocols = {protocols}: no mail comes over IPv6");
+        let seen = format!("{main_cf}: inet_protocols = {protocols}: no mail arrives over IPv6");
         return Some(Finding::warning(
             Check::Clients,
             seen,
@@ -214,7 +214,7 @@ fn ipv6(instance: &Instance) -> Option<Finding> {
     }
     if interfaces == "loopback-only" || interfaces == "localhost" {
         let seen =
-            format!("{main_cf}: inet_interfaces = {interfaces}: no mail comes from the Internet");
+            format!("{main_cf}: inet_interfaces = {interfaces}: no mail arrives from the Internet");
         return Some(Finding::warning(
             Check::Clients,
             seen,

@@ -1,6 +1,4 @@
-//! Programs of the machine, such as postconf, asked with a deadline.
-//!
-//! Nothing is handed to a shell, and nothing is changed by what is asked.
+//! Runs programs such as postconf, with a timeout and without a shell.
 
 use std::{
     env,
@@ -12,20 +10,20 @@ use std::{
 };
 use tokio::{process::Command, time::timeout};
 
-/// A large table may take postmap seconds.
+/// postmap may take seconds for a large table.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Folders that the PATH of users other than root may lack.
+/// Directories that the PATH of users other than root may lack.
 const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
 
-/// Why a program gave no answer.
+/// Why a program failed.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// There is no such program.
     Missing,
-    /// It ended with an error, or not at all; in its own words.
+    /// It failed or timed out; with the error message.
     Failed(String),
-    /// It ended with an error and said nothing.
+    /// It failed without an error message.
     NoMessage,
 }
 
@@ -39,7 +37,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What a program writes to standard output.
+/// Runs a program and returns its standard output.
 pub(super) async fn run<A: AsRef<OsStr>>(
     program: &str,
     arguments: &[A],
@@ -47,8 +45,8 @@ pub(super) async fn run<A: AsRef<OsStr>>(
     run_with_input(program, arguments, "").await
 }
 
-/// As [`run`], with something to read on standard input. It must fit into a
-/// pipe, which holds 64 KiB.
+/// Runs a program as [`run`] does, with `input` as its standard input, which must fit into a
+/// pipe (64 KiB).
 pub(super) async fn run_with_input<A: AsRef<OsStr>>(
     program: &str,
     arguments: &[A],

@@ -1,8 +1,8 @@
-//! The DNS as sixgate is to use it: whether each server answers and how fast,
-//! whether it can be trusted, and what a domain without an answer costs.
+//! Checks the DNS servers: whether each answers and how fast, whether it validates, and
+//! whether a domain with unresponsive servers delays other lookups.
 //!
-//! The questions are those of mail (MX, TXT, PTR), for names that have been there
-//! for decades.
+//! Sends the queries of a mail server (MX, TXT, PTR), for names that have existed for
+//! decades.
 
 mod dnssec;
 mod reverse;
@@ -15,7 +15,7 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// Tries every server alone, then all of them as sixgate asks them.
+/// Queries each server alone, then all servers as sixgate does.
 pub(super) async fn check(config: &Config, mute: Option<&str>) -> Vec<Finding> {
     let (dns, servers) = match (Dns::new(&config.dns), servers(&config.dns)) {
         (Ok(dns), Ok(servers)) => (dns, servers),
@@ -51,22 +51,23 @@ fn servers(config: &config::Dns) -> Result<Vec<DnsServer>, NoServer> {
 fn no_server(error: &str) -> Finding {
     Finding::problem(
         Check::DnsServers,
-        format!("there is no DNS server: {error}"),
-        "name one in dns.servers or in /etc/resolv.conf, which sixgate follows while it runs",
+        format!("no DNS server is configured: {error}"),
+        "add one to dns.servers or /etc/resolv.conf; sixgate reads changes of the latter while it \
+         runs",
     )
 }
 
-/// What a server made of the questions.
+/// The answers of one server.
 struct Trial {
     server: DnsServer,
-    /// How long each answer took, the fastest first.
+    /// The response times, fastest first.
     answers: Vec<Duration>,
-    /// Why there was none, for the last question without one.
+    /// The failure of the last query that failed.
     failure: Option<String>,
     refuses_edns: bool,
 }
 
-/// Names that every resolver can find something about.
+/// Names for which every resolver finds records.
 const NAMES: [&str; 5] = [
     "example.com",
     "example.net",
@@ -114,7 +115,7 @@ impl Trial {
                 Answer::Temperror(failure) => self.failure = Some(failure.to_string()),
             }
             if self.answers.is_empty() && self.failure.is_some() {
-                // Four more time-outs would tell no more.
+                // Waiting for four more timeouts would show nothing new.
                 break;
             }
         }
@@ -127,7 +128,7 @@ impl Trial {
     }
 }
 
-/// SPF alone may take a dozen questions, one after the other.
+/// Slower servers are reported: SPF alone may take a dozen queries in sequence.
 const SLOW: Duration = Duration::from_millis(250);
 
 fn speed(trial: &Trial, another_works: bool) -> Finding {
@@ -137,24 +138,22 @@ fn speed(trial: &Trial, another_works: bool) -> Finding {
     };
     let asked = trial.answers.len();
     let milliseconds = median.as_secs_f64() * 1000.0;
-    let seen = format!("{server} answers in {milliseconds:.1} ms (median of {asked} questions)");
+    let seen = format!("{server} answers in {milliseconds:.1} ms (median of {asked} queries)");
     match &trial.failure {
         Some(failure) => Finding::warning(
             Check::DnsServers,
-            format!("{seen}, and not always: {failure}"),
-            format!("see why: dig @{} example.com MX", server.host()),
+            format!("{seen}, but not always: {failure}"),
+            format!("find the cause with dig @{} example.com MX", server.host()),
         ),
         None if trial.refuses_edns => Finding::warning(
             Check::DnsServers,
-            format!(
-                "{seen}, and refuses EDNS: it is asked without, and longer answers come over TCP"
-            ),
-            "update it, or ask a resolver that knows EDNS (RFC 6891), such as unbound",
+            format!("{seen}, but refuses EDNS: it is queried without, and long answers need TCP"),
+            "update it, or use a resolver that supports EDNS (RFC 6891), such as unbound",
         ),
         None if median > SLOW => Finding::warning(
             Check::DnsServers,
             format!("{seen}, which is slow"),
-            "run a caching resolver such as unbound on this machine, and name it in dns.servers",
+            "run a caching resolver such as unbound on this machine, and set dns.servers to it",
         ),
         None => Finding::ok(Check::DnsServers, seen),
     }
@@ -163,8 +162,8 @@ fn speed(trial: &Trial, another_works: bool) -> Finding {
 fn unresponsive_server(trial: &Trial, another_works: bool) -> Finding {
     let failure = trial.failure.as_deref().unwrap_or("no answer");
     let seen = format!("{} does not answer: {failure}", trial.server);
-    let todo = "mend it, or take it out of dns.servers or /etc/resolv.conf; REFUSED means that it \
-                does not let this machine ask";
+    let todo = "fix it, or remove it from dns.servers or /etc/resolv.conf; REFUSED means that it \
+                does not serve this machine";
     match another_works {
         true => Finding::warning(Check::DnsServers, seen, todo),
         false => Finding::problem(Check::DnsServers, seen, todo),

@@ -1,7 +1,7 @@
-//! Sendmail: whether the ports that take mail from the Internet hand it to
-//! sixgate, and what they do when they can't.
+//! Checks Sendmail: whether the ports that accept mail from the Internet pass it to sixgate,
+//! and what they do when they can't.
 //!
-//! Reads sendmail.cf, not what it was made of.
+//! Reads sendmail.cf, not the m4 sources.
 
 mod cf;
 
@@ -21,9 +21,12 @@ use std::{
     time::Duration,
 };
 
-/// Everything about one Sendmail.
+/// Runs all checks of a Sendmail.
 pub(super) async fn check(cf: &Cf, config: &Config, listeners: &Listeners) -> Vec<Finding> {
-    let mut findings = vec![Finding::ok(Check::Mta, format!("Sendmail by {}", cf.file))];
+    let mut findings = vec![Finding::ok(
+        Check::Mta,
+        format!("Sendmail with {}", cf.file),
+    )];
     let mut daemons = cf.daemons();
     daemons.retain(Daemon::is_for_internet);
     if daemons.is_empty() {
@@ -48,7 +51,8 @@ pub(super) async fn check(cf: &Cf, config: &Config, listeners: &Listeners) -> Ve
     findings
 }
 
-/// Sendmail asks every client for a certificate unless an option of it says `V`.
+/// Returns the settings for client certificates. Sendmail asks every client for one unless
+/// `TLSSrvOptions` has `V`.
 pub(super) fn client_certificates(cf: &Cf) -> ClientCertificates {
     let authorities = ["CACertFile", "CACertPath"].into_iter();
     let authorities = authorities.filter_map(|option| {
@@ -67,8 +71,8 @@ pub(super) fn client_certificates(cf: &Cf) -> ClientCertificates {
         },
         authorities: authorities.collect(),
         system_authorities: None,
-        how_to_ask: "take V out of confTLS_SRV_OPTIONS, and set confCACERT to the CA of those who \
-                     are to be exempt",
+        how_to_ask: "remove V from confTLS_SRV_OPTIONS, and set confCACERT to the CA of the exempt \
+                     clients",
     }
 }
 
@@ -87,21 +91,21 @@ fn no_filter(cf: &Cf, listeners: &Listeners) -> Finding {
     Finding::problem(
         Check::Attached,
         format!(
-            "{}: no filter (X line) leads to sixgate, which listens on {}",
+            "{}: no filter (X line) refers to sixgate, which listens on {}",
             cf.file,
             listeners.describe()
         ),
-        "add FEATURE(`sixgate') to sendmail.mc, make sendmail.cf and restart Sendmail",
+        "add FEATURE(`sixgate') to sendmail.mc, rebuild sendmail.cf and restart Sendmail",
     )
 }
 
-/// As Debian's Sendmail is after installation: it listens on loopback alone.
+/// Reports that no port accepts mail, which is Debian's default: it listens only on loopback.
 fn no_port(cf: &Cf) -> Finding {
     Finding::warning(
         Check::Attached,
-        format!("{}: no port takes mail from the Internet", cf.file),
-        "if it should, add DAEMON_OPTIONS to sendmail.mc; else name the Sendmail that does with \
-         --sendmail-cf",
+        format!("{}: no port accepts mail from the Internet", cf.file),
+        "add DAEMON_OPTIONS to sendmail.mc; or if another Sendmail accepts mail, name its \
+         configuration with --sendmail-cf",
     )
 }
 
@@ -111,29 +115,29 @@ fn attached(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Option<Finding> {
     Some(match filters.iter().position(|other| other == name) {
         Some(0) => Finding::ok(
             Check::Attached,
-            format!("{file}: {port} asks sixgate ({name})"),
+            format!("{file}: {port} uses sixgate ({name})"),
         ),
         Some(before) => Finding::warning(
             Check::Attached,
-            format!("{file}: {port} asks {before} filter(s) before sixgate ({name})"),
-            "put sixgate first: then the others see only what it lets through",
+            format!("{file}: {port} has {before} filter(s) before sixgate ({name})"),
+            "put sixgate first: then the others see only mail that it accepts",
         ),
-        // See `ipv4_mail` and `ipv4_results`.
+        // `ipv4_mail` and `ipv4_results` report it.
         None if !daemon.ipv6 => return None,
         None => Finding::problem(
             Check::Attached,
-            format!("{file}: {port} does not ask sixgate: {name} is not in its InputMailFilters"),
-            "use INPUT_MAIL_FILTER in sendmail.mc, and take InputMailFilters out of that \
+            format!("{file}: {port} does not use sixgate: {name} is not in its InputMailFilters"),
+            "use INPUT_MAIL_FILTER in sendmail.mc, and remove InputMailFilters from that \
              DAEMON_OPTIONS",
         ),
     })
 }
 
-/// Whether a port takes IPv4 mail while sixgate is down.
+/// Checks that a port accepts IPv4 mail while sixgate is down.
 fn ipv4_mail(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
     let (file, name, port) = (&cf.file, &filter.name, &daemon.name);
     let filters = daemon.filters.as_ref().unwrap_or(&cf.input_filters);
-    let todo = "have a port for each: Family=inet with the other filters alone, as in \
+    let todo = "define a port for each family: Family=inet with only the other filters, as in \
                 DAEMON_OPTIONS(`Family=inet, Name=MTA-v4, Port=smtp, InputMailFilters=''), and \
                 Family=inet6 with an Addr of this machine";
     let with_sixgate = filters.contains(name);
@@ -141,8 +145,8 @@ fn ipv4_mail(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
         (true, true) => Finding::warning(
             Check::Ipv4Mail,
             format!(
-                "{file}: {port} hands IPv4 clients to sixgate too, which never checks them: while \
-                 it is down, IPv4 mail is not taken either"
+                "{file}: {port} passes IPv4 clients to sixgate, which never checks them: while it is \
+                 down, IPv4 mail is not accepted either"
             ),
             todo,
         ),
@@ -154,23 +158,23 @@ fn ipv4_mail(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
             match missing {
                 Some(missing) => Finding::warning(
                     Check::Ipv4Mail,
-                    format!("{file}: {port} does not ask {missing} either, which other ports ask"),
-                    format!("name it, unless that is intended: InputMailFilters={missing}"),
+                    format!("{file}: {port} does not use {missing} either, which other ports use"),
+                    format!("add it, unless that is intended: InputMailFilters={missing}"),
                 ),
                 None => Finding::ok(
                     Check::Ipv4Mail,
-                    format!("{file}: {port} takes IPv4 mail without sixgate"),
+                    format!("{file}: {port} accepts IPv4 mail without sixgate"),
                 ),
             }
         }
         (false, _) => Finding::ok(
             Check::Ipv4Mail,
-            format!("{file}: {port} takes no IPv4 mail"),
+            format!("{file}: {port} accepts no IPv4 mail"),
         ),
     }
 }
 
-/// Whether a port hands IPv4 clients to sixgate, which adds results to their mail.
+/// Checks that a port passes IPv4 clients to sixgate, which adds results to their mail.
 fn ipv4_results(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
     let (file, name, port) = (&cf.file, &filter.name, &daemon.name);
     let filters = daemon.filters.as_ref().unwrap_or(&cf.input_filters);
@@ -178,30 +182,30 @@ fn ipv4_results(cf: &Cf, filter: &Filter, daemon: &Daemon) -> Finding {
         (true, false) => Finding::warning(
             Check::Ipv4Mail,
             format!(
-                "{file}: {port} does not hand IPv4 clients to sixgate: their mail gets no \
-                 Authentication-Results field, which authentication_results.families: all asks for"
+                "{file}: {port} does not pass IPv4 clients to sixgate: their mail gets no \
+                 Authentication-Results field, despite authentication_results.families: all"
             ),
-            "take InputMailFilters out of that DAEMON_OPTIONS, or set \
+            "remove InputMailFilters from that DAEMON_OPTIONS, or set \
              authentication_results.families: checked",
         ),
         (true, true) => Finding::ok(
             Check::Ipv4Mail,
             format!(
-                "{file}: {port} hands IPv4 clients to sixgate, which adds results to their mail"
+                "{file}: {port} passes IPv4 clients to sixgate, which adds results to their mail"
             ),
         ),
         (false, _) => Finding::ok(
             Check::Ipv4Mail,
-            format!("{file}: {port} takes no IPv4 mail"),
+            format!("{file}: {port} accepts no IPv4 mail"),
         ),
     }
 }
 
-/// Where Sendmail has its configuration unless told otherwise.
+/// Sendmail's default configuration file.
 const CF: &str = "/etc/mail/sendmail.cf";
 
-/// Programs that may be Sendmail: of Debian, older ones of Debian, Fedora, and
-/// what every MTA installs.
+/// The paths of Sendmail: on Debian, on older Debian, on Fedora, and the names that every MTA
+/// installs.
 const PROGRAMS: [&str; 5] = [
     "/usr/libexec/sendmail/sendmail",
     "/usr/lib/sm.bin/sendmail",
@@ -210,62 +214,62 @@ const PROGRAMS: [&str; 5] = [
     "/usr/lib/sendmail",
 ];
 
-/// The machine's own configuration; none if there is no Sendmail. A package that
-/// was removed leaves its sendmail.cf behind.
+/// Returns the configuration of the installed Sendmail. A removed package leaves its
+/// sendmail.cf behind, so the program has to exist, too.
 pub(super) fn installed() -> Option<&'static Path> {
     let cf = Path::new(CF);
     let is_there = PROGRAMS.iter().any(|program| is_sendmail(program));
     (cf.exists() && is_there).then_some(cf)
 }
 
-/// Postfix, Exim and others install a program of that name too; only Sendmail
-/// knows this option.
+/// Returns whether a program is Sendmail. Postfix, Exim and others install a program of that
+/// name, too; only Sendmail contains this option.
 fn is_sendmail(program: &str) -> bool {
     const OPTION: &[u8] = b"DaemonPortOptions";
     let program = fs::read(program).unwrap_or_default();
     program.windows(OPTION.len()).any(|octets| octets == OPTION)
 }
 
-/// `F=` of op.me, section 5.11.
+/// Checks what Sendmail does while sixgate is down: `F=` (op.me, section 5.11).
 fn failure_mode(cf: &Cf, filter: &Filter, mode: Mode) -> Finding {
     let (file, name) = (&cf.file, &filter.name);
     let flags = filter.value("F").unwrap_or_default();
-    let todo = "write F=T in that INPUT_MAIL_FILTER, as FEATURE(`sixgate') does";
+    let todo = "set F=T in that INPUT_MAIL_FILTER, as FEATURE(`sixgate') does";
     match flags {
         "T" | "4" => {
-            let seen = format!("{file}: {name} has F={flags}: mail waits while sixgate is down");
+            let seen =
+                format!("{file}: {name} has F={flags}: mail is deferred while sixgate is down");
             Finding::ok(Check::WhenDown, seen)
         }
         "R" => Finding::problem(
             Check::WhenDown,
-            format!("{file}: {name} has F=R: mail is bounced while sixgate is down or slow"),
+            format!("{file}: {name} has F=R: mail bounces while sixgate is down or slow"),
             todo,
         ),
         _ => {
             let seen = format!(
-                "{file}: {name} has no F=T: mail comes in unchecked while sixgate is down or slow"
+                "{file}: {name} has no F=T: mail is accepted unchecked while sixgate is down or slow"
             );
             match mode {
                 Mode::Enforce => Finding::problem(Check::WhenDown, seen, todo),
-                // As long as nothing is refused, nothing comes in that should not.
+                // As long as sixgate refuses nothing, no mail is wrongly accepted.
                 Mode::Observe => Finding::warning(Check::WhenDown, seen, todo),
             }
         }
     }
 }
 
-/// The least that `R` should be beyond `limits.stage_timeout`.
+/// How much longer than `limits.stage_timeout` the timeout `R` should be.
 const MARGIN: Duration = Duration::from_secs(5);
 
 fn timeouts(cf: &Cf, filter: &Filter, stage: Duration) -> Vec<Finding> {
     let wait = filter.time('R');
     let seen = format!(
-        "{}: Sendmail waits {wait:?} for an answer of {}; sixgate may take \
-         limits.stage_timeout ({stage:?})",
+        "{}: Sendmail waits {wait:?} for a reply of {}; sixgate may take limits.stage_timeout \
+         ({stage:?})",
         cf.file, filter.name
     );
-    let todo =
-        "write T=C:10s;S:30s;R:30s;E:5m in that INPUT_MAIL_FILTER, as FEATURE(`sixgate') does";
+    let todo = "set T=C:10s;S:30s;R:30s;E:5m in that INPUT_MAIL_FILTER, as FEATURE(`sixgate') does";
     let mut findings = vec![match wait {
         short if short <= stage => Finding::problem(Check::TimeOuts, seen, todo),
         close if close < stage + MARGIN => Finding::warning(Check::TimeOuts, seen, todo),
@@ -289,21 +293,21 @@ fn permissions(cf: &Cf, filter: &Filter) -> Vec<Finding> {
     let open = permissions::world_writable_folders(&path);
     if let Some(folder) = open.first() {
         let seen = format!(
-            "everybody may write to {}: Sendmail takes no socket below it",
+            "everybody may write to {}: Sendmail uses no socket below it",
             folder.display()
         );
         return vec![Finding::problem(
             Check::Reach,
             seen,
-            "put it in a folder such as /run/sixgate",
+            "move it to a directory such as /run/sixgate",
         )];
     }
     let Some(account) = Account::find(&cf.user) else {
-        let seen = format!("{}: RunAsUser={}: there is no such user", cf.file, cf.user);
+        let seen = format!("{}: RunAsUser={}: no such user", cf.file, cf.user);
         return vec![Finding::problem(
             Check::Reach,
             seen,
-            "name a user of this machine",
+            "set RunAsUser to an existing user",
         )];
     };
     vec![account.check_access(&path)]
@@ -317,7 +321,7 @@ fn ipv6(cf: &Cf) -> Option<Finding> {
     (!has_ipv6).then(|| {
         Finding::warning(
             Check::Clients,
-            format!("{}: no port takes mail from the Internet over IPv6 (Family=inet6)", cf.file),
+            format!("{}: no port accepts mail from the Internet over IPv6 (Family=inet6)", cf.file),
             "add DAEMON_OPTIONS(`Family=inet6, Name=MTA-v6, Port=smtp, Modifiers=O') to sendmail.mc",
         )
     })

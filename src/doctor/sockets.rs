@@ -1,4 +1,4 @@
-//! The milter sockets: whether each one answers as an MTA would have it.
+//! Checks that each milter socket answers a negotiation.
 
 use super::{
     finding::{Check, Finding},
@@ -9,7 +9,7 @@ use crate::{
     probe::milter::{self, ProbeError},
 };
 
-/// Tries every socket.
+/// Negotiates on every socket.
 pub(super) async fn check(listeners: &Listeners) -> Vec<Finding> {
     let mut findings = Vec::new();
     for listener in &listeners.0 {
@@ -27,8 +27,8 @@ fn unknown(listener: &Listener) -> Finding {
     let socket = &listener.socket;
     Finding::warning(
         Check::Socket,
-        format!("{socket}: systemd does not tell where this is"),
-        "look with: systemctl list-sockets",
+        format!("{socket}: systemd does not show its address"),
+        "check with systemctl list-sockets",
     )
 }
 
@@ -49,15 +49,17 @@ async fn try_place(place: &Socket) -> Finding {
 fn todo(error: &ProbeError) -> &'static str {
     match error {
         ProbeError::NoSocket | ProbeError::NotListening => {
-            "start it: systemctl start sixgate; if it does not stay, see its log: \
-             journalctl -u sixgate"
+            "start sixgate (systemctl start sixgate); if it stops again, read its log (journalctl -u \
+             sixgate)"
         }
-        ProbeError::NotAllowed => "run this as root or as the user of sixgate",
+        ProbeError::NotAllowed => "run doctor as root or as the user of sixgate",
         ProbeError::Closed => {
-            "see the log of sixgate for the reason: limits.connections or allow_peers may be it"
+            "read the log of sixgate; limits.connections or allow_peers may be the reason"
         }
-        ProbeError::NotMilter(_) => "another program has this socket: give one of them another",
-        ProbeError::Timeout => "see the log of sixgate; restart it",
-        ProbeError::Other(_) => "see that the address exists on this machine",
+        ProbeError::NotMilter(_) => {
+            "another program uses this socket: configure another one for one of them"
+        }
+        ProbeError::Timeout => "read the log of sixgate, and restart it",
+        ProbeError::Other(_) => "check that the address exists on this machine",
     }
 }

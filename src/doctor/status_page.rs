@@ -7,7 +7,7 @@ use crate::{
 };
 use hyper::StatusCode;
 
-/// Asks every address without a token.
+/// Requests the page at every address, without a token.
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let needs_token = config.status.token_file.is_some();
@@ -23,30 +23,30 @@ async fn check_address(address: &HttpSocket, needs_token: bool) -> Finding {
         Err(error) => {
             return Finding::warning(
                 Check::StatusPage,
-                format!("{address} of status.listen does not answer: {error:#}"),
-                "start sixgate; if it runs, restart it, because a reload does not open sockets, \
-                 and see its log: journalctl -u sixgate",
+                format!("{address} (status.listen) does not answer: {error:#}"),
+                "start sixgate; if it runs, restart it, because a reload opens no sockets, and read \
+                 its log: journalctl -u sixgate",
             );
         }
     };
     match (answer.status, needs_token) {
         (StatusCode::SEE_OTHER, true) => Finding::ok(
             Check::StatusPage,
-            format!("{address} answers, to whoever has the token"),
+            format!("{address} answers with the token only"),
         ),
         (StatusCode::OK, false) if address.is_local() => Finding::ok(
             Check::StatusPage,
-            format!("{address} answers, to the users of this machine"),
+            format!("{address} answers the users of this machine"),
         ),
         (StatusCode::OK, _) => Finding::problem(
             Check::StatusPage,
-            format!("{address} shows who writes to whom without a token"),
+            format!("{address} shows senders and recipients without a token"),
             "set status.token_file, and restart sixgate",
         ),
         (status, _) => Finding::warning(
             Check::StatusPage,
-            format!("{address} answers {status}, which is not what the status page says"),
-            "see which program listens there: ss -ltnp; and give status.listen another port",
+            format!("{address} answers {status}, which the status page would not"),
+            "find which program listens there with ss -ltnp, and set status.listen to another port",
         ),
     }
 }

@@ -1,8 +1,8 @@
-//! IPv4 clients behind an IPv4/IPv6 translator (NAT64, SIIT-DC), which would be
-//! checked as IPv6 clients: whether the site has one that sixgate does not know.
+//! Looks for an IPv4/IPv6 translator (NAT64, SIIT-DC) that `ipv4_prefixes` lacks: IPv4 clients
+//! behind it are checked as IPv6 clients.
 //!
-//! A DNS64 server gives `ipv4only.arpa`, which has well-known A records alone, AAAA
-//! records by the translator's prefix (RFC 7050).
+//! `ipv4only.arpa` has only A records. A DNS64 server adds AAAA records with the prefix of the
+//! translator (RFC 7050).
 
 use super::finding::{Check, Finding};
 use crate::{
@@ -18,7 +18,7 @@ use std::{
 /// The A records of ipv4only.arpa (RFC 7050 section 8).
 const WELL_KNOWN: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 0, 170), Ipv4Addr::new(192, 0, 0, 171)];
 
-/// Asks the DNS and looks at this machine's own addresses.
+/// Looks up `ipv4only.arpa`, and checks this machine's own addresses.
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let (Ok(dns), Ok(name)) = (Dns::new(&config.dns), Name::parse("ipv4only.arpa")) else {
         return Vec::new();
@@ -43,11 +43,11 @@ fn findings(config: &Config, answer: &Answer<Ipv6Addr>, interfaces: &str) -> Vec
     if found.is_empty() {
         let seen = match answer {
             Answer::Temperror(failure) => {
-                format!("whether there is a NAT64 can't be told: ipv4only.arpa: {failure}")
+                format!("unknown whether there is a NAT64: ipv4only.arpa: {failure}")
             }
             Answer::Found(_) | Answer::Absent(_) => {
-                "no NAT64 is seen: no AAAA record of ipv4only.arpa embeds its IPv4 address, and no \
-                 address of this machine is in a prefix for translation"
+                "no NAT64 found: no AAAA record of ipv4only.arpa embeds its IPv4 address, and no \
+                 address of this machine is in a translation prefix"
                     .to_owned()
             }
         };
@@ -71,18 +71,18 @@ fn finding(config: &Config, place: &str, prefix: TranslationPrefix) -> Finding {
     Finding::warning(
         Check::Translation,
         format!(
-            "{place}: there is a translator with the prefix {prefix}, and an IPv4 client that \
-             comes through it is checked like an IPv6 client"
+            "{place}: there is a translator with the prefix {prefix}, and IPv4 clients behind it \
+             are checked as IPv6 clients"
         ),
         format!(
-            "set ipv4_prefixes: [\"{prefix}\"]; it does no harm where the translator only serves \
+            "set ipv4_prefixes: [\"{prefix}\"], which does no harm if the translator serves only \
              outgoing connections"
         ),
     )
 }
 
-/// The prefixes by which addresses embed the well-known ones, those first that embed
-/// most of them: octets of the prefix itself may look like one.
+/// Returns the prefixes with which most of the addresses embed a well-known one. Parts of a
+/// prefix itself may look like a well-known address.
 fn prefixes(addresses: &[Ipv6Addr]) -> Vec<TranslationPrefix> {
     let mut counted: Vec<(TranslationPrefix, usize)> = Vec::new();
     for address in addresses {
@@ -105,9 +105,9 @@ fn prefixes(addresses: &[Ipv6Addr]) -> Vec<TranslationPrefix> {
     counted.into_iter().map(|(prefix, _)| prefix).collect()
 }
 
-/// Addresses in the prefixes that are for translation alone: the well-known one (RFC
-/// 6052 section 2.1) and those for local use (RFC 8215). A host that has one is known
-/// to IPv4 clients by it, and they come by addresses of the same kind.
+/// Returns this machine's addresses in prefixes that are reserved for translation: the
+/// well-known one (RFC 6052 section 2.1) and those for local use (RFC 8215). If a host has
+/// one, IPv4 clients reach it through a translator, from addresses with the same prefix.
 fn own_addresses(interfaces: &str) -> Vec<(Ipv6Addr, TranslationPrefix)> {
     let is_for_translation = |address: &Ipv6Addr| {
         let [first, second, third, ..] = address.segments();
@@ -205,13 +205,13 @@ mod tests {
         let synthesized = ["64:ff9b::192.0.0.170", "64:ff9b::192.0.0.171"];
         let table = [
             // configuration, answer, interfaces, level, words
-            ("", answer(&[]), lo, Level::Ok, "no NAT64 is seen"),
+            ("", answer(&[]), lo, Level::Ok, "no NAT64 found"),
             (
                 "",
                 answer(&["2001:db8::1"]),
                 lo,
                 Level::Ok,
-                "no NAT64 is seen",
+                "no NAT64 found",
             ),
             (
                 "",
@@ -260,7 +260,7 @@ mod tests {
                 Answer::Temperror(Failure::ServFail),
                 lo,
                 Level::Ok,
-                "can't be told",
+                "unknown whether",
             ),
         ];
         for (yaml, answer, interfaces, level, words) in table {

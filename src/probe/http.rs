@@ -1,4 +1,4 @@
-//! Asks `metrics.listen` or `status.listen` of the running daemon.
+//! Sends HTTP requests to `metrics.listen` or `status.listen` of the running daemon.
 
 use crate::config::HttpSocket;
 use anyhow::{Result, anyhow, bail};
@@ -15,22 +15,22 @@ use tokio::{
     time::timeout,
 };
 
-/// For one socket. `/readyz` waits up to 2 s for DNS.
+/// The timeout for one socket. `/readyz` may wait 2 s for DNS.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of an answer that are read.
+/// The maximum number of bytes read of a response.
 const MAX_BODY: usize = 64 * 1024;
 
-/// What was answered.
+/// A response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) first_line: String,
 }
 
-/// Asks for a path.
+/// Requests a path.
 ///
 /// # Errors
-/// When nobody answers in time.
+/// Fails if there is no response in time.
 pub(crate) async fn get(address: &HttpSocket, path: &str) -> Result<Answer> {
     let asked = async {
         match address {
@@ -46,7 +46,7 @@ pub(crate) async fn get(address: &HttpSocket, path: &str) -> Result<Answer> {
         .unwrap_or_else(|_| bail!("no answer in {TIMEOUT:?}"))
 }
 
-/// What listens on every address of this machine is asked at that of loopback.
+/// Replaces an unspecified address (all addresses of this machine) by that of loopback.
 fn reachable(host: &str) -> String {
     match host.parse() {
         Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.to_string(),

@@ -13,49 +13,49 @@ use tokio::{
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What Postfix and Sendmail offer: version, actions, protocol steps.
+/// The offer of Postfix and Sendmail: version, actions, protocol steps.
 const OFFER: [u32; 3] = [6, 0x1ff, 0x1f_ffff];
 
-/// The longest answer that is believed: macro names may be in it.
+/// The maximum length of an answer, which may contain names of macros.
 const LONGEST: u32 = 64 * 1024;
 
-/// A negotiation that went well.
+/// A successful negotiation.
 #[derive(Debug)]
 pub(crate) struct Negotiated {
-    /// Of the milter protocol.
+    /// The version of the milter protocol.
     pub(crate) version: u32,
-    /// From the connection to the answer.
+    /// The time from connecting to the answer.
     pub(crate) elapsed: Duration,
 }
 
-/// Why it did not.
+/// Why a negotiation failed.
 #[derive(Debug)]
 pub(crate) enum ProbeError {
-    /// There is no such file.
+    /// The socket file does not exist.
     NoSocket,
-    /// The file or the port is there, or was, but nobody has it open.
+    /// No process listens on the socket file or port.
     NotListening,
-    /// We may not connect.
+    /// Permission denied.
     NotAllowed,
     /// The connection was closed without an answer.
     Closed,
-    /// It answers something else.
+    /// The answer is not one of the milter protocol.
     NotMilter(String),
-    /// It does not answer in time.
+    /// There was no answer in time.
     Timeout,
-    /// Anything else, in the words of the system.
+    /// Another error of the system.
     Other(io::Error),
 }
 
 impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSocket => f.write_str("there is no such socket"),
-            Self::NotListening => f.write_str("nobody listens"),
-            Self::NotAllowed => f.write_str("we may not connect to it"),
-            Self::Closed => f.write_str("the connection is closed without an answer"),
-            Self::NotMilter(what) => write!(f, "the answer is not a milter's: {what}"),
-            Self::Timeout => write!(f, "there is no answer in {TIMEOUT:?}"),
+            Self::NoSocket => f.write_str("the socket does not exist"),
+            Self::NotListening => f.write_str("no process listens"),
+            Self::NotAllowed => f.write_str("permission denied"),
+            Self::Closed => f.write_str("the connection was closed without an answer"),
+            Self::NotMilter(what) => write!(f, "not a milter: the answer is {what}"),
+            Self::Timeout => write!(f, "no answer in {TIMEOUT:?}"),
             Self::Other(error) => error.fmt(f),
         }
     }
@@ -75,7 +75,7 @@ impl From<io::Error> for ProbeError {
     }
 }
 
-/// Connects, negotiates and says goodbye.
+/// Connects, negotiates and sends QUIT.
 pub(crate) async fn negotiate(place: &Socket) -> Result<Negotiated, ProbeError> {
     let dialogue = async {
         match place {
@@ -101,7 +101,7 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<u32, Pr
     let offer: Vec<u8> = OFFER.iter().flat_map(|word| word.to_be_bytes()).collect();
     send(&mut stream, b'O', &offer).await?;
     let version = version(&mut stream).await?;
-    // It may be gone by now, which is as well.
+    // The connection may be closed already, which is fine.
     let _ = send(&mut stream, b'Q', &[]).await;
     Ok(version)
 }

@@ -85,8 +85,8 @@ fn a_socket_that_nobody_serves(fixture: &Fixture) {
         free_port()
     );
     let found = fixture.examine(&yaml, &NO_MTA, "");
-    found.has("socket", "problem", "nobody listens");
-    found.has("socket", "problem", "none.sock: there is no such socket");
+    found.has("socket", "problem", "no process listens");
+    found.has("socket", "problem", "none.sock: the socket does not exist");
 }
 
 /// Takes one connection and says this.
@@ -122,9 +122,9 @@ fn the_status_page(fixture: &Fixture) {
         fixture.examine(&status, &NO_MTA, "")
     };
     let found = examine(open_port, "");
-    found.has("status-page", "ok", "answers, to the users of this machine");
+    found.has("status-page", "ok", "answers the users of this machine");
     let found = examine(guarded_port, &with_token);
-    found.has("status-page", "ok", "answers, to whoever has the token");
+    found.has("status-page", "ok", "answers with the token only");
     // The file has a token now, but the daemon was started without.
     let found = examine(open_port, &with_token);
     found.has("status-page", "problem", "without a token");
@@ -139,7 +139,7 @@ fn the_status_page(fixture: &Fixture) {
 fn a_socket_of_another_program(fixture: &Fixture) {
     let port = another_program(b"220 mx.example.org ESMTP\r\n");
     let found = fixture.examine(&format!("listen: inet:127.0.0.1:{port}\n"), &NO_MTA, "");
-    found.has("socket", "problem", "the answer is not a milter's");
+    found.has("socket", "problem", "not a milter: the answer is");
 }
 
 fn a_socket_that_closes(fixture: &Fixture) {
@@ -150,7 +150,7 @@ fn a_socket_that_closes(fixture: &Fixture) {
     found.has(
         "socket",
         "problem",
-        "the connection is closed without an answer",
+        "the connection was closed without an answer",
     );
 }
 
@@ -166,8 +166,7 @@ fn for_people(fixture: &Fixture) {
         .output()
         .expect("the program runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    let socket =
-        "problem  socket       inet:127.0.0.1:1: nobody listens\n                      -> start it";
+    let socket = "problem  socket       inet:127.0.0.1:1: no process listens\n                      -> start sixgate";
     assert!(text.contains(socket), "{text}");
     assert!(
         String::from_utf8_lossy(&output.stderr).contains(" problems, "),
@@ -199,12 +198,12 @@ fn a_broken_list(fixture: &Fixture) {
     let arguments = [NO_MTA.as_slice(), &["--dns"]].concat();
     let found = fixture.examine(&yaml, &arguments, "");
     found.has("opt-in", "problem", "customers.list:2");
-    found.has("domains", "warning", "a list of opt-ins can't be read");
+    found.has("domains", "warning", "an opt-in list can't be read");
 }
 
 fn servers(fixture: &Fixture) {
     let table = [
-        ("up.example", "ok", "dns-zone: it answers"),
+        ("up.example", "ok", "dns-zone answers"),
         ("up.example", "ok", "test.up.example has 127.0.0.2"),
         (
             "untested.example",

@@ -49,7 +49,7 @@ fn rows() -> Vec<Row> {
             with(FILTER),
             "attached",
             "ok",
-            "MTA-v6 asks sixgate (sixgate)",
+            "MTA-v6 uses sixgate (sixgate)",
         ),
         (
             "right: by the feature",
@@ -63,28 +63,28 @@ fn rows() -> Vec<Row> {
             format!("{FILTER}{APART}"),
             "ipv4-mail",
             "ok",
-            "MTA-v4 takes IPv4 mail without sixgate",
+            "MTA-v4 accepts IPv4 mail without sixgate",
         ),
         (
             "right: with a port for IPv6 alone",
             format!("{FILTER}{APART}"),
             "ipv4-mail",
             "ok",
-            "MTA-v6 takes no IPv4 mail",
+            "MTA-v6 accepts no IPv4 mail",
         ),
         (
             "wrong: for IPv4 clients too",
             with(FILTER),
             "ipv4-mail",
             "warning",
-            "MTA-v6 hands IPv4 clients to sixgate too",
+            "MTA-v6 passes IPv4 clients to sixgate, which never",
         ),
         (
             "wrong: without the other filter for IPv4 clients",
             format!("INPUT_MAIL_FILTER(`other', `S=inet:1@127.0.0.1')\n{FILTER}{APART}"),
             "ipv4-mail",
             "warning",
-            "MTA-v4 does not ask other either",
+            "MTA-v4 does not use other either",
         ),
         (
             "wrong: for nobody but this machine",
@@ -93,7 +93,7 @@ fn rows() -> Vec<Row> {
             ),
             "attached",
             "warning",
-            "no port takes mail from the Internet",
+            "no port accepts mail from the Internet",
         ),
         (
             "right: time-outs",
@@ -123,21 +123,21 @@ fn rows() -> Vec<Row> {
             ),
             "attached",
             "problem",
-            "bare does not ask sixgate",
+            "bare does not use sixgate",
         ),
         (
             "wrong: without F=T",
             with("INPUT_MAIL_FILTER(`sixgate', `S=inet:{port}@127.0.0.1')\n"),
             "when-down",
             "problem",
-            "has no F=T: mail comes in unchecked",
+            "has no F=T: mail is accepted unchecked",
         ),
         (
             "wrong: with F=R",
             with("INPUT_MAIL_FILTER(`sixgate', `S=inet:{port}@127.0.0.1, F=R')\n"),
             "when-down",
             "problem",
-            "mail is bounced",
+            "mail bounces",
         ),
         (
             "wrong: with little time",
@@ -167,7 +167,7 @@ fn rows() -> Vec<Row> {
             ),
             "clients",
             "warning",
-            "no port takes mail from the Internet over IPv6",
+            "no port accepts mail from the Internet over IPv6",
         ),
     ]
 }
@@ -205,7 +205,7 @@ const CERTIFICATES: [(&str, &str, &str, &str, &str); 6] = [
         "define(`confCACERT_PATH', `/etc/ssl/certs')\n",
         NAMED,
         "warning",
-        "asks clients for no certificate (no ServerCertFile)",
+        "does not ask clients for a certificate (no ServerCertFile)",
     ),
     (
         "with names, as Debian's starttls.m4",
@@ -213,7 +213,7 @@ const CERTIFICATES: [(&str, &str, &str, &str, &str); 6] = [
          define(`confTLS_SRV_OPTIONS', `V')\n",
         NAMED,
         "warning",
-        "asks clients for no certificate (TLSSrvOptions=V)",
+        "does not ask clients for a certificate (TLSSrvOptions=V)",
     ),
     (
         "with names",
@@ -230,13 +230,13 @@ const RESULTS_FOR_ALL: [(&str, &str, &str, &str); 2] = [
         "with IPv4 clients",
         PORTS,
         "ok",
-        "MTA-v6 hands IPv4 clients to sixgate, which adds results to their mail",
+        "MTA-v6 passes IPv4 clients to sixgate, which adds results to their mail",
     ),
     (
         "without IPv4 clients",
         APART,
         "warning",
-        "MTA-v4 does not hand IPv4 clients to sixgate: their mail gets no Authentication-Results",
+        "MTA-v4 does not pass IPv4 clients to sixgate: their mail gets no Authentication-Results",
     ),
 ];
 

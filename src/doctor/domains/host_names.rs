@@ -1,5 +1,4 @@
-//! Host names of `opt_in.mx_zone` whose AAAA records do not go together with the
-//! opt-ins.
+//! Compares the AAAA records of host names (`opt_in.mx_zone`) with the opt-ins.
 
 use super::{Candidates, Examined};
 use crate::{
@@ -14,17 +13,17 @@ use crate::{
     policy::OptIn,
 };
 
-const SYNC: &str = "run sixgate opt-in sync-dns, and see that it runs regularly";
+const SYNC: &str = "run sixgate opt-in sync-dns, and check that its timer runs";
 
-/// What they are compared by.
+/// The zone of the host names, and the opt-outs in progress.
 pub(super) struct HostNames {
     zone: MxZone,
     pending: OptOuts,
 }
 
 impl HostNames {
-    /// `None` if there are none. The domains of its files are added to those that are
-    /// asked for.
+    /// Adds the domains of `opt_in.mx_zone.domains` to the candidates. Returns `None` without
+    /// `opt_in.mx_zone`.
     pub(super) fn gather(config: &Config, candidates: &mut Candidates) -> Option<Self> {
         let zone = MxZone::new(&config.opt_in.mx_zone)?;
         for file in &config.opt_in.mx_zone.domains {
@@ -33,14 +32,14 @@ impl HostNames {
                 candidates.findings.push(Finding::warning(
                     Check::Domains,
                     format!("opt_in.mx_zone.domains: {error}"),
-                    "fix the file, or what writes it; sync-dns fails by it, too",
+                    "fix the file, or the program that writes it; sync-dns fails because of it, too",
                 ));
             }
             candidates.domains.extend(domains.domains);
         }
         let pending = pending::read(&config.opt_in.managed_file);
         let pending = pending.unwrap_or_else(|error| {
-            let todo = "fix the file, or run this as root";
+            let todo = "fix the file, or run doctor as root";
             let seen = format!("opt-outs in progress: {error}");
             candidates
                 .findings
@@ -55,7 +54,7 @@ impl HostNames {
         Drift::new(opt_in, self.pending.contains_key(domain), &aaaa)
     }
 
-    /// What is wrong with a domain's host name.
+    /// Returns the finding about a domain's host name, if something is wrong with it.
     pub(super) fn finding(&self, examined: &Examined) -> Option<Finding> {
         let (domain, host) = (&examined.domain, self.zone.host(&examined.domain));
         Some(match examined.drift? {
@@ -63,15 +62,15 @@ impl HostNames {
                 Check::Domains,
                 format!(
                     "{domain} has not opted in, but its host name {host} has an AAAA record: mail \
-                     that comes by it over IPv6 is refused"
+                     for it that arrives over IPv6 is refused"
                 ),
                 SYNC,
             ),
             Drift::MissingAaaa => Finding::warning(
                 Check::Domains,
                 format!(
-                    "{domain} has opted in, but its host name {host} has no AAAA record: no mail \
-                     comes by it over IPv6"
+                    "{domain} has opted in, but its host name {host} has no AAAA record: it receives \
+                     no mail over IPv6"
                 ),
                 SYNC,
             ),
@@ -79,13 +78,13 @@ impl HostNames {
         })
     }
 
-    /// Whether a finding about the domain's own exchangers would say the same again.
+    /// Returns whether a finding about the domain's MX would repeat that about its host name.
     pub(super) fn covers(&self, examined: &Examined) -> bool {
         let host = self.zone.host(&examined.domain);
         match (&examined.exchangers, examined.drift) {
             (Exchangers::WithAaaa(name), Some(Drift::UnexpectedAaaa)) => name.starts_with(&host),
             (Exchangers::WithoutAaaa(names), Some(Drift::MissingAaaa)) => *names == host,
-            // While an opt-out is in progress, this is how it should be.
+            // While an opt-out is in progress, the missing record is intended.
             (Exchangers::WithoutAaaa(names), Some(Drift::None)) => {
                 examined.opt_in == OptIn::Yes && *names == host
             }
@@ -93,7 +92,7 @@ impl HostNames {
         }
     }
 
-    /// Domains without a host name, in one finding.
+    /// Returns one finding about all domains without a host name.
     pub(super) fn missing(&self, examined: &[Examined]) -> Option<Finding> {
         let mut missing = examined
             .iter()
@@ -103,12 +102,12 @@ impl HostNames {
         Some(Finding::warning(
             Check::Domains,
             format!(
-                "{number} domain(s) have no host name below {}, such as {} ({})",
+                "{number} domain(s) have no host name below {}, for example {} ({})",
                 self.zone.suffix,
                 first.domain,
                 self.zone.host(&first.domain)
             ),
-            "name all domains in opt_in.mx_zone.domains, and run sixgate opt-in sync-dns",
+            "list all domains in opt_in.mx_zone.domains, and run sixgate opt-in sync-dns",
         ))
     }
 }

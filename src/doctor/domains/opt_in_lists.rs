@@ -1,5 +1,5 @@
-//! The domains that the opt-in lists name. An entry for subdomains names none that
-//! could be asked for.
+//! The domains in the opt-in lists. Entries for subdomains are skipped: they name no domain
+//! that could be looked up.
 
 use super::Candidates;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Adds them to the candidates.
+/// Adds the domains of all lists to the candidates.
 pub(super) fn gather(snapshot: &Snapshot<Dns>, candidates: &mut Candidates) {
     for entry in &snapshot.config.opt_in.domains {
         take(entry.clone(), candidates);

@@ -1,5 +1,5 @@
-//! The domains that a Postfix takes mail for: in main.cf, in files and in tables
-//! that can be listed.
+//! The domains that Postfix accepts mail for: in main.cf, in files and in tables that can
+//! be listed.
 
 use super::{Candidates, first_word};
 use crate::doctor::{
@@ -8,7 +8,7 @@ use crate::doctor::{
 };
 use std::fs;
 
-/// The parameters that name them (ADDRESS_CLASS_README).
+/// The parameters with domains (ADDRESS_CLASS_README).
 const PARAMETERS: [&str; 4] = [
     "mydestination",
     "relay_domains",
@@ -16,7 +16,7 @@ const PARAMETERS: [&str; 4] = [
     "virtual_mailbox_domains",
 ];
 
-/// Adds them to the candidates.
+/// Adds the domains of an instance to the candidates.
 pub(super) async fn gather(instance: &Instance, candidates: &mut Candidates) {
     for parameter in PARAMETERS {
         for item in words(instance.main(parameter)) {
@@ -25,7 +25,7 @@ pub(super) async fn gather(instance: &Instance, candidates: &mut Candidates) {
     }
 }
 
-/// A domain, a file of domains or a table of them (postconf(5), relay_domains).
+/// Adds a domain, or the domains of a file or table (postconf(5), relay_domains).
 async fn take(instance: &Instance, item: &str, candidates: &mut Candidates) {
     match item.split_once(':') {
         Some(("static" | "inline", _)) => {}
@@ -45,10 +45,10 @@ fn take_file(file: &str, candidates: &mut Candidates) {
     }
 }
 
-/// The keys of a table; an address among them is no domain, and is not taken.
+/// Adds the keys of a table that are domains.
 async fn take_table(instance: &Instance, table: &str, candidates: &mut Candidates) {
-    let itself = table.strip_prefix("proxy:").unwrap_or(table);
-    let question = ["-c", &instance.directory, "-s", itself];
+    let table_name = table.strip_prefix("proxy:").unwrap_or(table);
+    let question = ["-c", &instance.directory, "-s", table_name];
     match program::run("postmap", &question).await {
         Ok(lines) => lines
             .lines()

@@ -1,11 +1,11 @@
-//! The domains that a Sendmail takes mail for: those of class w, of relay-domains
-//! and of virtual hosts.
+//! The domains that Sendmail accepts mail for: those of class w, of relay-domains and of
+//! virtual hosts.
 
 use super::{Candidates, first_word};
 use crate::doctor::sendmail::Cf;
 use std::{fs, io};
 
-/// Adds them to the candidates. A file may be missing.
+/// Adds the domains to the candidates. Missing files are ignored, as Sendmail does.
 pub(super) fn gather(cf: &Cf, candidates: &mut Candidates) {
     cf.domains.iter().for_each(|name| candidates.take(name));
     for file in &cf.domain_files {

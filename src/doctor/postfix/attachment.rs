@@ -1,4 +1,4 @@
-//! A service of Postfix and the milter of its that is sixgate.
+//! Finds sixgate among the milters of a Postfix service.
 
 use super::{
     instance::{Instance, Service},
@@ -14,17 +14,20 @@ use crate::{
     },
 };
 
-/// A service that asks sixgate.
+/// A service that uses sixgate.
 #[derive(Clone, Debug)]
 pub(super) struct Attachment<'a> {
     pub(super) service: &'a Service,
     pub(super) milter: Milter,
     place: Socket,
-    /// How many milters come before it.
+    /// The number of milters before it.
     position: usize,
 }
 
-/// Looks sixgate up among the milters that a service has for IPv6 clients.
+/// Finds sixgate among the milters of a service for IPv6 clients.
+///
+/// # Errors
+/// Returns the finding that explains why mail does not reach sixgate.
 pub(super) async fn find<'a>(
     instance: &'a Instance,
     service: &'a Service,
@@ -55,10 +58,10 @@ fn milters_disabled(instance: &Instance, service: &Service) -> Finding {
     Finding::problem(
         Check::Attached,
         format!(
-            "{origin}: receive_override_options has no_milters: {} {} lets mail in unchecked",
+            "{origin}: receive_override_options has no_milters: {} {} accepts unchecked mail",
             service.name, service.kind
         ),
-        "take no_milters out where mail comes from the Internet",
+        "remove no_milters from services that accept mail from the Internet",
     )
 }
 
@@ -81,7 +84,7 @@ async fn not_found(
     Finding::problem(
         Check::Attached,
         format!(
-            "{origin}: smtpd_milters = {text}: {} {} does not ask sixgate, which listens on {}",
+            "{origin}: smtpd_milters = {text}: {} {} does not use sixgate, which listens on {}",
             service.name,
             service.kind,
             listeners.describe()
@@ -100,7 +103,7 @@ fn how_to_attach(instance: &Instance, service: &Service, listeners: &Listeners) 
         return use_queue_directory(instance);
     };
     match instance.origin(service, "smtpd_milters") == instance.master(service) {
-        true => format!("take -o smtpd_milters out of that service, or put {socket} first in it"),
+        true => format!("remove -o smtpd_milters from that service, or put {socket} first in it"),
         false => format!(
             "postconf -c {} -e 'smtpd_milters = {socket}' (before the others), and reload Postfix",
             instance.directory
@@ -108,7 +111,8 @@ fn how_to_attach(instance: &Instance, service: &Service, listeners: &Listeners) 
     }
 }
 
-/// What a service has to write for a place; `None` if its chroot keeps it away.
+/// Returns the setting with which a service reaches a socket; `None` if its chroot prevents
+/// it.
 fn socket_for(instance: &Instance, service: &Service, place: &Socket) -> Option<String> {
     match place {
         Socket::Unix(path) if service.chroot => {
@@ -121,13 +125,13 @@ fn socket_for(instance: &Instance, service: &Service, place: &Socket) -> Option<
 
 fn use_queue_directory(instance: &Instance) -> String {
     format!(
-        "smtpd runs in a chroot: listen: unix:{}/sixgate/milter.sock in milter.yaml, and \
-         smtpd_milters = unix:/sixgate/milter.sock; or n in the chroot column of master.cf",
+        "smtpd runs in a chroot: set listen: unix:{}/sixgate/milter.sock in milter.yaml and \
+         smtpd_milters = unix:/sixgate/milter.sock, or n in the chroot column of master.cf",
         instance.queue().display()
     )
 }
 
-/// The path is right for a service with the other kind of root.
+/// A path that would be right with a chroot, or without one.
 fn wrong_chroot(instance: &Instance, service: &Service, milter: &Milter) -> Finding {
     let master = instance.master(service);
     let (socket, queue) = (&milter.socket, instance.queue().display());
@@ -135,29 +139,30 @@ fn wrong_chroot(instance: &Instance, service: &Service, milter: &Milter) -> Find
         true => Finding::problem(
             Check::Reach,
             format!(
-                "{master} runs in a chroot, where {socket} means {queue}{}: sixgate is not there",
+                "{master} runs in a chroot, where {socket} means {queue}{}: sixgate does not \
+                 listen there",
                 milter.socket.trim_start_matches("unix:")
             ),
             use_queue_directory(instance),
         ),
         false => Finding::problem(
             Check::Reach,
-            format!("{master} runs in no chroot, and {socket} is not below {queue} there"),
-            "write the whole path in smtpd_milters",
+            format!("{master} does not run in a chroot, so {socket} is not below {queue}"),
+            "use the full path in smtpd_milters",
         ),
     }
 }
 
-/// That it is attached.
+/// Reports that a service uses sixgate.
 pub(super) fn attached(instance: &Instance, attachment: &Attachment<'_>) -> Finding {
     let master = instance.master(attachment.service);
     Finding::ok(
         Check::Attached,
-        format!("{master} asks sixgate at {}", attachment.milter.socket),
+        format!("{master} uses sixgate at {}", attachment.milter.socket),
     )
 }
 
-/// Whether others come first.
+/// Warns about milters before sixgate.
 pub(super) fn order(instance: &Instance, attachment: &Attachment<'_>) -> Option<Finding> {
     let origin = instance.origin(attachment.service, "smtpd_milters");
     (attachment.position > 0).then(|| {
@@ -167,13 +172,13 @@ pub(super) fn order(instance: &Instance, attachment: &Attachment<'_>) -> Option<
                 "{origin}: smtpd_milters has {} milter(s) before sixgate",
                 attachment.position
             ),
-            "put sixgate first: then the others see only what it lets through, and it does not \
-             take their Authentication-Results for forged ones",
+            "put sixgate first: then the others see only mail that it accepts, and it does not \
+             remove their Authentication-Results fields as forged",
         )
     })
 }
 
-/// Whether smtpd's user may connect.
+/// Checks that smtpd's user can connect to the socket.
 pub(super) fn permissions(instance: &Instance, attachment: &Attachment<'_>) -> Option<Finding> {
     let Socket::Unix(path) = &attachment.place else {
         return None;

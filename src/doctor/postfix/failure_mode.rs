@@ -1,4 +1,5 @@
-//! What Postfix does while sixgate is down or slow, and how it speaks to it.
+//! What Postfix does while sixgate is down or slow: default action and timeouts; and the
+//! protocol version.
 
 use super::{attachment::Attachment, instance::Instance};
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Default action, protocol version and time-outs of one attachment.
+/// Checks the settings of a service that uses sixgate.
 pub(super) fn check(
     instance: &Instance,
     config: &Config,
@@ -31,7 +32,7 @@ pub(super) fn check(
     .into()
 }
 
-/// A value for one milter, one service or all, and where it stands.
+/// A value for one milter, one service or all, and its origin.
 struct Setting {
     /// For people, such as `/etc/postfix/main.cf: milter_protocol = 6`.
     shown: String,
@@ -69,17 +70,17 @@ fn default_action(setting: &Setting, mode: Mode) -> Finding {
         "tempfail" | "shutdown" => {
             return Finding::ok(
                 Check::WhenDown,
-                format!("{shown}: mail waits while sixgate is down"),
+                format!("{shown}: mail is deferred while sixgate is down"),
             );
         }
-        "accept" => "mail comes in unchecked while sixgate is down or slow",
-        "reject" => "mail is bounced while sixgate is down or slow",
-        "quarantine" => "mail comes in unchecked and is held while sixgate is down or slow",
-        _ => "it is not known what becomes of mail while sixgate is down",
+        "accept" => "mail is accepted unchecked while sixgate is down or slow",
+        "reject" => "mail bounces while sixgate is down or slow",
+        "quarantine" => "mail is accepted unchecked and held while sixgate is down or slow",
+        _ => "unknown what happens to mail while sixgate is down",
     };
     let seen = format!("{shown}: {consequence}");
     match (mode, setting.value.as_str()) {
-        // As long as nothing is refused, nothing comes in that should not.
+        // As long as sixgate refuses nothing, no mail is wrongly accepted.
         (Mode::Observe, "accept") => {
             Finding::warning(Check::WhenDown, seen, format!("before you enforce, {todo}"))
         }
@@ -87,7 +88,8 @@ fn default_action(setting: &Setting, mode: Mode) -> Finding {
     }
 }
 
-/// Version 6 has SKIP and the leading white space of header fields.
+/// Checks the protocol version. Version 6 adds SKIP and the leading white space of header
+/// fields.
 fn protocol(setting: &Setting) -> Finding {
     let digits = setting.value.split([',', ' ']).next().unwrap_or_default();
     match digits.parse::<u32>() {
@@ -95,8 +97,8 @@ fn protocol(setting: &Setting) -> Finding {
         Ok(2..) => Finding::warning(
             Check::Protocol,
             format!(
-                "{}: before 6, signatures with simple header canonicalization that do not verify \
-                 are a temporary error, and bodies that nothing asks for are read",
+                "{}: before version 6, signatures with simple header canonicalization that do not \
+                 verify are a temporary error, and Postfix sends bodies that are not needed",
                 setting.shown
             ),
             "remove milter_protocol from main.cf and master.cf: 6 is the default",
@@ -104,7 +106,7 @@ fn protocol(setting: &Setting) -> Finding {
         Ok(_) | Err(_) => Finding::problem(
             Check::Protocol,
             format!(
-                "{}: sixgate needs 2 to 6 and refuses the connection",
+                "{}: sixgate supports versions 2 to 6 and closes the connection",
                 setting.shown
             ),
             "remove milter_protocol from main.cf and master.cf: 6 is the default",
@@ -118,12 +120,14 @@ fn command_timeout(setting: &Setting, stage: Duration) -> Finding {
         Some(wait) if wait > stage => Finding::ok(Check::TimeOuts, shown.clone()),
         Some(_) => Finding::problem(
             Check::TimeOuts,
-            format!("{shown}: sixgate may take limits.stage_timeout ({stage:?}) for an answer"),
+            format!(
+                "{shown}: too short, because sixgate may take limits.stage_timeout ({stage:?}) to reply"
+            ),
             "remove it from main.cf: the defaults of Postfix are long enough",
         ),
         None => Finding::warning(
             Check::TimeOuts,
-            format!("{shown}: this is no time that is understood"),
+            format!("{shown}: not a valid time"),
             "write it as 30s",
         ),
     }

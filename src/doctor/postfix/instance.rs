@@ -1,4 +1,4 @@
-//! One Postfix configuration, as `postconf` tells it.
+//! A Postfix configuration, read with `postconf`.
 
 use crate::doctor::program;
 use std::{
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What is read of main.cf.
+/// The parameters read from main.cf.
 const PARAMETERS: [&str; 29] = [
     "compatibility_level",
     "inet_interfaces",
@@ -44,7 +44,7 @@ const PARAMETERS: [&str; 29] = [
 /// master.cf.
 #[derive(Clone, Debug)]
 pub(in crate::doctor) struct Instance {
-    /// Where its main.cf is.
+    /// The directory of main.cf.
     pub(in crate::doctor) directory: String,
     main: HashMap<String, String>,
     services: Vec<Service>,
@@ -57,24 +57,24 @@ pub(super) struct Service {
     pub(super) name: String,
     /// `inet` or `pass`.
     pub(super) kind: String,
-    /// Whether it sees the queue directory as the root of all files.
+    /// Whether it runs in a chroot at the queue directory.
     pub(super) chroot: bool,
-    /// What `-o` sets.
+    /// The parameters set with `-o`.
     overrides: HashMap<String, String>,
 }
 
-/// Whose mail a service takes.
+/// The clients of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Anybody's.
+    /// Any host.
     Internet,
-    /// That of users who log in.
+    /// Authenticated users.
     Submission,
-    /// That of this machine's own programs, such as a content filter.
+    /// Programs on this machine, such as a content filter.
     Loopback,
 }
 
-/// The machine's own configurations; none if there is no Postfix.
+/// Returns the directories of the installed instances.
 pub(in crate::doctor) async fn installed() -> Vec<PathBuf> {
     let question = ["-h", "-x", "config_directory", "multi_instance_directories"];
     match program::run("postconf", &question).await {
@@ -91,9 +91,9 @@ impl Instance {
     /// Reads a configuration.
     ///
     /// # Errors
-    /// What postconf says, when there is none or it is wrong.
+    /// Returns the error of postconf if the configuration is missing or invalid.
     pub(in crate::doctor) async fn read(directory: &Path) -> Result<Self, program::Failure> {
-        // Postfix 3.10 expands $config_directory to its default in spite of -c.
+        // Despite -c, Postfix 3.10 expands $config_directory to its default.
         let mut own_directory = OsString::from("config_directory=");
         own_directory.push(directory);
         let ask = async |options: &[&str]| {
@@ -113,10 +113,10 @@ impl Instance {
         })
     }
 
-    /// What a table has for some keys; a key without an entry is left out.
+    /// Returns the values of those keys that a table has.
     ///
     /// # Errors
-    /// What postmap says, if the table cannot be asked.
+    /// Returns the error of postmap if the table can't be queried.
     pub(super) async fn look_up(
         &self,
         table: &str,
@@ -126,7 +126,7 @@ impl Instance {
         let answer = program::run_with_input("postmap", &arguments, &keys.join("\n")).await;
         let pairs = match answer {
             Ok(answer) => answer,
-            // It fails in silence if there is no entry for any key.
+            // postmap fails without a message if the table has none of the keys.
             Err(program::Failure::NoMessage) => String::new(),
             Err(failure) => return Err(failure),
         };
@@ -136,7 +136,7 @@ impl Instance {
             .collect())
     }
 
-    /// A parameter of main.cf; empty if this Postfix does not know it.
+    /// Returns a parameter of main.cf; empty if this version of Postfix lacks it.
     pub(in crate::doctor) fn main(&self, parameter: &str) -> &str {
         self.main.get(parameter).map_or("", String::as_str)
     }
@@ -145,13 +145,13 @@ impl Instance {
         Path::new(self.main("queue_directory"))
     }
 
-    /// A parameter as a service has it.
+    /// Returns a parameter of a service.
     pub(super) fn value<'a>(&'a self, service: &'a Service, parameter: &str) -> &'a str {
         let own = service.overrides.get(parameter);
         own.map_or_else(|| self.main(parameter), String::as_str)
     }
 
-    /// Where a service has a parameter from, for people.
+    /// Describes where a parameter of a service is set.
     pub(super) fn origin(&self, service: &Service, parameter: &str) -> String {
         match service.overrides.contains_key(parameter) {
             true => self.master(service),
@@ -159,7 +159,7 @@ impl Instance {
         }
     }
 
-    /// A service, for people.
+    /// Describes a service.
     pub(super) fn master(&self, service: &Service) -> String {
         format!(
             "{}/master.cf: {} {}",
@@ -167,7 +167,7 @@ impl Instance {
         )
     }
 
-    /// The services that take such mail.
+    /// Returns the services with a role.
     pub(super) fn with_role(&self, role: Role) -> impl Iterator<Item = &Service> {
         self.services
             .iter()
@@ -187,7 +187,7 @@ impl Instance {
         }
     }
 
-    /// Whether it lets those alone send who have logged in.
+    /// Returns whether only authenticated clients may send mail.
     fn requires_login(&self, service: &Service) -> bool {
         let restrictions = [
             "smtpd_client_restrictions",
@@ -202,20 +202,20 @@ impl Instance {
     }
 }
 
-/// The items of a list as Postfix has it.
+/// Splits a list at commas and white space, as Postfix does.
 pub(in crate::doctor) fn words(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', ' ', '\t', '\n'])
         .filter(|word| !word.is_empty())
 }
 
-/// Lines such as `name = value`.
+/// Parses lines such as `name = value`.
 fn settings(text: &str) -> impl Iterator<Item = (String, String)> {
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// From lines such as `smtp/inet/chroot = y` and `smtp/inet/smtpd_milters = x`.
-/// A service name has no slash; its address may have brackets.
+/// Builds the services from lines such as `smtp/inet/chroot = y` and
+/// `smtp/inet/smtpd_milters = x`. A service name contains no slash.
 fn services(columns: &str, overrides: &str, main: &HashMap<String, String>) -> Vec<Service> {
     let columns: Vec<(String, String)> = settings(columns).collect();
     let overrides: Vec<(String, String)> = settings(overrides).collect();
@@ -235,7 +235,7 @@ fn services(columns: &str, overrides: &str, main: &HashMap<String, String>) -> V
     smtpd.collect()
 }
 
-/// A dash means the default, which was yes before Postfix 3.0.
+/// Parses the chroot column. A dash is the default, which was yes before Postfix 3.0.
 fn is_chrooted(column: &str, main: &HashMap<String, String>) -> bool {
     let level = main.get("compatibility_level").map_or("0", String::as_str);
     match column {

@@ -1,7 +1,7 @@
-//! `smtpd_milter_maps`: which milters Postfix uses for which client.
+//! `smtpd_milter_maps`: the milters that Postfix uses for certain clients.
 //!
-//! Tables of any type are asked by `postmap -q`, as smtpd does, for addresses
-//! from all over the IPv4 and IPv6 Internet.
+//! Tables of any type are queried with `postmap -q`, for sample addresses from the whole
+//! IPv4 and IPv6 Internet.
 
 use super::{
     instance::{Instance, Service, words},
@@ -16,8 +16,7 @@ use crate::{
 };
 use std::collections::{BTreeSet, HashMap};
 
-/// A table for some of these and not for others is for certain clients, not for
-/// IPv4 as a whole.
+/// A table that has only some of these is for certain clients, not for all of IPv4.
 const IPV4_SAMPLES: [&str; 8] = [
     "8.8.8.8",
     "45.33.32.156",
@@ -29,7 +28,7 @@ const IPV4_SAMPLES: [&str; 8] = [
     "212.227.15.3",
 ];
 
-/// One for each range that registries assign from.
+/// One address for each range from which registries assign.
 const IPV6_SAMPLES: [&str; 7] = [
     "2001:db8::7",
     "2001:4860:4860::8888",
@@ -40,19 +39,19 @@ const IPV6_SAMPLES: [&str; 7] = [
     "2c0f:fb50::1",
 ];
 
-/// The milters of clients, as a service has them.
+/// The milters of a service, by client.
 pub(super) struct MilterMaps {
-    /// Of a client without an entry in the tables.
+    /// The milters of clients without an entry in the tables.
     default: String,
-    /// What the tables have for samples.
+    /// The entries for the sample addresses.
     found: HashMap<String, String>,
 }
 
 impl MilterMaps {
-    /// Asks the tables of a service.
+    /// Looks up the samples in the tables of a service.
     ///
     /// # Errors
-    /// A problem if a table cannot be asked: smtpd then defers all mail.
+    /// Returns a problem if a table can't be queried: smtpd then defers all mail.
     pub(super) async fn look_up(instance: &Instance, service: &Service) -> Result<Self, Finding> {
         let mut found = HashMap::new();
         let samples = [IPV4_SAMPLES.as_slice(), IPV6_SAMPLES.as_slice()].concat();
@@ -73,7 +72,7 @@ impl MilterMaps {
         })
     }
 
-    /// The milters that IPv6 clients have: those of the first sample.
+    /// Returns the milters of IPv6 clients: those of the first sample.
     pub(super) fn ipv6_milters(&self) -> Vec<Milter> {
         milters::parse(self.of(IPV6_SAMPLES[0]))
     }
@@ -86,7 +85,7 @@ impl MilterMaps {
         }
     }
 
-    /// Those of some samples that are not handed to sixgate.
+    /// Returns the samples that bypass sixgate.
     async fn without_sixgate(
         &self,
         samples: &[&'static str],
@@ -134,8 +133,8 @@ fn unusable(instance: &Instance, service: &Service, table: &str, failure: &str) 
     let origin = instance.origin(service, "smtpd_milter_maps");
     Finding::problem(
         Check::Attached,
-        format!("{origin}: smtpd_milter_maps: {table} cannot be used: {failure}"),
-        "correct that table; until then Postfix answers every client with a temporary failure",
+        format!("{origin}: smtpd_milter_maps: {table} can't be used: {failure}"),
+        "fix that table; until then, Postfix defers the mail of every client",
     )
 }
 
@@ -174,14 +173,14 @@ fn unchecked(instance: &Instance, service: &Service, client: &str) -> Finding {
     Finding::problem(
         Check::Attached,
         format!(
-            "{origin}: smtpd_milter_maps = {maps}: a client such as {client} is not handed to \
-             sixgate: its mail comes in unchecked"
+            "{origin}: smtpd_milter_maps = {maps}: clients such as {client} bypass sixgate: their \
+             mail is accepted unchecked"
         ),
-        "limit the table to IPv4 clients (0.0.0.0/0) and to your own networks",
+        "limit the table to IPv4 clients (0.0.0.0/0) and your own networks",
     )
 }
 
-/// Whether IPv4 clients are handed to sixgate, which adds results to their mail.
+/// Checks that IPv4 clients are passed to sixgate, which adds results to their mail.
 async fn ipv4_results(
     instance: &Instance,
     service: &Service,
@@ -197,16 +196,16 @@ async fn ipv4_results(
         Some(client) => Finding::warning(
             Check::Ipv4Mail,
             format!(
-                "{origin}: a client such as {client} is not handed to sixgate: its mail gets no \
-                 Authentication-Results field, which authentication_results.families: all asks for"
+                "{origin}: clients such as {client} bypass sixgate: their mail gets no \
+                 Authentication-Results field, despite authentication_results.families: all"
             ),
-            "take IPv4 clients (0.0.0.0/0) out of smtpd_milter_maps, or set \
+            "remove IPv4 clients (0.0.0.0/0) from smtpd_milter_maps, or set \
              authentication_results.families: checked",
         ),
         None => Finding::ok(
             Check::Ipv4Mail,
             format!(
-                "{origin}: {place} hands IPv4 clients to sixgate, which adds results to their mail"
+                "{origin}: {place} passes IPv4 clients to sixgate, which adds results to their mail"
             ),
         ),
     }
@@ -230,8 +229,8 @@ async fn ipv4(
                 Finding::warning(
                     Check::Ipv4Mail,
                     format!(
-                        "{origin}: {place} hands IPv4 clients to sixgate too, which never checks \
-                         them: while it is down, IPv4 mail is not taken either"
+                        "{origin}: {place} passes IPv4 clients to sixgate, which never checks \
+                         them: while it is down, IPv4 mail is not accepted either"
                     ),
                     todo,
                 )
@@ -253,11 +252,11 @@ async fn ipv4(
         Some(dropped) => Finding::warning(
             Check::Ipv4Mail,
             format!(
-                "{origin}: smtpd_milter_maps takes {dropped} from IPv4 clients too, which \
-                 smtpd_milters has"
+                "{origin}: smtpd_milter_maps disables {dropped} from smtpd_milters for IPv4 \
+                 clients, too"
             ),
             format!(
-                "name it in the table, unless that is intended: 0.0.0.0/0 {}",
+                "add it to the table, unless that is intended: 0.0.0.0/0 {}",
                 others.join(", ")
             ),
         ),
@@ -268,7 +267,7 @@ async fn ipv4(
     }]
 }
 
-/// The sockets in `smtpd_milters` besides sixgate's.
+/// Returns the sockets in `smtpd_milters` other than that of sixgate.
 async fn other_milters(
     list: &str,
     instance: &Instance,
@@ -284,7 +283,8 @@ async fn other_milters(
     others
 }
 
-/// What to write; `None` before Postfix 3.2, which has no `smtpd_milter_maps`.
+/// Returns the setting to suggest; `None` before Postfix 3.2, which lacks
+/// `smtpd_milter_maps`.
 fn how_to_bypass(instance: &Instance, service: &Service, others: &[String]) -> Option<String> {
     let version = version(instance.main("mail_version"));
     if version < (3, 2) {
@@ -301,7 +301,7 @@ fn how_to_bypass(instance: &Instance, service: &Service, others: &[String]) -> O
         }
         _ => format!("postconf -c {directory} -e 'smtpd_milter_maps = {table}'"),
     };
-    // Before 3.7, a table cannot be written in main.cf.
+    // Postfix before 3.7 supports no inline tables in main.cf.
     Some(match version < (3, 7) {
         true => {
             let file = format!("{directory}/sixgate.cidr");
@@ -315,7 +315,7 @@ fn how_to_bypass(instance: &Instance, service: &Service, others: &[String]) -> O
     })
 }
 
-/// Major and minor, such as 3.7 of `3.7.11`; of development versions too.
+/// Parses the major and minor version, such as 3.7 of `3.7.11`.
 fn version(mail_version: &str) -> (u32, u32) {
     let mut numbers = mail_version
         .split(['.', '-'])

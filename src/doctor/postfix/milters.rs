@@ -1,21 +1,21 @@
-//! A list of milters as Postfix has it: `inet:host:port, { unix:/path,
+//! Parses lists of milters in Postfix's notation: `inet:host:port, { unix:/path,
 //! default_action = tempfail }`.
 
 use crate::config::Socket;
 use std::{collections::HashMap, path::Path};
 
-/// One milter of a list.
+/// A milter in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Milter {
     /// Such as `inet:127.0.0.1:8894`.
     pub(super) socket: String,
-    /// What is set for this milter alone.
+    /// The options of this milter.
     pub(super) options: HashMap<String, String>,
 }
 
 impl Milter {
-    /// Where it is. A chrooted smtpd sees the queue directory as the root, and
-    /// every one runs in it.
+    /// Returns the address of the socket. A path starts at the queue directory if smtpd runs
+    /// in a chroot, or if it is relative.
     pub(super) fn place(&self, chroot: bool, queue: &Path) -> Option<Socket> {
         match self.socket.strip_prefix("unix:") {
             Some(path) if chroot || !path.starts_with('/') => {
@@ -26,7 +26,7 @@ impl Milter {
     }
 }
 
-/// Reads a list.
+/// Parses a list.
 pub(super) fn parse(list: &str) -> Vec<Milter> {
     let items = items(list).into_iter();
     let bare = items.map(|item| match item.strip_prefix('{') {
@@ -36,7 +36,7 @@ pub(super) fn parse(list: &str) -> Vec<Milter> {
     bare.filter_map(milter).collect()
 }
 
-/// The items of a list; separators between braces belong to an item.
+/// Splits a list into items. Separators within braces belong to an item.
 pub(super) fn items(list: &str) -> Vec<&str> {
     let mut items = Vec::new();
     let mut rest = list.trim_start_matches(is_separator);
@@ -65,8 +65,8 @@ fn end_of_item(text: &str) -> usize {
     text.len()
 }
 
-/// postconf(5), smtpd_milters: options are separated by comma or white space,
-/// and one with spaces in it is in braces of its own.
+/// Parses an item: the socket and its options, which are separated by commas or white space;
+/// an option that contains spaces is in braces (postconf(5), smtpd_milters).
 fn milter(item: &str) -> Option<Milter> {
     let item = item.trim();
     let end = item.find(is_separator).unwrap_or(item.len());

@@ -1,5 +1,5 @@
-//! Whether a DNS server validates DNSSEC: by the AD flag that it puts, or does
-//! not put, on the SOA record of the root zone, which is signed.
+//! Checks whether a DNS server validates DNSSEC: then it sets the AD flag in its answer about
+//! the SOA record of the root zone, which is signed.
 
 use super::{Check, Finding};
 use crate::config::DnsServer;
@@ -14,9 +14,9 @@ use std::{
 };
 use tokio::{net::UdpSocket, time::timeout};
 
-/// Asks the server itself, once.
+/// Queries the server directly, once.
 pub(super) async fn check(server: &DnsServer, limit: Duration) -> Finding {
-    let answer = timeout(limit, ask(server)).await;
+    let answer = timeout(limit, query(server)).await;
     match answer {
         Ok(Ok(octets)) => Message::from_vec(&octets).map_or_else(
             |error| unknown(server, &error.to_string()),
@@ -27,7 +27,7 @@ pub(super) async fn check(server: &DnsServer, limit: Duration) -> Finding {
     }
 }
 
-async fn ask(server: &DnsServer) -> io::Result<Vec<u8>> {
+async fn query(server: &DnsServer) -> io::Result<Vec<u8>> {
     let server = server.socket_addr()?;
     let any = match server {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -36,7 +36,7 @@ async fn ask(server: &DnsServer) -> io::Result<Vec<u8>> {
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
     socket
-        .send(&question().to_vec().map_err(io::Error::other)?)
+        .send(&soa_query().to_vec().map_err(io::Error::other)?)
         .await?;
     let mut answer = vec![0; 4096];
     let length = socket.recv(&mut answer).await?;
@@ -44,14 +44,14 @@ async fn ask(server: &DnsServer) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// RFC 6840 section 5.7: AD in a question asks for AD in the answer.
-fn question() -> Message {
-    let mut question = Message::query();
-    question.metadata.op_code = OpCode::Query;
-    question.metadata.recursion_desired = true;
-    question.metadata.authentic_data = true;
-    question.add_query(Query::query(Name::root(), RecordType::SOA));
-    question
+/// Builds a query with AD, which requests AD in the answer (RFC 6840 section 5.7).
+fn soa_query() -> Message {
+    let mut query = Message::query();
+    query.metadata.op_code = OpCode::Query;
+    query.metadata.recursion_desired = true;
+    query.metadata.authentic_data = true;
+    query.add_query(Query::query(Name::root(), RecordType::SOA));
+    query
 }
 
 fn finding(server: &DnsServer, answer: &Message) -> Finding {
@@ -67,17 +67,17 @@ fn finding(server: &DnsServer, answer: &Message) -> Finding {
         (ResponseCode::NoError, true) => Finding::warning(
             Check::Dnssec,
             format!(
-                "{server} does not say that it validates DNSSEC (no AD on the root zone): who can \
-                 forge its answers can make SPF and DKIM pass"
+                "{server} does not validate DNSSEC (no AD on the root zone): forged DNS answers can \
+                 make SPF and DKIM pass"
             ),
-            "run a validating resolver such as unbound on this machine, and name it in dns.servers",
+            "run a validating resolver such as unbound on this machine, and set dns.servers to it",
         ),
-        (code, _) => unknown(server, &format!("it does not know the root zone ({code})")),
+        (code, _) => unknown(server, &format!("it does not have the root zone ({code})")),
     }
 }
 
 fn unknown(server: &DnsServer, why: &str) -> Finding {
-    let seen = format!("{server}: whether it validates DNSSEC can't be told from here: {why}");
+    let seen = format!("{server}: unknown whether it validates DNSSEC: {why}");
     Finding::ok(Check::Dnssec, seen)
 }
 
@@ -88,13 +88,13 @@ mod tests {
     use hickory_resolver::proto::rr::{RData, Record, rdata::SOA};
 
     #[test]
-    fn only_a_signed_zone_without_ad_tells_that_nothing_is_validated() {
+    fn only_a_signed_zone_without_ad_shows_that_a_server_does_not_validate() {
         let table = [
             // AD, knows the root zone, want
             (true, true, Level::Ok, "validates DNSSEC (AD"),
-            (false, true, Level::Warning, "does not say"),
-            (false, false, Level::Ok, "can't be told"),
-            (true, false, Level::Ok, "can't be told"),
+            (false, true, Level::Warning, "does not validate"),
+            (false, false, Level::Ok, "unknown whether"),
+            (true, false, Level::Ok, "unknown whether"),
         ];
         for (ad, root, level, words) in table {
             let mut answer = Message::response(1, OpCode::Query);

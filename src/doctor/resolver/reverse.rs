@@ -1,12 +1,11 @@
-//! Whether the DNS servers tell the reverse names of IPv6 addresses: some
-//! forwarders and firewalls keep `ip6.arpa` back, and then every IPv6 client is
-//! refused for want of a name.
+//! Checks reverse lookups of IPv6 addresses. Some forwarders and firewalls block `ip6.arpa`,
+//! and then no IPv6 client has reverse DNS.
 
 use super::{Check, Finding};
 use crate::dns::{Answer, Dns, Name, Resolve};
 use std::net::Ipv6Addr;
 
-/// Addresses that are known to have a name, which leads back to them.
+/// Addresses with a PTR record whose name resolves back to them.
 const KNOWN: [(Ipv6Addr, &str); 2] = [
     (
         Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888),
@@ -18,7 +17,7 @@ const KNOWN: [(Ipv6Addr, &str); 2] = [
     ),
 ];
 
-/// Asks for their names and, if there is none, whether the names lead to them.
+/// Looks up the PTR records and, if there is none, the addresses of the known names.
 pub(super) async fn check(dns: &Dns) -> Finding {
     let mut unknown = Vec::new();
     for (address, name) in KNOWN {
@@ -26,7 +25,7 @@ pub(super) async fn check(dns: &Dns) -> Finding {
             Answer::Found(_) => {
                 return Finding::ok(
                     Check::ReverseDns,
-                    format!("reverse names of IPv6 addresses are found ({address} is {name})"),
+                    format!("reverse DNS of IPv6 works ({address} is {name})"),
                 );
             }
             Answer::Absent(absence) => absence.to_string(),
@@ -40,7 +39,7 @@ pub(super) async fn check(dns: &Dns) -> Finding {
     Finding::ok(
         Check::ReverseDns,
         format!(
-            "whether reverse names are found can't be told from here: nothing is known of {}",
+            "unknown whether reverse DNS works, because the test names do not resolve: {}",
             unknown.join(", ")
         ),
     )
@@ -60,9 +59,11 @@ fn blocked(address: Ipv6Addr, name: &str, reverse: &str) -> Finding {
     Finding::problem(
         Check::ReverseDns,
         format!(
-            "{name} leads to {address}, but the reverse name of that is not found ({reverse}): \
-             something keeps ip6.arpa back, and all mail over IPv6 is deferred"
+            "{name} resolves to {address}, whose PTR record is not found ({reverse}): ip6.arpa is \
+             blocked, and all mail over IPv6 is deferred"
         ),
-        format!("see who answers: dig -x {address}; ask a resolver of your own, such as unbound"),
+        format!(
+            "find what blocks it with dig -x {address}, or run a resolver of your own, such as unbound"
+        ),
     )
 }

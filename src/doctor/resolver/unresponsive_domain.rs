@@ -1,5 +1,5 @@
-//! What a domain costs whose DNS servers do not answer: the mail from there must
-//! be answered while the MTA still waits, and nobody else's may wait for it.
+//! Checks lookups of a domain with unresponsive DNS servers: the reply must arrive while the
+//! MTA still waits, and other lookups must not be delayed.
 
 use super::{Check, Finding, NAMES};
 use crate::{
@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// Whether `limits.stage_timeout` lets every server be asked.
+/// Checks that `limits.stage_timeout` is long enough to query every server.
 pub(super) fn check_stage_timeout(config: &Config, servers: usize) -> Finding {
     let (timeout, stage) = (config.dns.timeout, config.limits.stage_timeout);
     let round = timeout.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
@@ -23,16 +23,16 @@ pub(super) fn check_stage_timeout(config: &Config, servers: usize) -> Finding {
         config.dns.attempts
     );
     match round < stage {
-        true => Finding::ok(Check::MuteDomain, format!("a question may take {sum}")),
+        true => Finding::ok(Check::MuteDomain, format!("a lookup takes up to {sum}")),
         false => Finding::warning(
             Check::MuteDomain,
-            format!("a question may take {sum}: the last server may never be asked"),
-            "lower dns.timeout, or name fewer servers",
+            format!("a lookup takes up to {sum}: the last server may never be queried"),
+            "lower dns.timeout, or configure fewer servers",
         ),
     }
 }
 
-/// Asks for a name that is known to be mute, and meanwhile for others.
+/// Looks up a name whose servers are known to be unresponsive, and another name meanwhile.
 pub(super) async fn look_up(dns: Dns, config: &Config, name: &str) -> Finding {
     let Ok(mute) = Name::parse(name) else {
         return Finding::warning(
@@ -51,13 +51,13 @@ pub(super) async fn look_up(dns: Dns, config: &Config, name: &str) -> Finding {
         Ok((Answer::Temperror(_), elapsed)) => judge(name, config, elapsed, concurrent),
         Ok((Answer::Found(_) | Answer::Absent(_), elapsed)) => Finding::ok(
             Check::MuteDomain,
-            format!("{name} is not mute: it is answered in {elapsed:.1?}"),
+            format!("the servers of {name} are responsive: the answer took {elapsed:.1?}"),
         ),
         Err(error) => Finding::problem(Check::MuteDomain, error.to_string(), "report this defect"),
     }
 }
 
-/// How long another question takes; `None` if it fails.
+/// Returns how long another lookup takes; `None` if it fails.
 async fn concurrent(dns: &Dns, limit: Duration) -> Option<Duration> {
     let start = Instant::now();
     let other = Name::parse(NAMES[0]).ok()?;
@@ -73,12 +73,12 @@ fn judge(name: &str, config: &Config, elapsed: Duration, concurrent: Option<Dura
     match concurrent {
         Some(quick) if quick < config.dns.timeout => Finding::ok(
             Check::MuteDomain,
-            format!("{seen}; meanwhile another question takes {quick:.1?}"),
+            format!("{seen}; meanwhile, another lookup takes {quick:.1?}"),
         ),
         Some(_) | None => Finding::problem(
             Check::MuteDomain,
-            format!("{seen}, and meanwhile other questions wait or fail"),
-            "the DNS server holds everybody up for one mute domain: ask another, such as unbound",
+            format!("{seen}; meanwhile, other lookups are delayed or fail"),
+            "use another DNS server, such as unbound: this one delays all lookups for one domain",
         ),
     }
 }

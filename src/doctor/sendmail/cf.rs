@@ -1,9 +1,9 @@
-//! What of sendmail.cf concerns mail filters and the domains that are taken.
+//! Parses sendmail.cf: mail filters, ports, TLS, and the domains that it accepts mail for.
 
 use crate::{config::Socket, doctor::mta_duration};
 use std::{collections::HashMap, fs, io, net::Ipv6Addr, path::Path, time::Duration};
 
-/// The options about TLS that are read.
+/// The TLS options that are read.
 const TLS_OPTIONS: [&str; 4] = [
     "CACertFile",
     "CACertPath",
@@ -11,38 +11,39 @@ const TLS_OPTIONS: [&str; 4] = [
     "TLSSrvOptions",
 ];
 
-/// What was read.
+/// The parsed file.
 #[derive(Clone, Debug, Default)]
 pub(in crate::doctor) struct Cf {
-    /// Its name.
+    /// The path of the file.
     pub(in crate::doctor) file: String,
-    /// `RunAsUser`, else root.
+    /// `RunAsUser`; the default is root.
     pub(super) user: String,
-    /// `InputMailFilters`, in their order.
+    /// `InputMailFilters`, in order.
     pub(super) input_filters: Vec<String>,
     filters: Vec<Filter>,
     daemons: Vec<Daemon>,
-    /// Options about TLS that have a value.
+    /// TLS options with a value.
     tls: HashMap<String, String>,
-    /// Domains in class w and files of the classes w, R and VirtHost.
+    /// The domains in class w.
     pub(in crate::doctor) domains: Vec<String>,
+    /// The files of the classes w, R and VirtHost.
     pub(in crate::doctor) domain_files: Vec<String>,
 }
 
-/// An X line.
+/// A mail filter: an X line.
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
     pub(super) name: String,
     equates: HashMap<String, String>,
 }
 
-/// A port that takes mail.
+/// A port that accepts mail: `DaemonPortOptions`.
 #[derive(Clone, Debug)]
 pub(super) struct Daemon {
-    /// For people.
+    /// The name to show.
     pub(super) name: String,
     pub(super) ipv6: bool,
-    /// `None` if it has those of `InputMailFilters`.
+    /// Its filters; `None` for those of `InputMailFilters`.
     pub(super) filters: Option<Vec<String>>,
     address: String,
     port: String,
@@ -55,7 +56,7 @@ impl Daemon {
         !loopback && !submission.contains(&self.port.as_str())
     }
 
-    /// Linux hands IPv4 clients to a wildcard IPv6 socket too.
+    /// Returns whether IPv4 clients can connect: on Linux, also to an IPv6 wildcard socket.
     pub(super) fn takes_ipv4(&self) -> bool {
         let address = self.address.parse::<Ipv6Addr>();
         !self.ipv6 || self.address.is_empty() || address.is_ok_and(|ip| ip.is_unspecified())
@@ -85,7 +86,7 @@ impl Daemon {
 }
 
 impl Filter {
-    /// Such as `sixgate, S=inet:8894@127.0.0.1, F=T, T=R:30s`.
+    /// Parses a line such as `sixgate, S=inet:8894@127.0.0.1, F=T, T=R:30s`.
     fn parse(line: &str) -> Option<Self> {
         let (name, rest) = line.split_once(',')?;
         Some(Self {
@@ -102,8 +103,7 @@ impl Filter {
         self.value("S")?.parse().ok()
     }
 
-    /// How long it waits; `C`, `S`, `R` or `E`. Sendmail's own defaults if
-    /// nothing is set.
+    /// Returns a timeout: `C`, `S`, `R` or `E`. Unset ones have Sendmail's defaults.
     pub(super) fn time(&self, key: char) -> Duration {
         let times = self.value("T").unwrap_or_default().split(';');
         let mut pairs = times.filter_map(|time| time.trim().split_once(':'));
@@ -136,7 +136,7 @@ impl Cf {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// Fails if it can't be read.
     pub(in crate::doctor) fn read(file: &Path) -> io::Result<Self> {
         let octets = fs::read(file)?;
         let cf = Self::parse(&String::from_utf8_lossy(&octets));
@@ -183,12 +183,12 @@ impl Cf {
         }
     }
 
-    /// An option about TLS, if it has a value.
+    /// Returns a TLS option, if it has a value.
     pub(super) fn tls_option(&self, name: &str) -> Option<&str> {
         self.tls.get(name).map(String::as_str)
     }
 
-    /// `Cwexample.org`, or `C{w}example.org`.
+    /// Parses `Cwexample.org` or `C{w}example.org`.
     fn class(&mut self, rest: &str) {
         if let Some(("w", members)) = class_name(rest) {
             self.domains
@@ -196,7 +196,7 @@ impl Cf {
         }
     }
 
-    /// `Fw/etc/mail/local-host-names`, or with `-o` if it may be missing.
+    /// Parses `Fw/etc/mail/local-host-names`, or `Fw-o FILE` if the file is optional.
     fn class_file(&mut self, rest: &str) {
         let Some((class, file)) = class_name(rest) else {
             return;
@@ -212,7 +212,7 @@ impl Cf {
         self.filters.clone()
     }
 
-    /// Without any that is set, Sendmail has one on port 25.
+    /// Returns the ports. By default, Sendmail has one, port 25.
     pub(super) fn daemons(&self) -> Vec<Daemon> {
         match self.daemons.is_empty() {
             true => vec![Daemon::parse("")],
@@ -226,7 +226,7 @@ fn before_group(value: &str) -> String {
     user.trim().to_owned()
 }
 
-/// The class of one letter or in braces, and what follows.
+/// Splits off the name of a class, which is one letter or in braces.
 fn class_name(rest: &str) -> Option<(&str, &str)> {
     match rest.strip_prefix('{') {
         Some(braced) => braced.split_once('}'),
@@ -234,7 +234,7 @@ fn class_name(rest: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// Lines that begin with white space belong to the one before.
+/// Joins lines that begin with white space to the line before.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -263,7 +263,7 @@ mod tests {
         \tF=T, T=C:10s;S:30s;R:1m\n";
 
     #[test]
-    fn what_concerns_filters_is_read() {
+    fn filters_and_domains_are_parsed() {
         let cf = Cf::parse(CF);
         assert_eq!(cf.input_filters, ["sixgate", "other"]);
         assert_eq!(cf.user, "smmta");
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_told_apart() {
+    fn only_ports_for_the_internet_are_checked() {
         let daemons = Cf::parse(CF).daemons();
         let internet: Vec<bool> = daemons.iter().map(Daemon::is_for_internet).collect();
         assert_eq!(internet, [true, false, false]);
