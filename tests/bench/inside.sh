@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs inside run.sh's namespace: an isolated network with the benchmark's own resolver.
+# Runs the benchmark inside the namespace of run.sh: a network of its own, in which the
+# benchmark's resolver is the only one.
 set -euo pipefail
 
 mount -t tmpfs -o mode=755 tmpfs /mnt
@@ -11,5 +12,5 @@ ip link set lo up
 ip address add 2001:db8:1::25/128 dev lo
 ulimit -n "$(ulimit -Hn)"
 export PATH="$PATH:/usr/sbin:/sbin" PYTHONDONTWRITEBYTECODE=1
-# Debian's, which has its matplotlib.
+# Debian's Python, which has Debian's matplotlib.
 exec /usr/bin/python3 "$(dirname "$0")/runner/bench.py" "$@"

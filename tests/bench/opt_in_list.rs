@@ -26,57 +26,57 @@ use tempfile::TempDir;
 const MILLION: usize = 1_000_000;
 
 /// The number of lookups.
-const ASKED: u32 = 1 << 16;
+const LOOKUPS: u32 = 1 << 16;
 
 fn opt_in_list(criterion: &mut Criterion) {
     let folder = TempDir::new().expect("a folder");
     let file = write_list(folder.path(), MILLION);
-    let octets = fs::metadata(&file).expect("a file").len() as f64 / MILLION as f64 - 1.0;
-    eprintln!("names of {octets:.1} octets on average");
-    let list = weigh("List", MILLION, || load_list(&file));
-    let set = weigh("HashSet<String>", MILLION, || load_set(&file));
+    let bytes = fs::metadata(&file).expect("a file").len() as f64 / MILLION as f64 - 1.0;
+    eprintln!("names of {bytes:.1} bytes on average");
+    let list = load_once("List", MILLION, || load_list(&file));
+    let set = load_once("HashSet<String>", MILLION, || load_set(&file));
     load(criterion, &file);
     look_up(criterion, &list, &set);
     drop((list, set));
     let file = write_list(folder.path(), 10 * MILLION);
-    drop(weigh("List", 10 * MILLION, || load_list(&file)));
+    drop(load_once("List", 10 * MILLION, || load_list(&file)));
 }
 
 fn load(criterion: &mut Criterion, file: &PathBuf) {
     let mut group = criterion.benchmark_group("load a million");
     group.sample_size(10);
     group.bench_function("List", |b| {
-        b.iter_custom(|times| busy(times, || load_list(file)))
+        b.iter_custom(|times| cpu_time(times, || load_list(file)))
     });
     group.bench_function("HashSet<String>", |b| {
-        b.iter_custom(|times| busy(times, || load_set(file)))
+        b.iter_custom(|times| cpu_time(times, || load_set(file)))
     });
     group.finish();
 }
 
 fn look_up(criterion: &mut Criterion, list: &List, set: &HashSet<String>) {
     // Spread over the whole list, to minimize the effect of CPU caches.
-    let some = (0..ASKED as usize).map(|n| n * 7919 % MILLION);
+    let some = (0..LOOKUPS as usize).map(|n| n * 7919 % MILLION);
     let hits: Vec<Domain> = some.clone().map(|n| domain(&name(n))).collect();
     let misses: Vec<Domain> = some.map(|n| domain(&name(n + 10 * MILLION))).collect();
-    for (what, asked) in [("hit", &hits), ("miss", &misses)] {
+    for (what, domains) in [("hit", &hits), ("miss", &misses)] {
         let mut group = criterion.benchmark_group(format!("{what} in a million"));
         // The CPU clock is coarse, so measure all lookups and divide.
         group.bench_function("List", |b| {
             b.iter_custom(|times| {
-                busy(times, || {
-                    asked
+                cpu_time(times, || {
+                    domains
                         .iter()
                         .filter(|d| list.answer(d) == SourceAnswer::Yes)
                         .count()
-                }) / ASKED
+                }) / LOOKUPS
             })
         });
         group.bench_function("HashSet<String>", |b| {
             b.iter_custom(|times| {
-                busy(times, || {
-                    asked.iter().filter(|d| set.contains(d.as_str())).count()
-                }) / ASKED
+                cpu_time(times, || {
+                    domains.iter().filter(|d| set.contains(d.as_str())).count()
+                }) / LOOKUPS
             })
         });
         group.finish();
@@ -92,32 +92,33 @@ fn load_set(file: &PathBuf) -> HashSet<String> {
     lines.map(|line| line.expect("a line")).collect()
 }
 
-/// Returns the CPU time of doing something this many times.
-fn busy<T>(times: u64, mut work: impl FnMut() -> T) -> Duration {
-    let start = processor_time();
+/// Returns the CPU time of running `work` this many times.
+fn cpu_time<T>(times: u64, mut work: impl FnMut() -> T) -> Duration {
+    let start = thread_cpu_time();
     for _ in 0..times {
         black_box(work());
     }
-    processor_time() - start
+    thread_cpu_time() - start
 }
 
-fn processor_time() -> Duration {
+fn thread_cpu_time() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("Linux");
     let micros = [usage.user_time(), usage.system_time()].map(|time| time.num_microseconds());
     Duration::from_micros(micros.iter().sum::<i64>().unsigned_abs())
 }
 
-fn weigh<T>(what: &str, domains: usize, make: impl FnOnce() -> T) -> T {
+/// Loads a list once and prints the CPU time and the memory that it takes.
+fn load_once<T>(what: &str, domains: usize, make: impl FnOnce() -> T) -> T {
     let before = resident();
-    let start = processor_time();
+    let start = thread_cpu_time();
     let made = make();
-    let elapsed = processor_time() - start;
-    let octets = (resident() - before) as f64 / domains as f64;
-    eprintln!("{what}, {domains} domains: {elapsed:.2?}, {octets:.1} octets a domain");
+    let elapsed = thread_cpu_time() - start;
+    let bytes = (resident() - before) as f64 / domains as f64;
+    eprintln!("{what}, {domains} domains: {elapsed:.2?}, {bytes:.1} bytes for each domain");
     made
 }
 
-/// The resident memory of this process in bytes.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -138,7 +139,7 @@ fn write_list(folder: &Path, domains: usize) -> PathBuf {
     file
 }
 
-/// Distinct names of 8 to 24 bytes in no particular order.
+/// Returns name number `n`: distinct names of 8 to 24 bytes in no particular order.
 fn name(n: usize) -> String {
     const LETTERS: &[u8] = b"etaoinsrhldcumfpgwybvkxjqz";
     const TOP_LEVEL: [&str; 6] = ["com", "de", "net", "org", "co.uk", "example"];

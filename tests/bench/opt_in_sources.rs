@@ -4,7 +4,7 @@
 //! `cargo bench --bench opt_in_sources` prints the table of docs/benchmarks.md. Arguments
 //! select sources by name. Missing servers are skipped.
 
-// Only a part of it is used here.
+// Only part of it is used here.
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -40,17 +40,17 @@ use tokio::{
 /// Domains in each server, all opted in.
 const DOMAINS: usize = 1_000_000;
 
-/// Lookups of a round, and rounds of each client.
+/// Lookups in each round, and rounds of each client.
 const LOOKUPS: usize = 20_000;
-const TURNS: usize = 5;
+const ROUNDS: usize = 5;
 
 /// Messages that wait for an answer at a time.
-const MAILS: usize = 32;
+const MESSAGES: usize = 32;
 
 /// Connections of a plain client, as many as the sources `sql` and `socketmap` have.
 const CONNECTIONS: usize = 8;
 
-/// Domains that are looked up once, far apart in the list.
+/// Domains that no cache has: each is looked up once, far from the previous one in the list.
 #[derive(Clone, Default)]
 struct Cold(Arc<AtomicUsize>);
 
@@ -64,7 +64,7 @@ fn name(n: usize) -> String {
     format!("customer{n}.example")
 }
 
-/// A client that looks up one domain after the other without sixgate.
+/// A plain client of a server, which looks up one domain after the other without sixgate.
 enum Plain {
     Postgres(Vec<sqlx::PgConnection>),
     MySql(Vec<sqlx::MySqlConnection>),
@@ -75,23 +75,23 @@ enum Plain {
 }
 
 /// The duration of each lookup and of all together.
-struct Turn {
+struct Round {
     took: Duration,
     each: Vec<Duration>,
 }
 
-impl Turn {
+impl Round {
     fn rate(&self) -> f64 {
         self.each.len() as f64 / self.took.as_secs_f64()
     }
 }
 
-/// Lets `workers` look up one domain after the other until all are done.
-async fn turn<W, F>(
+/// Has each worker look up one domain after the other until all lookups are done.
+async fn round<W, F>(
     workers: Vec<W>,
     lookups: usize,
     run: impl Fn(W, Counter) -> F,
-) -> (Turn, Vec<W>)
+) -> (Round, Vec<W>)
 where
     W: Send + 'static,
     F: Future<Output = (W, Vec<Duration>)> + Send + 'static,
@@ -110,18 +110,18 @@ where
     }
     let took = start.elapsed();
     each.sort();
-    (Turn { took, each }, workers)
+    (Round { took, each }, workers)
 }
 
-/// The remaining domains.
+/// The number of remaining lookups.
 #[derive(Clone)]
 struct Counter(Arc<AtomicUsize>);
 
 impl Counter {
     fn take(&self) -> bool {
-        let less = |left: usize| left.checked_sub(1);
+        let decrement = |left: usize| left.checked_sub(1);
         self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, decrement)
             .is_ok()
     }
 }
@@ -148,8 +148,8 @@ macro_rules! worker {
 }
 
 impl Plain {
-    async fn turn(self, cold: &Cold, query: &'static str) -> (Turn, Self) {
-        macro_rules! of_sql {
+    async fn round(self, cold: &Cold, query: &'static str) -> (Round, Self) {
+        macro_rules! sql_round {
             ($variant:ident, $kind:ty, $connections:expr) => {{
                 let found = worker!(cold, |connection: $kind, domain| {
                     let row = sqlx::query(query)
@@ -157,16 +157,16 @@ impl Plain {
                         .fetch_optional(&mut connection);
                     assert!(row.await.expect("an answer").is_some(), "{domain}");
                 });
-                let (turn, connections) = turn($connections, LOOKUPS, found).await;
-                (turn, Self::$variant(connections))
+                let (round, connections) = round($connections, LOOKUPS, found).await;
+                (round, Self::$variant(connections))
             }};
         }
         match self {
-            Self::Postgres(connections) => of_sql!(Postgres, sqlx::PgConnection, connections),
-            Self::MySql(connections) => of_sql!(MySql, sqlx::MySqlConnection, connections),
-            Self::Sqlite(connections) => of_sql!(Sqlite, sqlx::SqliteConnection, connections),
+            Self::Postgres(connections) => sql_round!(Postgres, sqlx::PgConnection, connections),
+            Self::MySql(connections) => sql_round!(MySql, sqlx::MySqlConnection, connections),
+            Self::Sqlite(connections) => sql_round!(Sqlite, sqlx::SqliteConnection, connections),
             Self::Redis(connection) => {
-                let workers = vec![connection.clone(); MAILS];
+                let workers = vec![connection.clone(); MESSAGES];
                 let found = worker!(cold, |connection: redis::aio::MultiplexedConnection,
                                            domain| {
                     let fields = [domain.as_str(), ".example", "#"];
@@ -177,25 +177,25 @@ impl Plain {
                     assert_eq!(values[0].as_deref(), Some("yes"), "{domain}");
                 });
                 (
-                    turn(workers, LOOKUPS, found).await.0,
+                    round(workers, LOOKUPS, found).await.0,
                     Self::Redis(connection),
                 )
             }
             Self::Dns(address) => {
                 let mut sockets = Vec::new();
-                for _ in 0..MAILS {
+                for _ in 0..MESSAGES {
                     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
                     socket.connect(address).await.expect("an address");
                     sockets.push(socket);
                 }
                 let found = worker!(cold, |socket: UdpSocket, domain| {
-                    socket.send(&question(&domain)).await.expect("it is sent");
+                    socket.send(&question(&domain)).await.expect("a sent query");
                     let mut answer = [0; 512];
                     let length = socket.recv(&mut answer).await.expect("an answer");
                     let mut parts = answer[..length].windows(4);
                     assert!(parts.any(|part| part == [127, 0, 0, 2]), "{domain}");
                 });
-                (turn(sockets, LOOKUPS, found).await.0, Self::Dns(address))
+                (round(sockets, LOOKUPS, found).await.0, Self::Dns(address))
             }
             Self::Socketmap(connections) => {
                 let found = worker!(cold, |connection: TcpStream, domain| {
@@ -209,8 +209,8 @@ impl Plain {
                     connection.read_exact(&mut answer).await.expect("an answer");
                     assert_eq!(&answer, b"6:OK yes,", "{domain}");
                 });
-                let (turn, connections) = turn(connections, LOOKUPS, found).await;
-                (turn, Self::Socketmap(connections))
+                let (round, connections) = round(connections, LOOKUPS, found).await;
+                (round, Self::Socketmap(connections))
             }
         }
     }
@@ -236,18 +236,18 @@ fn main() {
         .collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     println!(
-        "| source | lookups per second | plain client of the server | ratio (of turns) | median, p99 ms | alone, ms | cached, µs |"
+        "| source | lookups per second | plain client | ratio, median (of the rounds) | median, p99 ms | single message, median ms | cached, µs |"
     );
     println!("|---|---|---|---|---|---|---|");
     let runtime = Runtime::new().expect("a runtime");
     for engine in Engine::ALL {
         let name = format!("{engine:?}").to_lowercase();
-        let is_there = engine
+        let is_installed = engine
             .programs()
             .iter()
             .all(|name| database::program(name).is_some());
-        if is_wanted(&name) && is_there {
-            of_database(&runtime, engine);
+        if is_wanted(&name) && is_installed {
+            measure_database(&runtime, engine);
         }
     }
     if is_wanted("redis")
@@ -255,19 +255,19 @@ fn main() {
             .iter()
             .all(|name| database::program(name).is_some())
     {
-        of_redis(&runtime);
+        measure_redis(&runtime);
     }
     if is_wanted("dns_zone")
         && let Some(nsd) = nsd()
     {
-        of_zone(&runtime, &nsd);
+        measure_zone(&runtime, &nsd);
     }
     if is_wanted("socketmap") {
-        of_socketmap(&runtime);
+        measure_socketmap(&runtime);
     }
 }
 
-fn of_database(runtime: &Runtime, engine: Engine) {
+fn measure_database(runtime: &Runtime, engine: Engine) {
     let database = Database::with_table(engine);
     database.execute(&match engine {
         Engine::Postgres => format!(
@@ -295,7 +295,7 @@ fn of_database(runtime: &Runtime, engine: Engine) {
                     connections.push(
                         sqlx::PgConnection::connect_with(&options)
                             .await
-                            .expect("it"),
+                            .expect("a connection"),
                     );
                 }
                 (
@@ -311,7 +311,7 @@ fn of_database(runtime: &Runtime, engine: Engine) {
                     connections.push(
                         sqlx::MySqlConnection::connect_with(&options)
                             .await
-                            .expect("it"),
+                            .expect("a connection"),
                     );
                 }
                 (
@@ -322,7 +322,11 @@ fn of_database(runtime: &Runtime, engine: Engine) {
             Engine::Sqlite => {
                 let mut connections = Vec::new();
                 for _ in 0..CONNECTIONS {
-                    connections.push(sqlx::SqliteConnection::connect(&url).await.expect("it"));
+                    connections.push(
+                        sqlx::SqliteConnection::connect(&url)
+                            .await
+                            .expect("a connection"),
+                    );
                 }
                 (
                     Plain::Sqlite(connections),
@@ -339,7 +343,7 @@ fn of_database(runtime: &Runtime, engine: Engine) {
     measure(runtime, label, &database.section(QUERY), None, plain, query);
 }
 
-fn of_redis(runtime: &Runtime) {
+fn measure_redis(runtime: &Runtime) {
     let server = RedisServer::start();
     server.fill_with((0..DOMAINS).map(name));
     let client = redis::Client::open(server.url()).expect("a URL");
@@ -367,9 +371,9 @@ fn unpacked() -> PathBuf {
 }
 
 /// Stops a server at the end of the measurement.
-struct Running(Child);
+struct Server(Child);
 
-impl Drop for Running {
+impl Drop for Server {
     fn drop(&mut self) {
         // It has child processes, which it stops.
         let pid = i32::try_from(self.0.id()).expect("a process id");
@@ -379,7 +383,7 @@ impl Drop for Running {
     }
 }
 
-fn of_zone(runtime: &Runtime, nsd: &Path) {
+fn measure_zone(runtime: &Runtime, nsd: &Path) {
     let folder = TempDir::new().expect("a folder");
     let zone = folder.path().join("zone");
     let mut out = BufWriter::new(fs::File::create(&zone).expect("our file"));
@@ -409,16 +413,16 @@ fn of_zone(runtime: &Runtime, nsd: &Path) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    let _nsd = Running(started.expect("nsd starts"));
-    let asked = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
-    asked.connect(address).expect("an address");
-    asked
+    let _nsd = Server(started.expect("nsd starts"));
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.connect(address).expect("an address");
+    socket
         .set_read_timeout(Some(Duration::from_millis(200)))
         .expect("a socket");
     let deadline = Instant::now() + Duration::from_secs(120);
     let mut answer = [0; 512];
-    while asked.send(&question(&name(1))).is_err() || asked.recv(&mut answer).is_err() {
-        assert!(Instant::now() < deadline, "nsd never answers");
+    while socket.send(&question(&name(1))).is_err() || socket.recv(&mut answer).is_err() {
+        assert!(Instant::now() < deadline, "nsd does not answer");
         std::thread::sleep(Duration::from_millis(100));
     }
     let section = format!("dns_zone: {ZONE}");
@@ -432,7 +436,7 @@ fn of_zone(runtime: &Runtime, nsd: &Path) {
     );
 }
 
-/// Answers one connection from a table in memory.
+/// Serves one socketmap connection from a table in memory.
 async fn serve_map(connection: TcpStream, domains: Arc<HashSet<String>>) -> std::io::Result<()> {
     let mut stream = BufReader::new(connection);
     loop {
@@ -454,7 +458,7 @@ async fn serve_map(connection: TcpStream, domains: Arc<HashSet<String>>) -> std:
     }
 }
 
-fn of_socketmap(runtime: &Runtime) {
+fn measure_socketmap(runtime: &Runtime) {
     let domains: Arc<HashSet<String>> = Arc::new((0..DOMAINS).map(name).collect());
     // Separate threads, like another process.
     let servers = Runtime::new().expect("a runtime");
@@ -486,7 +490,7 @@ fn of_socketmap(runtime: &Runtime) {
     servers.shutdown_background();
 }
 
-/// Prints a line of the table.
+/// Measures a source and prints its line of the table.
 fn measure(
     runtime: &Runtime,
     label: &str,
@@ -509,27 +513,27 @@ fn measure(
             let why = || sources.reason(answer, None);
             assert_eq!(answer.opt_in, OptIn::Yes, "{domain}: {}", why());
         };
-        let mails = |number: usize| vec![(sources.clone(), Arc::clone(&dns)); number];
-        let found = worker!(cold, |mail: (Sources, Arc<Dns>), domain| {
-            ask(mail.0.clone(), Arc::clone(&mail.1), domain).await;
+        let messages = |number: usize| vec![(sources.clone(), Arc::clone(&dns)); number];
+        let found = worker!(cold, |message: (Sources, Arc<Dns>), domain| {
+            ask(message.0.clone(), Arc::clone(&message.1), domain).await;
         });
         let mut plain = plain;
         let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         // The first rounds fill caches of the server.
-        for n in 0..=TURNS {
-            let (of_ours, _) = turn(mails(MAILS), LOOKUPS, &found).await;
-            let (of_plain, again) = plain.turn(&cold, query).await;
+        for n in 0..=ROUNDS {
+            let (our_round, _) = round(messages(MESSAGES), LOOKUPS, &found).await;
+            let (plain_round, again) = plain.round(&cold, query).await;
             plain = again;
             if n > 0 {
-                ratios.push(of_ours.rate() / of_plain.rate());
-                ours.push(of_ours);
-                theirs.push(of_plain);
+                ratios.push(our_round.rate() / plain_round.rate());
+                ours.push(our_round);
+                theirs.push(plain_round);
             }
         }
-        let (alone, _) = turn(mails(1), 500, &found).await;
-        // The last domains are cached.
-        const AGAIN: usize = 200_000;
-        let remembered: Vec<Domain> = {
+        let (alone, _) = round(messages(1), 500, &found).await;
+        // The domains that were looked up last are cached.
+        const CACHED_LOOKUPS: usize = 200_000;
+        let cached_domains: Vec<Domain> = {
             let last = cold.0.load(Ordering::Relaxed);
             let names = (last - 500..last).map(|n| name(n * 7919 % DOMAINS));
             names
@@ -537,18 +541,18 @@ fn measure(
                 .collect()
         };
         let start = Instant::now();
-        for domain in remembered.iter().cycle().take(AGAIN) {
+        for domain in cached_domains.iter().cycle().take(CACHED_LOOKUPS) {
             let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
             let answer = sources.query(&dns, deadline, Some(domain)).await;
             assert_eq!(answer.opt_in, OptIn::Yes);
         }
-        let cached = start.elapsed().as_secs_f64() * 1e6 / AGAIN as f64;
-        let rate = |turns: &[Turn]| median(turns.iter().map(Turn::rate).collect());
-        let percentile = |turns: &[Turn], percent: usize| {
+        let cached = start.elapsed().as_secs_f64() * 1e6 / CACHED_LOOKUPS as f64;
+        let rate = |rounds: &[Round]| median(rounds.iter().map(Round::rate).collect());
+        let percentile = |rounds: &[Round], percent: usize| {
             median(
-                turns
+                rounds
                     .iter()
-                    .map(|turn| millis(turn.each[turn.each.len() * percent / 100]))
+                    .map(|round| millis(round.each[round.each.len() * percent / 100]))
                     .collect(),
             )
         };

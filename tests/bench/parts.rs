@@ -1,6 +1,6 @@
 //! The cost of the parts of a decision: `cargo bench --bench parts`.
 //!
-//! The DNS is a zone in memory, so that only sixgate's work is measured.
+//! The DNS is a zone in memory, so that only the work of sixgate is measured.
 
 // `pub` marks what is meant for other modules of this binary.
 #![allow(unreachable_pub)]
@@ -78,7 +78,7 @@ fn canonicalization(criterion: &mut Criterion) {
         let (fields, body) = parts(&message);
         let verification = verification(&fields);
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(format!("relaxed, {size} octets"), |bencher| {
+        group.bench_function(format!("relaxed, {size} bytes"), |bencher| {
             bencher.iter(|| hashes(&verification, body));
         });
     }
@@ -141,7 +141,7 @@ fn policy_decide(criterion: &mut Criterion) {
     });
 }
 
-/// The line of a message that passes SPF.
+/// Formats the line of a message that passes SPF.
 fn decision_line(criterion: &mut Criterion) {
     let client = Client {
         addr: ClientAddr::V6(CLIENT),
@@ -184,7 +184,7 @@ fn decision_line(criterion: &mut Criterion) {
     criterion.bench_function("decision line", |bencher| {
         bencher.iter(|| telemetry::line(black_box(&decision)));
     });
-    in_the_history(criterion, "history entry, accepted", &decision);
+    history_record(criterion, "history entry, accepted", &decision);
     let values = Values {
         address: CLIENT.into(),
         domain: "",
@@ -203,28 +203,28 @@ fn decision_line(criterion: &mut Criterion) {
         reply: Some(&reply.with_details(details)),
         ..decision
     };
-    in_the_history(criterion, "history entry, refused", &refused);
+    history_record(criterion, "history entry, refused", &refused);
 }
 
-/// The cost of the status page on the mail path. The task that empties the queue after
-/// every 2000 decisions is excluded.
-fn in_the_history(criterion: &mut Criterion, name: &str, decision: &Decision<'_>) {
+/// Measures what the history of the status page costs on the mail path. Emptying its queue,
+/// here after every 2000 decisions, is not measured.
+fn history_record(criterion: &mut Criterion, name: &str, decision: &Decision<'_>) {
     let history = History::new(10_000);
     criterion.bench_function(name, |bencher| {
         bencher.iter_custom(|iterations| {
-            let mut taken = Duration::ZERO;
-            let mut left = iterations;
-            while left > 0 {
-                let some = left.min(2000);
+            let mut elapsed = Duration::ZERO;
+            let mut remaining = iterations;
+            while remaining > 0 {
+                let batch = remaining.min(2000);
                 let start = Instant::now();
-                for _ in 0..some {
+                for _ in 0..batch {
                     history.record(black_box(decision));
                 }
-                taken += start.elapsed();
+                elapsed += start.elapsed();
                 black_box(history.len());
-                left -= some;
+                remaining -= batch;
             }
-            taken
+            elapsed
         });
     });
 }
@@ -253,7 +253,7 @@ fn verification(fields: &[(String, String)]) -> Verification {
     Verification::new(block(fields), &dkim_settings(), None)
 }
 
-/// The hashes of a body in the chunks of an MTA.
+/// Hashes a body in chunks of the size that an MTA sends.
 fn hashes(verification: &Verification, body: &str) -> BodyHashes {
     let mut hasher = verification.body_hasher();
     let chunks = body.as_bytes().chunks(65535);
@@ -292,7 +292,7 @@ fn signed_by(key: &Key, size: usize) -> String {
     signer.sign(&format!("{}{header}\r\n{body}", received.repeat(5)))
 }
 
-/// The fields as a milter receives them, and the body.
+/// Splits a message into the fields as a milter receives them, and the body.
 fn parts(message: &str) -> (Vec<(String, String)>, &str) {
     let (header, body) = message.split_once("\r\n\r\n").expect("a header");
     let unfolded = header.replace("\r\n\t", "\n\t");

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Compares sixgate with other milters, and rewrites docs/benchmarks.md, which has the
-# details. Needs root, for a network namespace.
+# Compares sixgate with other milters and rewrites docs/benchmarks.md, which describes the
+# measurement. Needs root for a network namespace.
 #
 # tests/bench/run.sh [--quick] [--parts compare,growth,profile,postfix,complete] [--only NAME,...]
 #                    [--peers NAME,...] [--repeat N] [--seconds S] [--list]
@@ -37,5 +37,5 @@ fi
 [ -n "${SIXGATE:-}" ] || cargo build --release --locked
 cargo build --release --locked --manifest-path tests/bench/Cargo.toml --target-dir target/bench/build
 
-# All processes end with the namespace, whatever happens.
+# The kernel kills all processes with the namespace, even after an error.
 exec unshare --net --mount --pid --mount-proc --fork --kill-child tests/bench/inside.sh "$@"

@@ -36,9 +36,9 @@ const CLIENTS: usize = 200;
 const ROUNDS: usize = 15;
 const PHASE: Duration = Duration::from_secs(3);
 
-/// Threads that send mail, and how often each does.
+/// Threads that send mail, and the interval between the messages of each.
 const SENDERS: u32 = 4;
-const EVERY: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_millis(20);
 
 fn main() {
     let mut arguments = env::args().skip(1);
@@ -67,11 +67,11 @@ fn main() {
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap();
-            let mut answers = BufReader::new(others.stdout.take().unwrap()).lines();
-            answers.next().unwrap().unwrap();
+            let mut counts = BufReader::new(others.stdout.take().unwrap()).lines();
+            counts.next().unwrap().unwrap();
             loaded.extend(send(&daemon.address(), PHASE));
             drop(others.stdin.take());
-            pages += answers.next().unwrap().unwrap().parse::<u64>().unwrap();
+            pages += counts.next().unwrap().unwrap().parse::<u64>().unwrap();
             others.wait().unwrap();
         }
         quiet.sort();
@@ -82,43 +82,44 @@ fn main() {
             pages as f64 / (PHASE * ROUNDS as u32).as_secs_f64()
         );
         for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
-            let (before, beside) = (quantile(&quiet, share), quantile(&loaded, share));
+            let (quiet_ms, loaded_ms) = (quantile(&quiet, share), quantile(&loaded, share));
             println!(
                 "  {name} of mail      {:.2} ms without, {:.2} ms with them ({:+.1} %)",
-                before * 1e3,
-                beside * 1e3,
-                (beside / before - 1.0) * 100.0
+                quiet_ms * 1e3,
+                loaded_ms * 1e3,
+                (loaded_ms / quiet_ms - 1.0) * 100.0
             );
         }
     }
 }
 
-/// Sends mail at a rate, and returns how long each message took, from the connection on.
+/// Sends mail at a fixed rate, and returns the duration of each message, including that of
+/// its connection.
 fn send(address: &Address, time: Duration) -> Vec<Duration> {
     let senders: Vec<_> = (0..SENDERS)
         .map(|number| {
             let address = address.clone();
             thread::spawn(move || {
-                let begin = Instant::now() + EVERY * number / SENDERS;
-                let mut taken = Vec::new();
+                let begin = Instant::now() + INTERVAL * number / SENDERS;
+                let mut durations = Vec::new();
                 for tick in 0.. {
-                    let at = begin + EVERY * tick;
+                    let at = begin + INTERVAL * tick;
                     if at >= begin + time {
                         break;
                     }
                     thread::sleep(at.saturating_duration_since(Instant::now()));
                     let start = Instant::now();
                     message(&address);
-                    taken.push(start.elapsed());
+                    durations.push(start.elapsed());
                 }
-                taken
+                durations
             })
         })
         .collect();
-    let taken = senders
+    let durations = senders
         .into_iter()
         .flat_map(|sender| sender.join().unwrap());
-    taken.collect()
+    durations.collect()
 }
 
 fn message(address: &Address) {
@@ -137,30 +138,30 @@ fn quantile(sorted: &[Duration], share: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * share) as usize].as_secs_f64()
 }
 
-/// Reloads the overview until standard input ends, and says how often it came.
+/// Reloads the overview until standard input ends, and prints how many pages were served.
 fn clients(page: SocketAddr, period: Duration) {
-    let answered = Arc::new(AtomicU64::new(0));
+    let served = Arc::new(AtomicU64::new(0));
     for number in 0..CLIENTS {
-        let answered = Arc::clone(&answered);
+        let served = Arc::clone(&served);
         thread::spawn(move || {
             let mut next = Instant::now() + period * number as u32 / CLIENTS as u32;
             loop {
                 thread::sleep(next.saturating_duration_since(Instant::now()));
                 next += period;
                 match reload(page) {
-                    Some(()) => _ = answered.fetch_add(1, Ordering::Relaxed),
-                    // More than sixgate serves at a time.
+                    Some(()) => _ = served.fetch_add(1, Ordering::Relaxed),
+                    // sixgate limits the number of connections.
                     None => thread::sleep(Duration::from_millis(10)),
                 }
             }
         });
     }
-    while answered.load(Ordering::Relaxed) == 0 {
+    while served.load(Ordering::Relaxed) == 0 {
         thread::sleep(Duration::from_millis(1));
     }
-    println!("begun");
+    println!("started");
     let _ = std::io::stdin().read(&mut [0]);
-    println!("{}", answered.load(Ordering::Relaxed));
+    println!("{}", served.load(Ordering::Relaxed));
 }
 
 fn reload(page: SocketAddr) -> Option<()> {

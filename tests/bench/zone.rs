@@ -1,4 +1,4 @@
-//! TXT records in memory, for the parts that ask the DNS.
+//! TXT records in memory, for benchmarks of code that looks up the DNS.
 
 use sixgate::dns::{Absence, Answer, Failure, Mx, Name, Purpose, Records, Resolve};
 use std::{
@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A zone that has TXT records and nothing else.
+/// A zone with only TXT records.
 #[derive(Default)]
 pub struct Zone(HashMap<Name, Vec<u8>>);
 
 impl Zone {
-    /// The zone with one more record.
+    /// Adds a record.
     pub fn with(mut self, name: &str, text: &str) -> Self {
         let name = Name::parse(name).expect("a name");
         self.0.insert(name, text.into());

@@ -1,4 +1,4 @@
-"""Runs the cells and writes docs/benchmarks.md. Started by run.sh."""
+"""Runs the measurements and writes docs/benchmarks.md. Started by run.sh."""
 
 import argparse
 import datetime
@@ -46,14 +46,14 @@ def main():
 def parsed() -> argparse.Namespace:
     words = lambda text: text.split(",")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short runs, nothing in docs/ changes")
+    parser.add_argument("--quick", action="store_true", help="short runs; leave docs/ unchanged")
     parts = ["compare", "growth", "profile", "postfix", "complete"]
     parser.add_argument("--parts", type=words, default=parts)
-    parser.add_argument("--only", type=words, help="these cells and axes of growth", metavar="NAME,...")
-    parser.add_argument("--peers", type=words, help="these milters", metavar="NAME,...")
-    parser.add_argument("--repeat", type=int, help="how often (5; quick: 1)")
-    parser.add_argument("--seconds", type=float, help="of one run (3; quick: 1)")
-    parser.add_argument("--list", action="store_true", help="the cells, and nothing else")
+    parser.add_argument("--only", type=words, help="only these cells and axes of growth", metavar="NAME,...")
+    parser.add_argument("--peers", type=words, help="only these milters", metavar="NAME,...")
+    parser.add_argument("--repeat", type=int, help="number of repetitions (5; quick: 1)")
+    parser.add_argument("--seconds", type=float, help="duration of a run (3; quick: 1)")
+    parser.add_argument("--list", action="store_true", help="print the names of cells and axes, and exit")
     arguments = parser.parse_args()
     arguments.repeat = arguments.repeat or (1 if arguments.quick else 5)
     arguments.seconds = arguments.seconds or (1.0 if arguments.quick else 3.0)
@@ -67,7 +67,7 @@ def is_wanted(name: str, arguments: argparse.Namespace) -> bool:
 
 
 def compare(cells: list, arguments: argparse.Namespace) -> dict:
-    """Cell by cell, each repetition with every milter in turn."""
+    """Measures each cell, with every milter in each repetition."""
     results = {}
     for cell in cells:
         if not is_wanted(cell.name, arguments):
@@ -81,12 +81,12 @@ def compare(cells: list, arguments: argparse.Namespace) -> dict:
 
 
 def run_once(cell, name: str, measured: dict, seconds: float):
-    """A peer that does something else than it is measured for is left out."""
+    """Measures a milter once. One with a wrong result is left out of the cell."""
     if name not in measured:
         return
     try:
         measured[name].append(one(cell, name, seconds))
-        print(f"  {cell.name} {name}: {told(measured[name][-1])}", flush=True)
+        print(f"  {cell.name} {name}: {summary(measured[name][-1])}", flush=True)
     except measure.WrongAnswer as wrong:
         if name.startswith("sixgate"):
             raise
@@ -101,13 +101,13 @@ def one(cell, name: str, seconds: float) -> dict:
     return measure.message_cell(PEERS[name], cell.scenario, cell.outcome, options, cell.warm_up())
 
 
-def told(measured: dict) -> str:
+def summary(measured: dict) -> str:
     shown = ("cpu_seconds_per_1000", "rate", "p50_ms", "p99_ms", "idle_rss_mb", "peak_rss_mb")
     return " ".join(f"{name}={measured[name]:.4g}" for name in shown if name in measured)
 
 
 def million(grown: dict) -> dict:
-    """What the targets say of a million domains."""
+    """Returns the measurement with a million domains, which has a target."""
     steps = [m for m in grown.get("domains", []) if m["step"] == 1_000_000]
     return {"growth-domains-1000000": {"sixgate": steps}} if steps else {}
 
@@ -118,7 +118,7 @@ def finish(run: dict, arguments: argparse.Namespace):
         print(tables.comparison(run["results"]))
         print(tables.complete(run.get("complete", {})))
     else:
-        run = with_the_rest(run, arguments)
+        run = merged_with_old(run, arguments)
         RESULTS.write_text(as_json(run))
         if arguments.parts != ["complete"]:
             plots.write(run)
@@ -132,7 +132,7 @@ def as_json(run: dict) -> str:
 
 
 def rounded(value):
-    """Counts are exact; no other figure is known to more than four digits."""
+    """Rounds figures to four digits; counts are exact."""
     match value:
         case float() if value.is_integer():
             return int(value)
@@ -145,8 +145,8 @@ def rounded(value):
     return value
 
 
-def with_the_rest(run: dict, arguments: argparse.Namespace) -> dict:
-    """A run of some parts or cells leaves the others' results as they are."""
+def merged_with_old(run: dict, arguments: argparse.Namespace) -> dict:
+    """Adds the old results of the parts and cells that this run did not measure."""
     old = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"results": {}, "growth": {}}
     measured = {axis: steps for axis, steps in run["growth"].items() if steps}
     is_of_complete_alone = arguments.parts == ["complete"]
@@ -164,7 +164,7 @@ def machine(arguments: argparse.Namespace) -> dict[str, str]:
     model = next((line.split(":")[1].strip() for line in cpus if "model name" in line), "unknown")
     return {
         "date": datetime.date.today().isoformat(),
-        "sixgate": output("git", "-C", str(ROOT), "describe", "--always") + is_changed(),
+        "sixgate": output("git", "-C", str(ROOT), "describe", "--always") + dirty_suffix(),
         "machine": f"{model}, {os.cpu_count()} cores, Linux {platform.release()}",
         "load average at the start": f"{os.getloadavg()[0]:.1f}",
         "compiler": output("rustc", "--version"),
@@ -173,8 +173,8 @@ def machine(arguments: argparse.Namespace) -> dict[str, str]:
     }
 
 
-def is_changed() -> str:
-    """Of another run of ours the documents are, which are not what is measured."""
+def dirty_suffix() -> str:
+    """Ignores changes in docs/, which earlier runs write and which are not measured."""
     listed = output("git", "-C", str(ROOT), "status", "--porcelain", "--", ".", ":!docs")
     return "-dirty" if listed else ""
 

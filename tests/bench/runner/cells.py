@@ -1,11 +1,13 @@
-"""The cells of the comparison, and the figures that sixgate is to reach."""
+"""The cells of the comparison, and the targets of sixgate.
+
+A cell is one kind of load, measured with several milters."""
 
 import dataclasses
 from collections.abc import Callable
 from statistics import median
 
 ALL = ("sixgate", "noop", "floor", "noop-gate", "floor-gate", "spf-milter", "dkim-milter", "rspamd", "opendkim", "pyspf-milter")
-THOSE_WITH_DKIM = ("sixgate", "noop", "dkim-milter", "rspamd", "opendkim")
+WITH_DKIM = ("sixgate", "noop", "dkim-milter", "rspamd", "opendkim")
 OURS = ("sixgate", "noop", "noop-gate")
 
 KB, MB = 1024, 1024 * 1024
@@ -13,8 +15,7 @@ KB, MB = 1024, 1024 * 1024
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is sent, to whom. The time of a run bounds it, or `messages` where each
-    takes long."""
+    """One kind of load. A run ends after its time, or after `messages` if each takes long."""
 
     name: str
     title: str
@@ -26,11 +27,11 @@ class Cell:
     pool: int = 16
     outcome: str = "accepted"
     peers: tuple[str, ...] = ALL
-    # Connections that only stay open: no messages at all.
+    # Connections stay open without messages.
     idle: bool = False
 
     def options(self, seconds: float) -> list[str]:
-        # On a busy machine a second may hold too few to tell anything.
+        # On a busy machine, a second may be too short for a meaningful number of messages.
         length = ["--seconds", str(seconds), "--at-least", "1000"]
         if self.messages:
             length = ["--seconds", str(5 * seconds), "--messages", str(self.messages)]
@@ -58,14 +59,14 @@ CELLS = [
     Cell("no-ptr", "no reverse DNS, 32 connections", "no-ptr", outcome="450 4.7.25", peers=OURS),
     Cell("not-opted-in", "not opted in, 32 connections", "not-opted-in", outcome="550 5.2.1", peers=OURS),
     Cell("unauthenticated", "neither SPF nor DKIM, 32 connections", "unauthenticated", outcome="450 4.7.26", peers=OURS),
-    Cell("dkim-1mb", "DKIM needed, 1 MB, 8 connections", connections=8, size=MB, messages=400, pool=1, peers=THOSE_WITH_DKIM),
-    Cell("dkim-25mb", "DKIM needed, 25 MB, 4 connections", connections=4, size=25 * MB, messages=24, pool=1, peers=THOSE_WITH_DKIM),
+    Cell("dkim-1mb", "DKIM needed, 1 MB, 8 connections", connections=8, size=MB, messages=400, pool=1, peers=WITH_DKIM),
+    Cell("dkim-25mb", "DKIM needed, 25 MB, 4 connections", connections=4, size=25 * MB, messages=24, pool=1, peers=WITH_DKIM),
     Cell("dkim-256x25mb", "DKIM needed, 25 MB, 256 connections", connections=256, size=25 * MB, messages=256, pool=1, peers=("sixgate", "dkim-milter")),
     Cell("idle-2000", "2000 idle connections", connections=2000, idle=True, peers=("sixgate", "noop", "rspamd", "opendkim")),
 ]
 
-# What a site has that wants every result of every message: a complete field, or two
-# milters, of which the mail server asks one after the other, or rspamd.
+# The alternatives for a site that wants every result for every message: a complete field
+# of sixgate, two milters that the mail server asks one after the other, or rspamd.
 REPLACED = ("opendkim", "pyspf-milter")
 COMPLETE = ("sixgate-complete", *REPLACED, "rspamd")
 
@@ -77,13 +78,13 @@ COMPLETE_CELLS = [
     Cell("complete-1mb", "SPF and DKIM pass, 1 MB, 8 connections", "spf-pass", connections=8, size=MB, messages=200, pool=1, peers=COMPLETE),
 ]
 
-# cell -> peer -> one measurement a repetition
+# cell -> milter -> one measurement for each repetition
 Results = dict[str, dict[str, list[dict]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A figure to reach: at most `limit`, or at least if `at_least`."""
+    """A target: at most `limit`, or at least `limit` if `at_least`."""
 
     what: str
     value: Callable[[Results], float]
@@ -105,7 +106,7 @@ def middle(cell: str, figure: str, peer: str = "sixgate", scale: float = 1.0):
 
 
 def ratio(cell: str, *others: str, figure: str = "cpu_seconds_per_1000"):
-    """sixgate's figure to the sum of the others', each in its own repetition."""
+    """Returns the median ratio of sixgate's figure to the sum of the others', by repetition."""
 
     def value(results: Results) -> float:
         columns = [results[cell][name] for name in ("sixgate", *others)]
@@ -124,7 +125,7 @@ TARGETS = [
     Target("p50, DKIM needed, 1 connection", middle("dkim-1", "p50_ms"), 0.35, "ms"),
     Target("p99, DKIM needed, 32 connections", middle("dkim-32", "p99_ms"), 10, "ms"),
     Target("p99, DKIM needed, 256 connections", middle("dkim-256", "p99_ms"), 60, "ms"),
-    Target("octets read of a 1 MB body, SPF pass", middle("spf-1mb", "body_octets"), 65535),
+    Target("bytes read of a 1 MB body, SPF pass", middle("spf-1mb", "body_octets"), 65535),
     Target("round trips, IPv4", middle("ipv4", "round_trips"), 1),
     Target("CPU of a signed 1 MB message", middle("dkim-1mb", "cpu_seconds_per_1000"), 1.3, "ms"),
     Target("CPU of a signed 25 MB message", middle("dkim-25mb", "cpu_seconds_per_1000"), 35, "ms"),

@@ -1,7 +1,7 @@
-"""The one resolver that every milter asks: unbound with the bench's zone.
+"""The resolver of all milters: unbound with the zone of the benchmark.
 
-It answers as a caching resolver does (recursion available), from a zone with
-wildcards, so that there are as many senders as a cell wants.
+It answers like a caching resolver (recursion available). The zone has wildcards, so
+that a cell can have any number of senders.
 """
 
 import pathlib
@@ -44,12 +44,12 @@ $TTL 3600
 @ SOA ns.example. hostmaster.example. 1 3600 600 86400 300
 @ NS ns.example.
 ns.example. A {address}
-; SPF passes for the clients of the bench, or for nobody.
+; SPF passes for the clients of the benchmark, or for nobody.
 *.pass.example. TXT "v=spf1 ip6:2001:db8:1::/48 ip4:198.51.100.0/24 -all"
 *.fail.example. TXT "v=spf1 ip6:2001:db8:2::/48 -all"
 ; Any selector of any signer.
 {keys}
-; Every client has the same name, which leads back to the first.
+; Every client has the same name, which resolves to the address of the first.
 *.1.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR client.example.
 *.100.51.198.in-addr.arpa. PTR client.example.
 client.example. AAAA 2001:db8:1::
@@ -73,12 +73,12 @@ def start(directory: pathlib.Path, records: list[str], prefix: list[str]):
 
 def keys(records: list[str]):
     rsa, ed25519 = (" ".join(f'"{piece}"' for piece in split(record)) for record in records)
-    # A wildcard matches one or more labels, but has to stand for the whole
-    # beginning of a name: the signers' domain is below the kind of key.
+    # A wildcard stands for all labels at the beginning of a name. So the domains of
+    # signers are below a name for each kind of key.
     yield f"*.signer.example. TXT {rsa}"
     yield f"*.ed25519.example. TXT {ed25519}"
 
 
 def split(record: str):
-    """Strings of a TXT record hold 255 octets."""
+    """Splits a record into the strings of a TXT record, of up to 255 bytes."""
     return [record[start : start + 255] for start in range(0, len(record), 255)]

@@ -1,4 +1,4 @@
-"""How sixgate's cost grows with the work."""
+"""Measures how the cost of sixgate grows with the load."""
 
 import dataclasses
 import pathlib
@@ -14,23 +14,23 @@ PASS = {"spf-pass": "spf=pass", "dkim-pass": "dkim=pass"}
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """One thing that grows, and what is plotted over it."""
+    """A quantity that grows, and the figures that are plotted over it."""
 
     name: str
     title: str
     steps: list[int]
     figures: list[tuple[str, str]]
-    # How many of the steps a quick run takes.
+    # The number of steps of a quick run.
     quick: int
 
 
-CPU = ("cpu_seconds_per_1000", "CPU ms a message")
+CPU = ("cpu_seconds_per_1000", "CPU ms for each message")
 RSS = ("peak_rss_mb", "peak RSS, MB")
 P99 = ("p99_ms", "p99, ms")
 START = ("start_seconds", "start, s")
 
 AXES = [
-    Axis("size", "octets of a message", [KB, 4 * KB, 16 * KB, 64 * KB, 256 * KB, MB, 4 * MB, 16 * MB, 64 * MB, 100 * MB], [CPU, RSS], 6),
+    Axis("size", "bytes of a message", [KB, 4 * KB, 16 * KB, 64 * KB, 256 * KB, MB, 4 * MB, 16 * MB, 64 * MB, 100 * MB], [CPU, RSS], 6),
     Axis("connections", "connections at once", [1, 4, 16, 64, 256, 1024, 4096, 10000], [CPU, P99, RSS], 6),
     Axis("signatures", "signatures of a message", [1, 2, 4, 8, 16, 32, 64, 100], [CPU, P99], 4),
     Axis("recipients", "recipients of a message", [1, 10, 100, 1000], [CPU, P99], 3),
@@ -40,33 +40,33 @@ AXES = [
 
 
 def run(axis: Axis, quick: bool) -> list[dict]:
-    """One measurement for each step."""
+    """Measures each step."""
     steps = axis.steps[: axis.quick] if quick else axis.steps
     measured = []
     for step in steps:
         peer, scenario, options = prepared(axis.name, step, quick)
         if peer is None:
-            print(f"  {axis.name} {step}: this sixgate has no such setting", flush=True)
+            print(f"  {axis.name} {step}: this build of sixgate lacks the setting", flush=True)
             break
         figures = measure.message_cell(peer, scenario, "accepted", options, ["--messages", "50", "--connections", "4"])
         measured.append({"step": step} | figures)
-        print(f"  {axis.name} {step}: " + told(axis, figures), flush=True)
+        print(f"  {axis.name} {step}: " + summary(axis, figures), flush=True)
     return measured
 
 
-def told(axis: Axis, figures: dict) -> str:
+def summary(axis: Axis, figures: dict) -> str:
     return ", ".join(f"{title} {figures[name]:.3g}" for name, title in axis.figures)
 
 
 def prepared(axis: str, step: int, quick: bool):
-    """The milter, the scenario and the options of the load."""
+    """Returns the milter, the scenario and the options of the load."""
     count = 1000 if quick else 5000
     match axis:
         case "size":
             messages = max(8, min(count, 400 * MB // step))
             return sixgate(), "dkim-pass", options(messages, 4, ["--size", step, "--pool", 1])
         case "connections":
-            # Some are still being closed when as many others begin.
+            # Some connections are still being closed while new ones are opened.
             peer = sixgate("limits:\n  connections: 20000")
             return peer, "dkim-pass", options(max(count, 2 * step), step, [])
         case "signatures":
@@ -91,7 +91,7 @@ def sixgate(extra: str = "") -> Peer:
 
 
 def with_domains(count: int) -> Peer | None:
-    """sixgate with a list of that many domains, if it reads lists."""
+    """Returns sixgate with a list of this many domains, if this build can read lists."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="domains-"))
     with open(directory / "domains.list", "w") as file:
         for number in range(count - 1):

@@ -1,5 +1,4 @@
-"""One measurement: a milter on a core of its own, the load and the resolver on
-another."""
+"""Measures a milter on its own core; the load and the resolver share another."""
 
 import contextlib
 import json
@@ -20,12 +19,12 @@ KEYS = pathlib.Path(tempfile.mkdtemp(prefix="keys-"))
 
 
 class WrongAnswer(Exception):
-    """A milter did not do what it is measured for."""
+    """A milter gave a wrong result."""
 
 
 @contextlib.contextmanager
 def resolver():
-    """The DNS, with the keys of this run."""
+    """Runs the resolver, with the keys of this run."""
     made = subprocess.run(
         [BUILT / "milter-load", "keys", KEYS], check=True, capture_output=True, text=True
     )
@@ -62,38 +61,38 @@ def message_cell(peer: Peer, scenario: str, outcome: str, options: list[str], wa
         idle = running.usage()
         load(running, scenario, *expected, *options, *warm_up)
         before = running.usage()
-        told = load(running, scenario, *expected, *options)
+        reported = load(running, scenario, *expected, *options)
         after = running.usage()
-        return figures(told, before, after) | {
+        return figures(reported, before, after) | {
             "idle_rss_mb": idle.rss_mb,
             "start_seconds": running.start_seconds,
         }
 
 
-def figures(told: dict, before: proc.Usage, after: proc.Usage) -> dict:
+def figures(reported: dict, before: proc.Usage, after: proc.Usage) -> dict:
     cpu = after.cpu_seconds - before.cpu_seconds
-    message = told["milliseconds"]["message"]
+    message = reported["milliseconds"]["message"]
     return {
-        "messages": told["messages"],
-        "cpu_seconds_per_1000": cpu / told["messages"] * 1000,
-        "rate": told["rate"],
+        "messages": reported["messages"],
+        "cpu_seconds_per_1000": cpu / reported["messages"] * 1000,
+        "rate": reported["rate"],
         "p50_ms": message["p50"],
         "p99_ms": message["p99"],
         "peak_rss_mb": after.peak_rss_mb,
         "threads": after.threads,
-        # That of the negotiation is not a message's.
-        "round_trips": (told["round_trips"] - told["connections"]) / told["messages"],
-        "body_octets": told["body_octets"] / told["messages"],
+        # The negotiation does not belong to a message.
+        "round_trips": (reported["round_trips"] - reported["connections"]) / reported["messages"],
+        "body_octets": reported["body_octets"] / reported["messages"],
         "stages_ms": {
             stage: f"{latency['p50']} / {latency['p99']}"
-            for stage, latency in told["milliseconds"].items()
+            for stage, latency in reported["milliseconds"].items()
         },
-        "outcomes": told["outcomes"],
+        "outcomes": reported["outcomes"],
     }
 
 
 def idle_cell(peer: Peer, connections: int) -> dict:
-    """Memory with connections that are open and silent."""
+    """Measures memory with open connections without traffic."""
     with Running(peer, ON_ITS_OWN) as running:
         command = [*WITH_THE_LOAD, BUILT / "milter-load", "hold", "--milter"]
         command += [f"unix:{running.socket}", "--connections", str(connections)]

@@ -1,7 +1,7 @@
-"""The milters that are measured, and how each is configured and started.
+"""The milters that are measured, with their configurations.
 
-Each is set up to do the least that gives the same answer: verify, tell it in a
-header field, and log a line a message. None may skip a check for speed.
+Each is configured for the least work with the same result: verify, add a header field
+with the result, and log one line for each message. None may skip a check for speed.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ import proc
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BUILT = ROOT / "target/bench/build/release"
 INSTALLED = ROOT / "target/bench/peers/bin"
-# Another build of sixgate is measured in place of this one where SIXGATE names it.
+# SIXGATE names another build to measure.
 SIXGATE = pathlib.Path(os.environ.get("SIXGATE", ROOT / "target/release/sixgate"))
 
-# Compiled patterns of rspamd, whose compilation is not what is measured.
+# Compiled patterns of rspamd, so that their compilation is not measured.
 RSPAMD_CACHE = ROOT / "target/bench/rspamd"
 
-# What stands in a peer's own directory, so that its name fits a socket's path.
+# In the directory of each milter, so that the path is short enough for a socket.
 SOCKET = "milter.sock"
 
 SIXGATE_YAML = """\
@@ -43,7 +43,7 @@ AuthservID mx.example
 Nameservers 127.0.0.1
 UserID root
 PidFile {directory}/pid
-# The default; it is also the least: nothing but the library's own limit.
+# The default, which is only the limit of the library.
 MaximumSignaturesToVerify 8
 """
 
@@ -105,14 +105,14 @@ milter_headers {{ use = ["authentication-results"]; skip_local = false; skip_aut
 """
 
 
-# From a directory of the milter's own to its command line.
+# Writes the configuration into a directory, and returns the command line.
 Command = Callable[[pathlib.Path], list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """A milter; `field` is what a header field says for each scenario, so that
-    one that does not do its work is noticed."""
+    """A milter. `fields` has the text that its header field must contain in each
+    scenario, so that a milter that does not do its work is noticed."""
 
     name: str
     command: Command
@@ -144,7 +144,7 @@ def rspamd_command(directory: pathlib.Path) -> list[str]:
 
 
 PASSES = {"spf-pass": "spf=pass", "dkim-pass": "dkim=pass"}
-# With the signature verified where SPF has passed, too.
+# The signature is verified even if SPF has passed.
 COMPLETE = {"spf-pass": "dkim=pass", "dkim-pass": "dkim=pass", "ipv4": "dkim=pass"}
 
 PEERS = {
@@ -186,11 +186,11 @@ PEERS = {
 
 
 class Running:
-    """A started milter; a context manager, so that it never outlives its cell."""
+    """A running milter, which is stopped at the end of the `with` block."""
 
     def __init__(self, peer: Peer, prefix: list[str]):
         directory = pathlib.Path(tempfile.mkdtemp(prefix=f"{peer.name}-"))
-        # Postfix has a user of its own.
+        # Postfix runs as another user.
         directory.chmod(0o755)
         self.socket = directory / SOCKET
         self.log = open(directory / "log.txt", "w")
@@ -205,7 +205,7 @@ class Running:
         offer = bytes.fromhex("0000000d4f00000006000001ff001fffff")
         for _ in range(20000):
             if self.process.poll() is not None:
-                raise RuntimeError(f"{self.process.args}: ended, see {self.log.name}")
+                raise RuntimeError(f"{self.process.args}: exited, see {self.log.name}")
             try:
                 with socket.socket(socket.AF_UNIX) as connection:
                     connection.connect(str(self.socket))

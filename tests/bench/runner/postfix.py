@@ -1,5 +1,5 @@
-"""Mail through a private Postfix: without a milter, with one that does nothing,
-and with sixgate, in turn."""
+"""Measures a private Postfix without a milter, with one that does nothing, and with
+sixgate, in turn."""
 
 import pathlib
 import subprocess
@@ -48,7 +48,7 @@ postlog    unix-dgram n - n  -     1  postlogd
 
 
 def run(messages: int, repeat: int) -> dict[str, dict[str, list[dict]]]:
-    """The throughput of each gate with SPF passing and with DKIM needed."""
+    """Measures the throughput of each gate if SPF passes, and if DKIM is needed."""
     with Running(PEERS["noop"], []) as noop, Running(PEERS["sixgate"], []) as sixgate:
         directory = started({"noop": noop.socket, "sixgate": sixgate.socket})
         try:
@@ -92,7 +92,7 @@ def postfix(directory: pathlib.Path, command: str):
 
 
 def paired(directory: pathlib.Path, zone: str, messages: int, repeat: int):
-    """Each gate in turn, so that what slows the machine slows all."""
+    """Measures the gates in turn, so that other load on the machine affects all of them."""
     message = written_message(directory)
     measured = {name: [] for name in GATES}
     for name in GATES:
@@ -113,7 +113,7 @@ def written_message(directory: pathlib.Path) -> pathlib.Path:
 
 
 def send(directory: pathlib.Path, port: int, zone: str, message: pathlib.Path, count: int) -> float:
-    """Seconds until all are taken; smtp-source ends in failure if one is not."""
+    """Returns the seconds until all messages are accepted. smtp-source fails if one is not."""
     command = ["smtp-source", "-6", "-s", "16", "-m", str(count), "-F", str(message)]
     command += ["-f", f"sender@d0.{zone}.example", "-t", "r0@opted-in.example"]
     start = time.monotonic()

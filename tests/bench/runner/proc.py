@@ -1,4 +1,4 @@
-"""What /proc says about a process and its children."""
+"""CPU time, memory and threads of a process and its children, from /proc."""
 
 import dataclasses
 import os
@@ -23,7 +23,7 @@ def usage(pid: int) -> Usage:
         try:
             add(total, process)
         except (FileNotFoundError, ProcessLookupError):
-            pass  # It ended meanwhile, and its parent has its time.
+            pass  # It has exited, and its CPU time counts for its parent.
     return total
 
 
@@ -41,8 +41,8 @@ def add(total: Usage, pid: int):
 
 
 def cpu_seconds(directory: pathlib.Path) -> float:
-    """To the nanosecond where the scheduler tells it (children that are gone are
-    then missing, so the coarser sum wins if it is larger)."""
+    """Returns the time from schedstat, which has nanoseconds but lacks threads that have
+    exited, or the coarser time from stat if that is larger."""
     fields = (directory / "stat").read_text().rsplit(")", 1)[1].split()
     coarse = sum(int(field) for field in fields[11:15]) / TICKS
     fine = sum(
@@ -64,7 +64,7 @@ def tree(pid: int) -> list[int]:
 
 
 def stop(process: subprocess.Popen):
-    """Ends what we started, and nothing else."""
+    """Stops a process that we started, and its children."""
     children = tree(process.pid)[1:]
     process.send_signal(signal.SIGTERM)
     try:

@@ -1,4 +1,4 @@
-"""Where sixgate's CPU time goes, summed by what the symbols belong to."""
+"""Profiles sixgate: CPU time by component, from the symbols of the samples."""
 
 import collections
 import pathlib
@@ -11,7 +11,7 @@ import measure
 from cells import KB, MB
 from peers import PEERS, Running
 
-# The first that matches a symbol has it.
+# A symbol belongs to the first component that matches.
 USER = [
     ("RSA and SHA-256", r"aws_lc"),
     ("sixgate: DKIM", r"sixgate::dkim|mail_auth|mail_parser"),
@@ -34,7 +34,7 @@ CASES = {
 
 
 def run(quick: bool) -> dict[str, dict[str, float]]:
-    """Percent of the samples by kind of symbol, for each case."""
+    """Returns the percentage of samples for each component, by case."""
     return {name: profiled(*case, quick) for name, case in CASES.items()}
 
 
@@ -46,7 +46,7 @@ def profiled(scenario: str, size: int, messages: int, quick: bool) -> dict[str, 
         measure.load(running, scenario, *options, "--messages", "50")
         perf = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "2000", "-o", data]
         recorder = subprocess.Popen([*perf, "-p", str(running.process.pid)])
-        # It has no way to say that it has begun.
+        # perf does not report when it has started to record.
         time.sleep(0.5)
         measure.load(running, scenario, *options, "--messages", str(count))
         recorder.terminate()
@@ -56,9 +56,9 @@ def profiled(scenario: str, size: int, messages: int, quick: bool) -> dict[str, 
 
 def summed(data: pathlib.Path) -> dict[str, float]:
     command = ["perf", "report", "-i", data, "--sort", "symbol", "--stdio", "-w", "0"]
-    told = subprocess.run(command, capture_output=True, text=True).stdout
+    reported = subprocess.run(command, capture_output=True, text=True).stdout
     parts = collections.Counter()
-    for share, space, symbol in re.findall(r"^\s+([\d.]+)%\s+\[(.)\]\s+(.*?)\s*$", told, re.MULTILINE):
+    for share, space, symbol in re.findall(r"^\s+([\d.]+)%\s+\[(.)\]\s+(.*?)\s*$", reported, re.MULTILINE):
         parts[kind(space, symbol)] += float(share)
     return dict(parts.most_common())
 

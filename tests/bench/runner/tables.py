@@ -11,7 +11,7 @@ PAGE = ROOT / "docs/benchmarks.md"
 
 
 def write(run: dict):
-    """Puts the results of a run into the page."""
+    """Writes the results of a run into the page."""
     text = PAGE.read_text()
     for name, table in tables(run).items():
         markers = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -70,7 +70,7 @@ def cell_table(peers: dict[str, list[dict]]) -> str:
 
 
 def complete(run: dict) -> str:
-    """Complete results, with the machine that they were measured on."""
+    """Returns the tables of complete results, with the machine of that run."""
     if not run:
         return "Not measured."
     cells = [cell for cell in COMPLETE_CELLS if cell.name in run["results"]]
@@ -79,8 +79,8 @@ def complete(run: dict) -> str:
 
 
 def complete_table(peers: dict[str, list[dict]]) -> str:
-    """The milters that are replaced count together: the mail server asks one after the
-    other."""
+    """Adds a row for the milters that sixgate replaces: the mail server asks one after the
+    other, so their figures are added up."""
     ours = peers["sixgate-complete"]
     sets = {"sixgate, complete": ours}
     if all(name in peers for name in REPLACED):

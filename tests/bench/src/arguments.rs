@@ -4,7 +4,7 @@ use crate::stream::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
 
-/// Loads a milter as an MTA does, and measures it.
+/// Puts load on a milter, as an MTA does, and measures it
 #[derive(Parser)]
 #[command(name = "milter-load")]
 pub struct Arguments {
@@ -14,94 +14,94 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Makes the keys that messages are signed with, and prints their records.
+    /// Generate the keys that messages are signed with, and print their records
     Keys { directory: PathBuf },
-    /// Prints a signed message, with lines as on Unix.
+    /// Print a signed message with Unix line breaks
     Message { keys: PathBuf },
-    /// Opens connections, holds them idle until standard input ends.
+    /// Open connections and keep them idle until standard input ends
     Hold(Hold),
-    /// Sends messages. Of an option given twice the last counts.
+    /// Send messages. If an option is given twice, the last one applies
     #[command(args_override_self = true)]
     Run(Box<Run>),
 }
 
 #[derive(Args)]
 pub struct Hold {
-    /// Where the milter listens: unix:/path or inet:address:port.
+    /// The milter's socket: unix:/path or inet:address:port
     #[arg(long)]
     pub milter: Address,
-    /// How many connections to open.
+    /// The number of connections to open
     #[arg(long)]
     pub connections: usize,
 }
 
 #[derive(Args)]
 pub struct Run {
-    /// Where the milter listens: unix:/path or inet:address:port.
+    /// The milter's socket: unix:/path or inet:address:port
     #[arg(long)]
     pub milter: Address,
-    /// Who sends, to whom, and how it is signed.
+    /// The client, the envelope and the signatures
     #[arg(long)]
     pub scenario: Scenario,
-    /// Connections at a time.
+    /// The number of simultaneous connections
     #[arg(long, default_value_t = 1)]
     pub connections: usize,
-    /// Messages on each connection before it is closed.
+    /// The number of messages on each connection
     #[arg(long, default_value_t = 1)]
     pub per_connection: usize,
-    /// Messages in all, unless --seconds ends it before.
+    /// The total number of messages, unless --seconds ends the run before
     #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
     pub messages: u64,
-    /// How long messages are begun.
+    /// How long new messages are started
     #[arg(long, value_parser = seconds, default_value = "86400", hide_default_value = true)]
     pub seconds: Duration,
-    /// Messages that are sent however long it takes.
+    /// The minimum number of messages, even if they take longer than --seconds
     #[arg(long, default_value_t = 0)]
     pub at_least: u64,
-    /// Messages a second; without it the next begins when one is done.
+    /// Messages per second [default: a message starts when the previous one is done]
     #[arg(long)]
     pub rate: Option<f64>,
-    /// Octets of a message without its signatures.
+    /// The size of a message in bytes, without its signatures
     #[arg(long, default_value_t = 4096)]
     pub size: usize,
-    /// Files with messages to send in place of generated ones.
+    /// Files with messages to send instead of generated ones
     #[arg(long)]
     pub message_file: Vec<PathBuf>,
-    /// DKIM signatures on each message that has any.
+    /// The number of DKIM signatures on each signed message
     #[arg(long, default_value_t = 1)]
     pub signatures: usize,
-    /// What they are made with.
+    /// The algorithm of the signatures
     #[arg(long, default_value = "rsa")]
     pub algorithm: Algorithm,
-    /// The directory that "keys" made.
+    /// The directory that the command keys has written
     #[arg(long)]
     pub keys: PathBuf,
-    /// How many different messages to make, each of a domain of its own.
+    /// The number of different messages, each signed by a domain of its own
     #[arg(long, default_value_t = 16)]
     pub pool: usize,
-    /// How many sender domains take turns.
+    /// The number of sender domains, which alternate
     #[arg(long, default_value_t = 100)]
     pub senders: u64,
-    /// Where the turns begin, so that a second run meets other senders.
+    /// The number of the first sender domain, so that a second run has other senders
     #[arg(long, default_value_t = 0)]
     pub first_sender: u64,
-    /// Recipients of each message.
+    /// The number of recipients of each message
     #[arg(long, default_value_t = 1)]
     pub recipients: usize,
-    /// How each message has to end: "accepted", or code and enhanced status.
+    /// The expected outcome: "accepted", or code and enhanced status code
     #[arg(long, default_value = "accepted")]
     pub expect: String,
-    /// What a header field that the milter adds has to contain.
+    /// Text that a header field added by the milter has to contain
     #[arg(long)]
     pub expect_field: Option<String>,
 }
 
-/// Who sends, to whom, and how it is signed.
+/// The client, the envelope and the signatures.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// SPF passes; the message is signed, too.
+    /// SPF passes, and the message is signed too.
     SpfPass,
-    /// SPF fails, and the signature is good.
+    /// SPF fails, and the signature is valid.
     DkimPass,
     /// SPF fails, and nothing is signed.
     Unauthenticated,

@@ -1,7 +1,7 @@
 //! One milter connection, as an MTA opens it for one SMTP connection.
 //!
-//! Like Postfix, what needs no answer is kept back and sent together with what
-//! does.
+//! As in Postfix, frames that need no reply are held back and sent together with the next
+//! one that does.
 
 use crate::stream::{Address, Stream};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 use std::{cell::RefCell, io, net::IpAddr, time::Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Frames that are not answered are not held back beyond this.
+/// The maximum number of bytes held back.
 const HELD_BACK: usize = 128 * 1024;
 
 pub struct Connection<'a> {
@@ -24,23 +24,23 @@ pub struct Connection<'a> {
     negotiated: Negotiated,
     out: Vec<u8>,
     incoming: Vec<u8>,
-    /// What of `incoming` has been looked at.
+    /// How much of `incoming` has been processed.
     read: usize,
     figures: &'a RefCell<Figures>,
 }
 
-/// How the milter answers.
+/// A reply of the milter.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Reply {
     Continue,
-    /// No more of the same kind, please.
+    /// Accepts further body chunks without seeing them.
     Skip,
     Accept,
-    /// Code and enhanced status, or what stands for them.
+    /// Code and enhanced status code, or a description of another reply.
     Refuse(String),
 }
 
-/// The end of a mail transaction.
+/// The outcome of a mail transaction.
 pub struct Outcome {
     pub reply: Reply,
     /// The header fields that the milter adds.
@@ -71,8 +71,8 @@ impl<'a> Connection<'a> {
         Ok(connection)
     }
 
-    /// The client connects and says HELO. `false` if the milter wants nothing
-    /// more of it.
+    /// Sends CONNECT and HELO. Returns `false` if the milter accepts or refuses the
+    /// connection.
     pub async fn greet(&mut self, envelope: &Envelope) -> io::Result<bool> {
         let (family, host) = match envelope.client {
             IpAddr::V4(_) => (b"4", "client.example"),
@@ -97,7 +97,7 @@ impl<'a> Connection<'a> {
         Ok(reply == Reply::Continue)
     }
 
-    /// A mail transaction, to its first refusal or its end.
+    /// Sends a mail transaction, up to its first refusal or its end.
     pub async fn transaction(
         &mut self,
         envelope: &Envelope,
@@ -117,7 +117,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Ends the connection as Postfix does: a word, and it is closed.
+    /// Ends the connection as Postfix does: sends QUIT and closes it.
     pub async fn quit(mut self) -> io::Result<()> {
         put(&mut self.out, b'Q', &[]);
         self.flush().await
@@ -215,7 +215,7 @@ impl<'a> Connection<'a> {
         Ok(reply)
     }
 
-    /// Sends a command, and reads the answer to it if there will be one.
+    /// Sends a command, and reads its reply if the milter sends one.
     async fn step(&mut self, command: &Command, data: &[&[u8]]) -> io::Result<Reply> {
         if !self.negotiated.wants(command) {
             return Ok(Reply::Continue);
@@ -237,7 +237,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// A command and, before it, its macros.
+    /// Appends the macros of a command and the command.
     fn put(&mut self, command: &Command, data: &[&[u8]]) {
         let out = &mut self.out;
         let begin = out.len();
@@ -314,7 +314,7 @@ fn code_and_status(data: &[u8]) -> String {
     words.join(" ")
 }
 
-/// Postfix's macros for a milter that asks for none.
+/// Returns the macros that Postfix sends if the milter requests none.
 fn defaults(command: &Command) -> &'static [&'static str] {
     match command.letter {
         b'C' => &["j", "daemon_name", "v"],
@@ -325,7 +325,7 @@ fn defaults(command: &Command) -> &'static [&'static str] {
     }
 }
 
-/// A macro, if it has a value in a session without TLS and SASL.
+/// Appends a macro, if it has a value in a session without TLS and SASL.
 fn put_macro(out: &mut Vec<u8>, name: &str) {
     let value = match name {
         "j" => "mx.example",

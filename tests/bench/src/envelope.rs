@@ -1,9 +1,9 @@
-//! Who sends to whom. The names are those of the bench's zone.
+//! Clients, senders and recipients, with the names in the zone of the benchmark (dns.py).
 
 use crate::arguments::Scenario;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// One mail transaction without its message.
+/// A mail transaction without its message.
 pub struct Envelope {
     pub client: IpAddr,
     pub helo: String,
@@ -12,8 +12,8 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// That of sender number `turn`.
-    pub fn new(scenario: Scenario, turn: u64, recipients: usize) -> Self {
+    /// Returns the envelope of sender number `sender`.
+    pub fn new(scenario: Scenario, sender: u64, recipients: usize) -> Self {
         let zone = match scenario {
             Scenario::SpfPass | Scenario::Ipv4 => "pass",
             Scenario::DkimPass
@@ -30,20 +30,20 @@ impl Envelope {
             | Scenario::Ipv4 => "opted-in.example",
         };
         Self {
-            client: client(scenario, turn),
-            helo: format!("mail.d{turn}.{zone}.example"),
-            sender: format!("<sender@d{turn}.{zone}.example>"),
+            client: client(scenario, sender),
+            helo: format!("mail.d{sender}.{zone}.example"),
+            sender: format!("<sender@d{sender}.{zone}.example>"),
             recipients: (0..recipients).map(|n| format!("<r{n}@{to}>")).collect(),
         }
     }
 }
 
-fn client(scenario: Scenario, turn: u64) -> IpAddr {
-    let [.., a, b, c, d] = turn.to_be_bytes();
+fn client(scenario: Scenario, sender: u64) -> IpAddr {
+    let [.., a, b, c, d] = sender.to_be_bytes();
     let (low, high) = (u16::from_be_bytes([c, d]), u16::from_be_bytes([a, b]));
     match scenario {
         Scenario::Ipv4 => Ipv4Addr::new(198, 51, 100, d).into(),
-        // Nothing is in the reverse zone for this network.
+        // The reverse zone has no records for this network.
         Scenario::NoPtr => Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, high, low).into(),
         Scenario::SpfPass
         | Scenario::DkimPass

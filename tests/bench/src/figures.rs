@@ -1,4 +1,4 @@
-//! What a run measured, and how it is told.
+//! The figures of a run, and their JSON form.
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the milter is waited for.
+/// A stage of a message at which the milter is waited for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Negotiate,
@@ -19,8 +19,8 @@ pub enum Stage {
     Headers,
     Body,
     EndOfMessage,
-    /// From the opening of the connection, or from MAIL if it is not the first
-    /// on its connection, to the last reply.
+    /// The whole message, from the opening of the connection (or from MAIL, if it is not
+    /// the first on its connection) to the last reply.
     Message,
 }
 
@@ -41,7 +41,7 @@ impl Stage {
     }
 }
 
-/// Counts of a run.
+/// Counts and durations of a run.
 pub struct Figures {
     latency: BTreeMap<Stage, Histogram<u64>>,
     pub messages: u64,
@@ -49,7 +49,7 @@ pub struct Figures {
     pub round_trips: u64,
     pub body_octets: u64,
     unexpected_fields: u64,
-    /// Those of the first message that had not the expected ones.
+    /// The fields of the first message without the expected one.
     unexpected: Vec<String>,
     outcomes: BTreeMap<String, u64>,
     errors: BTreeMap<String, u64>,
@@ -93,7 +93,7 @@ impl Figures {
         count(&mut self.errors, error);
     }
 
-    /// Whether every message ended as it had to.
+    /// Returns whether every message had the expected outcome.
     pub fn are_as_expected(&self, outcome: &str) -> bool {
         let others = self.outcomes.keys().any(|seen| seen != outcome);
         self.messages > 0 && !others && self.errors.is_empty() && self.unexpected_fields == 0
@@ -129,7 +129,7 @@ fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
     }
 }
 
-/// In microseconds, up to ten minutes.
+/// Returns a histogram of microseconds, up to ten minutes.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds of a histogram")
 }

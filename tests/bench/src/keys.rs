@@ -1,5 +1,5 @@
-//! The private keys of signers, kept in files so that the zone can be written
-//! before the messages are signed.
+//! The private keys of signers. They are files, because the zone is written before the
+//! messages are signed.
 
 use crate::{arguments::Algorithm, signer::Key};
 use aws_lc_rs::{
@@ -12,7 +12,7 @@ use std::{fs, io, path::Path};
 const RSA: &str = "rsa.pkcs8";
 const ED25519: &str = "ed25519.pkcs8";
 
-/// Makes both keys and prints their records (RFC 6376 section 3.6.1).
+/// Generates both keys and prints their records (RFC 6376 section 3.6.1).
 pub fn make(directory: &Path) -> io::Result<()> {
     for (file, kind, key) in [
         (RSA, "rsa", Key::rsa()),

@@ -1,8 +1,8 @@
-//! The connections of a run: each takes the next message when its own is done,
-//! or when its time has come.
+//! The connections of a run. Each sends the next message when its previous one is done or,
+//! with a rate, when the message is due.
 
 use crate::{
-    arguments::{Hold, Run},
+    arguments::{Hold, Run, Scenario},
     connection::{Connection, Outcome, Reply},
     envelope::Envelope,
     figures::{Figures, Stage},
@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::task::LocalSet;
 
-/// What all connections of a run share.
+/// The state that all connections of a run share.
 struct Shared {
     run: Run,
     pool: Vec<Message>,
@@ -25,8 +25,8 @@ struct Shared {
     start: Instant,
 }
 
-/// Sends messages and prints what it measured. `false` if a message did not end
-/// as it had to.
+/// Sends messages and prints the figures. Returns `false` if a message had another outcome
+/// than expected.
 pub async fn run(run: Run) -> io::Result<bool> {
     let shared = Rc::new(Shared {
         pool: message::pool(&run)?,
@@ -48,7 +48,7 @@ pub async fn run(run: Run) -> io::Result<bool> {
 /// Opens connections and holds them until standard input ends.
 pub async fn hold(hold: &Hold) -> io::Result<bool> {
     let figures = RefCell::new(Figures::new());
-    let envelope = Envelope::new(crate::arguments::Scenario::SpfPass, 0, 1);
+    let envelope = Envelope::new(Scenario::SpfPass, 0, 1);
     let mut held = Vec::new();
     for _ in 0..hold.connections {
         let mut connection = Connection::open(&hold.milter, &figures).await?;
@@ -104,8 +104,8 @@ impl Shared {
         Envelope::new(self.run.scenario, sender, self.run.recipients)
     }
 
-    /// The next message to send. Where there is a rate, the time that a message
-    /// waits for a free connection counts.
+    /// Returns the next message to send. With a rate, the time that a message waits for a
+    /// free connection counts.
     async fn take(&self) -> Option<Turn> {
         let number = self.next.get();
         let is_over = number >= self.run.at_least && self.start.elapsed() >= self.run.seconds;
@@ -138,7 +138,7 @@ impl Shared {
     }
 }
 
-/// A message's place in the run.
+/// The number of a message in the run, and when it is due.
 struct Turn {
     number: u64,
     due: Instant,

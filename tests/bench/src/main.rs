@@ -1,11 +1,11 @@
 //! milter-load: the MTA's side of the milter protocol, under load.
 //!
-//! It offers what Postfix and Sendmail offer, sends the macros, fields and
-//! chunks that Postfix sends, and honours what the milter negotiates: steps that
-//! it does not want are not sent, and replies that it does not give are not
-//! awaited. It says how long each stage took and how the milter answered, as
-//! JSON. An answer other than the expected one is a failure of the run, so that
-//! no milter looks fast by being wrong.
+//! It offers what Postfix and Sendmail offer, sends macros, fields and chunks as
+//! Postfix does, and respects what the milter negotiates: it omits commands that
+//! the milter does not want, and does not wait for replies that the milter does
+//! not send. It prints the duration of each stage and the milter's replies as
+//! JSON. A reply other than the expected one fails the run, so that no milter
+//! looks fast because it is wrong.
 
 mod arguments;
 mod connection;
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// One thread: it has to cost less than what it measures, and has one core.
+/// Returns a runtime with one thread: the load has one core, and has to cost less than what it
+/// measures.
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,5 +1,4 @@
-//! Messages as Postfix hands them to a milter: fields with LF folds, body with
-//! CRLF.
+//! Messages as Postfix sends them to a milter: folded fields with LF, the body with CRLF.
 
 use crate::{
     arguments::{Algorithm, Run, Scenario},
@@ -10,19 +9,19 @@ use std::{fs, io, path::Path};
 
 const FIELDS: [&str; 5] = ["from", "to", "subject", "date", "message-id"];
 
-/// A line of text, with white space for a canonicalization to work on.
+/// A line of text, with white space that canonicalization changes.
 const TEXT: &str = "The quick brown fox jumps over the lazy dog, and  goes on to do so again.\r\n";
 
-/// Messages from this size on are large because something is attached.
+/// The size from which a message is an attachment instead of text.
 const ATTACHMENT: usize = 64 * 1024;
 
 pub struct Message {
-    /// Name and value; the value begins with what follows the colon.
+    /// Names and values; a value begins directly after the colon.
     pub fields: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-/// The messages that a run sends in turn.
+/// Returns the messages that a run sends in turn.
 pub fn pool(run: &Run) -> io::Result<Vec<Message>> {
     if !run.message_file.is_empty() {
         let read = |file| fs::read_to_string(file).map(|text| Message::parse(&with_crlf(&text)));
@@ -75,7 +74,7 @@ fn signed(number: usize, size: usize, key: &Key, signatures: usize) -> String {
     message
 }
 
-/// A message of no more than `size` octets, if its header leaves room for a body.
+/// Returns a message of at most `size` bytes, unless its header alone is larger.
 fn text(number: usize, domain: &str, size: usize) -> String {
     let mut text = format!(
         "Received: from client.{domain} (client.{domain} [192.0.2.7])\r\n\
@@ -109,11 +108,11 @@ fn fill(text: &mut String, size: usize, mut line: impl FnMut() -> String) {
     }
 }
 
-/// A full line of base64; the next one differs.
+/// Returns a full line of Base64, each time another one.
 fn base64_line(state: &mut u64) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut letter = || {
-        // Knuth's MMIX generator; any that does not repeat soon will do.
+        // Knuth's MMIX generator. Any generator with a long period would do.
         *state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);

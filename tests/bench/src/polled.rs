@@ -1,8 +1,6 @@
-//! A stream that is waited for as an MTA does it: for what comes, and for room to
-//! write only when there is none. One that waited for both all the time would be
-//! woken by each read of the milter, at the milter's cost.
-//!
-//! What goes over it is nothing to this module.
+//! A stream that polls as an MTA does: for input, and for writability only after a write
+//! would have blocked. If it always polled for both, each read of the milter would wake it,
+//! at the milter's cost.
 
 use std::{
     io::{self, Read, Write},
@@ -12,10 +10,10 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
 
-/// A stream of std's that does not block.
+/// A non-blocking stream of the standard library.
 pub struct Polled<S: AsRawFd> {
     stream: AsyncFd<S>,
-    /// There while a write waits for room.
+    /// Registered while a write waits for room in the socket buffer.
     room: Option<AsyncFd<OwnedFd>>,
 }
 
@@ -66,10 +64,10 @@ impl<S: AsFd + AsRawFd + Write + Unpin> AsyncWrite for Polled<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         loop {
-            match self.stream.get_mut().write(octets) {
+            match self.stream.get_mut().write(bytes) {
                 Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.poll_room(context))?;
                 }
@@ -88,7 +86,7 @@ impl<S: AsFd + AsRawFd + Write + Unpin> AsyncWrite for Polled<S> {
 }
 
 fn register<S: AsRawFd>(stream: S, interest: Interest) -> io::Result<AsyncFd<S>> {
-    // SAFETY: it is a stream of std's or an `OwnedFd`. They have one descriptor from
-    // beginning to end, which is theirs, and open for as long.
+    // SAFETY: `stream` is a stream of the standard library or an `OwnedFd`. Each owns one
+    // descriptor, which stays open and the same for its whole lifetime.
     Ok(unsafe { AsyncFd::register_with_interest(stream, interest) }?)
 }

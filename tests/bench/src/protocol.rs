@@ -1,8 +1,8 @@
-//! Frames and numbers of milter protocol 6.
+//! Frames, letters and bits of milter protocol 6.
 
 use std::collections::BTreeMap;
 
-/// What Postfix 3.7 and Sendmail 8.17 offer: version, actions, protocol.
+/// The offer of Postfix 3.7 and Sendmail 8.17: version, actions, protocol options.
 pub const OFFER: [u32; 3] = [6, 0x1ff, 0x001f_ffff];
 
 /// Postfix's largest chunk of a body.
@@ -10,12 +10,14 @@ pub const CHUNK: usize = 65535;
 
 pub const HEADER_LEADING_SPACE: u32 = 0x10_0000;
 
-/// A command, with the bits by which a milter does not want it or does not
-/// answer it, and the number by which it asks for macros before it.
+/// A command.
 pub struct Command {
     pub letter: u8,
+    /// The bit with which a milter declines the command.
     pub unwanted: u32,
+    /// The bit with which a milter declines to reply to it.
     pub unanswered: u32,
+    /// The number of its stage, in requests for macros.
     pub macros: Option<u32>,
 }
 
@@ -38,11 +40,11 @@ const fn command(letter: u8, unwanted: u32, unanswered: u32, macros: Option<u32>
     }
 }
 
-/// What the milter asked for.
+/// The negotiated options and macros.
 #[derive(Default)]
 pub struct Negotiated {
     pub protocol: u32,
-    /// The names that it wants before a command, by the command's number.
+    /// The macros that the milter requests, by stage.
     pub macros: BTreeMap<u32, Vec<String>>,
 }
 
@@ -76,7 +78,7 @@ fn bare(name: &str) -> String {
     name.trim_matches(['{', '}']).to_owned()
 }
 
-/// Appends a frame to what is to be sent.
+/// Appends a frame to `out`.
 pub fn put(out: &mut Vec<u8>, letter: u8, parts: &[&[u8]]) {
     let length = 1 + parts.iter().map(|part| part.len()).sum::<usize>();
     out.extend_from_slice(&(length as u32).to_be_bytes());

@@ -1,4 +1,4 @@
-//! Where a milter listens, and the way there.
+//! Addresses of milters, and connections to them.
 
 use crate::polled::Polled;
 use std::{
@@ -18,7 +18,7 @@ use tokio::{
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
-/// Where a milter listens.
+/// The address of a milter.
 #[derive(Clone)]
 pub enum Address {
     Tcp(SocketAddr),
@@ -33,9 +33,9 @@ impl FromStr for Address {
             Some(("unix", path)) => Ok(Self::Unix(path.into())),
             Some(("inet", address)) => match address.parse() {
                 Ok(address) => Ok(Self::Tcp(address)),
-                Err(_) => Err("an address and a port have to follow inet:".to_owned()),
+                Err(_) => Err("write inet:ADDRESS:PORT".to_owned()),
             },
-            _ => Err("it begins with unix: or inet:".to_owned()),
+            _ => Err("write unix:PATH or inet:ADDRESS:PORT".to_owned()),
         }
     }
 }
@@ -56,8 +56,8 @@ impl Address {
     }
 }
 
-/// Where too many others wait to be accepted it does not wait by itself, as over
-/// TCP.
+/// Connects to a unix socket. Unlike TCP, connecting fails instead of waiting while the
+/// backlog of the listener is full, so it is retried.
 async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     loop {
         match UnixStream::connect(path).await {

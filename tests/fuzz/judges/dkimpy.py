@@ -1,4 +1,4 @@
-"""Judges samples with python3-dkim. Prints a JSON object: sample to pass or why not."""
+"""Verifies samples with python3-dkim. Prints a JSON object: for each sample "pass" or the reason."""
 
 import glob
 import json

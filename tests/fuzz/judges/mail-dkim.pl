@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# Judges samples with Mail::DKIM. Prints a JSON object: sample to pass or why not.
+# Verifies samples with Mail::DKIM. Prints a JSON object: for each sample "pass" or the reason.
 use strict;
 use warnings;
 use JSON::PP;

@@ -1,4 +1,4 @@
-// Judges samples with mailauth. Prints a JSON object: sample to pass or why not.
+// Verifies samples with mailauth. Prints a JSON object: for each sample "pass" or the reason.
 const fs = require('fs');
 const { dkimVerify } = require('mailauth/lib/dkim/verify');
 

@@ -1,5 +1,6 @@
-//! DKIM of sixgate against viadkim: the same messages, signed and then changed,
-//! results compared signature by signature and every difference put into a class.
+//! Compares DKIM of sixgate with viadkim: both verify the same messages, signed and then
+//! mutated. The results are compared for each signature, and every difference is assigned to a
+//! class.
 
 mod classes;
 mod samples;
@@ -18,7 +19,7 @@ use sixgate::dkim::{DkimResult, SignatureResult};
 use std::{io, sync::Arc};
 use viadkim::verifier::{self, LookupTxt, VerificationResult, VerificationStatus};
 
-/// Runs `count` cases and returns what they came to: classes of signatures.
+/// Runs `count` cases and returns the number of signatures in each class.
 pub fn run(count: u64, seed: u64) -> Tally {
     let seeds = seeds::load();
     let mut tally = Tally::default();
@@ -124,8 +125,8 @@ const RECORD_TAGS: &[&str] = &[
     "\"",
 ];
 
-/// TXT records that stand beside keys: what other programs put there, keys of
-/// others, and what is nearly a key record.
+/// TXT records beside the key: records of other programs, other keys, and malformed key
+/// records.
 const OTHER_RECORDS: &[&str] = &[
     "",
     "hello",
@@ -160,7 +161,7 @@ impl Case {
         let mut random = Random::new(mix(number ^ 0x0d1e_55ed));
         let mut seed = match random.below(3) {
             0 => seeds[random.below(seeds.len())].clone(),
-            _ => fresh(&mut random),
+            _ => generated(&mut random),
         };
         match random.below(10) {
             0 => {}
@@ -176,8 +177,8 @@ impl Case {
     }
 }
 
-/// A message that was never there before, signed once or twice.
-fn fresh(random: &mut Random) -> Seed {
+/// Generates a message and signs it once or twice.
+fn generated(random: &mut Random) -> Seed {
     let mut message = signed::unsigned(random);
     for _ in 0..=usize::from(random.one_in(8)) {
         message = runtime()
@@ -199,7 +200,7 @@ fn mutate_header(random: &mut Random, message: &mut Message) {
     message.fields = Message::parse(&octets).fields;
 }
 
-/// Adds tags at the edges of others, or changes anything.
+/// Mutates the first DKIM-Signature field.
 fn mutate_signature(random: &mut Random, message: &mut Message) {
     let is_signature =
         |(name, _): &&mut (Vec<u8>, Vec<u8>)| name.eq_ignore_ascii_case(b"DKIM-Signature");
@@ -208,6 +209,7 @@ fn mutate_signature(random: &mut Random, message: &mut Message) {
     }
 }
 
+/// Adds, removes, replaces or swaps whole tags or, in one case of three, changes any bytes.
 fn mutate_tags(random: &mut Random, text: &mut Vec<u8>, words: &[&str]) {
     if random.one_in(3) {
         return mutate(random, text, words);
@@ -247,8 +249,7 @@ fn mutate_records(random: &mut Random, zone: &mut Zone) {
     }
 }
 
-/// Puts other records before, behind and between those that are there, and
-/// sometimes changes one of all.
+/// Inserts other records at random positions, and sometimes mutates one of all.
 fn add_records(random: &mut Random, texts: &mut Vec<Vec<u8>>) {
     for _ in 0..=random.below(4) {
         let text = match random.below(4) {
@@ -267,7 +268,7 @@ fn add_records(random: &mut Random, texts: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// The zone as viadkim asks it.
+/// The zone, as a resolver for viadkim.
 #[derive(Clone)]
 struct Keys(Arc<Zone>);
 
@@ -294,7 +295,7 @@ fn compare(case: &Case, number: u64, tally: &mut Tally, samples: &mut Samples) {
     let ours = message::verify(&case.message, &case.zone).signatures;
     let theirs = viadkim_results(case);
     for (place, our) in ours.iter().enumerate() {
-        // Nothing comes of a header that viadkim does not take.
+        // `None` if viadkim rejects the whole header.
         let their = theirs.as_ref().map(|theirs| theirs.get(place));
         let texts = case.zone.txt.get(&key_name(our));
         let found = match (class(case, our, their), texts) {
@@ -326,7 +327,7 @@ fn compare(case: &Case, number: u64, tally: &mut Tally, samples: &mut Samples) {
     }
 }
 
-/// The class of a signature, or of what kind its difference is.
+/// Returns the class of a signature, or the kind of a difference that no class explains.
 fn class(
     case: &Case,
     our: &SignatureResult,
@@ -336,22 +337,21 @@ fn class(
     match (passes, their.map(|their| their.map(|their| &their.status))) {
         (true, Some(Some(VerificationStatus::Success))) => Ok("same: pass"),
         (false, Some(Some(VerificationStatus::Failure(_)) | None)) => Ok("same: no pass"),
-        (false, None) => Ok("same: no pass, and viadkim does not take the header"),
+        (false, None) => Ok("same: no pass, and viadkim rejects the header"),
         (true, Some(Some(VerificationStatus::Failure(error)))) => {
             classes::only_ours(case, error).ok_or_else(|| format!("only sixgate passes: {error:?}"))
         }
-        (true, Some(None) | None) => {
-            classes::untaken(case).ok_or_else(|| "only sixgate takes the header".to_owned())
-        }
+        (true, Some(None) | None) => classes::rejected_header(case)
+            .ok_or_else(|| "only sixgate accepts the header".to_owned()),
         (false, Some(Some(VerificationStatus::Success))) => {
             classes::only_theirs(our).ok_or_else(|| format!("only viadkim passes: {}", our.reason))
         }
     }
 }
 
-/// The class of a difference about a signature whose key is one of several TXT
-/// records: that of the difference which one of them makes alone, since both
-/// programs tell only what became of one. Otherwise they tried different ones.
+/// Returns the class of a difference if there are several TXT records at the key's name.
+/// Both programs report the outcome of one record only, so each record is tried alone. If none
+/// makes a difference, the two programs have tried different ones.
 fn class_by_record(
     case: &Case,
     place: usize,
@@ -380,7 +380,7 @@ fn is_same(class: &str) -> bool {
     class.starts_with("same: ")
 }
 
-/// Where the key record of a signature is.
+/// Returns the name of the key record of a signature.
 fn key_name(our: &SignatureResult) -> Vec<u8> {
     let (selector, domain) = (our.selector.as_deref(), our.domain.as_deref());
     let labels = [

@@ -1,9 +1,9 @@
 //! Fuzz targets of sixgate, and its comparison with viaspf and viadkim.
 //!
-//! The body of each target is a plain function in [`targets`]. libFuzzer calls it
-//! with what it finds (`fuzz_targets/`), and the program `soak` with mutations of
-//! the same seeds, without instrumentation but much faster. [`spf`] and [`dkim`]
-//! have the differential runs, which `soak` starts too.
+//! The body of each target is a plain function in [`targets`]. libFuzzer calls it with
+//! inputs that it finds by coverage (`fuzz_targets/`). The program `soak` calls it with
+//! mutations of the same seeds, without instrumentation and much faster. `soak` also runs the
+//! comparisons in [`spf`] and [`dkim`].
 
 pub mod dkim;
 pub mod message;

@@ -1,5 +1,4 @@
-//! A message as octets, its header fields, and what sixgate makes of its
-//! signatures.
+//! A message: its bytes, its header fields, and the verification of its signatures by sixgate.
 
 use crate::zone::Zone;
 use sixgate::dkim::{
@@ -17,15 +16,15 @@ pub const NOW: u64 = 1_767_225_600;
 /// A message, split into fields and body.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
-    /// Name and value of each field, the colon and the last CRLF left out.
+    /// The name and value of each field, without the colon and the last CRLF.
     pub fields: Vec<(Vec<u8>, Vec<u8>)>,
-    /// All after the empty line.
+    /// The bytes after the empty line.
     pub body: Vec<u8>,
 }
 
 impl Message {
-    /// Splits a message the way a mail server does; a line without a colon is
-    /// no field and is left out.
+    /// Splits a message as a mail server does. A line without a colon is not a field and is
+    /// omitted.
     pub fn parse(octets: &[u8]) -> Self {
         let end = find(octets, b"\r\n\r\n").map_or(octets.len(), |n| n + 2);
         let body = octets.get(end + 2..).unwrap_or_default().to_vec();
@@ -46,7 +45,7 @@ impl Message {
         Self { fields, body }
     }
 
-    /// The message as it is transmitted.
+    /// Returns the message as it is transmitted.
     pub fn to_octets(&self) -> Vec<u8> {
         let fields = self.fields.iter();
         let mut octets: Vec<u8> = fields
@@ -57,7 +56,7 @@ impl Message {
         octets
     }
 
-    /// How often a field is there.
+    /// Returns the number of fields with this name.
     pub fn count(&self, name: &str) -> usize {
         let named =
             |(n, _): &&(Vec<u8>, Vec<u8>)| n.trim_ascii_end().eq_ignore_ascii_case(name.as_bytes());
@@ -82,7 +81,7 @@ fn lines(header: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The fields as sixgate keeps them.
+/// Returns the header block of sixgate with the fields.
 pub fn header_block(message: &Message) -> HeaderBlock {
     let mut headers = HeaderBlock::new(1 << 20);
     for (name, value) in &message.fields {
@@ -91,7 +90,7 @@ pub fn header_block(message: &Message) -> HeaderBlock {
     headers
 }
 
-/// A verification with the default limits, but of up to 100 signatures.
+/// Starts a verification with the default limits, except that up to 100 signatures are verified.
 pub fn verification(headers: HeaderBlock) -> Verification {
     let settings = Settings {
         max_signatures: 100,
@@ -101,19 +100,19 @@ pub fn verification(headers: HeaderBlock) -> Verification {
     Verification::new(headers, &settings, Some("example.com"))
 }
 
-/// [`NOW`] as the system has it.
+/// Returns [`NOW`] as a system time.
 pub fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(NOW)
 }
 
-/// The hashes of a body that comes in one piece.
+/// Hashes a body in one piece.
 pub fn hash(verification: &Verification, body: &[u8]) -> BodyHashes {
     let mut hasher = verification.body_hasher();
     hasher.update(body);
     hasher.finish()
 }
 
-/// Fetches the keys from the zone and verifies.
+/// Fetches the keys from the zone and verifies the signatures.
 pub async fn outcome(verification: Verification, body: &BodyHashes, zone: &Arc<Zone>) -> Outcome {
     let names = verification.key_names();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -121,17 +120,17 @@ pub async fn outcome(verification: Verification, body: &BodyHashes, zone: &Arc<Z
     verification.verify(body, &keys)
 }
 
-/// What sixgate says of a whole message.
+/// Verifies a whole message.
 pub fn verify(message: &Message, zone: &Arc<Zone>) -> Outcome {
     let verification = verification(header_block(message));
     let body = hash(&verification, &message.body);
     runtime().block_on(outcome(verification, &body, zone))
 }
 
-/// The runtime of everything that spawns tasks.
+/// Returns the runtime for everything that spawns tasks.
 ///
 /// # Panics
-/// If there is none to be had.
+/// If it can't be started.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let build = || Builder::new_current_thread().enable_time().build();

@@ -1,6 +1,6 @@
-//! Signed messages to begin with, and the keys that verify them.
+//! Generated signed messages, and the keys that verify them.
 //!
-//! The private keys in `keys/` were made for this and sign nothing else.
+//! The private keys in `keys/` are used for nothing else.
 
 use crate::{
     message::{Message, NOW},
@@ -32,7 +32,7 @@ pub const ED25519_RECORD: &str =
 /// The names of the key records.
 pub const KEY_NAMES: [&str; 2] = ["rsa._domainkey.example.com", "ed._domainkey.example.com"];
 
-/// A zone with both keys.
+/// Returns a zone with both keys.
 pub fn zone() -> Zone {
     let mut zone = Zone::default();
     zone.add_txt(KEY_NAMES[0], RSA_RECORD);
@@ -80,7 +80,7 @@ const LINES: &[&str] = &[
     "  \t ", "a \r",
 ];
 
-/// An unsigned message.
+/// Generates an unsigned message.
 pub fn unsigned(random: &mut Random) -> Message {
     let mut fields = vec![(b"From".to_vec(), random.pick(FROM).as_bytes().to_vec())];
     for _ in 0..random.below(6) {
@@ -99,7 +99,7 @@ pub fn unsigned(random: &mut Random) -> Message {
     Message { fields, body }
 }
 
-/// Signs with viadkim and puts the field on top; `None` where it will not.
+/// Signs with viadkim and adds the field at the top. Returns `None` if viadkim refuses.
 pub async fn sign(message: &Message, random: &mut Random) -> Option<Message> {
     let headers = header_fields(message)?;
     let request = request(message, random);
@@ -116,7 +116,7 @@ pub async fn sign(message: &Message, random: &mut Random) -> Option<Message> {
     Some(message)
 }
 
-/// The fields as viadkim keeps them; `None` where it does not take them.
+/// Converts the fields for viadkim. Returns `None` if it rejects them.
 pub fn header_fields(message: &Message) -> Option<HeaderFields> {
     let field = |(name, value): &(Vec<u8>, Vec<u8>)| {
         let name = FieldName::new(std::str::from_utf8(name).ok()?).ok()?;
@@ -160,7 +160,7 @@ fn canonicalization(random: &mut Random) -> CanonicalizationAlgorithm {
     }
 }
 
-/// From and others, some of them that are not there.
+/// Selects From and other fields, some of which the message does not have.
 fn selection(message: &Message, random: &mut Random) -> HeaderSelection {
     let mut names = vec![FieldName::new("From").expect("a name")];
     for (name, _) in &message.fields {
@@ -187,7 +187,7 @@ fn ed25519() -> &'static SigningKey {
     KEY.get_or_init(|| SigningKey::from_pkcs8_pem(ED25519).expect("a key"))
 }
 
-/// [`NOW`] for viadkim.
+/// Returns [`NOW`] for viadkim.
 pub fn time() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(NOW)
 }

@@ -1,5 +1,5 @@
-//! SPF of sixgate against viaspf: the same zones in memory, the same senders,
-//! results compared and every difference put into a class.
+//! Compares SPF of sixgate with viaspf: both evaluate the same senders with the same zones in
+//! memory. Every difference is assigned to a class.
 
 mod classes;
 mod generate;
@@ -17,7 +17,7 @@ use sixgate::{
 };
 use std::net::IpAddr;
 
-/// Runs `count` cases and returns what they came to.
+/// Runs `count` cases and returns the number of cases in each class.
 pub fn run(count: u64, seed: u64) -> Tally {
     let mut tally = Tally::default();
     for number in 0..count {
@@ -30,7 +30,7 @@ pub fn run(count: u64, seed: u64) -> Tally {
 fn compare(case: &Case, tally: &mut Tally) {
     let ours = evaluate(case).result;
     match viaspf_result(case, false) {
-        None => tally.count("not comparable: viaspf does not take such a sender"),
+        None => tally.count("not comparable: viaspf rejects the sender"),
         Some(theirs) if result(&theirs) == ours => tally.count(agreement(ours)),
         Some(_) => compare_steps(case, tally),
     }
@@ -94,7 +94,7 @@ fn explain(case: &Case) -> (Outcome, Trace) {
     assert_eq!(
         outcome.result,
         evaluate(case).result,
-        "told or not, the result is the same"
+        "a trace does not change the result"
     );
     (outcome, trace)
 }
@@ -169,7 +169,7 @@ fn texts(zone: &Zone) -> String {
         .collect()
 }
 
-/// The family of a client as records see it.
+/// Returns whether a client is IPv4 to SPF, which an IPv4-mapped address is.
 fn is_ipv4(client: IpAddr) -> bool {
     client.to_canonical().is_ipv4()
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-/// How often each class was seen.
+/// The number of cases in each class.
 #[derive(Debug, Default)]
 pub struct Tally {
     classes: BTreeMap<String, u64>,
@@ -32,7 +32,7 @@ impl Tally {
         self.unexplained.entry(kind).or_insert_with(first).count += 1;
     }
 
-    /// Whether everything is explained.
+    /// Returns whether every difference is explained.
     pub fn is_explained(&self) -> bool {
         self.unexplained.is_empty()
     }

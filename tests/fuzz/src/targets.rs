@@ -1,5 +1,5 @@
-//! The fuzz targets: what must hold for any octets at all, besides that nothing
-//! panics. Each is one file.
+//! The fuzz targets, one in each file. Each states what must hold for any input, besides the
+//! absence of panics.
 
 pub mod body_chunks;
 pub mod dkim_signature;
@@ -12,16 +12,16 @@ pub mod spf_record;
 
 use crate::random::{Random, mix, mutate};
 
-/// A target: its name, its check, what inputs begin with, and words to put in.
+/// A fuzz target.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// As on the command line and in `fuzz_targets/`.
+    /// The name, on the command line and in `fuzz_targets/`.
     pub name: &'static str,
-    /// Panics if something that must hold does not.
+    /// Checks one input, and panics if something that must hold does not.
     pub check: fn(&[u8]),
-    /// Inputs to begin with.
+    /// The inputs that are mutated.
     pub seeds: fn() -> Vec<Vec<u8>>,
-    /// Words that matter to it.
+    /// Words that mutations insert.
     pub dictionary: &'static [&'static str],
 }
 
@@ -38,12 +38,12 @@ pub const TARGETS: [Target; 8] = [
 ];
 
 impl Target {
-    /// The target of this name.
+    /// Returns the target with this name.
     pub fn named(name: &str) -> Option<Self> {
         TARGETS.into_iter().find(|target| target.name == name)
     }
 
-    /// Checks `count` inputs: the seeds, then seeds that are mutated again and again.
+    /// Checks `count` inputs: the seeds, and then mutations of them.
     pub fn soak(&self, count: u64, seed: u64) {
         let seeds = (self.seeds)();
         for number in 0..count {

@@ -54,7 +54,7 @@ impl Zone {
     }
 
     /// The random generator for a name and a type; `None` if nothing is generated.
-    fn dice(&self, name: &[u8], rtype: &str) -> Option<Random> {
+    fn random(&self, name: &[u8], rtype: &str) -> Option<Random> {
         let seed = hash(self.seed, rtype.as_bytes());
         (self.seed != 0).then(|| Random::new(hash(seed, name)))
     }
@@ -64,7 +64,7 @@ impl Zone {
             Some(IpAddr::V4(client)) => client.to_bits(),
             Some(IpAddr::V6(_)) | None => 0xc000_0201,
         };
-        let address = |dice: &mut Random| Ipv4Addr::from_bits(near ^ flip(dice, 32) as u32);
+        let address = |random: &mut Random| Ipv4Addr::from_bits(near ^ flip(random, 32) as u32);
         self.addresses(name, "A", address)
     }
 
@@ -73,21 +73,21 @@ impl Zone {
             Some(IpAddr::V6(client)) => client.to_bits(),
             Some(IpAddr::V4(_)) | None => 1,
         };
-        let address = |dice: &mut Random| Ipv6Addr::from_bits(near ^ flip(dice, 128));
+        let address = |random: &mut Random| Ipv6Addr::from_bits(near ^ flip(random, 128));
         self.addresses(name, "AAAA", address)
     }
 
     /// Whether records of a name are generated. One name in eight has none of any type, to
     /// test the difference between a missing name and a missing type.
-    fn is_made_up(&self, name: &[u8]) -> bool {
-        let dice = self.dice(name, "any");
-        dice.is_some_and(|mut dice| !dice.one_in(8))
+    fn has_generated_records(&self, name: &[u8]) -> bool {
+        let random = self.random(name, "any");
+        random.is_some_and(|mut random| !random.one_in(8))
     }
 
     /// The reason why a name has no records of a type; the same for all types.
     fn absence(&self, name: &[u8]) -> Absence {
         let has_txt = self.txt.contains_key(&name.to_ascii_lowercase());
-        match has_txt || self.is_made_up(name) {
+        match has_txt || self.has_generated_records(name) {
             true => Absence::NoData,
             false => Absence::NxDomain,
         }
@@ -99,30 +99,34 @@ impl Zone {
         rtype: &str,
         address: impl Fn(&mut Random) -> T,
     ) -> Found<T> {
-        let dice = self.dice(name, rtype);
-        let Some(mut dice) = dice.filter(|_| self.is_made_up(name)) else {
+        let random = self.random(name, rtype);
+        let Some(mut random) = random.filter(|_| self.has_generated_records(name)) else {
             return Found::Records(Vec::new());
         };
-        match dice.below(20) {
+        match random.below(20) {
             0 => Found::Fails,
             1..6 => Found::Records(Vec::new()),
-            _ => Found::Records((0..=dice.below(3)).map(|_| address(&mut dice)).collect()),
+            _ => Found::Records(
+                (0..=random.below(3))
+                    .map(|_| address(&mut random))
+                    .collect(),
+            ),
         }
     }
 
     fn mx_at(&self, name: &[u8]) -> Found<Vec<u8>> {
-        let dice = self.dice(name, "MX");
-        let Some(mut dice) = dice.filter(|_| self.is_made_up(name)) else {
+        let random = self.random(name, "MX");
+        let Some(mut random) = random.filter(|_| self.has_generated_records(name)) else {
             return Found::Records(Vec::new());
         };
-        let count = match dice.below(20) {
+        let count = match random.below(20) {
             0 => return Found::Fails,
             1..5 => 0,
             5 => 10,
-            6 => 11 + dice.below(3),
-            _ => 1 + dice.below(4),
+            6 => 11 + random.below(3),
+            _ => 1 + random.below(4),
         };
-        let host = |n| match (n, dice.below(40)) {
+        let host = |n| match (n, random.below(40)) {
             // A null MX (RFC 7505), but not alone, because viaspf cannot represent the
             // root.
             (1, 0..8) => Vec::new(),
@@ -139,12 +143,12 @@ impl Zone {
     }
 }
 
-/// Bits to change in an address: none, one of the last, or one anywhere.
-fn flip(dice: &mut Random, bits: usize) -> u128 {
-    match dice.below(4) {
+/// Returns the bits to change in an address: none, one of the last eight, or any one.
+fn flip(random: &mut Random, bits: usize) -> u128 {
+    match random.below(4) {
         0 => 0,
-        1 => 1 << dice.below(8),
-        _ => 1 << dice.below(bits),
+        1 => 1 << random.below(8),
+        _ => 1 << random.below(bits),
     }
 }
 
@@ -259,7 +263,7 @@ impl Lookup for Zone {
     }
 }
 
-/// Texts for people.
+/// Formats an answer for messages.
 pub fn shown(found: &Found<Vec<u8>>) -> String {
     match found {
         Found::Fails => "SERVFAIL".to_owned(),

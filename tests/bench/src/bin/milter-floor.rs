@@ -1,7 +1,7 @@
-//! The floor: the same as milter-noop on the barest codec, a task a connection
-//! and a buffered read. No milter in the language can cost less.
+//! The floor: like milter-noop, with a minimal codec, a task for each connection and a
+//! buffered read. No milter in Rust can cost less.
 //!
-//! `milter-floor SOCKET [gate]`, as milter-noop.
+//! `milter-floor SOCKET [gate]`, as for milter-noop.
 
 use std::{env, io};
 use tokio::{
@@ -9,11 +9,12 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-/// NODATA, NOUNKNOWN, HDR_LEADSPC, and no reply but to the end of a message.
+/// NODATA, NOUNKNOWN, HDR_LEADSPC, and a reply only to the end of a message.
 const SILENT: u32 =
     0x200 | 0x100 | 0x10_0000 | 0x1000 | 0x2000 | 0x4000 | 0x8000 | 0x80 | 0x4_0000 | 0x8_0000;
 
-/// NODATA, NOUNKNOWN, SKIP, HDR_LEADSPC, and no reply to HELO, fields and their end.
+/// NODATA, NOUNKNOWN, SKIP, HDR_LEADSPC, and no reply to HELO, header fields and the end of
+/// headers.
 const GATE: u32 = 0x200 | 0x100 | 0x400 | 0x10_0000 | 0x2000 | 0x80 | 0x4_0000;
 
 #[tokio::main]
@@ -26,11 +27,11 @@ async fn main() -> io::Result<()> {
     };
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(converse(stream, options, answered));
+        tokio::spawn(serve(stream, options, answered));
     }
 }
 
-async fn converse(mut stream: UnixStream, options: u32, answered: &[u8]) -> io::Result<()> {
+async fn serve(mut stream: UnixStream, options: u32, answered: &[u8]) -> io::Result<()> {
     let mut incoming = Vec::with_capacity(8192);
     let mut out = Vec::new();
     while stream.read_buf(&mut incoming).await? > 0 {
@@ -53,9 +54,9 @@ async fn converse(mut stream: UnixStream, options: u32, answered: &[u8]) -> io::
     Ok(())
 }
 
-/// The letter of the first frame, and its length on the wire.
-fn frame(octets: &[u8]) -> Option<(u8, usize)> {
-    let (length, rest) = octets.split_first_chunk()?;
+/// Returns the letter of the first frame, and the length of the frame.
+fn frame(bytes: &[u8]) -> Option<(u8, usize)> {
+    let (length, rest) = bytes.split_first_chunk()?;
     let length = u32::from_be_bytes(*length) as usize;
     let frame = rest.get(..length)?;
     Some((*frame.first()?, 4 + length))

@@ -1,8 +1,7 @@
-//! The do-nothing milter: what indymilter costs before a milter does anything.
+//! The do-nothing milter, which measures what indymilter itself costs.
 //!
-//! `milter-noop SOCKET` negotiates that nothing but the end of a message is
-//! answered: the least that a milter can cost. `milter-noop SOCKET gate` has the
-//! round trips that sixgate needs.
+//! `milter-noop SOCKET` replies only to the end of a message, the minimum for a milter.
+//! `milter-noop SOCKET gate` has the round trips that sixgate needs.
 
 use indymilter::{Callbacks, Config, ProtoOpts, Status};
 use std::{env, future, io};

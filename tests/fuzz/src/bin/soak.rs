@@ -1,5 +1,5 @@
-//! `soak TARGET COUNT SEED`: runs a target or a comparison so many times, without
-//! instrumentation. A finding is shown and ends the run with an error.
+//! `soak TARGET COUNT SEED`: runs a fuzz target or a comparison `COUNT` times, without
+//! instrumentation. Prints findings, and fails if there are any.
 
 use sixgate_fuzz::{dkim, spf, tally::Tally, targets::Target};
 use std::{env, process::ExitCode, time::Instant};

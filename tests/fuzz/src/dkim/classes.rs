@@ -1,4 +1,4 @@
-//! Why results differ: each class is one explained difference.
+//! The classes of differences, each with one explanation.
 
 use super::Case;
 use crate::zone::Found;
@@ -7,7 +7,7 @@ use viadkim::{
     record::DkimKeyRecordError, signature::DkimSignatureErrorKind, verifier::VerificationError,
 };
 
-/// A part of the reason that sixgate gives, and what it stands for.
+/// Part of the reason that sixgate reports, and the class that it stands for.
 const ONLY_THEIRS: &[(&str, &str)] = &[
     ("only in part (l=)", "8.2: l= is not accepted"),
     ("only tests DKIM", "3.6.1: t=y counts as not signed"),
@@ -19,14 +19,14 @@ const ONLY_THEIRS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Why only viadkim passes a signature.
+/// Returns the class of a signature that only viadkim passes.
 pub(super) fn only_theirs(our: &SignatureResult) -> Option<&'static str> {
     let mut classes = ONLY_THEIRS.iter();
     let (_, class) = classes.find(|(reason, _)| our.reason.contains(reason))?;
     Some(class)
 }
 
-/// Why only sixgate passes a signature.
+/// Returns the class of a signature that only sixgate passes.
 pub(super) fn only_ours(case: &Case, error: &VerificationError) -> Option<&'static str> {
     match error {
         VerificationError::DkimSignatureFormat(error) => match error.kind {
@@ -112,9 +112,8 @@ fn has_long_number(case: &Case) -> bool {
     })
 }
 
-/// Why different ones of many TXT records were tried: viadkim takes the first two
-/// and the last of all, sixgate the first three key records in the order of their
-/// octets.
+/// Returns the class of a difference that is due to the choice among many TXT records: viadkim
+/// tries the first two and the last of all, sixgate the first three key records in byte order.
 pub(super) fn by_number_of_records(
     our: &SignatureResult,
     texts: &[Vec<u8>],
@@ -131,8 +130,8 @@ pub(super) fn by_number_of_records(
     }
 }
 
-/// Why only sixgate passes a signature in a header that viadkim does not take.
-pub(super) fn untaken(case: &Case) -> Option<&'static str> {
+/// Returns the class of a signature that only sixgate passes because viadkim rejects the header.
+pub(super) fn rejected_header(case: &Case) -> Option<&'static str> {
     let any = |odd: fn(&(Vec<u8>, Vec<u8>)) -> bool| case.message.fields.iter().any(odd);
     if any(|(name, _)| name.ends_with(b" ") || name.ends_with(b"\t")) {
         return Some("RFC 5322 4.5: white space before the colon");

@@ -1,12 +1,12 @@
-//! Writes examples of each class of difference to a folder, for other verifiers to judge:
-//! `SIXGATE_FUZZ_SAMPLES` names it. See `judges/`.
+//! Writes samples of each class of difference to the folder `SIXGATE_FUZZ_SAMPLES`, for other
+//! verifiers (`judges/`).
 
 use super::{Case, key_name};
 use crate::zone::Found;
 use sixgate::dkim::SignatureResult;
 use std::{collections::HashMap, env, fs, path::PathBuf};
 
-/// Examples of a class.
+/// The maximum number of samples for each class.
 const PER_CLASS: u32 = 5;
 
 /// The samples that were written.
@@ -23,21 +23,23 @@ impl Samples {
         }
     }
 
-    /// Writes a case, unless there are enough of its class. A message has to have one
-    /// signature, so that a verdict about it is one about the signature.
+    /// Writes a case, unless there are enough samples of its class. The message must have
+    /// exactly one signature, so that a verdict about the message is one about the signature.
     ///
     /// # Panics
-    /// If it can't be written.
+    /// If the files can't be written.
     pub(super) fn add(&mut self, class: &'static str, case: &Case, ours: &[SignatureResult]) {
         let (Some(folder), [our]) = (&self.folder, ours) else {
             return;
         };
         // Not every judge has Ed25519, and most change line breaks that are not CRLF.
         let is_rsa = our.algorithm.as_deref() == Some("rsa-sha256");
-        if !is_tidy(&case.message.to_octets()) || !(is_rsa || class.starts_with("RFC 8463")) {
+        if !is_ascii_with_crlf(&case.message.to_octets())
+            || !(is_rsa || class.starts_with("RFC 8463"))
+        {
             return;
         }
-        // Other programs take one of several key records, each another one.
+        // Of several key records, each program uses a different one.
         let name = key_name(our);
         let records: Vec<String> = match case.zone.txt.get(&name) {
             Some(Found::Records(texts)) => texts.iter().map(|text| latin1(text)).collect(),
@@ -66,13 +68,13 @@ impl Samples {
     }
 }
 
-/// Whether a text has ASCII and CRLF alone.
-fn is_tidy(octets: &[u8]) -> bool {
+/// Returns whether a message is ASCII and has no line breaks other than CRLF.
+fn is_ascii_with_crlf(octets: &[u8]) -> bool {
     let rest = String::from_utf8_lossy(octets).replace("\r\n", "");
     rest.is_ascii() && !rest.contains(['\r', '\n'])
 }
 
-/// Octets as the characters of the same numbers.
+/// Decodes ISO 8859-1.
 fn latin1(octets: &[u8]) -> String {
     octets.iter().map(|&octet| char::from(octet)).collect()
 }

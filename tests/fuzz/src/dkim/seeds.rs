@@ -1,5 +1,5 @@
-//! The signed messages that mutations start from: those of the public vectors, if
-//! the environment variable SIXGATE_VECTORS names them, and one of our own.
+//! The messages that mutations start from: those of the public vectors in the folder
+//! `SIXGATE_VECTORS`, and an empty one.
 
 use crate::{message::Message, signed, zone::Zone};
 use serde_json::Value;
@@ -12,12 +12,12 @@ pub(super) struct Seed {
     pub(super) zone: Zone,
 }
 
-/// What a body is made of.
+/// Words that mutations insert into bodies.
 pub(super) const BODY_WORDS: &[&str] = &[
     "\r\n", "\r", "\n", " ", "\t", " \r\n", "\r\n\r\n", "a", "\0", "\u{c}", " \t",
 ];
 
-/// Larger messages cost time and show nothing more.
+/// The maximum size of a public message. Larger ones take time and show nothing new.
 const LONGEST: u64 = 16_384;
 
 pub(super) fn load() -> Vec<Seed> {

@@ -1,5 +1,5 @@
-//! Why results differ: each class is one explained difference, recognised by what
-//! both programs say they did.
+//! The classes of differences, each with one explanation, which the traces and reasons of both
+//! programs show.
 
 use super::{Case, is_ipv4, result};
 use sixgate::spf::{Outcome, SpfResult, Step, Trace};
@@ -18,7 +18,7 @@ struct Difference<'a> {
 
 type Class = (&'static str, fn(&Difference<'_>) -> bool);
 
-/// In this order; the first that fits is counted.
+/// The first class that matches is counted.
 const CLASSES: &[Class] = &[
     (
         "4.6.4: %{p} counts as a lookup term in sixgate, not in viaspf",
@@ -77,7 +77,7 @@ const CLASSES: &[Class] = &[
     ),
 ];
 
-/// The class of a difference, if it has an explanation.
+/// Returns the class of a difference, or `None` if it is unexplained.
 pub(super) fn class(
     case: &Case,
     ours: &Outcome,
@@ -115,7 +115,7 @@ impl Difference<'_> {
         })
     }
 
-    /// Whether a lookup that counted as void turned out not to be.
+    /// Returns whether a lookup that counted as void turned out not to be void.
     fn has_recounted(&self) -> bool {
         self.steps().any(|step| match step {
             Step::Note(note) => note.ends_with(" was not void"),
@@ -123,7 +123,7 @@ impl Difference<'_> {
         })
     }
 
-    /// Whether a term that was begun has such a macro.
+    /// Returns whether an evaluated term contains this text, such as a macro.
     fn expands(&self, spec: &str) -> bool {
         self.steps().any(|step| match step {
             Step::Term { term, .. } => term.to_ascii_lowercase().contains(spec),
@@ -139,7 +139,7 @@ impl Difference<'_> {
         self.steps().any(empty)
     }
 
-    /// Whether a term matched whose prefix for this family is 0.
+    /// Returns whether a term matched whose prefix length for the client's family is 0.
     fn matches_by_zero_prefix(&self) -> bool {
         let mut zero = false;
         self.steps().any(|step| match step {
@@ -162,7 +162,7 @@ impl Difference<'_> {
         }
     }
 
-    /// The record that ended the evaluation of viaspf with a syntax error.
+    /// Returns the record in which viaspf found a syntax error.
     fn they_cannot_parse(&self) -> Option<&str> {
         let mut events = self.theirs.trace.iter().flat_map(|trace| &trace.events);
         events.find_map(|event| match &event.tracepoint {
@@ -182,7 +182,7 @@ impl Difference<'_> {
             .any(|text| text.split([' ', ':']).any(odd))
     }
 
-    /// Whether viaspf found a name invalid and went on as without a match.
+    /// Returns whether viaspf found a name invalid and continued without a match.
     fn their_names_are_invalid(&self) -> bool {
         let mut expanding = false;
         let mut events = self.theirs.trace.iter().flat_map(|trace| &trace.events);

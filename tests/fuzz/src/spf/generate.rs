@@ -1,5 +1,5 @@
-//! Zones and senders, made up so that evaluations get far: few domains that
-//! include one another, networks near the client, hosts that may be it.
+//! Generates zones and senders for long evaluations: few domains that include one another,
+//! networks near the client's address, and hosts that may have it.
 
 use crate::{
     random::{self, Random},
@@ -8,10 +8,10 @@ use crate::{
 use sixgate::spf::Record;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// One mail and the DNS it meets.
+/// A sender and a client, and the DNS.
 #[derive(Debug)]
 pub struct Case {
-    /// What it was made from.
+    /// The seed of the case.
     pub seed: u64,
     /// The client's address.
     pub client: IpAddr,
@@ -150,7 +150,7 @@ const DICTIONARY: &[&str] = &[
 ];
 
 impl Case {
-    /// Makes a case from a number.
+    /// Generates the case of a seed.
     pub fn generate(seed: u64) -> Self {
         let mut random = Random::new(random::mix(seed ^ 0x5bf0_3635));
         let client = client(&mut random);
@@ -304,7 +304,7 @@ fn optional_target(random: &mut Random) -> String {
     }
 }
 
-/// A `domain-spec` with macros, now and then a wrong one.
+/// Returns a `domain-spec` with macros, some of which are invalid.
 fn spec(random: &mut Random) -> String {
     let mut text = String::new();
     for _ in 0..=random.below(3) {

@@ -1,5 +1,5 @@
-//! Bodies: any way to cut one into chunks gives the same hashes, and so does its
-//! canonical form (RFC 6376 section 3.4), computed here line by line.
+//! Bodies: the hashes do not depend on how a body is split into chunks, and equal those of its
+//! canonical form (RFC 6376 section 3.4), which is computed here line by line.
 
 use super::Target;
 use crate::message::{Message, hash, header_block, verification};
@@ -27,7 +27,7 @@ fn seeds() -> Vec<Vec<u8>> {
     texts.map(<[u8]>::to_vec).to_vec()
 }
 
-/// Checks one body; the first octet chooses how it is cut.
+/// Checks one body. The first byte determines how it is split.
 ///
 /// # Panics
 /// If hashes differ.
@@ -37,7 +37,7 @@ pub fn check(input: &[u8]) {
     };
     let [both, simple, relaxed] = verifications();
     let whole = hash(both, body);
-    assert_eq!(in_chunks(both, body, |_| 1), whole, "octet by octet");
+    assert_eq!(in_chunks(both, body, |_| 1), whole, "byte by byte");
     let mut random = Random::new(cut.into());
     assert_eq!(
         in_chunks(both, body, |_| 1 + random.below(9)),
@@ -76,7 +76,7 @@ fn in_chunks(
     hasher.finish()
 }
 
-/// Section 3.4.3.
+/// Returns the simple canonical form (section 3.4.3).
 fn simple_form(body: &[u8]) -> Vec<u8> {
     let mut form = body.to_vec();
     while form.ends_with(b"\r\n") {
@@ -86,7 +86,7 @@ fn simple_form(body: &[u8]) -> Vec<u8> {
     form
 }
 
-/// Section 3.4.4.
+/// Returns the relaxed canonical form (section 3.4.4).
 fn relaxed_form(body: &[u8]) -> Vec<u8> {
     let mut lines: Vec<Vec<u8>> = split_lines(body).map(relaxed_line).collect();
     while lines.last().is_some_and(Vec::is_empty) {
@@ -127,7 +127,7 @@ fn relaxed_line(line: &[u8]) -> Vec<u8> {
     form
 }
 
-/// Verifications that want both hashes, the simple one, and the relaxed one.
+/// Returns verifications that need both hashes, only the simple one, and only the relaxed one.
 fn verifications() -> &'static [Verification; 3] {
     static VERIFICATIONS: OnceLock<[Verification; 3]> = OnceLock::new();
     let signature = |canonicalization: &str| {

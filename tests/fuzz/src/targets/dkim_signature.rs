@@ -57,8 +57,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
 /// Checks one message.
 ///
 /// # Panics
-/// If there is not one result a signature, a result is not fit for a log, or a
-/// message passes whose author is not clear.
+/// If there is not exactly one result for each signature, a reason is not printable ASCII, or a
+/// message passes that has not exactly one From field.
 pub fn check(octets: &[u8]) {
     let message = Message::parse(octets);
     let outcome = verify(&message, &Arc::new(signed::zone()));

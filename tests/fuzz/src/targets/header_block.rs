@@ -1,5 +1,5 @@
-//! Header blocks: fields as a milter gets them, with folds of LF, give what the
-//! same fields give as they were transmitted; what does not fit is not verified.
+//! Header blocks: fields as a milter receives them, folded with LF, give the same results as
+//! the transmitted fields, folded with CRLF. No signature passes if the block was truncated.
 
 use super::Target;
 use crate::message::{Message, hash, outcome, runtime, verification};
@@ -35,7 +35,7 @@ pub const TARGET: Target = Target {
 /// Checks one message.
 ///
 /// # Panics
-/// If the two forms differ, or a block that was cut passes.
+/// If the results of the two forms differ, or a signature in a truncated block passes.
 pub fn check(octets: &[u8]) {
     let message = Message::parse(octets);
     let whole: usize = message
@@ -51,12 +51,17 @@ pub fn check(octets: &[u8]) {
         };
         assert_eq!(verified(&message, whole, push), transmitted);
     }
-    let cut = verified(
+    let truncated = verified(
         &message,
         whole.saturating_sub(1),
         HeaderBlock::push_transmitted,
     );
-    assert!(cut.signatures.iter().all(|s| s.result != DkimResult::Pass));
+    assert!(
+        truncated
+            .signatures
+            .iter()
+            .all(|s| s.result != DkimResult::Pass)
+    );
 }
 
 fn has_only_crlf(value: &[u8]) -> bool {

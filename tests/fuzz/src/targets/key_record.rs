@@ -1,4 +1,4 @@
-//! Key records: a message that is signed well, and any records for its key.
+//! Key records: a correctly signed message, and any TXT records at the name of its key.
 
 use super::Target;
 use crate::{
@@ -43,7 +43,7 @@ pub const TARGET: Target = Target {
     ],
 };
 
-/// What keeps several records apart in the input.
+/// Separates the records in the input.
 const SEPARATOR: u8 = 0x1e;
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -57,15 +57,15 @@ fn seeds() -> Vec<Vec<u8>> {
 /// Checks the records of one name.
 ///
 /// # Panics
-/// If the message passes without the digits of its key in the records, or with
-/// records none of which it passes with alone.
+/// If the message passes although no record contains its key, or none of the records passes it
+/// alone.
 pub fn check(input: &[u8]) {
     let records: Vec<&[u8]> = input.split(|&c| c == SEPARATOR).collect();
     for (message, key) in messages() {
         if passes(message, &records) {
-            assert!(has_digits(input, key), "a pass by another key");
+            assert!(has_digits(input, key), "passes with another key");
             let alone = |record: &&[u8]| passes(message, &[record]);
-            assert!(records.iter().any(alone), "a pass by no record");
+            assert!(records.iter().any(alone), "passes with no single record");
         }
     }
 }
@@ -82,8 +82,8 @@ fn passes(message: &Message, records: &[&[u8]]) -> bool {
     signatures.any(|signature| signature.result == DkimResult::Pass)
 }
 
-/// Whether the key's last octets are there, so that a mutation may have touched
-/// what wraps the key but not the key.
+/// Returns whether the records contain the middle of the key's Base64 text, which a mutation of
+/// the structure around the key leaves unchanged.
 fn has_digits(record: &[u8], key: &str) -> bool {
     let digits: Vec<u8> = record
         .iter()
@@ -95,7 +95,7 @@ fn has_digits(record: &[u8], key: &str) -> bool {
     digits.windows(middle.len()).any(|window| window == middle)
 }
 
-/// A message signed with each key, and the key's record.
+/// Returns a message signed with each key, and the record of the key.
 fn messages() -> &'static [(Message, &'static str)] {
     static MESSAGES: OnceLock<Vec<(Message, &'static str)>> = OnceLock::new();
     MESSAGES.get_or_init(|| {

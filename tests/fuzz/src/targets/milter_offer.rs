@@ -1,6 +1,6 @@
-//! Offers of MTAs: under every subset of the options and actions that matter and every
-//! version, a message whose verdict is known gets that verdict or a temporary failure,
-//! each command gets its answer, and the connection ends.
+//! Offers of MTAs: with every version and every subset of the options and actions that sixgate
+//! uses, a message with a known verdict gets this verdict or a temporary failure, each command
+//! gets its reply, and the connection ends.
 
 use super::{
     Target,
@@ -31,10 +31,10 @@ const OPTIONS: [u32; 7] = [0x80, 0x100, 0x200, 0x400, 0x2000, 0x4_0000, 0x10_000
 const ACTIONS: [u32; 3] = [0x1, 0x10, 0x100];
 const LEADING_SPACE: u32 = 0x10_0000;
 
-/// Signed messages, and which of them were changed after signing.
+/// The number of generated messages. Every second one is changed after signing.
 const MESSAGES: u64 = 64;
 
-/// Every version with every subset: 8 times 1024.
+/// Returns every version with every subset: 8 times 1024 offers.
 fn seeds() -> Vec<Vec<u8>> {
     let subsets = 0..1_u16 << (OPTIONS.len() + ACTIONS.len());
     let offers = (0..8).flat_map(|version| subsets.clone().map(move |subset| (version, subset)));
@@ -48,8 +48,8 @@ fn seeds() -> Vec<Vec<u8>> {
 /// Checks one offer with one message.
 ///
 /// # Panics
-/// If the message passes and must not, a command has no answer or a wrong one, or the
-/// connection does not end.
+/// If the verdict is wrong, forged results are not removed as agreed, or the connection does not
+/// end.
 pub fn check(input: &[u8]) {
     let &[version, high, low, number, ..] = input else {
         return;
@@ -71,7 +71,7 @@ pub fn check(input: &[u8]) {
     let answers: Vec<u8> = letters(&answered);
     let context = format!("version {version}, {actions:#x}, {options:#x}, {case:?}");
     if version < 2 || actions & 1 == 0 {
-        assert!(answers.is_empty(), "{context}: the offer is taken");
+        assert!(answers.is_empty(), "{context}: the offer is accepted");
         return;
     }
     let last = String::from_utf8_lossy(&answered);
@@ -89,7 +89,7 @@ pub fn check(input: &[u8]) {
     assert_eq!(removed, forged, "{context}");
 }
 
-/// A signed message, and what is true of it.
+/// A signed message and its properties.
 #[derive(Debug)]
 struct Case {
     message: Message,
@@ -106,7 +106,7 @@ fn cases() -> &'static [Case] {
             let message = runtime().block_on(signed::sign(&message, &mut random))?;
             let signature = String::from_utf8_lossy(&message.fields[0].1).into_owned();
             let tags: String = signature.split_ascii_whitespace().collect();
-            // It may have expired, or be for a part of the body.
+            // These may have expired, or cover only part of the body.
             if tags.contains(";x=") || tags.contains(";l=") {
                 return None;
             }
@@ -127,8 +127,8 @@ fn cases() -> &'static [Case] {
     })
 }
 
-/// What an MTA sends that waits for no answer, each command whatever was agreed on but for
-/// those that were negotiated away.
+/// Returns the frames of an MTA that waits for no reply: all commands, except DATA if it was
+/// negotiated away.
 fn dialogue([version, actions, options]: [u32; 3], case: &Case, keeps_space: bool) -> Vec<u8> {
     let mut sent = Vec::new();
     let mut frame = |letter: u8, parts: &[&[u8]]| {
@@ -181,8 +181,8 @@ fn letters(mut answered: &[u8]) -> Vec<u8> {
 }
 
 fn fixture() -> watch::Receiver<Arc<Snapshot<Zone>>> {
-    static WORLD: OnceLock<watch::Sender<Arc<Snapshot<Zone>>>> = OnceLock::new();
-    let fixture = WORLD.get_or_init(|| {
+    static SNAPSHOT: OnceLock<watch::Sender<Arc<Snapshot<Zone>>>> = OnceLock::new();
+    let fixture = SNAPSHOT.get_or_init(|| {
         let mut zone = signed::zone();
         zone.ptr = vec![b"mail.good.example".to_vec()];
         watch::Sender::new(snapshot_of(zone))

@@ -1,9 +1,9 @@
-//! Milter connections: whatever frames come, in whatever order and pieces, no
-//! message goes on that the policy does not let pass.
+//! Milter connections: with any frames in any order and any pieces, no message passes that the
+//! policy does not allow to pass.
 //!
-//! An input is a script: which DNS there is, how octets are cut, and steps, most
-//! of which are frames as an MTA sends them. What is judged are the octets sent
-//! and the octets that came back, read by a codec of its own.
+//! An input is a script: the DNS, how the bytes are split, and steps, most of which are frames
+//! as an MTA sends them. The oracle compares the bytes sent with the bytes received, which it
+//! parses with its own codec.
 
 mod oracle;
 mod script;
@@ -36,16 +36,16 @@ pub const TARGET: Target = Target {
     dictionary: script::DICTIONARY,
 };
 
-/// What the DNS knows about everything that an input can name.
+/// The answers of the DNS to all lookups of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Knowledge {
-    /// Nothing: NXDOMAIN.
+    /// NXDOMAIN.
     Nothing,
-    /// Nothing now: SERVFAIL.
+    /// SERVFAIL.
     Fails,
-    /// Clients have PTR records, and nobody an SPF record.
+    /// Clients have PTR records. There are no SPF records.
     Ptr,
-    /// The same, and SPF passes for good.example.
+    /// Clients have PTR records, and SPF passes for good.example.
     PtrAndSpf,
 }
 
@@ -59,14 +59,13 @@ const ALL: [Knowledge; 4] = [
 /// Checks one script.
 ///
 /// # Panics
-/// If the connection hangs, a mail transaction is left behind, or an answer is
-/// one that the policy does not give.
+/// If the connection hangs, a mail transaction stays open, or the policy does not allow a reply.
 pub fn check(input: &[u8]) {
     let [fixture, cut, steps @ ..] = input else {
         return;
     };
     let knowledge = ALL[usize::from(*fixture) % ALL.len()];
-    let sent = script::octets(steps);
+    let sent = script::bytes(steps);
     let answered = runtime().block_on(play(knowledge, &sent, *cut));
     check_answers(knowledge, &sent, &answered);
 }
@@ -75,7 +74,7 @@ async fn play(knowledge: Knowledge, sent: &[u8], cut: u8) -> Vec<u8> {
     converse(fixture(knowledge), sent, cut).await
 }
 
-/// Sends the octets in pieces, waiting for no answer, and returns what came back.
+/// Sends the bytes in pieces without waiting for replies, and returns the bytes received.
 pub(super) async fn converse(
     current: watch::Receiver<Arc<Snapshot<Zone>>>,
     sent: &[u8],
@@ -90,12 +89,16 @@ pub(super) async fn converse(
     let dialogue = async {
         let (served, (), answered) =
             tokio::join!(connection.serve(), write(writer, sent, cut), read(reader));
-        // Why it ended is told, whatever it was.
+        // Formatting the reason must not panic.
         let _ = served.map_err(|closed| closed.to_string());
         answered
     };
     let answered = timeout(Duration::from_secs(30), dialogue).await;
-    assert_eq!(drain.pending_transactions(), 0, "a mail transaction is left behind");
+    assert_eq!(
+        drain.pending_transactions(),
+        0,
+        "a mail transaction is still open"
+    );
     answered.expect("the connection ends")
 }
 
@@ -112,29 +115,29 @@ async fn write(mut stream: tokio::io::WriteHalf<DuplexStream>, sent: &[u8], cut:
         if stream.write_all(piece).await.is_err() {
             return;
         }
-        // What is answered before a connection breaks is to be seen.
+        // Lets the connection reply before a later frame breaks it.
         tokio::task::yield_now().await;
         rest = after;
     }
-    // Our connection may have gone first.
+    // The connection may have been closed already.
     let _ = stream.shutdown().await;
 }
 
 async fn read(mut stream: tokio::io::ReadHalf<DuplexStream>) -> Vec<u8> {
     let mut answered = Vec::new();
-    // What came until then counts.
+    // After an error, the bytes received so far count.
     let _ = stream.read_to_end(&mut answered).await;
     answered
 }
 
 fn fixture(knowledge: Knowledge) -> watch::Receiver<Arc<Snapshot<Zone>>> {
-    static WORLDS: OnceLock<[watch::Sender<Arc<Snapshot<Zone>>>; 4]> = OnceLock::new();
+    static SNAPSHOTS: OnceLock<[watch::Sender<Arc<Snapshot<Zone>>>; 4]> = OnceLock::new();
     let fixtures =
-        WORLDS.get_or_init(|| ALL.map(|knowledge| watch::Sender::new(snapshot(knowledge))));
+        SNAPSHOTS.get_or_init(|| ALL.map(|knowledge| watch::Sender::new(snapshot(knowledge))));
     fixtures[knowledge as usize].subscribe()
 }
 
-/// A configuration above a zone.
+/// Returns a snapshot with a configuration and the zone.
 pub(super) fn snapshot_of(zone: Zone) -> Arc<Snapshot<Zone>> {
     let text = "opt_in: {domains: [contoso.com]}\n\
                 exempt: {tls: none}\n\

@@ -1,4 +1,4 @@
-//! SPF macros: parsed, shown, parsed again, and expanded.
+//! SPF macros: parsed, displayed, parsed again, and expanded.
 
 use super::Target;
 use sixgate::spf::{DomainSpec, ExplainString, Values};
@@ -48,8 +48,8 @@ fn seeds() -> Vec<Vec<u8>> {
 /// Checks one text as `domain-spec` and as `explain-string`.
 ///
 /// # Panics
-/// If what is shown does not parse to the same, or an expansion is too long or
-/// not printable.
+/// If the displayed text does not parse to the same value, or an expansion is too long or not
+/// printable.
 pub fn check(text: &[u8]) {
     if let Ok(spec) = DomainSpec::parse(text) {
         assert_eq!(

@@ -56,8 +56,8 @@ fn seeds() -> Vec<Vec<u8>> {
 
 /// Checks one record.
 ///
-/// # Panics If the displayed record does not parse to the same, or the trace changes the
-/// result.
+/// # Panics
+/// If the displayed record does not parse to the same record, or the trace changes the result.
 pub fn check(text: &[u8]) {
     let record = spf::is_spf(text).then(|| Record::parse(text));
     if let Some(Ok(record)) = &record {
@@ -75,7 +75,7 @@ fn check_display(record: &Record) {
     for directive in record.directives() {
         shown += &format!(" {directive}");
     }
-    let again = Record::parse(shown.as_bytes()).expect("what is shown is well-formed");
+    let again = Record::parse(shown.as_bytes()).expect("a well-formed record");
     assert_eq!(again.directives(), record.directives());
 }
 

@@ -6,32 +6,32 @@ use std::net::Ipv6Addr;
 /// A frame: a letter and its data.
 type Frame<'a> = (u8, &'a [u8]);
 
-/// What the MTA knows of its mail transaction.
+/// The state of the mail transaction.
 #[derive(Debug, Default)]
 struct Transaction {
-    /// MAIL was let pass.
+    /// MAIL was accepted.
     begun: bool,
     recipients: usize,
     fields: usize,
     has_signature: bool,
-    /// Whether what the end of headers came to, once that was sent, may be to go
-    /// on. It is said at the next command.
+    /// After the end of headers: whether the decision may be to continue. A refusal is the
+    /// reply to the next command.
     header_may_pass: Option<bool>,
-    /// Rules 4 and 5 accepted it at MAIL, so that all of it goes on.
+    /// Rule 4 or 5 accepted it at MAIL, so all of it passes.
     is_accepted: bool,
 }
 
-// The bits of the negotiation that change which commands are answered, and how.
+// The protocol options that change which commands have replies, and which.
 const NR_HEADER: u32 = 0x80;
 const SKIP: u32 = 0x400;
 const NR_HELO: u32 = 0x2000;
 const NR_EOH: u32 = 0x4_0000;
 const LEADING_SPACE: u32 = 0x10_0000;
 
-/// Looks at each answer.
+/// Checks each reply.
 ///
 /// # Panics
-/// If there is one that must not be.
+/// If a reply is not allowed, or is missing or superfluous.
 pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) {
     let mut answers = frames(answered).into_iter();
     let mut transaction = Transaction::default();
@@ -47,7 +47,7 @@ pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) 
                 is_connection_accepted = false;
             }
             b'L' | b'N' | b'R' | b'T' if transaction.is_accepted => {}
-            // What comes out of order ends the mail transaction.
+            // A command out of order ends the mail transaction.
             b'L' | b'N' | b'R' | b'T' if transaction.header_may_pass.is_some() => {
                 transaction = Transaction::default();
             }
@@ -63,7 +63,7 @@ pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) 
                     && transaction.recipients > 0
                     && (transaction.has_signature
                         || knowledge == Knowledge::PtrAndSpf
-                        // It may be in the body.
+                        // The signature may be in the body.
                         || (transaction.fields == 0 && agreed & LEADING_SPACE == 0)),
             );
         }
@@ -99,7 +99,7 @@ pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) 
             }
             _ if is_accepted => {
                 assert!(pass || (letter == b'B' && answer.0 == b's'), "{answer:?}");
-                assert!(edits.is_empty(), "{edits:?} of what is not looked at");
+                assert!(edits.is_empty(), "{edits:?} in an accepted message");
                 if letter == b'E' {
                     transaction = Transaction::default();
                 }
@@ -147,14 +147,14 @@ pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) 
             }
         }
     }
-    assert!(answers.next().is_none(), "an answer to nothing");
+    assert!(answers.next().is_none(), "a reply to no command");
 }
 
-/// Whether the answer keeps to the offer; returns the options that are agreed on.
+/// Checks that the reply stays within the offer, and returns the negotiated options.
 fn check_agreement(offer: &[u8], answer: &[u8]) -> u32 {
     let word = |octets: &[u8], place: usize| {
         let octets = octets.get(4 * place..4 * place + 4).expect("a word");
-        u32::from_be_bytes(octets.try_into().expect("four octets"))
+        u32::from_be_bytes(octets.try_into().expect("four bytes"))
     };
     let (offered, agreed) = (
         [0, 1, 2].map(|n| word(offer, n)),
@@ -169,12 +169,12 @@ fn check_agreement(offer: &[u8], answer: &[u8]) -> u32 {
     let takes_macros = agreed[0] == 6 && offered[1] & 0x100 != 0;
     assert!(
         answer.len() == 12 || takes_macros,
-        "macros for an MTA that takes none"
+        "macros for an MTA that does not support them"
     );
     agreed[2]
 }
 
-/// The macros that matter, as the last packet for their stage has them.
+/// The macros that affect decisions, from the last packet for their stage.
 #[derive(Debug, Default)]
 struct Macros {
     mail: Vec<u8>,
@@ -220,8 +220,8 @@ fn is_signature(field: &[u8]) -> bool {
         .eq_ignore_ascii_case(b"DKIM-Signature")
 }
 
-/// A reply with 4xx or 5xx whose text is whole for MTAs that take it for a
-/// format.
+/// Returns whether a reply is a 4xx or 5xx whose text is safe for MTAs that use it as a format
+/// string.
 fn is_refusal((letter, data): Frame<'_>) -> bool {
     let Some(text) = data.strip_suffix(b"\0") else {
         return false;
@@ -240,7 +240,7 @@ fn mentions(octets: &[u8], word: &[u8]) -> bool {
     windows.any(|window| window.eq_ignore_ascii_case(word))
 }
 
-/// An answer, and the edits before it.
+/// Returns the next reply, and the edits before it.
 fn next_answer<'a>(
     answers: &mut impl Iterator<Item = Frame<'a>>,
 ) -> Option<(Frame<'a>, Vec<&'a [u8]>)> {
@@ -256,7 +256,7 @@ fn next_answer<'a>(
     None
 }
 
-/// The frames of a stream, up to what is none.
+/// Returns the frames of a stream, up to the first invalid one.
 fn frames(octets: &[u8]) -> Vec<Frame<'_>> {
     let mut frames = Vec::new();
     let mut rest = octets;

@@ -1,9 +1,8 @@
-//! Scripts: octets that stand for frames, so that most of what a mutation makes
-//! is still a frame that an MTA could send.
+//! Scripts: bytes that stand for frames, so that most mutations still result in frames that an
+//! MTA could send.
 
-/// Words that matter in frames that are given octet by octet.
+/// Steps and words that mutations insert.
 pub(super) const DICTIONARY: &[&str] = &[
-    // The seeds' own steps.
     "\x00",
     "\x01\x00",
     "\x02\x00\x00",
@@ -37,7 +36,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
             0, 2, 0, 0, 3, 1, 4, 1, 2, 1, 0, 5, 1, 2, 2, 1, 6, 1, 6, 2, 7, 0, 7, 1, 2, 3, 0, 8, 9,
             200, 9, 90, 2, 4, 0, 10, 11,
         ],
-        // exempt, and then not; SMTP over SMTP
+        // an exempt transaction, then one that is checked
         &[0, 3, 0, 4, 0, 2, 1, 2, 5, 0, 5, 0, 6, 0, 7, 0, 8, 10],
         // an accepted connection
         &[0, 3, 3, 4, 0, 5, 0, 6, 0],
@@ -45,11 +44,11 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         &[
             0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 2, 7, 0, 8, 10, 5, 2, 6, 3, 7, 0, 7, 1, 8, 9, 1, 10, 12,
         ],
-        // no options, as maddy: each command is answered
+        // no options, as in maddy: each command has a reply
         &[
             1, 6, 32, 0, 0, 0, 3, 0, 4, 0, 5, 0, 6, 0, 12, 2, 7, 0, 7, 1, 8, 9, 90, 9, 9, 10, 12,
         ],
-        // Stalwart, which goes on after an acceptance
+        // Stalwart, which continues after an acceptance
         &[
             1, 6, 255, 0, 0, 66, 3, 3, 4, 0, 5, 0, 6, 0, 12, 2, 7, 0, 8, 9, 9, 10, 12,
         ],
@@ -61,7 +60,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         &[
             1, 2, 63, 0, 0, 127, 3, 0, 4, 0, 5, 2, 6, 0, 7, 0, 7, 1, 7, 2, 8, 9, 40, 10, 12,
         ],
-        // steps left out
+        // missing steps
         &[0, 3, 0, 5, 0, 6, 0, 10, 5, 0, 8, 10, 5, 0, 6, 0, 9, 3, 10],
     ];
     let fixtures = dialogues
@@ -70,11 +69,11 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     fixtures.collect()
 }
 
-/// The octets that an MTA sends.
-pub(super) fn octets(steps: &[u8]) -> Vec<u8> {
+/// Returns the bytes that an MTA sends.
+pub(super) fn bytes(steps: &[u8]) -> Vec<u8> {
     let mut script = Script(steps);
     let mut sent = Vec::new();
-    while let Some(step) = script.octet() {
+    while let Some(step) = script.byte() {
         script.step(step, &mut sent);
     }
     sent
@@ -128,21 +127,21 @@ const PAIRS: [&[u8]; 6] = [
 ];
 
 impl<'a> Script<'a> {
-    fn octet(&mut self) -> Option<u8> {
+    fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
     fn number(&mut self) -> usize {
-        self.octet().unwrap_or_default().into()
+        self.byte().unwrap_or_default().into()
     }
 
     fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.number() % items.len()]
     }
 
-    /// Octets of the script itself.
+    /// Returns bytes of the script itself.
     fn raw(&mut self) -> &'a [u8] {
         let length = self.number().min(self.0.len());
         let (raw, rest) = self.0.split_at(length);
@@ -157,7 +156,7 @@ impl<'a> Script<'a> {
                 let version = self.number() as u32 % 8;
                 let [actions, high, middle, low] = [(); 4].map(|()| self.number() as u32);
                 let options = high << 16 | middle << 8 | low;
-                // What a negotiation needs is nearly always there.
+                // Most offers include the required action.
                 let needed = u32::from(actions & 0xe0 != 0);
                 frame(sent, b'O', &offer(version, actions << 1 | needed, options));
             }
@@ -187,7 +186,7 @@ impl<'a> Script<'a> {
                 let data = self.raw();
                 frame(sent, letter, data);
             }
-            // The length of the frame before becomes a lie, or it loses its end.
+            // Truncates the previous frame, so that its length is wrong.
             14 => {
                 let place = sent.len().saturating_sub(self.number());
                 sent.truncate(place);
