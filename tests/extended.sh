@@ -4,18 +4,18 @@
 #
 #   Debian 13        the package with Postfix and Sendmail, and piuparts, as tests/all.sh
 #                    does on Debian 12
-#   container        the image is built, and refuses and accepts mail beside a Postfix
-#   APT repository   both releases install and upgrade from a signed one
-#   build            the package builds on Debian 13, whose lintian finds nothing
+#   container        builds the image, and runs it beside a Postfix
+#   APT repository   both releases install and upgrade from a signed repository
+#   build            the package builds on Debian 13, and its lintian reports nothing
 #   DMARC            OpenDMARC behind sixgate and behind OpenDKIM and pyspf-milter, and
 #                    programs that read Authentication-Results fields
 #   dialogues        all of tests/e2e once more with authentication_results.complete, with
 #                    the same replies
 #   checkout         packaging/install.sh installs from a clean clone
 #   no features      the opt-in sources that remain without cargo's default features
-#   milter clients   clients that are not ours, with what other MTAs offer
+#   milter clients   milter clients of other projects, with the offers of other MTAs
 #   status page      in Chromium, with axe-core; its API under schemathesis
-#   soak             long or big runs: limits, DNS faults, gigabytes of logs, lists of a
+#   soak             long or large runs: limits, DNS faults, gigabytes of logs, lists of a
 #                    million domains, a million senders to give_up_after
 set -euo pipefail
 cd "$(dirname "$0")/.."

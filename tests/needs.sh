@@ -1,5 +1,5 @@
-# Installs what the tests and the demonstration need on Debian and Ubuntu, and
-# nothing that is there. Sourced by the scripts that need them.
+# Installs the packages that the tests and the demonstration need on Debian and Ubuntu, if
+# they are missing. Sourced by other scripts.
 
 # command:package
 needs="cc:gcc make:make git:git unshare:util-linux ip:iproute2 openssl:openssl

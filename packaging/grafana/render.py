@@ -36,7 +36,7 @@ def main(server, picture, minutes=30):
     end = time.time()
     for panel in panels:
         at = panel["gridPos"]
-        # Half rows, of which three, and a column, are left for titles and labels.
+        # In half rows. Three of them, and a column, remain free for titles and labels.
         rows = slice(2 * at["y"], 2 * (at["y"] + at["h"]) - 3)
         cells = grid[rows, at["x"] + 1 : at["x"] + at["w"]]
         series = query(server, panel, end - 60 * float(minutes), end)
