@@ -91,9 +91,9 @@ impl fmt::Display for Client {
     }
 }
 
-/// The token against cross-site request forgery of one client. Handlers get it in
-/// [`Visitor`](super::Visitor), put [`Csrf::token`] into each form as the hidden field
-/// [`Csrf::FIELD`], and refuse a form for which [`Csrf::is`] is false.
+/// The token of one client against cross-site request forgery. Handlers put
+/// [`Csrf::token`] into each form as the hidden field [`Csrf::FIELD`], and refuse a form for
+/// which [`Csrf::is`] is false.
 #[derive(Clone, Debug)]
 pub struct Csrf {
     token: String,
@@ -104,22 +104,22 @@ impl Csrf {
     /// The name of the form field.
     pub const FIELD: &'static str = "csrf";
 
-    /// The value of the form field.
+    /// Returns the value of the form field.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// Whether a form has the right value.
+    /// Returns whether a form has the right value.
     pub fn is(&self, presented: &str) -> bool {
         verify_slices_are_equal(self.token.as_bytes(), presented.as_bytes()).is_ok()
     }
 
-    /// The form by which the client logs out, if it has logged in.
+    /// Returns the form to log out, if the client has logged in.
     pub fn logout_form(&self) -> Option<Markup> {
         self.has_session.then(|| login::logout_form(self))
     }
 
-    /// Whether the client has logged in and so can log out, by POST to `/logout`.
+    /// Returns whether the client has logged in, and so can log out by POST to `/logout`.
     pub fn has_session(&self) -> bool {
         self.has_session
     }

@@ -77,7 +77,7 @@ pub(super) fn look_up(
     Ok(answered.map(verdict).collect())
 }
 
-/// As [`ask`], without looking for the entries that decide.
+/// Looks up domains, without the list entries that decide.
 pub(super) fn answers(
     config: &Config,
     sources: &Sources,
