@@ -183,6 +183,8 @@ pub struct Exemption<'a> {
     pub certificate: Option<&'a str>,
     /// The entry that exempts the client's network.
     pub entry: Option<&'a exempt::Found>,
+    /// The configured mode, for the history.
+    pub mode: Mode,
 }
 
 impl Exemption<'_> {

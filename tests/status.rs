@@ -48,13 +48,19 @@ const GOOD: Mail<'static> = Mail {
 
 impl Fixture {
     fn new(status: &str) -> Self {
+        Self::configured(status, "")
+    }
+
+    /// Starts with further keys of `status` and further sections.
+    fn configured(status: &str, sections: &str) -> Self {
         let dns = DnsServer::start(Zone::parse(SENDERS).expect("a zone"));
         let (page, metrics) = (http::free_address(), http::free_address());
         let daemon = Daemon::start(&format!(
             "dns: {{servers: [{}], timeout: 500ms, attempts: 1}}\n\
              metrics: {{listen: {metrics}}}\n\
              status: {{listen: {page}{status}}}\n\
-             opt_in: {{domains: [contoso.com, .contoso.com]}}\n",
+             opt_in: {{domains: [contoso.com, .contoso.com]}}\n\
+             {sections}",
             dns.address()
         ));
         Self {
@@ -285,6 +291,43 @@ fn decisions_are_found_by_every_filter() {
         json!(seen),
         json!(["other", "bad", "no-ptr", "4F9D195432C"])
     );
+}
+
+#[test]
+fn exempt_mail_is_shown_with_the_configured_mode() {
+    for mode in ["enforce", "observe"] {
+        let sections = format!("mode: {mode}\nexempt: {{certificates: [mx.partner.example]}}\n");
+        let fixture = Fixture::configured("", &sections);
+        let mut mta = MilterClient::open(&fixture.daemon.address());
+        let client = "[2001:db8:1::20]:25252".parse().expect("an address");
+        assert_eq!(mta.connect_from("unknown", client), Reply::Continue);
+        mta.helo("mx.partner.example");
+        let macros = [
+            ("{tls_version}", "TLSv1.3"),
+            ("{verify}", "OK"),
+            ("{cn_subject}", "mx.partner.example"),
+        ];
+        mta.macros(milter::Command::Mail, &macros);
+        assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Accept);
+        let decisions = fixture.decisions("rule=exempt-tls");
+        assert_eq!(decisions[0]["mode"], mode);
+    }
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_answered_with_a_page() {
+    let fixture = Fixture::new("");
+    let table = [("GET", "/decisions/%ff", 400), ("POST", "/check", 400)];
+    for (method, path, status) in table {
+        let page = fixture.request(method, path, "Content-Type: text/plain\r\n", "");
+        assert_eq!(page.status, status, "{path}");
+        assert!(
+            page.body.contains("This request can't be read"),
+            "{}",
+            page.body
+        );
+        check_html(path, &page.body);
+    }
 }
 
 #[test]
@@ -766,12 +809,12 @@ fn a_client_has_one_check_at_a_time() {
             break slow;
         }
     };
-    let busy = fixture.get(path);
-    assert!(
-        busy.head.to_lowercase().contains("retry-after: 5"),
-        "{}",
-        busy.head
-    );
+    for path in [path, "/opt-in?domain=contoso.com"] {
+        let busy = fixture.get(path);
+        assert_eq!(busy.status, 429, "{path}");
+        let head = busy.head.to_lowercase();
+        assert!(head.contains("retry-after: 5"), "{path}: {head}");
+    }
     slow.shutdown(std::net::Shutdown::Write).expect("closed");
     let _ = slow.read_to_end(&mut Vec::new());
     while fixture.get(path).status != 200 {

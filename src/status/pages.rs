@@ -96,7 +96,7 @@ pub(super) fn layout(visitor: &Visitor, path: &str, title: &str, content: &Marku
     }
 }
 
-/// A page that says what is wrong with a request.
+/// Returns a page that says what is wrong with a request.
 pub(super) fn error(
     visitor: &Visitor,
     path: &str,
@@ -108,6 +108,18 @@ pub(super) fn error(
         p.error role="alert" { (visible(text)) }
     };
     (status, layout(visitor, path, title, &content)).into_response()
+}
+
+/// Returns the page for a client that has a check in progress, or while there are too many.
+fn busy(visitor: &Visitor, path: &str) -> Response {
+    let text = "A check of yours, or too many of others, are in progress. Try again in a moment.";
+    let response = error(visitor, path, StatusCode::TOO_MANY_REQUESTS, "Busy", text);
+    ([(header::RETRY_AFTER, "5")], response).into_response()
+}
+
+/// Returns the page for a request that could not be read, with the text of axum.
+fn unreadable(visitor: &Visitor, path: &str, status: StatusCode, text: &str) -> Response {
+    error(visitor, path, status, "This request can't be read", text)
 }
 
 fn bad_request(visitor: &Visitor, path: &str, error: &BadRequest) -> Response {

@@ -122,6 +122,7 @@ pub(crate) fn exemption() -> Exemption<'static> {
         seen_as: Some("64:ff9b::192.0.2.1".parse().unwrap()),
         certificate: Some("mx.partner.example"),
         entry: Some(kept(found)),
+        mode: Mode::Enforce,
     }
 }
 

@@ -66,6 +66,7 @@ impl Peer {
                 seen_as: translated.map(|found| found.seen_as),
                 certificate: None,
                 entry: entry.as_ref(),
+                mode: snapshot.config.mode,
             });
             let results = &snapshot.config.authentication_results;
             if !cover_unchecked_mail(results, &client) {

@@ -119,6 +119,7 @@ impl<R: Resolve> Transaction<R> {
                 seen_as: None,
                 certificate: certificate.filter(|_| rule == Rule::ExemptTls),
                 entry: None,
+                mode: snapshot.config.mode,
             });
             if !cover_unchecked_mail(results, &peer.client) {
                 return None;

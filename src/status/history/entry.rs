@@ -1,5 +1,4 @@
-//! A decision as it is kept: everything known about it in at most
-//! [`MAX_ENTRY_BYTES`].
+//! A recorded decision, with everything known about it in at most [`MAX_ENTRY_BYTES`].
 
 use crate::{
     address::{ClientAddr, Domain},
@@ -17,19 +16,19 @@ use crate::{
 use jiff::Timestamp;
 use std::{cell::RefCell, fmt::Display, net::Ipv6Addr, sync::Arc};
 
-/// What an entry takes in memory at most, with what the allocator and the ring add.
+/// The maximum memory of an entry in bytes, with the overhead of the allocator and the ring.
 pub const MAX_ENTRY_BYTES: usize = 1024;
 
-/// All texts of an entry together. What is longer is cut off.
+/// The maximum length of all texts of an entry, in bytes. Longer ones are cut off.
 const MAX_TEXTS: usize = 640;
 
-/// Names of a list.
+/// The maximum number of names in a list.
 const MAX_NAMES: usize = 4;
 
-/// Signatures of a message.
+/// The maximum number of signatures of a message.
 const MAX_SIGNATURES: usize = 4;
 
-/// The texts, in the order in which they get room, and how much of it each gets at most.
+/// The texts of an entry, in the order in which they are stored.
 #[derive(Clone, Copy, Debug)]
 enum Text {
     QueueId,
@@ -55,6 +54,7 @@ enum Text {
 const TEXTS: usize = Text::ExemptComment as usize + 1;
 
 impl Text {
+    /// Returns the maximum length in bytes.
     const fn max(self) -> usize {
         match self {
             Self::QueueId => 40,
@@ -72,56 +72,56 @@ impl Text {
 /// One decision.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its place in the order of decisions, and its name in URLs.
+    /// The sequence number, which identifies the decision in URLs.
     pub number: u64,
-    /// When it was made.
+    /// The time of the decision.
     pub time: Timestamp,
-    /// What was decided.
+    /// The action of the decision.
     pub action: Action,
     /// Whether the reply was a refusal.
     pub is_refused: bool,
-    /// What decided it.
+    /// The rule that decided.
     pub rule: Rule,
-    /// Where it was decided.
+    /// The stage of the decision.
     pub stage: Stage,
-    /// Whether refusals are carried out.
+    /// Whether refusals are enforced.
     pub mode: Mode,
-    /// Why a refusal was not carried out.
+    /// Why a refusal was not enforced.
     pub observed_by: Option<ObservedBy>,
     /// The address of the client.
     pub client: ClientAddr,
-    /// The IPv6 address that an IPv4 client has behind a translator.
+    /// The IPv6 address of an IPv4 client behind a translator.
     pub seen_as: Option<Ipv6Addr>,
-    /// How many recipients the message has so far.
+    /// The number of accepted recipients so far.
     pub recipients: u32,
-    /// Whether it has more domains than are listed.
+    /// Whether there are more recipient domains than are stored.
     pub more_recipient_domains: bool,
-    /// Who decided about the last recipient's opt-in.
+    /// The source that decided about the opt-in of the last recipient.
     pub opt_in: Option<opt_in::Source>,
-    /// Whether the client has a PTR record, if that was needed.
+    /// The result of the PTR lookup, if it was needed.
     pub ptr: Option<Ptr>,
-    /// The result of SPF and the identity that was checked, if it was needed.
+    /// The result of SPF and the identity that was evaluated, if it was needed.
     pub spf: Option<(SpfResult, Identity)>,
     /// Whether there is a DKIM-Signature field.
     pub is_signed: bool,
-    /// What the signatures said, if they were needed.
+    /// The result of DKIM, if it was needed.
     pub dkim: Option<Authentication>,
-    /// For how many seconds the sender had been deferred when it was given up.
+    /// For how long the sender had been deferred when it was given up, in seconds.
     pub deferred_for: Option<u32>,
-    /// For how many milliseconds the MTA has waited in this mail transaction.
+    /// How long the MTA has waited for checks in this mail transaction, in milliseconds.
     pub waited_ms: u32,
     texts: Texts,
 }
 
-/// All texts of an entry, one behind the other.
+/// All texts of an entry, concatenated.
 #[derive(Debug)]
 struct Texts {
     texts: Box<str>,
-    /// Where each one ends.
+    /// The end of each text.
     ends: [u16; TEXTS],
-    /// Whether one was cut off.
+    /// Whether a text was cut off.
     is_cut: bool,
-    /// Whether the sender's ends with `@` and its domain.
+    /// Whether the text of the sender ends with `@` and the sender's domain.
     sender_has_domain: bool,
 }
 
@@ -132,21 +132,21 @@ const _: () = {
     assert!(counted + counted / 4 <= MAX_ENTRY_BYTES);
 };
 
-/// A DKIM signature as it is kept.
+/// A recorded DKIM signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature<'a> {
     /// `d=`
     pub domain: &'a str,
     /// `s=`
     pub selector: &'a str,
-    /// The word of RFC 8601.
+    /// The result, as in RFC 8601.
     pub result: &'a str,
-    /// What was found.
+    /// The reason for the result.
     pub reason: &'a str,
 }
 
 impl Entry {
-    /// Keeps a decision.
+    /// Creates the entry of a decision.
     pub fn from_decision(decision: &Decision<'_>) -> Self {
         let spf = decision.spf;
         let domains = decision.recipient_domains;
@@ -203,7 +203,7 @@ impl Entry {
         }
     }
 
-    /// Keeps mail that is not checked.
+    /// Creates the entry of mail that is not checked.
     pub fn from_exemption(exemption: &Exemption<'_>) -> Self {
         let listed = exemption.entry.map(|found| &found.listed);
         let texts = Writer::write(|writer| {
@@ -220,7 +220,7 @@ impl Entry {
             is_refused: false,
             rule: exemption.rule,
             stage: exemption.stage,
-            mode: Mode::Enforce,
+            mode: exemption.mode,
             observed_by: None,
             client: exemption.client.addr,
             seen_as: exemption.seen_as,
@@ -247,7 +247,7 @@ impl Entry {
         texts.get(range).filter(|text| !text.is_empty())
     }
 
-    /// Whether a text was cut off.
+    /// Returns whether a text was cut off.
     pub fn is_cut(&self) -> bool {
         self.texts.is_cut
     }
@@ -256,27 +256,27 @@ impl Entry {
         self.get(text).into_iter().flat_map(|list| list.split('\n'))
     }
 
-    /// The MTA's queue id.
+    /// Returns the MTA's queue ID.
     pub fn queue_id(&self) -> Option<&str> {
         self.get(Text::QueueId)
     }
 
-    /// The host name that the MTA found for the client.
+    /// Returns the client's host name as the MTA determined it.
     pub fn client_name(&self) -> Option<&str> {
         self.get(Text::ClientName)
     }
 
-    /// The name given at HELO or EHLO.
+    /// Returns the name of HELO or EHLO.
     pub fn helo(&self) -> Option<&str> {
         self.get(Text::Helo)
     }
 
-    /// The envelope sender; empty for the null reverse-path.
+    /// Returns the envelope sender; empty for the null reverse-path.
     pub fn sender(&self) -> &str {
         self.get(Text::Sender).unwrap_or_default()
     }
 
-    /// Its domain, as far as it is one.
+    /// Returns the sender's domain; `None` if it is not a valid one.
     pub fn sender_domain(&self) -> Option<&str> {
         match self.texts.sender_has_domain {
             true => Some(self.sender().rsplit_once('@')?.1),
@@ -284,48 +284,47 @@ impl Entry {
         }
     }
 
-    /// The recipient, if it is about one.
+    /// Returns the recipient, if the decision is about one.
     pub fn recipient(&self) -> Option<&str> {
         self.get(Text::Recipient)
     }
 
-    /// The domains of the recipients, each once.
+    /// Returns the domains of the recipients, each once.
     pub fn recipient_domains(&self) -> impl Iterator<Item = &str> {
         self.items(Text::RecipientDomains)
     }
 
-    /// The lines of the reply to a refusal, without what separates code and text in all
-    /// but the last.
+    /// Returns the reply of a refusal, without the separators of its lines.
     pub fn reply(&self) -> Option<&str> {
         self.get(Text::Reply)
     }
 
-    /// What its further lines say (`replies.details`).
+    /// Returns the additional lines of the reply (`replies.details`).
     pub fn reply_details(&self) -> impl Iterator<Item = &str> {
         self.items(Text::Details)
     }
 
-    /// The names in the client's PTR records.
+    /// Returns the names in the client's PTR records.
     pub fn ptr_names(&self) -> impl Iterator<Item = &str> {
         self.items(Text::PtrNames)
     }
 
-    /// The domain that SPF was checked for.
+    /// Returns the domain that SPF was evaluated for.
     pub fn spf_domain(&self) -> Option<&str> {
         self.get(Text::SpfDomain)
     }
 
-    /// The term of the SPF record that matched.
+    /// Returns the term of the SPF record that matched.
     pub fn spf_term(&self) -> Option<&str> {
         self.get(Text::SpfTerm)
     }
 
-    /// Why SPF has this result.
+    /// Returns the reason for the result of SPF.
     pub fn spf_reason(&self) -> Option<&str> {
         self.get(Text::SpfReason)
     }
 
-    /// The best signatures.
+    /// Returns the best signatures.
     pub fn signatures(&self) -> impl Iterator<Item = Signature<'_>> {
         self.items(Text::Signatures).map(|signature| {
             let mut parts = signature.splitn(4, '\t');
@@ -339,24 +338,24 @@ impl Entry {
         })
     }
 
-    /// The known forwarder that the client is, or that it is none.
+    /// Returns the known forwarder that the client is, or that it is not one.
     pub fn forwarder(&self) -> Option<&str> {
         self.get(Text::Forwarder)
     }
 
-    /// The name of the client's certificate, if that is what exempts.
+    /// Returns the name of the client's certificate, if that is what exempts.
     pub fn certificate(&self) -> Option<&str> {
         self.get(Text::Certificate)
     }
 
-    /// The exempt network that the client is in, and the comment of its entry.
+    /// Returns the exempt network of the client, and the comment of its entry.
     pub fn exempt_entry(&self) -> Option<(&str, &str)> {
         let comment = self.get(Text::ExemptComment).unwrap_or_default();
         self.get(Text::ExemptNetwork)
             .map(|network| (network, comment))
     }
 
-    /// The word for what DKIM says, as in the decision line; `None` for a recipient.
+    /// Returns the result of DKIM as in the decision line; `None` for a recipient.
     pub fn dkim_result(&self) -> Option<&'static str> {
         if self.recipient().is_some() || self.recipients == 0 {
             return None;
@@ -364,14 +363,15 @@ impl Entry {
         Some(dkim_result(self.dkim, self.is_signed))
     }
 
-    /// What the entry takes in memory, without what the allocator adds.
+    /// Returns the memory of the entry in bytes, without the overhead of the allocator.
     pub fn bytes(&self) -> usize {
         size_of::<Arc<Self>>() + 2 * size_of::<usize>() + size_of::<Self>() + self.texts.texts.len()
     }
 }
 
 thread_local! {
-    /// Where texts are put together, so that each entry has one allocation of its length.
+    /// The buffer for the texts of an entry, so that each entry has one allocation of its
+    /// length.
     static SCRATCH: RefCell<String> = RefCell::new(String::with_capacity(MAX_TEXTS));
 }
 
@@ -382,7 +382,7 @@ struct Writer<'a> {
     sender_has_domain: bool,
 }
 
-/// What marks a text that was cut off.
+/// The mark of a text that was cut off.
 const CUT: &str = "...";
 
 impl Writer<'_> {

@@ -3,7 +3,7 @@
 //! A link may fill the form in; only submitting it asks the DNS. A pasted message is in
 //! memory until the result is there.
 
-use super::{bad_request, decisions::link, error, layout, overview::duration};
+use super::{bad_request, busy, decisions::link, error, layout, overview::duration, unreadable};
 use crate::{
     commands::explain::{Report, VerdictReport},
     policy::Rule,
@@ -15,8 +15,11 @@ use crate::{
     },
 };
 use axum::{
-    extract::{self, Multipart, Query, multipart::MultipartError},
-    http::{StatusCode, header::RETRY_AFTER},
+    extract::{
+        self, Multipart, Query,
+        multipart::{MultipartError, MultipartRejection},
+    },
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
@@ -133,10 +136,14 @@ async fn read(mut form: Multipart) -> Result<Result<Submitted, BadRequest>, Mult
 async fn submit(
     extract::State(state): extract::State<State>,
     visitor: Visitor,
-    form: Multipart,
+    form: Result<Multipart, MultipartRejection>,
 ) -> Response {
+    let form = match form {
+        Ok(form) => form,
+        Err(wrong) => return unreadable(&visitor, PATH, wrong.status(), &wrong.body_text()),
+    };
     let Some(slot) = state.0.checks.begin(visitor.address) else {
-        return busy(&visitor);
+        return busy(&visitor, PATH);
     };
     let submitted = match read(form).await {
         Ok(Ok(submitted)) => submitted,
@@ -146,13 +153,7 @@ async fn submit(
                 StatusCode::PAYLOAD_TOO_LARGE => "The message is longer than 10 MiB.".to_owned(),
                 _ => wrong.body_text(),
             };
-            return error(
-                &visitor,
-                PATH,
-                wrong.status(),
-                "This form can't be read",
-                &text,
-            );
+            return unreadable(&visitor, PATH, wrong.status(), &text);
         }
     };
     if !visitor.csrf.is(&submitted.csrf) {
@@ -209,16 +210,6 @@ async fn submit(
             &text,
         ),
     }
-}
-
-fn busy(visitor: &Visitor) -> Response {
-    let text = "A check of yours, or too many of others, are in progress. Try again in a moment.";
-    let status = StatusCode::TOO_MANY_REQUESTS;
-    let mut response = error(visitor, PATH, status, "Busy", text);
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, axum::http::HeaderValue::from_static("5"));
-    response
 }
 
 fn result(report: &Report, parameters: &Parameters, has_message: bool) -> Markup {

@@ -1,6 +1,6 @@
 //! The list of decisions with its filters, and the page of one decision.
 
-use super::{bad_request, error, layout, or_dash, overview::time};
+use super::{bad_request, error, layout, or_dash, overview::time, unreadable};
 use crate::{
     policy::{Ptr, Rule, Stage},
     status::{
@@ -13,7 +13,7 @@ use crate::{
     telemetry::Action,
 };
 use axum::{
-    extract::{self, Path, Query},
+    extract::{self, Path, Query, rejection::PathRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -194,8 +194,12 @@ fn recipients(entry: &Entry) -> Markup {
 pub(super) async fn detail(
     extract::State(state): extract::State<State>,
     visitor: Visitor,
-    Path(number): Path<String>,
+    number: Result<Path<String>, PathRejection>,
 ) -> Response {
+    let Path(number) = match number {
+        Ok(number) => number,
+        Err(wrong) => return unreadable(&visitor, PATH, wrong.status(), &wrong.body_text()),
+    };
     let found = number
         .parse()
         .ok()

@@ -1,6 +1,6 @@
 //! The opt-in page: whether a domain takes mail over IPv6, and which source says so.
 
-use super::{bad_request, error, layout};
+use super::{bad_request, busy, error, layout};
 use crate::status::{
     State, Visitor,
     domain_verdict::{self, Verdict, VerdictError},
@@ -38,11 +38,7 @@ pub(super) async fn page(
                 StatusCode::BAD_REQUEST,
                 html! { p.error role="alert" { (visible(text)) " is not a domain: " (why) } },
             ),
-            Err(VerdictError::Busy) => {
-                let text = "A check of yours, or too many of others, are in progress.";
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                return error(&visitor, PATH, status, "Busy", text);
-            }
+            Err(VerdictError::Busy) => return busy(&visitor, PATH),
             Err(VerdictError::Failed) => {
                 let text = "Asking has failed: a defect, see the log.";
                 let status = StatusCode::SERVICE_UNAVAILABLE;
