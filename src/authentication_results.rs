@@ -65,9 +65,9 @@ pub struct Iprev<'a> {
     pub name: Option<&'a Name>,
 }
 
-/// The identity that SPF was evaluated for. In a complete field it is the domain of MAIL
-/// FROM alone, as RFC 8601 section 2.7.2 allows: OpenDMARC 1.4.2 does not find an address
-/// aligned.
+/// Returns the identity that SPF was evaluated for. In a complete field it is only the domain
+/// of MAIL FROM, as RFC 8601 section 2.7.2 allows: OpenDMARC 1.4.2 does not recognize an
+/// address as aligned.
 pub fn sender<'a>(
     outcome: &'a spf::Outcome,
     reverse_path: &'a str,
@@ -314,8 +314,8 @@ fn printable(c: char) -> char {
     if matches!(c, ' '..='~') { c } else { '?' }
 }
 
-/// Whether a field's value claims to be ours: RFC 8601 section 5 wants it
-/// removed, since readers trust it by its authserv-id.
+/// Returns whether a field's value has our authserv-id: RFC 8601 section 5 requires removing
+/// it, because readers trust it.
 pub fn claims(value: &str, authserv_id: &str) -> bool {
     let id = leading_id(value);
     let id = id.strip_suffix('.').unwrap_or(&id);

@@ -17,9 +17,9 @@ pub enum CertificatePattern {
 }
 
 impl CertificatePattern {
-    /// Whether it stands for the common name of a certificate. Never for a name
-    /// that is not plain ASCII: an A-label is the only form in which a certificate
-    /// has an internationalized host name (RFC 6125 section 6.4.2).
+    /// Returns whether the pattern matches the common name of a certificate. It never matches
+    /// a name that is not ASCII: certificates contain internationalized host names as A-labels
+    /// (RFC 6125 section 6.4.2).
     pub fn matches(&self, name: &str) -> bool {
         match self {
             Self::Exact(domain) => name.eq_ignore_ascii_case(domain.as_str()),
@@ -29,14 +29,14 @@ impl CertificatePattern {
         }
     }
 
-    /// Whether it stands for every name below a top-level domain.
+    /// Returns whether the pattern matches every name below a top-level domain.
     pub fn is_below_top_level(&self) -> bool {
         matches!(self, Self::OneLabelBelow(domain) if domain.parent().is_none())
     }
 }
 
-/// A wildcard certificate (`CN=*.example.org`) has no label that is a name, so
-/// that it can't pass for every host.
+/// Returns whether a text is one label. The `*` of a wildcard certificate
+/// (`CN=*.example.org`) is not, so such a certificate does not match.
 fn is_label(label: &str) -> bool {
     Domain::parse(label).is_ok_and(|domain| domain.parent().is_none()) && label.is_ascii()
 }

@@ -43,7 +43,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with the code that fits it.
+    /// Creates a failure with its exit code.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         let error = error.into();
         Self { exit, error }

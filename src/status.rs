@@ -47,7 +47,7 @@ use tokio::{
     task::{AbortHandle, JoinError},
 };
 
-/// What pages and API are made from.
+/// The data that pages and API show.
 #[derive(Clone)]
 pub struct State(Arc<Shared>);
 
@@ -64,41 +64,41 @@ struct Shared {
     mail: Handle,
 }
 
-/// How the last reload of the configuration ended.
+/// The outcome of the last reload of the configuration.
 #[derive(Clone, Debug)]
 pub struct Reload {
-    /// When it was.
+    /// The time of the reload.
     pub time: SystemTime,
-    /// Why the old configuration stayed; `None` if the new one is in force.
+    /// Why the old configuration is still in use; `None` if the new one is.
     pub error: Option<String>,
 }
 
 impl State {
-    /// The configuration file.
+    /// Returns the path of the configuration file.
     pub fn file(&self) -> &Path {
         &self.0.file
     }
 
-    /// The configuration in force and the checks made from it.
+    /// Returns the configuration in use, with its checks.
     pub fn snapshot(&self) -> Arc<Snapshot<Dns>> {
         Arc::clone(&self.0.current.borrow())
     }
 
-    /// When this process started.
+    /// Returns when this process started.
     pub fn started(&self) -> Instant {
         self.0.started
     }
 
-    /// How the last reload ended; `None` if there was none.
+    /// Returns the outcome of the last reload; `None` if there was none.
     pub fn last_reload(&self) -> Option<Reload> {
         self.0.last_reload.borrow().clone()
     }
 
-    /// Runs what asks the DNS or an opt-in source. It ends with the future that this
-    /// returns.
+    /// Runs a query to the DNS or an opt-in source on mail's threads. Dropping the returned
+    /// future aborts it.
     ///
     /// # Errors
-    /// If it panics.
+    /// If `future` panics.
     pub async fn run<F>(&self, future: F) -> Result<F::Output, JoinError>
     where
         F: Future<Output: Send + 'static> + Send + 'static,

@@ -43,7 +43,7 @@ impl Default for Status {
 }
 
 impl Status {
-    /// Whether the page is served.
+    /// Returns whether the page is served.
     pub fn is_on(&self) -> bool {
         !self.listen.is_empty()
     }
@@ -65,7 +65,7 @@ impl Status {
 }
 
 impl HttpSocket {
-    /// Whether only users of this machine can connect.
+    /// Returns whether only users of this machine can connect.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Unix(_) => true,

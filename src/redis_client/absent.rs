@@ -34,14 +34,18 @@ impl RedisClient {
         Self
     }
 
+    /// Fails.
+    ///
     /// # Errors
-    /// Always fails.
+    /// Always.
     pub async fn fields(&self, _key: &str, _fields: &[String]) -> Result<Fields, RedisFailure> {
         Err(missing())
     }
 
+    /// Fails.
+    ///
     /// # Errors
-    /// Always fails.
+    /// Always.
     pub async fn hash(&self, _key: &str) -> Result<Option<Vec<(String, String)>>, RedisFailure> {
         Err(missing())
     }
@@ -51,8 +55,10 @@ impl RedisClient {
         Vec::new()
     }
 
+    /// Fails.
+    ///
     /// # Errors
-    /// Always fails.
+    /// Always.
     pub async fn edit(
         &self,
         _key: &str,

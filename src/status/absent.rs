@@ -14,7 +14,7 @@ use crate::{
 use std::{io, path::Path, sync::Arc};
 use tokio::sync::watch;
 
-/// Who may see the page.
+/// Access control, which has nothing to protect.
 #[derive(Debug)]
 pub struct Access;
 
@@ -41,12 +41,12 @@ impl Page {
         Ok(Self)
     }
 
-    /// No sockets.
+    /// Returns no sockets.
     pub fn passable(&mut self) -> Passable {
         Passable::default()
     }
 
-    /// Records nothing.
+    /// Returns a recorder that records nothing.
     pub fn reloads(&self) -> Reloads {
         Reloads
     }
@@ -61,11 +61,11 @@ impl Page {
     ) {
     }
 
-    /// Ends nothing.
+    /// Returns at once.
     pub async fn finish(self) {}
 }
 
-/// Takes what the page would say about reloads.
+/// Discards the outcome of reloads.
 #[derive(Clone, Debug)]
 pub struct Reloads;
 

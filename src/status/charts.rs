@@ -12,8 +12,8 @@ use std::{
 };
 use tokio::time;
 
-/// How long after the beginning of a minute the metrics are looked at, so that a timer which
-/// fires early does not look at its end.
+/// The delay after the start of a minute until the metrics are read, so that a timer that fires
+/// early does not read them in the previous minute.
 const MARGIN: Duration = Duration::from_millis(5);
 
 /// The charts of this process.
@@ -32,17 +32,17 @@ struct Inner {
     day: Chart,
 }
 
-/// A chart: what was decided in each of the last intervals, oldest first. The last one is
-/// in progress.
+/// A chart: the decisions of each of the last intervals, oldest first. The last interval is in
+/// progress.
 #[derive(Clone, Debug)]
 pub struct Chart {
     /// The length of an interval.
     pub interval: Duration,
-    /// How many intervals it has when it is full.
+    /// The maximum number of intervals.
     pub size: usize,
-    /// When the newest interval began.
+    /// The start of the newest interval.
     pub newest_start: Timestamp,
-    /// The numbers.
+    /// The counts of each interval.
     pub counts: VecDeque<DecisionCounts>,
     /// The number of the newest interval.
     newest: u64,
@@ -59,7 +59,7 @@ impl Chart {
         }
     }
 
-    /// All intervals together.
+    /// Returns the sum of all intervals.
     pub fn sum(&self) -> DecisionCounts {
         let mut sum = DecisionCounts::default();
         for counts in &self.counts {
@@ -68,7 +68,7 @@ impl Chart {
         sum
     }
 
-    /// Continues with the interval at this time, if that is a new one.
+    /// Advances to the interval at this time.
     fn advance(&mut self, time: Duration) {
         let now = number(time, self.interval);
         let passed = now.saturating_sub(self.newest);
@@ -92,7 +92,7 @@ fn number(time: Duration, interval: Duration) -> u64 {
     u64::try_from(time.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How much of an interval is over at a time.
+/// Returns the elapsed part of the interval at this time.
 fn past(time: Duration, interval: Duration) -> Duration {
     let past = time.as_nanos() % interval.as_nanos();
     Duration::from_nanos(u64::try_from(past).unwrap_or_default())
@@ -102,7 +102,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const QUARTER_HOUR: Duration = Duration::from_secs(15 * 60);
 
 impl Charts {
-    /// Begins with what is counted from now on.
+    /// Creates charts that count from now on.
     pub fn new() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let offset = past(now.unwrap_or_default(), QUARTER_HOUR);
@@ -124,7 +124,7 @@ impl Charts {
         }
     }
 
-    /// Follows the metrics from now on.
+    /// Starts a task that reads the metrics every minute.
     pub fn start(self: &Arc<Self>) {
         let charts = Arc::downgrade(self);
         tokio::spawn(async move {
@@ -137,7 +137,8 @@ impl Charts {
         });
     }
 
-    /// Those of the last hour, by minute, and of the last day, by quarter of an hour.
+    /// Returns the charts of the last hour, by minute, and of the last day, by quarter of an
+    /// hour.
     pub fn current(&self) -> (Chart, Chart) {
         self.sample();
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

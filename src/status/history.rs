@@ -24,8 +24,8 @@ use std::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Entries that may wait in the queue. At ten times a second that is 40,000 decisions per
-/// second.
+/// The maximum number of entries in the queue. Emptied ten times a second, that is enough for
+/// 40,000 decisions per second.
 pub const QUEUE: usize = 4096;
 
 /// How often the queue is emptied.
@@ -57,7 +57,7 @@ pub struct Page {
 }
 
 impl History {
-    /// Makes one that keeps this many decisions.
+    /// Creates a history of up to `capacity` decisions.
     pub fn new(capacity: usize) -> Self {
         let (sender, receiver) = sync_channel(QUEUE);
         let store = Store {
@@ -86,17 +86,17 @@ impl History {
         tokio::spawn(empty_queue(Arc::downgrade(self)));
     }
 
-    /// How many decisions it keeps at most.
+    /// Returns the maximum number of decisions.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Takes a decision. Never waits.
+    /// Records a decision. Never blocks.
     pub fn record(&self, decision: &Decision<'_>) {
         self.push(Entry::from_decision(decision));
     }
 
-    /// Takes mail that was not checked. Never waits.
+    /// Records mail that was not checked. Never blocks.
     pub fn record_exemption(&self, exemption: &Exemption<'_>) {
         self.push(Entry::from_exemption(exemption));
     }
@@ -107,17 +107,17 @@ impl History {
         }
     }
 
-    /// How many decisions it has.
+    /// Returns the number of decisions.
     pub fn len(&self) -> usize {
         self.current().entries.len()
     }
 
-    /// Whether it has none.
+    /// Returns whether there are no decisions.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The decision with this number, unless newer ones have taken its place.
+    /// Returns the decision with this number, unless newer ones have replaced it.
     pub fn get(&self, number: u64) -> Option<Arc<Entry>> {
         let store = self.current();
         let oldest = store.entries.front()?.number;
@@ -125,7 +125,7 @@ impl History {
         store.entries.get(place).cloned()
     }
 
-    /// The newest `limit` decisions that match, of those before the number `before`.
+    /// Returns the newest `limit` decisions that match and have a number below `before`.
     pub fn search(&self, filter: &Filter, before: Option<u64>, limit: usize) -> Page {
         let store = self.current();
         let before = before.unwrap_or(u64::MAX);
@@ -139,7 +139,7 @@ impl History {
         Page { entries, next }
     }
 
-    /// The store, with all that has been recorded.
+    /// Returns the store, including everything that is in the queue.
     fn current(&self) -> MutexGuard<'_, Store> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         store.empty_queue(self.capacity);

@@ -90,7 +90,7 @@ impl Page {
         })))
     }
 
-    /// The sockets, to pass them on while they are open.
+    /// Returns the sockets that can be passed on while they are open.
     pub fn passable(&mut self) -> Passable {
         let listeners = self.0.as_mut().and_then(|page| page.listeners.as_mut());
         listeners.map(Listeners::passable).unwrap_or_default()

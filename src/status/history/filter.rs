@@ -9,14 +9,14 @@ use crate::{
 use ipnet::IpNet;
 use std::{fmt, net::IpAddr, str::FromStr};
 
-/// Conditions that a decision has to meet; without any, all do.
+/// Conditions that a decision must meet; without any, all decisions match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// What was decided.
+    /// The action of the decision.
     pub action: Option<Action>,
-    /// What decided it.
+    /// The rule that decided.
     pub rule: Option<Rule>,
-    /// Who sent.
+    /// The client.
     pub client: Option<ClientFilter>,
     /// The domain of the envelope sender.
     pub sender_domain: Option<DomainFilter>,
@@ -27,7 +27,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether a decision meets every condition.
+    /// Returns whether a decision meets all conditions.
     pub fn matches(&self, entry: &Entry) -> bool {
         fn meets<T>(condition: &Option<T>, is_met: impl FnOnce(&T) -> bool) -> bool {
             condition.as_ref().is_none_or(is_met)
@@ -47,7 +47,7 @@ impl Filter {
     }
 }
 
-/// Why a text is not a condition.
+/// Why a text is not a valid condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterError {
     text: String,
@@ -148,7 +148,7 @@ impl FromStr for ClientFilter {
 pub struct DomainFilter(Domain);
 
 impl DomainFilter {
-    /// Whether it is this domain or one above it. `domain` is as a peer wrote it.
+    /// Returns whether `domain`, as a peer wrote it, is this domain or below it.
     pub fn matches(&self, domain: &str) -> bool {
         let domain = domain.strip_suffix('.').unwrap_or(domain).as_bytes();
         let wanted = self.0.as_str().as_bytes();
