@@ -104,7 +104,7 @@ fn operations_has_the_bounds_of_the_queue() {
 }
 
 #[test]
-fn alerts_and_dashboard_ask_for_metrics_and_rules_that_there_are() {
+fn alerts_and_dashboard_use_existing_metrics_and_rules() {
     for text in [RULES, DASHBOARD] {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         let unknown: Vec<&str> = words
