@@ -1,4 +1,4 @@
-//! The subcommands, one file each.
+//! The subcommands, one file or directory for each.
 
 mod check_config;
 mod doctor;
@@ -18,10 +18,10 @@ use crate::{
 };
 use tokio::runtime::{self, Runtime};
 
-/// Does what the command line asks for.
+/// Runs a subcommand.
 ///
 /// # Errors
-/// When the command fails, with the exit code and the last word.
+/// Returns the exit code and the error message of a command that failed.
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(arguments) => serve::run(&arguments.config.path),
@@ -36,7 +36,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// A runtime for a command that asks servers and ends.
+/// Creates a runtime for a command that queries servers and ends.
 fn runtime() -> Result<Runtime, Failure> {
     runtime::Builder::new_current_thread()
         .enable_all()

@@ -283,14 +283,14 @@ fn what_is_wrong_is_refused_in_one_line_and_nothing_is_written() {
 #[test]
 fn networks_that_overlap_or_never_matter_are_warned_of() {
     let fixture = Fixture::new("2001:db8::/32  # 2024-01-01 first\n");
-    let by_list = "its clients are exempt already, by 2001:db8::/32 in ";
+    let by_list = "is already exempt, by 2001:db8::/32 in ";
     let table = [
         ("2001:db8:1::/48", by_list),
         (
             "2001:db8:ffff:1::/64",
-            "exempt already, by 2001:db8:ffff::/48 in exempt.networks",
+            "already exempt, by 2001:db8:ffff::/48 in exempt.networks",
         ),
-        ("2001:db8:ffff::/48", "exempt.networks has it, too"),
+        ("2001:db8:ffff::/48", "is in exempt.networks, too"),
         ("2001::/16", "contains 2001:db8::/32 and 3 more of the list"),
         ("::1", "has no effect: loopback and link-local"),
         (
@@ -303,7 +303,7 @@ fn networks_that_overlap_or_never_matter_are_warned_of() {
         assert!(output.status.success(), "{network}");
         let warning = stderr(&output);
         assert!(
-            warning.starts_with(&format!("warning: {network}: ")),
+            warning.starts_with(&format!("warning: {network} ")),
             "{warning}"
         );
         assert!(warning.contains(want), "{network}: {warning}");
@@ -312,7 +312,7 @@ fn networks_that_overlap_or_never_matter_are_warned_of() {
     let output = fixture.run(&["remove", "2001:db8:1::/48"]);
     let warning = stderr(&output);
     assert!(
-        warning.contains("2001:db8:1::/48: it is still exempt, by 2001:db8::/32 in "),
+        warning.contains("2001:db8:1::/48 is still exempt, by 2001:db8::/32 in "),
         "{warning}"
     );
 }
@@ -354,7 +354,7 @@ fn the_status_names_the_entry_with_the_longest_prefix() {
         "2001:dead::1: not exempt: its mail is checked\n\
          192.0.2.1: not checked: mail over IPv4 never is\n\
          ::1: exempt, as loopback and link-local addresses always are\n\
-         64:ff9b::c000:201: not checked: by ipv4_prefixes it is the IPv4 client 192.0.2.1, and \
+         64:ff9b::c000:201: not checked: ipv4_prefixes makes it the IPv4 client 192.0.2.1, and \
          mail over IPv4 is never checked\n"
     );
     let status = fixture.json(&["status", "--json", "2001:db8:7::25", "2001:dead::1"]);
@@ -917,7 +917,7 @@ fn doctor_names_what_ends_what_is_unused_and_a_list_that_is_wrong() {
     has("ok", "by last use: 2001:db8:7::/48 20");
     has(
         "warning",
-        "exempt only for some days more, and in use: 2001:db8:7::/48 until ",
+        "in use, but exempt for only a few more days: 2001:db8:7::/48 until ",
     );
     has("warning", "not used for 90 days: 2001:db8:6::/48");
     assert!(

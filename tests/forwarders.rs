@@ -238,9 +238,9 @@ fn a_record_that_passes_anyone_exempts_nobody_and_is_warned_of() {
     let site = Site::new("spf_of: [gone.example, dead.example, alumni.example]", "");
     let (doctor, _) = site.command("doctor", &[]);
     for words in [
-        "gone.example exempts nobody: gone.example has no SPF record",
+        "gone.example exempts no client: gone.example has no SPF record",
         "dead.example can't be checked now",
-        "the SPF record of alumni.example names its clients",
+        "the SPF record of alumni.example lists its clients",
     ] {
         assert!(doctor.contains(words), "{words}: {doctor}");
     }

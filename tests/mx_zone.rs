@@ -421,8 +421,8 @@ fn follows_the_opt_ins(kind: Kind) {
     );
 
     let output = site.run(&SYNC, DOMAINS);
-    let alias = "warning: a-b-example.mx.example.net has a CNAME record, so it is left alone\n";
-    let stranger = "warning: 1 host names stand for no known domain, such as \
+    let alias = "warning: a-b-example.mx.example.net has a CNAME record, so it is not changed\n";
+    let stranger = "warning: 1 host names belong to no known domain, such as \
                     gone-customer.mx.example.net; to remove them: --prune\n";
     assert_eq!(stderr(&output), format!("{alias}{stranger}"));
     assert!(output.status.success());
@@ -652,8 +652,8 @@ fn server_refusals_are_reported(kind: Kind) {
         Kind::Bind | Kind::Nsd => "REFUSED".to_owned(),
     };
     let by_name = format!(
-        "warning: {address}: it refuses a transfer of the zone: {code}; each name is asked for, by \
-         unsigned questions\n"
+        "warning: {address}: it refuses a transfer of the zone: {code}; each name is queried \
+         instead, without signatures\n"
     );
     assert_eq!(stderr(&output), by_name);
     assert!(output.status.success());
@@ -680,8 +680,8 @@ fn server_refusals_are_reported(kind: Kind) {
         _ => unknown("other"),
     };
     let want = format!(
-        "warning: {address}: it refuses a transfer of the zone: {unknown}; each name is asked for, \
-         by unsigned questions\n{address}: it refuses an update of the zone: {unknown}"
+        "warning: {address}: it refuses a transfer of the zone: {unknown}; each name is queried \
+         instead, without signatures\n{address}: it refuses an update of the zone: {unknown}"
     );
     assert_fails(&sync(), 69, &want);
     write_key(&site.path("key"), KEY);
@@ -738,7 +738,7 @@ fn other_sources_opt_out() {
     assert!(has_aaaa(&server));
     let said = site.printed(&[&sync[..], &["--opt-out", "contoso.com"]].concat(), "");
     let forgotten =
-        "contoso.com: senders have forgotten its AAAA record; opt it out in its source\n";
+        "contoso.com: its AAAA record has expired from caches; opt it out in its source\n";
     assert!(said.contains(forgotten), "{said}");
     assert!(!has_aaaa(&server));
     // It still says yes.
@@ -764,7 +764,7 @@ fn an_opt_out_can_be_cancelled() {
         said,
         format!(
             "contoso.com: listed already (a customer)\n\
-             contoso.com: its opt-out in progress is given up\n{CONTOSO}: AAAA added\n"
+             contoso.com: its opt-out in progress is canceled\n{CONTOSO}: AAAA added\n"
         )
     );
     site.printed(&["deny", "--sync-dns", "--no-wait", "contoso.com"], "");
@@ -809,7 +809,7 @@ fn wrong_keys_are_refused() {
         ),
         (
             &["deny", "--sync-dns", ".contoso.com"],
-            ".contoso.com: --sync-dns takes domains, not entries for subdomains",
+            ".contoso.com: --sync-dns supports domains, not entries for subdomains",
         ),
         (
             &["sync-dns", "--opt-out", "a..b"],

@@ -197,17 +197,17 @@ fn nonsense_is_refused_before_anything_is_written() {
         ),
         (
             &["good.example", "com"],
-            "com is a domain without a dot; if that is meant, say --force",
+            "com is a domain without a dot; if that is intended, use --force",
         ),
         (
             &["!.com"],
-            "!.com is a domain without a dot; if that is meant, say --force",
+            "!.com is a domain without a dot; if that is intended, use --force",
         ),
         (&["user@a.example"], "write a.example"),
         (&["*.a.example"], "write .a.example"),
         (
             &["a.example", "!A.example"],
-            "!a.example contradicts a.example; leave one of them out",
+            "!a.example contradicts a.example; remove one of them",
         ),
         (&[""], "it is empty"),
     ];
@@ -292,12 +292,12 @@ fn mail_exchangers_that_do_not_fit_are_warned_of() {
             "remove",
             "both.example",
             "warning: both.example: its mail exchanger mx6.both.example (2001:db8::6) has an \
-             AAAA record, so mail that comes over IPv6 is refused with 550; give it one without\n",
+             AAAA record, so mail that arrives over IPv6 is refused with 550; use one without\n",
         ),
         (
             "add",
             "four.example",
-            "warning: four.example: no mail comes over IPv6 until one of its mail exchangers \
+            "warning: four.example: no mail arrives over IPv6 until one of its mail exchangers \
              has an AAAA record: mx.four.example\n",
         ),
         ("remove", "four.example", ""),
@@ -305,17 +305,17 @@ fn mail_exchangers_that_do_not_fit_are_warned_of() {
             "add",
             "!itself.example",
             "warning: itself.example: its mail exchanger itself.example (2001:db8::7) has an \
-             AAAA record, so mail that comes over IPv6 is refused with 550; give it one without\n",
+             AAAA record, so mail that arrives over IPv6 is refused with 550; use one without\n",
         ),
         (
             "add",
             "none.example",
-            "warning: none.example: it takes no mail (null MX)\n",
+            "warning: none.example: it accepts no mail (null MX)\n",
         ),
         (
             "add",
             "gone.example",
-            "warning: gone.example: the DNS does not know it\n",
+            "warning: gone.example: it does not exist in the DNS\n",
         ),
         (
             "add",
@@ -417,11 +417,11 @@ fn deny_rejects_invalid_domains_and_existing_opt_outs() {
     let table: [(&[&str], &str); 4] = [
         (
             &["good.example", "!a.example"],
-            "!a.example is an opt-out already; write a.example",
+            "!a.example is an opt-out already; use a.example",
         ),
         (
             &["com"],
-            "!com is a domain without a dot; if that is meant, say --force",
+            "!com is a domain without a dot; if that is intended, use --force",
         ),
         (&["user@a.example"], "write a.example"),
         (&["*.a.example"], "write .a.example"),

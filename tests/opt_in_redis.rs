@@ -721,7 +721,7 @@ fn wrong_configuration() {
         assert_eq!(output.status.code(), Some(0));
         let warned = stderr(&output);
         assert!(
-            warned.contains("can't be asked now, so the key was not checked: "),
+            warned.contains("can't be queried, so the key was not checked: "),
             "{warned}"
         );
         assert!(warned.contains(want), "{warned}");

@@ -269,7 +269,7 @@ fn wrong_passwords(database: &Database, commands: &Commands) {
     let broken: [(&str, &str); 3] = [
         (
             "hunter2x\n",
-            "can't be asked now, so the query was not checked: ",
+            "can't be queried, so the query was not checked: ",
         ),
         ("", "has an empty first line"),
         ("\n", "has an empty first line"),

@@ -602,8 +602,8 @@ fn unreadable_files_are_reported_and_the_rest_is_counted() {
     fs::create_dir(logs.path("directory")).expect("a directory");
     let table = [
         ("nonexistent", 66, "nonexistent: No such file"),
-        ("directory", 66, "directory: it is a directory"),
-        ("packed.bz2", 66, "packed.bz2: it is compressed by bzip2"),
+        ("directory", 66, "directory: is a directory"),
+        ("packed.bz2", 66, "packed.bz2: is compressed with bzip2"),
         ("cut-off.xz", 74, "cut-off.xz: "),
         ("cut-off.zst", 74, "cut-off.zst: "),
         ("cut-off.gz", 74, "cut-off.gz: "),

@@ -399,7 +399,7 @@ fn bad_input_gets_one_clear_line_and_an_exit_code() {
         (
             "--from v4.example cut-off.gz mail.log",
             74,
-            "the trace lacks what could not be read",
+            "the trace is incomplete, because a log can't be read",
         ),
     ];
     for (arguments, code, want) in table {

@@ -1,10 +1,9 @@
-//! `sixgate check-config`: reads a configuration and looks for what it names.
+//! `sixgate check-config`: checks a configuration and the files that it names.
 //!
-//! The verdict or, with `--show`, the settings go to standard output, warnings
-//! to standard error. No socket is opened, and nobody is asked but the servers of
-//! `opt_in.sql` and `opt_in.redis`, which alone can tell whether the query and the key are
-//! right. The configuration of the MTA is read only if `exempt.tls: verified` depends on
-//! it.
+//! Prints the verdict or, with `--show`, the settings on standard output, and warnings on
+//! standard error. Opens no sockets, and queries only the servers of `opt_in.sql` and
+//! `opt_in.redis`, because only these can check the query and the key. Reads the
+//! configuration of the MTA only if `exempt.tls: verified` depends on it.
 
 use crate::{
     cli::CheckConfig,
@@ -47,7 +46,7 @@ pub(super) fn run(arguments: &CheckConfig) -> Result<(), Failure> {
     print(&verdict).map_err(|error| Failure::new(Exit::Io, error))
 }
 
-/// Whom the MTA of this machine makes `exempt.tls: verified` exempt.
+/// Returns warnings if the MTA's trusted CAs make `exempt.tls: verified` exempt anyone.
 fn public_certificates(config: &Config) -> Result<Vec<String>, Failure> {
     if config.policy.exempt_tls != ExemptTls::Verified {
         return Ok(Vec::new());
@@ -56,13 +55,13 @@ fn public_certificates(config: &Config) -> Result<Vec<String>, Failure> {
     Ok(runtime.block_on(doctor::certificate_warnings(config)))
 }
 
-/// Whether the domains of `exempt.forwarders.spf_of` have records that tell them from others.
+/// Returns warnings about `exempt.forwarders.spf_of`, after looking up the SPF records.
 fn forwarders(config: &Config) -> Result<Vec<String>, Failure> {
     let runtime = commands::runtime()?;
     Ok(runtime.block_on(doctor::forwarder_warnings(config)))
 }
 
-/// Has the query and the key checked by the servers that can be reached.
+/// Lets the servers check the query and the key. An unreachable server is a warning.
 fn check_servers(path: &Path, sources: &Sources) -> Result<Vec<String>, Failure> {
     let runtime = commands::runtime()?;
     let mut warnings = Vec::new();
@@ -75,15 +74,14 @@ fn check_servers(path: &Path, sources: &Sources) -> Result<Vec<String>, Failure>
         match check.finding {
             ServerFinding::Ok => {}
             ServerFinding::Unreachable(reason) => warnings.push(format!(
-                "opt_in.{source}.url: {url} can't be asked now, so the {key} was not checked: \
-                 {reason}"
+                "opt_in.{source}.url: {url} can't be queried, so the {key} was not checked: {reason}"
             )),
             ServerFinding::Empty(reason) => warnings.push(format!(
-                "opt_in.{source}.{key}: {reason} (says {url}); until it has entries, each domain \
-                 is answered 451 4.4.3"
+                "opt_in.{source}.{key}: {reason} (reported by {url}); until it has entries, each \
+                 domain is answered 451 4.4.3"
             )),
             ServerFinding::Wrong(reason) => {
-                let complaint = format!("{reason} (says {url})");
+                let complaint = format!("{reason} (reported by {url})");
                 let section = format!("opt_in.{source}");
                 return Err(Config::section_error(path, &section, key, &complaint).into());
             }
@@ -98,7 +96,7 @@ fn no_dns_server(config: &Config) -> Option<String> {
         false => return None,
     };
     Some(format!(
-        "dns.servers: none is given, and the system's can't be had: {error}"
+        "dns.servers: none is configured, and those of the system are unavailable: {error}"
     ))
 }
 

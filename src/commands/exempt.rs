@@ -11,10 +11,10 @@ use crate::{
     exit::Failure,
 };
 
-/// Does what was asked for. Does not notify the daemon, which follows the file.
+/// Runs the command. Does not notify the daemon, which follows the file.
 ///
 /// # Errors
-/// When the configuration, the list or a network is wrong, or a file can't be read
+/// Fails if the configuration, the list or a network is invalid, or if a file can't be read
 /// or written.
 pub(super) fn run(command: &ExemptCommand) -> Result<(), Failure> {
     match command {
@@ -25,7 +25,7 @@ pub(super) fn run(command: &ExemptCommand) -> Result<(), Failure> {
     }
 }
 
-/// Reads the lists, also one in Redis.
+/// Reads the lists, including one in Redis.
 fn open(config: &Config) -> Result<Exemptions, Failure> {
     let exemptions = Exemptions::open(config, None)?;
     if exemptions.is_in_redis() {

@@ -1,8 +1,7 @@
-//! `sixgate explain`: what the gate would do with a mail, and why.
+//! `sixgate explain`: shows what sixgate would do with a message, and why.
 //!
-//! Runs the milter's own checks and its own policy on one imagined mail.
-//! Unlike the milter it evaluates every check, also those that the policy would
-//! not have asked for.
+//! Runs the checks and the policy of the milter, but evaluates all checks, including those
+//! that the policy would not need.
 
 mod field;
 mod message;
@@ -38,11 +37,11 @@ use std::{
     time::Instant,
 };
 
-/// Explains one mail on standard output.
+/// Explains one message on standard output.
 ///
 /// # Errors
-/// When the configuration is wrong, the message can't be read, or there is no
-/// resolver.
+/// Fails if the configuration is invalid, the message can't be read, or there is no DNS
+/// server.
 pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
     let config = load(&arguments.config)?;
     let sources = Sources::open(&config.opt_in, None)?;
@@ -63,8 +62,8 @@ pub(super) fn run(arguments: &Explain) -> Result<(), Failure> {
     print(&report, arguments.json).map_err(|e| Failure::new(Exit::Io, e))
 }
 
-/// Explains one mail. What `arguments` say about files is not used. The future stays on its
-/// thread, and hashes the message there.
+/// Explains one message. Ignores the files named in `arguments`. The future is not `Send`, and
+/// hashes the message on its thread.
 #[cfg(feature = "status")]
 pub(crate) async fn explain_message(
     config: &Config,
@@ -88,13 +87,13 @@ async fn explain(
     arguments: &Explain,
     message: Option<(dkim::HeaderBlock, Body)>,
 ) -> Result<Report, Failure> {
-    let mut findings = find_out(config, sources, arguments, message).await?;
+    let mut findings = run_checks(config, sources, arguments, message).await?;
     findings.exemption = Exemption::of(arguments, exemptions);
     Ok(Report::new(config, arguments, &findings))
 }
 
-/// The configuration. Without `-c` and without a file at the default path, which
-/// only a machine with sixgate installed has, the defaults hold.
+/// Loads the configuration. Without `-c`, a missing file at the default path means the
+/// defaults: sixgate may not be installed on this machine.
 fn load(file: &OptionalConfigFile) -> Result<Config, Failure> {
     let default = Path::new(DEFAULT_CONFIG);
     match (
@@ -113,7 +112,7 @@ fn load(file: &OptionalConfigFile) -> Result<Config, Failure> {
     }
 }
 
-/// Everything that can be known of the mail.
+/// The results of all checks of a message.
 struct Findings {
     /// The client, or the IPv4 client behind a translator.
     client: IpAddr,
@@ -123,7 +122,8 @@ struct Findings {
     confirmation: Confirmation,
     spf: spf::Outcome,
     spf_trace: spf::Trace,
-    /// SPF of the HELO name, if a complete Authentication-Results field has it besides.
+    /// SPF of the HELO name, if a complete Authentication-Results field contains it in
+    /// addition.
     helo_spf: Option<spf::Outcome>,
     /// `None` if `exempt.forwarders` has no entry.
     forwarder: Option<Identified>,
@@ -132,12 +132,12 @@ struct Findings {
     exemption: Exemption,
 }
 
-/// What the lists of exempt networks say of the client.
+/// The entry of the lists of exempt networks for the client.
 #[derive(Default)]
 struct Exemption {
-    /// Whether the list of `sixgate exempt` exempts it.
+    /// Whether the list of `sixgate exempt` exempts the client.
     is_managed: bool,
-    /// The entry that exempts it, else one that did and has ended.
+    /// The entry that exempts the client, otherwise one that has expired.
     entry: Option<exempt::Found>,
     /// The managed file.
     file: PathBuf,
@@ -162,12 +162,12 @@ impl Exemption {
 struct Addressee {
     recipient: Recipient,
     answer: opt_in::Answer,
-    /// Why, for people.
+    /// The explanation to show.
     reason: String,
 }
 
 impl Findings {
-    /// The facts for the policy, but for the opt-in of a recipient.
+    /// Returns the facts for the policy, without the opt-in of a recipient.
     fn facts(&self, settings: &Settings, arguments: &Explain) -> Facts {
         let certificate = arguments.certificate.as_deref();
         Facts {
@@ -190,7 +190,7 @@ impl Findings {
     }
 }
 
-async fn find_out(
+async fn run_checks(
     config: &Config,
     sources: Sources,
     arguments: &Explain,
@@ -244,7 +244,7 @@ async fn find_out(
     })
 }
 
-/// Whether some mail gets an Authentication-Results field with every method.
+/// Returns whether some mail gets an Authentication-Results field with all methods.
 fn has_every_method(config: &Config) -> bool {
     let results = &config.authentication_results;
     results.need_ipv4_mail() || (results.add && results.complete)
@@ -267,7 +267,7 @@ async fn recipients(arguments: &Explain, checks: &Checks<Traced<Dns>>) -> Vec<Ad
     answered
 }
 
-/// `None` if nothing is signed.
+/// Verifies the signatures; returns `None` if there are none.
 async fn verify(
     checks: &Checks<Traced<Dns>>,
     sender: &Sender,

@@ -1,8 +1,7 @@
-//! `sixgate healthcheck`: asks the running daemon whether it is ready, in place of curl.
+//! `sixgate healthcheck`: checks that the running daemon is ready, where there is no curl.
 //!
-//! Each socket of `listen` must answer the milter negotiation. If there is
-//! `metrics.listen`, `/readyz` must answer 200, too, which includes DNS and the opt-in
-//! sources. The verdict goes to standard output.
+//! Each socket of `listen` must answer a milter negotiation. With `metrics.listen`,
+//! `/readyz` must return 200, too, which includes DNS and the opt-in sources.
 
 use crate::{
     cli::Healthcheck,
@@ -18,7 +17,8 @@ use std::io::Write as _;
 /// Prints `ready`.
 ///
 /// # Errors
-/// When the daemon is not ready, with [`Exit::Unavailable`]; otherwise as `check-config`.
+/// Fails with [`Exit::Unavailable`] if the daemon is not ready, and as `check-config` does if
+/// the configuration is invalid.
 pub(super) fn run(arguments: &Healthcheck) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
     let runtime = commands::runtime()?;
@@ -29,13 +29,13 @@ pub(super) fn run(arguments: &Healthcheck) -> Result<(), Failure> {
 }
 
 async fn check(config: &Config) -> Result<()> {
-    // systemd accepts connections on its sockets whether or not the daemon runs, and
-    // where they are is not in the configuration.
+    // systemd accepts connections on its sockets even if the daemon does not run, and
+    // their addresses are not in the configuration.
     let is_ours = |socket: &&Socket| !matches!(socket, Socket::Systemd(_));
     let sockets: Vec<&Socket> = config.listen.iter().filter(is_ours).collect();
     if sockets.is_empty() && config.metrics.listen.is_empty() {
         bail!(
-            "set metrics.listen: systemd opens all sockets of listen, so there is nothing to ask"
+            "set metrics.listen: systemd opens all sockets of listen, so there is nothing to check"
         );
     }
     for socket in sockets {

@@ -1,8 +1,7 @@
 //! Reads logs for `report` and `trace`.
 //!
-//! One thread reads and unpacks, the caller's parses. A log that can't be read
-//! is reported at once and does not keep the others from being read; the exit
-//! code says so in the end.
+//! One thread reads and decompresses, the caller's thread parses. A log that can't be read is
+//! reported immediately, and the others are still read; then the command fails at its end.
 
 mod input;
 mod progress;
@@ -25,23 +24,23 @@ use std::{
 
 /// The logs named on the command line.
 pub(super) struct Sources<'a> {
-    /// `-` is standard input, and so is no file at all.
+    /// The files; `-` is standard input, which is also the default.
     pub(super) files: &'a [PathBuf],
     pub(super) journal: bool,
-    /// The period that the journal is asked for.
+    /// The period to read from the journal.
     pub(super) since: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
-    /// Copies of what can be read only once, made by [`Sources::spool`].
+    /// Copies of inputs that can be read only once, made by [`Sources::spool`].
     pub(super) spooled: Vec<Spooled>,
 }
 
-/// A pipe or standard input, copied to a file that has no name.
+/// A copy of a pipe or of standard input, in an unnamed file.
 pub(super) struct Spooled {
     path: PathBuf,
     file: File,
 }
 
-/// The logs that could not be read.
+/// The errors of logs that can't be read.
 #[derive(Default)]
 pub(super) struct ReadErrors {
     first: Option<Exit>,
@@ -49,7 +48,7 @@ pub(super) struct ReadErrors {
 }
 
 impl ReadErrors {
-    /// For another reading of the same logs, which has the same errors.
+    /// Reports nothing: for a second pass over the same logs, with the same errors.
     pub(super) fn silent() -> Self {
         Self {
             first: None,
@@ -64,12 +63,12 @@ impl ReadErrors {
         self.first.get_or_insert(exit);
     }
 
-    /// Fails if there was any. `output` is what was made of the rest.
+    /// Fails if there was an error. `output` names the result, which is incomplete.
     pub(super) fn verdict(&self, output: &str) -> Result<(), Failure> {
         match self.first {
             None => Ok(()),
             Some(exit) => {
-                let error = anyhow::anyhow!("{output} lacks what could not be read");
+                let error = anyhow::anyhow!("{output} is incomplete, because a log can't be read");
                 Err(Failure::new(exit, error))
             }
         }
@@ -77,8 +76,8 @@ impl ReadErrors {
 }
 
 impl Sources<'_> {
-    /// Opens the logs and orders them by their first lines, so that the return
-    /// of a message is read after its deferral. `command` is for messages.
+    /// Opens the logs and sorts them by the time of their first line, so that a retry is read
+    /// after the deferral. `command` is for error messages.
     pub(super) fn open(
         &self,
         command: &str,
@@ -107,16 +106,16 @@ impl Sources<'_> {
         Ok(inputs)
     }
 
-    /// Copies what can be read only once, so that the logs can be opened again.
+    /// Copies inputs that can be read only once, so that all logs can be read again.
     ///
     /// # Errors
-    /// When there is nothing to read, or no room for the copy.
+    /// Fails if there is nothing to read, or no space for the copy.
     pub(super) fn spool(&mut self, command: &str) -> Result<(), Failure> {
         for path in self.paths(command)? {
             let is_file = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
             let mut pipe: Box<dyn Read> = match path == Path::new("-") {
                 true => Box::new(io::stdin()),
-                // What can't be opened is reported when it is read.
+                // A file that can't be opened is reported when it is read.
                 false if is_file || path.is_dir() => continue,
                 false => match File::open(&path) {
                     Ok(pipe) => Box::new(pipe),
@@ -141,7 +140,7 @@ impl Sources<'_> {
             false if io::stdin().is_terminal() => Err(Failure::new(
                 Exit::Usage,
                 anyhow::anyhow!(
-                    "nothing to read: name logs (sixgate {command} /var/log/mail.log*), or \
+                    "nothing to read: name log files (sixgate {command} /var/log/mail.log*), or use \
                      --journal"
                 ),
             )),
@@ -150,7 +149,7 @@ impl Sources<'_> {
     }
 }
 
-/// Calls `piece` for each piece of the logs, in order; it holds whole lines.
+/// Calls `piece` for each piece of the logs, which consists of whole lines.
 pub(super) fn read(
     inputs: Vec<Input>,
     zone: &TimeZone,
@@ -180,8 +179,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Prints the result. A reader that closes its end early, such as `head`, is no
-/// failure.
+/// Prints the result. A reader that closes the pipe early, such as `head`, is not an error.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());

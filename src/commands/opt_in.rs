@@ -1,5 +1,5 @@
-//! `sixgate opt-in`: manages the list of domains that take mail over IPv6, and
-//! tells what all sources say.
+//! `sixgate opt-in`: manages the list of domains that accept mail over IPv6, and shows the
+//! answers of all sources.
 
 mod after_removal;
 mod edit;
@@ -19,11 +19,11 @@ pub(super) use edit::in_redis;
 
 use crate::{cli::OptInCommand, exit::Failure};
 
-/// Does what was asked for. The daemon is not told: it follows the file.
+/// Runs the command. Does not notify the daemon, which follows the file.
 ///
 /// # Errors
-/// When the configuration, a list or a domain is wrong, or a file can't be read
-/// or written.
+/// Fails if the configuration, a list or a domain is invalid, or if a file can't be read or
+/// written.
 pub(super) fn run(command: &OptInCommand) -> Result<(), Failure> {
     match command {
         OptInCommand::Add(arguments) => edit::add(arguments),

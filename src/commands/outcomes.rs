@@ -6,17 +6,17 @@ use std::{
     io::{self, Write},
 };
 
-/// Up to this many entries are printed one by one and examined.
+/// Up to this number, entries are printed one by one and examined.
 pub(super) const FEW: usize = 20;
 
-/// The outcome for one entry: a word to count by, and the details.
+/// The outcome for one entry: a word, by which outcomes are counted, and details.
 pub(super) struct Outcome {
     pub(super) entry: String,
     pub(super) word: &'static str,
     pub(super) details: String,
 }
 
-/// Prints a line for each of a few entries, numbers for many.
+/// Prints a line for each entry, or only numbers if there are many.
 pub(super) fn print_outcomes(
     outcomes: impl ExactSizeIterator<Item = Outcome>,
 ) -> Result<(), Failure> {

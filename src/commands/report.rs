@@ -1,8 +1,4 @@
-//! `sixgate report`: sums the decision lines of logs up.
-//!
-//! One thread reads and unpacks, this one understands and counts. What can't be
-//! read is told at once and does not keep the rest from being counted; the exit
-//! code tells it again.
+//! `sixgate report`: summarizes the decisions in logs.
 
 use super::{
     logs::{self, Input, ReadErrors},
@@ -22,8 +18,8 @@ use std::path::Path;
 /// Prints the report on standard output.
 ///
 /// # Errors
-/// When there is nothing to read, or something could not be read. In the latter
-/// case the report about the rest has been printed.
+/// Fails if there is nothing to read. If only some logs can't be read, prints the report about
+/// the others, and then fails.
 pub(super) fn run(arguments: &Report) -> Result<(), Failure> {
     let zone = TimeZone::system();
     let mut errors = ReadErrors::default();
@@ -56,8 +52,8 @@ fn count(
     Ok(tally)
 }
 
-/// What the lists of exempt networks have. Logs may be read where sixgate is not
-/// installed, or by somebody who may not read its configuration.
+/// Returns the entries of exempt networks that need attention. `None` if the configuration at
+/// the default path can't be read: sixgate may not be installed on this machine.
 fn exempt_entries(config: &ReportConfigFile) -> Result<Option<Vec<ExemptEntry>>, Failure> {
     let path = config.path.as_deref();
     let loaded = Config::load(path.unwrap_or(Path::new(DEFAULT_CONFIG)));

@@ -1,8 +1,7 @@
 //! `sixgate serve`: runs the milter in the foreground.
 //!
-//! Tells the service manager what goes on (sd_notify), reads the configuration
-//! again at SIGHUP, hands over to a new process at SIGUSR2 and ends at SIGTERM or
-//! SIGINT.
+//! Notifies the service manager (sd_notify), reloads the configuration on SIGHUP, hands over
+//! to a new process on SIGUSR2, and drains on SIGTERM or SIGINT.
 
 mod lifecycle;
 mod no_opt_in;
@@ -43,16 +42,17 @@ use tokio::{
     task::spawn_blocking,
 };
 
-/// One turn in so many is that of the tasks for which a thread's queue of 256 has
-/// no room. At the runtime's own 61 some of 256 connections that were all at work
-/// waited six times as long as the others; docs/benchmarks.md has the figures.
-const TURN_OF_THE_LATE: u32 = 2;
+/// How often a worker takes a task from the runtime's global queue: every second turn. A
+/// worker's own queue has room for 256 tasks, and others go to the global one. With tokio's
+/// default of 61, some of 256 busy connections waited six times as long as the others;
+/// docs/benchmarks.md has the figures.
+const GLOBAL_QUEUE_INTERVAL: u32 = 2;
 
-/// Serves until a signal ends it.
+/// Serves until a signal arrives.
 ///
 /// # Errors
-/// When the configuration is wrong, or the system does not let us run: a socket
-/// can't be opened, for example.
+/// Fails if the configuration is invalid, or if the system refuses something, such as
+/// opening a socket.
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let mut inherited = Inherited::take().map_err(|error| Failure::new(Exit::Os, error))?;
     let predecessor = inherited.predecessor();
@@ -89,11 +89,11 @@ fn start(
     let access = status::Access::open(file, &config)?;
     warn(file, &config, &sources);
     let deferrals = match config.replies.give_up_after {
-        Some(_) => taken_over(&mut inherited),
+        Some(_) => inherited_deferrals(&mut inherited),
         None => None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .global_queue_interval(TURN_OF_THE_LATE)
+        .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Os, error))?;
@@ -136,7 +136,7 @@ async fn serve(
     tokio::spawn(monitor::mx_zone::watch(current.clone()));
     tokio::spawn(no_opt_in::watch(current.clone()));
     tokio::spawn(exempt::watch(current.clone()));
-    let at_the_end = current.clone();
+    let last_snapshot = current.clone();
     let mut sockets = listeners.passable();
     sockets.extend(monitored.passable());
     sockets.extend(page.passable());
@@ -159,7 +159,7 @@ async fn serve(
         accepting.clone(),
     );
     page.serve(file, current.clone(), Arc::clone(&drain), accepting.clone());
-    // A task of its own, for connections to begin where they are accepted.
+    // In a task of its own, so that connections start on the worker that accepts them.
     let serving = serve_watched(listeners, current, bounds, Arc::clone(&drain), accepting);
     let mut serving = tokio::spawn(serving);
     let served = select! {
@@ -169,7 +169,7 @@ async fn serve(
         served = &mut serving => Some(served),
     };
     let served = match served {
-        // It has handed over, and the last connection is closed.
+        // This process has handed over, and its last connection is closed.
         Some(served) => served,
         None => {
             drain.start();
@@ -178,12 +178,12 @@ async fn serve(
         }
     };
     tokio::join!(requests.finish(), page.finish());
-    // It was said before if that is impossible.
-    let _ = at_the_end.borrow().exemptions.record_uses();
+    // If this fails, it failed before and was logged.
+    let _ = last_snapshot.borrow().exemptions.record_uses();
     served.context("the server failed")
 }
 
-/// Waits until the other process has stopped accepting.
+/// Waits until the previous process has stopped accepting.
 async fn take_over(predecessor: &Predecessor) -> Result<()> {
     let pid = std::os::unix::process::parent_id();
     let earlier = predecessor.ready().await?;
@@ -208,8 +208,8 @@ async fn serve_watched(
     }
 }
 
-/// Which senders the process that hands over has deferred.
-fn taken_over(inherited: &mut Inherited) -> Option<Arc<Deferrals>> {
+/// Returns the deferred senders of the process that hands over.
+fn inherited_deferrals(inherited: &mut Inherited) -> Option<Arc<Deferrals>> {
     match inherited.deferrals()? {
         Ok(deferrals) => {
             tracing::info!(
@@ -219,14 +219,14 @@ fn taken_over(inherited: &mut Inherited) -> Option<Arc<Deferrals>> {
             Some(Arc::new(deferrals))
         }
         Err(error) => {
-            tracing::warn!("which senders were deferred is forgotten: {error}");
+            tracing::warn!("the deferred senders of the previous process are lost: {error}");
             None
         }
     }
 }
 
-/// A new snapshot; `old` is what it will replace. `deferrals` are those of a process that
-/// has handed over.
+/// Creates a snapshot that replaces `old`. `deferrals` are those of a process that has
+/// handed over.
 fn snapshot(
     config: Config,
     sources: Sources,
@@ -234,7 +234,7 @@ fn snapshot(
     old: Option<&Snapshot<Dns>>,
     deferrals: Option<Arc<Deferrals>>,
 ) -> Result<Arc<Snapshot<Dns>>> {
-    let dns = Dns::waiting_for_servers(&config.dns).context("can't set the DNS resolver up")?;
+    let dns = Dns::waiting_for_servers(&config.dns).context("can't set up the DNS resolver")?;
     let dns = match old {
         Some(old) => dns.inherit_from(old.checks.resolver()),
         None => dns,
@@ -254,7 +254,7 @@ fn warn(file: &Path, config: &Config, sources: &Sources) {
     }
 }
 
-/// Reads the configuration again.
+/// Reloads the configuration.
 struct Reloader {
     file: PathBuf,
     sender: watch::Sender<Arc<Snapshot<Dns>>>,
@@ -262,7 +262,7 @@ struct Reloader {
 }
 
 impl Reloader {
-    /// Reads it and says what came of it.
+    /// Reloads the configuration, and logs and counts the outcome.
     async fn run(&self) {
         let reloads = &telemetry::metrics::get().reloads;
         match NotifyState::monotonic_usec_now() {
@@ -304,7 +304,7 @@ impl Reloader {
         Ok(())
     }
 
-    /// Reads the lists where nobody waits: connections are served meanwhile.
+    /// Reads the lists on a thread of its own, so that connections are served meanwhile.
     async fn lists(&self, config: &Config) -> Result<(Sources, Exemptions)> {
         let config = config.clone();
         let old = Arc::clone(&self.sender.borrow());
@@ -353,7 +353,7 @@ impl Reloader {
     }
 }
 
-/// Tells the service manager, if there is one that listens.
+/// Notifies the service manager, if there is one.
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, state) {
         tracing::warn!("can't notify the service manager: {error}");

@@ -14,8 +14,8 @@ use jiff::{Timestamp, ToSpan, tz::TimeZone};
 /// Prints the messages on standard output.
 ///
 /// # Errors
-/// When there is nothing to read, nothing was found, or something could not be read.
-/// In the last case what was found in the rest has been printed.
+/// Fails if there is nothing to read, or if nothing is found. If only some logs can't be read,
+/// prints what the others contain, and then fails.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_period(arguments)?;
     let zone = TimeZone::system();
@@ -23,7 +23,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut sources = logs::Sources {
         files: &arguments.files,
         journal: arguments.journal,
-        // Other attempts of a message may lie outside the period.
+        // Other attempts of a message may be outside the period.
         since: arguments
             .since
             .and_then(|since| since.checked_sub(GIVES_UP_AFTER.seconds()).ok()),

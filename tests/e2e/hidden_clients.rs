@@ -119,7 +119,7 @@ fn doctor_finds_docker_proxy(daemon: &Daemon) -> io::Result<()> {
     let findings: Value = serde_json::from_slice(&output.stdout)?;
     let is_wanted = |finding: &Value| {
         let seen = finding["seen"].as_str().unwrap_or_default();
-        let seen = seen.starts_with(&format!("docker-proxy takes [::]:25 to {CONTAINER}"));
+        let seen = seen.starts_with(&format!("docker-proxy forwards [::]:25 to {CONTAINER}"));
         finding["check"] == "clients" && finding["level"] == "problem" && seen
     };
     let findings_list = findings.as_array().map(Vec::as_slice).unwrap_or_default();

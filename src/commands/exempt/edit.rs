@@ -20,7 +20,7 @@ use crate::{
 use ipnet::Ipv6Net;
 use jiff::Zoned;
 
-/// Adds entries, or changes their ends and comments.
+/// Adds entries, or changes the ends and comments of existing ones.
 pub(super) fn add(arguments: &ExemptAdd) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
     let requests = requests::to_add(arguments)?;
@@ -40,7 +40,7 @@ pub(super) fn add(arguments: &ExemptAdd) -> Result<(), Failure> {
     warnings::print(&config, &networks)
 }
 
-/// Removes entries, and warns of what still exempts them.
+/// Removes entries, and warns if other entries still exempt the networks.
 pub(super) fn remove(arguments: &ExemptRemove) -> Result<(), Failure> {
     let config = Config::load(&arguments.config.path)?;
     let networks = requests::to_remove(&arguments.entries)?;

@@ -83,7 +83,7 @@ fn row(found: &Found, now: &Zoned) -> [String; 4] {
     ]
 }
 
-/// A list that `exempt add -` reads. What has ended is a comment.
+/// Prints a list that `exempt add -` can read. Expired entries are comments.
 fn print_list(
     entries: &[Found],
     exemptions: &Exemptions,
@@ -129,9 +129,9 @@ pub(super) struct Object<'a> {
     until: Option<Timestamp>,
     added: Option<Date>,
     comment: &'a str,
-    /// When it was used last, as far as the daemon has recorded it.
+    /// The last use that the daemon has recorded.
     last_used: Option<Timestamp>,
-    /// Since when uses are recorded.
+    /// When recording of uses started.
     recorded_since: Timestamp,
     file: Option<&'a Path>,
     line: Option<usize>,
@@ -157,7 +157,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// One object a line, so that a long array need not be held.
+/// Prints one object per line, without building the array in memory.
 fn print_json(
     entries: &[Found],
     exemptions: &Exemptions,

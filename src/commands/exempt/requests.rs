@@ -1,4 +1,4 @@
-//! The networks that `sixgate exempt` is given: as arguments or on standard input.
+//! Parses the networks given to `sixgate exempt`, as arguments or on standard input.
 
 use crate::{
     cli::ExemptAdd,
@@ -14,18 +14,18 @@ use std::{
     net::IpAddr,
 };
 
-/// Prefixes shorter than this are a large part of the Internet.
+/// Shorter prefixes, which contain a large part of the Internet, need `--force`.
 const SHORTEST: u8 = 16;
 
 /// An entry to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) entry: Entry,
-    /// `None` keeps the comment of an entry that is there already.
+    /// `None` keeps the comment of an existing entry.
     pub(super) comment: Option<String>,
 }
 
-/// Takes all entries or none: what is wrong is refused before anything is written.
+/// Parses the entries to add. A wrong one is an error before anything is written.
 pub(super) fn to_add(arguments: &ExemptAdd) -> Result<Vec<Request>, Failure> {
     let now = Timestamp::now();
     let until = (arguments.lasting.map(|time| now + time)).or(arguments.until);
@@ -34,7 +34,7 @@ pub(super) fn to_add(arguments: &ExemptAdd) -> Result<Vec<Request>, Failure> {
         if until.is_some() {
             request.entry.until = until;
         }
-        // Seconds are what a list has.
+        // The list stores whole seconds.
         request.entry.until = request.entry.until.map(whole_seconds);
         if arguments.comment.is_some() {
             request.comment.clone_from(&arguments.comment);
@@ -46,13 +46,13 @@ pub(super) fn to_add(arguments: &ExemptAdd) -> Result<Vec<Request>, Failure> {
     Ok(requests)
 }
 
-/// Takes all networks or none.
+/// Parses the networks to remove.
 pub(super) fn to_remove(entries: &[String]) -> Result<Vec<Ipv6Net>, Failure> {
     let requests = read(entries)?;
     Ok(requests.iter().map(|r| r.entry.network).collect())
 }
 
-/// Reads addresses. All of them have to be valid.
+/// Parses addresses; an invalid one is an error.
 pub(super) fn addresses(arguments: &[String]) -> Result<Vec<IpAddr>, Failure> {
     let parse = |text: &str| {
         text.parse::<IpAddr>()
@@ -82,8 +82,7 @@ fn read(arguments: &[String]) -> Result<Vec<Request>, Failure> {
     Ok(requests)
 }
 
-/// Calls `take` for each argument, or for each line of standard input where the
-/// argument is `-`.
+/// Calls `take` for each argument, and for each line of standard input for `-`.
 fn each(
     arguments: &[String],
     mut take: impl FnMut(&str) -> Result<(), String>,
@@ -109,8 +108,8 @@ fn check(entry: &Entry, force: bool, now: Timestamp) -> Result<(), String> {
     let network = &entry.network;
     if network.prefix_len() < SHORTEST && !network.addr().is_unique_local() && !force {
         return Err(format!(
-            "{network} exempts a large part of the Internet; write a longer prefix, or --force if \
-             that is meant"
+            "{network} exempts a large part of the Internet; use a longer prefix, or --force if \
+             that is intended"
         ));
     }
     match entry.until {
@@ -121,7 +120,7 @@ fn check(entry: &Entry, force: bool, now: Timestamp) -> Result<(), String> {
     }
 }
 
-/// One command may name a network twice, but not with two ends.
+/// Checks that no network is given twice with different ends.
 fn check_ends(requests: &[Request]) -> Result<(), Failure> {
     let mut ends = HashMap::new();
     for Request { entry, .. } in requests {
@@ -129,7 +128,7 @@ fn check_ends(requests: &[Request]) -> Result<(), Failure> {
         if first != entry.until {
             let network = show(&entry.network);
             return Err(usage(anyhow!(
-                "{network} is given twice with different ends; leave one of them out"
+                "{network} is given twice with different ends; remove one of them"
             )));
         }
     }

@@ -1,5 +1,5 @@
-//! `sixgate exempt status`: whether clients are exempt, and by which entry. Decides as
-//! the milter does.
+//! `sixgate exempt status`: shows whether clients are exempt and by which entry, as the milter
+//! decides it.
 
 use super::{list::Object, requests};
 use crate::{
@@ -38,7 +38,7 @@ struct Status {
     rule: Option<Rule>,
     /// The entry that exempts it.
     by: Option<Found>,
-    /// The other entries that contain it, also those that have ended.
+    /// The other entries that contain it, including expired ones.
     others: Vec<Found>,
 }
 
@@ -75,7 +75,7 @@ impl Status {
     fn verdict(&self, exemptions: &Exemptions, now: &Zoned) -> String {
         match (self.rule, &self.by, self.translated) {
             (_, _, Some(ipv4)) => format!(
-                "not checked: by ipv4_prefixes it is the IPv4 client {ipv4}, and mail over IPv4 is \
+                "not checked: ipv4_prefixes makes it the IPv4 client {ipv4}, and mail over IPv4 is \
                  never checked"
             ),
             (Some(Rule::Ipv4), ..) => "not checked: mail over IPv4 never is".to_owned(),

@@ -1,5 +1,5 @@
-//! Warns on standard error of networks that overlap others, or that are never checked
-//! whatever is listed.
+//! Warns on standard error about networks that overlap others, or that are never checked
+//! anyway.
 
 use crate::{
     address::ClientAddr,
@@ -13,8 +13,7 @@ use ipnet::Ipv6Net;
 use jiff::Zoned;
 use std::net::IpAddr;
 
-/// Warns of entries that were added. The list has been changed, so an error is one
-/// of a later change.
+/// Warns about added entries.
 pub(super) fn print(config: &Config, networks: &[Ipv6Net]) -> Result<(), Failure> {
     let exemptions = super::open(config)?;
     let now = Zoned::now();
@@ -25,7 +24,7 @@ pub(super) fn print(config: &Config, networks: &[Ipv6Net]) -> Result<(), Failure
     Ok(())
 }
 
-/// Warns of networks that were removed and are exempt nevertheless.
+/// Warns about removed networks that are still exempt.
 pub(super) fn print_still_exempt(config: &Config, networks: &[Ipv6Net]) -> Result<(), Failure> {
     let exemptions = super::open(config)?;
     let now = Zoned::now();
@@ -38,7 +37,7 @@ pub(super) fn print_still_exempt(config: &Config, networks: &[Ipv6Net]) -> Resul
         let wider: Vec<Found> = wider.collect();
         let wider = wider.last()?;
         let by = display::describe(wider, exemptions.file(), &now);
-        Some(format!("{}: it is still exempt, by {by}", show(network)))
+        Some(format!("{} is still exempt, by {by}", show(network)))
     };
     warn(
         networks.iter().map(still).collect(),
@@ -47,7 +46,7 @@ pub(super) fn print_still_exempt(config: &Config, networks: &[Ipv6Net]) -> Resul
     Ok(())
 }
 
-/// Prints a few warnings, or how many there are.
+/// Prints the warnings, or their number if there are many.
 fn warn(warnings: Vec<Option<String>>, what: &str) {
     let is_few = warnings.len() <= FEW;
     let warnings: Vec<String> = warnings.into_iter().flatten().collect();
@@ -61,7 +60,7 @@ fn warn(warnings: Vec<Option<String>>, what: &str) {
     }
 }
 
-/// What there is to say of a network that was added.
+/// Returns the warning about an added network.
 fn overlap(
     config: &Config,
     exemptions: &Exemptions,
@@ -70,17 +69,17 @@ fn overlap(
 ) -> Option<String> {
     let name = show(network);
     if let Some(why) = never_checked(config, network) {
-        return Some(format!("{name}: has no effect: {why}"));
+        return Some(format!("{name} has no effect: {why}"));
     }
     let file = exemptions.file();
     if exemptions.networks().get(network).is_some() {
         return Some(format!(
-            "{name}: exempt.networks has it, too, without an end"
+            "{name} is in exempt.networks, too, which has no end"
         ));
     }
     if let Some(wider) = wider(exemptions, network, now).last() {
         let by = display::describe(wider, file, now);
-        return Some(format!("{name}: its clients are exempt already, by {by}"));
+        return Some(format!("{name} is already exempt, by {by}"));
     }
     let managed = exemptions.managed();
     let within = managed
@@ -90,15 +89,15 @@ fn overlap(
     let within: Vec<String> = within.map(|l| show(&l.entry.network)).collect();
     match within.as_slice() {
         [] => None,
-        [first] => Some(format!("{name}: contains {first} of the list")),
+        [first] => Some(format!("{name} contains {first} of the list")),
         [first, rest @ ..] => Some(format!(
-            "{name}: contains {first} and {} more of the list",
+            "{name} contains {first} and {} more of the list",
             rest.len()
         )),
     }
 }
 
-/// Wider entries that exempt the whole network now.
+/// Returns wider entries that exempt the whole network now.
 fn wider(exemptions: &Exemptions, network: &Ipv6Net, now: &Zoned) -> Vec<Found> {
     let now = now.timestamp();
     let mut wider = exemptions.covering(network.addr());
@@ -109,7 +108,7 @@ fn wider(exemptions: &Exemptions, network: &Ipv6Net, now: &Zoned) -> Vec<Found> 
     wider
 }
 
-/// Why rules 1 to 3 accept all clients of a network whatever is listed.
+/// Returns why the clients of a network are never checked, if that is so.
 fn never_checked(config: &Config, network: &Ipv6Net) -> Option<String> {
     let translated = |prefix: &&_| -> bool {
         let prefix: &crate::translation::TranslationPrefix = prefix;

@@ -1,4 +1,4 @@
-//! The Authentication-Results field that a message would get.
+//! The Authentication-Results fields that a message would get.
 
 use super::{Findings, verdict::Verdicts};
 use crate::{
@@ -9,10 +9,10 @@ use crate::{
     policy::{Rule, Stage},
 };
 
-/// Stands for the MTA's name, which the milter has from the MTA.
+/// A placeholder for the MTA's name, which only the MTA knows.
 const MTA: &str = "{j}";
 
-/// The values of the fields; none if the mail would get none.
+/// Returns the fields, if the message would get any.
 pub(super) fn fields(
     config: &Config,
     arguments: &Explain,
@@ -25,8 +25,8 @@ pub(super) fn fields(
         Families::Checked => is_checked,
         Families::All => is_checked || !findings.client.is_loopback(),
     };
-    let goes_on = verdicts.message.action == "accept" || verdicts.message.observed_by.is_some();
-    if !settings.add || !is_covered || !goes_on {
+    let is_accepted = verdicts.message.action == "accept" || verdicts.message.observed_by.is_some();
+    if !settings.add || !is_covered || !is_accepted {
         return Vec::new();
     }
     let is_complete = settings.complete || !is_checked;

@@ -1,5 +1,5 @@
-//! A message in a file: its header block, and its body as a stream. No message
-//! takes more memory than a header block may have.
+//! Reads a message from a file: the header block into memory, the body as a stream. So memory
+//! is bounded by the maximum size of a header block.
 
 use crate::dkim::HeaderBlock;
 use anyhow::{Context, Result};
@@ -9,18 +9,18 @@ use std::{
     path::Path,
 };
 
-/// The rest of a message, which is read once.
+/// The body of a message, which can be read once.
 pub(super) struct Body {
-    /// A line that was read as part of the header, but is not.
+    /// The first line, which was read to find the end of the header.
     first_line: Vec<u8>,
     rest: Box<dyn BufRead>,
-    /// A stored message usually has the line ends of the system; on the wire, and
-    /// when it was signed, they were CRLF.
+    /// Whether line breaks are converted to CRLF, with which the message was signed and sent.
+    /// Stored messages usually have those of the system.
     adds_cr: bool,
 }
 
-/// Opens a file, or standard input for `-`, and reads the header, of which
-/// `header_bytes` are kept.
+/// Opens a file, or standard input for `-`, and reads the header. Keeps up to `header_bytes`
+/// of it.
 pub(super) fn open(file: &Path, header_bytes: usize) -> Result<(HeaderBlock, Body)> {
     let mut header = HeaderBlock::new(header_bytes);
     let keep = |name: &[u8], value: &[u8]| header.push_transmitted(name, value);
@@ -34,7 +34,7 @@ pub(super) fn open(file: &Path, header_bytes: usize) -> Result<(HeaderBlock, Bod
     Ok((header, body))
 }
 
-/// As [`open`], for a message in memory.
+/// Reads a message in memory as [`open`] does.
 #[cfg(feature = "status")]
 pub(super) fn of(message: Vec<u8>, header_bytes: usize) -> Result<(HeaderBlock, Body)> {
     let mut header = HeaderBlock::new(header_bytes);
@@ -43,19 +43,19 @@ pub(super) fn of(message: Vec<u8>, header_bytes: usize) -> Result<(HeaderBlock, 
     Ok((header, body))
 }
 
-/// Hands on each header field, cut off where it is longer than `limit`: its name
-/// without the colon, and its exact value, folds included.
+/// Calls `keep` for each header field, truncated to `limit`: the name without the colon, and
+/// the exact value with its folds.
 fn read_header(
     mut reader: impl BufRead + 'static,
     limit: usize,
     mut keep: impl FnMut(&[u8], &[u8]),
 ) -> io::Result<Body> {
-    // One byte more than a header block takes, so that it notices.
+    // One byte more than a header block accepts, so that it detects the excess.
     let most = limit.saturating_add(1);
     let first_line = read_line(&mut reader, most)?;
     let adds_cr = !first_line.ends_with(b"\r\n");
     let mut lines: Box<dyn BufRead> = match first_line.starts_with(b"From ") {
-        // Not part of the message, but of an mbox.
+        // The separator line of an mbox, which is not part of the message.
         true => Box::new(reader),
         false => Box::new(Cursor::new(first_line).chain(reader)),
     };
@@ -74,7 +74,8 @@ fn read_header(
             }
             field.clear();
             if split_field(&line).is_none() {
-                // The empty line, or no header field: the body began without one.
+                // The empty line, or a line that is not a header field: then the body starts
+                // without an empty line.
                 line.drain(..if line == b"\r\n" { 2 } else { 0 });
                 return Ok(Body {
                     first_line: line,
@@ -91,7 +92,7 @@ fn read_header(
     }
 }
 
-/// A line with its line break, of which at most `most` bytes are read.
+/// Reads a line with its line break, at most `most` bytes.
 fn read_line(reader: &mut impl BufRead, most: usize) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     reader.take(most as u64).read_until(b'\n', &mut line)?;
@@ -106,7 +107,7 @@ fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl Body {
-    /// Hands the body on in pieces, with CRLF.
+    /// Calls `take` for each piece of the body, with CRLF.
     pub(super) fn read(mut self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
         take(&self.first_line);
         let mut with_crlf = Vec::new();
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_taken_apart_at_fields_and_the_empty_line() {
+    fn messages_are_split_into_fields_and_body() {
         type Row = (
             &'static [u8],
             &'static [(&'static str, &'static str)],
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_over_the_limit_are_cut_off_and_the_body_is_whole() {
+    fn overlong_fields_are_truncated_and_the_body_is_complete() {
         let long = "x".repeat(200_000);
         let table = [
             (format!("A: 1\r\nX: {long}\r\n\r\n"), 2),

@@ -1,4 +1,4 @@
-//! What `explain` prints, for people and as JSON.
+//! The output of `explain`, as text and JSON.
 
 use super::{
     Addressee, Exemption, Findings, field,
@@ -18,13 +18,13 @@ use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 use std::{fmt, net::IpAddr};
 
-/// The whole story of a mail.
+/// Everything about a message.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     client: String,
     scope: &'static str,
     translated: Option<TranslatedReport>,
-    /// The entry of `sixgate exempt` or `exempt.networks` that is about the client.
+    /// The entry of `sixgate exempt` or `exempt.networks` that contains the client.
     exempt_entry: Option<ExemptReport>,
     certificate: Option<CertificateReport>,
     recipients: Vec<RecipientReport>,
@@ -35,7 +35,7 @@ pub(crate) struct Report {
     dkim: Vec<SignatureReport>,
     dns: Vec<QuestionReport>,
     verdict: VerdictReport,
-    /// The fields that the mail would get, folded, from top to bottom.
+    /// The fields that the message would get, folded, from top to bottom.
     authentication_results: Vec<String>,
     #[serde(skip)]
     observes: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Report {
 #[derive(Debug, Serialize)]
 struct TranslatedReport {
     prefix: String,
-    /// `None` if the address has bits that no translator sets.
+    /// `None` if the address has bits that a translator never sets.
     ipv4: Option<String>,
 }
 
@@ -57,7 +57,7 @@ struct ExemptReport {
     state: &'static str,
     until: Option<Timestamp>,
     comment: String,
-    /// All of it, for people.
+    /// The whole entry as text.
     #[serde(skip)]
     text: String,
 }
@@ -65,7 +65,7 @@ struct ExemptReport {
 #[derive(Debug, Serialize)]
 struct CertificateReport {
     name: String,
-    /// The entry of `exempt.certificates` that has it.
+    /// The entry of `exempt.certificates` that matches.
     named_by: Option<String>,
 }
 
@@ -99,9 +99,9 @@ struct SpfReport {
 
 #[derive(Debug, Serialize)]
 struct ForwarderReport {
-    /// The entry of `exempt.forwarders` that the client has met, `none` or `temperror`.
+    /// The entry of `exempt.forwarders` that matches the client, `none` or `temperror`.
     result: String,
-    /// Why entries that were tried prove nothing.
+    /// Why the other entries do not match.
     reasons: Vec<String>,
 }
 
@@ -124,23 +124,23 @@ struct QuestionReport {
 }
 
 impl Report {
-    /// What is decided about the message.
+    /// Returns the verdict on the message.
     #[cfg(feature = "status")]
     pub(crate) fn verdict(&self) -> &VerdictReport {
         &self.verdict
     }
 
-    /// Each recipient and what is decided about it.
+    /// Returns each recipient with its verdict.
     #[cfg(feature = "status")]
     pub(crate) fn recipients(&self) -> impl Iterator<Item = (&str, &VerdictReport)> {
         let recipients = self.recipients.iter();
         recipients.map(|recipient| (recipient.address.as_str(), &recipient.verdict))
     }
 
-    /// Judges the findings by the configuration's policy.
+    /// Applies the policy to the results of the checks.
     pub(super) fn new(config: &Config, arguments: &Explain, findings: &Findings) -> Self {
         let enforcement = Enforcement::new(config);
-        let walk = PolicyRun {
+        let run = PolicyRun {
             settings: &config.policy,
             replies: &config.replies,
             findings,
@@ -148,7 +148,7 @@ impl Report {
         };
         let to = findings.recipients.iter();
         let to: Vec<_> = to.map(|to| addressee(to, &enforcement)).collect();
-        let verdicts = walk.verdicts(&findings.facts(&config.policy, arguments), &to);
+        let verdicts = run.verdicts(&findings.facts(&config.policy, arguments), &to);
         let authentication_results = field::fields(config, arguments, findings, &verdicts);
         let recipients = findings.recipients.iter().zip(verdicts.recipients);
         Self {
@@ -178,7 +178,7 @@ impl Report {
     }
 }
 
-/// What the policy needs to know of a recipient.
+/// Returns the facts about a recipient that the policy needs.
 fn addressee(addressee: &Addressee, enforcement: &Enforcement) -> RecipientFacts {
     RecipientFacts {
         opt_in: addressee.answer.opt_in,
@@ -188,7 +188,7 @@ fn addressee(addressee: &Addressee, enforcement: &Enforcement) -> RecipientFacts
 }
 
 impl TranslatedReport {
-    /// About a client in a prefix of `ipv4_prefixes`.
+    /// Describes a client in a prefix of `ipv4_prefixes`.
     fn new(config: &Config, client: IpAddr) -> Option<Self> {
         let mut prefixes = config.policy.ipv4_prefixes.iter();
         let prefix = prefixes.find(|prefix| prefix.overlaps(&client.into()))?;

@@ -1,4 +1,4 @@
-//! Walks a mail through the stages of the policy with everything known.
+//! Applies the stages of the policy to a message whose checks are all done.
 
 use super::Findings;
 use crate::{
@@ -12,22 +12,21 @@ use crate::{
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// What becomes of a recipient or of the message.
+/// The decision about a recipient or the message.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct VerdictReport {
     /// `accept`, `reject` (5xx) or `defer` (4xx).
     pub(crate) action: &'static str,
-    /// Where it is decided.
+    /// The stage of the decision.
     pub(crate) stage: String,
-    /// What decides it.
+    /// The rule that decides.
     pub(crate) rule: &'static str,
-    /// The reply of a refusal: its first line.
+    /// The first line of the reply, if mail is refused.
     pub(crate) reply: Option<String>,
-    /// All lines of the reply, as the client sees them; in JSON only if there are
-    /// several.
+    /// All lines of the reply, as the client sees them; in JSON only if there are several.
     #[serde(skip_serializing_if = "is_single")]
     pub(crate) reply_lines: Vec<String>,
-    /// Why a refusal is logged and not carried out; in JSON only if that is so.
+    /// Why a refusal is only logged; in JSON only if it is.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "serialize_reason"
@@ -35,7 +34,7 @@ pub(crate) struct VerdictReport {
     pub(crate) observed_by: Option<ObservedBy>,
 }
 
-/// The policy and the replies of a configuration, and what was found.
+/// The policy and replies of a configuration, and the results of the checks.
 #[derive(Clone, Copy)]
 pub(super) struct PolicyRun<'a> {
     pub(super) settings: &'a Settings,
@@ -44,15 +43,15 @@ pub(super) struct PolicyRun<'a> {
     pub(super) findings: &'a Findings,
 }
 
-/// A recipient, as far as the verdict depends on it.
+/// The facts about a recipient on which the verdict depends.
 pub(super) struct RecipientFacts {
     pub(super) opt_in: OptIn,
     pub(super) domain: String,
-    /// By `mode` and `observe_domains`.
+    /// The mode by `mode` and `observe_domains`.
     pub(super) mode: Mode,
 }
 
-/// What becomes of each recipient and of the message.
+/// The decisions about each recipient and the message.
 pub(super) struct Verdicts {
     /// `checked`, `ipv4` or `exempt`.
     pub(super) scope: &'static str,
@@ -61,9 +60,8 @@ pub(super) struct Verdicts {
 }
 
 impl PolicyRun<'_> {
-    /// Judges a mail of which everything is known to recipients of which the
-    /// opt-in and the domain are. Without one it is judged as if to a domain
-    /// that has opted in.
+    /// Decides about a message and its recipients. Without recipients, decides as if the
+    /// domain had opted in.
     pub(super) fn verdicts(&self, facts: &Facts, to: &[RecipientFacts]) -> Verdicts {
         match self.exemption(facts) {
             Some(exemption) => Verdicts {
@@ -94,7 +92,7 @@ impl PolicyRun<'_> {
                     .is_some_and(|told| told.is_final())
             })
             .collect();
-        // One reply for all recipients: see `observe_domains`.
+        // There is one reply for all recipients; policy.md describes `observe_domains`.
         let mode = match left.iter().any(|to| to.mode == Mode::Enforce) {
             true => Mode::Enforce,
             false => Mode::Observe,
@@ -112,14 +110,14 @@ impl PolicyRun<'_> {
         }
     }
 
-    /// What happens before there is a recipient: an exemption, if there is one.
+    /// Returns the exemption before the first recipient, if there is one.
     fn exemption(&self, facts: &Facts) -> Option<VerdictReport> {
         [Stage::Connect, Stage::Mail]
             .into_iter()
             .find_map(|stage| self.at(stage, facts, "", Mode::Enforce))
     }
 
-    /// The refusal of a recipient, if it is refused.
+    /// Returns the refusal of a recipient, if it is refused.
     fn recipient(&self, facts: &Facts, to: &RecipientFacts) -> Option<VerdictReport> {
         let facts = Facts {
             opt_in: Some(to.opt_in),
@@ -178,7 +176,7 @@ fn is_single(lines: &[String]) -> bool {
 }
 
 impl VerdictReport {
-    /// What the policy never says; if it did, the milter would defer.
+    /// The verdict if the policy decides nothing, which never happens: the milter would defer.
     fn undecided() -> Self {
         Self {
             action: "defer",
@@ -190,8 +188,8 @@ impl VerdictReport {
         }
     }
 
-    /// Whether nothing comes after it. What `mode: observe` would have done is told as if
-    /// it had been.
+    /// Returns whether the decision ends the evaluation. Refusals that only `mode: observe`
+    /// prevents are reported as if enforced.
     fn is_final(&self) -> bool {
         let observed_by = self.observed_by;
         observed_by.is_none_or(|reason| reason == ObservedBy::Mode)

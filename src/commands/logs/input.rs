@@ -1,4 +1,4 @@
-//! Logs opened: files, compressed or not, standard input and the journal.
+//! Opens logs: files, compressed or not, standard input, and the journal.
 
 use crate::logs::Log;
 use anyhow::Context;
@@ -17,24 +17,24 @@ use std::{
     },
 };
 
-/// How much of a file is looked at to learn when it begins.
+/// How much of a file is read to find the time of its first line.
 const PEEK: usize = 64 * 1024;
 
-/// The memory that an xz file may ask for, in KiB: four times that of `xz -9`. The
-/// zstd library has such a limit of its own, 128 MiB.
+/// The maximum memory for decompressing an xz file, in KiB: four times that of `xz -9`. The
+/// zstd library limits itself to 128 MiB.
 const XZ_MEMORY: u32 = 256 << 10;
 
 /// A log to be read.
 pub(crate) struct Input {
-    /// For messages.
+    /// The name in messages.
     pub(super) name: String,
     pub(super) reader: Box<dyn Read + Send>,
     pub(super) log: Log,
-    /// The time of its first line. What can't be opened twice comes last.
+    /// The time of its first line. Inputs that can't be opened twice are last.
     pub(super) begin: i64,
-    /// In octets as stored; 0 if it can't be known.
+    /// The stored size in bytes; 0 if unknown.
     pub(super) length: u64,
-    /// How many of them were read so far.
+    /// How many bytes were read so far.
     pub(super) position: Arc<AtomicU64>,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn open(path: &Path, zone: &TimeZone) -> anyhow::Result<Input> {
     open_file(&path.display().to_string(), path, zone)
 }
 
-/// Opens a file without a name again, from its beginning. `original` is for messages.
+/// Opens an unnamed file again, from its beginning. `original` is for messages.
 pub(super) fn reopen(original: &Path, file: &File, zone: &TimeZone) -> anyhow::Result<Input> {
     let name = match original == Path::new("-") {
         true => "standard input".to_owned(),
@@ -63,14 +63,11 @@ pub(super) fn reopen(original: &Path, file: &File, zone: &TimeZone) -> anyhow::R
 fn open_file(name: &str, path: &Path, zone: &TimeZone) -> anyhow::Result<Input> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
-    anyhow::ensure!(
-        !metadata.is_dir(),
-        "it is a directory: name the files in it"
-    );
+    anyhow::ensure!(!metadata.is_dir(), "is a directory: name the files in it");
     let written = Timestamp::try_from(metadata.modified()?).unwrap_or_else(|_| Timestamp::now());
     let log = Log::new(zone.clone(), written);
     let mut input = input(name, file, log)?;
-    // A pipe can be read once only.
+    // A pipe can be read only once.
     if metadata.is_file() {
         input.length = metadata.len();
         input.begin = begin(path, &mut input.log.clone())?.unwrap_or(i64::MAX);
@@ -78,8 +75,7 @@ fn open_file(name: &str, path: &Path, zone: &TimeZone) -> anyhow::Result<Input> 
     Ok(input)
 }
 
-/// Asks journalctl for what sixgate and programs with the facility mail have
-/// written.
+/// Runs journalctl to read the lines of sixgate and of programs with the facility mail.
 pub(super) fn journal(
     since: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -124,12 +120,12 @@ fn begin(path: &Path, log: &mut Log) -> anyhow::Result<Option<i64>> {
     let peek = unpacked(File::open(path)?)?
         .take(PEEK as u64)
         .read_to_end(&mut text);
-    // What is wrong with the file is told when it is read.
+    // Errors are reported when the file is read.
     Ok(peek.ok().and_then(|_| log.first_time(&text)))
 }
 
-/// Told by the first octets, not by the name, because logrotate can be told to
-/// use any.
+/// Decompresses a log. The first bytes determine the format, because logrotate can be
+/// configured to use any file name.
 fn unpacked(mut raw: impl Read + Send + 'static) -> anyhow::Result<Box<dyn Read + Send>> {
     let mut magic = Vec::with_capacity(6);
     raw.by_ref().take(6).read_to_end(&mut magic)?;
@@ -141,7 +137,7 @@ fn unpacked(mut raw: impl Read + Send + 'static) -> anyhow::Result<Box<dyn Read 
         }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(file(magic))?),
         [b'B', b'Z', b'h', ..] => anyhow::bail!(
-            "it is compressed by bzip2: decompress it (bzip2 -dc FILE | sixgate ... -)"
+            "is compressed with bzip2: decompress it (bzip2 -dc FILE | sixgate ... -)"
         ),
         _ => Box::new(file(magic)),
     })
@@ -164,7 +160,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// The output of journalctl, which ends well only if journalctl does.
+/// The output of journalctl, whose end is an error if journalctl failed.
 struct Journal {
     stdout: ChildStdout,
     child: Child,

@@ -1,21 +1,21 @@
-//! How far the reading is, on a terminal only.
+//! Shows the progress of reading, on a terminal only.
 
 use std::{
     io::{self, IsTerminal, Write},
     time::{Duration, Instant},
 };
 
-/// What is over sooner needs no bar.
+/// The delay before the bar is shown.
 const DELAY: Duration = Duration::from_millis(300);
 
-/// How often the bar moves.
+/// The interval at which the bar is updated.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Characters of the bar.
+/// The width of the bar in characters.
 const WIDTH: u64 = 30;
 
 pub(super) struct Progress {
-    /// Octets; 0 if it can't be known.
+    /// The number of bytes; 0 if unknown.
     total: u64,
     begin: Instant,
     shown: Option<Instant>,
@@ -32,7 +32,7 @@ impl Progress {
         }
     }
 
-    /// So many octets were read.
+    /// Updates the bar.
     pub(super) fn show(&mut self, so_far: u64) {
         let is_due = match self.shown {
             None => self.begin.elapsed() > DELAY,
@@ -44,7 +44,7 @@ impl Progress {
         }
     }
 
-    /// Before anything else is said.
+    /// Removes the bar before other output.
     pub(super) fn clear(&mut self) {
         if self.shown.take().is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");

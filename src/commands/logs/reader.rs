@@ -11,30 +11,30 @@ use std::{
     thread,
 };
 
-/// How much is read at once. A line that is longer is none of ours: the longest
-/// decision line has some 20 KiB, every value escaped and at its limit.
+/// The size of a piece. Longer lines are skipped: the longest possible decision line has about
+/// 20 KiB.
 const PIECE: usize = 1 << 20;
 
-/// Pieces read ahead.
+/// The number of pieces read ahead.
 const AHEAD: usize = 4;
 
 pub(super) enum Event {
     /// The next log.
     Begin(Log),
-    /// Whole lines of it.
+    /// Whole lines of that log.
     Lines {
         piece: Vec<u8>,
-        /// Octets of all logs read so far, as stored.
+        /// The stored bytes of all logs read so far.
         so_far: u64,
     },
-    /// It can't be read further.
+    /// The rest of the log can't be read.
     Failed { name: String, error: anyhow::Error },
 }
 
-/// Everything in `inputs`, one after the other.
+/// Reads all inputs, one after the other.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// Fails if no thread can be started.
 pub(super) fn read(inputs: Vec<Input>) -> io::Result<impl Iterator<Item = Event>> {
     let (sender, receiver) = sync_channel(AHEAD);
     thread::Builder::new()
@@ -43,7 +43,7 @@ pub(super) fn read(inputs: Vec<Input>) -> io::Result<impl Iterator<Item = Event>
     Ok(receiver.into_iter())
 }
 
-/// The receiver goes only when the program ends, so that a send may fail.
+/// Sends the events. Sending fails only if the program is ending.
 fn read_all(inputs: Vec<Input>, events: &SyncSender<Event>) {
     let mut before = 0;
     for mut input in inputs {
@@ -86,8 +86,7 @@ fn pieces(input: &mut Input, before: u64, events: &SyncSender<Event>) -> io::Res
     }
 }
 
-/// What follows the middle of a line must not be taken for a beginning. False if
-/// the line goes on.
+/// Removes the rest of a skipped line. Returns `false` if the line continues after the piece.
 fn skip_line(piece: &mut Vec<u8>) -> bool {
     let end = memchr::memchr(b'\n', piece);
     piece.drain(..end.map_or(piece.len(), |end| end + 1));

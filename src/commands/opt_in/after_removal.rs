@@ -1,5 +1,5 @@
-//! What applies to domains whose entries were removed from the managed list:
-//! other sources and the default may still opt them in.
+//! Shows what applies to domains after their entries were removed from the managed list:
+//! other sources or the default may still opt them in.
 
 use super::verdict::{self, Verdict};
 use crate::{
@@ -14,18 +14,18 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// A label that nobody uses, to ask what applies to the subdomains of a domain.
+/// An unlikely label, for looking up what applies to the subdomains of a domain.
 const ANY_LABEL: &str = "sixgate-any-subdomain";
 
-/// Describes what applies now: one line for each of a few entries, numbers for
-/// many. Warns on standard error of domains that are still opted in. The list
-/// has been changed, so what can't be found out is a warning, too.
+/// Describes what applies now: one line for each entry, or only numbers if there are many.
+/// Warns on standard error about domains that are still opted in. Failed lookups are warnings,
+/// too, because the list has already been changed.
 pub(super) fn describe(config: &Config, entries: &[Entry]) -> String {
-    let asked: Vec<(&Entry, Domain)> = entries
+    let lookups: Vec<(&Entry, Domain)> = entries
         .iter()
         .filter_map(|entry| Some((entry, representative(entry)?)))
         .collect();
-    let domains = asked.iter().map(|(_, domain)| domain.clone()).collect();
+    let domains = lookups.iter().map(|(_, domain)| domain.clone()).collect();
     let verdicts = match Sources::open(&config.opt_in, None) {
         Ok(sources) => verdict::look_up(config, &sources, domains).map_err(|failure| failure.error),
         Err(error) => Err(error.into()),
@@ -37,7 +37,7 @@ pub(super) fn describe(config: &Config, entries: &[Entry]) -> String {
             return String::new();
         }
     };
-    let outcomes: Vec<(&Entry, Verdict)> = asked
+    let outcomes: Vec<(&Entry, Verdict)> = lookups
         .into_iter()
         .map(|(entry, _)| entry)
         .zip(verdicts)
@@ -48,7 +48,7 @@ pub(super) fn describe(config: &Config, entries: &[Entry]) -> String {
     }
 }
 
-/// The domain to ask for. `None` if a subdomain would be too long to exist.
+/// Returns the domain to look up; `None` if a subdomain would be too long.
 fn representative(entry: &Entry) -> Option<Domain> {
     match entry.scope {
         Scope::Itself => Some(entry.domain.clone()),
@@ -56,7 +56,8 @@ fn representative(entry: &Entry) -> Option<Domain> {
     }
 }
 
-/// Whoever removes an opt-in expects that the domain takes no mail over IPv6 then.
+/// Returns whether a domain is still opted in after the removal of its opt-in, which is not
+/// what the user expects.
 fn is_still_opted_in((entry, verdict): &(&Entry, Verdict)) -> bool {
     entry.opted_in && verdict.answer.opt_in == OptIn::Yes
 }

@@ -27,7 +27,7 @@ use crate::{
 use anyhow::anyhow;
 use std::fmt;
 
-/// Adds entries. Those that are there already stay as they are.
+/// Adds entries. Existing ones are not changed.
 pub(super) fn add(arguments: &OptInAdd) -> Result<(), Failure> {
     let requests = requests::read(&arguments.edit.entries)?;
     write(
@@ -87,8 +87,8 @@ fn add_and_report(
     let entries = requests.iter().map(|request| &request.entry);
     let entries: Vec<_> = entries.zip(comments.iter().map(String::as_str)).collect();
     let additions = add_entries(config, &entries)?;
-    let told = requests.iter().zip(&additions);
-    print_outcomes(told.map(|(request, addition)| addition_outcome(&request.entry, addition)))?;
+    let outcomes = requests.iter().zip(&additions);
+    print_outcomes(outcomes.map(|(request, addition)| addition_outcome(&request.entry, addition)))?;
     let opted_in = requests.iter().filter(|request| request.entry.opted_in);
     let opted_in: Vec<Domain> = opted_in
         .filter(|request| request.entry.scope == Scope::Itself)
@@ -116,7 +116,7 @@ pub(super) fn remove(arguments: &OptInRemove) -> Result<(), Failure> {
     let removals = remove_and_report(&config, &requests)?;
     let done = requests.iter().zip(removals);
     let removed = done.filter(|(_, removal)| *removal == Removal::Removed);
-    // What is no longer opted in is as if its contrary had been added.
+    // Removing an entry is checked like adding the opposite one.
     let opposites = removed.map(|(request, _)| request.entry.opposite());
     warnings::exchangers(&config, &arguments.edit, opposites.collect())
 }
@@ -168,7 +168,7 @@ pub(super) fn remove_entries(config: &Config, entries: &[&Entry]) -> Result<Vec<
     }
 }
 
-/// Waits for Redis.
+/// Runs an operation in Redis to its end.
 pub(in crate::commands) fn in_redis<T, E: fmt::Display>(
     operation: impl AsyncFnOnce() -> Result<T, E>,
 ) -> Result<T, Failure> {

@@ -1,4 +1,4 @@
-//! The host names of domains (`opt_in.mx_zone`), as the DNS has them now.
+//! Looks up the host names of domains (`opt_in.mx_zone`) in the DNS.
 
 use crate::{
     address::Domain,
@@ -14,19 +14,20 @@ use crate::{
 use std::{net::Ipv6Addr, sync::Arc};
 use tokio::{task::JoinSet, time::timeout};
 
-/// How many host names are looked up at a time.
+/// The number of host names that are looked up at once.
 const CONCURRENCY: usize = 32;
 
 /// A host name and its AAAA records.
 pub(super) struct Host {
-    /// Without a trailing dot.
+    /// The name, without a trailing dot.
     pub(super) name: String,
     pub(super) aaaa: Answer<Ipv6Addr>,
-    /// The opt-out in progress.
+    /// The opt-out in progress, if there is one.
     pub(super) pending: Option<Pending>,
 }
 
-/// Looks the host names of domains up, in their order. `None` without `opt_in.mx_zone`.
+/// Looks up the host names of domains, in their order. Returns `None` without
+/// `opt_in.mx_zone`.
 pub(super) fn look_up(config: &Config, domains: &[Domain]) -> Result<Option<Vec<Host>>, Failure> {
     let Some(zone) = MxZone::new(&config.opt_in.mx_zone) else {
         return Ok(None);
@@ -53,20 +54,20 @@ async fn look_up_all(
     let limit = config.limits.stage_timeout;
     let mut answers = vec![Answer::Temperror(DnsFailure::Timeout); domains.len()];
     let mut waiting = domains.iter().cloned().enumerate();
-    let mut asking = JoinSet::new();
+    let mut pending = JoinSet::new();
     loop {
-        while asking.len() < CONCURRENCY
+        while pending.len() < CONCURRENCY
             && let Some((index, domain)) = waiting.next()
         {
             let (zone, dns) = (Arc::clone(&zone), Arc::clone(&dns));
-            asking.spawn(async move {
+            pending.spawn(async move {
                 let answer = timeout(limit, zone.look_up(&*dns, &domain)).await;
                 (index, answer)
             });
         }
-        match asking.join_next().await {
+        match pending.join_next().await {
             Some(Ok((index, Ok(answer)))) => answers[index] = answer,
-            // One that is late, or a defect, leaves it unknown.
+            // After a timeout or a panic, the answer stays unknown.
             Some(_) => {}
             None => return answers,
         }

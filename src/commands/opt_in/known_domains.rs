@@ -1,5 +1,4 @@
-//! The domains that need a host name of their own, as commands find them: the lists, the
-//! hash in Redis, and files.
+//! Collects the domains that need a host name: from the lists, the hash in Redis, and files.
 
 use super::listing::read_hash;
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
 };
 use std::{io, path::Path};
 
-/// Reads `file`, or else the files of `opt_in.mx_zone.domains`.
+/// Reads `file`, otherwise the files of `opt_in.mx_zone.domains`.
 pub(super) fn given(config: &Config, file: Option<&Path>) -> Result<Domains, Failure> {
     let mut domains = Domains::default();
     let failed = |error: DomainsError| {
@@ -37,8 +36,8 @@ pub(super) fn given(config: &Config, file: Option<&Path>) -> Result<Domains, Fai
     Ok(domains)
 }
 
-/// Adds the domains of the lists and of the hash in Redis. Other servers can't be asked
-/// which domains they know.
+/// Adds the domains of the lists and of the hash in Redis. Other servers can't list their
+/// domains.
 pub(super) fn with_those_of_lists(
     config: &Config,
     sources: &Sources,
@@ -53,7 +52,7 @@ pub(super) fn with_those_of_lists(
     }
     if domains.patterns > 0 && !has_given {
         eprintln!(
-            "warning: entries for subdomains ({}) do not name domains; give all domains by \
+            "warning: entries for subdomains ({}) do not name domains; list all domains with \
              --domains or opt_in.mx_zone.domains",
             domains.patterns
         );

@@ -1,4 +1,4 @@
-//! `sixgate opt-in list`: what the lists of a configuration say, as one list.
+//! `sixgate opt-in list`: prints all lists of a configuration as one list.
 
 use super::{
     listing::{Listing, read_hash},
@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &OptInList) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Io, error))
 }
 
-/// A list that can be read as one.
+/// Prints a list in the format of opt-in lists.
 fn print_list(listing: &Listing<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut heading = String::new();
     listing.each(|item| {
@@ -85,7 +85,7 @@ struct Object<'a> {
     comment: &'a str,
 }
 
-/// One object a line, so that an array of millions need not be held.
+/// Prints one object per line, without building the array in memory.
 fn print_json(listing: &Listing<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut before = "[\n";
     listing.each(|item| {

@@ -16,16 +16,15 @@ use crate::{
 };
 use std::{io, path::Path, sync::Arc};
 
-/// The entries of several lists that make one list: those about which a list
-/// that is asked earlier has decided are left out.
+/// The entries of several lists as one list, without entries that an earlier list overrides.
 pub(super) struct Listing<'a> {
     config: &'a Config,
     lists: Vec<SourceList<'a>>,
-    /// The entries of the hash that is in the place of the managed file.
+    /// The entries of the hash that replaces the managed file (`opt_in.redis.managed`).
     hash: Vec<(Entry, String)>,
 }
 
-/// One entry, and where it stands.
+/// An entry and its origin.
 pub(super) struct Item<'a> {
     pub(super) source: Source,
     pub(super) entry: &'a Entry,
@@ -52,7 +51,7 @@ impl<'a> Listing<'a> {
                 entries: Arc::new(entries),
                 paths: &[],
             };
-            // It is asked first.
+            // The hash is looked up first.
             lists.insert(0, of_hash);
         }
         if managed_alone {
@@ -65,7 +64,7 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Hands the entries over in the order in which they stand in their files.
+    /// Calls `visit` for each entry, in the order of the files.
     pub(super) fn each(&self, mut visit: impl FnMut(Item<'_>) -> io::Result<()>) -> io::Result<()> {
         for (index, list) in self.lists.iter().enumerate() {
             let earlier = &self.lists[..index];
@@ -102,7 +101,7 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// Reads the hash, and warns of what is wrong in it.
+/// Reads the hash, and warns about invalid entries.
 pub(super) fn read_hash(config: &Config) -> Result<Vec<(Entry, String)>, Failure> {
     let redis = &config.opt_in.redis;
     let key = &redis.key;
@@ -143,8 +142,7 @@ fn each_in_files(
     Ok(())
 }
 
-/// An entry is of no use for what an earlier list has an answer to. One that is
-/// more specific than those of an earlier list would change its answer.
+/// Returns whether an earlier list decides for everything that an entry covers.
 fn is_decided(earlier: &[SourceList<'_>], entry: &Entry) -> bool {
     let decides = |list: &List| match entry.scope {
         Scope::Itself => list.entry_for(&entry.domain).is_some(),

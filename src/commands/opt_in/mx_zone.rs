@@ -1,5 +1,5 @@
-//! `sixgate opt-in list --format mx-zone`: a host name per domain, with AAAA records
-//! only for domains that have opted in.
+//! `sixgate opt-in list --format mx-zone`: prints a zone with a host name for each domain, with
+//! AAAA records only for domains that have opted in.
 
 use super::{
     known_domains, verdict,
@@ -22,8 +22,7 @@ use std::{
     io::{self, BufWriter, Write},
 };
 
-/// The zone by the options of the command line, and by the configuration where they
-/// are missing.
+/// Returns the zone by the command line, with the configuration as the default.
 pub(super) fn zone(options: &MxZoneOptions, config: &Config) -> Result<MxZone, Failure> {
     let configured = &config.opt_in.mx_zone;
     let missing = |option: &str| {
@@ -52,7 +51,7 @@ pub(super) fn zone(options: &MxZoneOptions, config: &Config) -> Result<MxZone, F
     }
 }
 
-/// The options are for one format, and would be ignored by the others.
+/// Refuses options that other formats would ignore.
 pub(super) fn refuse_options(arguments: &OptInList) -> Result<(), Failure> {
     let options = &arguments.mx_zone;
     let given = [
@@ -72,8 +71,8 @@ pub(super) fn refuse_options(arguments: &OptInList) -> Result<(), Failure> {
     }
 }
 
-/// The labels of domains. Two domains with one label would share the AAAA record; the
-/// hash of long names makes that possible in theory.
+/// Returns the labels of domains. Two domains with the same label would share their AAAA
+/// record, which is possible in theory, because long names are hashed.
 pub(super) fn labels(domains: &[Domain]) -> Result<Vec<String>, Failure> {
     let mut seen = HashMap::<String, &Domain>::with_capacity(domains.len());
     let mut labels = Vec::with_capacity(domains.len());
@@ -105,9 +104,9 @@ pub(super) fn print(arguments: &OptInList, config: &Config) -> Result<(), Failur
     let answers = verdict::answers(config, &sources, &domains)?;
     let unknown =
         |(_, (answer, _)): &(&Domain, &verdict::Answered)| answer.opt_in == OptIn::Temperror;
-    // A whole zone has to say something of each, and a guess would bounce mail.
+    // The zone must be complete, and a wrong guess would bounce mail.
     if let Some((domain, (_, reason))) = domains.iter().zip(&answers).find(unknown) {
-        let reason = reason.as_deref().unwrap_or("it can't be known now");
+        let reason = reason.as_deref().unwrap_or("the lookup failed");
         let complaint = anyhow!("whether {domain} has opted in is unknown: {reason}");
         return Err(Failure::new(Exit::TempFail, complaint));
     }
@@ -119,8 +118,8 @@ pub(super) fn print(arguments: &OptInList, config: &Config) -> Result<(), Failur
         .map_err(|error| Failure::new(Exit::Io, error))
 }
 
-/// Writes a zone file (RFC 1035 section 5). Every record has its TTL, because `$TTL`
-/// would also hold for what follows in the zone that includes it.
+/// Writes a zone file (RFC 1035 section 5). Every record has a TTL, because `$TTL` would also
+/// apply to later records of a zone that includes the file.
 fn write(
     zone: &MxZone,
     ns: &[Domain],

@@ -1,4 +1,4 @@
-//! The entries that `sixgate opt-in` is given: as arguments or on standard input.
+//! Parses the entries given to `sixgate opt-in`, as arguments or on standard input.
 
 use crate::{
     address::Domain,
@@ -12,15 +12,15 @@ use crate::{
 use anyhow::anyhow;
 use std::io::{self, BufRead};
 
-/// One entry to be added or removed.
+/// An entry to add or remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) entry: Entry,
-    /// The comment that it came with on standard input; empty if none.
+    /// Its comment on standard input; empty if there is none.
     pub(super) comment: String,
 }
 
-/// Takes them all or none: nonsense is refused before anything is written.
+/// Parses the entries. A wrong one is an error before anything is written.
 pub(super) fn read(arguments: &[String]) -> Result<Vec<Request>, Failure> {
     let mut requests = Vec::new();
     for argument in arguments {
@@ -36,7 +36,7 @@ pub(super) fn read(arguments: &[String]) -> Result<Vec<Request>, Failure> {
     Ok(requests)
 }
 
-/// Reads the domains that are asked for. All of them have to be valid.
+/// Parses domains; an invalid one is an error.
 pub(super) fn read_domains(arguments: &[String]) -> Result<Vec<Domain>, Failure> {
     let mut domains = Vec::new();
     for argument in arguments {
@@ -65,13 +65,13 @@ fn parse_domain(text: &str) -> anyhow::Result<Domain> {
     Domain::parse(text).map_err(|error| anyhow!("{text:?} is not a valid domain: {error}"))
 }
 
-/// Turns entries into those that opt the same domains out.
+/// Converts opt-ins to opt-outs of the same domains.
 pub(super) fn deny(requests: Vec<Request>) -> Result<Vec<Request>, Failure> {
     match requests.iter().find(|request| !request.entry.opted_in) {
         Some(Request { entry, .. }) => {
-            let contrary = entry.opposite();
+            let opposite = entry.opposite();
             Err(usage(anyhow!(
-                "{entry} is an opt-out already; write {contrary}"
+                "{entry} is an opt-out already; use {opposite}"
             )))
         }
         None => Ok(requests
@@ -103,22 +103,21 @@ fn check_contradictions(requests: &[Request]) -> Result<(), Failure> {
     let contradicts = |request: &&Request| list.insert(&request.entry) == Insertion::Contradiction;
     match requests.iter().find(contradicts) {
         Some(Request { entry, .. }) => {
-            let contrary = entry.opposite();
+            let opposite = entry.opposite();
             Err(usage(anyhow!(
-                "{entry} contradicts {contrary}; leave one of them out"
+                "{entry} contradicts {opposite}; remove one of them"
             )))
         }
         None => Ok(()),
     }
 }
 
-/// A domain without a dot is a slip more often than a top-level domain that
-/// takes mail.
+/// Refuses domains without a dot: few top-level domains accept mail, so it is usually a typo.
 pub(super) fn check_dots(requests: &[Request]) -> Result<(), Failure> {
     let top_level = |request: &&Request| request.entry.domain.parent().is_none();
     match requests.iter().find(top_level) {
         Some(Request { entry, .. }) => Err(usage(anyhow!(
-            "{entry} is a domain without a dot; if that is meant, say --force"
+            "{entry} is a domain without a dot; if that is intended, use --force"
         ))),
         None => Ok(()),
     }

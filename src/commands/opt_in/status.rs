@@ -1,5 +1,5 @@
-//! `sixgate opt-in status`: whether domains have opted in, and which source says
-//! so. Asks what the milter asks.
+//! `sixgate opt-in status`: shows whether domains have opted in, and which source decides.
+//! Queries the same sources as the milter.
 
 use super::{
     hosts::{self, Host},
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &OptInStatus) -> Result<(), Failure> {
     print(&statuses, arguments.json).map_err(|error| Failure::new(Exit::Io, error))
 }
 
-/// What applies to a domain, and what there is at its host name.
+/// What applies to a domain, and the records of its host name.
 struct Status {
     verdict: Verdict,
     /// `None` without `opt_in.mx_zone`.
@@ -87,7 +87,7 @@ impl fmt::Display for Status {
 struct Object<'a> {
     domain: &'a str,
     verdict: &'static str,
-    /// What `verdict` was called before there was `unknown`.
+    /// The verdict in an older form: `temperror` instead of `unknown`.
     opt_in: &'static str,
     source: String,
     entry: Option<String>,
@@ -101,7 +101,7 @@ struct Object<'a> {
 #[derive(Serialize)]
 struct HostObject<'a> {
     host: &'a str,
-    /// `null` if it is unknown.
+    /// `null` if the lookup failed.
     aaaa: Option<&'a [Ipv6Addr]>,
     drift: &'static str,
     /// When the opt-out in progress ends; `null` without one.

@@ -1,9 +1,9 @@
-//! `sixgate opt-in sync-dns`: brings the host names of mail exchangers in line with the
-//! opt-ins, in the order that bounces no mail.
+//! `sixgate opt-in sync-dns`: updates the host names of mail exchangers after opt-ins and
+//! opt-outs, in an order that bounces no mail.
 //!
-//! An opt-in is known to every daemon before there is an AAAA record; an opt-out is
-//! listed after senders have forgotten it. What an opt-out still has to do is kept in a
-//! file ([`pending`]), so that any later run goes on with it.
+//! An AAAA record is added after every daemon knows the opt-in. An opt-out is listed after the
+//! removed AAAA record has expired from caches. Opt-outs in progress are in a file
+//! ([`pending`]), so that any later run can complete them.
 
 mod opt_outs;
 mod script;
@@ -41,14 +41,13 @@ use std::{
 use summary::Summary;
 use tokio::runtime::Runtime;
 
-/// How often the zone is read again because somebody else has changed it.
+/// The number of attempts if the zone changes while it is being compared.
 const ATTEMPTS: usize = 3;
 
-/// How long the primary server may take to connect or to answer a message.
+/// The timeout for connecting to the primary server, and for each answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a daemon takes to have a list that was changed: it looks at it twice a
-/// second.
+/// The time after which every daemon has read a changed list, which it polls twice a second.
 const LIST_SETTLE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(arguments: &OptInSyncDns) -> Result<(), Failure> {
@@ -69,8 +68,9 @@ pub(super) fn run(arguments: &OptInSyncDns) -> Result<(), Failure> {
     }
 }
 
-/// Changes the managed list and the host names of the same domains: opt-ins are listed
-/// by `list` before their AAAA records are added, opt-outs when theirs are forgotten.
+/// Edits the managed list and updates the host names of the same domains. `list` adds the
+/// opt-ins, before their AAAA records are added; opt-outs follow when their records have
+/// expired from caches.
 pub(super) fn edit(
     config: &Config,
     arguments: &OptInEdit,
@@ -97,26 +97,26 @@ fn domain(entry: &Entry) -> Result<Domain, Failure> {
         Scope::Itself => Ok(entry.domain.clone()),
         Scope::Subdomains => Err(Failure::new(
             Exit::Usage,
-            anyhow!("{entry}: --sync-dns takes domains, not entries for subdomains"),
+            anyhow!("{entry}: --sync-dns supports domains, not entries for subdomains"),
         )),
     }
 }
 
-/// What is compared and where.
+/// The settings of a run.
 struct Sync<'a> {
     config: &'a Config,
     zone: MxZone,
     primary: Primary,
-    /// Domains that were given besides those of the lists.
+    /// The domains given in addition to those of the lists.
     given: Domains,
     settle: Option<Duration>,
     grace: Duration,
     runtime: Runtime,
 }
 
-/// Why a run ended early.
+/// Why a run stopped.
 enum Stopped {
-    /// The zone has to be read again.
+    /// The zone has changed and has to be read again.
     Changed,
     Failed(Failure),
 }
@@ -128,7 +128,7 @@ impl From<Failure> for Stopped {
 }
 
 impl<'a> Sync<'a> {
-    /// As the configuration says, for the domains that a command names.
+    /// Creates a run with the settings of the configuration.
     fn by_config(config: &'a Config) -> Result<Self, Failure> {
         let nothing = MxZoneOptions {
             suffix: None,
@@ -161,7 +161,7 @@ impl<'a> Sync<'a> {
         let zone = mx_zone::zone(&arguments.mx_zone, config)?;
         let of_zone = match (&arguments.zone, &arguments.mx_zone.suffix) {
             (Some(given), _) => given,
-            // That of the configuration belongs to the suffix there.
+            // The configured zone belongs to the configured suffix.
             (None, Some(suffix)) => suffix,
             (None, None) => configured.zone.as_ref().unwrap_or(&zone.suffix),
         };
@@ -186,7 +186,7 @@ impl<'a> Sync<'a> {
         })
     }
 
-    /// Makes the zone what it should be, for all domains or for `only` these.
+    /// Updates the zone, for all domains or for `only` some.
     fn pass(&self, only: Option<&BTreeSet<Domain>>, prune: bool) -> Result<(), Failure> {
         for _ in 0..ATTEMPTS {
             match self.try_pass(only, prune) {
@@ -196,7 +196,7 @@ impl<'a> Sync<'a> {
             }
         }
         let complaint = anyhow!(
-            "{}: the zone is changed by somebody else all the time; run the command again",
+            "{}: another program keeps changing the zone; run the command again",
             self.primary.server()
         );
         Err(Failure::new(Exit::TempFail, complaint))
@@ -225,7 +225,7 @@ impl<'a> Sync<'a> {
     fn print_differences(&self, prune: bool) -> Result<(), Failure> {
         let comparison = match self.compare(None, prune) {
             Ok(comparison) => comparison,
-            // Nothing was sent that could fail by this.
+            // No update was sent, so this never happens.
             Err(Stopped::Changed) => return Ok(()),
             Err(Stopped::Failed(failure)) => return Err(failure),
         };
@@ -262,7 +262,7 @@ impl<'a> Sync<'a> {
         let existing = existing.map_err(|error| self.failed(error))?;
         let mut plan = Plan::new(&self.zone, &wanted, &existing);
         if only.is_some() {
-            plan.strangers.clear();
+            plan.unexpected.clear();
         }
         if prune {
             plan.prune(&existing);
@@ -281,7 +281,7 @@ impl<'a> Sync<'a> {
         Ok(pending::read(&self.config.opt_in.managed_file)?)
     }
 
-    /// Transfers the zone, which is signed; where that is refused, asks for each name.
+    /// Transfers the zone, with signatures; if the server refuses that, queries each name.
     async fn read_zone(
         &self,
         wanted: &[Wanted],
@@ -291,12 +291,12 @@ impl<'a> Sync<'a> {
             transferred => return transferred,
         };
         let server = self.primary.server();
-        eprintln!("warning: {server}: {refused}; each name is asked for, by unsigned questions");
+        eprintln!("warning: {server}: {refused}; each name is queried instead, without signatures");
         let labels = wanted.iter().map(|wanted| wanted.label.as_str());
         self.primary.connect().await?.look_up(labels).await
     }
 
-    /// Sends changes in their order.
+    /// Sends changes, in order.
     fn apply(&self, changes: &[Change], summary: &mut Summary) -> Result<(), Stopped> {
         let send = async {
             if changes.is_empty() {
@@ -324,7 +324,8 @@ impl<'a> Sync<'a> {
         }
     }
 
-    /// Waits until every daemon knows the opt-ins, and looks whether they still are.
+    /// Waits until every daemon knows the opt-ins, and returns the additions that are still
+    /// valid.
     fn settled_additions(&self, comparison: &Comparison) -> Result<Vec<Change>, Failure> {
         let added: BTreeSet<&str> = comparison
             .plan
@@ -373,16 +374,16 @@ impl<'a> Sync<'a> {
         let cache = self.config.opt_in.cache;
         self.settle.unwrap_or(match source {
             Source::Managed | Source::Domains | Source::File | Source::Default => LIST_SETTLE,
-            // A daemon may have been told no just before.
+            // A daemon may have cached a negative answer just before.
             _ => cache.positive.max(cache.negative).max(LIST_SETTLE),
         })
     }
 }
 
-/// What there is and what there should be.
+/// The actual and the wanted state.
 struct Comparison {
     domains: Vec<Domain>,
-    /// In the order of the domains, as the answers.
+    /// The wanted host names, in the order of the domains, as are the answers.
     wanted: Vec<Wanted>,
     answers: Vec<verdict::Answered>,
     pending: OptOuts,
@@ -391,17 +392,17 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn warn(&self, zone: &MxZone, about_strangers: bool) {
+    fn warn(&self, zone: &MxZone, about_unexpected: bool) {
         for label in &self.plan.aliases {
             let suffix = &zone.suffix;
-            eprintln!("warning: {label}.{suffix} has a CNAME record, so it is left alone");
+            eprintln!("warning: {label}.{suffix} has a CNAME record, so it is not changed");
         }
         if let (Some(first), true, false) =
-            (self.plan.strangers.first(), about_strangers, self.prune)
+            (self.plan.unexpected.first(), about_unexpected, self.prune)
         {
-            let number = self.plan.strangers.len();
+            let number = self.plan.unexpected.len();
             eprintln!(
-                "warning: {number} host names stand for no known domain, such as {first}.{}; \
+                "warning: {number} host names belong to no known domain, such as {first}.{}; \
                  to remove them: --prune",
                 zone.suffix
             );
@@ -417,9 +418,9 @@ impl Comparison {
             0 => String::new(),
             more => format!(" and of {more} more"),
         };
-        let reason = reason.as_deref().unwrap_or("it can't be known now");
+        let reason = reason.as_deref().unwrap_or("the lookup failed");
         let complaint = anyhow!(
-            "the AAAA record of {domain}{more} is left as it is, because its opt-in is unknown: \
+            "the AAAA record of {domain}{more} is not changed, because its opt-in is unknown: \
              {reason}"
         );
         Some(Failure::new(Exit::TempFail, complaint))

@@ -1,8 +1,7 @@
-//! What applies to domains, by the sources that the milter asks.
+//! Looks up what applies to domains, in the same sources as the milter.
 //!
-//! Servers are asked for several domains at a time. One that does not answer ends
-//! as `unknown`, and after a number of those in a row it gets little time for the
-//! rest.
+//! Queries several domains at once. A domain without an answer is `unknown`; after a number of
+//! them in a row, the timeout for the others is short.
 
 use crate::{
     address::Domain,
@@ -19,16 +18,16 @@ use tokio::{
     time::{Duration, Instant},
 };
 
-/// How many domains are asked for at a time: more than a server source asks its
-/// server at once, so that none waits for us.
+/// The number of domains looked up at once: more than a source sends to its server at once,
+/// so that the server is never idle.
 const CONCURRENCY: usize = 16;
 
-/// After this many domains in a row without an answer, the others have
+/// The number of domains in a row without an answer after which the others get
 /// [`SHORT_TIMEOUT`]: with an unresponsive server, each would take
 /// `limits.stage_timeout`.
 const GIVE_UP_AFTER: usize = 2 * CONCURRENCY;
 
-/// Enough for the servers that work to answer before the one that does not.
+/// Long enough for an answer of the servers that work.
 const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// What applies to a domain, and why.
@@ -36,7 +35,7 @@ const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 pub(super) struct Verdict {
     pub(super) domain: Domain,
     pub(super) answer: Answer,
-    /// The entry of a list that decides.
+    /// The deciding entry, if a list decides.
     pub(super) listed: Option<Listed>,
     pub(super) reason: String,
 }
@@ -59,7 +58,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Asks all sources for each domain. The verdicts have the order of `domains`.
+/// Looks up each domain in all sources. Returns the verdicts in the order of `domains`.
 pub(super) fn look_up(
     config: &Config,
     sources: &Sources,
@@ -77,7 +76,7 @@ pub(super) fn look_up(
     Ok(answered.map(verdict).collect())
 }
 
-/// Looks up domains, without the list entries that decide.
+/// Looks up domains as [`look_up`] does, without finding the deciding entries.
 pub(super) fn answers(
     config: &Config,
     sources: &Sources,
@@ -89,8 +88,8 @@ pub(super) fn answers(
     Ok(runtime.block_on(query_servers(sources, dns, timeout, domains)))
 }
 
-/// An answer, with the reason if it is a server's: what is wrong with a server is
-/// known only until it is asked for the next domain.
+/// An answer; with its reason if a server gave it, because a source stores only the last error
+/// of its server.
 pub(super) type Answered = (Answer, Option<String>);
 
 async fn query_servers(
@@ -139,7 +138,7 @@ async fn query_servers(
             opt_in: OptIn::Temperror,
             source: Source::Default,
         };
-        (answer, Some("asking for it failed".to_owned()))
+        (answer, Some("the lookup failed".to_owned()))
     };
     answers
         .into_iter()

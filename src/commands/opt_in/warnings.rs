@@ -1,5 +1,4 @@
-//! Warns on standard error of mail exchangers that do not fit a change of the
-//! managed list.
+//! Warns on standard error if the MX hosts of a domain do not match its new opt-in.
 
 use crate::{
     cli::OptInEdit,
@@ -15,13 +14,13 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::timeout};
 
-/// How long the mail exchangers of one domain may take to be found.
+/// The timeout for looking up the mail exchangers of one domain.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many domains are looked up at a time.
+/// The number of domains looked up at once.
 const AT_A_TIME: usize = 100;
 
-/// Looks up whether mail will come over IPv6, and whether it should.
+/// Looks up the MX hosts of the entries' domains, and prints warnings.
 pub(super) fn exchangers(
     config: &Config,
     arguments: &OptInEdit,
@@ -70,16 +69,16 @@ async fn look_after(dns: Dns, entries: Vec<Entry>) {
     }
 }
 
-/// What the mail exchangers of a domain mean for it.
+/// Returns the warning about a domain whose MX hosts do not match its opt-in.
 fn warning(entry: &Entry, exchangers: &Exchangers) -> Option<String> {
     match (exchangers, entry.opted_in) {
         (Exchangers::WithAaaa(_), true) | (Exchangers::WithoutAaaa(_), false) => None,
         (Exchangers::WithAaaa(host), false) => Some(format!(
-            "its mail exchanger {host} has an AAAA record, so mail that comes over IPv6 is \
-             refused with 550; give it one without"
+            "its mail exchanger {host} has an AAAA record, so mail that arrives over IPv6 is \
+             refused with 550; use one without"
         )),
         (Exchangers::WithoutAaaa(hosts), true) => Some(format!(
-            "no mail comes over IPv6 until one of its mail exchangers has an AAAA record: {hosts}"
+            "no mail arrives over IPv6 until one of its mail exchangers has an AAAA record: {hosts}"
         )),
         (Exchangers::None(why), true) => Some((*why).to_owned()),
         (Exchangers::None(_), false) => None,

@@ -1,5 +1,5 @@
-//! The lists as a zone in the manner of RFC 5782: `DOMAIN A 127.0.0.2` for what
-//! has opted in and `127.0.0.3` for what has opted out.
+//! Prints the lists as a DNS zone, as in RFC 5782: `DOMAIN A 127.0.0.2` for opt-ins and
+//! `127.0.0.3` for opt-outs.
 
 use super::listing::{Item, Listing};
 use crate::{
@@ -14,15 +14,15 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Refresh, retry and expiry of the secondaries, and how long it is remembered
-/// that a domain is not listed, in seconds.
+/// The refresh, retry and expire intervals of the SOA record, and the TTL of negative answers,
+/// in seconds.
 pub(super) const TIMES: &str = "600 300 2419200 60";
 
-/// How long it is remembered that a domain is listed, in seconds.
+/// The TTL of entries in seconds.
 const TTL: u32 = 300;
 
-/// Prints a zone file (RFC 1035 section 5) that every authoritative server
-/// reads; without a name for `$ORIGIN` the server has to have it.
+/// Prints a zone file (RFC 1035 section 5). Without `origin`, the server's configuration has to
+/// name the zone.
 pub(super) fn print(
     listing: &Listing<'_>,
     origin: Option<&Domain>,
@@ -34,7 +34,7 @@ pub(super) fn print(
     writeln!(out, "$TTL {TTL}")?;
     writeln!(out, "@ SOA localhost. root.localhost. {} {TIMES}", serial())?;
     writeln!(out, "@ NS localhost.")?;
-    // RFC 5782 section 5: so that a zone that works can be told from an empty one.
+    // The test entry shows that the zone works, even if it is empty (RFC 5782 section 5).
     writeln!(out, "test A 127.0.0.2")?;
     let mut zone = Zone {
         entries: merged(listing)?,
@@ -44,7 +44,7 @@ pub(super) fn print(
     listing.each(|Item { entry, .. }| zone.name_and_those_above(&entry.domain))
 }
 
-/// Prints the same for rbldnsd, which takes the nearest wildcard by itself.
+/// Prints the entries for rbldnsd, which finds the closest wildcard itself.
 pub(super) fn print_rbldnsd(listing: &Listing<'_>, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
@@ -73,15 +73,15 @@ fn merged(listing: &Listing<'_>) -> io::Result<List> {
 
 struct Zone<'a, W> {
     entries: List,
-    /// The names that are printed already.
+    /// The names printed so far.
     done: List,
     out: &'a mut W,
 }
 
 impl<W: Write> Zone<'_, W> {
-    /// A wildcard does not reach below a name that exists (RFC 4592 section
-    /// 2.2.1), and a name exists as soon as there is one below it. So every name
-    /// between an entry and a wildcard above it says what the wildcard does.
+    /// Prints a name, and the names between it and a wildcard above. A wildcard does not apply
+    /// below an existing name (RFC 4592 section 2.2.1), and a name exists if one below it does.
+    /// So these names repeat the records of the wildcard.
     fn name_and_those_above(&mut self, domain: &Domain) -> io::Result<()> {
         self.name(domain)?;
         for above in domain.ancestors() {
@@ -119,7 +119,7 @@ fn address(entry: &Entry) -> &'static str {
     }
 }
 
-/// Grows from one zone to the next (RFC 1982), at most once a second.
+/// Returns the serial number (RFC 1982): the time in seconds.
 pub(super) fn serial() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default().as_secs() as u32

@@ -1,6 +1,5 @@
-//! What signals do to the process: SIGHUP reloads the configuration, SIGUSR2 hands over
-//! to a new process. After a handover this process serves the connections that it has,
-//! until `limits.handover_timeout` is over.
+//! Signals: SIGHUP reloads the configuration, SIGUSR2 hands over to a new process. After a
+//! handover, this process serves its connections for up to `limits.handover_timeout`.
 
 use super::{Reloader, notify};
 use crate::{
@@ -30,12 +29,12 @@ pub(super) struct Lifecycle<'a> {
     accepting: watch::Sender<Accepting>,
     predecessor: Option<&'a Predecessor>,
     successor: Option<Successor>,
-    /// When this process drains, after a handover.
+    /// When this process starts to drain after a handover.
     end: Option<Instant>,
 }
 
 impl<'a> Lifecycle<'a> {
-    /// Begins to listen to the signals.
+    /// Starts handling the signals.
     pub(super) fn new(
         reloader: Reloader,
         program: io::Result<Program>,
@@ -55,20 +54,20 @@ impl<'a> Lifecycle<'a> {
         })
     }
 
-    /// Whether this process is to accept connections.
+    /// Returns whether this process accepts connections, and its changes.
     pub(super) fn accepting(&self) -> watch::Receiver<Accepting> {
         self.accepting.subscribe()
     }
 
-    /// Has systemd keep the sockets over a restart.
+    /// Asks systemd to keep the sockets over a restart.
     pub(super) fn store_sockets(&self) {
         if let Err(error) = self.sockets.store() {
             tracing::warn!("the service manager can't keep sockets over a restart: {error}");
         }
     }
 
-    /// Returns when `limits.handover_timeout` after a handover is over. If dropped while a
-    /// new process is starting, that one is killed.
+    /// Handles signals until `limits.handover_timeout` has passed after a handover. If dropped
+    /// while a new process is starting, kills that process.
     pub(super) async fn run(&mut self) {
         loop {
             select! {
@@ -83,10 +82,10 @@ impl<'a> Lifecycle<'a> {
         }
     }
 
-    /// Announces the drain.
+    /// Announces the drain to the service manager and to the previous process.
     pub(super) fn stopping(&self, drain_timeout: Duration) {
         tracing::info!("stopping");
-        // After a handover the service goes on.
+        // After a handover, the service continues.
         if *self.accepting.borrow() == Accepting::Yes {
             notify(&[NotifyState::Stopping, extended_timeout(drain_timeout)]);
         }
@@ -101,7 +100,7 @@ impl<'a> Lifecycle<'a> {
         };
         let pid = successor.pid();
         tracing::info!("SIGHUP is passed on to process {pid}, which has taken over");
-        // Not waited for yet, so the number can't be that of another process.
+        // The process was not waited for, so its id can't belong to another one.
         let sent = i32::try_from(pid).map(|pid| kill(Pid::from_raw(pid), SIGHUP));
         if !matches!(sent, Ok(Ok(()))) {
             tracing::warn!("process {pid} could not be signalled");
@@ -142,7 +141,7 @@ impl<'a> Lifecycle<'a> {
     async fn hand_over_to(&mut self, mut successor: Successor) {
         self.accepting.send_replace(Accepting::Paused);
         let pid = successor.pid();
-        // Before that process says anything: the service manager listens to the main
+        // Before that process notifies: the service manager accepts messages from the main
         // process only.
         notify(&[NotifyState::MainPid(pid)]);
         let metrics = metrics::get();
@@ -192,7 +191,7 @@ async fn until(end: Option<Instant>) {
     }
 }
 
-/// Asks the service manager not to kill us while mail in progress may still end.
+/// Asks the service manager to wait for the drain before it kills this process.
 fn extended_timeout(drain_timeout: Duration) -> NotifyState<'static> {
     let timeout = drain_timeout + Duration::from_secs(15);
     NotifyState::ExtendTimeoutUsec(u32::try_from(timeout.as_micros()).unwrap_or(u32::MAX))

@@ -1,5 +1,5 @@
-//! The hourly warning that no domain has opted in, so that all mail over IPv6 is
-//! refused for good: most likely a configuration that was forgotten.
+//! Warns every hour if no domain has opted in, so that all mail over IPv6 is rejected. Most
+//! likely, the configuration is unfinished.
 
 use crate::{config::Mode, dns::Resolve, policy::Rule, snapshot::Snapshot, telemetry::metrics};
 use std::{sync::Arc, time::Duration};
@@ -8,14 +8,14 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-const EVERY: Duration = Duration::from_secs(60 * 60);
+const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Logs the warning every hour while it applies, for as long as the program runs.
 pub(super) async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
     let mut before = refused_recipients();
-    let mut hours = interval(EVERY);
+    let mut hours = interval(INTERVAL);
     hours.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is now, when `Sources::warning` has just been logged.
+    // The first tick fires immediately, when `Sources::warning` was just logged.
     hours.tick().await;
     loop {
         hours.tick().await;
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_warning_counts_what_was_refused_for_lack_of_an_opt_in() {
+    fn the_warning_counts_the_refused_recipients() {
         let nobody = "opt_in:\n";
         for (refused, want) in [
             (0, ": 0 recipients were refused in the last hour;"),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_logged_where_a_domain_may_opt_in_or_nothing_is_refused() {
+    fn nothing_is_logged_if_a_domain_may_have_opted_in_or_nothing_is_refused() {
         for yaml in [
             "mode: observe\nopt_in:\n",
             "opt_in:\n  default: yes\n",

@@ -1,9 +1,8 @@
-//! Tells the service manager that we are alive, as often as it wants to hear it
-//! (sd_watchdog_enabled(3)).
+//! Notifies the service manager's watchdog (sd_watchdog_enabled(3)).
 //!
-//! Belongs into the task that accepts connections, and sends a task of its own
-//! through the workers before each word. When either hangs the word is not said,
-//! and the service manager starts the program anew. It says nothing of mail.
+//! Runs in the task that accepts connections, and runs an empty task on the workers before
+//! each notification. If either hangs, there is no notification, and the service manager
+//! restarts the program. Whether mail is decided is not tested.
 
 use crate::server::handover::Accepting;
 use sd_notify::NotifyState;
@@ -13,26 +12,26 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// Goes on for ever; does nothing where nobody watches, and while another process
-/// accepts, which must not be thought alive because this one is.
+/// Notifies forever. Does nothing without a watchdog, or while another process accepts
+/// connections, whose hang this one would hide.
 pub(super) async fn feed(accepting: watch::Receiver<Accepting>) -> Infallible {
-    let tell = || {
+    let notify = || {
         if *accepting.borrow() == Accepting::Yes {
             super::notify(&[NotifyState::Watchdog]);
         }
     };
     match watchdog_timeout() {
-        Some(timeout) => notify_every(timeout / 2, tell).await,
+        Some(timeout) => notify_every(timeout / 2, notify).await,
         None => pending().await,
     }
 }
 
-/// How long the service manager waits for a word.
+/// Returns the timeout of the watchdog, if there is one.
 fn watchdog_timeout() -> Option<Duration> {
     let mut microseconds = 0;
     let watched = match env::var_os("WATCHDOG_PID") {
         Some(_) => sd_notify::watchdog_enabled(false, &mut microseconds),
-        // After a handover: it is meant for whoever has it.
+        // After a handover, the variable has no process id.
         None => {
             let period = env::var("WATCHDOG_USEC")
                 .ok()
@@ -41,18 +40,18 @@ fn watchdog_timeout() -> Option<Duration> {
             period.is_some()
         }
     };
-    // Of nothing no half can be waited for.
+    // Half of the timeout must not be zero.
     (watched && microseconds > 1).then(|| Duration::from_micros(microseconds))
 }
 
-async fn notify_every(period: Duration, tell: impl Fn()) -> Infallible {
+async fn notify_every(period: Duration, notify: impl Fn()) -> Infallible {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // It can't panic and nothing aborts it, so it ends when a worker is free.
+        // An empty task ends as soon as a worker is free.
         let _ = tokio::spawn(async {}).await;
-        tell();
+        notify();
     }
 }
 
@@ -65,7 +64,7 @@ mod tests {
     const PERIOD: Duration = Duration::from_millis(1);
 
     #[test]
-    fn workers_that_hang_silence_it() {
+    fn hanging_workers_stop_the_notifications() {
         let workers = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_time()

@@ -33,7 +33,7 @@ pub struct Plan {
     /// Labels of required host names that are aliases, which are not changed.
     pub aliases: Vec<String>,
     /// Labels below the suffix that have our form but belong to no domain.
-    pub strangers: Vec<String>,
+    pub unexpected: Vec<String>,
 }
 
 impl Plan {
@@ -67,13 +67,13 @@ impl Plan {
                 (OptIn::Yes | OptIn::No | OptIn::Temperror, _) => {}
             }
         }
-        plan.strangers = unexpected_records(wanted, existing, a.as_ref());
+        plan.unexpected = unexpected_records(wanted, existing, a.as_ref());
         plan
     }
 
     /// Adds the removal of the host names that belong to no domain.
     pub fn prune(&mut self, existing: &HashMap<String, HostRecords>) {
-        for label in &self.strangers {
+        for label in &self.unexpected {
             let Some(there) = existing.get(label) else {
                 continue;
             };
@@ -111,15 +111,15 @@ fn unexpected_records(
     let wanted: HashSet<&str> = wanted.iter().map(|wanted| wanted.label.as_str()).collect();
     let addresses = |set: Option<&RrSet>| set.map(|set| set.addresses.clone());
     let is_ours = |there: &HostRecords| addresses(there.a.as_ref()) == addresses(a);
-    let mut strangers: Vec<String> = existing
+    let mut unexpected: Vec<String> = existing
         .iter()
         .filter(|(label, there)| {
             label.contains('-') && !wanted.contains(label.as_str()) && is_ours(there)
         })
         .map(|(label, _)| label.clone())
         .collect();
-    strangers.sort_unstable();
-    strangers
+    unexpected.sort_unstable();
+    unexpected
 }
 
 #[cfg(test)]
@@ -213,7 +213,7 @@ mod tests {
         );
         assert_eq!(shown(&plan.additions), ["missing-yes AAAA", "new-yes AAAA"]);
         assert_eq!(plan.aliases, ["alias-yes"]);
-        assert_eq!(plan.strangers, ["gone-customer"]);
+        assert_eq!(plan.unexpected, ["gone-customer"]);
         let moved = &plan.corrections[0];
         assert_eq!(moved.before, set(300, &["192.0.2.1"]));
         assert_eq!(moved.after, set(300, A));

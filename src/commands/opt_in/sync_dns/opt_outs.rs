@@ -1,5 +1,5 @@
-//! Opt-outs in the order that bounces no mail: the AAAA record goes first, and when
-//! senders have forgotten it, the list says no.
+//! Opts domains out in an order that bounces no mail: first the AAAA record is removed, and
+//! after it has expired from caches, the list is changed.
 
 use super::{Comparison, Sync};
 use crate::{
@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-/// An opt-out that is to begin.
+/// An opt-out to begin.
 pub(in crate::commands::opt_in) struct OptOut {
     domain: Domain,
     action: Action,
@@ -28,7 +28,7 @@ pub(in crate::commands::opt_in) struct OptOut {
 }
 
 impl OptOut {
-    /// For a domain whose source is not the managed list.
+    /// Creates an opt-out of a domain whose source is not the managed list.
     pub(super) fn hold(domain: Domain) -> Self {
         Self {
             domain,
@@ -37,7 +37,7 @@ impl OptOut {
         }
     }
 
-    /// For an entry of the managed list: one that is to be written or removed.
+    /// Creates an opt-out that adds an entry to the managed list, or removes one.
     pub(in crate::commands::opt_in) fn new(
         entry: &Entry,
         action: Action,
@@ -59,7 +59,7 @@ impl Sync<'_> {
         }
         pending::edit(&self.config.opt_in.managed_file, |pending| {
             for opt_out in opt_outs {
-                // One in progress goes on.
+                // An opt-out in progress keeps its end.
                 let until = pending.get(&opt_out.domain).and_then(|before| before.until);
                 let new = Pending {
                     action: opt_out.action,
@@ -75,7 +75,7 @@ impl Sync<'_> {
             .collect())
     }
 
-    /// Notes when senders will have forgotten the AAAA records that are gone now.
+    /// Records when the removed AAAA records will have expired from caches.
     pub(super) fn note_removals(&self, comparison: &Comparison) -> Result<(), Failure> {
         let removed: HashMap<&str, &Change> = comparison
             .plan
@@ -108,7 +108,7 @@ impl Sync<'_> {
         }
         pending::edit(&self.config.opt_in.managed_file, |pending| {
             for (domain, until) in ends {
-                // It may have been given up meanwhile.
+                // It may have been canceled meanwhile.
                 if let Some(before) = pending.get(&domain) {
                     let until = Some(until);
                     pending.set(&domain, &Pending { until, ..before });
@@ -118,8 +118,8 @@ impl Sync<'_> {
         Ok(())
     }
 
-    /// Opts out the domains whose time has come. A domain that takes no mail over IPv6
-    /// already need not wait.
+    /// Completes the opt-outs that are due. A domain that is already opted out does not have
+    /// to wait.
     pub(super) fn complete(&self, comparison: &Comparison) -> Result<(), Failure> {
         let now = Timestamp::now();
         let pending = self.pending()?;
@@ -136,7 +136,7 @@ impl Sync<'_> {
                 pending.action == Action::Hold && !is_opted_out
             });
         for (domain, _, _) in held {
-            let line = "senders have forgotten its AAAA record; opt it out in its source";
+            let line = "its AAAA record has expired from caches; opt it out in its source";
             print(&format!("{domain}: {line}\n"))?;
         }
         if due.is_empty() {
@@ -175,7 +175,7 @@ impl Sync<'_> {
 
     /// Waits for the opt-outs of these domains and completes them.
     pub(super) fn wait_for(&self, domains: &BTreeSet<Domain>) -> Result<(), Failure> {
-        let mut is_told = false;
+        let mut is_announced = false;
         loop {
             let pending = self.pending()?;
             let ends = domains
@@ -188,21 +188,20 @@ impl Sync<'_> {
             if rest <= SignedDuration::ZERO {
                 return self.pass(Some(domains), false);
             }
-            if !is_told {
+            if !is_announced {
                 print(&format!(
-                    "waiting until {end} ({} s) for senders to forget the AAAA records; if this \
-                     is interrupted, sixgate opt-in sync-dns goes on\n",
+                    "waiting until {end} ({} s) for the AAAA records to expire from caches; if this \
+                     is interrupted, sixgate opt-in sync-dns continues\n",
                     rest.as_secs()
                 ))?;
-                is_told = true;
+                is_announced = true;
             }
             thread::sleep(Duration::from_millis(200).min(rest.unsigned_abs()));
         }
     }
 }
 
-/// Gives up the opt-outs of domains that are in progress; the next comparison adds the
-/// AAAA records again.
+/// Cancels opt-outs in progress; the next comparison adds the AAAA records again.
 pub(in crate::commands::opt_in) fn cancel(
     managed_file: &std::path::Path,
     domains: &[Domain],
@@ -219,7 +218,7 @@ pub(in crate::commands::opt_in) fn cancel(
         cancelled.iter().for_each(|domain| list.remove(domain));
     })?;
     for domain in cancelled {
-        print(&format!("{domain}: its opt-out in progress is given up\n"))?;
+        print(&format!("{domain}: its opt-out in progress is canceled\n"))?;
     }
     Ok(())
 }

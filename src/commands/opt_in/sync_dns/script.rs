@@ -1,4 +1,4 @@
-//! The differences as nsupdate(1) takes them, for `--dry-run`.
+//! Prints the differences as input for nsupdate(1), for `--dry-run`.
 
 use crate::{
     dns::primary::{self, Change, Primary},

@@ -1,4 +1,4 @@
-//! What was changed in the zone, for people.
+//! Prints a summary of the changes to the zone.
 
 use crate::{
     commands::outcomes::FEW,
@@ -29,7 +29,7 @@ impl Summary {
         }
     }
 
-    /// Each of a few, numbers of many.
+    /// Prints each change, or only numbers if there are many.
     pub(super) fn print(&self, zone: &MxZone, hosts: usize) -> Result<(), Failure> {
         let mut text = String::new();
         if self.first.len() <= FEW {
