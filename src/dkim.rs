@@ -344,8 +344,8 @@ impl Evaluation<'_> {
         let key = record.as_ref().map_err(Refusal::clone)?;
         key.permits(signature, self.min_rsa_bits)?;
         let signed = signed
-            .get_or_insert_with(|| signed_header::signed_octets(&self.header, signature, place));
-        match key.verify(signed, &signature.octets) {
+            .get_or_insert_with(|| signed_header::signed_bytes(&self.header, signature, place));
+        match key.verify(signed, &signature.bytes) {
             true => Ok(format!("verified with an {key}")),
             false => Err(Refusal::new(
                 DkimResult::Fail,

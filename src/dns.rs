@@ -91,7 +91,7 @@ pub struct Mx {
 /// The outcome of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<T> {
-    /// At least one record of the type asked for.
+    /// At least one record of the queried type.
     Found(Records<T>),
     /// A definite answer that there is no record.
     Absent(Absence),

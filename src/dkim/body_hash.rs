@@ -266,8 +266,8 @@ fn first_change(block: &[u8; BLOCK + 2]) -> Option<usize> {
 }
 
 /// Returns the index of the first nonzero byte, examining eight at a time.
-fn first_one(octets: &[u8; BLOCK]) -> Option<usize> {
-    let (words, _) = octets.as_chunks();
+fn first_one(bytes: &[u8; BLOCK]) -> Option<usize> {
+    let (words, _) = bytes.as_chunks();
     let words = words.iter().map(|word| u64::from_le_bytes(*word));
     let (place, word) = words.enumerate().find(|(_, word)| *word != 0)?;
     Some(8 * place + word.trailing_zeros() as usize / 8)
@@ -275,29 +275,29 @@ fn first_one(octets: &[u8; BLOCK]) -> Option<usize> {
 
 /// Returns whether a byte may have to change, given the two that follow. Has no branches,
 /// so that [`first_change`] is vectorized.
-fn is_changed(octet: u8, next: u8, after_next: u8) -> bool {
-    let is_break = (octet == b'\r') & (next == b'\n') & !is_space(after_next);
-    may_be_changed(octet, next) & !is_break
+fn is_changed(byte: u8, next: u8, after_next: u8) -> bool {
+    let is_break = (byte == b'\r') & (next == b'\n') & !is_space(after_next);
+    may_be_changed(byte, next) & !is_break
 }
 
 /// Returns the same as [`is_changed`] if only the next byte is known.
-fn may_be_changed(octet: u8, next: u8) -> bool {
-    (octet == b'\t') | (octet == b'\r') | (octet == b' ') & is_space(next)
+fn may_be_changed(byte: u8, next: u8) -> bool {
+    (byte == b'\t') | (byte == b'\r') | (byte == b' ') & is_space(next)
 }
 
 /// Returns whether a byte is white space, or another byte that is as rare and tested at
 /// the same time: stopping too often only costs time.
-fn is_space(octet: u8) -> bool {
-    octet <= b' '
+fn is_space(byte: u8) -> bool {
+    byte <= b' '
 }
 
-fn is_blank(octet: u8) -> bool {
-    (octet == b' ') | (octet == b'\t') | (octet == b'\r')
+fn is_blank(byte: u8) -> bool {
+    (byte == b' ') | (byte == b'\t') | (byte == b'\r')
 }
 
 fn up_to_last_blank(rest: &[u8]) -> usize {
     let last = rest.len().saturating_sub(2);
-    let blank = rest[last..].iter().position(|&octet| is_blank(octet));
+    let blank = rest[last..].iter().position(|&byte| is_blank(byte));
     blank.map_or(rest.len(), |n| last + n)
 }
 
@@ -317,15 +317,15 @@ impl Sink {
         }
     }
 
-    fn write(&mut self, octets: &[u8]) {
-        if self.buffer.len() + octets.len() > Self::BUFFER {
+    fn write(&mut self, bytes: &[u8]) {
+        if self.buffer.len() + bytes.len() > Self::BUFFER {
             self.context.update(&self.buffer);
             self.buffer.clear();
         }
-        if octets.len() > Self::BUFFER {
-            self.context.update(octets);
+        if bytes.len() > Self::BUFFER {
+            self.context.update(bytes);
         } else {
-            self.buffer.extend_from_slice(octets);
+            self.buffer.extend_from_slice(bytes);
         }
     }
 
@@ -407,8 +407,8 @@ mod tests {
     fn any_chunking_gives_the_same_hash() {
         for (body, ..) in BODIES {
             let whole = hash(&[body.as_bytes()]);
-            let octets: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
-            assert_eq!(hash(&octets), whole, "octets of {body:?}");
+            let bytes: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
+            assert_eq!(hash(&bytes), whole, "bytes of {body:?}");
             for second in 0..=body.len() {
                 let (start, end) = body.as_bytes().split_at(second);
                 for first in 0..=second {
@@ -425,8 +425,8 @@ mod tests {
         for (body, ..) in BODIES {
             for before in 0..=2 * BLOCK {
                 let body = format!("{}{body}{body}{}", "x".repeat(before), "y".repeat(BLOCK));
-                let octets: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
-                assert_eq!(hash(&[body.as_bytes()]), hash(&octets), "{body:?}");
+                let bytes: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
+                assert_eq!(hash(&[body.as_bytes()]), hash(&bytes), "{body:?}");
             }
         }
     }

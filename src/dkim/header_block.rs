@@ -9,7 +9,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 /// The header fields of a message, in one buffer.
 #[derive(Debug)]
 pub struct HeaderBlock {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     ends: Vec<FieldEnds>,
     limit: usize,
     truncated: bool,
@@ -33,7 +33,7 @@ impl HeaderBlock {
     /// and never more than 4 GiB.
     pub fn new(limit: usize) -> Self {
         Self {
-            octets: Vec::new(),
+            bytes: Vec::new(),
             ends: Vec::new(),
             limit: limit.min(u32::MAX as usize),
             truncated: false,
@@ -62,20 +62,20 @@ impl HeaderBlock {
             self.truncated = true;
             return;
         }
-        if self.octets.is_empty() {
-            self.octets.reserve(USUAL_LENGTH.min(self.limit));
+        if self.bytes.is_empty() {
+            self.bytes.reserve(USUAL_LENGTH.min(self.limit));
             self.ends.reserve(USUAL_FIELDS);
         }
-        self.octets.extend_from_slice(name);
-        self.octets.push(b':');
-        let colon = self.octets.len() - 1;
-        extend(&mut self.octets, value);
-        self.octets.extend_from_slice(b"\r\n");
-        match self.octets.len() <= self.limit {
+        self.bytes.extend_from_slice(name);
+        self.bytes.push(b':');
+        let colon = self.bytes.len() - 1;
+        extend(&mut self.bytes, value);
+        self.bytes.extend_from_slice(b"\r\n");
+        match self.bytes.len() <= self.limit {
             true => self.ends.push(FieldEnds {
                 // The limit keeps both below u32::MAX.
                 colon: colon as u32,
-                end: self.octets.len() as u32,
+                end: self.bytes.len() as u32,
             }),
             false => self.truncated = true,
         }
@@ -83,7 +83,7 @@ impl HeaderBlock {
 
     fn has_room_for(&self, name: &[u8], value: &[u8]) -> bool {
         let field = name.len() + b":".len() + value.len() + b"\r\n".len();
-        self.octets.len() + field <= self.limit
+        self.bytes.len() + field <= self.limit
     }
 
     /// Returns whether a DKIM-Signature field was added, stored or not.
@@ -130,8 +130,8 @@ impl HeaderBlock {
         };
         let FieldEnds { colon, end } = self.ends[index];
         Field {
-            name: &self.octets[start..colon as usize],
-            value: &self.octets[colon as usize + 1..end as usize],
+            name: &self.bytes[start..colon as usize],
+            value: &self.bytes[colon as usize + 1..end as usize],
         }
     }
 
@@ -181,18 +181,18 @@ impl HeaderBlock {
 }
 
 /// Appends a value with CRLF line breaks, as transmitted and signed (RFC 6376).
-fn extend_with_crlf(octets: &mut Vec<u8>, value: &[u8]) {
+fn extend_with_crlf(bytes: &mut Vec<u8>, value: &[u8]) {
     let mut rest = value;
     while let Some(end) = memchr::memchr(b'\n', rest) {
         let (line, after) = rest.split_at(end);
-        octets.extend_from_slice(line);
-        if !octets.ends_with(b"\r") {
-            octets.push(b'\r');
+        bytes.extend_from_slice(line);
+        if !bytes.ends_with(b"\r") {
+            bytes.push(b'\r');
         }
-        octets.push(b'\n');
+        bytes.push(b'\n');
         rest = &after[1..];
     }
-    octets.extend_from_slice(rest);
+    bytes.extend_from_slice(rest);
 }
 
 fn is_named(name: &[u8], wanted: &[u8]) -> bool {
@@ -313,10 +313,10 @@ struct FieldName<'a>(&'a [u8]);
 
 impl Ord for FieldName<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        let octets = |name: &Self| name.0.iter().map(u8::to_ascii_lowercase);
+        let bytes = |name: &Self| name.0.iter().map(u8::to_ascii_lowercase);
         // Most names differ in length, which is fast to compare.
         let by_length = self.0.len().cmp(&other.0.len());
-        by_length.then_with(|| octets(self).cmp(octets(other)))
+        by_length.then_with(|| bytes(self).cmp(bytes(other)))
     }
 }
 

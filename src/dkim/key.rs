@@ -205,21 +205,21 @@ fn public_key(tags: &TagList<'_>) -> Result<(Kind, Verifier), Refusal> {
     let text = tags
         .get("p")
         .ok_or_else(|| permerror("the key record has no p="))?;
-    let octets = base64::decode(text)
+    let bytes = base64::decode(text)
         .ok_or_else(|| permerror("the key (p=) in the key record is not Base64"))?;
-    if octets.is_empty() {
+    if bytes.is_empty() {
         return Err(permerror("the key record is revoked (empty p=)"));
     }
     match tags.get("k").unwrap_or(b"rsa") {
-        kind if is(kind, "rsa") => rsa(text, &octets),
-        kind if is(kind, "ed25519") => ed25519(text, octets.len()),
+        kind if is(kind, "rsa") => rsa(text, &bytes),
+        kind if is(kind, "ed25519") => ed25519(text, bytes.len()),
         _ => Err(permerror(
             "the key record is for an unknown type of key (k=)",
         )),
     }
 }
 
-fn rsa(text: &[u8], octets: &[u8]) -> Result<(Kind, Verifier), Refusal> {
+fn rsa(text: &[u8], bytes: &[u8]) -> Result<(Kind, Verifier), Refusal> {
     let verifier = verifier("rsa", text)?;
     let kind = match verifier.public_key_bits() {
         0 => {
@@ -231,7 +231,7 @@ fn rsa(text: &[u8], octets: &[u8]) -> Result<(Kind, Verifier), Refusal> {
     };
     // The same algorithm that mail-auth uses.
     let algorithm = &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY;
-    Ok(match ParsedPublicKey::new(algorithm, octets) {
+    Ok(match ParsedPublicKey::new(algorithm, bytes) {
         Ok(key) => (kind, Verifier::Rsa(key)),
         Err(_rejected) => (kind, Verifier::Other(verifier)),
     })

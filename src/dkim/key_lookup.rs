@@ -88,8 +88,8 @@ fn read(answer: Answer<Vec<u8>>, name: &Name, cache: &KeyCache) -> Found {
     match answer {
         Answer::Found(records) => {
             let found = key_records(&records);
-            let octets = records.records.iter().map(Vec::len).sum();
-            cache.insert(name.clone(), found.clone(), octets, records.valid_until);
+            let length = records.records.iter().map(Vec::len).sum();
+            cache.insert(name.clone(), found.clone(), length, records.valid_until);
             found
         }
         Answer::Absent(absence) => Err(Refusal::new(
@@ -201,15 +201,15 @@ impl KeyCache {
         (now < cached.valid_until).then_some(cached.found)
     }
 
-    /// Caches what was found in TXT records of `octets` bytes in total.
-    fn insert(&self, name: Name, found: Found, octets: usize, valid_until: Instant) {
-        if octets > Self::MAX_ANSWER_BYTES {
+    /// Caches the keys in TXT records with a total length of `length` bytes.
+    fn insert(&self, name: Name, found: Found, length: usize, valid_until: Instant) {
+        if length > Self::MAX_ANSWER_BYTES {
             return;
         }
         let cached = Cached {
             found,
             valid_until,
-            bytes: Self::ENTRY_BYTES + octets,
+            bytes: Self::ENTRY_BYTES + length,
         };
         self.0.insert(name, cached);
     }

@@ -42,9 +42,9 @@ pub(super) struct Signature {
     /// `bh=`, a SHA-256 hash.
     pub(super) body_hash: [u8; 32],
     /// `b=`.
-    pub(super) octets: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// The position of the value of `b=` in the field's value.
-    pub(super) octets_span: Range<usize>,
+    pub(super) bytes_span: Range<usize>,
 }
 
 /// How the hash of the header was signed (RFC 6376 section 3.3, RFC 8463).
@@ -115,7 +115,7 @@ fn beginning(text: &[u8]) -> Option<String> {
 fn signature(tags: &TagList<'_>, now: SystemTime) -> Result<Signature, Refusal> {
     version(tags)?;
     let algorithm = algorithm(required(tags, "a")?)?;
-    let octets = signature_octets(required(tags, "b")?)?;
+    let bytes = signature_bytes(required(tags, "b")?)?;
     let body_hash = body_hash(required(tags, "bh")?)?;
     let (header_canonicalization, body_canonicalization) = canonicalizations(tags)?;
     let domain = signing_domain(required(tags, "d")?)?;
@@ -134,8 +134,8 @@ fn signature(tags: &TagList<'_>, now: SystemTime) -> Result<Signature, Refusal> 
         key_name,
         signed_fields,
         body_hash,
-        octets,
-        octets_span: tags.span("b").unwrap_or_default(),
+        bytes,
+        bytes_span: tags.span("b").unwrap_or_default(),
     })
 }
 
@@ -167,19 +167,19 @@ fn algorithm(text: &[u8]) -> Result<Algorithm, Refusal> {
     }
 }
 
-fn signature_octets(text: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn signature_bytes(text: &[u8]) -> Result<Vec<u8>, Refusal> {
     match base64::decode(text) {
-        Some(octets) if octets.is_empty() => Err(neutral("the signature (b=) is empty")),
-        Some(octets) if octets.len() > MAX_SIGNATURE => {
+        Some(bytes) if bytes.is_empty() => Err(neutral("the signature (b=) is empty")),
+        Some(bytes) if bytes.len() > MAX_SIGNATURE => {
             Err(policy("the signature (b=) is longer than that of any key"))
         }
-        Some(octets) => Ok(octets),
+        Some(bytes) => Ok(bytes),
         None => Err(neutral("the signature (b=) is not Base64")),
     }
 }
 
 fn body_hash(text: &[u8]) -> Result<[u8; 32], Refusal> {
-    let hash = base64::decode(text).and_then(|octets| octets.try_into().ok());
+    let hash = base64::decode(text).and_then(|bytes| bytes.try_into().ok());
     hash.ok_or_else(|| neutral("the body hash (bh=) is not a SHA-256 hash in Base64"))
 }
 
@@ -277,22 +277,22 @@ fn identity_domain(text: &[u8]) -> Option<Domain> {
 /// Decodes quoted-printable: `=` and two hexadecimal digits stand for a byte (RFC 6376
 /// section 2.11).
 fn quoted_printable(text: &[u8]) -> Option<Vec<u8>> {
-    let mut octets = Vec::with_capacity(text.len());
+    let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&c, after)) = rest.split_first() {
         match (c, after) {
             (b'=', [high, low, after @ ..]) => {
-                octets.push(hex(*high)? << 4 | hex(*low)?);
+                bytes.push(hex(*high)? << 4 | hex(*low)?);
                 rest = after;
             }
             (b'=', _) => return None,
             _ => {
-                octets.push(c);
+                bytes.push(c);
                 rest = after;
             }
         }
     }
-    Some(octets)
+    Some(bytes)
 }
 
 fn hex(digit: u8) -> Option<u8> {

@@ -10,38 +10,38 @@ use super::{
 const USUAL_LENGTH: usize = 1000;
 
 /// Returns the bytes that the signature in the field at `own` signs.
-pub(super) fn signed_octets(index: &Index<'_>, signature: &Signature, own: usize) -> Vec<u8> {
+pub(super) fn signed_bytes(index: &Index<'_>, signature: &Signature, own: usize) -> Vec<u8> {
     let canonicalization = signature.header_canonicalization;
-    let mut octets = Vec::with_capacity(USUAL_LENGTH);
+    let mut bytes = Vec::with_capacity(USUAL_LENGTH);
     for field in index.select(signature.signed_fields(), own) {
-        write_field(field, canonicalization, &mut octets);
+        write_field(field, canonicalization, &mut bytes);
     }
-    write_own_field(index.field(own), signature, &mut octets);
-    octets
+    write_own_field(index.field(own), signature, &mut bytes);
+    bytes
 }
 
 /// Writes the DKIM-Signature field itself, which comes last, "with the value of the "b="
 /// tag (including all surrounding whitespace) deleted" and without the CRLF at its end
 /// (RFC 6376 section 3.7).
-fn write_own_field(field: Field<'_>, signature: &Signature, octets: &mut Vec<u8>) {
-    let span = &signature.octets_span;
+fn write_own_field(field: Field<'_>, signature: &Signature, bytes: &mut Vec<u8>) {
+    let span = &signature.bytes_span;
     let unsigned = [&field.value[..span.start], &field.value[span.end..]].concat();
     let value = unsigned.strip_suffix(b"\r\n").unwrap_or(&unsigned);
     let field = Field { value, ..field };
-    write_field(field, signature.header_canonicalization, octets);
+    write_field(field, signature.header_canonicalization, bytes);
 }
 
-fn write_field(field: Field<'_>, canonicalization: Canonicalization, octets: &mut Vec<u8>) {
+fn write_field(field: Field<'_>, canonicalization: Canonicalization, bytes: &mut Vec<u8>) {
     match canonicalization {
         Canonicalization::Simple => {
-            octets.extend_from_slice(field.name);
-            octets.push(b':');
-            octets.extend_from_slice(field.value);
+            bytes.extend_from_slice(field.name);
+            bytes.push(b':');
+            bytes.extend_from_slice(field.value);
         }
         Canonicalization::Relaxed => {
-            octets.extend(field.bare_name().iter().map(u8::to_ascii_lowercase));
-            octets.push(b':');
-            write_relaxed_value(field.value, octets);
+            bytes.extend(field.bare_name().iter().map(u8::to_ascii_lowercase));
+            bytes.push(b':');
+            write_relaxed_value(field.value, bytes);
         }
     }
 }
@@ -49,17 +49,17 @@ fn write_field(field: Field<'_>, canonicalization: Canonicalization, octets: &mu
 /// Writes a value in relaxed form (RFC 6376 section 3.4.2): unfolded, each run of white
 /// space as one space, none at the ends. White space follows the CRLF of a fold, so the
 /// CRLF counts as white space too; form feed and similar characters do not.
-fn write_relaxed_value(value: &[u8], octets: &mut Vec<u8>) {
+fn write_relaxed_value(value: &[u8], bytes: &mut Vec<u8>) {
     let white = |c: &u8| matches!(c, b' ' | b'\t' | b'\r' | b'\n');
     let words = value.split(white).filter(|word| !word.is_empty());
     for (place, word) in words.enumerate() {
         if place > 0 {
-            octets.push(b' ');
+            bytes.push(b' ');
         }
-        octets.extend_from_slice(word);
+        bytes.extend_from_slice(word);
     }
     if value.ends_with(b"\r\n") {
-        octets.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(b"\r\n");
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
         let (_, parsed) = Signature::parse(headers.field(0).value, SystemTime::now());
         let signature = parsed.unwrap();
         let index = headers.index(signature.signed_fields());
-        String::from_utf8(signed_octets(&index, &signature, 0)).unwrap()
+        String::from_utf8(signed_bytes(&index, &signature, 0)).unwrap()
     }
 
     /// Returns a signature of no field but the author's, with `b=` among what is given.

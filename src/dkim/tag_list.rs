@@ -107,8 +107,8 @@ pub(super) fn without_white_space(text: &[u8]) -> impl Iterator<Item = u8> {
 }
 
 /// Returns whether a byte may be part of `FWS`.
-fn is_white_space(octet: u8) -> bool {
-    matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
+fn is_white_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 fn parse_tag(text: &[u8], spec: Range<usize>) -> Result<Tag<'_>, TagListError> {
@@ -122,8 +122,8 @@ fn parse_tag(text: &[u8], spec: Range<usize>) -> Result<Tag<'_>, TagListError> {
         return Err(TagListError::Name);
     }
     // No early exit: without a branch the compiler vectorizes the loop.
-    let are_value_octets = |all, octet| all & is_value_octet(octet);
-    if !text[span.clone()].iter().fold(true, are_value_octets) {
+    let are_value_bytes = |all, byte| all & is_value_byte(byte);
+    if !text[span.clone()].iter().fold(true, are_value_bytes) {
         return Err(TagListError::Value);
     }
     Ok(Tag { name, span })
@@ -136,7 +136,7 @@ fn is_tag_name(name: &[u8]) -> bool {
 }
 
 /// Returns whether a byte is `VALCHAR`, white space, or UTF-8, which RFC 8616 allows.
-fn is_value_octet(c: &u8) -> bool {
+fn is_value_byte(c: &u8) -> bool {
     matches!(c, b'\t' | b'\r' | b'\n' | b' '..=b'~' | 0x80..)
 }
 
@@ -149,8 +149,8 @@ fn refuse_duplicates(tags: &[Tag<'_>]) -> Result<(), TagListError> {
     }
 }
 
-fn position(text: &[u8], octet: u8) -> Option<usize> {
-    memchr::memchr(octet, text)
+fn position(text: &[u8], byte: u8) -> Option<usize> {
+    memchr::memchr(byte, text)
 }
 
 /// Returns whether the text is this keyword, an ABNF literal, which is case-insensitive

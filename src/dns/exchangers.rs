@@ -32,7 +32,7 @@ pub(crate) async fn look_up<R: Resolve>(resolver: &R, domain: &Domain) -> Exchan
     }
 }
 
-/// Removes the root, which stands for no host (RFC 7505).
+/// Removes the root, which means that there is no host (null MX, RFC 7505).
 fn hosts(records: Vec<Mx>) -> Vec<Name> {
     let hosts = records.into_iter().map(|mx| mx.exchange);
     hosts

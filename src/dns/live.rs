@@ -55,7 +55,7 @@ pub struct ServerHealth {
     pub failure: Option<Failure>,
 }
 
-/// Why there is no server to ask; the text names the file.
+/// Why there is no server to query; the text names the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoServer(pub(super) String);
 

@@ -97,18 +97,18 @@ impl Name {
     }
 
     /// Returns the dotted form without the trailing dot, as raw bytes.
-    pub fn to_octets(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         self.labels().collect::<Vec<_>>().join(&b'.')
     }
 
     /// Returns the memory outside of the value itself in bytes: names over 32 bytes, and
     /// label ends beyond 24, in buffers that grow by doubling.
     pub(super) fn heap_bytes(&self) -> usize {
-        let (octets, labels) = self.labels().fold((0, 0), |(octets, labels), label| {
-            (octets + label.len(), labels + 1)
+        let (bytes, labels) = self.labels().fold((0, 0), |(bytes, labels), label| {
+            (bytes + label.len(), labels + 1)
         });
         let buffer = |used: usize, inline| if used > inline { 2 * used } else { 0 };
-        buffer(octets, 32) + buffer(labels, 24)
+        buffer(bytes, 32) + buffer(labels, 24)
     }
 
     pub(super) fn from_record(name: rr::Name) -> Self {
@@ -152,7 +152,7 @@ mod tests {
     fn names_keep_every_byte_that_a_macro_may_expand_to() {
         for dotted in ["a:b/c%d.example.com", "a b.example", "*.example", "a\\.b"] {
             let name = Name::parse(dotted).unwrap();
-            assert_eq!(name.to_octets(), dotted.as_bytes(), "{dotted}");
+            assert_eq!(name.to_bytes(), dotted.as_bytes(), "{dotted}");
         }
     }
 
@@ -165,8 +165,8 @@ mod tests {
             (b"\x00\xff.e", "\\000\\255.e"),
             (b"x\xc3\xbc", "x\\195\\188"),
         ];
-        for (octets, want) in table {
-            assert_eq!(Name::parse(octets).unwrap().to_string(), want);
+        for (bytes, want) in table {
+            assert_eq!(Name::parse(bytes).unwrap().to_string(), want);
         }
     }
 

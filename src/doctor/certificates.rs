@@ -150,16 +150,16 @@ fn certificates_below(folder: &Path) -> io::Result<HashSet<String>> {
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
         // Removing a CA leaves a dangling link behind.
-        if let Ok(octets) = fs::read(&file) {
-            certificates.extend(certificates_in(&octets));
+        if let Ok(bytes) = fs::read(&file) {
+            certificates.extend(certificates_in(&bytes));
         }
     }
     Ok(certificates)
 }
 
 /// Returns the Base64 of each PEM certificate.
-fn certificates_in(octets: &[u8]) -> HashSet<String> {
-    let text = String::from_utf8_lossy(octets);
+fn certificates_in(bytes: &[u8]) -> HashSet<String> {
+    let text = String::from_utf8_lossy(bytes);
     let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
     let bodies = blocks.filter_map(|block| block.split("-----END").next());
     bodies

@@ -54,7 +54,7 @@ fn processes() -> Vec<Vec<String>> {
         .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     lines
         .map(|line| {
-            let arguments = line.split(|octet| *octet == 0);
+            let arguments = line.split(|byte| *byte == 0);
             arguments
                 .map(|a| String::from_utf8_lossy(a).into_owned())
                 .collect()

@@ -227,7 +227,7 @@ pub(super) fn installed() -> Option<&'static Path> {
 fn is_sendmail(program: &str) -> bool {
     const OPTION: &[u8] = b"DaemonPortOptions";
     let program = fs::read(program).unwrap_or_default();
-    program.windows(OPTION.len()).any(|octets| octets == OPTION)
+    program.windows(OPTION.len()).any(|bytes| bytes == OPTION)
 }
 
 /// Checks what Sendmail does while sixgate is down: `F=` (op.me, section 5.11).

@@ -173,7 +173,7 @@ mod tests {
                 "64:ff9b::192.0.0.170",
                 "64:ff9b::192.0.0.171",
             ),
-            // The prefix has the octets of a well-known address itself.
+            // The prefix has the bytes of a well-known address itself.
             (
                 "2001:db8:c000:aa::/96",
                 "2001:db8:c000:aa::192.0.0.170",

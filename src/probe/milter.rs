@@ -116,9 +116,7 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), command: u8, data: &[u8]) 
 async fn version(stream: &mut (impl AsyncRead + Unpin)) -> Result<u32, ProbeError> {
     let length = stream.read_u32().await?;
     if !(13..=LONGEST).contains(&length) {
-        return Err(ProbeError::NotMilter(format!(
-            "a packet of {length} octets"
-        )));
+        return Err(ProbeError::NotMilter(format!("a packet of {length} bytes")));
     }
     match stream.read_u8().await? {
         b'O' => Ok(stream.read_u32().await?),

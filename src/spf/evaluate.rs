@@ -349,18 +349,18 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
             true => self.count_validated_name(domain).await?,
             false => Vec::new(),
         };
-        let octets = spec.expand(&self.values(&domain.to_octets(), &validated));
+        let bytes = spec.expand(&self.values(&domain.to_bytes(), &validated));
         if spec.has_macros() {
             self.note(|| Step::Expanded {
                 spec: spec.to_string(),
-                name: octets.escape_ascii().to_string(),
+                name: bytes.escape_ascii().to_string(),
             });
         }
-        Ok(self.parse_target(&octets))
+        Ok(self.parse_target(&bytes))
     }
 
-    fn parse_target(&mut self, octets: &[u8]) -> Target {
-        match Name::parse(octets) {
+    fn parse_target(&mut self, bytes: &[u8]) -> Target {
+        match Name::parse(bytes) {
             Ok(name) if name.labels().next().is_some() => Target::Name(name),
             Ok(_root) => Target::Malformed,
             Err(why) => {
@@ -374,7 +374,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         Values {
             client: self.sender.client,
             local_part: self.sender.local_part.as_bytes(),
-            sender_domain: &self.sender.domain_octets,
+            sender_domain: &self.sender.domain_bytes,
             domain,
             helo: self.sender.helo.as_bytes(),
             validated,
@@ -565,7 +565,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
             true => self.validated_name(domain).await.ok()?,
             false => Vec::new(),
         };
-        text.expand(&self.values(&domain.to_octets(), &validated))
+        text.expand(&self.values(&domain.to_bytes(), &validated))
     }
 
     /// Counts the PTR lookup of `%{p}` like those of the terms (section 4.6.4).
@@ -581,7 +581,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
         let exact = names.iter().find(|&name| name == domain);
         let within = || names.iter().find(|name| name.is_within(domain));
         let name = exact.or_else(within).or(names.first());
-        Ok(name.map_or_else(|| b"unknown".to_vec(), Name::to_octets))
+        Ok(name.map_or_else(|| b"unknown".to_vec(), Name::to_bytes))
     }
 
     /// Looks up A records for an IPv4 client and AAAA records for an IPv6 client (section
@@ -694,7 +694,7 @@ impl<'a, R: dns::Resolve, O: Observer> Evaluation<'a, R, O> {
     }
 }
 
-/// Returns what to look up if the match is a fail and the caller wants the explanation.
+/// Returns the domain of the explanation if the match is a fail and the caller needs it.
 fn explanation<O: Observer>(
     directive: &Directive,
     record: &Record,

@@ -365,8 +365,8 @@ impl Letter {
 
 impl Delimiters {
     fn parse(text: &[u8]) -> Result<Self, MacroError> {
-        text.iter().try_fold(Self(0), |set, octet| {
-            let index = DELIMITERS.iter().position(|delimiter| delimiter == octet);
+        text.iter().try_fold(Self(0), |set, byte| {
+            let index = DELIMITERS.iter().position(|delimiter| delimiter == byte);
             index
                 .map(|index| Self(set.0 | 1 << index))
                 .ok_or(MacroError::Syntax)
@@ -376,13 +376,13 @@ impl Delimiters {
     fn iter(self) -> impl Iterator<Item = u8> {
         let bits = DELIMITERS.iter().enumerate();
         bits.filter(move |&(index, _)| self.0 & 1 << index != 0)
-            .map(|(_, &octet)| octet)
+            .map(|(_, &byte)| byte)
     }
 
-    fn contains(self, octet: u8) -> bool {
+    fn contains(self, byte: u8) -> bool {
         match self.0 {
-            0 => octet == b'.',
-            _ => self.iter().any(|delimiter| delimiter == octet),
+            0 => byte == b'.',
+            _ => self.iter().any(|delimiter| delimiter == byte),
         }
     }
 }
@@ -491,11 +491,11 @@ fn dotted(client: IpAddr) -> String {
 /// Escapes everything but the `unreserved` set of RFC 3986 section 2.3.
 fn url_escape(value: &[u8]) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(value.len());
-    for &octet in value {
-        match octet {
-            b'-' | b'.' | b'_' | b'~' => escaped.push(octet),
-            _ if octet.is_ascii_alphanumeric() => escaped.push(octet),
-            _ => escaped.extend_from_slice(format!("%{octet:02X}").as_bytes()),
+    for &byte in value {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => escaped.push(byte),
+            _ if byte.is_ascii_alphanumeric() => escaped.push(byte),
+            _ => escaped.extend_from_slice(format!("%{byte:02X}").as_bytes()),
         }
     }
     escaped
@@ -560,10 +560,10 @@ mod tests {
     }
 
     fn expand(text: &str, client: &str) -> String {
-        let octets = DomainSpec::parse(text.as_bytes())
+        let bytes = DomainSpec::parse(text.as_bytes())
             .unwrap()
             .expand(&values(client));
-        String::from_utf8(octets).unwrap()
+        String::from_utf8(bytes).unwrap()
     }
 
     #[test]

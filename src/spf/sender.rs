@@ -18,7 +18,7 @@ pub(super) struct Sender<'a> {
     /// The domain to check, or why there is none.
     pub(super) domain: Result<Name, String>,
     /// The domain in dotted form, for `%{o}`; empty if there is none.
-    pub(super) domain_octets: Vec<u8>,
+    pub(super) domain_bytes: Vec<u8>,
     /// The HELO argument for `%{h}`, not validated; `unknown` if there was none.
     pub(super) helo: String,
     pub(super) receiver: &'a str,
@@ -44,7 +44,7 @@ impl<'a> Sender<'a> {
                 "" => "postmaster",
                 local_part => local_part,
             },
-            domain_octets: domain.as_ref().map(Name::to_octets).unwrap_or_default(),
+            domain_bytes: domain.as_ref().map(Name::to_bytes).unwrap_or_default(),
             domain,
             helo: helo_text(request.helo),
             receiver: request.receiver,

@@ -163,7 +163,7 @@ mod tests {
             (b"", &[], ""),
         ];
         for (file, want_fields, want_body) in table {
-            let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
             let (fields, body) = read(file);
             let fields: Vec<_> = fields.iter().map(|(n, v)| (text(n), text(v))).collect();
             let fields: Vec<_> = fields
@@ -202,8 +202,8 @@ mod tests {
         let mut fields = Vec::new();
         let keep = |name: &[u8], value: &[u8]| fields.push((name.to_vec(), value.to_vec()));
         let body = read_header(Cursor::new(file.to_vec()), LIMIT, keep).unwrap();
-        let mut octets = Vec::new();
-        body.read(|piece| octets.extend_from_slice(piece)).unwrap();
-        (fields, octets)
+        let mut bytes = Vec::new();
+        body.read(|piece| bytes.extend_from_slice(piece)).unwrap();
+        (fields, bytes)
     }
 }

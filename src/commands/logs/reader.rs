@@ -66,7 +66,7 @@ fn pieces(input: &mut Input, before: u64, events: &SyncSender<Event>) -> io::Res
         piece.append(&mut rest);
         let wanted = (PIECE - piece.len()) as u64;
         let read = input.reader.by_ref().take(wanted).read_to_end(&mut piece);
-        let is_end = !matches!(read, Ok(octets) if octets as u64 == wanted);
+        let is_end = !matches!(read, Ok(bytes) if bytes as u64 == wanted);
         if in_endless_line {
             in_endless_line = !skip_line(&mut piece);
         }

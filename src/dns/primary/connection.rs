@@ -54,16 +54,16 @@ async fn within<T>(
 impl Connection {
     /// Sends several messages in one write.
     pub(super) async fn send(&mut self, messages: &[Message]) -> Result<(), PrimaryError> {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for message in messages {
             let message = message.to_vec()?;
             let length = u16::try_from(message.len());
             let length =
                 length.map_err(|_| PrimaryError::Broken("a message is too long".into()))?;
-            octets.extend(length.to_be_bytes());
-            octets.extend(message);
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(message);
         }
-        within(self.primary.timeout, self.stream.write_all(&octets)).await
+        within(self.primary.timeout, self.stream.write_all(&bytes)).await
     }
 
     /// Signs and sends a message. Returns the state for verifying the answer.
@@ -91,9 +91,9 @@ impl Connection {
         let stream = &mut self.stream;
         let read = async {
             let length = stream.read_u16().await?;
-            let mut octets = vec![0; usize::from(length)];
-            stream.read_exact(&mut octets).await?;
-            Ok(octets)
+            let mut bytes = vec![0; usize::from(length)];
+            stream.read_exact(&mut bytes).await?;
+            Ok(bytes)
         };
         within(self.primary.timeout, read).await
     }
@@ -105,20 +105,20 @@ impl Connection {
         verification: &mut Verification,
         tried: &str,
     ) -> Result<Message, PrimaryError> {
-        let octets = self.receive().await?;
-        let message = parse(&octets)?;
+        let bytes = self.receive().await?;
+        let message = parse(&bytes)?;
         if message.id != verification.id {
             return Err(PrimaryError::Broken("the answer has another ID".into()));
         }
         // A refusal may be unsigned; believing it does no harm.
         check(&message, &self.primary.key, tried)?;
-        verification.verify(&octets, &message)?;
+        verification.verify(&bytes, &message)?;
         Ok(message)
     }
 }
 
-pub(super) fn parse(octets: &[u8]) -> Result<Message, PrimaryError> {
-    Message::from_vec(octets)
+pub(super) fn parse(bytes: &[u8]) -> Result<Message, PrimaryError> {
+    Message::from_vec(bytes)
         .map_err(|error| PrimaryError::Broken(format!("the answer can't be read: {error}")))
 }
 
@@ -139,21 +139,21 @@ impl Verification {
         !self.is_first && self.unsigned.is_empty()
     }
 
-    fn verify(&mut self, octets: &[u8], message: &Message) -> Result<(), PrimaryError> {
+    fn verify(&mut self, bytes: &[u8], message: &Message) -> Result<(), PrimaryError> {
         let wrong = |why: &str| PrimaryError::Broken(format!("the answer is not trusted: {why}"));
         let signer = &self.key.signer;
         let Some(tsig) = message.signature() else {
             if self.is_first || self.unsigned_messages == MAX_UNSIGNED {
                 return Err(wrong("it is not signed"));
             }
-            self.unsigned.extend(octets);
+            self.unsigned.extend(bytes);
             self.unsigned_messages += 1;
             return Ok(());
         };
         if tsig.name != *signer.signer_name() || tsig.data.algorithm != *signer.algorithm() {
             return Err(wrong("it is signed with another key"));
         }
-        let (signed, _) = signed_bitmessage_to_buf(octets, None, self.is_first)?;
+        let (signed, _) = signed_bitmessage_to_buf(bytes, None, self.is_first)?;
         let length = u16::try_from(self.previous_mac.len()).unwrap_or_default();
         let mut whole = length.to_be_bytes().to_vec();
         whole.extend(&self.previous_mac);

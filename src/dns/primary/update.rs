@@ -10,11 +10,11 @@ use std::net::IpAddr;
 
 /// The maximum size of one update in bytes. A server applies an update as a whole, so it
 /// should not be too large.
-const MAX_OCTETS: usize = 32 << 10;
+const MAX_BYTES: usize = 32 << 10;
 
 /// The size of a record besides its data, in bytes: a pointer or label, type, class, TTL,
 /// length.
-const RECORD_OCTETS: usize = 14;
+const RECORD_BYTES: usize = 14;
 
 impl Connection {
     /// Applies all of these changes or none.
@@ -33,14 +33,14 @@ impl Connection {
 /// Groups changes into updates, keeping their order.
 pub fn batches(changes: &[Change]) -> Vec<&[Change]> {
     let mut batches = Vec::new();
-    let (mut start, mut octets) = (0, 0);
+    let (mut start, mut bytes) = (0, 0);
     for (index, change) in changes.iter().enumerate() {
         let more = size(change);
-        if octets + more > MAX_OCTETS {
+        if bytes + more > MAX_BYTES {
             batches.push(&changes[start..index]);
-            (start, octets) = (index, 0);
+            (start, bytes) = (index, 0);
         }
-        octets += more;
+        bytes += more;
     }
     if start < changes.len() {
         batches.push(&changes[start..]);
@@ -54,7 +54,7 @@ fn size(change: &Change) -> usize {
     let of = |set: &Option<RrSet>| set.as_ref().map_or(1, |set| set.addresses.len());
     // The prerequisite, the removal and the new records.
     let records = of(&change.before) + 1 + of(&change.after);
-    records * (RECORD_OCTETS + change.label.len() + 16)
+    records * (RECORD_BYTES + change.label.len() + 16)
 }
 
 fn message(primary: &Primary, changes: &[Change]) -> Result<Message, PrimaryError> {

@@ -18,7 +18,7 @@ use tokio::{net::UdpSocket, time::timeout};
 pub(super) async fn check(server: &DnsServer, limit: Duration) -> Finding {
     let answer = timeout(limit, query(server)).await;
     match answer {
-        Ok(Ok(octets)) => Message::from_vec(&octets).map_or_else(
+        Ok(Ok(bytes)) => Message::from_vec(&bytes).map_or_else(
             |error| unknown(server, &error.to_string()),
             |answer| finding(server, &answer),
         ),

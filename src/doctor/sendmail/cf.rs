@@ -138,8 +138,8 @@ impl Cf {
     /// # Errors
     /// Fails if it can't be read.
     pub(in crate::doctor) fn read(file: &Path) -> io::Result<Self> {
-        let octets = fs::read(file)?;
-        let cf = Self::parse(&String::from_utf8_lossy(&octets));
+        let bytes = fs::read(file)?;
+        let cf = Self::parse(&String::from_utf8_lossy(&bytes));
         Ok(Self {
             file: file.display().to_string(),
             ..cf
