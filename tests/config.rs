@@ -144,22 +144,19 @@ fn ipv6_addresses_that_yaml_mangles_are_to_be_quoted() {
         ),
         (
             "exempt:\n  networks: [2001:db8::/32, ::1]\n",
-            "2: exempt.networks: YAML stumbles over IPv6 addresses; \
-             quote what has one in it: \"2001:db8::/32\"",
+            "2: exempt.networks: values with IPv6 addresses need quotes in YAML: \"2001:db8::/32\"",
         ),
         (
             "exempt:\n  networks: [\n    10.0.0.0/8,\n    ::1\n  ]\n",
-            "4: exempt.networks: YAML stumbles over IPv6 addresses; \
-             quote what has one in it: \"::1\"",
+            "4: exempt.networks: values with IPv6 addresses need quotes in YAML: \"::1\"",
         ),
         (
             "dns:\n  servers: ::\n",
-            "2: dns.servers: YAML stumbles over IPv6 addresses; \
-             quote what has one in it: \"::\"",
+            "2: dns.servers: values with IPv6 addresses need quotes in YAML: \"::\"",
         ),
         (
             "listen: [inet:[::1]:8894]\n",
-            "1: listen: YAML stumbles over IPv6 addresses; quote what has one in it: \"::1\"",
+            "1: listen: values with IPv6 addresses need quotes in YAML: \"::1\"",
         ),
     ]);
 }
@@ -169,12 +166,12 @@ fn what_is_no_yaml_is_refused_with_what_helps() {
     assert_refused(&[
         (
             "exempt:\n\tnetworks: []\n",
-            "2: exempt.networks: YAML does not take tabs; indent with spaces",
+            "2: exempt.networks: YAML does not allow tabs here; indent with spaces",
         ),
         (
             "replies:\n  no_ptr: 450 4.7.25 no PTR: go away\n",
             "2: replies.no_ptr: this is not valid YAML (mapping values are not allowed in this \
-             context); quote the value if it has a colon in it, else mind the indentation",
+             context); quote the value if it contains a colon; otherwise check the indentation",
         ),
         (
             "mode: @enforce\n",
@@ -189,7 +186,7 @@ fn what_is_no_yaml_is_refused_with_what_helps() {
         (
             "listen:\n - inet:127.0.0.1:8894\n- unix:/x\n",
             "3: listen: this is not valid YAML (did not find expected key); \
-             mind the indentation: keys that belong together begin in one column",
+             check the indentation: keys of one section begin in the same column",
         ),
     ]);
     let output = run_with(b"mode: enforce\n# gr\xfc\xdfe\n", &["check-config"]);
@@ -865,7 +862,7 @@ fn a_good_configuration_is_called_so_with_warnings_of_what_may_not_be_meant() {
         ),
         (
             "dns: {timeout: 8s}",
-            "dns.timeout: not less than limits.stage_timeout, so a second server is never asked",
+            "dns.timeout: not less than limits.stage_timeout, so a second server is never queried",
         ),
     ];
     for (yaml, want) in table {

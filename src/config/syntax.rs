@@ -7,12 +7,12 @@ use std::net::Ipv6Addr;
 
 /// Returns the wrong line and the error. `line` is where the library stopped, which may
 /// be after the wrong line.
-pub(super) fn explain(text: &str, line: Option<usize>, said: &str) -> (Option<usize>, String) {
+pub(super) fn explain(text: &str, line: Option<usize>, message: &str) -> (Option<usize>, String) {
     let lines: Vec<&str> = text.lines().collect();
-    let slip = line.and_then(|line| mistake_near(&lines, line));
-    let (line, complaint) = match slip {
+    let mistake = line.and_then(|line| mistake_near(&lines, line));
+    let (line, complaint) = match mistake {
         Some((line, complaint)) => (Some(line), complaint),
-        None => (line, advice(said)),
+        None => (line, advice(message)),
     };
     match line.map(|line| key_at(&lines, line)) {
         Some(key) if !key.is_empty() => (line, format!("{key}: {complaint}")),
@@ -24,7 +24,7 @@ pub(super) fn explain(text: &str, line: Option<usize>, said: &str) -> (Option<us
 const ADVICE: [(&str, &str); 9] = [
     (
         "mapping values are not allowed",
-        "quote the value if it has a colon in it, else mind the indentation",
+        "quote the value if it contains a colon; otherwise check the indentation",
     ),
     ("cannot start any token", "quote the value"),
     ("unknown anchor", "quote what begins with *"),
@@ -32,7 +32,7 @@ const ADVICE: [(&str, &str); 9] = [
     ("while scanning a tag", "quote what begins with !"),
     (
         "did not find expected key",
-        "mind the indentation: keys that belong together begin in one column",
+        "check the indentation: keys of one section begin in the same column",
     ),
     (
         "while parsing a flow sequence",
@@ -42,9 +42,9 @@ const ADVICE: [(&str, &str); 9] = [
     ("more than one document", "remove the line ---"),
 ];
 
-fn advice(said: &str) -> String {
-    let problem = said.split(" at line ").next().unwrap_or(said);
-    match ADVICE.iter().find(|(sign, _)| said.contains(sign)) {
+fn advice(message: &str) -> String {
+    let problem = message.split(" at line ").next().unwrap_or(message);
+    match ADVICE.iter().find(|(sign, _)| message.contains(sign)) {
         Some((_, advice)) => format!("this is not valid YAML ({problem}); {advice}"),
         None => format!("this is not valid YAML ({problem})"),
     }
@@ -75,8 +75,8 @@ fn key_of(line: &str) -> Option<&str> {
 /// Checks the line, and then the last nonempty line before it.
 fn mistake_near(lines: &[&str], line: usize) -> Option<(usize, String)> {
     let numbered = (1..).zip(lines).take(line);
-    let telling: Vec<_> = numbered.filter(|(_, line)| has_content(line)).collect();
-    let mut nearest_first = telling.into_iter().rev().take(2);
+    let nonempty: Vec<_> = numbered.filter(|(_, line)| has_content(line)).collect();
+    let mut nearest_first = nonempty.into_iter().rev().take(2);
     nearest_first.find_map(|(number, line)| Some((number, mistake(line)?)))
 }
 
@@ -87,11 +87,11 @@ fn has_content(line: &str) -> bool {
 fn mistake(line: &str) -> Option<String> {
     let indent = line.len() - line.trim_start().len();
     if line[..indent].contains('\t') {
-        return Some("YAML does not take tabs; indent with spaces".to_owned());
+        return Some("YAML does not allow tabs here; indent with spaces".to_owned());
     }
     let address = unquoted_ipv6(line)?;
     Some(format!(
-        "YAML stumbles over IPv6 addresses; quote what has one in it: \"{address}\""
+        "values with IPv6 addresses need quotes in YAML: \"{address}\""
     ))
 }
 

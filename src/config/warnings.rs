@@ -130,10 +130,10 @@ impl Config {
             (results.complete, "complete: yes"),
             (results.families == Families::All, "families: all"),
         ];
-        let in_vain = settings
+        let ineffective = settings
             .into_iter()
             .filter(|(is_set, _)| *is_set && !results.add);
-        in_vain.map(|(_, key)| without_field(key)).collect()
+        ineffective.map(|(_, key)| without_field(key)).collect()
     }
 
     fn opt_in(&self) -> Vec<String> {
@@ -247,7 +247,7 @@ impl Config {
         {
             warnings.push(
                 "replies.give_up_after: has no effect, because replies.no_ptr and \
-                 replies.unauthenticated refuse for good"
+                 replies.unauthenticated are permanent"
                     .to_owned(),
             );
         }
@@ -264,7 +264,7 @@ impl Config {
         warnings.extend(exposed.map(|socket| {
             format!(
                 "status.listen: {socket} is not on loopback, and the token crosses the network \
-                 as it is; put a proxy with TLS before it, or use an SSH tunnel"
+                 unencrypted; put a proxy with TLS before it, or use an SSH tunnel"
             )
         }));
         if !status.is_on() {
@@ -301,7 +301,7 @@ impl Config {
         if self.dns.timeout >= self.limits.stage_timeout {
             warnings.push(
                 "dns.timeout: not less than limits.stage_timeout, so a second server is \
-                 never asked"
+                 never queried"
                     .to_owned(),
             );
         }
@@ -326,7 +326,7 @@ fn password_file(key: &str, file: &Path) -> Option<String> {
 fn second_server_unused(section: &str, server: &str) -> String {
     format!(
         "{section}.timeout: not less than limits.stage_timeout, so a second {server} is never \
-         asked"
+         queried"
     )
 }
 

@@ -161,7 +161,7 @@ fn read_file(file: &Path, table: &mut Table, old: &Table) -> Result<(), ListErro
 /// Parses the text of a list.
 ///
 /// # Errors
-/// Fails at the first invalid line, with its number and a part of a line for people.
+/// Fails at the first invalid line, with its number and what is wrong with it.
 pub fn parse(text: &str) -> Result<Table, (usize, String)> {
     let mut table = Table::default();
     for (line, number) in text.lines().zip(1..) {

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uses_outlive_the_process_and_damage() {
+    fn uses_survive_a_restart_and_a_damaged_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = file_beside(&folder.path().join("exempt.list"));
         assert_eq!(read(&file), Records::new());

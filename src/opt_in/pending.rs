@@ -32,7 +32,8 @@ pub enum Action {
 pub struct Pending {
     /// The change at the end.
     pub action: Action,
-    /// When the opt-out takes effect; `None` until the AAAA record was seen to be gone.
+    /// When the opt-out takes effect; `None` until sixgate has seen that the AAAA record is
+    /// gone.
     pub until: Option<Timestamp>,
     /// The comment for the managed list.
     pub comment: String,
@@ -100,7 +101,7 @@ pub struct Editor(Lines<Domain>);
 
 impl Edited for Editor {
     const HEADER: &'static str =
-        "# Opt-outs in progress, kept by \"sixgate opt-in\": domain, what follows, when.";
+        "# Pending opt-outs, written by \"sixgate opt-in\": domain, action, time.";
     type Key = Domain;
 
     fn key(line: &str, _before: &Lines<Domain>) -> Result<Option<Domain>, String> {
@@ -148,7 +149,7 @@ fn parse(line: &str) -> Result<Option<(Domain, Pending)>, String> {
         [domain, action, until] => pending(domain, action, until, comment.trim()),
         _ => None,
     };
-    let complaint = "this is not an opt-out in progress; remove the line and run the command again";
+    let complaint = "this is not a pending opt-out; remove the line and run the command again";
     pending.map(Some).ok_or_else(|| complaint.to_owned())
 }
 

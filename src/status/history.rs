@@ -28,7 +28,7 @@ use tokio::time::{MissedTickBehavior, interval};
 /// 40,000 decisions per second.
 pub const QUEUE: usize = 4096;
 
-/// How often the queue is emptied.
+/// The interval at which the queue is emptied.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The last decisions.
@@ -175,8 +175,8 @@ async fn empty_queue(history: Weak<History>) {
     loop {
         ticks.tick().await;
         match history.upgrade() {
-            // A search has the lock, on a thread of low priority, and this one is of mail.
-            // The search has emptied the queue when it began.
+            // A search may hold the lock on the low-priority thread, and this thread serves
+            // mail, so it must not wait. The search has emptied the queue at its start.
             Some(history) => {
                 if let Ok(mut store) = history.store.try_lock() {
                     store.empty_queue(history.capacity);

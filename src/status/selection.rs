@@ -17,16 +17,16 @@ pub(super) const PARAMETERS: [&str; 8] = [
     "limit",
 ];
 
-/// How many of them are filters.
+/// The number of filters among them.
 const FILTERS: usize = 6;
 
 /// The greatest integer that every JSON parser reads exactly (RFC 8259 section 6).
 const MAX_NUMBER: u64 = (1 << 53) - 1;
 
-/// The most decisions of one answer.
+/// The maximum number of decisions in one response.
 pub(super) const MAX_LIMIT: usize = 1000;
 
-/// What a request asks for.
+/// The decisions that a request selects.
 #[derive(Debug)]
 pub(super) struct Selection {
     pub(super) filter: Filter,
@@ -37,7 +37,7 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Reads the parameters.
+    /// Parses the parameters.
     pub(super) fn new(pairs: Pairs) -> Result<Self, BadRequest> {
         let given = Parameters::new(pairs, &PARAMETERS)?;
         let number = |text: &str| match text.parse() {
@@ -63,18 +63,18 @@ impl Selection {
         })
     }
 
-    /// The text of a parameter, to fill a form in.
+    /// Returns the text of a parameter, to fill in the form.
     pub(super) fn given(&self, name: &str) -> &str {
         self.parameters.all(name).next().unwrap_or_default()
     }
 
-    /// Whether there is no filter.
+    /// Returns whether there is no filter.
     pub(super) fn is_empty(&self) -> bool {
         self.filter == Filter::default()
     }
 
-    /// The parameters of the same filters with another place.
-    pub(super) fn with_place(&self, before: Option<u64>) -> Vec<(&'static str, String)> {
+    /// Returns the parameters for another page with the same filters.
+    pub(super) fn for_page(&self, before: Option<u64>) -> Vec<(&'static str, String)> {
         let mut parameters: Vec<_> = PARAMETERS[..FILTERS]
             .iter()
             .map(|name| (*name, self.given(name).to_owned()))
@@ -95,19 +95,19 @@ mod tests {
     }
 
     #[test]
-    fn a_selection_is_read_whole_or_refused_by_name() {
-        let taken = selection(&[
+    fn a_wrong_parameter_is_an_error_that_names_it() {
+        let parsed = selection(&[
             ("action", "defer"),
             ("client", "2001:db8::/64"),
             ("before", "17"),
             ("limit", "1000"),
             ("queue_id", ""),
         ]);
-        let taken = taken.unwrap();
-        assert_eq!((taken.before, taken.limit), (Some(17), Some(1000)));
-        assert_eq!(taken.given("client"), "2001:db8::/64");
-        assert_eq!(taken.filter.queue_id, None);
-        let next = taken.with_place(Some(5));
+        let parsed = parsed.unwrap();
+        assert_eq!((parsed.before, parsed.limit), (Some(17), Some(1000)));
+        assert_eq!(parsed.given("client"), "2001:db8::/64");
+        assert_eq!(parsed.filter.queue_id, None);
+        let next = parsed.for_page(Some(5));
         let given: Vec<_> = next.iter().filter(|(_, value)| !value.is_empty()).collect();
         assert_eq!(given.len(), 4, "{given:?}");
         let table = [

@@ -1,12 +1,12 @@
-//! Makes characters visible that a reader cannot see, or that change the order of others, in
-//! texts from people and from the DNS.
+//! Escapes invisible characters, and those that reorder text, in texts from people and from the
+//! DNS.
 //!
-//! Templates escape what HTML would interpret.
+//! The templates escape HTML.
 
 use std::borrow::Cow;
 
-/// Writes control characters, line separators and those that change the direction of text
-/// as `\u{202e}`. Line breaks and tabs stay.
+/// Escapes control characters, line separators and bidirectional controls as `\u{202e}`. Line
+/// breaks and tabs stay.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_seen_is_made_visible() {
+    fn invisible_characters_are_escaped() {
         let table = [
             ("a@example.org\n\tb", "a@example.org\n\tb"),
             ("müller@例え.jp", "müller@例え.jp"),

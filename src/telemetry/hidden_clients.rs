@@ -2,11 +2,11 @@
 //!
 //! Behind docker-proxy or a plain TCP relay, every client has the relay's private
 //! address. If that is IPv4 or loopback, nothing is checked, and no decision line shows
-//! it. The sign is a lack of other clients: nearly all connections come from one private
-//! address, none from an IPv6 client, and hardly any from a public IPv4 address. A proxy
-//! that passes on client addresses has public ones.
+//! it. Such a relay is assumed if nearly all connections come from one private address,
+//! none from an IPv6 client, and hardly any from a public IPv4 address. Behind a proxy
+//! that passes on client addresses, clients have public ones.
 //!
-//! [`count`] is called for each connection; [`watch()`] collects the counts every `EVERY`
+//! [`count`] is called for each connection; [`watch()`] collects the counts every `INTERVAL`
 //! and evaluates those of the last `HOURS` hours.
 
 use super::metrics;
@@ -27,25 +27,25 @@ use tokio::{
 };
 
 /// The interval at which the counts are evaluated.
-const EVERY: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(10);
 
-const TURNS_PER_HOUR: u32 = 360;
+const TICKS_PER_HOUR: u32 = 360;
 
 /// The length of the window in hours, including the current one.
 const HOURS: usize = 24;
 
-/// The number of connections that is sufficient at any time.
-const ENOUGH: u64 = 1000;
+/// The minimum number of connections from the private address.
+const MIN_CONNECTIONS: u64 = 1000;
 
-/// The number of connections that is sufficient once the window is full.
-const ENOUGH_IN_A_FULL_WINDOW: u64 = 100;
+/// The same, once the window is full.
+const MIN_CONNECTIONS_IN_FULL_WINDOW: u64 = 100;
 
 /// The minimum share of the private address, in percent.
-const NEARLY_ALL: u64 = 95;
+const MIN_SHARE: u64 = 95;
 
-/// The number of connections from public IPv4 addresses from which client addresses count
-/// as passed on.
-const FEW_PUBLIC: u64 = 10;
+/// The number of connections from public IPv4 addresses that shows that client addresses are
+/// passed on.
+const MIN_PUBLIC: u64 = 10;
 
 /// The maximum number of private addresses counted per hour; a new one evicts the rarest.
 const MAX_ADDRESSES: usize = 32;
@@ -157,7 +157,7 @@ impl Counts {
                 false => without_loopback,
             },
         });
-        let mut dominant = hidden.filter(|h| h.count * 100 >= h.total * NEARLY_ALL);
+        let mut dominant = hidden.filter(|h| h.count * 100 >= h.total * MIN_SHARE);
         // Prefers a relay on another address to loopback.
         let first = dominant.next()?;
         Some(match dominant.next() {
@@ -224,26 +224,26 @@ struct Window {
     /// The counts by hour; the last one is the current hour.
     hours: VecDeque<Counts>,
     /// The number of additions to the current hour.
-    turns: u32,
+    ticks: u32,
 }
 
 impl Window {
     fn new() -> Self {
         Self {
             hours: VecDeque::from([Counts::new()]),
-            turns: 0,
+            ticks: 0,
         }
     }
 
     fn add(&mut self, counts: &Counts) {
-        if self.turns == TURNS_PER_HOUR {
-            self.turns = 0;
+        if self.ticks == TICKS_PER_HOUR {
+            self.ticks = 0;
             if self.hours.len() == HOURS {
                 self.hours.pop_front();
             }
             self.hours.push_back(Counts::new());
         }
-        self.turns += 1;
+        self.ticks += 1;
         if let Some(hour) = self.hours.back_mut() {
             hour.add(counts);
         }
@@ -253,12 +253,12 @@ impl Window {
     fn hidden(&self) -> Option<Hidden> {
         let mut all = Counts::new();
         self.hours.iter().for_each(|hour| all.add(hour));
-        if all.ipv6 > 0 || all.ipv4 >= FEW_PUBLIC {
+        if all.ipv6 > 0 || all.ipv4 >= MIN_PUBLIC {
             return None;
         }
         let enough = match self.hours.len() == HOURS {
-            true => ENOUGH_IN_A_FULL_WINDOW,
-            false => ENOUGH,
+            true => MIN_CONNECTIONS_IN_FULL_WINDOW,
+            false => MIN_CONNECTIONS,
         };
         all.dominant().filter(|hidden| hidden.count >= enough)
     }
@@ -269,19 +269,19 @@ impl Window {
 /// Does nothing while no domain can have opted in.
 pub async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
     let mut window = Window::new();
-    let mut turns_since_warning: Option<u32> = None;
-    let mut turns = interval(EVERY);
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks_since_warning: Option<u32> = None;
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        turns.tick().await;
+        ticks.tick().await;
         window.add(&take());
         let may_opt_in = current.borrow().checks.opt_in_sources().may_opt_in();
         let hidden = window.hidden().filter(|_| may_opt_in);
         metrics::get()
             .clients_hidden
             .set(i64::from(hidden.is_some()));
-        turns_since_warning = match (hidden, turns_since_warning) {
-            (Some(_), Some(turns)) if turns < REMINDER => Some(turns + 1),
+        ticks_since_warning = match (hidden, ticks_since_warning) {
+            (Some(_), Some(ticks)) if ticks < REMINDER => Some(ticks + 1),
             (Some(hidden), _) => {
                 tracing::warn!("{hidden}");
                 Some(0)
@@ -295,7 +295,7 @@ pub async fn watch<R: Resolve>(current: watch::Receiver<Arc<Snapshot<R>>>) {
     }
 }
 
-const REMINDER: u32 = TURNS_PER_HOUR * HOURS as u32;
+const REMINDER: u32 = TICKS_PER_HOUR * HOURS as u32;
 
 #[cfg(test)]
 mod tests {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     fn hours(window: &mut Window, hours: u32) {
-        for _ in 0..hours * TURNS_PER_HOUR {
+        for _ in 0..hours * TICKS_PER_HOUR {
             window.add(&Counts::new());
         }
     }

@@ -1,6 +1,6 @@
-//! The changes to the zone, in their order: first the removal of what bounces mail now,
-//! AAAA records of domains that have not opted in; then the corrections; last new AAAA
-//! records, which need an opt-in that every daemon knows.
+//! Plans the changes to the zone, in this order: removes AAAA records of domains that have
+//! not opted in, because they bounce mail; corrects wrong records; adds AAAA records, once
+//! every daemon knows the opt-in.
 
 use super::MxZone;
 use crate::{
@@ -45,24 +45,24 @@ impl Plan {
         let aaaa = RrSet::new(ttl, zone.aaaa.iter().copied().map(IpAddr::from));
         let nothing = HostRecords::default();
         for Wanted { label, opt_in } in wanted {
-            let there = existing.get(label).unwrap_or(&nothing);
-            if there.is_alias {
+            let host = existing.get(label).unwrap_or(&nothing);
+            if host.is_alias {
                 plan.aliases.push(label.clone());
                 continue;
             }
-            if there.a != a {
-                plan.corrections.push(change(label, Family::V4, there, &a));
+            if host.a != a {
+                plan.corrections.push(change(label, Family::V4, host, &a));
             }
-            match (opt_in, &there.aaaa) {
+            match (opt_in, &host.aaaa) {
                 (OptIn::No, Some(_)) => {
-                    plan.removals.push(change(label, Family::V6, there, &None));
+                    plan.removals.push(change(label, Family::V6, host, &None));
                 }
                 (OptIn::Yes, None) => {
-                    plan.additions.push(change(label, Family::V6, there, &aaaa));
+                    plan.additions.push(change(label, Family::V6, host, &aaaa));
                 }
                 (OptIn::Yes, present) if *present != aaaa => {
                     plan.corrections
-                        .push(change(label, Family::V6, there, &aaaa));
+                        .push(change(label, Family::V6, host, &aaaa));
                 }
                 (OptIn::Yes | OptIn::No | OptIn::Temperror, _) => {}
             }
@@ -74,12 +74,12 @@ impl Plan {
     /// Adds the removal of the host names that belong to no domain.
     pub fn prune(&mut self, existing: &HashMap<String, HostRecords>) {
         for label in &self.unexpected {
-            let Some(there) = existing.get(label) else {
+            let Some(host) = existing.get(label) else {
                 continue;
             };
             for family in [Family::V6, Family::V4] {
-                if there.of(family).is_some() {
-                    self.removals.push(change(label, family, there, &None));
+                if host.of(family).is_some() {
+                    self.removals.push(change(label, family, host, &None));
                 }
             }
         }
@@ -91,11 +91,11 @@ impl Plan {
     }
 }
 
-fn change(label: &str, family: Family, there: &HostRecords, after: &Option<RrSet>) -> Change {
+fn change(label: &str, family: Family, host: &HostRecords, after: &Option<RrSet>) -> Change {
     Change {
         label: label.to_owned(),
         family,
-        before: there.of(family).cloned(),
+        before: host.of(family).cloned(),
         after: after.clone(),
     }
 }
@@ -110,11 +110,11 @@ fn unexpected_records(
 ) -> Vec<String> {
     let wanted: HashSet<&str> = wanted.iter().map(|wanted| wanted.label.as_str()).collect();
     let addresses = |set: Option<&RrSet>| set.map(|set| set.addresses.clone());
-    let is_ours = |there: &HostRecords| addresses(there.a.as_ref()) == addresses(a);
+    let is_ours = |host: &HostRecords| addresses(host.a.as_ref()) == addresses(a);
     let mut unexpected: Vec<String> = existing
         .iter()
-        .filter(|(label, there)| {
-            label.contains('-') && !wanted.contains(label.as_str()) && is_ours(there)
+        .filter(|(label, host)| {
+            label.contains('-') && !wanted.contains(label.as_str()) && is_ours(host)
         })
         .map(|(label, _)| label.clone())
         .collect();

@@ -41,7 +41,7 @@ const CONNECTIONS: usize = 8;
 /// idle for longer, and the query would run into the timeout.
 const MAX_IDLE: Duration = Duration::from_secs(300);
 
-/// How long a failed database is tried only after the others.
+/// How long after a failure a database is tried after the others.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The maximum number of rows read per query.
@@ -55,7 +55,7 @@ const SQLITE_STEPS: i32 = 10_000;
 pub(super) struct Database {
     servers: Vec<Server>,
     timeout: Duration,
-    turns: Semaphore,
+    permits: Semaphore,
 }
 
 #[derive(Debug)]
@@ -160,13 +160,13 @@ impl Database {
         Self {
             servers: config.url.iter().map(server).collect(),
             timeout: config.timeout,
-            turns: Semaphore::new(CONNECTIONS),
+            permits: Semaphore::new(CONNECTIONS),
         }
     }
 
     /// Queries the databases in their order until one answers.
     pub(super) async fn query(&self, domain: &str) -> Result<Row, String> {
-        let _turn = self.turns.acquire().await;
+        let _permit = self.permits.acquire().await;
         let mut problems = Vec::new();
         for server in self.in_order() {
             let answer = match timeout(self.timeout, server.query(domain)).await {
@@ -184,8 +184,8 @@ impl Database {
     }
 
     fn in_order(&self) -> impl Iterator<Item = &Server> {
-        let (failed, well): (Vec<_>, Vec<_>) = self.servers.iter().partition(|s| s.has_failed());
-        well.into_iter().chain(failed)
+        let (failed, working): (Vec<_>, Vec<_>) = self.servers.iter().partition(|s| s.has_failed());
+        working.into_iter().chain(failed)
     }
 
     /// Connects to each database and checks the query there.

@@ -140,7 +140,7 @@ fn table(selection: &Selection, page: &Page) -> Markup {
 
 /// The same filters at another place.
 fn place(selection: &Selection, before: Option<u64>) -> String {
-    let parameters = selection.with_place(before);
+    let parameters = selection.for_page(before);
     let parameters: Vec<_> = parameters.iter().map(|(n, v)| (*n, v.as_str())).collect();
     link(PATH, &parameters)
 }

@@ -63,7 +63,7 @@ impl Queue {
         };
         let thread = thread::Builder::new().name("log".to_owned());
         if let Err(error) = thread.spawn(move || writer.run(&receiver)) {
-            eprintln!("there will be no log: {error}");
+            eprintln!("the thread of the log can't be started, so nothing is logged: {error}");
         }
         Self { sender, waiting }
     }
@@ -181,7 +181,7 @@ impl Writer {
                 self.log_lost();
             }
             Ok(()) => {}
-            Err(_for_good) => (0..batch.lines).for_each(|_| self.waiting.lost()),
+            Err(_permanent) => (0..batch.lines).for_each(|_| self.waiting.lost()),
         }
     }
 
