@@ -36,29 +36,29 @@ use sessions::{SessionId, Sessions};
 use std::{fmt, sync::Arc};
 use tokio::sync::{Semaphore, watch};
 
-/// What needs no token: style and script of the login page.
+/// The paths that need no token: style and script of the login page.
 pub(super) const PUBLIC: &str = "/assets/";
 
-/// The largest message that can be checked.
+/// The maximum size of a message that is checked.
 pub(super) const MAX_MESSAGE: usize = 10 << 20;
 
-/// The largest request body where a message can be checked. A form has other fields, too.
+/// The maximum size of a request body with a message. A form has other fields, too.
 const MAX_LARGE_BODY: usize = MAX_MESSAGE + (1 << 20);
 
-/// The largest request body elsewhere.
+/// The maximum size of other request bodies.
 const MAX_BODY: usize = 64 << 10;
 
-/// Where a message can be checked.
+/// The paths that accept messages.
 const LARGE_BODIES: [&str; 2] = ["/check", "/api/v1/explain"];
 
-/// How many large bodies may be in memory at a time.
+/// The maximum number of large bodies in memory.
 const MAX_LARGE_BODIES: usize = 2;
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
      connect-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; \
      base-uri 'none'";
 
-/// What every response says.
+/// The header fields of every response.
 const HEADERS: [(HeaderName, &str); 7] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -125,7 +125,7 @@ impl Csrf {
     }
 }
 
-/// Lets only those in who may.
+/// Adds the checks of this module before all routes.
 pub(super) fn guard<S>(routes: Router<S>, access: watch::Receiver<Access>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

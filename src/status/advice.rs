@@ -1,22 +1,22 @@
-//! What a sender should do about a refusal: the HTML made from docs/replies.md, which is the
-//! only source of these texts.
+//! What a sender should do about a refusal: sections of docs/replies.html, which is generated
+//! from docs/replies.md, the only source of these texts.
 
 use crate::policy::Rule;
 use std::sync::LazyLock;
 
-/// A test of docs/replies.md makes it.
+/// The page for senders, which `tests/replies_page.rs` generates.
 const FILE: &str = include_str!("../../docs/replies.html");
 
 /// The path of the whole page.
 pub(super) const PATH: &str = "/replies";
 
-/// Where sections are cut.
+/// The headings that begin a section.
 const HEADINGS: [&str; 2] = ["<h2", "<h3"];
 
-/// Its title.
+/// The title of that page.
 pub(super) const TITLE: &str = "Why was my mail refused?";
 
-/// The whole text for senders below its title.
+/// Returns the page for senders, below its title.
 pub(super) fn page() -> &'static str {
     static PAGE: LazyLock<String> = LazyLock::new(|| {
         let (_, behind_title) = main().split_once("</h1>").unwrap_or_default();
@@ -25,7 +25,7 @@ pub(super) fn page() -> &'static str {
     &PAGE
 }
 
-/// The section about a rule that refuses.
+/// Returns the section about a rule, or `None` if the rule does not refuse.
 pub(super) fn section(rule: Rule) -> Option<String> {
     let main = main();
     let anchor = main.find(&format!("<a id=\"{}\"></a>", rule.name()))?;
@@ -44,8 +44,8 @@ fn main() -> &'static str {
     behind.split_once("</main>").unwrap_or_default().0
 }
 
-/// Links lead to the page at `path`; what may be wider than the window can be scrolled by
-/// keyboard.
+/// Makes links to sections lead to the page at `path`, and blocks that may be wider than the
+/// window scrollable by keyboard.
 fn adapted(html: &str, path: &str) -> String {
     html.replace("href=\"#", &format!("href=\"{path}#"))
         .replace("<pre>", "<pre tabindex=\"0\">")

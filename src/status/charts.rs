@@ -155,8 +155,8 @@ impl Charts {
         self.update(self.start.elapsed(), metrics::get().decisions_by_rule());
     }
 
-    /// Counts what came since the last look to the interval of that look: there is one at
-    /// the beginning of each.
+    /// Adds the decisions since the last reading to the interval of that reading, since there
+    /// is a reading at the start of each interval.
     fn update(&self, elapsed: Duration, counts: DecisionCounts) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { last, hour, day } = &mut *inner;

@@ -19,16 +19,16 @@ use tokio::{runtime::Handle, time::timeout};
 
 pub(super) use super::access::MAX_MESSAGE;
 
-/// The longest value of a parameter, in characters.
+/// The maximum length of a parameter in characters.
 pub(super) const MAX_VALUE: usize = 1000;
 
-/// How many recipients one check may have.
+/// The maximum number of recipients of a check.
 pub(super) const MAX_RECIPIENTS: usize = 10;
 
-/// How long a check may take.
+/// The timeout of a check.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How many checks may be in progress. It bounds the memory that messages take.
+/// The maximum number of checks in progress, which bounds the memory of messages.
 const MAX_CHECKS: usize = 4;
 
 /// The parameters of a check.
@@ -41,7 +41,7 @@ pub(super) const PARAMETERS: [&str; 6] = [
     "certificate",
 ];
 
-/// Who has a check in progress; `None` for all clients of a unix socket.
+/// The clients with a check in progress; `None` stands for all clients of a unix socket.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slots(Arc<Mutex<HashSet<Option<IpAddr>>>>);
 
@@ -53,7 +53,7 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    /// Begins a check, unless this client has one in progress, or too many others have.
+    /// Starts a check, unless this client has one in progress or too many are in progress.
     pub(super) fn begin(&self, client: Option<IpAddr>) -> Option<Slot> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_admitted = clients.len() < MAX_CHECKS && clients.insert(client);
@@ -71,14 +71,14 @@ impl Drop for Slot {
     }
 }
 
-/// What to check.
+/// The parameters and the message of a check.
 #[derive(Debug)]
 pub(super) struct Question {
     arguments: Explain,
     message: Option<Vec<u8>>,
 }
 
-/// Refuses too many recipients, also empty ones.
+/// Rejects too many recipients, counting empty ones.
 pub(super) fn check_recipients(count: usize) -> Result<(), BadRequest> {
     match count {
         0..=MAX_RECIPIENTS => Ok(()),

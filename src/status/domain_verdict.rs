@@ -1,37 +1,37 @@
-//! What applies to a domain, and which source says so: the answer that the milter would get.
+//! Whether a domain has opted in, and which source says so: the answer that mail would get.
 
 use super::State;
 use crate::{address::Domain, policy::OptIn, server::http::Peer};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-/// What applies to a domain.
+/// The opt-in of a domain.
 #[derive(Debug, Serialize)]
 pub(super) struct Verdict {
-    /// In A-labels.
+    /// The domain, in A-labels.
     pub(super) domain: String,
     /// `yes`, `no` or `unknown`.
     pub(super) verdict: &'static str,
     pub(super) source: String,
-    /// The entry of a list that decides, and where it is.
+    /// The entry of a list that decides. `file` and `line` are its position.
     pub(super) entry: Option<String>,
     pub(super) file: Option<String>,
     pub(super) line: Option<usize>,
     pub(super) reason: String,
 }
 
-/// Why there is no answer.
+/// The reason why there is no verdict.
 #[derive(Debug)]
 pub(super) enum VerdictError {
-    /// It is not a domain, for this reason.
+    /// The text is not a valid domain, for this reason.
     NoDomain(String),
-    /// The client has something in progress, or too many others have.
+    /// The client has another request in progress, or too many clients have one.
     Busy,
-    /// A defect.
+    /// A panic.
     Failed,
 }
 
-/// Asks the sources.
+/// Queries the sources.
 pub(super) async fn look_up(
     state: &State,
     domain: &str,
@@ -40,7 +40,7 @@ pub(super) async fn look_up(
     let domain = Domain::parse(domain).map_err(|why| VerdictError::NoDomain(why.to_string()))?;
     let slot = state.0.checks.begin(client).ok_or(VerdictError::Busy)?;
     let snapshot = state.snapshot();
-    // For people, the file is read again to find the line.
+    // Mail does not need the line of an entry, so the list is read again to find it.
     let asked = state.0.mail.spawn_blocking(move || {
         let answer = Handle::current().block_on(snapshot.checks.opt_in(Some(&domain)));
         let sources = snapshot.checks.opt_in_sources();
@@ -64,6 +64,6 @@ pub(super) async fn look_up(
             reason: sources.reason(answer, listed.as_ref()),
         }
     });
-    // The panic hook has logged it.
+    // The panic hook has logged the panic.
     asked.await.map_err(|_panic| VerdictError::Failed)
 }

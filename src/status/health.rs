@@ -9,20 +9,20 @@ use crate::{
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// How long an answer holds, however often somebody looks.
+/// How long results are reused, however often the page is requested.
 const VALIDITY: Duration = Duration::from_secs(10);
 
-/// What each server has answered last.
+/// The result of each server.
 pub(super) type Servers = Result<Vec<ServerHealth>, NoServer>;
 
-/// What was found last.
+/// The last results, and when they were obtained.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     last: Mutex<Option<(Instant, Servers)>>,
 }
 
 impl Health {
-    /// How each server is doing.
+    /// Returns the health of each server.
     pub(super) async fn servers(&self, state: &State) -> Servers {
         let mut last = self.last.lock().await;
         match &*last {

@@ -22,7 +22,7 @@ pub(super) struct Overview {
     pub(super) uptime_seconds: u64,
     /// `enforce` or `observe`.
     pub(super) mode: &'static str,
-    /// Whether the process is about to end and takes no new mail.
+    /// Whether the process is shutting down and accepts no new mail.
     pub(super) stopping: bool,
     pub(super) configuration: Configuration,
     pub(super) connections: Connections,
@@ -46,7 +46,7 @@ pub(super) struct Configuration {
 #[derive(Debug, Serialize)]
 pub(super) struct LastReload {
     pub(super) time: Timestamp,
-    /// Why the old configuration stayed.
+    /// The reason why the old configuration stayed in force.
     pub(super) error: Option<String>,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Connections {
 #[derive(Debug, Serialize)]
 pub(super) struct Dns {
     pub(super) servers: Vec<Server>,
-    /// Why there is none.
+    /// The reason why there is no server.
     pub(super) error: Option<String>,
 }
 
@@ -70,9 +70,9 @@ pub(super) struct Dns {
 pub(super) struct Server {
     pub(super) address: String,
     pub(super) milliseconds: f64,
-    /// Whether it is asked with EDNS.
+    /// Whether it is queried with EDNS.
     pub(super) edns: bool,
-    /// Why it gave no answer.
+    /// The reason why it gave no answer.
     pub(super) error: Option<String>,
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Server {
 pub(super) struct Source {
     pub(super) source: String,
     pub(super) domains: usize,
-    /// Since it was read, or has answered.
+    /// The time since the list was read, or since the server answered.
     pub(super) age_seconds: Option<u64>,
     pub(super) error: Option<String>,
 }
@@ -93,7 +93,7 @@ pub(super) struct Exempt {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Decisions {
-    /// Those that there were, since the start.
+    /// The rules that have decided since the start.
     pub(super) rules: Vec<RuleCounts>,
     pub(super) hour: Intervals,
     pub(super) day: Intervals,
@@ -112,10 +112,10 @@ pub(super) struct RuleCounts {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Intervals {
-    /// When the first one began.
+    /// The start of the first interval.
     pub(super) start: Timestamp,
     pub(super) interval_seconds: u64,
-    /// The last one is in progress.
+    /// The counts of each interval; the last interval is in progress.
     pub(super) accept: Vec<u64>,
     pub(super) defer: Vec<u64>,
     pub(super) reject: Vec<u64>,
