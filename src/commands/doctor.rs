@@ -49,7 +49,7 @@ fn text(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
         let (level, check) = (finding.level, finding.check.name());
-        // Nothing fails that writes to a String.
+        // Writing to a String never fails.
         let _ = writeln!(text, "{level:<8} {check:<12} {}", finding.seen);
         if let Some(todo) = &finding.todo {
             let _ = writeln!(text, "{:<21} -> {todo}", "");
@@ -58,8 +58,8 @@ fn text(findings: &[Finding]) -> String {
     text
 }
 
-/// How the command ends. sysexits.h says of EX_TEMPFAIL that it is "not really
-/// an error", which is what a warning is.
+/// Chooses the exit code. A warning is EX_TEMPFAIL, which sysexits.h calls "not really an
+/// error".
 fn outcome(findings: &[Finding]) -> Result<(), Failure> {
     let count = |level| findings.iter().filter(|f| f.level == level).count();
     let (warnings, problems) = (count(Level::Warning), count(Level::Problem));

@@ -20,11 +20,11 @@ pub(super) struct Outcome {
 pub(super) fn print_outcomes(
     outcomes: impl ExactSizeIterator<Item = Outcome>,
 ) -> Result<(), Failure> {
-    let told = match outcomes.len() <= FEW {
+    let text = match outcomes.len() <= FEW {
         true => one_by_one(outcomes),
         false => in_numbers(outcomes),
     };
-    print(&told)
+    print(&text)
 }
 
 /// Prints a text on standard output.

@@ -16,7 +16,7 @@ use crate::{
 use std::time::{Duration, Instant};
 
 /// Queries each server alone, then all servers as sixgate does.
-pub(super) async fn check(config: &Config, mute: Option<&str>) -> Vec<Finding> {
+pub(super) async fn check(config: &Config, unresponsive: Option<&str>) -> Vec<Finding> {
     let (dns, servers) = match (Dns::new(&config.dns), servers(&config.dns)) {
         (Ok(dns), Ok(servers)) => (dns, servers),
         (Err(error), _) | (_, Err(error)) => return vec![no_server(&error.to_string())],
@@ -35,7 +35,7 @@ pub(super) async fn check(config: &Config, mute: Option<&str>) -> Vec<Finding> {
         config,
         servers.len(),
     ));
-    if let Some(name) = mute {
+    if let Some(name) = unresponsive {
         findings.push(unresponsive_domain::look_up(dns, config, name).await);
     }
     findings
@@ -91,12 +91,12 @@ async fn try_one(config: &config::Dns, server: &DnsServer) -> Trial {
         failure: None,
         refuses_edns: false,
     };
-    let alone = config::Dns {
+    let single = config::Dns {
         servers: vec![server.clone()],
         attempts: 1,
         ..config.clone()
     };
-    match Dns::new(&alone) {
+    match Dns::new(&single) {
         Ok(dns) => trial.ask(&dns).await,
         Err(error) => trial.failure = Some(error.to_string()),
     }
@@ -136,9 +136,9 @@ fn speed(trial: &Trial, another_works: bool) -> Finding {
     let Some(median) = trial.median() else {
         return unresponsive_server(trial, another_works);
     };
-    let asked = trial.answers.len();
+    let queries = trial.answers.len();
     let milliseconds = median.as_secs_f64() * 1000.0;
-    let seen = format!("{server} answers in {milliseconds:.1} ms (median of {asked} queries)");
+    let seen = format!("{server} answers in {milliseconds:.1} ms (median of {queries} queries)");
     match &trial.failure {
         Some(failure) => Finding::warning(
             Check::DnsServers,

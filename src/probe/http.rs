@@ -32,7 +32,7 @@ pub(crate) struct Answer {
 /// # Errors
 /// Fails if there is no response in time.
 pub(crate) async fn get(address: &HttpSocket, path: &str) -> Result<Answer> {
-    let asked = async {
+    let response = async {
         match address {
             HttpSocket::Unix(socket) => request(UnixStream::connect(socket).await?, path).await,
             HttpSocket::Inet(place) => {
@@ -41,7 +41,7 @@ pub(crate) async fn get(address: &HttpSocket, path: &str) -> Result<Answer> {
             }
         }
     };
-    timeout(TIMEOUT, asked)
+    timeout(TIMEOUT, response)
         .await
         .unwrap_or_else(|_| bail!("no answer in {TIMEOUT:?}"))
 }

@@ -77,19 +77,19 @@ impl PolicyRun<'_> {
     }
 
     fn checked(&self, facts: &Facts, to: &[RecipientFacts]) -> Verdicts {
-        let anybody = [RecipientFacts {
+        let any_recipient = [RecipientFacts {
             opt_in: OptIn::Yes,
             domain: String::new(),
             mode: self.enforcement.mode(),
         }];
         let of_recipient = |to: &RecipientFacts| self.recipient(facts, to);
         let refusals: Vec<Option<VerdictReport>> = to.iter().map(of_recipient).collect();
-        let asked = if to.is_empty() { &anybody } else { to };
-        let left: Vec<&RecipientFacts> = (asked.iter())
+        let considered = if to.is_empty() { &any_recipient } else { to };
+        let left: Vec<&RecipientFacts> = (considered.iter())
             .filter(|to| {
                 !self
                     .recipient(facts, to)
-                    .is_some_and(|told| told.is_final())
+                    .is_some_and(|refusal| refusal.is_final())
             })
             .collect();
         // There is one reply for all recipients; policy.md describes `observe_domains`.
@@ -98,15 +98,15 @@ impl PolicyRun<'_> {
             false => Mode::Observe,
         };
         let of_message = self.message(facts, mode);
-        let nobody_left = left.is_empty();
-        let first_refusal = asked.first().and_then(of_recipient);
+        let none_left = left.is_empty();
+        let first_refusal = considered.first().and_then(of_recipient);
         let recipients = refusals.into_iter();
         Verdicts {
             scope: "checked",
             recipients: recipients
                 .map(|refusal| refusal.unwrap_or_else(|| of_message.clone()))
                 .collect(),
-            message: first_refusal.filter(|_| nobody_left).unwrap_or(of_message),
+            message: first_refusal.filter(|_| none_left).unwrap_or(of_message),
         }
     }
 

@@ -154,7 +154,7 @@ impl<'a> Lifecycle<'a> {
         self.successor = Some(successor);
         tracing::info!(
             connections = metrics.connections.open.get(),
-            "handed over to process {pid}; connections that are open are served for up to {} s",
+            "handed over to process {pid}; open connections are served for up to {} s",
             timeout.as_secs()
         );
     }

@@ -64,13 +64,13 @@ mod tests {
 
     #[test]
     fn the_warning_counts_the_refused_recipients() {
-        let nobody = "opt_in:\n";
+        let no_opt_in = "opt_in:\n";
         for (refused, want) in [
             (0, ": 0 recipients were refused in the last hour;"),
             (1, ": 1 recipient was refused in the last hour;"),
             (12, ": 12 recipients were refused in the last hour;"),
         ] {
-            let warning = warned(nobody, refused).unwrap();
+            let warning = warned(no_opt_in, refused).unwrap();
             assert!(warning.contains(want), "{warning}");
         }
     }

@@ -70,9 +70,9 @@ mod tests {
             .enable_time()
             .build()
             .unwrap();
-        let (tell, told) = mpsc::channel();
-        workers.spawn(notify_every(PERIOD, move || tell.send(()).unwrap_or(())));
-        told.recv().unwrap();
+        let (notify, notified) = mpsc::channel();
+        workers.spawn(notify_every(PERIOD, move || notify.send(()).unwrap_or(())));
+        notified.recv().unwrap();
         let (busy, is_busy) = mpsc::channel();
         let (free, until_free) = mpsc::channel::<()>();
         workers.spawn(async move {
@@ -80,10 +80,13 @@ mod tests {
             until_free.recv().unwrap();
         });
         is_busy.recv().unwrap();
-        while told.try_recv().is_ok() {}
-        assert!(told.recv_timeout(100 * PERIOD).is_err(), "all is not well");
+        while notified.try_recv().is_ok() {}
+        assert!(
+            notified.recv_timeout(100 * PERIOD).is_err(),
+            "notified while the worker hangs"
+        );
         free.send(()).unwrap();
-        told.recv_timeout(Duration::from_secs(60)).unwrap();
+        notified.recv_timeout(Duration::from_secs(60)).unwrap();
         workers.shutdown_background();
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn check_stage_timeout(config: &Config, servers: usize) -> Finding {
 
 /// Looks up a name whose servers are known to be unresponsive, and another name meanwhile.
 pub(super) async fn look_up(dns: Dns, config: &Config, name: &str) -> Finding {
-    let Ok(mute) = Name::parse(name) else {
+    let Ok(unresponsive) = Name::parse(name) else {
         return Finding::warning(
             Check::MuteDomain,
             format!("{name:?} is not a valid domain name"),
@@ -42,12 +42,16 @@ pub(super) async fn look_up(dns: Dns, config: &Config, name: &str) -> Finding {
         );
     };
     let dns = Arc::new(dns);
-    let asking = Arc::clone(&dns);
+    let resolver = Arc::clone(&dns);
     let start = Instant::now();
-    let question =
-        tokio::spawn(async move { (asking.txt(&mute, Purpose::Other).await, start.elapsed()) });
+    let lookup = tokio::spawn(async move {
+        (
+            resolver.txt(&unresponsive, Purpose::Other).await,
+            start.elapsed(),
+        )
+    });
     let concurrent = concurrent(&dns, config.limits.stage_timeout).await;
-    match question.await {
+    match lookup.await {
         Ok((Answer::Temperror(_), elapsed)) => judge(name, config, elapsed, concurrent),
         Ok((Answer::Found(_) | Answer::Absent(_), elapsed)) => Finding::ok(
             Check::MuteDomain,
