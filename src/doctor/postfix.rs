@@ -39,9 +39,9 @@ pub(super) async fn check(
     )];
     let attachments = find_attachments(instance, listeners, &mut findings).await;
     for attachment in &attachments {
-        findings.extend(attachment::order(instance, attachment));
+        findings.extend(attachment.check_order(instance));
         findings.extend(milter_maps::check(instance, config, attachment.service, listeners).await);
-        findings.extend(attachment::permissions(instance, attachment));
+        findings.extend(attachment.check_permissions(instance));
         findings.extend(failure_mode::check(instance, config, attachment));
     }
     findings.extend(submission(instance, config, listeners).await);
@@ -106,7 +106,7 @@ async fn find_attachments<'a>(
     for service in services {
         match attachment::find(instance, service, listeners).await {
             Ok(found) => {
-                findings.push(attachment::attached(instance, &found));
+                findings.push(found.report(instance));
                 attachments.push(found);
             }
             Err(finding) => findings.push(finding),

@@ -21,7 +21,10 @@ pub(super) async fn check(config: &Config, unresponsive: Option<&str>) -> Vec<Fi
         (Ok(dns), Ok(servers)) => (dns, servers),
         (Err(error), _) | (_, Err(error)) => return vec![no_server(&error.to_string())],
     };
-    let trials = try_each(&config.dns, &servers).await;
+    let mut trials = Vec::new();
+    for server in &servers {
+        trials.push(try_one(&config.dns, server).await);
+    }
     let works = trials.iter().any(|trial| !trial.answers.is_empty());
     let mut findings: Vec<Finding> = trials.iter().map(|trial| speed(trial, works)).collect();
     if !works {
@@ -75,14 +78,6 @@ const NAMES: [&str; 5] = [
     "iana.org",
     "ietf.org",
 ];
-
-async fn try_each(config: &config::Dns, servers: &[DnsServer]) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for server in servers {
-        trials.push(try_one(config, server).await);
-    }
-    trials
-}
 
 async fn try_one(config: &config::Dns, server: &DnsServer) -> Trial {
     let mut trial = Trial {

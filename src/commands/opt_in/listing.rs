@@ -73,7 +73,14 @@ impl<'a> Listing<'a> {
                 false => visit(item),
             };
             match list.source {
-                Source::Domains => self.each_in_place(&mut visit)?,
+                Source::Domains => self.config.opt_in.domains.iter().try_for_each(|entry| {
+                    visit(Item {
+                        source: Source::Domains,
+                        entry,
+                        file: None,
+                        comment: "",
+                    })
+                })?,
                 Source::Redis => self.hash.iter().try_for_each(|(entry, comment)| {
                     visit(Item {
                         source: Source::Redis,
@@ -86,18 +93,6 @@ impl<'a> Listing<'a> {
             }
         }
         Ok(())
-    }
-
-    fn each_in_place(&self, mut visit: impl FnMut(Item<'_>) -> io::Result<()>) -> io::Result<()> {
-        let mut entries = self.config.opt_in.domains.iter();
-        entries.try_for_each(|entry| {
-            visit(Item {
-                source: Source::Domains,
-                entry,
-                file: None,
-                comment: "",
-            })
-        })
     }
 }
 

@@ -24,6 +24,50 @@ pub(super) struct Attachment<'a> {
     position: usize,
 }
 
+impl Attachment<'_> {
+    /// Reports that the service uses sixgate.
+    pub(super) fn report(&self, instance: &Instance) -> Finding {
+        let master = instance.master(self.service);
+        Finding::ok(
+            Check::Attached,
+            format!("{master} uses sixgate at {}", self.milter.socket),
+        )
+    }
+
+    /// Warns about milters before sixgate.
+    pub(super) fn check_order(&self, instance: &Instance) -> Option<Finding> {
+        let origin = instance.origin(self.service, "smtpd_milters");
+        (self.position > 0).then(|| {
+            Finding::warning(
+                Check::Attached,
+                format!(
+                    "{origin}: smtpd_milters has {} milter(s) before sixgate",
+                    self.position
+                ),
+                "put sixgate first: then the others see only mail that it accepts, and it does not \
+                 remove their Authentication-Results fields as forged",
+            )
+        })
+    }
+
+    /// Checks that smtpd's user can connect to the socket.
+    pub(super) fn check_permissions(&self, instance: &Instance) -> Option<Finding> {
+        let Socket::Unix(path) = &self.place else {
+            return None;
+        };
+        let user = instance.main("mail_owner");
+        let Some(account) = Account::find(user) else {
+            let seen = format!("mail_owner = {user}: there is no such user");
+            return Some(Finding::problem(
+                Check::Reach,
+                seen,
+                "set mail_owner to Postfix's user",
+            ));
+        };
+        Some(account.check_access(path))
+    }
+}
+
 /// Finds sixgate among the milters of a service for IPv6 clients.
 ///
 /// # Errors
@@ -151,46 +195,4 @@ fn wrong_chroot(instance: &Instance, service: &Service, milter: &Milter) -> Find
             "use the full path in smtpd_milters",
         ),
     }
-}
-
-/// Reports that a service uses sixgate.
-pub(super) fn attached(instance: &Instance, attachment: &Attachment<'_>) -> Finding {
-    let master = instance.master(attachment.service);
-    Finding::ok(
-        Check::Attached,
-        format!("{master} uses sixgate at {}", attachment.milter.socket),
-    )
-}
-
-/// Warns about milters before sixgate.
-pub(super) fn order(instance: &Instance, attachment: &Attachment<'_>) -> Option<Finding> {
-    let origin = instance.origin(attachment.service, "smtpd_milters");
-    (attachment.position > 0).then(|| {
-        Finding::warning(
-            Check::Attached,
-            format!(
-                "{origin}: smtpd_milters has {} milter(s) before sixgate",
-                attachment.position
-            ),
-            "put sixgate first: then the others see only mail that it accepts, and it does not \
-             remove their Authentication-Results fields as forged",
-        )
-    })
-}
-
-/// Checks that smtpd's user can connect to the socket.
-pub(super) fn permissions(instance: &Instance, attachment: &Attachment<'_>) -> Option<Finding> {
-    let Socket::Unix(path) = &attachment.place else {
-        return None;
-    };
-    let user = instance.main("mail_owner");
-    let Some(account) = Account::find(user) else {
-        let seen = format!("mail_owner = {user}: there is no such user");
-        return Some(Finding::problem(
-            Check::Reach,
-            seen,
-            "set mail_owner to Postfix's user",
-        ));
-    };
-    Some(account.check_access(path))
 }
