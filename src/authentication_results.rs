@@ -472,7 +472,11 @@ mod tests {
         fields.remove(0)
     }
 
-    fn fields(signatures: Vec<SignatureResult>, spf_reason: &str, told: Signatures) -> Vec<String> {
+    fn fields(
+        signatures: Vec<SignatureResult>,
+        spf_reason: &str,
+        signatures_shown: Signatures,
+    ) -> Vec<String> {
         let spf = spf_fail(spf_reason);
         let name = Name::parse("mail.example.net").unwrap();
         let results = Results {
@@ -486,7 +490,7 @@ mod tests {
             helo_spf: None,
             forwarder: None,
             dkim: Some(&dkim::Outcome { signatures }),
-            signatures: told,
+            signatures: signatures_shown,
         };
         render("mx.example.org", &results)
     }
@@ -512,12 +516,12 @@ mod tests {
             let fields = fields(signatures.collect(), "x", Signatures::All(100));
             assert!(fields.iter().all(|field| fits(field)), "{fields:?}");
             assert!(fields.iter().all(|f| f.starts_with("mx.example.org;")));
-            let told: Vec<_> = (fields.iter())
+            let rendered: Vec<_> = (fields.iter())
                 .flat_map(|field| field.split("header.s=").skip(1))
                 .map(|rest| rest.split(' ').next().unwrap())
                 .collect();
             let want: Vec<_> = (0..number).map(|n| format!("s{n}")).collect();
-            assert_eq!(told, want);
+            assert_eq!(rendered, want);
         }
     }
 

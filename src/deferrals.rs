@@ -347,13 +347,13 @@ mod tests {
         let postfix: Vec<_> = (0..24)
             .map(|n| (f64::from(n) * 4000.0 / 3600.0, 1))
             .collect();
-        let told = play(&postfix);
+        let decided = play(&postfix);
         assert_eq!(
-            told.iter().position(|given_up| *given_up),
+            decided.iter().position(|given_up| *given_up),
             Some(22),
             "24.4 h"
         );
-        assert!(told[22..].iter().all(|given_up| *given_up));
+        assert!(decided[22..].iter().all(|given_up| *given_up));
         // Three attempts are enough, two are not.
         assert_eq!(
             play(&[(0.0, 1), (12.0, 1), (24.0, 1)]),
@@ -381,8 +381,8 @@ mod tests {
         let mut both: Vec<_> = (1..30).map(|n| (f64::from(n) + 0.5, n)).collect();
         both.extend((0..30).map(|n| (f64::from(n), 200)));
         both.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let told = play(&both);
-        let first = told.iter().position(|given_up| *given_up).unwrap();
+        let decided = play(&both);
+        let first = decided.iter().position(|given_up| *given_up).unwrap();
         assert_eq!(both[first], (24.0, 200));
         // A message that is not retried is not watched forever.
         let mut later = vec![(0.0, 1), (13.0, 2)];
@@ -396,8 +396,8 @@ mod tests {
         assert!(play(&burst).iter().all(|given_up| !given_up));
         let mut bursts = burst.clone();
         bursts.extend([(11.9, 1), (23.8, 1), (24.0, 1)]);
-        let told = play(&bursts);
-        assert_eq!(told.iter().filter(|given_up| **given_up).count(), 1);
+        let decided = play(&bursts);
+        assert_eq!(decided.iter().filter(|given_up| **given_up).count(), 1);
         // Two bursts a day apart are two attempts.
         let two = [burst.as_slice(), &[(11.9, 1)], &[(12.0, 1)]].concat();
         assert!(play(&two).iter().all(|given_up| !given_up));
@@ -450,10 +450,10 @@ mod tests {
                 assert_eq!(early, None, "{network}");
                 // It is retried every quarter of an hour.
                 if n % 60_000 == 0 {
-                    let told = deferrals.deferred(faithful, message, DAY, now);
+                    let decided = deferrals.deferred(faithful, message, DAY, now);
                     let is_due = now >= hours(24.0);
-                    assert!(told.is_none() || is_due);
-                    given_up += u32::from(told.is_some());
+                    assert!(decided.is_none() || is_due);
+                    given_up += u32::from(decided.is_some());
                 }
             }
             assert!(deferrals.len() <= CAPACITY, "{}", deferrals.len());

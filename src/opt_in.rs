@@ -415,11 +415,11 @@ mod tests {
     use std::fs;
 
     fn dns() -> Arc<Dns> {
-        let nobody = config::Dns {
+        let no_server = config::Dns {
             servers: vec![config::DnsServer::new([127, 0, 0, 1].into(), None)],
             ..config::Dns::default()
         };
-        Arc::new(Dns::new(&nobody).unwrap())
+        Arc::new(Dns::new(&no_server).unwrap())
     }
 
     #[tokio::test]

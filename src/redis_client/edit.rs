@@ -57,7 +57,7 @@ for first = 1, count, STEP do
   if #set > 0 then redis.call('HSET', KEYS[1], unpack(set)) end
   if #removed > 0 then redis.call('HDEL', KEYS[1], unpack(removed)) end
 end
-redis.call('HSETNX', KEYS[1], '#', 'Edited by sixgate. This field tells an empty list from a lost one.')
+redis.call('HSETNX', KEYS[1], '#', 'Edited by sixgate. This field shows that an empty list is not lost.')
 redis.call('PUBLISH', ARGV[1], ARGV[2])
 return 2 - exists
 ";

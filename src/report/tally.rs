@@ -399,10 +399,10 @@ mod tests {
             let mut waits = Waits::default();
             waits.add(milliseconds);
             waits.add(1 << 41);
-            let told = waits.percentile(50);
+            let median = waits.percentile(50);
             assert!(
-                told >= milliseconds && told <= milliseconds + milliseconds / 4,
-                "{milliseconds}: {told}"
+                median >= milliseconds && median <= milliseconds + milliseconds / 4,
+                "{milliseconds}: {median}"
             );
         }
     }

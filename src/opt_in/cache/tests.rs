@@ -280,7 +280,7 @@ async fn the_same_server_is_remembered_with_other_lifetimes() {
 #[tokio::test(start_paused = true)]
 async fn the_status_of_the_server_is_reported() {
     let cache = cache();
-    let told = |domains, age, error: Option<&str>| {
+    let assert_status = |domains, age, error: Option<&str>| {
         let status = cache.status(Source::Socketmap);
         let want = ServerStatus {
             source: Source::Socketmap,
@@ -290,17 +290,17 @@ async fn the_status_of_the_server_is_reported() {
         };
         assert_eq!(status, want);
     };
-    told(0, None, None);
+    assert_status(0, None, None);
     get(&cache, "a.example", || ready(definite(DefiniteAnswer::Yes))).await;
     get(&cache, "b.example", || {
         ready(definite(DefiniteAnswer::NoEntry))
     })
     .await;
     advance(seconds(10)).await;
-    told(2, Some(seconds(10)), None);
+    assert_status(2, Some(seconds(10)), None);
     get(&cache, "c.example", || ready(broken())).await;
     advance(seconds(20)).await;
-    told(2, Some(seconds(30)), Some("out of order"));
+    assert_status(2, Some(seconds(30)), Some("out of order"));
 }
 
 #[tokio::test(start_paused = true)]

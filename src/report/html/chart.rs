@@ -173,8 +173,8 @@ fn bar(out: &mut String, parts: &[Part], longest: u64) -> fmt::Result {
     write!(
         out,
         "<svg class=\"bar\" viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\" role=\"img\" \
-         aria-label=\"{told}\"><title>{told}</title>",
-        told = Description(parts)
+         aria-label=\"{description}\"><title>{description}</title>",
+        description = Description(parts)
     )?;
     let mut left = 0.0;
     for (class, count) in parts.iter().filter(|part| part.1 > 0) {

@@ -218,8 +218,8 @@ fn result(report: &Report, parameters: &Parameters, has_message: bool) -> Markup
         section aria-labelledby="verdict" {
             h2 #verdict { "Verdict" }
             dl {
-                @for (address, told) in report.recipients() {
-                    dt { (visible(address)) } dd { (verdict(told)) }
+                @for (address, of_recipient) in report.recipients() {
+                    dt { (visible(address)) } dd { (verdict(of_recipient)) }
                 }
                 dt { "Message" } dd { (verdict(report.verdict())) }
             }
@@ -244,20 +244,19 @@ fn result(report: &Report, parameters: &Parameters, has_message: bool) -> Markup
 
 /// The rules that refuse something, each once.
 fn refusals(report: &Report) -> Vec<Rule> {
-    let told = report.recipients().map(|(_, told)| told);
-    let told: Vec<&VerdictReport> = told.chain([report.verdict()]).collect();
+    let of_recipients = report.recipients().map(|(_, verdict)| verdict);
+    let verdicts: Vec<&VerdictReport> = of_recipients.chain([report.verdict()]).collect();
     let refuses = |rule: &Rule| {
-        told.iter()
-            .any(|told| told.action != "accept" && told.rule == rule.name())
+        (verdicts.iter()).any(|verdict| verdict.action != "accept" && verdict.rule == rule.name())
     };
     Rule::ALL.into_iter().filter(refuses).collect()
 }
 
-fn verdict(told: &VerdictReport) -> Markup {
+fn verdict(verdict: &VerdictReport) -> Markup {
     html! {
-        span class=(told.action) { (told.action) } " by " (told.rule) " at " (told.stage)
-        @if let Some(reason) = told.observed_by { ", only logged because of " (reason.setting()) }
-        @if let Some(reply) = &told.reply { br; (visible(reply)) }
+        span class=(verdict.action) { (verdict.action) } " by " (verdict.rule) " at " (verdict.stage)
+        @if let Some(reason) = verdict.observed_by { ", only logged because of " (reason.setting()) }
+        @if let Some(reply) = &verdict.reply { br; (visible(reply)) }
     }
 }
 
