@@ -1,5 +1,5 @@
-//! The Authentication-Results field (RFC 8601): made from what was found, and
-//! recognised when somebody else made one in our name.
+//! The Authentication-Results field (RFC 8601): formats it from the results, and recognizes
+//! forged ones with our authserv-id.
 
 use crate::{
     dkim,
@@ -14,10 +14,10 @@ use std::{
     net::IpAddr,
 };
 
-/// The field's name.
+/// The name of the field.
 pub const NAME: &str = "Authentication-Results";
 
-/// The results in the field. A method that is `None` is left out.
+/// The results to report. A method that is `None` is omitted.
 #[derive(Clone, Copy, Debug)]
 pub struct Results<'a> {
     /// Reverse DNS of the client.
@@ -26,7 +26,7 @@ pub struct Results<'a> {
     pub spf: Option<(&'a spf::Outcome, &'a str)>,
     /// SPF of the HELO name besides that of the sender, and the name.
     pub helo_spf: Option<(&'a spf::Outcome, &'a str)>,
-    /// What proves that the client is a known forwarder, if that let the message pass.
+    /// The proof that the client is a known forwarder, if that let the message pass.
     pub forwarder: Option<&'a Proof>,
     /// The DKIM signatures. No signature is `dkim=none`.
     pub dkim: Option<&'a dkim::Outcome>,
@@ -37,9 +37,9 @@ pub struct Results<'a> {
 /// The number of signatures to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signatures {
-    /// The best ones that fit into one field.
+    /// The best signatures that fit into one field.
     Fitting,
-    /// At most this many of the best, in several fields if needed.
+    /// Up to this number of the best signatures, in several fields if necessary.
     All(usize),
 }
 
@@ -55,11 +55,11 @@ impl Signatures {
 /// Reverse DNS of the client (RFC 8601 section 2.7.3).
 #[derive(Clone, Copy, Debug)]
 pub struct Iprev<'a> {
-    /// The client.
+    /// The client's address.
     pub ip: IpAddr,
-    /// Whether it has names.
+    /// Whether the address has names.
     pub ptr: Ptr,
-    /// Whether one leads back.
+    /// Whether a name resolves back to the address.
     pub confirmation: Confirmation,
     /// The first of the names.
     pub name: Option<&'a Name>,
@@ -81,18 +81,18 @@ pub fn sender<'a>(
     }
 }
 
-/// Room for an ordinary field, so that it is allocated once.
+/// The initial capacity in bytes, enough for an ordinary field.
 const USUAL_LENGTH: usize = 512;
 
-/// The longest field in bytes, with its name and unfolded. RFC 5322 section
-/// 2.1.1 limits lines and not fields to 998 bytes, but there are mail programs
-/// that unfold a longer field and damage it.
+/// The maximum length of a field in bytes, with its name and unfolded. RFC 5322 section 2.1.1
+/// limits lines to 998 bytes, not fields, but some mail programs damage a longer field when
+/// they unfold it.
 const MAX_FIELD: usize = 997;
 
-/// Renders the field's value, folded with LF and a tab as a milter hands it to
-/// the MTA. Comments are left out if it gets too long with them, and then the
-/// signatures for which there is no room, those that pass coming first. With
-/// [`Signatures::All`] further fields have these (RFC 8601 section 5 allows several).
+/// Renders the value of the field, folded with LF and a tab as the milter protocol requires.
+/// If it is too long, comments are omitted first, and then signatures, of which those that
+/// pass come first. With [`Signatures::All`], further fields contain the omitted signatures
+/// (RFC 8601 section 5 allows several fields).
 pub fn render(authserv_id: &str, results: &Results<'_>) -> Vec<String> {
     let mut field = String::with_capacity(USUAL_LENGTH);
     let mut left_out = write(&mut field, authserv_id, results, Comments::Kept);
@@ -106,7 +106,7 @@ pub fn render(authserv_id: &str, results: &Results<'_>) -> Vec<String> {
         let before = left_out.len();
         left_out = signatures(&mut field, left_out.into_iter(), Comments::Dropped);
         if left_out.len() == before {
-            // Not reached: a field has room for the longest of them.
+            // Not reached, because the longest signature fits into a field.
             break;
         }
         fields.push(field);
@@ -121,7 +121,7 @@ enum Comments {
     Dropped,
 }
 
-/// Writes a field. Returns the signatures that it has no room for.
+/// Writes a field. Returns the signatures that do not fit.
 fn write<'a>(
     field: &mut String,
     authserv_id: &str,
@@ -130,7 +130,7 @@ fn write<'a>(
 ) -> Vec<&'a dkim::SignatureResult> {
     field.push_str(authserv_id);
     iprev(field, &results.iprev, comments);
-    // The sender's comes last: readers that keep one result keep the last.
+    // The result of the sender comes last, because readers that keep one keep the last.
     for (outcome, identity) in results.helo_spf.into_iter().chain(results.spf) {
         spf(field, outcome, identity, comments);
     }
@@ -206,7 +206,7 @@ fn spf(field: &mut String, outcome: &spf::Outcome, identity: &str, comments: Com
     value(field, &ascii_identity(outcome, identity));
 }
 
-/// The method is our own (RFC 8601 section 2.7.6): no registered one is about forwarders.
+/// Writes a method of our own (RFC 8601 section 2.7.6): none is registered for forwarders.
 fn forwarder(field: &mut String, proof: &Proof, comments: Comments) {
     field.push_str(";\n\tx-forwarder=pass");
     let (reason, property, entry) = match proof {
@@ -226,9 +226,9 @@ fn forwarder(field: &mut String, proof: &Proof, comments: Comments) {
     value(field, &entry);
 }
 
-/// The identity in ASCII, with the domain in A-labels: not every message may have
-/// UTF-8 in its header. A local part has no ASCII form; if it needs one, it is left
-/// out, which RFC 8601 section 2.2 allows.
+/// Returns the identity in ASCII, with the domain in A-labels, because not every message may
+/// have UTF-8 in its header. A local part that is not ASCII is omitted, which RFC 8601
+/// section 2.2 allows.
 fn ascii_identity<'a>(outcome: &'a spf::Outcome, identity: &'a str) -> Cow<'a, str> {
     match outcome.domain.as_deref() {
         Some(domain) if !identity.is_ascii() => match identity.rsplit_once('@') {
@@ -265,14 +265,14 @@ fn append(field: &mut String, text: fmt::Arguments<'_>) {
     let _ = field.write_fmt(text);
 }
 
-/// The longest value or comment, so that no peer can make a line too long (RFC
-/// 5322 section 2.1.1).
+/// The maximum length of a value or comment in bytes, so that a peer can't make a line too
+/// long (RFC 5322 section 2.1.1).
 const MAX_VALUE: usize = 200;
 
-/// `value` of RFC 8601 section 2.2: as it is where it is made of token
-/// characters (RFC 2045 section 5.1) and `@`, else as a quoted string.
+/// Writes `value` of RFC 8601 section 2.2: unchanged if it consists of token characters (RFC
+/// 2045 section 5.1) and `@`, otherwise as a quoted string.
 fn value(field: &mut String, text: &str) {
-    // An apostrophe may stand there as it is, but some programs take it for a quote.
+    // An apostrophe is allowed unquoted, but some programs take it for a quotation mark.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&*+-.^_`{|}~@".contains(&b);
     if !text.is_empty() && text.len() <= MAX_VALUE && text.bytes().all(plain) {
         field.push_str(text);
@@ -281,7 +281,7 @@ fn value(field: &mut String, text: &str) {
     let escaped = text.bytes().filter(|b| matches!(b, b'"' | b'\\')).count();
     let is_long = text.len() + escaped > MAX_VALUE;
     let quoted = text.chars().take(MAX_VALUE).map(|c| match c {
-        // Escaped, it would be longer than that.
+        // With escapes it would be longer.
         '"' | '\\' if is_long => '?',
         c => printable(c),
     });
@@ -295,8 +295,8 @@ fn escape(c: char) -> impl Iterator<Item = char> {
     backslash.into_iter().chain([c])
 }
 
-/// A space and a `comment` of RFC 5322 section 3.2.2: between its parentheses there are neither
-/// others nor backslashes.
+/// Writes a space and a `comment` of RFC 5322 section 3.2.2, without nested parentheses and
+/// backslashes.
 fn comment(field: &mut String, text: &str) {
     let replace = |c| match c {
         '(' => '[',
@@ -322,8 +322,8 @@ pub fn claims(value: &str, authserv_id: &str) -> bool {
     id.eq_ignore_ascii_case(authserv_id)
 }
 
-/// The authserv-id in front of a field's value, without the comments, folds and
-/// quotes that may surround it (RFC 8601 section 2.2).
+/// Returns the authserv-id at the start of a field's value, without the comments, folds and
+/// quotation marks that may surround it (RFC 8601 section 2.2).
 fn leading_id(value: &str) -> String {
     let mut rest = skip_cfws(value).chars();
     let mut id = String::new();
@@ -351,7 +351,7 @@ fn skip_cfws(mut text: &str) -> &str {
     }
 }
 
-/// What follows the closing parenthesis of a comment, which may be nested.
+/// Returns the text after the closing parenthesis of a comment, which may be nested.
 fn after_comment(text: &str) -> &str {
     let mut depth = 1;
     let mut chars = text.char_indices();

@@ -1,8 +1,7 @@
-//! Names of TLS client certificates, and the patterns that `exempt.certificates`
-//! has for them.
+//! Names of TLS client certificates, and the patterns of `exempt.certificates`.
 //!
-//! The name is the common name (CN) of the subject, as the MTA passes it on.
-//! Patterns and names are host names; comparison is by A-label and ignores case.
+//! The name is the common name (CN) of the subject, as the MTA sends it. Patterns and names
+//! are host names; they are compared as A-labels, without regard to case.
 
 use crate::address::{Domain, DomainError};
 use std::{fmt, str::FromStr};
@@ -10,9 +9,9 @@ use std::{fmt, str::FromStr};
 /// An entry of `exempt.certificates`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificatePattern {
-    /// `mx.example.org`: this name alone.
+    /// `mx.example.org`: only this name.
     Exact(Domain),
-    /// `*.example.org`: names with exactly one label more.
+    /// `*.example.org`: names with exactly one more label.
     OneLabelBelow(Domain),
 }
 
@@ -46,7 +45,7 @@ fn is_label(label: &str) -> bool {
 pub enum CertificatePatternError {
     /// A `*` that is not the whole first label.
     Wildcard,
-    /// `*.` with nothing that it is below of, or a name that is not a host name.
+    /// `*.` without a domain, or a name that is not a valid host name.
     Name(DomainError),
 }
 

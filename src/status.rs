@@ -117,7 +117,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Who asks, as access control has found out.
+/// The client of a request, as access control has determined it.
 struct Visitor {
     /// The address, unless it is a unix socket.
     address: Peer,

@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Networks that are remembered.
+/// The maximum number of networks that are remembered.
 const CAPACITY: usize = 1024;
 
-/// Wrong tokens without consequence: slips happen.
+/// The number of wrong tokens without a wait, because people mistype.
 const FREE: u32 = 2;
 
-/// The longest wait. It doubles from 1 s with each wrong token.
+/// The maximum wait. It starts at 1 s and doubles with each wrong token.
 const MAX_WAIT: Duration = Duration::from_secs(32);
 
 /// After this time without a wrong token, earlier ones are forgotten.
@@ -22,8 +22,8 @@ const MEMORY: Duration = Duration::from_secs(15 * 60);
 /// The clients that have presented wrong tokens.
 pub(super) struct Failures(Mutex<Cache<Network, Failure>>);
 
-/// An IPv4 address or an IPv6 /64, of which one client can have every address; `None` is
-/// whoever connects to a unix socket.
+/// An IPv4 address, or an IPv6 /64, because one client can have every address of that; `None`
+/// for all clients of a unix socket.
 type Network = Option<IpAddr>;
 
 #[derive(Clone, Copy)]
@@ -39,7 +39,7 @@ impl Default for Failures {
 }
 
 impl Failures {
-    /// How long the client has to wait before its next attempt.
+    /// Returns how long the client has to wait before its next attempt.
     pub(super) fn wait(&self, client: Option<IpAddr>) -> Option<Duration> {
         self.wait_at(client, Instant::now())
     }
