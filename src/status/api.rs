@@ -19,7 +19,7 @@ use axum::{
     routing::get,
 };
 
-/// What the paths begin with.
+/// The prefix of all paths.
 const PREFIX: &str = "/api/v1";
 
 /// The description of the API.
@@ -36,7 +36,7 @@ pub(super) fn routes() -> Router<State> {
     Router::new().nest(PREFIX, routes)
 }
 
-/// Whether errors of this path are JSON.
+/// Returns whether errors of this path are JSON.
 pub(super) fn is_within(uri: &Uri) -> bool {
     uri.path().starts_with("/api/")
 }
@@ -74,7 +74,7 @@ mod tests {
     use serde_json::Value;
     use std::collections::BTreeSet;
 
-    /// The routes as they are written above, and what openapi.json has.
+    /// Compares the routes above with those of openapi.json.
     #[test]
     fn the_description_has_every_route_and_no_other() {
         let description: Value = serde_json::from_str(OPENAPI).unwrap();

@@ -45,7 +45,7 @@ pub(super) const PARAMETERS: [&str; 6] = [
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slots(Arc<Mutex<HashSet<Option<IpAddr>>>>);
 
-/// The right to one check, until it is dropped.
+/// A check in progress, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     slots: Slots,
@@ -89,7 +89,7 @@ pub(super) fn check_recipients(count: usize) -> Result<(), BadRequest> {
 }
 
 impl Question {
-    /// Reads the parameters.
+    /// Validates the parameters.
     pub(super) fn new(
         parameters: &Parameters,
         message: Option<Vec<u8>>,
@@ -141,21 +141,21 @@ impl Question {
 /// Why there is no result.
 #[derive(Debug)]
 pub(super) enum CheckError {
-    /// It has taken longer than [`DEADLINE`].
+    /// The check took longer than [`DEADLINE`].
     TooLate,
-    /// There is no DNS server to ask, for example.
+    /// The check failed for this reason, for example because there is no DNS server.
     Failed(String),
 }
 
-/// Checks a sender by the configuration that is in force. The cache of the daemon is not
-/// used, so that a record which was just corrected counts.
+/// Checks a sender with the current configuration. It does not use the daemon's cache, so that
+/// a record that was just corrected counts.
 pub(super) async fn check(
     state: &State,
     question: Question,
     slot: Slot,
 ) -> Result<Report, CheckError> {
     let snapshot = state.snapshot();
-    // Hashing a message of 10 MiB would hold up the mail that shares the thread.
+    // Hashing a message of 10 MiB would delay the mail that shares the thread.
     let done = state.0.mail.spawn_blocking(move || {
         let Question { arguments, message } = question;
         let sources = snapshot.checks.opt_in_sources().clone();

@@ -1,4 +1,4 @@
-//! What the head of every page of the status page has, also that of the login form.
+//! The `head` element of every page, including the login form.
 
 use maud::{Markup, html};
 

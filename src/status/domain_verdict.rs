@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 pub(super) struct Verdict {
     /// The domain, in A-labels.
     pub(super) domain: String,
-    /// `yes`, `no` or `unknown`.
+    /// Whether it has opted in: `yes`, `no` or `unknown`.
     pub(super) verdict: &'static str,
     pub(super) source: String,
     /// The entry of a list that decides. `file` and `line` are its position.

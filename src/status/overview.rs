@@ -35,7 +35,7 @@ pub(super) struct Overview {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Configuration {
-    /// When the configuration in force was read.
+    /// When the current configuration was read.
     pub(super) loaded: Timestamp,
     pub(super) file: String,
     pub(super) last_reload: Option<LastReload>,
@@ -137,7 +137,7 @@ fn action_name<S: serde::Serializer>(action: &Action, serializer: S) -> Result<S
 }
 
 impl Overview {
-    /// Looks at everything.
+    /// Collects the data of the overview.
     pub(super) async fn new(state: &State) -> Self {
         let snapshot = state.snapshot();
         let shared = &*state.0;
@@ -253,8 +253,8 @@ impl Decisions {
     }
 }
 
-/// Without those that are not checked: on most hosts nearly all clients have IPv4, and
-/// nothing else would be seen.
+/// Counts decisions of checked mail only: on most hosts nearly all clients have IPv4, and would
+/// hide everything else.
 fn checked(counts: &DecisionCounts, action: Action) -> u64 {
     let rules = Rule::ALL
         .into_iter()

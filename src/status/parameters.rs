@@ -3,14 +3,14 @@
 
 use std::fmt;
 
-/// Names and values as they are sent.
+/// Names and values as received.
 pub(super) type Pairs = Vec<(String, String)>;
 
-/// Those of a request, in its order.
+/// The validated parameters of a request, in the order received.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parameters(Pairs);
 
-/// What is wrong with a request, as a sentence without a full stop.
+/// Why a request is invalid, as a sentence without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BadRequest(pub(super) String);
 
@@ -21,7 +21,7 @@ impl fmt::Display for BadRequest {
 }
 
 impl Parameters {
-    /// Takes those of a request, of which `known` are allowed. A value without content
+    /// Validates the parameters of a request, of which `known` are allowed. An empty value
     /// counts as missing, because forms send every field.
     pub(super) fn new(
         pairs: impl IntoIterator<Item = (String, String)>,
@@ -45,13 +45,13 @@ impl Parameters {
         }
     }
 
-    /// The values of a parameter that may be repeated.
+    /// Returns the values of a parameter that may be repeated.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         let named = self.0.iter().filter(move |(n, _)| n == name);
         named.map(|(_, value)| value.as_str())
     }
 
-    /// The value of a parameter.
+    /// Returns the value of a parameter.
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, BadRequest> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
@@ -60,7 +60,7 @@ impl Parameters {
         }
     }
 
-    /// The parsed value of a parameter.
+    /// Returns the parsed value of a parameter.
     pub(super) fn parsed<T, E: fmt::Display>(
         &self,
         name: &str,

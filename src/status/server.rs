@@ -34,7 +34,7 @@ use tokio::{
 };
 use tower_service::Service;
 
-/// The lowest priority that setpriority(2) knows.
+/// The lowest priority of setpriority(2).
 const NICE: i32 = 19;
 
 static SETTINGS: http::Settings = http::Settings {
@@ -65,7 +65,7 @@ impl Page {
     /// Opens the sockets that are not inherited.
     ///
     /// # Errors
-    /// When one can't be opened, or would let other hosts in without a token.
+    /// If a socket can't be opened, or would give other hosts access without a token.
     pub async fn open(
         config: &Config,
         access: Access,
@@ -96,7 +96,7 @@ impl Page {
         listeners.map(Listeners::passable).unwrap_or_default()
     }
 
-    /// Records reloads for the page.
+    /// Returns the recorder of reloads, for the page.
     pub fn reloads(&self) -> Reloads {
         Reloads(self.0.as_ref().map(|page| Recorder {
             access: page.access.clone(),
@@ -104,7 +104,7 @@ impl Page {
         }))
     }
 
-    /// Answers in the background while this process accepts.
+    /// Answers requests in the background while this process accepts connections.
     pub fn serve(
         &mut self,
         file: &Path,
@@ -118,7 +118,7 @@ impl Page {
         let Some(listeners) = page.listeners.take() else {
             return;
         };
-        // Their tasks run with those of mail: at the lowest priority they could come too late.
+        // On mail's threads, because at the lowest priority they could be late.
         let history = Arc::new(History::new(current.borrow().config.status.history));
         history.start();
         let charts = Arc::new(Charts::new());
@@ -151,8 +151,7 @@ impl Page {
         }));
     }
 
-    /// Accepts no more, waits for requests in progress for a second at most, and ends the
-    /// thread.
+    /// Stops accepting, waits for requests in progress for at most 1 s, and ends the thread.
     pub async fn finish(mut self) {
         if let Some(requests) = self.0.as_mut().and_then(|page| page.requests.take()) {
             requests.finish().await;
@@ -160,7 +159,7 @@ impl Page {
     }
 }
 
-/// One thread, which gives way to those of mail.
+/// A runtime of one thread with the lowest priority.
 struct Background(Option<Runtime>);
 
 impl Drop for Background {
@@ -178,8 +177,8 @@ impl Background {
             .worker_threads(1)
             .thread_name("status")
             .on_thread_start(|| {
-                // Of this thread, not of the process. If a sandbox forbids it, mail and page
-                // share the processor equally.
+                // Applies to this thread, not to the process. If a sandbox forbids it, mail and
+                // page share the processor equally.
                 let _ = setpriority_process(None, NICE);
             })
             .enable_all()
@@ -187,13 +186,14 @@ impl Background {
         Ok(Self(Some(runtime)))
     }
 
-    /// What is opened and spawned while the guard lives belongs to it.
+    /// Returns a guard. Sockets opened and tasks spawned while it exists belong to this runtime.
     fn enter(&self) -> Option<EnterGuard<'_>> {
         self.0.as_ref().map(Runtime::enter)
     }
 }
 
-/// A name such as localhost may have other addresses than those of loopback.
+/// Returns an error if a socket is not on loopback and there is no token: a name such as
+/// localhost may resolve to other addresses.
 fn check_addresses(listeners: &Listeners, access: &Access) -> io::Result<()> {
     for address in listeners.addresses() {
         let address = address?;
@@ -206,7 +206,7 @@ fn check_addresses(listeners: &Listeners, access: &Access) -> io::Result<()> {
     Ok(())
 }
 
-/// What the page says about reloads, and who may see it after one.
+/// The recorder of reloads, which also updates access control.
 #[derive(Clone)]
 pub struct Reloads(Option<Recorder>);
 
@@ -217,8 +217,8 @@ struct Recorder {
 }
 
 impl Reloads {
-    /// Whether other hosts may be let in is decided at the start, so a reload can't take
-    /// the token away.
+    /// Updates access control after a reload. A reload can't remove the token, because sockets
+    /// for other hosts are checked at startup only.
     pub fn set_access(&self, access: Access) {
         if let Some(recorder) = &self.0 {
             recorder.access.send_if_modified(|current| {
@@ -231,7 +231,7 @@ impl Reloads {
         }
     }
 
-    /// Records how a reload ended.
+    /// Records the outcome of a reload.
     pub fn record<E: std::fmt::Display>(&self, result: &Result<(), E>) {
         if let Some(recorder) = &self.0 {
             recorder.last_reload.send_replace(Some(Reload {

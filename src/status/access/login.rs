@@ -1,4 +1,4 @@
-//! Login form and logout.
+//! The login form, and logout.
 
 use super::{
     Client, Csrf, Guard, Refusal, origin,
@@ -22,7 +22,7 @@ pub(super) const PATH: &str = "/login";
 
 pub(super) struct Login;
 
-/// The page that was requested, to which a login leads back.
+/// The requested page, which is opened after the login.
 #[derive(Default, Deserialize)]
 struct Next {
     #[serde(default)]
@@ -45,7 +45,7 @@ struct LogoutFields {
     csrf: String,
 }
 
-/// Where a client is sent that has not logged in.
+/// Returns the location of the login form for a client that has not logged in.
 pub(super) fn location(uri: &Uri) -> String {
     let next = uri.path_and_query().map_or("/", |next| next.as_str());
     match next {
@@ -57,7 +57,8 @@ pub(super) fn location(uri: &Uri) -> String {
     }
 }
 
-/// A path of this page. Browsers take `//host` and `/\host` for another site.
+/// Returns `next` if it is a path of this site, otherwise `/`. Browsers interpret `//host` and
+/// `/\host` as another site.
 fn local(next: &str) -> &str {
     let is_local = next.starts_with('/')
         && !next[1..].starts_with(['/', '\\'])
@@ -154,7 +155,7 @@ fn with_cookie(mut response: Response, cookie: &str) -> Response {
     response
 }
 
-/// Belongs on every page.
+/// Returns the logout form, which is on every page.
 pub(super) fn logout_form(csrf: &Csrf) -> Markup {
     html! {
         form .logout method="post" action="/logout" {

@@ -25,8 +25,8 @@ pub(super) fn host(request: &Request) -> Result<Authority, Refusal> {
     }
 }
 
-/// Refuses names that the page has not. Another site could give its own name the address of
-/// this page, and would be the same site to a browser (DNS rebinding).
+/// Refuses host names that are not those of the page. Another site could point its own name to
+/// the address of this page, and browsers would treat both as the same site (DNS rebinding).
 pub(super) fn check_host(host: &Authority, names: &[Domain]) -> Result<(), Refusal> {
     match is_known(host.host(), names) {
         true => Ok(()),
@@ -52,7 +52,7 @@ fn is_known(host: &str, names: &[Domain]) -> bool {
             .any(|known| name.eq_ignore_ascii_case(known.as_str()))
 }
 
-/// Refuses what another site has a browser send. A link from there may be followed.
+/// Refuses requests that another site makes a browser send, except for following a link.
 ///
 /// Our `Referrer-Policy` makes browsers send `Origin: null` with our own forms, and other
 /// sites can cause the same. `Sec-Fetch-Site` distinguishes them, but browsers send it only
@@ -86,7 +86,8 @@ pub(super) fn check_site(
     }
 }
 
-/// A proxy may have put another name into Host.
+/// Returns whether an origin is this page. The configured names count, too, because a proxy may
+/// have changed the Host field.
 fn is_ours(origin: &str, host: &Authority, names: &[Domain]) -> bool {
     let (scheme, authority) = origin.split_once("://").unwrap_or_default();
     let Ok(authority) = authority.parse::<Authority>() else {
@@ -96,10 +97,10 @@ fn is_ours(origin: &str, host: &Authority, names: &[Domain]) -> bool {
     matches!(scheme, "http" | "https") && (authority == *host || names.iter().any(is_named))
 }
 
-/// Whether a browser has sent a request over HTTPS, to a proxy.
+/// Returns whether a browser sent the request over HTTPS, to a proxy.
 pub(super) fn is_https(headers: &HeaderMap) -> bool {
     let host = text(headers, "host").and_then(|host| host.parse::<Authority>().ok());
-    // They are sent over HTTPS, and without it to loopback only.
+    // Browsers send this field over HTTPS, and otherwise only to loopback.
     let is_trustworthy = headers.contains_key("sec-fetch-site");
     let is_elsewhere = host.is_some_and(|host| !is_loopback(host.host()));
     (is_trustworthy && is_elsewhere)

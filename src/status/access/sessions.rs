@@ -16,26 +16,26 @@ use std::{
 /// The name of the cookie.
 const COOKIE: &str = "sixgate_session";
 
-/// How long a session lasts.
+/// The lifetime of a session.
 const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// Sessions at a time; the oldest gives way.
+/// The maximum number of sessions. A new one evicts the oldest.
 const CAPACITY: usize = 256;
 
-/// What the cookie has: 256 random bits in hexadecimal digits.
+/// The value of the cookie: 256 random bits in hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SessionId(String);
 
 /// The open sessions, which end with the process.
 pub(super) struct Sessions {
-    /// By the hash of the ID, so that the time of looking one up says nothing about others.
+    /// By the hash of the ID, so that the time of a lookup reveals nothing about other IDs.
     open: Mutex<HashMap<[u8; 32], Open>>,
     csrf_key: hmac::Key,
 }
 
 struct Open {
     began: Instant,
-    /// The token that opened it. With another one in force it is over.
+    /// The token that opened the session. The session ends when the token changes.
     token: Token,
 }
 
@@ -66,7 +66,7 @@ impl Sessions {
         id
     }
 
-    /// Whether the session is open.
+    /// Returns whether the session is open.
     pub(super) fn is_open(&self, id: &SessionId, token: &Token) -> bool {
         let is_valid =
             |session: &Open| session.began.elapsed() < LIFETIME && session.token == *token;
@@ -78,8 +78,8 @@ impl Sessions {
         self.lock().remove(&id.hash());
     }
 
-    /// The token against cross-site request forgery. Another site can't read it, and what
-    /// one client has is of no use to another that has a session of its own.
+    /// Returns the token against cross-site request forgery. Another site can't read it, and it
+    /// is not valid for any other session.
     pub(super) fn csrf(&self, session: &Session) -> String {
         let text = match session {
             Session::Cookie(id) => id.0.as_str(),
@@ -98,7 +98,7 @@ impl SessionId {
         sha256(self.0.as_bytes())
     }
 
-    /// The cookie of a new session. Over HTTPS it never goes in the clear.
+    /// Returns the cookie of a new session. After HTTPS, it is sent over HTTPS only.
     pub(super) fn cookie(&self, is_https: bool) -> String {
         let secure = if is_https { "; Secure" } else { "" };
         let id = &self.0;
@@ -106,13 +106,13 @@ impl SessionId {
         format!("{COOKIE}={id}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}{secure}")
     }
 
-    /// The cookie that removes it.
+    /// Returns the cookie that removes the session's cookie.
     pub(super) fn removal() -> String {
         format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0")
     }
 }
 
-/// The session that a request names.
+/// Returns the session ID of a request.
 pub(super) fn presented(headers: &HeaderMap) -> Option<SessionId> {
     let cookies = headers.get_all(header::COOKIE).iter();
     let cookies = cookies.filter_map(|cookies| cookies.to_str().ok());

@@ -11,10 +11,10 @@ use aws_lc_rs::{
 };
 use std::{path::Path, sync::Arc};
 
-/// The shortest token, in characters: 16 random ones of Base64 are 96 bits.
+/// The minimum length of the token, in characters: 16 random characters of Base64 are 96 bits.
 const MIN_LENGTH: usize = 16;
 
-/// Who may see the page, as the configuration says.
+/// The configured access to the page.
 #[derive(Clone, Debug)]
 pub struct Access {
     token: Option<Token>,
@@ -22,10 +22,10 @@ pub struct Access {
 }
 
 impl Access {
-    /// Reads the token. `file` is that of the configuration.
+    /// Reads the token. `file` is the configuration file, for error messages.
     ///
     /// # Errors
-    /// When the file of the token can't be read, or the token is too short.
+    /// If the token file can't be read, or the token is too short.
     pub fn open(file: &Path, config: &Config) -> Result<Self, ConfigError> {
         let token_file = config.status.token_file.as_deref();
         let token = match token_file.filter(|_| config.status.is_on()) {
@@ -40,7 +40,7 @@ impl Access {
         })
     }
 
-    /// Whether clients have to present a token.
+    /// Returns whether clients have to present a token.
     pub(in crate::status) fn has_token(&self) -> bool {
         self.token.is_some()
     }
@@ -54,7 +54,7 @@ impl Access {
     }
 }
 
-/// The SHA-256 of the token, so that comparing takes the same time whatever is presented.
+/// The SHA-256 of the token, so that a comparison takes the same time for every value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Token([u8; 32]);
 
@@ -76,7 +76,7 @@ impl Token {
         Self(sha256(text.as_bytes()))
     }
 
-    /// Whether this is the token.
+    /// Returns whether this is the token.
     pub(super) fn is(&self, presented: &str) -> bool {
         verify_slices_are_equal(&self.0, &Self::of(presented.trim()).0).is_ok()
     }

@@ -1,4 +1,4 @@
-//! The last decisions. The fields have the names of those in the log (`log.format: json`).
+//! The last decisions. Their fields are named as in the log (`log.format: json`).
 
 use super::Problem;
 use crate::{
@@ -21,7 +21,7 @@ use axum::{
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Decisions of an answer unless `limit` says otherwise.
+/// The default of `limit`.
 const LIMIT: usize = 100;
 
 #[derive(Serialize)]
@@ -89,7 +89,7 @@ pub(super) struct Decision {
     to: Option<String>,
     recipients: u32,
     recipient_domains: Vec<String>,
-    /// Whether there are more domains than these.
+    /// Whether there are more domains than `recipient_domains` has.
     more_recipient_domains: bool,
     ptr: Option<&'static str>,
     ptr_names: Vec<String>,

@@ -1,4 +1,4 @@
-//! `sixgate explain`: with GET as a link, with POST for a message, too.
+//! `sixgate explain`: GET for links, POST for checks with a message.
 
 use super::Problem;
 use crate::{
@@ -37,7 +37,7 @@ async fn by_link(
     explain(&state, question, slot).await
 }
 
-/// What to check, with the names of the parameters.
+/// The parameters of a check.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -57,7 +57,7 @@ async fn by_message(
     visitor: Visitor,
     request: Request,
 ) -> Result<Json<Report>, Problem> {
-    // Before the body is read: it bounds how many are in memory.
+    // Before the body is read, to limit how many bodies are in memory.
     let slot = state.0.checks.begin(visitor.address);
     let slot = slot.ok_or_else(Problem::busy)?;
     let body: Result<Json<Body>, JsonRejection> = Json::from_request(request, &state).await;

@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::json;
 
-/// What is wrong with a request.
+/// Why a request failed.
 #[derive(Debug)]
 pub(in crate::status) struct Problem {
     status: StatusCode,
@@ -18,13 +18,14 @@ pub(in crate::status) struct Problem {
 }
 
 impl Problem {
-    /// The title is that of the status.
+    /// Creates a problem. Its title is the reason phrase of the status.
     pub(in crate::status) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self { status, detail }
     }
 
-    /// The client has something in progress, or too many others have.
+    /// Creates the problem of a client that has a check in progress, or while there are too
+    /// many.
     pub(super) fn busy() -> Self {
         Self::new(
             StatusCode::TOO_MANY_REQUESTS,

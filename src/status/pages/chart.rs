@@ -6,12 +6,12 @@ use maud::{Markup, html};
 
 const WIDTH: usize = 720;
 const HEIGHT: usize = 160;
-/// Room for the labels of the axes.
+/// The size of the labels of the axes.
 const LEFT: usize = 64;
 const BELOW: usize = 26;
 const ABOVE: usize = 14;
 
-/// A chart with its title. `id` is a prefix of the ids in it.
+/// Renders a chart with its title. `id` is the prefix of the IDs in it.
 pub(super) fn chart(id: &str, title: &str, unit: &str, intervals: &Intervals) -> Markup {
     let size = intervals.accept.len();
     let total =
@@ -43,7 +43,7 @@ pub(super) fn chart(id: &str, title: &str, unit: &str, intervals: &Intervals) ->
                 @let reject = height(intervals.reject[place]);
                 @for (class, from, tall) in [("a", 0, accept), ("d", accept, defer), ("r", accept + defer, reject)] {
                     @if tall > 0 {
-                        // Three parts of a pixel at least may be higher than the chart.
+                        // Three parts of at least a pixel may be higher than the chart.
                         @let y = bottom.saturating_sub(from + tall);
                         rect class=(class) x=(x(place)) y=(y) width=(width) height=(tall) {}
                     }
@@ -92,7 +92,7 @@ pub(super) fn chart(id: &str, title: &str, unit: &str, intervals: &Intervals) ->
     }
 }
 
-/// How tall the bar of a number is: something, if it is not 0.
+/// Returns the height of the bar of a number, at least 1 pixel unless the number is 0.
 fn share(count: u64, highest: u64, room: usize) -> usize {
     let tall = u128::from(count) * room as u128 / u128::from(highest);
     let tall = usize::try_from(tall).unwrap_or(room).min(room);

@@ -1,7 +1,7 @@
-//! The check: `sixgate explain` as a form.
+//! The check of a sender: `sixgate explain` as a form.
 //!
-//! A link may fill the form in; only submitting it asks the DNS. A pasted message is in
-//! memory until the result is there.
+//! A link may fill in the form; only submitting it queries the DNS. A pasted message is kept in
+//! memory until the result is available.
 
 use super::{bad_request, busy, decisions::link, error, layout, overview::duration, unreadable};
 use crate::{
@@ -88,7 +88,7 @@ fn fields(visitor: &Visitor, given: &Parameters) -> Markup {
     }
 }
 
-/// What a form has sent.
+/// The values of a submitted form.
 struct Submitted {
     parameters: Parameters,
     message: Option<Vec<u8>>,
@@ -242,7 +242,7 @@ fn result(report: &Report, parameters: &Parameters, has_message: bool) -> Markup
     }
 }
 
-/// The rules that refuse something, each once.
+/// Returns the rules that refuse a recipient or the message, each once.
 fn refusals(report: &Report) -> Vec<Rule> {
     let of_recipients = report.recipients().map(|(_, verdict)| verdict);
     let verdicts: Vec<&VerdictReport> = of_recipients.chain([report.verdict()]).collect();

@@ -1,4 +1,4 @@
-//! The opt-in page: whether a domain takes mail over IPv6, and which source says so.
+//! The opt-in page: whether a domain accepts mail over IPv6, and which source decides.
 
 use super::{bad_request, busy, error, layout};
 use crate::status::{

@@ -22,7 +22,7 @@ pub(super) async fn page(extract::State(state): extract::State<State>, visitor: 
     layout(&visitor, "/", "Overview", &content)
 }
 
-/// What the script replaces.
+/// Renders the part of the page that the script replaces.
 fn live(overview: &Overview) -> Markup {
     html! {
         @if overview.mode == "observe" {
@@ -197,7 +197,7 @@ fn rules(rules: &[RuleCounts]) -> Markup {
     }
 }
 
-/// The share of a rule in the last day, for the eye: the number is beside it.
+/// Renders the share of a rule in the last day as a bar, beside the number.
 fn bar(counts: &RuleCounts, highest: u64) -> Markup {
     let width = u128::from(counts.day) * 100 / u128::from(highest.max(1));
     let class = match counts.action {
@@ -222,7 +222,7 @@ fn times(number: u64) -> String {
     }
 }
 
-/// A time of the host's time zone.
+/// Formats a time in the host's time zone.
 pub(super) fn time(time: Timestamp) -> Markup {
     let zoned = time.to_zoned(TimeZone::system());
     html! {
@@ -230,7 +230,7 @@ pub(super) fn time(time: Timestamp) -> Markup {
     }
 }
 
-/// The two largest units of a duration.
+/// Formats a duration by its two largest units.
 pub(super) fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
