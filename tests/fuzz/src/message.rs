@@ -46,7 +46,7 @@ impl Message {
     }
 
     /// Returns the message as it is transmitted.
-    pub fn to_octets(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let fields = self.fields.iter();
         let mut octets: Vec<u8> = fields
             .flat_map(|(name, value)| [name, b":".as_slice(), value, b"\r\n"].concat())

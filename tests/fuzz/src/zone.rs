@@ -172,17 +172,17 @@ fn name(octets: Vec<u8>) -> Option<Name> {
 
 impl Resolve for Zone {
     async fn txt(&self, name: &Name, _: Purpose) -> Answer<Vec<u8>> {
-        let name = name.to_octets();
+        let name = name.to_bytes();
         answer(self.txt_at(&name), self.absence(&name), Some)
     }
 
     async fn a(&self, name: &Name) -> Answer<Ipv4Addr> {
-        let name = name.to_octets();
+        let name = name.to_bytes();
         answer(self.a_at(&name), self.absence(&name), Some)
     }
 
     async fn aaaa(&self, name: &Name) -> Answer<Ipv6Addr> {
-        let name = name.to_octets();
+        let name = name.to_bytes();
         answer(self.aaaa_at(&name), self.absence(&name), Some)
     }
 
@@ -194,7 +194,7 @@ impl Resolve for Zone {
                 exchange,
             })
         };
-        let host = host.to_octets();
+        let host = host.to_bytes();
         answer(self.mx_at(&host), self.absence(&host), mx)
     }
 

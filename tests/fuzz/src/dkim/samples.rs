@@ -34,7 +34,7 @@ impl Samples {
         };
         // Not every judge has Ed25519, and most change line breaks that are not CRLF.
         let is_rsa = our.algorithm.as_deref() == Some("rsa-sha256");
-        if !is_ascii_with_crlf(&case.message.to_octets())
+        if !is_ascii_with_crlf(&case.message.to_bytes())
             || !(is_rsa || class.starts_with("RFC 8463"))
         {
             return;
@@ -63,7 +63,7 @@ impl Samples {
             "name": latin1(&name),
             "records": records,
         });
-        fs::write(file.with_extension("eml"), case.message.to_octets()).expect("a message");
+        fs::write(file.with_extension("eml"), case.message.to_bytes()).expect("a message");
         fs::write(file.with_extension("json"), facts.to_string()).expect("its facts");
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     while seeds.len() < 32 {
         let message = signed::unsigned(&mut random);
         let signing = signed::sign(&message, &mut random);
-        seeds.extend(crate::now::now(signing).map(|message| message.to_octets()));
+        seeds.extend(crate::now::now(signing).map(|message| message.to_bytes()));
     }
     seeds
 }
