@@ -169,7 +169,7 @@ impl<'a> Connection<'a> {
         let mut reply = Reply::Continue;
         for chunk in message.body.chunks(CHUNK) {
             if self.negotiated.wants(&BODY) {
-                self.figures.borrow_mut().body_octets += chunk.len() as u64;
+                self.figures.borrow_mut().body_bytes += chunk.len() as u64;
             }
             reply = self.step(&BODY, &[chunk]).await?;
             if reply != Reply::Continue {

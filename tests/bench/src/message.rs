@@ -91,7 +91,7 @@ fn text(number: usize, domain: &str, size: usize) -> String {
             fill(&mut text, size, || TEXT.to_owned());
         }
         ATTACHMENT.. => {
-            text.push_str("Content-Type: application/octet-stream\r\n");
+            text.push_str("Content-Type: application/byte-stream\r\n");
             text.push_str("Content-Transfer-Encoding: base64\r\n\r\n");
             let mut state = number as u64;
             fill(&mut text, size, || base64_line(&mut state));

@@ -53,7 +53,7 @@ impl Negotiated {
         let (words, mut rest) = data.split_at_checked(12)?;
         let mut macros = BTreeMap::new();
         while let Some((stage, more)) = rest.split_first_chunk() {
-            let end = more.iter().position(|octet| *octet == 0)?;
+            let end = more.iter().position(|byte| *byte == 0)?;
             let names = String::from_utf8_lossy(&more[..end]);
             let names = names.split_whitespace().map(bare).collect();
             macros.insert(u32::from_be_bytes(*stage), names);

@@ -192,12 +192,12 @@ fn generated(random: &mut Random) -> Seed {
 }
 
 fn mutate_header(random: &mut Random, message: &mut Message) {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     for (name, value) in &message.fields {
-        octets.extend([name, b":".as_slice(), value, b"\r\n"].concat());
+        bytes.extend([name, b":".as_slice(), value, b"\r\n"].concat());
     }
-    mutate(random, &mut octets, HEADER_WORDS);
-    message.fields = Message::parse(&octets).fields;
+    mutate(random, &mut bytes, HEADER_WORDS);
+    message.fields = Message::parse(&bytes).fields;
 }
 
 /// Mutates the first DKIM-Signature field.

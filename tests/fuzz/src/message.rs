@@ -25,11 +25,11 @@ pub struct Message {
 impl Message {
     /// Splits a message as a mail server does. A line without a colon is not a field and is
     /// omitted.
-    pub fn parse(octets: &[u8]) -> Self {
-        let end = find(octets, b"\r\n\r\n").map_or(octets.len(), |n| n + 2);
-        let body = octets.get(end + 2..).unwrap_or_default().to_vec();
+    pub fn parse(bytes: &[u8]) -> Self {
+        let end = find(bytes, b"\r\n\r\n").map_or(bytes.len(), |n| n + 2);
+        let body = bytes.get(end + 2..).unwrap_or_default().to_vec();
         let mut fields: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        for line in lines(&octets[..end]) {
+        for line in lines(&bytes[..end]) {
             let colon = line.iter().position(|&c| c == b':');
             match (line.first(), fields.last_mut(), colon) {
                 (Some(b' ' | b'\t'), Some((_, value)), _) => {
@@ -48,12 +48,12 @@ impl Message {
     /// Returns the message as it is transmitted.
     pub fn to_bytes(&self) -> Vec<u8> {
         let fields = self.fields.iter();
-        let mut octets: Vec<u8> = fields
+        let mut bytes: Vec<u8> = fields
             .flat_map(|(name, value)| [name, b":".as_slice(), value, b"\r\n"].concat())
             .collect();
-        octets.extend_from_slice(b"\r\n");
-        octets.extend_from_slice(&self.body);
-        octets
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(&self.body);
+        bytes
     }
 
     /// Returns the number of fields with this name.
@@ -64,8 +64,8 @@ impl Message {
     }
 }
 
-fn find(octets: &[u8], what: &[u8]) -> Option<usize> {
-    octets.windows(what.len()).position(|window| window == what)
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
 }
 
 fn lines(header: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -166,8 +166,8 @@ fn answer<T, U>(found: Found<T>, absence: Absence, convert: impl Fn(T) -> Option
     }
 }
 
-fn name(octets: Vec<u8>) -> Option<Name> {
-    Name::parse(octets).ok()
+fn name(bytes: Vec<u8>) -> Option<Name> {
+    Name::parse(bytes).ok()
 }
 
 impl Resolve for Zone {
@@ -187,8 +187,8 @@ impl Resolve for Zone {
     }
 
     async fn mx(&self, host: &Name) -> Answer<Mx> {
-        let mx = |octets| {
-            let exchange = name(octets)?;
+        let mx = |bytes| {
+            let exchange = name(bytes)?;
             Some(Mx {
                 preference: 10,
                 exchange,
@@ -218,13 +218,13 @@ fn lookup_result<T, U>(found: Found<T>, convert: impl Fn(T) -> Option<U>) -> Loo
     }
 }
 
-fn octets(name: &lookup::Name) -> &[u8] {
+fn bytes(name: &lookup::Name) -> &[u8] {
     let dotted = name.as_str();
     dotted.strip_suffix('.').unwrap_or(dotted).as_bytes()
 }
 
-fn theirs(octets: Vec<u8>) -> Option<lookup::Name> {
-    lookup::Name::new(std::str::from_utf8(&octets).ok()?).ok()
+fn theirs(bytes: Vec<u8>) -> Option<lookup::Name> {
+    lookup::Name::new(std::str::from_utf8(&bytes).ok()?).ok()
 }
 
 #[async_trait]
@@ -233,29 +233,29 @@ impl Lookup for Zone {
         &'lookup self,
         name: &'a lookup::Name,
     ) -> LookupResult<Vec<Ipv4Addr>> {
-        lookup_result(self.a_at(octets(name)), Some)
+        lookup_result(self.a_at(bytes(name)), Some)
     }
 
     async fn lookup_aaaa<'lookup, 'a>(
         &'lookup self,
         name: &'a lookup::Name,
     ) -> LookupResult<Vec<Ipv6Addr>> {
-        lookup_result(self.aaaa_at(octets(name)), Some)
+        lookup_result(self.aaaa_at(bytes(name)), Some)
     }
 
     async fn lookup_mx<'lookup, 'a>(
         &'lookup self,
         name: &'a lookup::Name,
     ) -> LookupResult<Vec<lookup::Name>> {
-        lookup_result(self.mx_at(octets(name)), theirs)
+        lookup_result(self.mx_at(bytes(name)), theirs)
     }
 
     async fn lookup_txt<'lookup, 'a>(
         &'lookup self,
         name: &'a lookup::Name,
     ) -> LookupResult<Vec<String>> {
-        let text = |octets: Vec<u8>| Some(String::from_utf8_lossy(&octets).into_owned());
-        lookup_result(self.txt_at(octets(name)), text)
+        let text = |bytes: Vec<u8>| Some(String::from_utf8_lossy(&bytes).into_owned());
+        lookup_result(self.txt_at(bytes(name)), text)
     }
 
     async fn lookup_ptr<'lookup>(&'lookup self, _ip: IpAddr) -> LookupResult<Vec<lookup::Name>> {

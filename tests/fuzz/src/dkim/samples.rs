@@ -69,12 +69,12 @@ impl Samples {
 }
 
 /// Returns whether a message is ASCII and has no line breaks other than CRLF.
-fn is_ascii_with_crlf(octets: &[u8]) -> bool {
-    let rest = String::from_utf8_lossy(octets).replace("\r\n", "");
+fn is_ascii_with_crlf(bytes: &[u8]) -> bool {
+    let rest = String::from_utf8_lossy(bytes).replace("\r\n", "");
     rest.is_ascii() && !rest.contains(['\r', '\n'])
 }
 
 /// Decodes ISO 8859-1.
-fn latin1(octets: &[u8]) -> String {
-    octets.iter().map(|&octet| char::from(octet)).collect()
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
 }

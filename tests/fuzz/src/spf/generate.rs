@@ -252,11 +252,11 @@ fn record(random: &mut Random, client: IpAddr) -> Vec<u8> {
             " redirect=d3.example.com",
         ]);
     }
-    let mut octets = text.into_bytes();
+    let mut bytes = text.into_bytes();
     if random.one_in(20) {
-        random::mutate(random, &mut octets, DICTIONARY);
+        random::mutate(random, &mut bytes, DICTIONARY);
     }
-    octets
+    bytes
 }
 
 fn well_formed_term(random: &mut Random, client: IpAddr) -> String {

@@ -59,8 +59,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
 /// # Panics
 /// If there is not exactly one result for each signature, a reason is not printable ASCII, or a
 /// message passes that has not exactly one From field.
-pub fn check(octets: &[u8]) {
-    let message = Message::parse(octets);
+pub fn check(bytes: &[u8]) {
+    let message = Message::parse(bytes);
     let outcome = verify(&message, &Arc::new(signed::zone()));
     assert_eq!(outcome.signatures.len(), message.count("DKIM-Signature"));
     assert!(verification(header_block(&message)).key_names().len() <= 100);

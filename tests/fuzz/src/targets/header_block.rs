@@ -36,8 +36,8 @@ pub const TARGET: Target = Target {
 ///
 /// # Panics
 /// If the results of the two forms differ, or a signature in a truncated block passes.
-pub fn check(octets: &[u8]) {
-    let message = Message::parse(octets);
+pub fn check(bytes: &[u8]) {
+    let message = Message::parse(bytes);
     let whole: usize = message
         .fields
         .iter()

@@ -152,9 +152,9 @@ pub(super) fn check_answers(knowledge: Knowledge, sent: &[u8], answered: &[u8]) 
 
 /// Checks that the reply stays within the offer, and returns the negotiated options.
 fn check_agreement(offer: &[u8], answer: &[u8]) -> u32 {
-    let word = |octets: &[u8], place: usize| {
-        let octets = octets.get(4 * place..4 * place + 4).expect("a word");
-        u32::from_be_bytes(octets.try_into().expect("four bytes"))
+    let word = |bytes: &[u8], place: usize| {
+        let bytes = bytes.get(4 * place..4 * place + 4).expect("a word");
+        u32::from_be_bytes(bytes.try_into().expect("four bytes"))
     };
     let (offered, agreed) = (
         [0, 1, 2].map(|n| word(offer, n)),
@@ -196,14 +196,11 @@ impl Macros {
 }
 
 fn is_checked(connect: &[u8]) -> bool {
-    let mut rest = connect.splitn(2, |&octet| octet == 0).skip(1);
+    let mut rest = connect.splitn(2, |&byte| byte == 0).skip(1);
     let Some([b'6', _, _, address @ ..]) = rest.next() else {
         return false;
     };
-    let address = address
-        .split(|&octet| octet == 0)
-        .next()
-        .unwrap_or_default();
+    let address = address.split(|&byte| byte == 0).next().unwrap_or_default();
     let text = String::from_utf8_lossy(address);
     let text = text
         .get(5..)
@@ -215,7 +212,7 @@ fn is_checked(connect: &[u8]) -> bool {
 }
 
 fn is_signature(field: &[u8]) -> bool {
-    let name = field.split(|&octet| octet == 0).next().unwrap_or_default();
+    let name = field.split(|&byte| byte == 0).next().unwrap_or_default();
     name.trim_ascii_end()
         .eq_ignore_ascii_case(b"DKIM-Signature")
 }
@@ -235,8 +232,8 @@ fn is_refusal((letter, data): Frame<'_>) -> bool {
         && doubled >= percent / 2
 }
 
-fn mentions(octets: &[u8], word: &[u8]) -> bool {
-    let mut windows = octets.windows(word.len());
+fn mentions(bytes: &[u8], word: &[u8]) -> bool {
+    let mut windows = bytes.windows(word.len());
     windows.any(|window| window.eq_ignore_ascii_case(word))
 }
 
@@ -257,9 +254,9 @@ fn next_answer<'a>(
 }
 
 /// Returns the frames of a stream, up to the first invalid one.
-fn frames(octets: &[u8]) -> Vec<Frame<'_>> {
+fn frames(bytes: &[u8]) -> Vec<Frame<'_>> {
     let mut frames = Vec::new();
-    let mut rest = octets;
+    let mut rest = bytes;
     while let Some((length, after)) = rest.split_first_chunk() {
         let length = u32::from_be_bytes(*length) as usize;
         let Some(([letter, data @ ..], next)) = after.split_at_checked(length) else {
