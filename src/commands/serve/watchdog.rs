@@ -2,7 +2,7 @@
 //!
 //! Runs in the task that accepts connections, and runs an empty task on the workers before
 //! each notification. If either hangs, there is no notification, and the service manager
-//! restarts the program. Whether mail is decided is not tested.
+//! restarts the program. This says nothing about whether mail is decided in time.
 
 use crate::server::handover::Accepting;
 use sd_notify::NotifyState;
