@@ -27,7 +27,9 @@ use support::{
 use tempfile::TempDir;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of their time they wait for servers.
+    arguments.test_threads.get_or_insert(4);
     let trials = vec![
         trial("NSD serves the printed zone", &["nsd"], || {
             serves_the_printed_zone(Kind::Nsd);

@@ -30,7 +30,9 @@ use support::{
 };
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of their time they wait for servers.
+    arguments.test_threads.get_or_insert(4);
     let trials = vec![
         trial("fields are answers", fields_are_answers),
         trial("a server goes and comes back", outage),

@@ -29,7 +29,9 @@ use support::{
 const FLEET: &str = include_str!("../docs/fleet.md");
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of their time they wait for servers.
+    arguments.test_threads.get_or_insert(4);
     let mut trials = vec![
         trial("a frozen server blocks no mail", Engine::Postgres, frozen),
         trial("a frozen MariaDB blocks no mail", Engine::MariaDb, frozen),
