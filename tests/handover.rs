@@ -125,7 +125,7 @@ fn recipient_meets(mta: &mut MilterClient, generation: u32) {
     assert_eq!(reply, Reply::Smtp(reply_of(generation)));
 }
 
-fn told_421(mta: &mut MilterClient) {
+fn gets_421(mta: &mut MilterClient) {
     let reply = mta.mail(&["<a@good.example>"]);
     assert_eq!(reply, Reply::Smtp(CLOSING.to_owned()));
 }
@@ -190,7 +190,7 @@ fn the_old_process_keeps_its_connections_and_the_new_one_has_the_others() {
         "taking over from process",
         &fixture.daemon.pid().to_string(),
     ]);
-    log.wait_for(&["all milter connections are closed", "told_421=0"]);
+    log.wait_for(&["all milter connections are closed", "gets_421=0"]);
     let socket = fs::metadata(fixture.daemon.socket()).expect("a socket");
     assert_eq!(socket.ino(), inode);
     fixture.new_client_meets(2);
@@ -266,8 +266,12 @@ fn each_kind_of_socket_is_passed_on_and_no_connection_is_refused_meanwhile() {
             wait_until("connections are accepted", || {
                 connected.load(Ordering::Relaxed) > before + 20
             });
-            meets(&mut client(&Address::Tcp(ours)), generation);
-            // The previous process may still answer a request that it has accepted.
+            // The previous process may accept a connection just before it stops.
+            wait_until("the new process serves clients", || {
+                let mut mta = client(&Address::Tcp(ours));
+                assert_eq!(mta.mail(&["<a@good.example>"]), Reply::Continue);
+                mta.rcpt(&["<b@other.example>"]) == Reply::Smtp(reply_of(generation))
+            });
             wait_until("the new process answers", || {
                 handovers(metrics, "success") == (generation - 1).to_string()
             });
@@ -403,7 +407,7 @@ fn signals_while_the_new_process_starts() {
     abandoned.wait();
     recipient_meets(&mut in_transaction, 2);
     in_transaction.abort();
-    told_421(&mut in_transaction);
+    gets_421(&mut in_transaction);
     assert!(in_transaction.quit());
     let socket = fixture.daemon.socket();
     assert!(fixture.daemon.wait_for_end().success());
@@ -429,10 +433,10 @@ fn signals_to_the_old_process_after_a_handover() {
     assert_eq!(in_transaction.mail(&["<a@good.example>"]), Reply::Continue);
     fixture.daemon.signal(Signal::SIGTERM);
     log.wait_for(&["stopping"]);
-    told_421(&mut kept);
+    gets_421(&mut kept);
     recipient_meets(&mut in_transaction, 1);
     in_transaction.abort();
-    told_421(&mut in_transaction);
+    gets_421(&mut in_transaction);
     assert!(kept.quit());
     assert!(in_transaction.quit());
     assert!(fixture.daemon.wait().success());
@@ -462,14 +466,14 @@ fn the_old_process_drains_when_the_handover_timeout_is_over() {
     assert!(start.elapsed() > Duration::from_millis(900));
     // Logged when the drain has started.
     fixture.daemon.log().wait_for(&["stopping"]);
-    told_421(&mut idle);
+    gets_421(&mut idle);
     assert!(idle.quit());
     recipient_meets(&mut in_transaction, 1);
     in_transaction.abort();
-    told_421(&mut in_transaction);
+    gets_421(&mut in_transaction);
     assert!(in_transaction.quit());
     assert!(fixture.daemon.wait().success());
-    fixture.daemon.log().wait_for(&["told_421=2"]);
+    fixture.daemon.log().wait_for(&["gets_421=2"]);
     fixture.new_client_meets(1);
 }
 
