@@ -190,7 +190,7 @@ fn the_old_process_keeps_its_connections_and_the_new_one_has_the_others() {
         "taking over from process",
         &fixture.daemon.pid().to_string(),
     ]);
-    log.wait_for(&["all milter connections are closed", "gets_421=0"]);
+    log.wait_for(&["all milter connections are closed", "told_421=0"]);
     let socket = fs::metadata(fixture.daemon.socket()).expect("a socket");
     assert_eq!(socket.ino(), inode);
     fixture.new_client_meets(2);
@@ -473,7 +473,7 @@ fn the_old_process_drains_when_the_handover_timeout_is_over() {
     gets_421(&mut in_transaction);
     assert!(in_transaction.quit());
     assert!(fixture.daemon.wait().success());
-    fixture.daemon.log().wait_for(&["gets_421=2"]);
+    fixture.daemon.log().wait_for(&["told_421=2"]);
     fixture.new_client_meets(1);
 }
 
