@@ -41,17 +41,18 @@ use std::path::{Path, PathBuf};
 /// MTAs of this machine trust.
 pub(crate) async fn certificate_warnings(config: &Config) -> Vec<String> {
     let mtas = Mtas::installed().await;
-    let findings = certificates::check(config, &mtas.client_certificates());
-    let warnings = findings.into_iter().filter(|f| f.level > Level::Ok);
-    warnings.map(|finding| finding.seen).collect()
+    warnings(certificates::check(config, &mtas.client_certificates()))
 }
 
 /// Returns warnings about `exempt.forwarders`, after looking up the SPF records.
 pub(crate) async fn forwarder_warnings(config: &Config) -> Vec<String> {
-    let findings = match Dns::new(&config.dns) {
-        Ok(dns) => forwarders::check(config, &dns).await,
-        Err(error) => return vec![format!("exempt.forwarders: not checked: {error}")],
-    };
+    match Dns::new(&config.dns) {
+        Ok(dns) => warnings(forwarders::check(config, &dns).await),
+        Err(error) => vec![format!("exempt.forwarders: not checked: {error}")],
+    }
+}
+
+fn warnings(findings: Vec<Finding>) -> Vec<String> {
     let warnings = findings.into_iter().filter(|f| f.level > Level::Ok);
     warnings.map(|finding| finding.seen).collect()
 }
