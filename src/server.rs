@@ -32,7 +32,7 @@ use tokio::{
 
 /// Timeouts of the milter server, which a reload does not change.
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectionLimits {
+pub struct Timeouts {
     /// How long an MTA may send or read nothing (`limits.idle_timeout`).
     pub idle_timeout: Duration,
     /// How long the drain waits for mail transactions (`limits.drain_timeout`).
@@ -49,7 +49,7 @@ pub struct ConnectionLimits {
 pub async fn run<R: Resolve>(
     listeners: Listeners,
     current: watch::Receiver<Arc<Snapshot<R>>>,
-    bounds: ConnectionLimits,
+    timeouts: Timeouts,
     drain: Arc<Drain>,
     mut accepting: watch::Receiver<Accepting>,
 ) {
@@ -57,7 +57,7 @@ pub async fn run<R: Resolve>(
     let mut connections = Connections::default();
     let serve = |stream, draining| {
         let (current, drain) = (current.clone(), Arc::clone(&drain));
-        Connection::new(stream, bounds.idle_timeout, draining, current, drain).serve()
+        Connection::new(stream, timeouts.idle_timeout, draining, current, drain).serve()
     };
     loop {
         let state = *accepting.borrow_and_update();
@@ -95,7 +95,7 @@ pub async fn run<R: Resolve>(
             }
         }
     }
-    connections.end(&drain, bounds.drain_timeout).await;
+    connections.end(&drain, timeouts.drain_timeout).await;
 }
 
 /// The open connections. Each one is a task, so that a panic ends only one of them.

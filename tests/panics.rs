@@ -12,7 +12,7 @@ use sixgate::{
     exempt::Exemptions,
     milter::drain::Drain,
     opt_in::Sources,
-    server::{self, ConnectionLimits, handover::Accepting, inherited::Inherited},
+    server::{self, Timeouts, handover::Accepting, inherited::Inherited},
     snapshot::Snapshot,
     telemetry,
 };
@@ -105,13 +105,13 @@ fn serve(
         let listeners = server::bind(&config, &mut Inherited::default())
             .await
             .expect("a socket");
-        let bounds = ConnectionLimits {
+        let timeouts = Timeouts {
             idle_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(1),
         };
         let drain = Arc::<Drain>::default();
         let (_switch, accepting) = watch::channel(Accepting::Yes);
-        let serving = server::run(listeners, current, bounds, Arc::clone(&drain), accepting);
+        let serving = server::run(listeners, current, timeouts, Arc::clone(&drain), accepting);
         let serving = tokio::spawn(serving);
         let played = tokio::task::spawn_blocking(dialogue).await;
         drain.start();

@@ -18,7 +18,7 @@ use crate::{
     monitor,
     opt_in::Sources,
     server::{
-        self, ConnectionLimits, Listeners,
+        self, Listeners, Timeouts,
         handover::{Accepting, Predecessor, Program},
         inherited::Inherited,
         open_files,
@@ -120,7 +120,7 @@ async fn serve(
     let listeners = server::bind(config, &mut inherited).await?;
     let mut monitored = monitor::bind(&config.metrics.listen, &mut inherited).await?;
     let mut page = status::Page::open(config, access, &mut inherited).await?;
-    let bounds = ConnectionLimits {
+    let timeouts = Timeouts {
         idle_timeout: config.limits.idle_timeout,
         drain_timeout: config.limits.drain_timeout,
     };
@@ -160,7 +160,7 @@ async fn serve(
     );
     page.serve(file, current.clone(), Arc::clone(&drain), accepting.clone());
     // In a task of its own, so that connections start on the worker that accepts them.
-    let serving = serve_watched(listeners, current, bounds, Arc::clone(&drain), accepting);
+    let serving = serve_watched(listeners, current, timeouts, Arc::clone(&drain), accepting);
     let mut serving = tokio::spawn(serving);
     let served = select! {
         _ = terminate.recv() => None,
@@ -173,7 +173,7 @@ async fn serve(
         Some(served) => served,
         None => {
             drain.start();
-            lifecycle.stopping(bounds.drain_timeout);
+            lifecycle.stopping(timeouts.drain_timeout);
             serving.await
         }
     };
@@ -198,12 +198,12 @@ async fn take_over(predecessor: &Predecessor) -> Result<()> {
 async fn serve_watched(
     listeners: Listeners,
     current: watch::Receiver<Arc<Snapshot<Dns>>>,
-    bounds: ConnectionLimits,
+    timeouts: Timeouts,
     drain: Arc<Drain>,
     accepting: watch::Receiver<Accepting>,
 ) {
     select! {
-        () = server::run(listeners, current, bounds, drain, accepting.clone()) => {}
+        () = server::run(listeners, current, timeouts, drain, accepting.clone()) => {}
         never = watchdog::feed(accepting) => match never {},
     }
 }

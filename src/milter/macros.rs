@@ -180,8 +180,8 @@ impl Stage {
 
     fn get(&self, name: &[u8]) -> Option<&[u8]> {
         let mut rest = self.pairs.as_slice();
-        while let Some((defined, after_name)) = stored(rest) {
-            let (value, after_value) = stored(after_name)?;
+        while let Some((defined, after_name)) = split_string(rest) {
+            let (value, after_value) = split_string(after_name)?;
             if defined == bare(name) {
                 return Some(value);
             }
@@ -192,7 +192,7 @@ impl Stage {
 }
 
 /// Returns the first stored string, and the data after it.
-fn stored(pairs: &[u8]) -> Option<(&[u8], &[u8])> {
+fn split_string(pairs: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = pairs.split_first_chunk()?;
     rest.split_at_checked(u16::from_be_bytes(*length).into())
 }
