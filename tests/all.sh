@@ -16,7 +16,7 @@ tests/make-debian.sh
 tests/make-mail-servers.sh
 # Everything is installed, so no test may be skipped.
 export SIXGATE_E2E_REQUIRED=1
-# More than cores: most tests wait, for timeouts and for servers.
+# The tests mostly wait for timeouts and servers, so more of them run than there are cores.
 export RUST_TEST_THREADS=4
 # rustdoc takes half a minute to find out that there are none.
 if grep -rq '^ *//[/!] ```' src; then

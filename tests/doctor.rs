@@ -21,7 +21,7 @@ use std::{env, process::ExitCode};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Most of their time they wait for timeouts.
+    // The tests mostly wait for timeouts, so more of them run than there are cores.
     arguments.test_threads.get_or_insert(8);
     let mut trials = configuration::trials();
     trials.extend(dns::trials());

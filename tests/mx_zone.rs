@@ -28,7 +28,7 @@ use tempfile::TempDir;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Most of their time they wait for servers.
+    // The tests mostly wait for servers, so more of them run than there are cores.
     arguments.test_threads.get_or_insert(4);
     let trials = vec![
         trial("NSD serves the printed zone", &["nsd"], || {

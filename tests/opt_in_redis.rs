@@ -31,7 +31,7 @@ use support::{
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Most of their time they wait for servers.
+    // The tests mostly wait for servers, so more of them run than there are cores.
     arguments.test_threads.get_or_insert(4);
     let trials = vec![
         trial("fields are answers", fields_are_answers),

@@ -30,7 +30,7 @@ const FLEET: &str = include_str!("../docs/fleet.md");
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Most of their time they wait for servers.
+    // The tests mostly wait for servers, so more of them run than there are cores.
     arguments.test_threads.get_or_insert(4);
     let mut trials = vec![
         trial("a frozen server blocks no mail", Engine::Postgres, frozen),

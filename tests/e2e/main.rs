@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         return demonstrate();
     }
     let mut arguments = Arguments::from_args();
-    // Most of their time they wait: for timeouts, and for daemons to start and to drain.
+    // The tests mostly wait for timeouts and daemons, so more of them run than there are cores.
     arguments.test_threads.get_or_insert(4);
     if arguments.list {
         return libtest_mimic::run(&arguments, ignored("")).exit_code();
